@@ -1,0 +1,51 @@
+"""Writing files so that a reader never meets half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import InputError
+
+
+@contextlib.contextmanager
+def atomic_path(final: Path | str) -> Iterator[Path]:
+    """Yield a path beside ``final`` to write to; rename it to ``final`` on success, remove it on failure.
+
+    The temporary name keeps every ending of ``final`` (``.seg.nrrd``, ``.nii.gz``), because writers choose the
+    format by it.
+
+    Raises:
+        InputError: the folder is missing or not writable, or the disk is full.
+    """
+    final = Path(final)
+    name, dot, endings = final.name.partition(".")
+    # A short stem of our own: a long or non-ASCII final name must not grow past the file system's limit.
+    beside = final.with_name(f".cmedl-{secrets.token_hex(6)}{dot}{endings}" if name else f"{final.name}.part")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with open(beside, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(beside, final)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"{final} could not be written ({reason}); choose a folder that is writable and has free space."
+        ) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()
+
+
+def sha256_of(path: Path | str) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,19 @@
+"""Fixtures shared by all rooms."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real data (``CMEDL_DATA``, default ``../shared/data``); the test is skipped without it."""
+    root = Path(os.environ.get("CMEDL_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (root / "msd_lung").is_dir():
+        pytest.skip("real data not found: set CMEDL_DATA to the folder that holds msd_lung and lidc_raters")
+    return root
