@@ -1,0 +1,147 @@
+"""What the segmentors share: the convolution unit, hint depths, padding to a size the poolings divide."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import ModelError
+
+HINT_DEPTHS = ("high", "mid", "low")
+"""Where the hints are read: ``high`` the paper's last two, ``mid`` the bottleneck, ``low`` the first two."""
+
+LARGEST_COUNT = 4096
+"""The largest channel count an argument may ask for: a damaged card must not exhaust the memory."""
+
+
+class ConvNormRelu(nn.Module):
+    """Convolution 3x3 with bias, batch norm, ReLU; (N, in, H, W) -> (N, out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x)))
+
+
+class DoubleConv(nn.Module):
+    """Two :class:`ConvNormRelu`; (N, in, H, W) -> (N, out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.first = ConvNormRelu(in_channels, out_channels)
+        self.second = ConvNormRelu(out_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
+
+
+def pad_to(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until both sizes are multiples of ``multiple``; no copy if they are.
+
+    Only the far sides grow, so that a feature map of stride ``s`` is brought back by keeping its first
+    ``ceil(size / s)`` rows and columns (:func:`crop`).
+    """
+    height, width = x.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    if below == 0 and right == 0:
+        return x
+    return F.pad(x, (0, right, 0, below), mode="replicate")
+
+
+def crop(x: Tensor, size: tuple[int, int], stride: int = 1) -> Tensor:
+    """The part of a feature map of this stride that belongs to an input of ``size`` (height, width)."""
+    height, width = -(-size[0] // stride), -(-size[1] // stride)
+    return x if x.shape[-2:] == (height, width) else x[..., :height, :width]
+
+
+def upsample(x: Tensor, factor: int = 2) -> Tensor:
+    """Bilinear, corners aligned, as in the architecture whose parameter count the paper gives."""
+    return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=True)
+
+
+def check_input(x: Tensor, in_channels: int) -> None:
+    """Raise ModelError unless ``x`` is (N, in_channels, H, W) with at least one pixel."""
+    if x.ndim != 4 or x.shape[1] != in_channels or 0 in x.shape[-2:]:
+        raise ModelError(
+            f"The network reads batches of shape (N, {in_channels}, height, width), not {tuple(x.shape)}."
+        )
+
+
+def check_count(value: object, name: str, smallest: int = 1) -> int:
+    """``value`` if it is a whole number in range; raises ModelError naming the argument otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= LARGEST_COUNT:
+        raise ModelError(
+            f"Network argument '{name}' must be a whole number from {smallest} to {LARGEST_COUNT}, "
+            f"not {value!r}."
+        )
+    return value
+
+
+def check_choice(value: object, name: str, choices: tuple[str, ...]) -> str:
+    """``value`` if it is one of ``choices``; raises ModelError naming the argument otherwise."""
+    if not isinstance(value, str) or value not in choices:
+        raise ModelError(f"Network argument '{name}' must be one of {', '.join(choices)}, not {value!r}.")
+    return value
+
+
+def check_fraction(value: object, name: str) -> float:
+    """``value`` if it is a number in [0, 1); raises ModelError naming the argument otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ModelError(f"Network argument '{name}' must be a number from 0 to below 1, not {value!r}.")
+    return float(value)
+
+
+Hints = tuple[Tensor, ...]
+"""Feature maps (N, C, H, W), ordered from coarse to fine (in network order where they are as fine)."""
+
+
+class Segmentor(nn.Module):
+    """Base of the segmentors: ``forward(x)`` returns (logits, hints) in one pass at any input size.
+
+    Attributes:
+        in_channels, classes: channels of the input and of the logits.
+        hint_depth: one of :data:`HINT_DEPTHS`.
+    """
+
+    def __init__(self, in_channels: int, classes: int, hints: str) -> None:
+        super().__init__()
+        self.in_channels = check_count(in_channels, "in_channels")
+        self.classes = check_count(classes, "classes")
+        self.hint_depth = check_choice(hints, "hints", HINT_DEPTHS)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Hints]:
+        """Segment a batch.
+
+        Args:
+            x: (N, in_channels, H, W), normalised intensities; H and W at least 1.
+
+        Returns:
+            Logits (N, classes, H, W) and the hints of the chosen depth, ceil(H / stride) x ceil(W / stride).
+
+        Raises:
+            ModelError: ``x`` has another number of axes or channels.
+        """
+        raise NotImplementedError
+
+
+def initialise_he_uniform(module: nn.Module) -> None:
+    """He et al. 2015, uniform, zero biases: for every convolution inside ``module``."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_uniform_(part.weight, nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+@torch.no_grad()
+def initialise_normal(module: nn.Module, deviation: float = 0.02) -> None:
+    """N(0, deviation) weights and zero biases for every convolution, as CycleGAN's networks start."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(part.weight, 0.0, deviation)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

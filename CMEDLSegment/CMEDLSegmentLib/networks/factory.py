@@ -1,0 +1,57 @@
+"""The one place where a network's kind, a word in a model card, becomes a module."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+from torch import nn
+
+from ..errors import ModelError
+from .blocks import Segmentor
+from .unet import Unet
+
+SEGMENTORS: Mapping[str, type[Segmentor]] = {"unet": Unet}
+NETWORKS: Mapping[str, type[nn.Module]] = {**SEGMENTORS}
+
+
+def create_segmentor(
+    kind: str, in_channels: int = 1, classes: int = 1, hints: str = "high", **widths: object
+) -> Segmentor:
+    """Make a segmentor with fresh weights.
+
+    Args:
+        kind: "unet".
+        in_channels: channels of the input.
+        classes: channels of the logits.
+        hints: depth of the hints: "high" (the paper's last two), "mid" (the bottleneck), "low" (the first two
+            convolutions).
+        widths: what the architecture's class takes besides, such as ``width``.
+
+    Raises:
+        ModelError: the kind is unknown, or an argument is unknown or out of range.
+    """
+    if kind not in SEGMENTORS:
+        raise ModelError(f"Segmentor '{kind}' is unknown; known are {', '.join(SEGMENTORS)}.")
+    network = create_network(kind, in_channels=in_channels, classes=classes, hints=hints, **widths)
+    assert isinstance(network, Segmentor)
+    return network
+
+
+def create_network(kind: str, **arguments: object) -> nn.Module:
+    """Make any network a model card may name, with fresh weights.
+
+    Args:
+        kind: a segmentor's kind.
+        arguments: the arguments of that network's class.
+
+    Raises:
+        ModelError: the kind is unknown, or an argument is unknown or out of range.
+    """
+    if kind not in NETWORKS:
+        raise ModelError(f"Network '{kind}' is unknown; known are {', '.join(NETWORKS)}.")
+    accepted = inspect.signature(NETWORKS[kind]).parameters
+    for name in arguments:
+        if name not in accepted:
+            raise ModelError(f"Network '{kind}' has no argument '{name}'; it takes {', '.join(accepted)}.")
+    return NETWORKS[kind](**arguments)
