@@ -1,0 +1,330 @@
+"""``cmedl-segment``: segment a scan, a cohort or the demo phantom, and look after the students.
+
+Only light modules are imported here, so that ``--help`` answers at once; torch and the image libraries are
+imported by the command that needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .console import Bar, Interrupt, Parser, emit_json, guarded, table
+
+PROGRAM = "cmedl-segment"
+DEFAULT_MODEL = "lung-ct"
+
+EPILOG = """\
+exit codes: 0 done, 2 bad input or argument, 3 cancelled, 1 a fault of the program.
+Research use, not a medical device.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``cmedl-segment`` with ``argv`` (default: the process's own) and return the exit code."""
+    return guarded(PROGRAM, list(sys.argv[1:] if argv is None else argv), _work)
+
+
+def _work(arguments: Sequence[str], interrupt: Interrupt) -> int:
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit as ending:  # --help and --version
+        return int(ending.code or 0)
+    command: Callable[[argparse.Namespace, Interrupt], int] = options.command
+    return command(options, interrupt)
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(
+        prog=PROGRAM,
+        description="Segment tumours with a student network that was distilled from another modality.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_run(commands)
+    _add_batch(commands)
+    _add_models(commands)
+    return top
+
+
+def _add_demo(commands: Any) -> None:
+    demo = _command(
+        commands,
+        "demo",
+        _demo,
+        "make a thorax phantom with a tumour, segment it, and compare with its expert contour",
+        "Files of an earlier demo in the folder are replaced. The phantom is synthetic and proves nothing about "
+        "patients.",
+    )
+    demo.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("cmedl-demo"),
+        metavar="DIR",
+        help="folder for the results (default: %(default)s)",
+    )
+    _add_student(demo)
+    _add_json(demo)
+
+
+def _add_run(commands: Any) -> None:
+    run = _command(
+        commands,
+        "run",
+        _run,
+        "segment one scan",
+        "A file that exists is not replaced unless --overwrite is given. All results appear together when the "
+        "work is done; after a failure or a cancel there is none.",
+    )
+    run.add_argument(
+        "input",
+        type=Path,
+        metavar="INPUT",
+        help="NIfTI, NRRD or MetaImage file, or a folder with a DICOM series",
+    )
+    run.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUTPUT",
+        help=".seg.nrrd: segmentation for 3D Slicer; .nii.gz, .nii, .nrrd, .mha: label map on the input's grid; "
+        ".dcm: DICOM SEG (DICOM input only)",
+    )
+    _add_student(run)
+    _add_rules(run)
+    run.add_argument(
+        "--probability",
+        type=Path,
+        metavar="FILE",
+        help="also write the tumour's probability, 0 to 1, as an image on the input's grid",
+    )
+    run.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    run.add_argument(
+        "--rtstruct",
+        type=Path,
+        metavar="FILE",
+        help="also write a DICOM RT Structure Set, .dcm (DICOM input only)",
+    )
+    run.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    _add_json(run)
+
+
+def _add_batch(commands: Any) -> None:
+    batch = _command(
+        commands,
+        "batch",
+        _batch,
+        "segment a cohort",
+        "MANIFEST.csv has the columns patient,case,role,modality,image,mask,split; its paths are relative to it, "
+        "and mask, role and split may be empty. Each case gives CASE.seg.nrrd and CASE.json in DIR, and "
+        "results.csv sums up. Run the same command again to resume: a case is done anew only if its image, its "
+        "mask, the student or an option changed, or its result is gone. A bad case does not stop the rest.",
+    )
+    batch.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="the cohort")
+    batch.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results"
+    )
+    _add_student(batch)
+    _add_rules(batch)
+    _add_json(batch)
+
+
+def _add_models(commands: Any) -> None:
+    models = commands.add_parser(
+        "models",
+        help="list, show, verify, install, remove or roll back students",
+        description="Look after the students: those that come with the program and your own.",
+    )
+    actions = models.add_subparsers(metavar="ACTION", required=True)
+    _add_json(_command(actions, "list", _models_list, "list the students", ""))
+    for name, action, text, noun in (
+        ("show", _models_show, "show a student's model card", "NAME|FILE"),
+        ("verify", _models_verify, "check a student's file, or all students", "NAME|FILE"),
+        ("install", _models_install, "copy a student's file into your own folder", "FILE"),
+        ("remove", _models_remove, "remove a student from your own folder", "NAME"),
+        ("rollback", _models_rollback, "put back the version that the last install replaced", "NAME"),
+    ):
+        sub = _command(actions, name, action, text, "")
+        sub.add_argument("student", metavar=noun, nargs="?" if name == "verify" else None)
+        _add_json(sub)
+
+
+def _command(
+    commands: Any,
+    name: str,
+    action: Callable[[argparse.Namespace, Interrupt], int],
+    text: str,
+    more: str,
+) -> Parser:
+    description = f"{text[0].upper()}{text[1:]}. {more}".strip()
+    sub: Parser = commands.add_parser(name, help=text, description=description)
+    sub.set_defaults(command=action)
+    return sub
+
+
+def _add_student(sub: Parser) -> None:
+    sub.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME|FILE",
+        help='the student: a name of "models list" or a .safetensors file (default: %(default)s)',
+    )
+    sub.add_argument(
+        "--device",
+        type=_device,
+        default="auto",
+        metavar="auto|cuda|cuda:N|mps|cpu",
+        help="where to compute (default: %(default)s, the fastest at hand)",
+    )
+
+
+def _add_rules(sub: Parser) -> None:
+    sub.add_argument(
+        "--threshold",
+        type=_fraction,
+        metavar="T",
+        help="probability from which a voxel is tumour, between 0 and 1 (default: the student's)",
+    )
+    sub.add_argument(
+        "--all-slices",
+        action="store_true",
+        help="segment every slice, also where the student would look at slices with lung only",
+    )
+    sub.add_argument(
+        "--min-volume-cc",
+        type=_volume,
+        default=0.0,
+        metavar="V",
+        help="drop components smaller than V cubic centimetres (default: %(default)g)",
+    )
+
+
+def _add_json(sub: Parser) -> None:
+    sub.add_argument("--json", action="store_true", help="print one JSON object on one line, and no progress")
+
+
+def _device(text: str) -> str:
+    if re.fullmatch(r"auto|cuda(:\d+)?|mps|cpu", text):
+        return text
+    raise argparse.ArgumentTypeError(f'"{text}" is not a device; give auto, cuda, cuda:N, mps or cpu')
+
+
+def _fraction(text: str) -> float:
+    value = _number(text)
+    if 0 < value < 1:
+        return value
+    raise argparse.ArgumentTypeError(f'"{text}" is not between 0 and 1')
+
+
+def _volume(text: str) -> float:
+    value = _number(text)
+    if 0 <= value < float("inf"):
+        return value
+    raise argparse.ArgumentTypeError(f'"{text}" is not a volume of 0 or more')
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number') from None
+
+
+def _demo(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .demo import run_demo
+
+    bar = Bar(sys.stderr, quiet=options.json)
+    try:
+        result = run_demo(options.output, options.model, options.device, bar, interrupt)
+    finally:
+        bar.clear()
+    if options.json:
+        emit_json(result.to_json())
+    else:
+        print(result.report())
+    return 0
+
+
+def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .run import Job, run
+
+    job = Job(
+        input=options.input,
+        output=options.output,
+        model=options.model,
+        device=options.device,
+        threshold=options.threshold,
+        all_slices=options.all_slices,
+        minimum_cc=options.min_volume_cc,
+        series=options.series,
+        probability=options.probability,
+        rtstruct=options.rtstruct,
+        overwrite=options.overwrite,
+    )
+    bar = Bar(sys.stderr, quiet=options.json)
+    try:
+        result = run(job, progress=bar, cancelled=interrupt)
+    finally:
+        bar.clear()
+    if options.json:
+        emit_json(result.to_json())
+    else:
+        print(result.report())
+    return 0
+
+
+def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .batch import Rules, run_batch
+
+    rules = Rules(
+        model=options.model,
+        device=options.device,
+        threshold=options.threshold,
+        all_slices=options.all_slices,
+        minimum_cc=options.min_volume_cc,
+    )
+    bar = Bar(sys.stderr, quiet=options.json)
+    try:
+        result = run_batch(options.manifest, options.output, rules, bar, interrupt)
+    finally:
+        bar.clear()
+    if options.json:
+        emit_json(result.to_json())
+    else:
+        print(result.report())
+    return result.exit_code
+
+
+def _models_list(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    raise NotImplementedError
+
+
+def _models_show(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    raise NotImplementedError
+
+
+def _models_verify(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    raise NotImplementedError
+
+
+def _models_install(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    raise NotImplementedError
+
+
+def _models_remove(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    raise NotImplementedError
+
+
+def _models_rollback(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    raise NotImplementedError
