@@ -1,4 +1,4 @@
-"""``python -m CMEDLSegmentLib`` is ``cmedl-segment``, for an environment whose scripts are not on the PATH."""
+"""``python -m CMEDLSegmentLib`` is ``cmedl-segment``, where no script is on the PATH."""
 
 import sys
 

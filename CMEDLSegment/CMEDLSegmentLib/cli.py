@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .console import Bar, Interrupt, Parser, emit_json, guarded, table
+from .console import Bar, Interrupt, Parser, emit_json, guarded
 
 PROGRAM = "cmedl-segment"
 DEFAULT_MODEL = "lung-ct"
@@ -62,8 +62,8 @@ def _add_demo(commands: Any) -> None:
         "demo",
         _demo,
         "make a thorax phantom with a tumour, segment it, and compare with its expert contour",
-        "Files of an earlier demo in the folder are replaced. The phantom is synthetic and proves nothing about "
-        "patients.",
+        "Files of an earlier demo in the folder are replaced. The phantom is synthetic and proves nothing "
+        "about patients.",
     )
     demo.add_argument(
         "-o",
@@ -83,8 +83,8 @@ def _add_run(commands: Any) -> None:
         "run",
         _run,
         "segment one scan",
-        "A file that exists is not replaced unless --overwrite is given. All results appear together when the "
-        "work is done; after a failure or a cancel there is none.",
+        "A file that exists is not replaced unless --overwrite is given. All results appear together when "
+        "the work is done; after a failure or a cancel there is none.",
     )
     run.add_argument(
         "input",
@@ -98,8 +98,8 @@ def _add_run(commands: Any) -> None:
         type=Path,
         required=True,
         metavar="OUTPUT",
-        help=".seg.nrrd: segmentation for 3D Slicer; .nii.gz, .nii, .nrrd, .mha: label map on the input's grid; "
-        ".dcm: DICOM SEG (DICOM input only)",
+        help=".seg.nrrd: segmentation for 3D Slicer; .nii.gz, .nii, .nrrd, .mha: label map on the input's "
+        "grid; .dcm: DICOM SEG (DICOM input only)",
     )
     _add_student(run)
     _add_rules(run)
@@ -126,10 +126,10 @@ def _add_batch(commands: Any) -> None:
         "batch",
         _batch,
         "segment a cohort",
-        "MANIFEST.csv has the columns patient,case,role,modality,image,mask,split; its paths are relative to it, "
-        "and mask, role and split may be empty. Each case gives CASE.seg.nrrd and CASE.json in DIR, and "
-        "results.csv sums up. Run the same command again to resume: a case is done anew only if its image, its "
-        "mask, the student or an option changed, or its result is gone. A bad case does not stop the rest.",
+        "MANIFEST.csv has the columns patient,case,role,modality,image,mask,split; its paths are relative to "
+        "it, and mask, role and split may be empty. Each case gives CASE.seg.nrrd and CASE.json in DIR, and "
+        "results.csv sums up. Run the same command again to resume: a case is done anew only if its image, "
+        "its mask, the student or an option changed or its result is gone. A bad case never stops the rest.",
     )
     batch.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="the cohort")
     batch.add_argument(

@@ -6,9 +6,9 @@ One CSV in UTF-8 with commas, one line per scan, paths relative to the table's o
     p01,p01-ct,student,CT,p01/ct.nii.gz,p01/gtv.nii.gz,train
     p02,p02-mr,teacher,MR,p02/dicom,p02/gtv.seg.nrrd,train
 
-``patient``, ``case``, ``modality`` and ``image`` are always given; ``mask``, ``role`` and ``split`` may be empty
-unless the reader asks for them. ``case`` names one scan and its result files, so it is unique and fit for a
-file name. Messages give line numbers and never a patient or a case.
+``patient``, ``case``, ``modality`` and ``image`` are always given; ``mask``, ``role`` and ``split`` may be
+empty unless the reader asks for them. ``case`` names one scan and its result files, so it is unique and fit
+for a file name. Messages give line numbers and never a patient or a case.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def read_cohort(
 
     Args:
         path: the CSV file.
-        required: optional columns (``mask``, ``role``, ``split``) that this reader needs filled in every line.
-        check_files: whether a missing image or mask is an error here; ``batch`` says no, because one bad case
-            must not stop the rest.
+        required: optional columns (``mask``, ``role``, ``split``) that this reader needs filled in every
+        line. check_files: whether a missing image or mask is an error here; ``batch`` says no, because one
+            bad case must not stop the rest.
 
     Raises:
         InputError: not a readable table, a column is missing, a value is empty or unknown, a case is named
@@ -118,7 +118,7 @@ def _relative(target: Path, folder: Path) -> str:
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """The table's lines as (line number, column -> stripped value), the header checked; blank lines left out."""
+    """The lines as (line number, column -> stripped value); the header checked, blank lines left out."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -140,14 +140,14 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
                 continue
             if len(values) != len(header):
                 raise InputError(
-                    f"{path}, line {reader.line_num}: {len(values)} values stand under {len(header)} columns; "
-                    "give every column a value or leave it empty between commas, and put a value that holds a "
-                    "comma in double quotes."
+                    f"{path}, line {reader.line_num}: {len(values)} values stand under {len(header)} "
+                    "columns; give every column a value or leave it empty between commas, and put a value "
+                    "that holds a comma in double quotes."
                 )
             rows.append((reader.line_num, {n: v.strip() for n, v in zip(header, values, strict=True)}))
     except csv.Error as error:
         raise InputError(
-            f"{path}, line {reader.line_num}: not a line of a CSV table ({error}); save the table anew as CSV."
+            f"{path}, line {reader.line_num}: not a line of a CSV table ({error}); save it anew as CSV."
         ) from error
     return rows
 
@@ -213,7 +213,7 @@ def _check_names(path: Path, cases: Iterable[Case]) -> None:
         first = seen.setdefault(case.case.casefold(), case.line)
         if first != case.line:
             raise InputError(
-                f'{path}, lines {first} and {case.line} have the same "case"; give each scan a name of its own.'
+                f'{path}, lines {first} and {case.line} have the same "case"; give each scan its own name.'
             )
 
 
@@ -243,6 +243,6 @@ def _check_files(path: Path, cases: tuple[Case, ...]) -> None:
         line, column, file = missing[0]
         count = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
         raise InputError(
-            f'{path}: {count} missing, the first in line {line}, column "{column}" ({file}); correct the path, '
-            "which is relative to the table's folder, or take the line out."
+            f'{path}: {count} missing, the first in line {line}, column "{column}" ({file}); correct the '
+            "path, which is relative to the table's folder, or take the line out."
         )

@@ -1,8 +1,8 @@
-"""What the command lines share: arguments that fail in a sentence, progress, JSON, tables, exit codes, the log.
+"""What the command lines share: arguments that fail in a sentence, progress, JSON, tables, exit codes, log.
 
-``guarded`` is the frame of a command: it turns every ending into one of the exit codes 0 (done), 2 (bad input or
-argument), 3 (cancelled) and 1 (a fault of ours), with one sentence on stderr and, with ``--json``, one object on
-stdout.
+``guarded`` is the frame of a command: it turns every ending into one of the exit codes 0 (done), 2 (bad input
+or argument), 3 (cancelled) and 1 (a fault of ours), with one sentence on stderr and, with ``--json``, one
+object on stdout.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REDRAW_SECONDS = 0.1
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence and an :class:`InputError`, never an exit of its own."""
+    """An argument parser whose errors are an :class:`InputError` of one sentence, never an exit."""
 
     def __init__(self, **settings: Any) -> None:
         settings.setdefault("allow_abbrev", False)
@@ -160,7 +160,7 @@ def emit_json(result: dict[str, Any], stream: TextIO | None = None) -> None:
 
 
 def plain(value: Any) -> Any:
-    """``value`` in JSON's own types: paths as text, tuples as lists, numpy's scalars as numbers, NaN as null."""
+    """``value`` in JSON's own types: paths as text, tuples as lists, numpy's scalars plain, NaN as null."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -190,7 +190,7 @@ class Interrupt:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """While inside, signals set this wish instead of ending the process; before, the old ways come back."""
+        """While inside, signals set this wish instead of ending the process; then the old handlers return."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -221,8 +221,8 @@ def guarded(
 
     Args:
         program: the command's name, for the sentence and the log.
-        arguments: what the user gave; ``--json`` among them adds ``{"error": ...}`` on stdout on failure, also
-            where the arguments could not be parsed.
+        arguments: what the user gave; ``--json`` among them adds ``{"error": ...}`` on stdout on failure,
+            also where the arguments could not be parsed.
         work: does the command and returns its exit code.
     """
     interrupt = Interrupt()
@@ -261,8 +261,8 @@ def _fail(sentence: str, code: int, arguments: Sequence[str]) -> int:
 def internal_error(program: str, error: BaseException) -> str:
     """Log the stack of an unexpected exception; return the sentence that says so.
 
-    The log holds the frames and the exceptions' types but not their messages, which may quote a path or a DICOM
-    field and with it a patient.
+    The log holds the frames and the exceptions' types but not their messages, which may quote a path or a
+    DICOM field and with it a patient.
     """
     kind = type(error).__name__
     if isinstance(error, MemoryError):

@@ -1,0 +1,360 @@
+"""One scan from file to file: the job behind ``cmedl-segment run``, ``batch``, the demo and the panel.
+
+Everything that can be known beforehand (endings, folders, files that exist, DICOM results of a scan that is
+not DICOM) is checked before the long work. The results appear together at the end, or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import InputError
+from .files import atomic_path
+from .progress import CancelCheck, Progress, never, part, silent, stop_if
+
+if TYPE_CHECKING:
+    from .segmentation import Segmentation, Segmenter
+    from .student import Student
+    from .volume import Volume
+
+DEFAULT_MODEL = "lung-ct"
+
+LABELMAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
+SEGMENTATION = ".seg.nrrd"
+DICOM = ".dcm"
+
+READ, LOADED, SEGMENTED = 0.06, 0.10, 0.94
+"""Fractions of a whole job at which its stages end, as measured on a chest CT on a CPU."""
+
+Writer = Callable[[Path], None]
+"""Writes one result to the path it is given."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How to segment: what is the same for every scan of a cohort.
+
+    Attributes:
+        model: a student's name or file.
+        device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
+        threshold: probability from which a voxel is marked; None is the student's own.
+        all_slices: look at every slice, whatever the student's card says.
+        minimum_cc: components below this volume (cc) are dropped.
+    """
+
+    model: str = DEFAULT_MODEL
+    device: str = "auto"
+    threshold: float | None = None
+    all_slices: bool = False
+    minimum_cc: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan and what to make of it.
+
+    Attributes:
+        input: a volume file, or a folder with a DICOM series.
+        output: the result; its ending chooses the format.
+        rules: how to segment.
+        series: which series of a DICOM folder that holds several.
+        modality: what a cohort says the scan is; None trusts the file.
+        probability: where to write the probability image too.
+        rtstruct: where to write a DICOM RT Structure Set too.
+        overwrite: whether results that exist are replaced.
+    """
+
+    input: Path
+    output: Path
+    rules: Rules = Rules()
+    series: str | None = None
+    modality: str | None = None
+    probability: Path | None = None
+    rtstruct: Path | None = None
+    overwrite: bool = False
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """Every file that the job writes."""
+        return tuple(path for path in (self.output, self.probability, self.rtstruct) if path is not None)
+
+    def check(self) -> None:
+        """Find out what can be wrong before anything is read.
+
+        Raises:
+            InputError: the input is missing, an ending is unknown, a result would replace a file, results
+                share a path, a folder cannot be written to, or a DICOM result or ``series`` is asked of
+                another input.
+        """
+        if not self.input.exists():
+            raise InputError(
+                f"{self.input} does not exist; give a NIfTI, NRRD or MetaImage file, or a folder with a "
+                "DICOM series."
+            )
+        _check_ending(self.output, (SEGMENTATION, *LABELMAPS, DICOM), "a segmentation")
+        if self.probability is not None:
+            _check_ending(self.probability, LABELMAPS, "a probability image")
+        if self.rtstruct is not None:
+            _check_ending(self.rtstruct, (DICOM,), "an RT Structure Set")
+        if not self.input.is_dir():
+            self._refuse_dicom()
+        absolute = [path.resolve() for path in (self.input, *self.results)]
+        for index, path in enumerate(absolute):
+            if path in absolute[:index]:
+                raise InputError(f"{path} is both input and result, or two results; give each its own file.")
+        for path in self.results:
+            _check_free(path, self.overwrite)
+
+    def _refuse_dicom(self) -> None:
+        """DICOM results refer to the slices of a DICOM series; other inputs have none."""
+        for path in self.results:
+            if path.name.lower().endswith(DICOM):
+                raise InputError(
+                    f"{path} needs a DICOM series to refer to, and {self.input} is none; give the folder of "
+                    f"the series as input, or a result that ends in {SEGMENTATION} or .nii.gz."
+                )
+        if self.series is not None:
+            raise InputError(
+                f"A series can only be chosen in a folder of DICOM files, and {self.input} is a file; leave "
+                "--series out."
+            )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished job knows.
+
+    Attributes:
+        job: what was asked for.
+        student: the student's name.
+        volume: the scan.
+        segmentation: the label map, the probability and the components.
+        seconds: from the start of the job to its last file.
+    """
+
+    job: Job
+    student: str
+    volume: Volume
+    segmentation: Segmentation
+    seconds: float
+
+    @property
+    def tumor_volume_cc(self) -> float:
+        """Volume of all that was marked, in cc."""
+        return sum(component.volume_cc for component in self.segmentation.components)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        found = self.segmentation
+        result: dict[str, Any] = {
+            "output": str(self.job.output),
+            "student": self.student,
+            "device": found.device,
+            "runtime": found.runtime,
+            "seconds": round(self.seconds, 3),
+            "lung_slices": found.lung_slices,
+            "tumor_volume_cc": round(self.tumor_volume_cc, 3),
+            "warnings": list(found.warnings),
+            "components": [component_json(component) for component in found.components],
+        }
+        for name in ("probability", "rtstruct"):
+            path = getattr(self.job, name)
+            if path is not None:
+                result[name] = str(path)
+        return result
+
+
+def component_json(component: Any) -> dict[str, Any]:
+    """One component's figures in JSON's types, rounded to what they are worth."""
+    return {
+        "label": component.label,
+        "volume_cc": round(float(component.volume_cc), 3),
+        "mean": round(float(component.mean), 4),
+        "peak": round(float(component.peak), 4),
+        "slices": [int(index) for index in component.slices],
+        "n_slices": int(component.n_slices),
+        "centre_mm": [round(float(coordinate), 1) for coordinate in component.centre_mm],
+    }
+
+
+def load_segmenter(rules: Rules) -> Segmenter:
+    """The student of ``rules``, ready on its device; made once and used for every scan of a cohort.
+
+    Raises:
+        ModelError: no such student, or its file is damaged.
+        DeviceError: the device is absent.
+    """
+    from .segmentation import Segmenter
+    from .student import load_student
+
+    return Segmenter(load_student(rules.model), device=rules.device)
+
+
+def run(
+    job: Job,
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+    segmenter: Segmenter | None = None,
+) -> Result:
+    """Do one job from reading to writing.
+
+    Args:
+        job: what to do.
+        progress: told the stage and the fraction of the whole job.
+        cancelled: asked often; within a batch of slices the work stops.
+        segmenter: one that is loaded already; None loads the one of ``job.rules``.
+
+    Raises:
+        InputError: anything about the input, the student, the device or the results that the user can mend.
+        Cancelled: ``cancelled`` said so; no result was written.
+    """
+    from .volume import read_volume
+
+    start = time.perf_counter()
+    progress("checking", 0.0)
+    job.check()
+    progress("reading the scan", 0.0)
+    volume = read_volume(job.input, series_uid=job.series)
+    if not volume.files:
+        job._refuse_dicom()
+    if job.modality is not None and volume.modality is None:
+        volume = replace(volume, modality=job.modality)
+    stop_if(cancelled)
+    if segmenter is None:
+        progress("loading the student", READ)
+        segmenter = load_segmenter(job.rules)
+        stop_if(cancelled)
+    segmentation = segmenter.segment(
+        volume,
+        threshold=job.rules.threshold,
+        all_slices=job.rules.all_slices,
+        minimum_cc=job.rules.minimum_cc,
+        progress=part(progress, LOADED, SEGMENTED),
+        cancelled=cancelled,
+    )
+    stop_if(cancelled)
+    writers = result_writers(job, volume, segmentation, segmenter.student)
+    write_together(writers, part(progress, SEGMENTED, 1.0), cancelled)
+    progress("done", 1.0)
+    seconds = time.perf_counter() - start
+    return Result(job, segmenter.student.card.name, volume, segmentation, seconds)
+
+
+def result_writers(
+    job: Job, volume: Volume, segmentation: Segmentation, student: Student
+) -> dict[Path, Writer]:
+    """Each result file of ``job`` with the function that writes it."""
+    import numpy as np
+
+    from . import outputs
+    from .volume import write_image
+
+    labels = student.card.labels
+    facts = provenance(job, volume, segmentation, student)
+    label, geometry = segmentation.label, volume.geometry
+
+    def write_segmentation(path: Path) -> None:
+        outputs.write_segmentation(path, label, geometry, labels, facts)
+
+    def write_dicom_seg(path: Path) -> None:
+        outputs.write_dicom_seg(path, label, volume, labels, facts)
+
+    def write_labelmap(path: Path) -> None:
+        outputs.write_labelmap(path, label, geometry)
+
+    def write_probability(path: Path) -> None:
+        write_image(path, segmentation.probability.native(np.float32), geometry)
+
+    def write_rtstruct(path: Path) -> None:
+        outputs.write_rtstruct(path, label, volume, labels, facts)
+
+    kind = job.output.name.lower()
+    if kind.endswith(SEGMENTATION):
+        writers: dict[Path, Writer] = {job.output: write_segmentation}
+    else:
+        writers = {job.output: write_dicom_seg if kind.endswith(DICOM) else write_labelmap}
+    if job.probability is not None:
+        writers[job.probability] = write_probability
+    if job.rtstruct is not None:
+        writers[job.rtstruct] = write_rtstruct
+    return writers
+
+
+def provenance(job: Job, volume: Volume, segmentation: Segmentation, student: Student) -> dict[str, str]:
+    """What a result file says about its making: program, student, weights, parameters, series and date."""
+    card, rules = student.card, job.rules
+    facts = {
+        "program": f"CMEDL {__version__}",
+        "student": card.name,
+        "weights_sha256": card.weights_sha256,
+        "threshold": f"{card.threshold if rules.threshold is None else rules.threshold:g}",
+        "slices": "all" if rules.all_slices else card.slices,
+        "minimum_cc": f"{rules.minimum_cc:g}",
+        "device": segmentation.device,
+        "runtime": segmentation.runtime,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    if volume.series_uid:
+        facts["series_uid"] = volume.series_uid
+    return facts
+
+
+def write_together(writers: dict[Path, Writer], progress: Progress, cancelled: CancelCheck) -> None:
+    """Write several files so that all of them appear, or none.
+
+    Each is written beside its final name; only when all are whole are they renamed.
+
+    Raises:
+        InputError: a file cannot be written.
+        Cancelled: before the renaming began.
+    """
+    with contextlib.ExitStack() as staged:
+        for index, (final, write) in enumerate(writers.items()):
+            progress(f"writing {final.name}", index / len(writers))
+            beside = staged.enter_context(atomic_path(final))
+            try:
+                write(beside)
+            except InputError as error:
+                # The writer knows the temporary name only; the user must read the one asked for.
+                raise type(error)(str(error).replace(str(beside), str(final))) from error
+            stop_if(cancelled)
+
+
+def _check_ending(path: Path, endings: tuple[str, ...], noun: str) -> None:
+    if not path.name.lower().endswith(endings):
+        raise InputError(f"{path} cannot be {noun}: its name must end in {' or '.join(endings)}.")
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    """``path`` can be created: it does not exist (or may be replaced) and its folder takes files."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file in it.")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already; give another name, or --overwrite to replace it.")
+    check_writable(path.absolute().parent)
+
+
+def check_writable(folder: Path) -> None:
+    """Try to create a file in ``folder``, or in its nearest parent that exists.
+
+    Only trying tells on every platform: permission bits do not know of read-only disks or of administrators.
+
+    Raises:
+        InputError: no file can be created there.
+    """
+    while not folder.exists() and folder.parent != folder:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".cmedl-"):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"The folder {folder} takes no file ({reason}); choose another one.") from error
