@@ -1,7 +1,26 @@
 """Networks: a segmentor's ``forward(x)`` returns (logits, hints); one factory makes each by its name."""
 
-from .blocks import HINT_DEPTHS, Segmentor
+from .blocks import HINT_DEPTHS, Hints, Segmentor
+from .densefcn import DenseFCN
 from .factory import create_network, create_segmentor
+from .folding import fold_batch_norm
+from .fusion import WeightedFusion
+from .generator import Generator, InstanceNorm
+from .mrrn import WIRINGS, Mrrn
 from .unet import Unet
 
-__all__ = ["HINT_DEPTHS", "Segmentor", "Unet", "create_network", "create_segmentor"]
+__all__ = [
+    "HINT_DEPTHS",
+    "WIRINGS",
+    "DenseFCN",
+    "Generator",
+    "Hints",
+    "InstanceNorm",
+    "Mrrn",
+    "Segmentor",
+    "Unet",
+    "WeightedFusion",
+    "create_network",
+    "create_segmentor",
+    "fold_batch_norm",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,20 +10,30 @@ from ..errors import ModelError
 HINT_DEPTHS = ("high", "mid", "low")
 """Where the hints are read: ``high`` the paper's last two, ``mid`` the bottleneck, ``low`` the first two."""
 
-LARGEST_COUNT = 4096
+LARGEST_COUNT = 1024
 """The largest channel count an argument may ask for: a damaged card must not exhaust the memory."""
 
 
-class ConvNormRelu(nn.Module):
-    """Convolution 3x3 with bias, batch norm, ReLU; (N, in, H, W) -> (N, out, H, W)."""
+class ConvNorm(nn.Module):
+    """Convolution with bias, then batch norm; (N, in, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)).
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    One class for every such pair, because :func:`.folding.fold_batch_norm` finds them by it.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
+        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)))
+        return self.norm(self.conv(x))
+
+
+class ConvNormRelu(ConvNorm):
+    """:class:`ConvNorm`, then ReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x))
 
 
 class DoubleConv(nn.Module):
@@ -39,14 +48,15 @@ class DoubleConv(nn.Module):
         return self.second(self.first(x))
 
 
-def pad_to(x: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column until both sizes are multiples of ``multiple``; no copy if they are.
+def pad_to(x: Tensor, multiple: int, smallest: int = 1) -> Tensor:
+    """Repeat the last row and column up to multiples of ``multiple`` that are ``smallest`` or more.
 
     Only the far sides grow, so that a feature map of stride ``s`` is brought back by keeping its first
-    ``ceil(size / s)`` rows and columns (:func:`crop`).
+    ``ceil(size / s)`` rows and columns (:func:`crop`). An input that fits is returned as it is.
     """
     height, width = x.shape[-2:]
-    below, right = -height % multiple, -width % multiple
+    below = max(height + -height % multiple, smallest) - height
+    right = max(width + -width % multiple, smallest) - width
     if below == 0 and right == 0:
         return x
     return F.pad(x, (0, right, 0, below), mode="replicate")
@@ -126,22 +136,3 @@ class Segmentor(nn.Module):
             ModelError: ``x`` has another number of axes or channels.
         """
         raise NotImplementedError
-
-
-def initialise_he_uniform(module: nn.Module) -> None:
-    """He et al. 2015, uniform, zero biases: for every convolution inside ``module``."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.kaiming_uniform_(part.weight, nonlinearity="relu")
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-
-
-@torch.no_grad()
-def initialise_normal(module: nn.Module, deviation: float = 0.02) -> None:
-    """N(0, deviation) weights and zero biases for every convolution, as CycleGAN's networks start."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(part.weight, 0.0, deviation)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)

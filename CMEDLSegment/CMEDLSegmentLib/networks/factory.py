@@ -9,10 +9,18 @@ from torch import nn
 
 from ..errors import ModelError
 from .blocks import Segmentor
+from .densefcn import DenseFCN
+from .fusion import WeightedFusion
+from .generator import Generator
+from .mrrn import Mrrn
 from .unet import Unet
 
-SEGMENTORS: Mapping[str, type[Segmentor]] = {"unet": Unet}
-NETWORKS: Mapping[str, type[nn.Module]] = {**SEGMENTORS}
+SEGMENTORS: Mapping[str, type[Segmentor]] = {"unet": Unet, "densefcn": DenseFCN, "mrrn": Mrrn}
+NETWORKS: Mapping[str, type[nn.Module]] = {
+    **SEGMENTORS,
+    "generator": Generator,
+    "weighted-fusion": WeightedFusion,
+}
 
 
 def create_segmentor(
@@ -21,17 +29,18 @@ def create_segmentor(
     """Make a segmentor with fresh weights.
 
     Args:
-        kind: "unet".
+        kind: "unet", "densefcn" or "mrrn".
         in_channels: channels of the input.
         classes: channels of the logits.
         hints: depth of the hints: "high" (the paper's last two), "mid" (the bottleneck), "low" (the first two
             convolutions).
-        widths: what the architecture's class takes besides, such as ``width``.
+        widths: what the architecture's class takes besides: ``width``; ``growth`` and ``dropout`` of
+            "densefcn"; ``wiring`` of "mrrn".
 
     Raises:
         ModelError: the kind is unknown, or an argument is unknown or out of range.
     """
-    if kind not in SEGMENTORS:
+    if not isinstance(kind, str) or kind not in SEGMENTORS:
         raise ModelError(f"Segmentor '{kind}' is unknown; known are {', '.join(SEGMENTORS)}.")
     network = create_network(kind, in_channels=in_channels, classes=classes, hints=hints, **widths)
     assert isinstance(network, Segmentor)
@@ -42,13 +51,14 @@ def create_network(kind: str, **arguments: object) -> nn.Module:
     """Make any network a model card may name, with fresh weights.
 
     Args:
-        kind: a segmentor's kind.
+        kind: a segmentor's, "generator" (one modality in, the other out) or "weighted-fusion" (an image and
+            its pseudo MRI in, both weighted out).
         arguments: the arguments of that network's class.
 
     Raises:
         ModelError: the kind is unknown, or an argument is unknown or out of range.
     """
-    if kind not in NETWORKS:
+    if not isinstance(kind, str) or kind not in NETWORKS:
         raise ModelError(f"Network '{kind}' is unknown; known are {', '.join(NETWORKS)}.")
     accepted = inspect.signature(NETWORKS[kind]).parameters
     for name in arguments:
