@@ -1,0 +1,168 @@
+"""Which runtime, device, precision and batch; and what to fall back to when memory runs out."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..errors import DeviceError, InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..student import Student
+
+RUNTIMES = ("auto", "torch", "openvino")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+BATCH_PIXELS = {"cpu": 256 * 256, "mps": 4 * 256 * 256, "cuda": 16 * 256 * 256}
+"""Pixels in a batch. A CPU gains nothing from more than one slice of 256 x 256 and its memory is the bar."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a student is run.
+
+    Attributes:
+        device: "cpu", "mps", "cuda" or "cuda:N".
+        runtime: "torch" or "openvino".
+        precision: "fp32", "bf16", "fp16" or "int8".
+        batch: slices at a time.
+    """
+
+    device: str
+    runtime: str
+    precision: str
+    batch: int
+
+    def __str__(self) -> str:
+        return f"{self.runtime} {self.precision}"
+
+
+def make_plan(
+    student: Student,
+    device: str = "auto",
+    runtime: str = "auto",
+    precision: str = "auto",
+    batch: int | None = None,
+) -> Plan:
+    """Fill in what is "auto": the best device, the fastest runtime that is installed and checked for it.
+
+    Raises:
+        DeviceError: the asked-for device, runtime or precision cannot be had.
+        InputError: a word or the batch is not one this function knows.
+    """
+    for value, known, what in ((runtime, RUNTIMES, "Runtime"), (precision, PRECISIONS, "Precision")):
+        if value not in known:
+            raise InputError(f"{what} '{value}' is unknown; choose one of {', '.join(known)}.")
+    if batch is not None and batch < 1:
+        raise InputError(f"A batch of {batch} makes no sense; give 1 or more.")
+    device = resolve_device(device)
+    kind = device.partition(":")[0]
+    if runtime == "auto":
+        torch_only = kind != "cpu" or precision in ("bf16", "fp16")
+        runtime = "openvino" if not torch_only and openvino_installed() else "torch"
+    if runtime == "openvino":
+        if kind != "cpu":
+            raise DeviceError(f"The OpenVINO runtime runs on the CPU, not on '{device}'; choose device cpu.")
+        if not openvino_installed():
+            raise DeviceError(
+                "OpenVINO is not installed; pip install 'cmedl[fast]', or choose runtime torch."
+            )
+    if precision == "auto":
+        precision = _best_precision(kind, device, runtime, student)
+    elif precision == "int8" and (runtime != "openvino" or student.card.int8 is None):
+        raise DeviceError(
+            "int8 needs the OpenVINO runtime and a student that was checked in int8; choose precision auto."
+        )
+    elif runtime == "openvino" and precision not in ("fp32", "int8"):
+        raise DeviceError(f"The OpenVINO runtime computes in fp32 or int8, not {precision}.")
+    if batch is None:
+        batch = max(1, round(BATCH_PIXELS[kind] / student.card.field**2))
+    return Plan(device, runtime, precision, batch)
+
+
+def _best_precision(kind: str, device: str, runtime: str, student: Student) -> str:
+    """int8 where it was checked on this student, half precision on CUDA, fp32 elsewhere."""
+    if runtime == "openvino":
+        return "int8" if student.card.int8 is not None else "fp32"
+    if kind != "cuda":
+        return "fp32"
+    import torch
+
+    major, _ = torch.cuda.get_device_capability(torch.device(device))
+    return "bf16" if major >= 8 else "fp16" if major == 7 else "fp32"
+
+
+def resolve_device(name: str) -> str:
+    """The device to use for "auto", "cuda", "cuda:N", "mps" or "cpu".
+
+    Raises:
+        DeviceError: the device is absent on this machine.
+        InputError: the name is none of these.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, colon, number = name.partition(":")
+    if name not in ("cpu", "mps", "cuda") and not (kind == "cuda" and colon and number.isdecimal()):
+        raise InputError(f"Device '{name}' is unknown; choose auto, cuda, cuda:N, mps or cpu.")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise DeviceError(
+                f"Device '{name}' was asked for, but this PyTorch finds no CUDA GPU; choose auto or cpu, or "
+                "install a GPU driver and a CUDA build of PyTorch."
+            )
+        if colon and int(number) >= count:
+            raise DeviceError(
+                f"Device '{name}' is absent: the last of this machine's GPUs is cuda:{count - 1}."
+            )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("Device 'mps' was asked for, but this machine has none; choose auto or cpu.")
+    return name
+
+
+def openvino_installed() -> bool:
+    """Whether the optional extra "fast" is there; looks, does not import."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def start_runtime(student: Student, plan: Plan) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Build the runtime of a plan."""
+    if plan.runtime == "openvino":
+        from .openvino_runtime import OpenVinoRuntime
+
+        return OpenVinoRuntime(student, plan)
+    from .torch_runtime import TorchRuntime
+
+    return TorchRuntime(student, plan)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device's memory is full (MPS says so in words only)."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+    )
+
+
+def lighter(plan: Plan, student: Student) -> tuple[Plan, str] | None:
+    """The next rung down when memory runs out, and the sentence that says so; None below the last one.
+
+    Halve the batch; then half precision; then the CPU.
+    """
+    if plan.batch > 1:
+        down = replace(plan, batch=plan.batch // 2)
+        return down, f"Memory of {plan.device} ran out: the batch was halved to {down.batch} slices."
+    if plan.device == "cpu":
+        return None
+    if plan.precision == "fp32":
+        return replace(
+            plan, precision="fp16"
+        ), f"Memory of {plan.device} ran out: going on in half precision."
+    down = make_plan(student, device="cpu")
+    return down, f"Memory of {plan.device} ran out with one slice at a time: going on, slower, on the CPU."

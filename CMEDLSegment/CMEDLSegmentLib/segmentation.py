@@ -1,0 +1,290 @@
+"""The Segmenter: a volume in, the student's label, probability and components out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .components import Component
+from .errors import DeviceError, InputError
+from .probability import ProbabilityField
+from .progress import CancelCheck, Progress, never, part, silent, stop_if
+from .resampling import FieldSampler, StudentField
+from .runtimes import Plan, lighter, make_plan, out_of_memory, start_runtime
+
+if TYPE_CHECKING:
+    import torch
+
+    from .student import Student
+    from .volume import AxialView, Volume
+
+OBLIQUE_DEGREES = 10.0
+"""From this angle between the volume's axes and the patient's on, the user is told of it."""
+
+
+@dataclass
+class Segmentation:
+    """What the student makes of a volume.
+
+    Attributes:
+        label: uint8 (z, y, x) on the volume's own grid; 0 is background.
+        probability: the student's probability, on its own grid; ``probability.label(t)`` thresholds anew.
+        components: the pieces of the label, highest mean probability first.
+        lung_slices: how many slices hold lung; 0 where the student does not ask.
+        warnings: sentences for the user.
+        device, runtime: where and with what it was computed, after any step down the ladder.
+        seconds: from the volume in memory to the label.
+        timings: seconds by stage: anatomy, resampling, network, back.
+    """
+
+    label: np.ndarray
+    probability: ProbabilityField
+    components: list[Component]
+    lung_slices: int
+    warnings: list[str]
+    device: str
+    runtime: str
+    seconds: float
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Which slices (axial indices, rising) the student sees, and its field's centre (y, x) in voxels."""
+
+    slices: np.ndarray
+    centre: tuple[float, float]
+    lung_slices: int
+    warnings: list[str]
+
+
+class Segmenter:
+    """Runs one student on volumes; the network is built once, at the first volume.
+
+    Args:
+        student: a loaded student.
+        device: "auto", "cuda", "cuda:N", "mps" or "cpu".
+        runtime: "auto", "torch" or "openvino".
+        precision: "auto", "fp32", "bf16", "fp16" or "int8".
+        batch: slices at a time; None chooses by device.
+        start: makes the runtime of a plan.
+
+    Raises:
+        DeviceError: the device, runtime or precision asked for cannot be had.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        device: str = "auto",
+        runtime: str = "auto",
+        precision: str = "auto",
+        batch: int | None = None,
+        start: Callable[[Student, Plan], Callable[[torch.Tensor], torch.Tensor]] = start_runtime,
+    ) -> None:
+        self.student = student
+        self.plan = make_plan(student, device, runtime, precision, batch)
+        self._start = start
+        self._started: tuple[Plan, Callable[[torch.Tensor], torch.Tensor]] | None = None
+
+    def segment(
+        self,
+        volume: Volume,
+        threshold: float | None = None,
+        all_slices: bool = False,
+        minimum_cc: float = 0.0,
+        progress: Progress = silent,
+        cancelled: CancelCheck = never,
+    ) -> Segmentation:
+        """Segment a volume.
+
+        Args:
+            volume: the volume; its array is only read.
+            threshold: probability from which a voxel is foreground; None is the student's own.
+            all_slices: look at every slice, also where the student asks for lung slices only.
+            minimum_cc: components smaller than this are dropped.
+            progress: told the stage and the fraction of the whole.
+            cancelled: asked before every batch and between the other steps.
+
+        Raises:
+            InputError: the volume is not what the student reads, has no lungs where it needs them, or an
+                argument makes no sense.
+            DeviceError: memory ran out even on the last rung of the ladder, or the network gave NaN.
+            Cancelled: ``cancelled()`` became true.
+        """
+        from .volume import axial_view
+
+        begin = time.perf_counter()
+        timings = {"anatomy": 0.0, "resampling": 0.0, "network": 0.0, "back": 0.0}
+        card = self.student.card
+        if volume.modality is not None and volume.modality != card.modality:
+            raise InputError(
+                f"The image is {volume.modality}, but student '{card.name}' reads {card.modality}; choose a "
+                f"student for {volume.modality} or a {card.modality} image."
+            )
+        view = axial_view(volume.array, volume.geometry)
+        region = self._region(view, all_slices, part(progress, 0.0, 0.1), cancelled)
+        warnings = [*volume.warnings, *region.warnings]
+        if view.obliquity_degrees >= OBLIQUE_DEGREES:
+            warnings.append(
+                f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the "
+                "student was not trained on tilted slices."
+            )
+        timings["anatomy"] = time.perf_counter() - begin
+        field = StudentField(
+            shape=view.array.shape[1:],
+            spacing=view.spacing[1:],
+            centre=region.centre,
+            pixels=card.field,
+            pixel_mm=card.spacing_mm,
+        )
+        values, plan = self._probabilities(
+            view.array, region.slices, field, warnings, timings, part(progress, 0.1, 0.9), cancelled
+        )
+        progress("Bringing the result to the image", 0.9)
+        back = time.perf_counter()
+        probability = ProbabilityField(
+            values, region.slices, field, volume.geometry, tuple(label.value for label in card.labels)
+        )
+        label, components = probability.segment(
+            card.threshold if threshold is None else threshold, minimum_cc, cancelled
+        )
+        timings["back"] = time.perf_counter() - back
+        progress("Done", 1.0)
+        return Segmentation(
+            label=label,
+            probability=probability,
+            components=components,
+            lung_slices=region.lung_slices,
+            warnings=warnings,
+            device=plan.device,
+            runtime=str(plan),
+            seconds=time.perf_counter() - begin,
+            timings=timings,
+        )
+
+    def _region(
+        self, view: AxialView, all_slices: bool, progress: Progress, cancelled: CancelCheck
+    ) -> Region:
+        """The slices and the field's centre; lungs are looked for only where the card asks for them."""
+        stop_if(cancelled)
+        depth, height, width = view.array.shape
+        everything = np.arange(depth)
+        centre = ((height - 1) / 2, (width - 1) / 2)
+        if self.student.card.slices != "lung":
+            return Region(everything, centre, 0, [])
+        from .anatomy import check_hounsfield, field_centre, find_lungs
+
+        progress("Looking for the lungs", 0.0)
+        warnings = list(check_hounsfield(view.array))
+        try:
+            lungs = find_lungs(view.array, view.spacing, progress=progress, cancelled=cancelled)
+        except InputError as error:
+            if not all_slices:
+                raise
+            warnings.append(f"{error} All slices are segmented, as asked for.")
+            return Region(everything, centre, 0, warnings)
+        chosen = everything if all_slices else np.asarray(lungs.slices)
+        return Region(chosen, field_centre(lungs), len(lungs.slices), warnings + list(lungs.warnings))
+
+    def _probabilities(
+        self,
+        slices: np.ndarray,
+        chosen: np.ndarray,
+        field: StudentField,
+        warnings: list[str],
+        timings: dict[str, float],
+        progress: Progress,
+        cancelled: CancelCheck,
+    ) -> tuple[np.ndarray, Plan]:
+        """Run the network over the chosen slices, stepping down the ladder when memory runs out.
+
+        Returns:
+            float16 (slices, labels, pixels, pixels), and the plan that was in force at the end.
+        """
+        card = self.student.card
+        intensities = card.normalisation.fit(slices)
+        values = np.empty((len(chosen), len(card.labels), field.pixels, field.pixels), dtype=np.float16)
+        plan, sampler, start = self.plan, None, 0
+        while start < len(chosen):
+            stop_if(cancelled)
+            progress(f"Segmenting on {plan.device}", start / len(chosen))
+            batch = chosen[start : start + plan.batch]
+            failure = None
+            try:
+                runtime = self._runtime(plan)
+                begin = time.perf_counter()
+                if sampler is None:
+                    sampler = FieldSampler(field, intensities, plan.device)
+                images = sampler(slices[batch])
+                _wait(plan.device)
+                sampled = time.perf_counter()
+                values[start : start + len(batch)] = self._infer(runtime, images)
+                timings["resampling"] += sampled - begin
+                timings["network"] += time.perf_counter() - sampled
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                failure = str(error)
+            if failure is None:
+                start += len(batch)
+                continue
+            # Only outside the except block is the failed batch's memory released.
+            images = sampler = runtime = None
+            plan = self._step_down(plan, warnings)
+        return values, plan
+
+    def _runtime(self, plan: Plan) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The runtime of ``plan``; the one in use is let go first when the plan has changed."""
+        if self._started is None or self._started[0] != plan:
+            self._started = None
+            self._started = (plan, self._start(self.student, plan))
+        return self._started[1]
+
+    def _step_down(self, plan: Plan, warnings: list[str]) -> Plan:
+        """The next rung of the ladder, with its sentence added to ``warnings``."""
+        import torch
+
+        self._started = None
+        step = lighter(plan, self.student)
+        if step is None:
+            raise DeviceError(
+                f"Memory of {plan.device} ran out even for one slice; close other programs and try again."
+            )
+        if plan.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        down, sentence = step
+        warnings.append(sentence)
+        return down
+
+    def _infer(self, runtime: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> np.ndarray:
+        """Probabilities of the labels, float16 (n, labels, pixels, pixels), of normalised slices.
+
+        One channel is a sigmoid's; of several, softmax's, channel 0 is the background.
+
+        Raises:
+            DeviceError: a logit is NaN or infinite.
+        """
+        import torch
+
+        with torch.inference_mode():
+            logits = runtime(images)
+            if not torch.isfinite(logits).all():
+                raise DeviceError(
+                    f"Student '{self.student.card.name}' gave values that are no numbers; its weights do not "
+                    "suit this image or precision: choose precision fp32, or verify the model file."
+                )
+            probability = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)[:, 1:]
+            return probability.half().cpu().numpy()
+
+
+def _wait(device: str) -> None:
+    """Wait for a GPU's queue, so that the stage that queued the work is charged with its time."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize(device)
