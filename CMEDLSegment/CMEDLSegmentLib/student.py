@@ -1,0 +1,299 @@
+"""A student on disk: one ``.safetensors`` file with its weights, and its model card in the metadata.
+
+- The tensors are named ``<network>.<parameter>``, as float32, or as float16 where the file was saved ``half`` (they
+  are computed in float32 either way). Tensors named ``int8.*`` are calibration ranges; they are allowed only where the
+  card tells how int8 was checked.
+- The metadata has one entry, ``cmedl-card``: the card's JSON, with a SHA-256 of itself.
+- ``weights_sha256`` in the card covers every tensor of the file: SHA-256 over the tensors in the order of their names,
+  for each the name, a zero byte, the dtype as in the file ("F32"), a zero byte, the shape as decimal numbers joined
+  by "x", a zero byte, and the values, little endian, row by row.
+
+Both hashes find damage and careless edits; they are no signature, so they do not tell who made a file. Nothing is
+unpickled: a header in JSON, and numbers. All of it is verified on saving, on loading and on installing, by the same
+function.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from . import models
+from .card import INT8_PREFIX, METADATA_KEY, TUMOR, Card, Label, NetworkSpec, card_of, header_of, refuse
+from .errors import ModelError
+from .files import atomic_path
+from .networks import create_network
+from .normalisation import Normalisation
+
+__all__ = [
+    "TUMOR",
+    "Card",
+    "Label",
+    "NetworkSpec",
+    "Normalisation",
+    "Student",
+    "StudentNetwork",
+    "load_student",
+    "save_student",
+    "verify_bytes",
+]
+
+_DTYPES = {"F32": np.float32, "F16": np.float16, "I64": np.int64}
+_PROBE = 64
+"""Pixels of the image that is sent through the networks without data, to see that they fit each other."""
+
+
+class StudentNetwork(nn.Module):
+    """The networks of a card as one: each reads the image or outputs of those before it; the last gives the logits.
+
+    ``forward(image)``: image (n, 1, height, width) in -1..1 to logits (n, classes, height, width).
+    """
+
+    def __init__(self, specs: tuple[NetworkSpec, ...], networks: list[nn.Module]) -> None:
+        super().__init__()
+        self.specs = specs
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """The segmentor's logits; see the class."""
+        outputs = {"image": image}
+        for spec, network in zip(self.specs, self.networks, strict=True):
+            read = [outputs[name] for name in spec.inputs]
+            output = network(read[0] if len(read) == 1 else torch.cat(read, dim=1))
+            # A segmentor returns (logits, hints); hints are for training.
+            outputs[spec.name] = output[0] if isinstance(output, tuple) else output
+        return outputs[self.specs[-1].name]
+
+
+@dataclass
+class Student:
+    """A verified student in memory.
+
+    Attributes:
+        card: the model card.
+        state: float32 (and integer) tensors by ``<network>.<parameter>``.
+        path: the file it came from.
+        int8: the calibration ranges by their names without ``int8.``; empty where the card has no ``int8``.
+    """
+
+    card: Card
+    state: dict[str, torch.Tensor]
+    path: Path
+    int8: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int:
+        """Channels of the logits: 1 (sigmoid), or 1 + labels (softmax, class 0 is the background)."""
+        return self.card.classes
+
+    def build(self) -> StudentNetwork:
+        """The networks with the weights, on the CPU, float32, in evaluation mode, without gradients."""
+        network = _create(self.card)
+        for spec, module in zip(network.specs, network.networks, strict=True):
+            prefix = f"{spec.name}."
+            own = {key[len(prefix) :]: value for key, value in self.state.items() if key.startswith(prefix)}
+            module.load_state_dict(own, strict=True)
+        return network.eval().requires_grad_(False)
+
+
+def save_student(
+    path: Path | str,
+    card: Card,
+    modules: Mapping[str, nn.Module],
+    half: bool = False,
+    int8: Mapping[str, torch.Tensor] | None = None,
+) -> Card:
+    """Write a student; the file appears complete and verified, or not at all.
+
+    Args:
+        path: ends in ``.safetensors``.
+        card: its ``weights_sha256`` is filled in here.
+        modules: one module for each network of the card, by name.
+        half: store the weights in half the space. Vectors (biases, batch norm) and tensors whose values do not fit
+            float16 stay float32.
+        int8: calibration ranges, by name without ``int8.``; needs ``card.int8``.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        ModelError: modules and card do not agree, or weights are not finite.
+        InputError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ModelError(f"{path} must end in .safetensors, the format of a student.")
+    names = [spec.name for spec in card.networks]
+    if set(modules) != set(names):
+        raise ModelError(f"{path}: the card names the networks {names}, but {sorted(modules)} were given.")
+    arrays: dict[str, np.ndarray] = {}
+    for name, module in modules.items():
+        for key, value in module.state_dict().items():
+            arrays[f"{name}.{key}"] = _stored(value, half)
+    for key, value in (int8 or {}).items():
+        arrays[f"{INT8_PREFIX}.{key}"] = _stored(value, half=False)
+    card = dataclasses.replace(card, weights_sha256=_weights_hash(arrays))
+    data = safetensors.numpy.save(arrays, {METADATA_KEY: card.to_json()})
+    verify_bytes(data, path)
+    with atomic_path(path) as beside:
+        beside.write_bytes(data)
+    return card
+
+
+def load_student(path_or_name: Path | str) -> Student:
+    """The student of a file, or the installed or bundled one of a name, verified.
+
+    Raises:
+        ModelError: it is not there, or anything about it is wrong: cut, altered, missing or extra tensors, wrong shapes, NaN
+            or infinite weights, an unknown architecture or format. One sentence names the file and the reason.
+    """
+    path = models.find(path_or_name)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise refuse(path, ModelError(f"it could not be read ({error.strerror}).")) from error
+    card, arrays = verify_bytes(data, path)
+    state, int8 = {}, {}
+    for key, array in arrays.items():
+        # Copies: the arrays are read-only views of the file's bytes.
+        value = torch.from_numpy(array.astype(np.float32 if array.dtype == np.float16 else array.dtype))
+        if key.startswith(f"{INT8_PREFIX}."):
+            int8[key.removeprefix(f"{INT8_PREFIX}.")] = value
+        else:
+            state[key] = value
+    return Student(card, state, path, int8)
+
+
+def verify_bytes(data: bytes, path: Path | str) -> tuple[Card, dict[str, np.ndarray]]:
+    """Verify all of a student's file.
+
+    Args:
+        data: the whole file.
+        path: named in the errors.
+
+    Returns:
+        The card and the tensors as stored.
+
+    Raises:
+        ModelError: as :func:`load_student`.
+    """
+    try:
+        header = header_of(data, len(data))
+        card = card_of(header)
+        arrays = _arrays(data, header)
+        if _weights_hash(arrays) != card.weights_sha256:
+            raise ModelError("its weights were altered or damaged (their SHA-256 is not the card's).")
+        for key, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise ModelError(f"its tensor '{key}' holds NaN or infinite values.")
+        _check_tensors(card, arrays)
+    except ModelError as error:
+        raise refuse(path, error) from error
+    return card, arrays
+
+
+def _arrays(data: bytes, header: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The tensors as stored; the dtypes are seen first, because numpy lacks some of the format's."""
+    for key, entry in header.items():
+        dtype = entry.get("dtype") if isinstance(entry, dict) else None
+        if key != "__metadata__" and dtype not in _DTYPES:
+            raise ModelError(f"its tensor '{key}' has the type {dtype}, not one of {', '.join(_DTYPES)}.")
+    try:
+        return safetensors.numpy.load(data)
+    except SafetensorError as error:
+        raise ModelError(f"it is cut off or damaged ({error}).") from error
+
+
+def _stored(value: torch.Tensor, half: bool) -> np.ndarray:
+    """A tensor as it goes to the file."""
+    value = value.detach().cpu()
+    array = (value.float() if value.is_floating_point() else value.long()).contiguous().numpy()
+    if half and array.ndim > 1 and array.dtype == np.float32:
+        with np.errstate(over="ignore"):
+            small = array.astype(np.float16)
+        if np.isfinite(small).all():
+            return small
+    return array
+
+
+def _weights_hash(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over all tensors, as the module's text defines it."""
+    names = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+    digest = hashlib.sha256()
+    for key in sorted(arrays):
+        array = arrays[key]
+        shape = "x".join(str(size) for size in array.shape)
+        digest.update(f"{key}\0{names[array.dtype]}\0{shape}\0".encode())
+        digest.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def _create(card: Card) -> StudentNetwork:
+    """The networks of a card with fresh weights.
+
+    Raises:
+        ModelError: an architecture or argument that this program does not know.
+    """
+    networks = []
+    for spec in card.networks:
+        try:
+            networks.append(create_network(spec.kind, **spec.arguments))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"its network '{spec.name}' ({spec.kind}) cannot be made: {error}") from error
+    return StudentNetwork(card.networks, networks)
+
+
+def _check_tensors(card: Card, arrays: Mapping[str, np.ndarray]) -> None:
+    """The file's tensors are those of the card's networks, and these fit each other."""
+    # On the meta device a network costs no memory, whatever widths a card asks for.
+    with torch.device("meta"):
+        network = _create(card).eval()
+    expected = {
+        f"{spec.name}.{key}": value
+        for spec, module in zip(network.specs, network.networks, strict=True)
+        for key, value in module.state_dict().items()
+    }
+    found = {key: array for key, array in arrays.items() if not key.startswith(f"{INT8_PREFIX}.")}
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing:
+        raise ModelError(f"its tensor '{missing[0]}' is missing{_and_more(missing)}.")
+    if extra:
+        raise ModelError(f"its tensor '{extra[0]}' belongs to none of its networks{_and_more(extra)}.")
+    for key, value in expected.items():
+        if tuple(value.shape) != found[key].shape:
+            shape = tuple(value.shape)
+            raise ModelError(
+                f"its tensor '{key}' has the shape {found[key].shape}, the card asks for {shape}."
+            )
+        if value.is_floating_point() != (found[key].dtype != np.int64):
+            raise ModelError(f"its tensor '{key}' has the type {found[key].dtype}, the network's is another.")
+    if (card.int8 is None) != (len(found) == len(arrays)):
+        raise ModelError("its card and its tensors do not agree on whether it has int8 ranges.")
+    _check_flow(card, network)
+
+
+def _and_more(keys: list[str]) -> str:
+    return f", and {len(keys) - 1} more" if len(keys) > 1 else ""
+
+
+def _check_flow(card: Card, network: StudentNetwork) -> None:
+    """An image goes in, logits of the image's size and the card's classes come out."""
+    probe = torch.empty(1, 1, _PROBE, _PROBE, device="meta")
+    try:
+        with torch.inference_mode():
+            shape = tuple(network(probe).shape)
+    except RuntimeError as error:
+        raise ModelError(f"its networks do not fit each other ({str(error).splitlines()[0]}).") from error
+    wanted = (1, card.classes, _PROBE, _PROBE)
+    if shape != wanted:
+        raise ModelError(f"its networks make logits of shape {shape}, the card asks for {wanted}.")
