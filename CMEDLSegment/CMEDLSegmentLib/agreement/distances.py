@@ -3,16 +3,16 @@
 The surface measures follow Nikolov et al., "Clinically applicable segmentation of head and neck anatomy for
 radiotherapy" (J Med Internet Res 2021), whose ``surface-distance`` package is their reference implementation:
 
-- A surface element sits at each voxel corner whose eight voxels are neither all inside nor all outside; it weighs
-  as much as the marching-cubes surface has area there (mm^2).
+- A surface element sits at each voxel corner whose eight voxels are neither all inside nor all outside; its
+  weight is the area of the marching-cubes surface there (mm^2).
 - An element's distance to the other mask is that to the other mask's nearest element (mm).
 - Surface Dice = area of both surfaces within the tolerance / area of both surfaces.
 - HD95 = the larger of the two directed 95th percentiles, each weighted by area.
 
-Empty masks, everywhere in this module: with *both* empty there is nothing to agree on and each measure is NaN,
-so that no mean is flattered unnoticed: callers leave such pairs out and state how many they were. With *one*
-empty the overlap measures are 0 and HD95 is infinite: callers keep the zeros, and give HD95 as a median or over
-the pairs where it is finite, stating the number of the others.
+Empty masks, everywhere in this module. With *both* empty there is nothing to agree on and each measure is
+NaN, so that no mean is flattered unnoticed: callers leave such pairs out and state how many they were. With
+*one* empty the overlap measures are 0 and HD95 is infinite: callers keep the zeros, and give HD95 as a median
+or over the pairs where it is finite, stating the number of the others.
 
 Arrays and spacings are (z, y, x), or any other order of three axes if both keep to it.
 """
@@ -84,7 +84,7 @@ def surface_dice(a: np.ndarray, b: np.ndarray, spacing: Sequence[float], toleran
 
 
 def hd95(a: np.ndarray, b: np.ndarray, spacing: Sequence[float]) -> float:
-    """95th percentile Hausdorff distance (mm) of two 3-D masks; NaN when both are empty, infinite when one is.
+    """95th percentile Hausdorff distance (mm) of two 3-D masks; NaN if both are empty, infinite if one is.
 
     Raises:
         InputError: as :func:`surface_dice`.
@@ -102,8 +102,8 @@ def compare(
 ) -> dict[str, float]:
     """All measures of a pair of 3-D masks in one go: the surfaces' distances are found once.
 
-    Returns ``dsc``, ``surface_dice``, ``hd95_mm``, ``volume_a_cc``, ``volume_b_cc`` and the ``tolerance_mm`` that
-    the surface Dice is meaningless without. Values can be NaN or infinite (the module's note on empty masks);
+    Returns ``dsc``, ``surface_dice``, ``hd95_mm``, ``volume_a_cc``, ``volume_b_cc`` and the ``tolerance_mm``
+    that the surface Dice is meaningless without. Values can be NaN or infinite (the module's note on empty masks);
     JSON knows neither, so whoever writes JSON writes null for them.
 
     Raises:
@@ -155,7 +155,7 @@ def surface_distances(a: np.ndarray, b: np.ndarray, spacing: Sequence[float]) ->
 
 
 def _percentile(distances: np.ndarray, areas: np.ndarray, percent: float) -> float:
-    """The least distance within which ``percent`` of the area lies; infinite for a surface that is not there."""
+    """The least distance within which ``percent`` of the area lies; infinite for an absent surface."""
     if not len(distances):
         return math.inf
     share = np.cumsum(areas) / areas.sum()
@@ -163,7 +163,7 @@ def _percentile(distances: np.ndarray, areas: np.ndarray, percent: float) -> flo
 
 
 def _neighbour_codes(mask: np.ndarray) -> np.ndarray:
-    """For each voxel corner inside ``mask``: bit 4i + 2j + k is set where the voxel at (i, j, k) of its eight is."""
+    """Bit 4i + 2j + k of a voxel corner's code: whether voxel (i, j, k) of its eight is inside the mask."""
     codes = np.zeros(tuple(n - 1 for n in mask.shape), np.uint8)
     for bit, (i, j, k) in enumerate(np.ndindex(2, 2, 2)):
         corner = mask[i : i + codes.shape[0], j : j + codes.shape[1], k : k + codes.shape[2]]
@@ -173,12 +173,12 @@ def _neighbour_codes(mask: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def _area_vectors() -> tuple[np.ndarray, ...]:
-    """For each of the 256 neighbour codes the area vectors (n, 3) of its marching-cubes triangles, unit spacing.
+    """The area vectors (n, 3) of each neighbour code's marching-cubes triangles, at unit spacing.
 
     Lorensen and Cline's triangles are taken for the side with fewer voxels, so that a mask and its complement
-    have the same surface (the codes of five and more voxels are those of their complements). An area vector is
-    the triangle's normal, as long as its area: scaled by the products of the other two spacings it gives the
-    triangle's area on any grid.
+    have the same surface: codes of five and more voxels are given their complements' vectors. An area vector
+    is the triangle's normal, as long as its area: each component times the product of the other two spacings
+    gives the triangle's area vector on any grid.
     """
     from skimage.measure import marching_cubes
 
