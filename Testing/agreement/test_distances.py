@@ -102,8 +102,8 @@ def test_nested_spheres_are_as_far_apart_as_their_radii_differ():
     assert surface_dice(inner, outer, spacing, 5.0) == 0.0
     assert dice(inner, outer) == pytest.approx(2 * 20**3 / (20**3 + 28**3), abs=0.01)
     distances = surface_distances(inner, outer, spacing)
-    # Marching cubes on a binary sphere overestimates its area by some percent, on any grid.
-    assert distances.a_areas.sum() == pytest.approx(4 * math.pi * 20**2, rel=0.1)
+    # The steps of a binary sphere make its surface larger than the sphere's, however fine the grid.
+    assert 1.0 < distances.a_areas.sum() / (4 * math.pi * 20**2) < 1.2
 
 
 def test_surface_area_of_a_box_is_exact_but_for_its_bevelled_edges():
@@ -226,16 +226,15 @@ def test_masks_that_cannot_be_compared_are_refused(a, b, spacing, word: str):
 def test_four_raters_of_a_real_nodule_agree_as_its_masks_say(data_root):
     sitk = pytest.importorskip("SimpleITK")
     folder = data_root / "lidc_raters" / "LIDC-IDRI-0497_nodule-0"
-    masks = [
-        sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"rater{n}.nii.gz"))) > 0 for n in (1, 2, 3, 4)
-    ]
+    masks = [sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"rater{n}.nii.gz"))) > 0 for n in (1, 2, 3, 4)]
     pairs = [dice(masks[i], masks[j]) for i in range(4) for j in range(i)]
     assert np.mean(pairs) == pytest.approx(0.62, abs=0.02)
 
 
 def test_importing_the_room_imports_no_heavy_library():
     code = (
-        f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}; import CMEDLSegmentLib.agreement;"
+        f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}\n"
+        "import CMEDLSegmentLib.agreement\n"
         "sys.exit(any(name in sys.modules for name in ('scipy', 'skimage', 'torch', 'SimpleITK')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

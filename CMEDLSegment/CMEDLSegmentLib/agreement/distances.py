@@ -47,18 +47,14 @@ class SurfaceDistances:
         total = self.a_areas.sum() + self.b_areas.sum()
         if not total:
             return math.nan
-        within = (
-            self.a_areas[self.a_to_b <= tolerance_mm].sum() + self.b_areas[self.b_to_a <= tolerance_mm].sum()
-        )
+        within = self.a_areas[self.a_to_b <= tolerance_mm].sum() + self.b_areas[self.b_to_a <= tolerance_mm].sum()
         return float(within / total)
 
     def hausdorff(self, percent: float) -> float:
         """The larger of the two directed, area-weighted ``percent`` percentiles (mm)."""
         if not len(self.a_to_b) and not len(self.b_to_a):
             return math.nan
-        return max(
-            _percentile(self.a_to_b, self.a_areas, percent), _percentile(self.b_to_a, self.b_areas, percent)
-        )
+        return max(_percentile(self.a_to_b, self.a_areas, percent), _percentile(self.b_to_a, self.b_areas, percent))
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -97,14 +93,12 @@ def volume_cc(mask: np.ndarray, spacing: Sequence[float]) -> float:
     return float(np.count_nonzero(mask) * np.prod(_spacing(spacing)) / 1000.0)
 
 
-def compare(
-    a: np.ndarray, b: np.ndarray, spacing: Sequence[float], tolerance_mm: float = 2.0
-) -> dict[str, float]:
+def compare(a: np.ndarray, b: np.ndarray, spacing: Sequence[float], tolerance_mm: float = 2.0) -> dict[str, float]:
     """All measures of a pair of 3-D masks in one go: the surfaces' distances are found once.
 
     Returns ``dsc``, ``surface_dice``, ``hd95_mm``, ``volume_a_cc``, ``volume_b_cc`` and the ``tolerance_mm``
-    that the surface Dice is meaningless without. Values can be NaN or infinite (the module's note on empty masks);
-    JSON knows neither, so whoever writes JSON writes null for them.
+    that the surface Dice is meaningless without. Values can be NaN or infinite (see the module's note on empty
+    masks); JSON knows neither, so whoever writes JSON writes null for them.
 
     Raises:
         InputError: as :func:`surface_dice`.
