@@ -1,0 +1,7 @@
+"""``python -m CMEDLTrainLib`` is ``cmedl-train``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

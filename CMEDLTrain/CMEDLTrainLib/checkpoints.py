@@ -1,0 +1,77 @@
+"""Training state on disk: one safetensors file with the tensors, its metadata with everything else.
+
+Randomness is not stored: what is random in step k is drawn from a generator seeded with (seed, k), so the step number
+alone brings a run back to where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.files import atomic_path
+
+
+def save(
+    path: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer], progress: dict
+) -> None:
+    """Write weights, optimiser state and ``progress`` (JSON) to one file, beside it first, then renamed."""
+    tensors: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        for key, value in module.state_dict().items():
+            tensors[f"module.{name}.{key}"] = value.detach().cpu().contiguous()
+    groups: dict[str, Any] = {}
+    for name, optimiser in optimisers.items():
+        state = optimiser.state_dict()
+        groups[name] = state["param_groups"]
+        for index, entries in state["state"].items():
+            for key, value in entries.items():
+                tensors[f"optimiser.{name}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
+    metadata = {"progress": json.dumps(progress), "groups": json.dumps(groups)}
+    with atomic_path(path) as beside:
+        try:
+            # Clones: safetensors refuses tensors that share memory, as a student and its average may at the start.
+            save_file({key: value.clone() for key, value in tensors.items()}, beside, metadata)
+        except SafetensorError as error:
+            raise InputError(
+                f"The checkpoint {path.name} could not be written ({error}); free some space and resume the run: "
+                "the last good checkpoint is intact."
+            ) from error
+
+
+def load(path: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer]) -> dict:
+    """Restore what :func:`save` wrote into the given modules and optimisers; return ``progress``.
+
+    Raises:
+        InputError: the file is cut or belongs to other networks.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        for name, module in modules.items():
+            module.load_state_dict(_below(tensors, f"module.{name}."))
+        groups = json.loads(metadata["groups"])
+        for name, optimiser in optimisers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in _below(tensors, f"optimiser.{name}.").items():
+                index, entry = key.split(".", 1)
+                state.setdefault(int(index), {})[entry] = value
+            optimiser.load_state_dict({"state": state, "param_groups": groups[name]})
+        return json.loads(metadata["progress"])
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"The checkpoint {path} cannot be read ({error}); it may be cut or belong to other networks. "
+            "Resume from a copy, or start a new run."
+        ) from error
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,0 +1,213 @@
+"""``cmedl-train``: train a student from a cohort, resume, stop, watch, evaluate and export it.
+
+Only light modules are imported here: a run's folder is written before torch is imported, so that even a run killed at
+once can be resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from CMEDLSegmentLib.cohort import Case, read_cohort
+from CMEDLSegmentLib.console import Bar, Interrupt, Parser, emit_json, guarded
+from CMEDLSegmentLib.errors import InputError
+
+from . import __version__, configuration, runs
+
+PROGRAM = "cmedl-train"
+EPILOG = """\
+exit codes: 0 done, 2 bad input or argument, 3 stopped before the end, 1 a fault of the program.
+Research use, not a medical device.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``cmedl-train`` with ``argv`` (default: the process's own) and return the exit code."""
+    return guarded(PROGRAM, list(sys.argv[1:] if argv is None else argv), _work)
+
+
+def _work(arguments: Sequence[str], interrupt: Interrupt) -> int:
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit as ending:  # --help and --version
+        return int(ending.code or 0)
+    command: Callable[[argparse.Namespace, Interrupt], int] = options.command
+    return command(options, interrupt)
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(
+        prog=PROGRAM,
+        description="Train student networks for cmedl-segment.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    phantom = _command(commands, "phantom", _phantom, "make a cohort of synthetic cases to try the program with")
+    phantom.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder, new or empty")
+    phantom.add_argument("--cases", type=_count, default=8, metavar="N", help="CT and MR cases each (default: 8)")
+    phantom.add_argument("--seed", type=int, default=0, help="of the anatomies (default: 0)")
+
+    run = _command(commands, "run", _run, "train a student in a new run folder")
+    run.add_argument("cohort", type=Path, metavar="COHORT.csv", help="patient,case,role,modality,image,mask,split")
+    run.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="the run's folder, new or empty")
+    run.add_argument("--method", default="ct-only", metavar="ID", help="default: ct-only, the student alone")
+    run.add_argument("--preset", choices=sorted(configuration.PRESETS), default="fast", help="default: fast")
+    run.add_argument("--segmentor", metavar="NAME", help="unet (default), densefcn or mrrn")
+    run.add_argument("--init", metavar="STUDENT", default="", help="start from the weights of this student")
+    run.add_argument("--device", default="auto", metavar="auto|cuda|cuda:N|mps|cpu", help="default: auto")
+    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. optimisation.epochs=20")
+
+    for name, action, text in (
+        ("resume", _resume, "go on with a run that was stopped or killed"),
+        ("stop", _stop, "ask a running trainer to stop after its current step"),
+        ("status", _status, "tell how a run is doing"),
+        ("evaluate", _evaluate, "score a run's student on whole volumes of the cohort's test patients"),
+        ("export", _export, "write a run's student, with its card, to one file"),
+    ):
+        sub = _command(commands, name, action, text)
+        sub.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+        if name in ("status", "evaluate"):
+            sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
+        if name == "evaluate":
+            sub.add_argument("--cohort", type=Path, metavar="COHORT.csv", help="another cohort than the run's own")
+            sub.add_argument("--split", default="test", choices=("test", "validation"), help="default: test")
+            sub.add_argument("--device", default="auto", metavar="auto|cuda|cuda:N|mps|cpu", help="default: auto")
+        if name == "export":
+            sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
+            sub.add_argument(
+                "--card", type=Path, metavar="JSON", help="entries of the model card: name, title, data ..."
+            )
+            sub.add_argument("--full-precision", action="store_true", help="keep fp32 (default: half precision)")
+    return top
+
+
+def _command(commands: Any, name: str, action: Callable[[argparse.Namespace, Interrupt], int], text: str) -> Parser:
+    sub: Parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    sub.set_defaults(command=action)
+    return sub
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f'"{text}" is not a whole number of 1 or more')
+
+
+def _phantom(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from CMEDLSegmentLib.phantom import write_cohort_phantoms
+
+    table = write_cohort_phantoms(options.output, options.cases, options.seed)
+    print(f"{table} names {options.cases} synthetic CT and {options.cases} synthetic MR cases; they prove nothing.")
+    return 0
+
+
+def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    read_cohort(options.cohort, required=("mask", "role", "split"))
+    settings = configuration.PRESETS[options.preset]
+    network = settings.network
+    if options.segmentor and options.segmentor != network.kind:
+        network = configuration.Network(options.segmentor)
+    settings = replace(
+        settings,
+        method=options.method,
+        cohort=str(options.cohort.resolve()),
+        initial=str(Path(options.init).resolve()) if Path(options.init).is_file() else options.init,
+        device=options.device,
+        network=network,
+    )
+    run = runs.create(options.output, configuration.with_settings(settings, options.set))
+    return _train(run, interrupt)
+
+
+def _resume(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    return _train(runs.open_run(options.run), interrupt)
+
+
+def _train(run: runs.Run, interrupt: Interrupt) -> int:
+    bar = Bar(sys.stderr)
+    try:
+        with run.held():
+            bar("Starting", 0.0)
+            from .training import train
+
+            finished = train(run, bar, interrupt)
+    finally:
+        bar.clear()
+    if finished:
+        print(f"The student is {run.student}.")
+        return 0
+    print(f'Stopped; go on with "{PROGRAM} resume {run.folder}".')
+    return 3
+
+
+def _stop(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    run = runs.open_run(options.run)
+    if not run.running():
+        raise InputError(f"Nobody is training {run.folder}; there is nothing to stop.")
+    run.ask_to_stop()
+    print("The trainer was asked to stop after its current step.")
+    return 0
+
+
+def _status(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    status = runs.open_run(options.run).status()
+    if options.json:
+        emit_json(status)
+        return 0
+    print(f"{status['state']}, step {status['step']} of {status['steps'] or 'unknown'}, epoch {status['epoch']}")
+    for title in ("losses", "validation"):
+        words = ", ".join(f"{name} {value:.3f}" for name, value in status[title].items())
+        print(f"{title}: {words or 'none yet'}")
+    if status["seconds_left"] is not None:
+        print(f"about {status['seconds_left'] / 60:.0f} min left")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .evaluation.volumes import evaluate
+
+    run = runs.open_run(options.run)
+    cases = _cases(options.cohort or Path(run.configuration().cohort), options.split)
+    bar = Bar(sys.stderr, quiet=options.json)
+    try:
+        result = evaluate(run.student, cases, options.device, bar, interrupt)
+    finally:
+        bar.clear()
+    result.write(run.folder / ("evaluation.json" if options.split == "test" else "evaluation-validation.json"))
+    if options.json:
+        emit_json(result.to_json())
+    else:
+        print(result.report())
+    return 0
+
+
+def _cases(cohort: Path, split: str) -> list[Case]:
+    cases = [case for case in read_cohort(cohort, required=("mask",)) if case.split == split and case.role != "teacher"]
+    if not cases:
+        raise InputError(f"The cohort {cohort} has no student case with split '{split}'; mark some in the table.")
+    return cases
+
+
+def _export(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .training import export
+
+    run = runs.open_run(options.run)
+    entries: dict[str, Any] = {}
+    if options.card is not None:
+        try:
+            entries = json.loads(options.card.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"The card {options.card} cannot be read ({error}); give a JSON object.") from error
+    export(run, options.output, entries, half=not options.full_precision)
+    print(f'{options.output} is ready; "cmedl-segment models install {options.output}" installs it.')
+    return 0

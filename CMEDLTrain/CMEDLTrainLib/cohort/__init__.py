@@ -1,0 +1,1 @@
+"""From the cohort's table to memory-mapped patches; the table itself is ``CMEDLSegmentLib.cohort``."""

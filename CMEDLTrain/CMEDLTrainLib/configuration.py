@@ -1,0 +1,219 @@
+"""The settings of a run: one tree of dataclasses, three presets, nothing hidden elsewhere.
+
+The tree is written to ``configuration.json`` before anything else happens and read back to resume. Every number
+of training stands here once, with the paper's value where the paper gives one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from CMEDLSegmentLib.errors import InputError
+
+FORMAT = 1
+"""Version of ``configuration.json``; raised when an old run could no longer be read."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The segmentor: its kind and widths (``CMEDLSegmentLib.networks.create_segmentor``)."""
+
+    kind: str = "unet"
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Images:
+    """How slices become patches; a student sees at test time what it saw here."""
+
+    spacing_mm: float = 1.5
+    field: int = 256
+    """Side of the square patch in pixels (paper: 256)."""
+    window_hu: tuple[float, float] = (-1000.0, 500.0)
+    slices: str = "lung"
+    """``lung``: the slices that contain lung, and those with the structure; ``all``: every slice."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training patch (section III-C: flip, scaling, rotation, elastic deformation)."""
+
+    flip: bool = True
+    scale: tuple[float, float] = (0.8, 1.25)
+    rotation_degrees: float = 15.0
+    shift_mm: float = 20.0
+    elastic_mm: float = 4.0
+    """Standard deviation of the displacement at the control points; 0 switches it off."""
+    elastic_spacing_mm: float = 48.0
+    intensity: float = 0.0
+    """Random gain and offset of the normalised intensity, as half-widths; 0.04 is 30 HU of a 1500 HU window."""
+    erase: float = 0.0
+    """Share of patches whose structure is replaced by the mirrored other side, to show negatives."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Weights of the segmentation loss (paper: Dice alone; READING option: with cross-entropy)."""
+
+    dice: float = 1.0
+    cross_entropy: float = 0.0
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Adam, its schedule, and when to stop (section III-C)."""
+
+    batch: int = 2
+    learning_rate: float = 2e-4
+    schedule: str = "constant"
+    """``constant`` (paper) or ``cosine`` (linear warm-up over 2 % of the steps, then a cosine to zero)."""
+    epochs: int = 100
+    patience: int = 20
+    """Epochs without a better validation loss after which training ends (early stopping)."""
+    sampling: str = "uniform"
+    """``uniform`` over slices, or ``patient``: slices weighted by one over the root of their patient's count."""
+    ema_half_life_steps: float = 0.0
+    """Half-life of the exponential moving average of the student's weights; 0 switches it off."""
+    precision: str = "fp32"
+    """``fp32`` or ``bf16`` (autocast; losses stay in fp32)."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything a run needs to be started, and started again."""
+
+    method: str = "ct-only"
+    preset: str = "paper"
+    cohort: str = ""
+    """Absolute path of the cohort's CSV."""
+    initial: str = ""
+    """Student file whose weights training starts from; empty: from scratch."""
+    seed: int = 0
+    device: str = "auto"
+    labels: tuple[str, ...] = ("Tumor",)
+    network: Network = Network()
+    images: Images = Images()
+    augmentation: Augmentation = Augmentation()
+    loss: Loss = Loss()
+    optimisation: Optimisation = Optimisation()
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The whole tree as indented JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> Configuration:
+    """Read :meth:`Configuration.to_json` back.
+
+    Raises:
+        InputError: not JSON, an unknown or wrongly typed entry, or a format this program does not know.
+    """
+    try:
+        tree = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"The run's configuration.json is not JSON ({error}); restore it or start anew.") from error
+    if not isinstance(tree, dict) or tree.get("format") != FORMAT:
+        raise InputError(f"The run's configuration.json is not of format {FORMAT}; use the program that wrote it.")
+    return _build(Configuration, tree, "")
+
+
+PRESETS: dict[str, Configuration] = {
+    # Section III-C as it stands.
+    "paper": Configuration(preset="paper"),
+    # The same task with a batch, schedule and loss that converge sooner, and wide scales because the spacing of
+    # published data is often nominal.
+    "fast": Configuration(
+        preset="fast",
+        augmentation=Augmentation(scale=(0.7, 1.4), intensity=0.04, erase=0.1),
+        loss=Loss(dice=1.0, cross_entropy=1.0),
+        optimisation=Optimisation(
+            batch=6,
+            learning_rate=1e-3,
+            schedule="cosine",
+            epochs=60,
+            patience=60,
+            sampling="patient",
+            ema_half_life_steps=200,
+            precision="bf16",
+        ),
+    ),
+    # Seconds on a CPU: for tests and for trying the program out. It learns nothing worth using.
+    "tiny": Configuration(
+        preset="tiny",
+        network=Network(arguments={"width": 4}),
+        images=Images(spacing_mm=6.0, field=64),
+        loss=Loss(dice=1.0, cross_entropy=1.0),
+        optimisation=Optimisation(batch=4, learning_rate=3e-3, epochs=2, ema_half_life_steps=4),
+    ),
+}
+
+
+def with_settings(configuration: Configuration, settings: typing.Iterable[str]) -> Configuration:
+    """Apply ``key=value`` settings, keys dotted (``optimisation.epochs=20``), values JSON or plain text.
+
+    Raises:
+        InputError: no such key (the message lists those there are), or a value of the wrong type.
+    """
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(
+                f"The setting '{setting}' is not of the form key=value; write --set optimisation.epochs=20."
+            )
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        configuration = _replaced(configuration, key.split("."), value, key)
+    return configuration
+
+
+def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
+    if isinstance(node, dict):
+        if len(path) != 1:
+            raise InputError(f"The setting '{key}' goes deeper than there are settings.")
+        return {**node, path[0]: value}
+    names = [item.name for item in dataclasses.fields(node)]
+    if path[0] not in names:
+        raise InputError(f"There is no setting '{key}'; at '{path[0]}' there are: {', '.join(names)}.")
+    current = getattr(node, path[0])
+    if len(path) > 1:
+        if not (dataclasses.is_dataclass(current) or isinstance(current, dict)):
+            raise InputError(f"The setting '{key}' goes deeper than there are settings.")
+        return replace(node, **{path[0]: _replaced(current, path[1:], value, key)})
+    hint = typing.get_type_hints(type(node))[path[0]]
+    return replace(node, **{path[0]: _typed(hint, value, key)})
+
+
+def _build(kind: type, tree: dict[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(tree) - set(hints))
+    if unknown:
+        raise InputError(f"configuration.json has an unknown setting '{where}{unknown[0]}'; remove it.")
+    return kind(**{name: _typed(hints[name], value, where + name) for name, value in tree.items()})
+
+
+def _typed(hint: Any, value: Any, key: str) -> Any:
+    """``value`` as the type that the dataclass names, or an error that names the setting."""
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise InputError(f"The setting '{key}' must be a group of settings.")
+        return _build(hint, value, key + ".")
+    origin = typing.get_origin(hint) or hint
+    if origin is tuple and isinstance(value, (list, tuple)):
+        inner = typing.get_args(hint)
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
+        if len(kinds) == len(value):
+            return tuple(_typed(one, item, key) for one, item in zip(kinds, value, strict=True))
+    elif origin is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif origin is not tuple and isinstance(value, origin) and (origin is bool or not isinstance(value, bool)):
+        return value
+    raise InputError(
+        f"The setting '{key}' cannot be {value!r}; give a value of type {getattr(hint, '__name__', hint)}."
+    )

@@ -1,0 +1,28 @@
+"""The methods of the paper as data: which networks, which losses, which phases. The engine knows none by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from CMEDLSegmentLib.errors import InputError
+
+from ..configuration import Configuration
+from .method import Batch, Method, Phase
+from .student_only import student_only
+
+METHODS: dict[str, Callable[[Configuration], Method]] = {"ct-only": student_only}
+"""Method by the name that ``--method`` takes."""
+
+
+def create(configuration: Configuration) -> Method:
+    """Build the networks and phases of the configured method.
+
+    Raises:
+        InputError: no such method.
+    """
+    if configuration.method not in METHODS:
+        raise InputError(f"There is no method '{configuration.method}'; there are: {', '.join(METHODS)}.")
+    return METHODS[configuration.method](configuration)
+
+
+__all__ = ["METHODS", "Batch", "Method", "Phase", "create"]

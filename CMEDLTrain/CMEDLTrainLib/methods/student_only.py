@@ -1,0 +1,38 @@
+"""``ct-only``: the student alone, supervised by the experts' contours (the paper's "CT only" rows)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from CMEDLSegmentLib.networks import create_segmentor
+
+from ..configuration import Configuration
+from ..losses.segmentation import segmentation_loss
+from .method import Batch, Losses, Method, Phase
+
+
+def student_only(configuration: Configuration) -> Method:
+    """One network, one phase, the segmentation loss of equation 1's last term."""
+    classes = 1 if len(configuration.labels) == 1 else 1 + len(configuration.labels)
+    network = configuration.network
+    student = create_segmentor(network.kind, in_channels=1, classes=classes, **network.arguments)
+    loss = partial(segmentation_loss, dice=configuration.loss.dice, cross_entropy=configuration.loss.cross_entropy)
+
+    def losses(batches: dict[str, Batch]) -> Losses:
+        batch = batches["student"]
+        logits, _ = student(batch.images)
+        return {"segmentation": loss(logits, batch.masks)}
+
+    def segment(networks: dict[str, nn.Module], images: Tensor) -> Tensor:
+        return networks["segmentor"](images)[0]
+
+    return Method(
+        roles=("student",),
+        networks={"segmentor": student},
+        phases=(Phase("segmentation", ("segmentor",), losses, configuration.optimisation.learning_rate),),
+        student=("segmentor",),
+        segment=segment,
+        validation_loss=loss,
+    )

@@ -1,0 +1,204 @@
+"""A run is a folder, and the folder is the truth.
+
+``configuration.json``  the settings, written before torch is imported
+``events.jsonl``        one JSON object a line: what happened, in order
+``last.safetensors``    state to resume from; ``best.safetensors`` the same at the best validation
+``student.safetensors`` the student, when the run has finished
+``trainer.json``        who is training now: process, host, start; removed at a clean end
+``stop``                asks the trainer to end after the current step
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.files import atomic_path
+
+from .configuration import Configuration, from_json
+
+HEARTBEAT_S = 5.0
+"""The trainer touches ``trainer.json`` this often."""
+SILENT_S = 60.0
+"""A trainer on another machine whose heartbeat is older than this is taken for dead."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The paths of a run's folder and what can be read from them."""
+
+    folder: Path
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.folder / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the lowest validation loss so far."""
+        return self.folder / "best.safetensors"
+
+    @property
+    def student(self) -> Path:
+        """The finished student."""
+        return self.folder / "student.safetensors"
+
+    @property
+    def events(self) -> Path:
+        """The log of what happened, a JSON object a line."""
+        return self.folder / "events.jsonl"
+
+    @property
+    def trainer(self) -> Path:
+        """Who trains now."""
+        return self.folder / "trainer.json"
+
+    def configuration(self) -> Configuration:
+        """The settings the run was created with.
+
+        Raises:
+            InputError: the folder is not a run.
+        """
+        path = self.folder / "configuration.json"
+        if not path.is_file():
+            raise InputError(f"{self.folder} is not a run: it has no configuration.json; name a folder made by run.")
+        return from_json(path.read_text("utf-8"))
+
+    def report(self, event: str, **figures: Any) -> None:
+        """Append one line to the events; readers never see half a line because it is one write."""
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **figures}, ensure_ascii=False)
+        with self.events.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+    def read_events(self) -> list[dict[str, Any]]:
+        """All events so far; a last line cut by a crash is left out."""
+        if not self.events.is_file():
+            return []
+        found = []
+        for line in self.events.read_text("utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return found
+
+    def ask_to_stop(self) -> None:
+        """Ask the trainer to end after its current step, with a checkpoint."""
+        (self.folder / "stop").touch()
+
+    def stop_asked(self) -> bool:
+        """Whether somebody asked the trainer to stop."""
+        return (self.folder / "stop").exists()
+
+    def beat(self) -> None:
+        """Tell readers that the trainer is alive."""
+        os.utime(self.trainer)
+
+    def running(self) -> bool:
+        """Whether a trainer holds this run now, here or on another machine."""
+        try:
+            holder = json.loads(self.trainer.read_text("utf-8"))
+            silent = time.time() - self.trainer.stat().st_mtime
+        except (FileNotFoundError, ValueError):
+            return False
+        if holder.get("host") != socket.gethostname():
+            return silent < SILENT_S
+        return _process_start(int(holder.get("pid", -1))) == holder.get("started")
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run while training, so that no second trainer starts on it.
+
+        Raises:
+            InputError: it is held already.
+        """
+        if self.running():
+            raise InputError(f"The run {self.folder} is being trained already; stop it first, or wait for its end.")
+        (self.folder / "stop").unlink(missing_ok=True)
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": _process_start(os.getpid())}
+        with atomic_path(self.trainer) as path:
+            path.write_text(json.dumps(holder), "utf-8")
+        try:
+            yield
+        finally:
+            self.trainer.unlink(missing_ok=True)
+
+    def status(self) -> dict[str, Any]:
+        """What ``cmedl-train status`` prints: state, step, steps, epoch, seconds left, losses and validation.
+
+        The state is ``running``, ``finished``, ``stopped`` (it was asked to, or never started) or ``crashed``.
+        """
+        status: dict[str, Any] = {
+            "state": "stopped",
+            "step": 0,
+            "steps": None,
+            "epoch": 0,
+            "seconds_left": None,
+        }
+        status |= {"losses": {}, "validation": {}}
+        begun = False
+        for event in self.read_events():
+            kind = event["event"]
+            if kind == "start":
+                begun = True
+            elif kind in ("stopped", "finished"):
+                begun, status["state"] = False, kind
+            status |= {name: event[name] for name in status.keys() & event.keys()}
+        if self.running():
+            status["state"] = "running"
+        elif begun:
+            status["state"] = "crashed"
+        if status["state"] != "running":
+            status["seconds_left"] = None
+        return status
+
+
+def create(folder: Path, configuration: Configuration) -> Run:
+    """Make a run's folder, with its configuration.
+
+    Raises:
+        InputError: the folder holds something already, or cannot be written.
+    """
+    folder = Path(folder).resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not empty; resume it, or name a new folder for this run.")
+    with atomic_path(folder / "configuration.json") as path:
+        path.write_text(configuration.to_json(), "utf-8")
+    return Run(folder)
+
+
+def open_run(folder: Path) -> Run:
+    """The run in ``folder``.
+
+    Raises:
+        InputError: it is none.
+    """
+    run = Run(Path(folder).resolve())
+    run.configuration()
+    return run
+
+
+def _process_start(pid: int) -> str | None:
+    """A mark of the process that no later process of the same number shares; None when there is no such process."""
+    try:
+        # Field 22 of Linux's stat: start time in clock ticks since boot; the name before it may hold spaces.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "alive"

@@ -1,0 +1,124 @@
+"""From a run's configuration to a finished student: prepare the slices, train, write the student with its card."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from CMEDLSegmentLib import __version__
+from CMEDLSegmentLib.card import TUMOR, Card, Label, NetworkSpec
+from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.normalisation import Normalisation
+from CMEDLSegmentLib.progress import CancelCheck, Progress, part
+from CMEDLSegmentLib.student import load_student, save_student
+
+from . import checkpoints, methods
+from .cohort.store import prepare
+from .configuration import Configuration
+from .engine import Trainer
+from .runs import Run
+
+NOT_FOR = (
+    "Diagnosis, treatment planning without a clinician's review, any use on patients as a medical device; images of "
+    "another modality, body region or intensity scale than those it was trained on."
+)
+
+
+def train(run: Run, progress: Progress, cancelled: CancelCheck) -> bool:
+    """Train ``run`` from where it is; True when it finished and its student was written.
+
+    Raises:
+        InputError: the cohort cannot be used.
+        TrainingFailed: a loss became infinite or not a number.
+    """
+    configuration = run.configuration()
+    roles = set(methods.create(configuration).roles)
+    cohort = read_cohort(Path(configuration.cohort), required=("mask", "role", "split"))
+    cases = [case for case in cohort if case.role in roles and case.split in ("train", "validation")]
+    if not cases:
+        raise InputError(f"The cohort {configuration.cohort} has no case of role {' or '.join(sorted(roles))}.")
+    parent = Path(os.environ.get("CMEDL_SLICES") or run.folder.parent / "slices")
+    store = prepare(cases, configuration.images, len(configuration.labels), parent, part(progress, 0, 0.02), cancelled)
+    trainer = Trainer(run, store)
+    if not trainer.train(part(progress, 0.02, 1.0), cancelled):
+        return False
+    networks = best_networks(run)
+    save_student(run.student, _card(configuration, trainer, {}), networks)
+    return True
+
+
+def best_networks(run: Run) -> dict[str, nn.Module]:
+    """The student's networks with the averaged weights of the best validation."""
+    method = methods.create(run.configuration())
+    networks = {name: method.networks[name] for name in method.student}
+    checkpoints.load(run.best, networks, {})
+    return {name: network.eval() for name, network in networks.items()}
+
+
+def export(run: Run, path: Path, entries: dict[str, Any], half: bool) -> None:
+    """Write a finished run's student to ``path`` with further entries of the model card.
+
+    Raises:
+        InputError: the run has not finished, or an entry does not fit the card.
+    """
+    from dataclasses import fields, replace
+
+    if not run.student.is_file():
+        raise InputError(f"The run {run.folder} has no student yet; let it finish first.")
+    unknown = sorted(set(entries) - {item.name for item in fields(Card)})
+    if unknown:
+        raise InputError(f"A model card has no entry '{unknown[0]}'; remove it.")
+    card = load_student(run.student).card
+    save_student(path, replace(card, weights_sha256="", **entries), best_networks(run), half=half)
+
+
+def _card(configuration: Configuration, trainer: Trainer, entries: dict[str, Any]) -> Card:
+    """What the program knows of the student; title, data and use are for the person who exports it to say."""
+    network, settings = configuration.network, configuration.optimisation
+    labels = [_label(value, name) for value, name in enumerate(configuration.labels, start=1)]
+    classes = 1 if len(labels) == 1 else 1 + len(labels)
+    arguments = {"in_channels": 1, "classes": classes, **network.arguments}
+    return Card(
+        name=trainer.run.folder.name[:80].strip() or "student",
+        title=f"{network.kind} student, {configuration.method}",
+        summary="A student trained with CMEDLTrain; research use, not a medical device.",
+        networks=(NetworkSpec("segmentor", network.kind, arguments),),
+        labels=tuple(labels),
+        modality="CT",
+        normalisation=Normalisation("window", *configuration.images.window_hu),
+        spacing_mm=configuration.images.spacing_mm,
+        field=configuration.images.field,
+        slices=configuration.images.slices,
+        threshold=0.5,
+        training={
+            "method": configuration.method,
+            "preset": configuration.preset,
+            "seed": configuration.seed,
+            "epochs_best": trainer.progress.best_epoch,
+            "steps": trainer.progress.step,
+            "batch": settings.batch,
+            "patients": len({p.patient for p in trainer.store.patches if p.split == "train"}),
+            "validation": trainer.progress.validation,
+        },
+        intended_use="Research on the segmentation of the structure it was trained on, reviewed by a clinician.",
+        unintended_use=NOT_FOR,
+        date=datetime.date.today().isoformat(),
+        program_version=__version__,
+        **entries,
+    )
+
+
+def _label(value: int, name: str) -> Label:
+    if value == 1 and name == TUMOR.name:
+        return TUMOR
+    colors = ((0.9, 0.1, 0.1), (0.2, 0.6, 0.9), (0.2, 0.7, 0.4), (0.9, 0.6, 0.1), (0.6, 0.4, 0.8))
+    terminology = {
+        "category": ["SCT", "123037004", "Anatomical Structure"],
+        "type": ["99CMEDL", f"label-{value}", name],
+    }
+    return Label(value, name, colors[(value - 1) % len(colors)], terminology)
