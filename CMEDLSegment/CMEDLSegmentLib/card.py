@@ -1,8 +1,8 @@
 """The model card of a student: what it is, what it was trained on, how well it did, what it is for.
 
-The card travels as JSON in the metadata of the student's ``.safetensors`` file (see ``student.py``). Everything here
-is plain Python, so a list of models is shown without loading torch. Every field is checked when a card is made,
-therefore also when one is read; a wrong one is named.
+The card travels as JSON in the metadata of the student's ``.safetensors`` file (see ``student.py``).
+Everything here is plain Python, so a list of models is shown without loading torch. Every field is checked
+when a card is made, therefore also when one is read; a wrong one is named.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ class Label:
             raise fields.wrong("labels.color", "red, green and blue", self.color)
         color = tuple(fields.number(part, "labels.color", 0.0, 1.0) for part in color)
         object.__setattr__(self, "color", color)
-        codes = fields.only(
-            self.terminology, "labels.terminology", ("category", "type"), optional=("region",)
-        )
+        codes = fields.only(self.terminology, "labels.terminology", ("category", "type"), optional=("region",))
         for key, code in codes.items():
             if len(fields.items(code, f"labels.terminology.{key}")) != 3:
                 raise fields.wrong(f"labels.terminology.{key}", "a scheme, a code and its meaning", code)
@@ -83,10 +81,12 @@ class NetworkSpec:
     """One network of a student.
 
     Attributes:
-        name: how others refer to it; its tensors are called ``<name>.<parameter>``. The last one is ``segmentor``.
+        name: how others refer to it; its tensors are called ``<name>.<parameter>``. The last one is
+            ``segmentor``.
         kind: what ``networks.create_network`` makes.
         arguments: its arguments (widths, channels, classes).
-        inputs: what it reads, concatenated along channels: ``image`` (normalised) or networks named before it.
+        inputs: what it reads, concatenated along channels: ``image`` (normalised) or networks named before
+            it.
     """
 
     name: str
@@ -111,7 +111,8 @@ class Card:
     """The model card; see the attributes' comments for units and choices.
 
     Raises:
-        ModelError: a field has a wrong type or value, or fields contradict each other; the message names the field.
+        ModelError: a field has a wrong type or value, or fields contradict each other; the message names the
+        field.
     """
 
     name: str  # what a user types: --model NAME
@@ -257,7 +258,8 @@ class Card:
         """The card that :meth:`to_json` wrote.
 
         Raises:
-            ModelError: no JSON object, another format, a missing, unknown or wrong field, or a card that was changed
+            ModelError: no JSON object, another format, a missing, unknown or wrong field, or a card that was
+            changed
                 after it was written.
         """
         try:
@@ -278,9 +280,7 @@ class Card:
         found = fields.only(found, "", required, optional=[item.name for item in known])
         if digest != _digest(found):
             raise ModelError("its card was changed after it was written (its SHA-256 differs).")
-        networks = [
-            _from(NetworkSpec, item, "networks") for item in fields.items(found["networks"], "networks")
-        ]
+        networks = [_from(NetworkSpec, item, "networks") for item in fields.items(found["networks"], "networks")]
         labels = [_from(Label, item, "labels") for item in fields.items(found["labels"], "labels")]
         found.update(networks=networks, labels=labels)
         found["normalisation"] = Normalisation.from_dict(found["normalisation"])

@@ -1,9 +1,9 @@
 """The students at hand: those bundled with the program, and those a user installed in a folder of their own.
 
 The user's folder holds one folder per student. Every installed version stays in it as a file of its own,
-``0001_<version>.safetensors`` and so on in the order of installing, and the text file ``current`` names the one in
-use. So installing and rolling back are each one atomic rename, and nothing is overwritten. An installed student goes
-before a bundled one of the same name; every listing says so.
+``0001_<version>.safetensors`` and so on in the order of installing, and the text file ``current`` names the
+one in use. So installing and rolling back are each one atomic rename, and nothing is overwritten. An
+installed student goes before a bundled one of the same name; every listing says so.
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ def bundled_folder(package: Path | None = None) -> Path | None:
     Args:
         package: the folder of this package; default is where this file lies.
 
-    The layouts, first match wins: a wheel (``CMEDLSegmentLib/bundled``), an installed extension (``Resources/Models``
-    beside ``CMEDLSegmentLib``), a checkout (``Resources/Models`` at its root, beside ``CMEDLSegment``).
+    The layouts, first match wins: a wheel (``CMEDLSegmentLib/bundled``), an installed extension
+    (``Resources/Models`` beside ``CMEDLSegmentLib``), a checkout (``Resources/Models`` at its root, beside
+    ``CMEDLSegment``).
     """
     package = package or Path(__file__).resolve().parent
     candidates = (
@@ -119,8 +120,8 @@ def bundled_folder(package: Path | None = None) -> Path | None:
 def folder_name(name: str) -> str:
     """A folder's name for a student's name: safe on every platform, and different for different names.
 
-    Lower case, because two names that differ in case only share a folder on Windows and macOS; what is not a plain
-    letter, digit, ``-`` or ``_`` becomes ``-``, and a hash of the name then keeps it apart from others.
+    Lower case, because two names that differ in case only share a folder on Windows and macOS; what is not a
+    plain letter, digit, ``-`` or ``_`` becomes ``-``, and a hash of the name then keeps it apart from others.
     """
     text = unicodedata.normalize("NFC", name).casefold()
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
@@ -133,7 +134,8 @@ def folder_name(name: str) -> str:
 def list_models() -> list[Entry]:
     """Every student that a name stands for, sorted by name: installed ones in use and bundled ones.
 
-    Damaged files are listed with their problem. A bundled one that an installed one hides is listed as not current.
+    Damaged files are listed with their problem. A bundled one that an installed one hides is listed as not
+    current.
     """
     entries = []
     installed = {}
@@ -150,9 +152,7 @@ def list_models() -> list[Entry]:
         entries.append(_noted(entry, note, current=mine is None))
         if mine:
             installed[folder_name(entry.name)] = _noted(mine, "used instead of the bundled one of this name")
-    return sorted(
-        [*entries, *installed.values()], key=lambda entry: (entry.name.casefold(), not entry.current)
-    )
+    return sorted([*entries, *installed.values()], key=lambda entry: (entry.name.casefold(), not entry.current))
 
 
 def versions(name: str) -> list[Entry]:
@@ -166,8 +166,8 @@ def find(name_or_file: Path | str) -> Path:
     """The file that a name or a path stands for; an installed student goes before a bundled one.
 
     Args:
-        name_or_file: a student's name, any case; or a path, which a Path, a text ending in ``.safetensors`` or one
-            that names an existing file is taken for.
+        name_or_file: a student's name, any case; or a path, which a Path, a text ending in ``.safetensors``
+            or one that names an existing file is taken for.
 
     Raises:
         ModelError: there is no such student; the message names those there are.
@@ -176,7 +176,8 @@ def find(name_or_file: Path | str) -> Path:
 
 
 def entry(name_or_file: Path | str) -> Entry:
-    """The listing's entry of a name or a path; see :func:`find`. The card is read, the weights are not verified.
+    """The listing's entry of a name or a path; see :func:`find`. The card is read, the weights are not
+    verified.
 
     Raises:
         ModelError: there is no such student.
@@ -190,9 +191,7 @@ def entry(name_or_file: Path | str) -> Entry:
     if path.is_file():
         return _entry(path, FILE)
     if isinstance(name_or_file, Path) or path.suffix == _ENDING:
-        reason = (
-            "it is a folder; name the .safetensors file in it." if path.is_dir() else "there is no such file."
-        )
+        reason = "it is a folder; name the .safetensors file in it." if path.is_dir() else "there is no such file."
         raise refuse(path, ModelError(reason))
     names = [found.name for found in known if found.current]
     near = difflib.get_close_matches(text, names, n=1)
@@ -234,7 +233,8 @@ def install(file: Path | str) -> Change:
     before = _current(folder)
     kept = next((path for path in _students(folder) if path.stem.split("_", 1)[-1] == card.version), None)
     if kept is None or kept.read_bytes() != data:
-        # A kept file with other bytes is damaged, since its name holds the digest; the good one takes its place.
+        # A kept file with other bytes is damaged, since its name holds the digest; the good one takes its
+        # place.
         kept = kept or folder / f"{_next_number(folder):04d}_{card.version}{_ENDING}"
         with atomic_path(kept) as beside:
             beside.write_bytes(data)
@@ -254,8 +254,8 @@ def rollback(name: str, version: str | None = None) -> Change:
 
     Args:
         name: the student.
-        version: as :func:`versions` shows it, or its beginning or the beginning of its digest; default is the one
-            installed before the one in use.
+        version: as :func:`versions` shows it, or its beginning or the beginning of its digest; default is the
+            one installed before the one in use.
 
     Raises:
         ModelError: there is no such version.
@@ -350,8 +350,7 @@ def _chosen(name: str, version: str, kept: list[Path]) -> Path:
     found = [
         path
         for path in kept
-        if version
-        and (_version_of(path).startswith(version) or path.stem.rsplit("-", 1)[-1].startswith(version))
+        if version and (_version_of(path).startswith(version) or path.stem.rsplit("-", 1)[-1].startswith(version))
     ]
     if len(found) == 1:
         return found[0]

@@ -1,17 +1,18 @@
 """From a scanner's intensities to the -1..1 that the networks see.
 
-A :class:`Normalisation` is what the model card stores. Fitted to one volume it becomes an :class:`IntensityMap`, a
-piecewise linear function; the volume's statistics are taken once, and the map is applied to its slices. Three forms:
+A :class:`Normalisation` is what the model card stores. Fitted to one volume it becomes an
+:class:`IntensityMap`, a piecewise linear function; the volume's statistics are taken once, and the map is
+applied to its slices. Three forms:
 
 - ``window``: CT, a fixed window in HU, clipped.
 - ``percentile`` without landmarks: MR, clipped at two percentiles of the volume.
-- ``percentile`` with landmarks: MR, histogram standardisation (Nyul, Udupa and Zhang, "New variants of a method of
-  MRI scale standardization", IEEE TMI 19(2), 2000): percentiles of the volume's foreground are moved to the landmarks
-  learned from training volumes, then intensities are clipped at the last landmark, or at a fixed ``maximum`` of the
-  standard scale (the paper: 1136 for T1w, 1814 for T2w).
+- ``percentile`` with landmarks: MR, histogram standardisation (Nyul, Udupa and Zhang, "New variants of a
+  method of MRI scale standardization", IEEE TMI 19(2), 2000): percentiles of the volume's foreground are
+  moved to the landmarks learned from training volumes, then intensities are clipped at the last landmark, or
+  at a fixed ``maximum`` of the standard scale (the paper: 1136 for T1w, 1814 for T2w).
 
-Everything comes from one histogram, taken slab by slab, so that a volume of gigabytes costs megabytes, and six
-orientations of one volume give one map.
+Everything comes from one histogram, taken slab by slab, so that a volume of gigabytes costs megabytes, and
+six orientations of one volume give one map.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ class Normalisation:
 
     Attributes:
         kind: ``window`` or ``percentile``.
-        low, high: the window in HU, or two percentiles (0..100). With landmarks, ``low`` is a percentile of the whole
-            volume (its darkness, 0 on the standard scale) and ``high`` one of its foreground.
-        landmarks: pairs (percentile of the foreground, intensity on the standard scale), both rising; the last
-            percentile is ``high``. The foreground is the voxels above the volume's mean.
+        low, high: the window in HU, or two percentiles (0..100). With landmarks, ``low`` is a percentile of
+            the whole volume (its darkness, 0 on the standard scale) and ``high`` one of its foreground.
+        landmarks: pairs (percentile of the foreground, intensity on the standard scale), both rising; the
+            last percentile is ``high``. The foreground is the voxels above the volume's mean.
         maximum: clip the standard scale here instead of at the last landmark.
 
     Raises:
@@ -137,7 +138,8 @@ class Normalisation:
         source, standard = _knots(histogram, self.low, percentiles, standard)
         top = self.maximum if self.maximum is not None else standard[-1]
         if standard[-1] < top:
-            # Brighter than every landmark: the last piece goes on, as Nyul et al. do. A flat last piece cannot.
+            # Brighter than every landmark: the last piece goes on, as Nyul et al. do. A flat last piece
+            # cannot.
             slope = (standard[-1] - standard[-2]) / (source[-1] - source[-2])
             if slope > 0:
                 source.append(source[-1] + (top - standard[-1]) / slope)
@@ -162,9 +164,7 @@ class Normalisation:
     @classmethod
     def from_dict(cls, stored: object) -> Normalisation:
         """Raises ModelError for a missing, unknown or wrong field, which the message names."""
-        found = fields.only(
-            stored, "normalisation", ("kind", "low", "high"), optional=("landmarks", "maximum")
-        )
+        found = fields.only(stored, "normalisation", ("kind", "low", "high"), optional=("landmarks", "maximum"))
         return cls(**found)
 
 
@@ -179,11 +179,12 @@ def fit_landmarks(
     percentiles: Sequence[float] = LANDMARK_PERCENTILES,
     maximum: float | None = None,
 ) -> Normalisation:
-    """Learn the standard scale from training volumes: each landmark is the mean over them (Nyul et al., 2000).
+    """Learn the standard scale from training volumes: each landmark is the mean over them (Nyul et al.,
+    2000).
 
     Each volume is first moved so that its darkness (percentile ``low`` of all voxels) is 0 and its percentile
-    ``high`` of the foreground is S; S is the mean over the volumes of that span, so that the standard scale has the
-    training set's own units and a ``maximum`` given in those units means what it says.
+    ``high`` of the foreground is S; S is the mean over the volumes of that span, so that the standard scale
+    has the training set's own units and a ``maximum`` given in those units means what it says.
 
     Args:
         volumes: arrays (z, y, x); read one at a time, so a generator keeps one in memory.
@@ -236,7 +237,8 @@ def _knots(
             source.append(value)
             target.append(goal)
         elif len(target) > 1:
-            # Landmarks that fall on one intensity (coarse scales): the brighter goal, so that the last one holds.
+            # Landmarks that fall on one intensity (coarse scales): the brighter goal, so that the last one
+            # holds.
             target[-1] = goal
     return source, target
 
@@ -286,11 +288,7 @@ class Histogram:
         """The part above the mean, which leaves out the air around a patient (Nyul et al.); whole if constant."""
         mean = float(self.values @ self.counts) / float(self.counts.sum())
         above = self.values > mean
-        return (
-            dataclasses.replace(self, values=self.values[above], counts=self.counts[above])
-            if above.any()
-            else self
-        )
+        return dataclasses.replace(self, values=self.values[above], counts=self.counts[above]) if above.any() else self
 
 
 def _slabs(volume: np.ndarray) -> Callable[[], Iterable[np.ndarray]]:

@@ -1,15 +1,17 @@
 """A student on disk: one ``.safetensors`` file with its weights, and its model card in the metadata.
 
-- The tensors are named ``<network>.<parameter>``, as float32, or as float16 where the file was saved ``half`` (they
-  are computed in float32 either way). Tensors named ``int8.*`` are calibration ranges; they are allowed only where the
-  card tells how int8 was checked.
+- The tensors are named ``<network>.<parameter>``, as float32, or as float16 where the file was saved ``half``
+  (they are computed in float32 either way). Tensors named ``int8.*`` are calibration ranges; they are allowed
+  only where the card tells how int8 was checked.
 - The metadata has one entry, ``cmedl-card``: the card's JSON, with a SHA-256 of itself.
-- ``weights_sha256`` in the card covers every tensor of the file: SHA-256 over the tensors in the order of their names,
-  for each the name, a zero byte, the dtype as in the file ("F32"), a zero byte, the shape as decimal numbers joined
-  by "x", a zero byte, and the values, little endian, row by row.
+- ``weights_sha256`` in the card covers every tensor of the file: SHA-256 over the tensors in the order of
+  their names, for each the name, a zero byte, the dtype as in the file ("F32"), a zero byte, the shape as
+  decimal numbers joined by "x", a zero byte, and the values, little endian, row by row.
 
-Both hashes find damage and careless edits; they are no signature, so they do not tell who made a file. Nothing is
-unpickled: a header in JSON, and numbers. All of it is verified on saving, on loading and on installing, by the same
+Both hashes find damage and careless edits; they are no signature, so they do not tell who made a file.
+Nothing is
+unpickled: a header in JSON, and numbers. All of it is verified on saving, on loading and on installing, by
+    the same
 function.
 """
 
@@ -54,7 +56,8 @@ _PROBE = 64
 
 
 class StudentNetwork(nn.Module):
-    """The networks of a card as one: each reads the image or outputs of those before it; the last gives the logits.
+    """The networks of a card as one: each reads the image or outputs of those before it; the last gives the
+    logits.
 
     ``forward(image)``: image (n, 1, height, width) in -1..1 to logits (n, classes, height, width).
     """
@@ -119,8 +122,8 @@ def save_student(
         path: ends in ``.safetensors``.
         card: its ``weights_sha256`` is filled in here.
         modules: one module for each network of the card, by name.
-        half: store the weights in half the space. Vectors (biases, batch norm) and tensors whose values do not fit
-            float16 stay float32.
+        half: store the weights in half the space. Vectors (biases, batch norm) and tensors whose values do
+            not fit float16 stay float32.
         int8: calibration ranges, by name without ``int8.``; needs ``card.int8``.
 
     Returns:
@@ -154,8 +157,10 @@ def load_student(path_or_name: Path | str) -> Student:
     """The student of a file, or the installed or bundled one of a name, verified.
 
     Raises:
-        ModelError: it is not there, or anything about it is wrong: cut, altered, missing or extra tensors, wrong shapes, NaN
-            or infinite weights, an unknown architecture or format. One sentence names the file and the reason.
+        ModelError: it is not there, or anything about it is wrong: cut, altered, missing or extra tensors,
+        wrong shapes, NaN
+            or infinite weights, an unknown architecture or format. One sentence names the file and the
+            reason.
     """
     path = models.find(path_or_name)
     try:
@@ -272,9 +277,7 @@ def _check_tensors(card: Card, arrays: Mapping[str, np.ndarray]) -> None:
     for key, value in expected.items():
         if tuple(value.shape) != found[key].shape:
             shape = tuple(value.shape)
-            raise ModelError(
-                f"its tensor '{key}' has the shape {found[key].shape}, the card asks for {shape}."
-            )
+            raise ModelError(f"its tensor '{key}' has the shape {found[key].shape}, the card asks for {shape}.")
         if value.is_floating_point() != (found[key].dtype != np.int64):
             raise ModelError(f"its tensor '{key}' has the type {found[key].dtype}, the network's is another.")
     if (card.int8 is None) != (len(found) == len(arrays)):
