@@ -15,9 +15,9 @@ from typing import Any
 
 from . import __version__
 from .console import Bar, Interrupt, Parser, emit_json, guarded
+from .run import DEFAULT_MODEL, Job, Rules, run
 
 PROGRAM = "cmedl-segment"
-DEFAULT_MODEL = "lung-ct"
 
 EPILOG = """\
 exit codes: 0 done, 2 bad input or argument, 3 cancelled, 1 a fault of the program.
@@ -132,9 +132,7 @@ def _add_batch(commands: Any) -> None:
         "its mask, the student or an option changed or its result is gone. A bad case never stops the rest.",
     )
     batch.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="the cohort")
-    batch.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results"
-    )
+    batch.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     _add_student(batch)
     _add_rules(batch)
     _add_json(batch)
@@ -146,17 +144,25 @@ def _add_models(commands: Any) -> None:
         help="list, show, verify, install, remove or roll back students",
         description="Look after the students: those that come with the program and your own.",
     )
-    actions = models.add_subparsers(metavar="ACTION", required=True)
-    _add_json(_command(actions, "list", _models_list, "list the students", ""))
-    for name, action, text, noun in (
-        ("show", _models_show, "show a student's model card", "NAME|FILE"),
-        ("verify", _models_verify, "check a student's file, or all students", "NAME|FILE"),
-        ("install", _models_install, "copy a student's file into your own folder", "FILE"),
-        ("remove", _models_remove, "remove a student from your own folder", "NAME"),
-        ("rollback", _models_rollback, "put back the version that the last install replaced", "NAME"),
+    actions = models.add_subparsers(metavar="ACTION", dest="action", required=True)
+    for name, noun, text in (
+        ("list", "", "list the students"),
+        ("show", "NAME|FILE", "show a student's model card"),
+        ("verify", "NAME|FILE", "check a student's file, or all students where none is named"),
+        ("install", "FILE", "check a student's file and copy it into your own folder"),
+        ("remove", "NAME", "delete all installed versions of a student"),
+        ("rollback", "NAME", "use an earlier installed version of a student; none is deleted"),
     ):
-        sub = _command(actions, name, action, text, "")
-        sub.add_argument("student", metavar=noun, nargs="?" if name == "verify" else None)
+        sub = _command(actions, name, _models, text, "")
+        if noun:
+            sub.add_argument("student", metavar=noun, nargs="?" if name == "verify" else None)
+        if name == "rollback":
+            sub.add_argument(
+                "version",
+                metavar="VERSION",
+                nargs="?",
+                help='as "models show" lists it, or its beginning (default: the one before the one in use)',
+            )
         _add_json(sub)
 
 
@@ -257,16 +263,10 @@ def _demo(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 
 def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    from .run import Job, run
-
     job = Job(
         input=options.input,
         output=options.output,
-        model=options.model,
-        device=options.device,
-        threshold=options.threshold,
-        all_slices=options.all_slices,
-        minimum_cc=options.min_volume_cc,
+        rules=_rules(options),
         series=options.series,
         probability=options.probability,
         rtstruct=options.rtstruct,
@@ -284,19 +284,22 @@ def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
     return 0
 
 
-def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    from .batch import Rules, run_batch
-
-    rules = Rules(
+def _rules(options: argparse.Namespace) -> Rules:
+    return Rules(
         model=options.model,
         device=options.device,
         threshold=options.threshold,
         all_slices=options.all_slices,
         minimum_cc=options.min_volume_cc,
     )
+
+
+def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .batch import run_batch
+
     bar = Bar(sys.stderr, quiet=options.json)
     try:
-        result = run_batch(options.manifest, options.output, rules, bar, interrupt)
+        result = run_batch(options.manifest, options.output, _rules(options), bar, interrupt)
     finally:
         bar.clear()
     if options.json:
@@ -306,25 +309,7 @@ def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
     return result.exit_code
 
 
-def _models_list(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    raise NotImplementedError
+def _models(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .model_commands import ACTIONS
 
-
-def _models_show(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    raise NotImplementedError
-
-
-def _models_verify(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    raise NotImplementedError
-
-
-def _models_install(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    raise NotImplementedError
-
-
-def _models_remove(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    raise NotImplementedError
-
-
-def _models_rollback(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    raise NotImplementedError
+    return ACTIONS[options.action](options)

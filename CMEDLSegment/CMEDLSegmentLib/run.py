@@ -9,20 +9,23 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .console import table
 from .errors import InputError
 from .files import atomic_path
 from .progress import CancelCheck, Progress, never, part, silent, stop_if
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .segmentation import Segmentation, Segmenter
-    from .student import Student
+    from .student import Label, Student
     from .volume import Volume
 
 DEFAULT_MODEL = "lung-ct"
@@ -67,6 +70,7 @@ class Job:
         rules: how to segment.
         series: which series of a DICOM folder that holds several.
         modality: what a cohort says the scan is; None trusts the file.
+        expert: an expert's labels on the scan's grid, to compare the result with.
         probability: where to write the probability image too.
         rtstruct: where to write a DICOM RT Structure Set too.
         overwrite: whether results that exist are replaced.
@@ -77,6 +81,7 @@ class Job:
     rules: Rules = Rules()
     series: str | None = None
     modality: str | None = None
+    expert: Path | None = None
     probability: Path | None = None
     rtstruct: Path | None = None
     overwrite: bool = False
@@ -96,8 +101,7 @@ class Job:
         """
         if not self.input.exists():
             raise InputError(
-                f"{self.input} does not exist; give a NIfTI, NRRD or MetaImage file, or a folder with a "
-                "DICOM series."
+                f"{self.input} does not exist; give a NIfTI, NRRD or MetaImage file, or a folder with a DICOM series."
             )
         _check_ending(self.output, (SEGMENTATION, *LABELMAPS, DICOM), "a segmentation")
         if self.probability is not None:
@@ -138,6 +142,7 @@ class Result:
         volume: the scan.
         segmentation: the label map, the probability and the components.
         seconds: from the start of the job to its last file.
+        agreement: for each label's name the figures of ``agreement.compare`` with the expert, if given.
     """
 
     job: Job
@@ -145,6 +150,7 @@ class Result:
     volume: Volume
     segmentation: Segmentation
     seconds: float
+    agreement: dict[str, dict[str, float]]
 
     @property
     def tumor_volume_cc(self) -> float:
@@ -169,7 +175,34 @@ class Result:
             path = getattr(self.job, name)
             if path is not None:
                 result[name] = str(path)
+        if self.agreement:
+            result["agreement"] = self.agreement
         return result
+
+    def report(self) -> str:
+        """A few lines for a person."""
+        found = self.segmentation
+        count = len(found.components)
+        noun = "component" if count == 1 else "components"
+        lines = [
+            f"{self.job.output}: {self.tumor_volume_cc:.1f} cc in {count} {noun}, {found.lung_slices} lung "
+            f"slices, {self.student} on {found.device} ({found.runtime}), {self.seconds:.1f} s"
+        ]
+        if count:
+            header = ("label", "volume (cc)", "mean", "peak", "slices", "centre (mm, LPS)")
+            rows = [
+                (
+                    component.label,
+                    f"{component.volume_cc:.2f}",
+                    f"{component.mean:.2f}",
+                    f"{component.peak:.2f}",
+                    "-".join(str(index) for index in component.slices),
+                    ", ".join(f"{coordinate:.0f}" for coordinate in component.centre_mm),
+                )
+                for component in found.components
+            ]
+            lines += ["", table(header, rows)]
+        return "\n".join(lines)
 
 
 def component_json(component: Any) -> dict[str, Any]:
@@ -216,7 +249,7 @@ def run(
         InputError: anything about the input, the student, the device or the results that the user can mend.
         Cancelled: ``cancelled`` said so; no result was written.
     """
-    from .volume import read_volume
+    from .volume import read_mask, read_volume
 
     start = time.perf_counter()
     progress("checking", 0.0)
@@ -227,6 +260,7 @@ def run(
         job._refuse_dicom()
     if job.modality is not None and volume.modality is None:
         volume = replace(volume, modality=job.modality)
+    expert = None if job.expert is None else read_mask(job.expert, volume.geometry).array
     stop_if(cancelled)
     if segmenter is None:
         progress("loading the student", READ)
@@ -241,16 +275,38 @@ def run(
         cancelled=cancelled,
     )
     stop_if(cancelled)
+    labels = segmenter.student.card.labels
+    spacing = volume.geometry.spacing
+    agreement = {} if expert is None else _agreement(segmentation.label, expert, labels, spacing)
     writers = result_writers(job, volume, segmentation, segmenter.student)
     write_together(writers, part(progress, SEGMENTED, 1.0), cancelled)
     progress("done", 1.0)
     seconds = time.perf_counter() - start
-    return Result(job, segmenter.student.card.name, volume, segmentation, seconds)
+    return Result(job, segmenter.student.card.name, volume, segmentation, seconds, agreement)
 
 
-def result_writers(
-    job: Job, volume: Volume, segmentation: Segmentation, student: Student
-) -> dict[Path, Writer]:
+def _agreement(
+    found: np.ndarray, expert: np.ndarray, labels: Sequence[Label], spacing: tuple[float, float, float]
+) -> dict[str, dict[str, float]]:
+    """Figures of ``agreement.compare`` for each label; a lone one is compared with all that the expert marked.
+
+    Args:
+        found: (z, y, x) label values of the student.
+        expert: (z, y, x) label values of the expert.
+        labels: the student's labels.
+        spacing: (x, y, z) in mm.
+    """
+    from .agreement import compare
+
+    return {
+        label.name: compare(
+            found == label.value, expert > 0 if len(labels) == 1 else expert == label.value, spacing[::-1]
+        )
+        for label in labels
+    }
+
+
+def result_writers(job: Job, volume: Volume, segmentation: Segmentation, student: Student) -> dict[Path, Writer]:
     """Each result file of ``job`` with the function that writes it."""
     import numpy as np
 
