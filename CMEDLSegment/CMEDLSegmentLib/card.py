@@ -85,8 +85,7 @@ class NetworkSpec:
             ``segmentor``.
         kind: what ``networks.create_network`` makes.
         arguments: its arguments (widths, channels, classes).
-        inputs: what it reads, concatenated along channels: ``image`` (normalised) or networks named before
-            it.
+        inputs: what it reads, channels concatenated: ``image`` (normalised) or networks named before it.
     """
 
     name: str
@@ -111,8 +110,8 @@ class Card:
     """The model card; see the attributes' comments for units and choices.
 
     Raises:
-        ModelError: a field has a wrong type or value, or fields contradict each other; the message names the
-        field.
+        ModelError: a field has a wrong type or value, or fields contradict each other; the message
+            names the field.
     """
 
     name: str  # what a user types: --model NAME
@@ -138,11 +137,7 @@ class Card:
     format: str = FORMAT
 
     def __post_init__(self) -> None:
-        if self.format != FORMAT:
-            raise ModelError(
-                f"its format is {fields.shown(self.format)} and this program reads '{FORMAT}'; use the program's "
-                "version that it was made for, or a newer one."
-            )
+        _check_format(self.format)
         for name in ("title", "summary", "intended_use", "unintended_use", "program_version"):
             fields.text(getattr(self, name), name)
         self._check_name()
@@ -167,7 +162,7 @@ class Card:
             unknown = [item for item in network.inputs if item not in known]
             if unknown:
                 raise ModelError(
-                    f"the card's network '{network.name}' reads '{unknown[0]}', which no network before it makes."
+                    f"the card's network '{network.name}' reads '{unknown[0]}', which none before it makes."
                 )
             known.add(network.name)
         if networks[-1].name != SEGMENTOR:
@@ -184,6 +179,7 @@ class Card:
         if len({label.name for label in labels}) < len(labels):
             raise ModelError("the card's field 'labels' uses one name twice.")
         object.__setattr__(self, "labels", labels)
+        _ = self.classes  # raises where labels and segmentor do not agree
 
     def _check_image(self) -> None:
         fields.choice(self.modality, "modality", ("CT", "MR"))
@@ -227,7 +223,7 @@ class Card:
         if not isinstance(found, int) or found not in allowed:
             wanted = " or ".join(str(count) for count in sorted(allowed))
             raise ModelError(
-                f"the card has {len(self.labels)} label(s), so its segmentor needs {wanted} classes, not {found}."
+                f"the card's segmentor needs {wanted} classes for {len(self.labels)} label(s), not {found}."
             )
         return found
 
@@ -259,8 +255,7 @@ class Card:
 
         Raises:
             ModelError: no JSON object, another format, a missing, unknown or wrong field, or a card that was
-            changed
-                after it was written.
+                changed after it was written.
         """
         try:
             found = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twice)
@@ -268,26 +263,29 @@ class Card:
             raise ModelError(f"its card is not valid JSON ({error}).") from error
         if not isinstance(found, dict):
             raise ModelError("its card is not a JSON object.")
-        if found.get("format") != FORMAT:
-            # Said before anything else: a later format may have any fields and another digest.
-            raise ModelError(
-                f"its format is {fields.shown(found.get('format'))} and this program reads '{FORMAT}'; use the "
-                "program's version that it was made for, or a newer one."
-            )
+        # Before anything else: a later format may have any fields and another digest.
+        _check_format(found.get("format"))
         digest = found.pop(DIGEST_FIELD, None)
         known = dataclasses.fields(cls)
         required = [item.name for item in known if item.default is dataclasses.MISSING]
         found = fields.only(found, "", required, optional=[item.name for item in known])
         if digest != _digest(found):
             raise ModelError("its card was changed after it was written (its SHA-256 differs).")
-        networks = [_from(NetworkSpec, item, "networks") for item in fields.items(found["networks"], "networks")]
-        labels = [_from(Label, item, "labels") for item in fields.items(found["labels"], "labels")]
-        found.update(networks=networks, labels=labels)
+        for key, kind in (("networks", NetworkSpec), ("labels", Label)):
+            found[key] = [_from(kind, item, key) for item in fields.items(found[key], key)]
         found["normalisation"] = Normalisation.from_dict(found["normalisation"])
         return cls(**found)
 
 
 _SOURCE_KEYS = ("name", "licence", "attribution")
+
+
+def _check_format(found: object) -> None:
+    if found != FORMAT:
+        raise ModelError(
+            f"its format is {fields.shown(found)} and this program reads '{FORMAT}'; use the version of the "
+            "program that it was made for, or a newer one."
+        )
 
 
 def _figure(item: object) -> dict[str, Any]:

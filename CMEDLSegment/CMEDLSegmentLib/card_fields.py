@@ -1,4 +1,4 @@
-"""Checks of one field of a model card: each returns the value in its final type or says what is wrong with it."""
+"""Checks of a model card's fields: each returns the value in its final type or says what is wrong."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def user_folder() -> Path:
     """
     chosen = os.environ.get("CMEDL_MODELS")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return Path(chosen).absolute()
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "CMEDL" / "Models"
     if sys.platform == "darwin":
@@ -134,8 +134,7 @@ def folder_name(name: str) -> str:
 def list_models() -> list[Entry]:
     """Every student that a name stands for, sorted by name: installed ones in use and bundled ones.
 
-    Damaged files are listed with their problem. A bundled one that an installed one hides is listed as not
-    current.
+    Damaged files are listed with their problem; a bundled student that an installed one hides, as not current.
     """
     entries = []
     installed = {}
@@ -156,7 +155,7 @@ def list_models() -> list[Entry]:
 
 
 def versions(name: str) -> list[Entry]:
-    """The installed versions of a student, oldest first; the one in use is ``current``. Empty if none is installed."""
+    """The installed versions of a student, oldest first, the one in use being ``current``; empty if none."""
     folder = user_folder() / folder_name(name)
     current = _current(folder)
     return [_noted(_entry(path, INSTALLED), current=path == current) for path in sorted(_students(folder))]
@@ -176,8 +175,7 @@ def find(name_or_file: Path | str) -> Path:
 
 
 def entry(name_or_file: Path | str) -> Entry:
-    """The listing's entry of a name or a path; see :func:`find`. The card is read, the weights are not
-    verified.
+    """The listing's entry of a name or a path, as :func:`find`; its card is read, its weights not verified.
 
     Raises:
         ModelError: there is no such student.
@@ -187,8 +185,8 @@ def entry(name_or_file: Path | str) -> Entry:
     for found in known:
         if found.current and folder_name(found.name) == folder_name(text):
             return found
-    path = Path(text).expanduser()
-    if path.is_file():
+    path = Path(text)
+    if _is_file(path):
         return _entry(path, FILE)
     if isinstance(name_or_file, Path) or path.suffix == _ENDING:
         reason = "it is a folder; name the .safetensors file in it." if path.is_dir() else "there is no such file."
@@ -223,7 +221,7 @@ def install(file: Path | str) -> Change:
     """
     from .student import verify_bytes
 
-    file = Path(file).expanduser()
+    file = Path(file)
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -233,8 +231,7 @@ def install(file: Path | str) -> Change:
     before = _current(folder)
     kept = next((path for path in _students(folder) if path.stem.split("_", 1)[-1] == card.version), None)
     if kept is None or kept.read_bytes() != data:
-        # A kept file with other bytes is damaged, since its name holds the digest; the good one takes its
-        # place.
+        # A kept file with other bytes is damaged, as its name holds the digest: the good one takes its place.
         kept = kept or folder / f"{_next_number(folder):04d}_{card.version}{_ENDING}"
         with atomic_path(kept) as beside:
             beside.write_bytes(data)
@@ -258,8 +255,10 @@ def rollback(name: str, version: str | None = None) -> Change:
             one installed before the one in use.
 
     Raises:
-        ModelError: there is no such version.
+        ModelError: there is no such version, or its file is damaged.
     """
+    from .student import load_student
+
     folder = user_folder() / folder_name(name)
     before = _current(folder)
     if before is None:
@@ -273,7 +272,9 @@ def rollback(name: str, version: str | None = None) -> Change:
         target = earlier[-1]
     else:
         target = _chosen(name, version, kept)
-    read_card(target)
+    if target == before:
+        return _change(name, target, before, f"'{name}' is version {_version_of(target)} already.")
+    load_student(target)
     _use(folder, target)
     now, was = _version_of(target), _version_of(before)
     return _change(name, target, before, f"'{name}' is version {now} again; {was} is kept.")
@@ -295,10 +296,9 @@ def remove(name: str) -> Change:
         raise ModelError(f"'{name}' is not installed, so it cannot be removed.")
     before = _current(folder)
     try:
-        # The pointer first: a removal that is cut short leaves no name that points nowhere.
-        (folder / _CURRENT).unlink(missing_ok=True)
         for path in kept:
             path.unlink()
+        (folder / _CURRENT).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             folder.rmdir()
     except OSError as error:
@@ -312,13 +312,26 @@ def remove(name: str) -> Change:
 
 
 def _students(folder: Path) -> Iterator[Path]:
-    """The students' files of a folder; none if there is no such folder. Hidden files are half-written ones."""
+    """The students' files of a folder, if there is one; hidden files are half-written and left out."""
     if folder.is_dir():
         yield from (path for path in folder.glob(f"*{_ENDING}") if not path.name.startswith("."))
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    except OSError as error:
+        raise InputError(
+            f"{folder}, the folder of installed students, could not be read ({error.strerror}); set CMEDL_MODELS to "
+            "a folder that can."
+        ) from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the file system: no such file
+        return False
 
 
 def _current(folder: Path) -> Path | None:

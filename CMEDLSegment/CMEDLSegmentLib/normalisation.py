@@ -33,7 +33,7 @@ LANDMARK_PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
 """Deciles: the variant that Nyul et al. found the most accurate."""
 
 _BINS = 1 << 20
-"""Bins for floating volumes: one millionth of the volume's range each; integers within that range are exact."""
+"""Bins for floating volumes: one millionth of the volume's range each; fewer integers are exact."""
 
 _SLAB_VOXELS = 1 << 22
 
@@ -138,8 +138,7 @@ class Normalisation:
         source, standard = _knots(histogram, self.low, percentiles, standard)
         top = self.maximum if self.maximum is not None else standard[-1]
         if standard[-1] < top:
-            # Brighter than every landmark: the last piece goes on, as Nyul et al. do. A flat last piece
-            # cannot.
+            # Brighter than every landmark: the last piece goes on, as Nyul et al. do; a flat one cannot.
             slope = (standard[-1] - standard[-2]) / (source[-1] - source[-2])
             if slope > 0:
                 source.append(source[-1] + (top - standard[-1]) / slope)
@@ -179,8 +178,7 @@ def fit_landmarks(
     percentiles: Sequence[float] = LANDMARK_PERCENTILES,
     maximum: float | None = None,
 ) -> Normalisation:
-    """Learn the standard scale from training volumes: each landmark is the mean over them (Nyul et al.,
-    2000).
+    """Learn the standard scale from training volumes: each landmark is their mean (Nyul et al., 2000).
 
     Each volume is first moved so that its darkness (percentile ``low`` of all voxels) is 0 and its percentile
     ``high`` of the foreground is S; S is the mean over the volumes of that span, so that the standard scale
@@ -213,8 +211,8 @@ def fit_landmarks(
 
 
 _ONE_INTENSITY = (
-    "The volume's intensities do not vary enough to be normalised: most voxels hold one value; give an image, "
-    "not a mask or an empty volume."
+    "The volume's intensities do not vary enough to be normalised: most voxels hold one value; give an "
+    "image, not a mask or an empty volume."
 )
 
 
@@ -237,8 +235,7 @@ def _knots(
             source.append(value)
             target.append(goal)
         elif len(target) > 1:
-            # Landmarks that fall on one intensity (coarse scales): the brighter goal, so that the last one
-            # holds.
+            # Landmarks that fall on one intensity (coarse scales): the brighter goal, so the last one holds.
             target[-1] = goal
     return source, target
 
@@ -285,7 +282,7 @@ class Histogram:
         return lower + (rank - np.floor(rank)) * (upper - lower)
 
     def foreground(self) -> Histogram:
-        """The part above the mean, which leaves out the air around a patient (Nyul et al.); whole if constant."""
+        """The part above the mean, which leaves out the air around a patient; the whole if constant."""
         mean = float(self.values @ self.counts) / float(self.counts.sum())
         above = self.values > mean
         return dataclasses.replace(self, values=self.values[above], counts=self.counts[above]) if above.any() else self

@@ -9,10 +9,8 @@
   decimal numbers joined by "x", a zero byte, and the values, little endian, row by row.
 
 Both hashes find damage and careless edits; they are no signature, so they do not tell who made a file.
-Nothing is
-unpickled: a header in JSON, and numbers. All of it is verified on saving, on loading and on installing, by
-    the same
-function.
+Nothing is unpickled: a header in JSON, and numbers. All of it is verified on saving, on loading and on
+installing, by the same function.
 """
 
 from __future__ import annotations
@@ -56,8 +54,7 @@ _PROBE = 64
 
 
 class StudentNetwork(nn.Module):
-    """The networks of a card as one: each reads the image or outputs of those before it; the last gives the
-    logits.
+    """A card's networks as one: each reads the image or outputs of those before it; the last gives logits.
 
     ``forward(image)``: image (n, 1, height, width) in -1..1 to logits (n, classes, height, width).
     """
@@ -158,9 +155,8 @@ def load_student(path_or_name: Path | str) -> Student:
 
     Raises:
         ModelError: it is not there, or anything about it is wrong: cut, altered, missing or extra tensors,
-        wrong shapes, NaN
-            or infinite weights, an unknown architecture or format. One sentence names the file and the
-            reason.
+            wrong shapes, NaN or infinite weights, an unknown architecture or format. One sentence names the
+            file and the reason.
     """
     path = models.find(path_or_name)
     try:

@@ -1,4 +1,4 @@
-"""Model cards and lists of students as text: for ``cmedl-segment models`` and for a details view.
+"""A model card as text, for ``cmedl-segment models show`` and for a details view.
 
 The text is Markdown that reads well as plain text; nothing is escaped.
 """
@@ -6,11 +6,9 @@ The text is Markdown that reads well as plain text; nothing is escaped.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .card import Card, NetworkSpec
-from .models import BUNDLED, Entry
 from .normalisation import Normalisation
 
 
@@ -30,45 +28,6 @@ def card_text(card: Card) -> str:
         _section("Provenance", _provenance_lines(card)),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def list_text(entries: Sequence[Entry]) -> str:
-    """A table of students, one line each, with notes and problems below."""
-    if not entries:
-        return "No student is bundled or installed; cmedl-segment models install FILE adds one.\n"
-    rows = [("NAME", "VERSION", "FROM", "MODALITY", "TITLE")]
-    for entry in entries:
-        card = entry.card
-        modality, title = (card.modality, card.title) if card else ("", "damaged, see below")
-        rows.append((entry.name, entry.version, entry.origin, modality, title))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
-        for row in rows
-    ]
-    notes = [f"{entry.name} ({entry.origin}): {entry.note}." for entry in entries if entry.note]
-    problems = [entry.problem for entry in entries if entry.problem]
-    return "\n".join([*lines, *([""] if notes or problems else []), *notes, *problems]) + "\n"
-
-
-def show_text(entry: Entry, versions: Iterable[Entry] = ()) -> str:
-    """One student: its card, where its file is, and its installed versions.
-
-    Args:
-        entry: from ``models.entry``.
-        versions: from ``models.versions``; those of a bundled student are none.
-    """
-    if entry.card is None:
-        return f"{entry.problem}\n"
-    place = [f"- Name: {entry.name}", f"- Version: {entry.version}", f"- From: {entry.origin}"]
-    place.append(f"- File: {entry.path}")
-    if entry.note:
-        place.append(f"- Note: {entry.note}.")
-    kept = [
-        f"- Installed: {item.version or item.path.name}{' (in use)' if item.current else ''}"
-        for item in (versions if entry.origin != BUNDLED else ())
-    ]
-    return card_text(entry.card) + "\n" + _section("This file", [*place, *kept]) + "\n"
 
 
 def _section(title: str, lines: list[str]) -> str:
