@@ -76,17 +76,14 @@ def upsample(x: Tensor, factor: int = 2) -> Tensor:
 def check_input(x: Tensor, in_channels: int) -> None:
     """Raise ModelError unless ``x`` is (N, in_channels, H, W) with at least one pixel."""
     if x.ndim != 4 or x.shape[1] != in_channels or 0 in x.shape[-2:]:
-        raise ModelError(
-            f"The network reads batches of shape (N, {in_channels}, height, width), not {tuple(x.shape)}."
-        )
+        raise ModelError(f"The network reads batches of shape (N, {in_channels}, height, width), not {tuple(x.shape)}.")
 
 
 def check_count(value: object, name: str, smallest: int = 1) -> int:
     """``value`` if it is a whole number in range; raises ModelError naming the argument otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= LARGEST_COUNT:
         raise ModelError(
-            f"Network argument '{name}' must be a whole number from {smallest} to {LARGEST_COUNT}, "
-            f"not {value!r}."
+            f"Network argument '{name}' must be a whole number from {smallest} to {LARGEST_COUNT}, not {value!r}."
         )
     return value
 

@@ -19,26 +19,29 @@ class DenseLayer(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm2d(in_channels)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dropout(self.conv(F.relu(self.norm(x))))
 
 
 class DenseBlock(nn.Module):
-    """Four layers, each reading the block's input and all earlier outputs; returns those five maps."""
+    """Four layers, each reading the block's input and all earlier outputs; (N, in, H, W).
+
+    Returns what the last layer read, and what each layer gave.
+    """
 
     def __init__(self, in_channels: int, growth: int, dropout: float) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            DenseLayer(in_channels + i * growth, growth, 3, dropout) for i in range(LAYERS)
-        )
+        self.layers = nn.ModuleList(DenseLayer(in_channels + i * growth, growth, 3, dropout) for i in range(LAYERS))
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        maps = [x]
-        for layer in self.layers:
-            maps.append(layer(torch.cat(maps, dim=1)))
-        return maps
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        read = x
+        given = [self.layers[0](x)]
+        for layer in self.layers[1:]:
+            read = torch.cat((x, *given), dim=1)
+            given.append(layer(read))
+        return read, given
 
 
 class DenseFCN(Segmentor):
@@ -54,7 +57,8 @@ class DenseFCN(Segmentor):
     32); low = the first convolution (48 x stride 1) and the first dense layer (12 x stride 1).
 
     Multiples of 16 (from 32) go in as they are: where the fifth pooling meets an odd size it drops the last
-    row or column, as in the original. Weights start from He's uniform distribution, as the original's.
+    row or column, as in the original, and so does the bottleneck's hint. Weights start from He's uniform
+    distribution, as the original's.
 
     Args:
         in_channels: channels of the input.
@@ -62,7 +66,7 @@ class DenseFCN(Segmentor):
         hints: "high", "mid" or "low".
         width: channels of the first convolution.
         growth: channels each dense layer adds.
-        dropout: probability of dropping a channel in training, 0 to below 1.
+        dropout: probability of dropping a value in training, 0 to below 1.
 
     Raises:
         ModelError: an argument is out of range.
@@ -87,9 +91,7 @@ class DenseFCN(Segmentor):
         self.down = nn.ModuleList(DenseBlock(skip - new, growth, dropout) for skip in skips)
         self.transition_down = nn.ModuleList(DenseLayer(skip, skip, 1, dropout) for skip in skips)
         self.bottleneck = DenseBlock(skips[-1], growth, dropout)
-        self.transition_up = nn.ModuleList(
-            nn.ConvTranspose2d(new, new, kernel_size=3, stride=2) for _ in skips
-        )
+        self.transition_up = nn.ModuleList(nn.ConvTranspose2d(new, new, kernel_size=3, stride=2) for _ in skips)
         self.up = nn.ModuleList(DenseBlock(new + skip, growth, dropout) for skip in reversed(skips))
         self.head = nn.Conv2d(2 * new + skips[0], classes, kernel_size=1)
         for part in self.modules():
@@ -100,26 +102,24 @@ class DenseFCN(Segmentor):
         """See :meth:`Segmentor.forward`."""
         check_input(x, self.in_channels)
         size = (x.shape[-2], x.shape[-1])
-        first = self.first(pad_to(x, 16, smallest=2**BLOCKS))
-        features = first
+        first = features = self.first(pad_to(x, 16, smallest=2**BLOCKS))
         skips: list[Tensor] = []
-        maps: list[Tensor] = []
         low: Hints = ()
         for block, transition in zip(self.down, self.transition_down, strict=True):
-            maps = block(features)
-            if not low:
-                low = (first, maps[1])
-            skips.append(torch.cat(maps, dim=1))
+            _, new = block(features)
+            low = low or (first, new[0])
+            skips.append(torch.cat((features, *new), dim=1))
             features = F.max_pool2d(transition(skips[-1]), 2)
-        maps = self.bottleneck(features)
-        bottleneck = torch.cat(maps[1:], dim=1)
-        for level, (transition, block) in enumerate(zip(self.transition_up, self.up, strict=True)):
+        features = bottleneck = torch.cat(self.bottleneck(features)[1], dim=1)
+        read = penultimate = bottleneck
+        for transition, block in zip(self.transition_up, self.up, strict=True):
             skip = skips.pop()
-            features = crop(transition(torch.cat(maps[1:], dim=1)), (skip.shape[-2], skip.shape[-1]))
-            maps = block(torch.cat((features, skip), dim=1))
-            if level == BLOCKS - 2:
-                penultimate = torch.cat(maps[:-1], dim=1)
-        last = torch.cat(maps, dim=1)
+            up = crop(transition(features), (skip.shape[-2], skip.shape[-1]))
+            joined = torch.cat((up, skip), dim=1)
+            penultimate = read
+            read, new = block(joined)
+            features = torch.cat(new, dim=1)
+        last = torch.cat((joined, features), dim=1)
         logits = crop(self.head(last), size)
         if self.hint_depth == "low":
             return logits, tuple(crop(hint, size) for hint in low)

@@ -47,7 +47,7 @@ def create_segmentor(
     return network
 
 
-def create_network(kind: str, **arguments: object) -> nn.Module:
+def create_network(kind: str, /, **arguments: object) -> nn.Module:
     """Make any network a model card may name, with fresh weights.
 
     Args:

@@ -34,5 +34,5 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
             shift = (part.conv.bias.double() - norm.running_mean.double()) * scale + norm.bias.double()
             part.conv.weight.copy_(part.conv.weight.double() * scale[:, None, None, None])
             part.conv.bias.copy_(shift)
-            part.norm = nn.Identity()
+            part.norm = nn.Identity().eval()
     return folded

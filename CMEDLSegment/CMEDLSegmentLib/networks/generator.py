@@ -64,9 +64,7 @@ class Generator(nn.Module):
         w = check_count(width, "width")
         check_count(blocks, "blocks")
         self.first = nn.Conv2d(in_channels, w, 7, padding=3, padding_mode="reflect")
-        self.down = nn.ModuleList(
-            nn.Conv2d(w * factor, 2 * w * factor, 3, stride=2, padding=1) for factor in (1, 2)
-        )
+        self.down = nn.ModuleList(nn.Conv2d(w * factor, 2 * w * factor, 3, stride=2, padding=1) for factor in (1, 2))
         self.blocks = nn.ModuleList(ResidualBlock(4 * w) for _ in range(blocks))
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(2 * w * factor, w * factor, 3, stride=2, padding=1, output_padding=1)

@@ -142,12 +142,8 @@ class Mrrn(Segmentor):
         self.stem = ConvNormRelu(in_channels, width)
         self.stem_units = nn.ModuleList(ResidualUnit(width) for _ in range(3))
         self.stream = nn.Conv2d(width, width, kernel_size=1)
-        self.down = nn.ModuleList(
-            self._level(units, width, level) for level, units in enumerate(down, start=1)
-        )
-        self.up = nn.ModuleList(
-            self._level(units, width, level) for units, level in zip(up, (3, 2, 1), strict=True)
-        )
+        self.down = nn.ModuleList(self._level(units, width, level) for level, units in enumerate(down, start=1))
+        self.up = nn.ModuleList(self._level(units, width, level) for units, level in zip(up, (3, 2, 1), strict=True))
         self.join = ConvNormRelu(3 * width, width)
         self.head_units = nn.ModuleList(ResidualUnit(width) for _ in range(3))
         self.head = nn.Conv2d(width, classes, kernel_size=1)

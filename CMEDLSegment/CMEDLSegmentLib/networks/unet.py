@@ -43,9 +43,7 @@ class Unet(Segmentor):
             DoubleConv(before, after) for before, after in zip((in_channels, *down), down, strict=False)
         )
         below = (down[-1], *up)
-        self.decoder = nn.ModuleList(
-            DoubleConv(below[i] + skip, up[i]) for i, skip in enumerate(reversed(down[:-1]))
-        )
+        self.decoder = nn.ModuleList(DoubleConv(below[i] + skip, up[i]) for i, skip in enumerate(reversed(down[:-1])))
         self.head = nn.Conv2d(up[-1], classes, kernel_size=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Hints]:

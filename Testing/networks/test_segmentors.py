@@ -1,0 +1,243 @@
+"""The segmentors: counts, hints, any input size, gradients, types and memory formats."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from CMEDLSegmentLib.errors import ModelError
+from CMEDLSegmentLib.networks import HINT_DEPTHS, create_segmentor
+
+NARROW = {
+    "unet": {"width": 4},
+    "densefcn": {"width": 6, "growth": 3},
+    "mrrn": {"width": 2},
+}
+KINDS = tuple(NARROW)
+
+
+def parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def narrow(kind, seed=0, **arguments):
+    torch.manual_seed(seed)
+    return create_segmentor(kind, **{**NARROW[kind], **arguments})
+
+
+def images(*shape, seed=1):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "count"),
+    [
+        ("unet", {}, 13_394_177),
+        ("densefcn", {}, 1_374_001),
+        ("mrrn", {"classes": 2, "wiring": "published"}, 38_916_418),
+        ("mrrn", {"classes": 2, "wiring": "connected"}, 38_953_282),
+        ("unet", {"width": 16}, 839_489),
+    ],
+)
+def test_the_parameter_counts_are_the_published_ones(kind, arguments, count):
+    with torch.device("meta"):
+        assert parameters(create_segmentor(kind, **arguments)) == count
+
+
+def test_the_connected_wiring_is_the_default_and_costs_one_wider_convolution():
+    with torch.device("meta"):
+        connected = parameters(create_segmentor("mrrn"))
+        published = parameters(create_segmentor("mrrn", wiring="published"))
+    assert connected - published == 64 * 64 * 9
+
+
+@pytest.mark.parametrize(
+    ("kind", "depth", "shapes"),
+    [
+        ("unet", "high", [(64, 128), (64, 256)]),
+        ("unet", "mid", [(512, 16)]),
+        ("unet", "low", [(64, 256), (64, 256)]),
+        ("densefcn", "high", [(228, 128), (192, 256)]),
+        ("densefcn", "mid", [(48, 8)]),
+        ("densefcn", "low", [(48, 256), (12, 256)]),
+        ("mrrn", "high", [(128, 128), (64, 256)]),
+        ("mrrn", "mid", [(512, 16)]),
+        ("mrrn", "low", [(32, 256), (32, 256)]),
+    ],
+)
+def test_at_256_the_hints_have_the_papers_shapes_from_coarse_to_fine(kind, depth, shapes):
+    with torch.device("meta"):
+        logits, hints = create_segmentor(kind, hints=depth)(torch.empty(2, 1, 256, 256))
+    assert logits.shape == (2, 1, 256, 256)
+    assert [tuple(hint.shape) for hint in hints] == [(2, channels, size, size) for channels, size in shapes]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("depth", HINT_DEPTHS)
+def test_the_depth_of_the_hints_changes_neither_weights_nor_logits(kind, depth):
+    high, other = narrow(kind), narrow(kind, hints=depth)
+    other.load_state_dict(high.state_dict())
+    x = images(1, 1, 32, 48)
+    assert torch.equal(high.eval()(x)[0], other.eval()(x)[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(97, 131), (17, 19), (1, 1), (33, 16), (48, 80), (5, 200)])
+def test_any_input_size_gives_logits_of_that_size(kind, size):
+    x = images(1, 1, *size)
+    for depth in HINT_DEPTHS:
+        logits, hints = narrow(kind, classes=3, hints=depth).eval()(x)
+        assert logits.shape == (1, 3, *size)
+        assert all(torch.isfinite(hint).all() and 0 not in hint.shape for hint in hints)
+    coarse, fine = narrow(kind).eval()(x)[1]
+    assert fine.shape[-2:] == size
+    assert coarse.shape[-2:] == ((size[0] + 1) // 2, (size[1] + 1) // 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_odd_size_gives_what_the_image_continued_to_the_next_multiple_gives(kind):
+    network = narrow(kind).eval()
+    x = images(1, 1, 37, 50)
+    continued = F.pad(x, (0, 14, 0, 11), mode="replicate")
+    assert continued.shape[-2:] == (48, 64)
+    logits, hints = network(x)
+    whole_logits, whole_hints = network(continued)
+    torch.testing.assert_close(logits, whole_logits[..., :37, :50])
+    torch.testing.assert_close(hints[0], whole_hints[0][..., :19, :25])
+    torch.testing.assert_close(hints[1], whole_hints[1][..., :37, :50])
+
+
+def test_the_unet_computes_what_its_description_says():
+    """Against a second forward pass, written from the description alone, with the same weights."""
+    network = narrow("unet").eval()
+    state = network.state_dict()
+
+    def unit(x, name):
+        x = F.conv2d(x, state[f"{name}.conv.weight"], state[f"{name}.conv.bias"], padding=1)
+        norm = [state[f"{name}.norm.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+        return F.batch_norm(x, *norm).relu()
+
+    def stage(x, name):
+        return unit(unit(x, f"{name}.first"), f"{name}.second")
+
+    x = images(2, 1, 48, 32)
+    a = stage(x, "encoder.0")
+    b = stage(F.max_pool2d(a, 2), "encoder.1")
+    c = stage(F.max_pool2d(b, 2), "encoder.2")
+    d = stage(F.max_pool2d(c, 2), "encoder.3")
+    e = stage(F.max_pool2d(d, 2), "encoder.4")
+    for level, skip in enumerate((d, c, b, a)):
+        up = F.interpolate(e, size=skip.shape[-2:], mode="bilinear", align_corners=True)
+        e = stage(torch.cat((skip, up), dim=1), f"decoder.{level}")
+    expected = F.conv2d(e, state["head.weight"], state["head.bias"])
+    torch.testing.assert_close(network(x)[0], expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_uses_the_batch_and_evaluation_the_running_statistics(kind):
+    network = narrow(kind)
+    x = images(2, 1, 32, 32)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.eval()(x)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    network.train()(x)
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all("norm" in name for name in changed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_network_and_the_same_result(kind):
+    x = images(2, 1, 32, 32)
+    first, second = narrow(kind, seed=7), narrow(kind, seed=7)
+    torch.manual_seed(3)
+    one = first.train()(x)[0]
+    torch.manual_seed(3)
+    assert torch.equal(one, second.train()(x)[0])
+    assert torch.equal(first.eval()(x)[0], second.eval()(x)[0])
+    assert not torch.equal(first(x)[0], narrow(kind, seed=8).eval()(x)[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("depth", HINT_DEPTHS)
+def test_the_logits_depend_on_every_hint_and_every_hint_on_the_image(kind, depth):
+    network = narrow(kind, hints=depth)
+    x = images(2, 1, 64, 64).requires_grad_()
+    logits, hints = network(x)
+    weights = images(*logits.shape, seed=2)
+    for gradient in torch.autograd.grad((logits * weights).sum(), hints, retain_graph=True):
+        assert gradient.abs().max() > 0
+    for hint in hints:
+        (gradient,) = torch.autograd.grad(hint.square().sum(), x, retain_graph=True)
+        assert gradient.abs().max() > 0
+
+
+def test_in_the_published_wiring_the_coarse_hint_is_a_dead_branch():
+    logits, hints = narrow("mrrn", wiring="published")(images(2, 1, 32, 32))
+    coarse, fine = torch.autograd.grad(logits.sum(), hints, allow_unused=True)
+    assert coarse is None
+    assert fine is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "unread"),
+    [
+        ("unet", {}, set()),
+        ("densefcn", {}, set()),
+        ("mrrn", {}, {"down.3.1", "up.0.1", "up.1.1"}),
+        ("mrrn", {"wiring": "published"}, {"down.3.1", "up.0.1"}),
+    ],
+)
+def test_every_parameter_is_trained_by_the_logits_but_for_the_known_unread_ones(kind, arguments, unread):
+    network = narrow(kind, **arguments)
+    network(images(2, 1, 64, 64))[0].sum().backward()
+    without = {name for name, parameter in network.named_parameters() if parameter.grad is None}
+    assert without == {f"{unit}.adjust.{part}" for unit in unread for part in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_channels_last_gives_the_same_and_is_kept(kind):
+    network = narrow(kind).eval()
+    x = images(2, 1, 64, 48)
+    logits, hints = network(x)
+    network = network.to(memory_format=torch.channels_last)
+    last_logits, last_hints = network(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(last_logits, logits, rtol=1e-4, atol=1e-5)
+    for last, hint in zip(last_hints, hints, strict=True):
+        torch.testing.assert_close(last, hint, rtol=1e-4, atol=1e-5)
+        assert last.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_under_bfloat16_autocast_the_logits_stay_close(kind):
+    network = narrow(kind).eval()
+    x = images(2, 1, 64, 48)
+    with torch.inference_mode():
+        exact = network(x)[0]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = network(x)[0]
+    assert rough.dtype == torch.bfloat16
+    assert (rough.float() - exact).abs().max() < 0.05 * exact.abs().max() + 0.02
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_channels_and_classes_change_the_ends_alone(kind):
+    one, more = narrow(kind), narrow(kind, in_channels=2, classes=5)
+    assert more.eval()(images(1, 2, 32, 32))[0].shape == (1, 5, 32, 32)
+    other = [n for n, p in one.named_parameters() if p.shape != more.get_parameter(n).shape]
+    assert len(other) == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_twice_the_width_has_almost_four_times_the_parameters(kind):
+    wide = {name: 8 * value for name, value in NARROW[kind].items()}
+    wider = {name: 2 * value for name, value in wide.items()}
+    with torch.device("meta"):
+        ratio = parameters(create_segmentor(kind, **wider)) / parameters(create_segmentor(kind, **wide))
+    assert 3.8 < ratio < 4
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 32, 32), (1, 32, 32), (1, 1, 0, 32), (1, 1, 4, 32, 32)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_of_another_shape_is_refused(kind, shape):
+    with pytest.raises(ModelError, match="batches of shape"):
+        narrow(kind)(torch.zeros(shape))
