@@ -1,0 +1,339 @@
+"""One patient's thorax as numbers: walls, bones, mediastinal organs and the surfaces that bound the lungs.
+
+The walls are star-shaped in every axial plane: a table holds their radius (mm) per height and angle. The lungs are what lies within
+the chest wall, outside the mediastinum, above the diaphragm and below the apex. All sizes are those of adults (mm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .shapes import Ellipsoid, Floats, Grid, Point, Solid, tube, union_distance
+
+ANGLES = 1440
+"""Directions in an axial plane; 0 is the patient's left, a quarter turn is posterior."""
+
+Doubles = NDArray[np.float64]
+
+
+def bump(angle: Doubles, at: float, width: float) -> Doubles:
+    """A smooth bump of height 1 around a direction (degrees), ``width`` degrees wide (one sigma)."""
+    apart = (angle - at + 180) % 360 - 180
+    return np.exp(-0.5 * (apart / width) ** 2)
+
+
+def step(values: Doubles, low: float, high: float) -> Doubles:
+    """A smooth step from 0 at ``low`` to 1 at ``high``."""
+    part = np.clip((values - low) / (high - low), 0, 1)
+    return part * part * (3 - 2 * part)
+
+
+@dataclass(frozen=True)
+class Organ:
+    """Touching solids of one tissue; ``soft`` blurs its edge (mm), as motion does. Later organs cover earlier ones."""
+
+    name: str
+    tissue: str
+    solids: tuple[Solid, ...]
+    soft: float = 0.0
+    grow: float = 0.0
+
+
+@dataclass
+class Patient:
+    """The sizes of one patient, drawn from a generator."""
+
+    height: float
+    """Lung height, mm."""
+    wide: float
+    deep: float
+    fat: float
+    muscle: float
+    breast: float
+    pitch: float
+    """Height of a vertebra with its disc, mm."""
+    heart: float
+    contrast: float
+    """Opacity of the blood, 0 (none) to 1."""
+    wobble: Doubles = field(repr=False)
+    """Amplitudes and phases of the wall's undulation."""
+
+    @classmethod
+    def draw(cls, generator: np.random.Generator) -> Patient:
+        """Draw a patient."""
+        draw = generator.uniform
+        female = generator.random() < 0.45
+        return cls(
+            height=float(draw(215, 255) - 12 * female),
+            wide=float(draw(0.94, 1.06) - 0.04 * female),
+            deep=float(draw(0.93, 1.08)),
+            fat=float(draw(7, 20) + 3 * female),
+            muscle=float(draw(0.85, 1.2) - 0.12 * female),
+            breast=float(draw(14, 30) if female else draw(0, 4)),
+            pitch=float(draw(23, 26.5)),
+            heart=float(draw(0.92, 1.1)),
+            contrast=float(draw(0.35, 1.0) if generator.random() < 0.6 else 0.0),
+            wobble=draw(-1, 1, (4, 2)),
+        )
+
+
+class Thorax:
+    """Surfaces and organs of a patient; coordinates (z, y, x) in mm, z = 0 at the middle of the lungs' height."""
+
+    rows: Doubles
+    """Heights (mm) of the tables' rows, 2 mm apart."""
+
+    def __init__(self, patient: Patient) -> None:
+        self.patient = patient
+        self.base, self.top = -patient.height / 2, patient.height / 2
+        self.carina = self.base + 0.61 * patient.height
+        self.rows = np.arange(self.base - 260, self.top + 200, 2.0)
+        self.hila: tuple[Point, Point] = (
+            (self.carina - 24, 18 * patient.deep, -42 * patient.wide),
+            (self.carina - 18, 24 * patient.deep, 44 * patient.wide),
+        )
+        self._walls()
+        self.organs = self._organs()
+        self._borders()
+
+    # -- walls ---------------------------------------------------------------------------------------------
+
+    def _walls(self) -> None:
+        """Tables (row, angle) of the cavity, the muscles' outer side and the skin: radius in mm."""
+        patient = self.patient
+        angle = np.arange(ANGLES) * (360 / ANGLES)
+        radians = np.deg2rad(angle)
+        cosine, sine = np.cos(radians), np.sin(radians)
+        share = (self.rows - self.base) / patient.height
+        knots = [-1.0, -0.4, 0.0, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15]
+        half = np.interp(share, knots, [128, 134, 137, 136, 131, 121, 104, 80, 66]) * patient.wide
+        front = np.interp(share, knots, [84, 88, 88, 86, 80, 70, 58, 44, 40]) * patient.deep
+        back = np.interp(share, knots, [84, 86, 88, 91, 93, 90, 82, 70, 60]) * patient.deep
+        half, front, back = (ndimage.gaussian_filter1d(v, 9) for v in (half, front, back))
+        power = 2.35
+        across = (np.abs(cosine)[None] / half[:, None]) ** power
+        along = (np.abs(sine)[None] / np.where(sine < 0, front[:, None], back[:, None])) ** power
+        cavity = (across + along) ** (-1 / power)
+        # The gutters beside the spine, and the sternum's flat front.
+        gutters = bump(angle, 58, 14) + bump(angle, 122, 14)
+        cavity = cavity * (1 + 0.06 * gutters - 0.05 * bump(angle, 270, 16) - 0.04 * bump(angle, 90, 12))
+        for order, (size, phase) in enumerate(patient.wobble, start=2):
+            cavity = cavity * (1 + 0.010 * size * np.cos(order * radians + np.pi * phase))
+        self.cavity = cavity
+
+        upper = step(share, 0.42, 0.75)[:, None]
+        scapular = bump(angle, 40, 24) + bump(angle, 140, 24)
+        pectoral = bump(angle, 305, 20) + bump(angle, 235, 20)
+        erector = bump(angle, 76, 11) + bump(angle, 104, 11)
+        side = bump(angle, 0, 26) + bump(angle, 180, 26)
+        muscle = 7 + 12 * side * step(share, 0.05, 0.5)[:, None] + 21 * erector
+        muscle = muscle + upper * (30 * scapular + 15 * pectoral)
+        muscle = muscle + 26 * (bump(angle, 350, 22) + bump(angle, 190, 22)) * step(share, 0.66, 0.98)[:, None]
+        self.muscle = cavity + 11 + muscle * patient.muscle
+
+        below = 1 + 0.5 * step(-share, -0.3, 0.5)[:, None]
+        layer = 0.75 + 0.5 * bump(angle, 270, 45) + 0.35 * side - 0.35 * bump(angle, 90, 22)
+        fat = patient.fat * layer * below
+        breasts = bump(angle, 304, 17) + bump(angle, 236, 17)
+        lift = np.exp(-0.5 * ((share - 0.42) / 0.13) ** 2)[:, None]
+        skin = self.muscle + fat + patient.breast * breasts * lift
+        # Above the shoulders the body narrows to the neck.
+        neck = step(share, 1.02, 1.3)[:, None]
+        skin = skin * (1 - neck) + neck * (66 + 8 * np.abs(sine))
+        self.muscle = np.minimum(self.muscle, skin - 3)
+        # The outside is smooth where the muscles below it are not.
+        self.skin = ndimage.gaussian_filter(skin, (6, 30), mode=("nearest", "wrap"))
+        self.muscle = np.minimum(
+            ndimage.gaussian_filter(self.muscle, (4, 8), mode=("nearest", "wrap")), self.skin - 3
+        )
+        drop = np.interp(np.abs((angle - 90 + 180) % 360 - 180), [0, 20, 60, 100, 140, 160, 180], _RIB_DROP)
+        self.rib_drop = ndimage.gaussian_filter1d(drop, 20, mode="wrap")
+
+    def wall(self, table: Doubles, z: float) -> Doubles:
+        """The row of a table at a height, linearly interpolated: radius (mm) per angle."""
+        at = float(np.clip((z - self.rows[0]) / 2, 0, len(self.rows) - 1.001))
+        low = int(at)
+        return table[low] * (1 - (at - low)) + table[low + 1] * (at - low)
+
+    # -- spine ---------------------------------------------------------------------------------------------
+
+    def spine(self, z: float) -> tuple[float, float]:
+        """Centre (y, x) of the vertebral bodies at a height, mm: a kyphosis and a slight scoliosis."""
+        part = (z - self.carina) / 150
+        return float((64 - 9 * part * part) * self.patient.deep), float(3 * self.patient.wobble[0, 0] * part)
+
+    # -- organs --------------------------------------------------------------------------------------------
+
+    def _place(self, points: Sequence[Point]) -> list[Point]:
+        """Points given as (mm above the carina, y, x) of the average patient, in this patient."""
+        wide, deep = self.patient.wide, self.patient.deep
+        return [(self.carina + z * self.patient.height / 240, y * deep, x * wide) for z, y, x in points]
+
+    def _tube(self, radii: Sequence[float], *points: Point) -> tuple[Solid, ...]:
+        return tuple(tube(self._place(points), radii))
+
+    def _ellipsoid(
+        self, centre: Point, radii: Point, turn: float = 0.0, tilt: float = 0.0, bumps: float = 0.0
+    ) -> Ellipsoid:
+        size = self.patient.heart
+        return Ellipsoid(
+            self._place([centre])[0],
+            (radii[0] * size, radii[1] * size, radii[2] * size),
+            turn,
+            tilt,
+            bumps,
+            phase=float(3 * self.patient.wobble[1, 1]),
+        )
+
+    def _organs(self) -> list[Organ]:
+        """Mediastinal organs, the later over the earlier."""
+        ball, pipe = self._ellipsoid, self._tube
+        lv_wall = ball((-82, -14, 42), (40, 34, 36), turn=-0.5, tilt=0.35, bumps=0.04)
+        lv = ball((-80, -12, 41), (28, 21, 23), turn=-0.5, tilt=0.35, bumps=0.06)
+        rv = ball((-84, -40, 12), (36, 25, 38), turn=0.35, tilt=0.2, bumps=0.06)
+        outflow = pipe([17, 15, 14], (-70, -42, 16), (-50, -40, 16), (-34, -32, 15))
+        ra = ball((-70, -22, -28), (34, 27, 22), bumps=0.06)
+        la = ball((-56, 14, 4), (24, 17, 33), bumps=0.05)
+        trachea = ((120, -6, 0), (60, 2, 0), (30, 10, -1), (6, 18, -2), (-2, 20, -2))
+        right = ((-2, 20, -4), (-10, 21, -15), (-22, 23, -27), (-38, 27, -36), (-58, 36, -42))
+        left = ((-2, 20, 0), (-12, 24, 18), (-24, 29, 38), (-38, 34, 46), (-58, 42, 52))
+        upper_right = ((-10, 21, -15), (-8, 20, -30), (-2, 18, -46))
+        upper_left = ((-22, 28, 36), (-20, 18, 48), (-10, 8, 58))
+        airways = (trachea, right, left, upper_right, upper_left)
+        bores = ((8.6, 8.6, 8.4, 8.8, 8.2), (7, 6.6, 5.8, 4.8, 3.2), (7, 6, 5.2, 4.2, 3), (4.2, 3.8, 2.6))
+        bores = (*bores, (4.2, 3.6, 2.4))
+        walls = tuple(
+            s for way, b in zip(airways, bores, strict=True) for s in pipe([r + 1.3 for r in b], *way)
+        )
+        lumen = tuple(s for way, b in zip(airways, bores, strict=True) for s in pipe(b, *way))
+        oesophagus = ((120, 16, 6), (40, 26, 5), (0, 33, 7), (-60, 38, 9), (-100, 30, 14), (-128, 14, 22))
+        arch = ((-52, -8, 3), (-36, -18, -8), (-10, -22, -14), (14, -18, -11), (30, -4, 0), (34, 14, 14))
+        down = ((26, 30, 23), (8, 39, 25), (-40, 43, 23), (-90, 42, 16), (-140, 38, 7), (-330, 28, 2))
+        thigh = [14.5, 15, 15, 14.5, 13.5, 12.5, 12, 11.5, 11, 10.5, 10, 8.5]
+        pericardium = (*_flat(outflow), lv_wall, rv, ra, la)
+        lower = self._tube
+        organs = [
+            Organ("pericardial fat", "fat", pericardium, grow=3.5),
+            Organ("pericardium", "muscle", pericardium, grow=1.4),
+            Organ("heart muscle", "heart", (lv_wall, rv, ra, la)),
+            Organ("right ventricle", "blood right", (ball((-84, -41, 12), (32, 21, 34), 0.35, 0.2),), 2.0),
+            Organ("right atrium", "blood right", (ball((-70, -22, -28), (32, 25, 20)),), 1.5),
+            Organ("left atrium", "blood left", (ball((-56, 14, 4), (22, 15, 31)),), 1.5),
+            Organ("left ventricle", "blood left", (lv,), 2.5),
+            Organ("oesophagus", "muscle", lower([6, 6.5, 7, 7, 7.5, 8], *oesophagus)),
+            Organ("oesophageal air", "gas", lower([1, 2, 0.6], (70, 22, 5.5), (40, 26, 5), (20, 29, 6))),
+            Organ("azygos", "blood right", pipe([3, 4, 4, 3], (26, 12, -14), (16, 36, -10), (-20, 44, -6), (-120, 40, -5))),
+            Organ("superior cava", "blood right", pipe([8, 9.5, 9.5], (62, -10, -20), (10, -12, -25), (-50, -18, -27))),
+            Organ("left brachiocephalic vein", "blood right",
+                  pipe([6.5, 6.5, 7], (72, -22, 36), (54, -26, 8), (42, -14, -20))),
+            Organ("inferior cava", "blood right", pipe([12, 12, 11, 10], (-96, 0, -22), (-120, 12, -22), (-200, 16, -20), (-330, 26, -16))),
+            Organ("right veins", "blood left", pipe([6, 5.5, 4.5], (-54, 16, -24), (-50, 17, -40), (-52, 20, -56))),
+            Organ("left veins", "blood left", pipe([6, 5.5, 4.5], (-50, 20, 30), (-46, 22, 42), (-50, 26, 56))),
+            Organ("upper veins", "blood left", pipe([5.5, 5, 4], (-50, 10, -24), (-34, 0, -38), (-14, -4, -52))),
+            Organ("upper left vein", "blood left", pipe([5.5, 5, 4], (-44, 10, 30), (-26, 0, 42), (-8, -6, 54))),
+            Organ("pulmonary trunk", "blood right", (*outflow, *pipe([14, 13, 11.5, 8], (-34, -32, 15), (-20, -18, 19), (-10, 4, 32), (-18, 22, 46)))),
+            Organ("right pulmonary artery", "blood right", pipe([12, 11, 10, 7], (-24, -16, 14), (-22, -1, -6), (-24, 8, -28), (-32, 16, -46))),
+            Organ("aorta", "blood left", pipe(thigh, *arch, *down)),
+            Organ("brachiocephalic artery", "blood left", pipe([6.5, 6, 5], (30, -8, -4), (58, -6, -14), (110, 0, -26))),
+            Organ("left carotid", "blood left", pipe([4.5, 4, 3.5], (33, 4, 8), (60, -2, 12), (130, -4, 24))),
+            Organ("left subclavian", "blood left", pipe([5.5, 5.5, 5], (33, 14, 15), (64, 10, 22), (100, 8, 46))),
+            Organ("airway wall", "airway wall", walls),
+            Organ("airways", "gas", lumen),
+        ]
+        nodes = [(8, 2, -12), (-6, 12, -4), (-30, 26, -2), (20, -2, 6), (4, -6, 16), (24, 4, -16), (40, 8, -10)]
+        rng = np.random.default_rng(int(abs(self.patient.wobble[2, 0]) * 1e6))
+        for z, y, x in nodes:
+            r = float(rng.uniform(2.0, 4.2))
+            organs.insert(7, Organ("lymph node", "node", (ball((z, y, x), (1.4 * r, r, 1.2 * r)),)))
+        return organs
+
+    # -- lungs ---------------------------------------------------------------------------------------------
+
+    def _borders(self) -> None:
+        """Tables (row, y) of the lungs' mediastinal borders: x (mm) of the right and of the left one."""
+        self.columns = np.arange(-130.0, 131.0, 2.0)
+        inside = (self.rows > self.base - 20) & (self.rows < self.top + 20)
+        rows = self.rows[inside]
+        grid = Grid((len(rows), 131, 121), (2.0, 2.0, 2.0), (float(rows.mean()), 0.0, 0.0))
+        window = (slice(None), slice(None), slice(None))
+        nearest = np.full(grid.shape, 1e3, dtype=np.float32)
+        hilar = {"right veins", "left veins", "upper veins", "upper left vein"}
+        for organ in self.organs:
+            if organ.name in hilar or organ.name.startswith("airway"):
+                continue
+            for solid in organ.solids:
+                low, high = solid.bounds(4 + organ.grow)
+                part = grid.window(low, high)
+                if part is not None:
+                    view = nearest[part]
+                    np.minimum(view, union_distance([solid], grid, part) - organ.grow, out=view)
+        occupied = nearest < 2.5
+        x = grid.axes[2]
+        any_here = occupied.any(axis=2)
+        right = np.where(any_here, x[occupied.argmax(axis=2)], 0.0)
+        left = np.where(any_here, x[120 - occupied[:, :, ::-1].argmax(axis=2)], 0.0)
+        y = self.columns
+        for row, z in enumerate(rows):
+            centre, shift = self.spine(float(z))
+            # Behind, the vertebrae; in front, the two lungs come close but for the thymus' fat.
+            half = 23 * np.sqrt(np.clip(1 - ((y - centre) / 21) ** 2, 0, 1)) + 9 * step(y, centre - 4, centre + 26)
+            right[row] = np.minimum(right[row], shift - half)
+            left[row] = np.maximum(left[row], shift + half)
+            gap = 3 + 14 * step(-y, 45.0, 90.0)
+            right[row], left[row] = np.minimum(right[row], 2 - gap), np.maximum(left[row], 2 + gap)
+        right = ndimage.gaussian_filter(right, (2.0, 2.2), mode="nearest")
+        left = ndimage.gaussian_filter(left, (2.0, 2.2), mode="nearest")
+        whole = (len(self.rows), len(self.columns))
+        self.border_right, self.border_left = np.full(whole, -12.0), np.full(whole, 12.0)
+        self.border_right[inside], self.border_left[inside] = right, left
+
+    def borders(self, z: float, y: Floats) -> tuple[Floats, Floats]:
+        """The mediastinal borders' x (right lung's, left lung's; mm) at a height for each of some y (mm)."""
+        right = np.interp(y, self.columns, self.wall(self.border_right, z))
+        left = np.interp(y, self.columns, self.wall(self.border_left, z))
+        return right.astype(np.float32), left.astype(np.float32)
+
+    def diaphragm(self, y: Floats, x: Floats, share: Floats) -> Floats:
+        """Height z (mm) of the diaphragm at (y, x) where the wall is at ``share`` 1 and the centre line at 0."""
+        wide, deep = self.patient.wide, self.patient.deep
+        right = 66 * np.exp(-0.5 * (((x + 66 * wide) / 62) ** 2 + ((y + 8 * deep) / 66) ** 2))
+        left = 54 * np.exp(-0.5 * (((x - 72 * wide) / 58) ** 2 + ((y + 4 * deep) / 64) ** 2))
+        dome = np.maximum(right, left) + 0.12 * np.minimum(right, left)
+        rim = np.clip(1 - share**4, 0, 1)
+        wave = 1.5 * np.sin(x / 17 + 4 * self.patient.wobble[3, 0]) * np.cos(y / 21)
+        return (self.base - 8 - 0.22 * y + (dome + 10 + wave) * rim).astype(np.float32)
+
+    def apex(self, y: Floats, x: Floats) -> Floats:
+        """Height z (mm) of the lungs' apex at (y, x)."""
+        return (self.top - 0.013 * (np.abs(x) - 42) ** 2 - 0.014 * (y - 12) ** 2).astype(np.float32)
+
+    def lung_depth(self, points: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+        """Distances (mm) of points (n, 3; z, y, x) inward from the chest wall, the mediastinum and the ends.
+
+        All three are positive inside a lung.
+        """
+        z, y, x = np.asarray(points, dtype=float).T
+        row = (z - self.rows[0]) / 2
+        angle = np.rad2deg(np.arctan2(y, x)) % 360 * (ANGLES / 360)
+        radius = np.hypot(y, x)
+        edge = ndimage.map_coordinates(self.cavity, [row, angle], order=1, mode="nearest")
+        at = [row, (y - self.columns[0]) / 2]
+        right = ndimage.map_coordinates(self.border_right, at, order=1, mode="nearest")
+        left = ndimage.map_coordinates(self.border_left, at, order=1, mode="nearest")
+        share = (radius / edge).astype(np.float32)
+        floor = self.diaphragm(y.astype(np.float32), x.astype(np.float32), share)
+        ends = np.minimum(z - floor, self.apex(y, x) - z)
+        return edge - radius, np.maximum(right - x, x - left), ends
+
+
+_RIB_DROP = [0, 8, 44, 78, 104, 98, 84]
+"""How far (mm) a rib has come down at 0, 20, 60, 100, 140, 160 and 180 degrees from the spine."""
+
+
+def _flat(solids: Sequence[Solid]) -> tuple[Solid, ...]:
+    return tuple(solids)

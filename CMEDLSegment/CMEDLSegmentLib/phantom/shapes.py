@@ -1,0 +1,193 @@
+"""Solids and the voxel grid they are painted on.
+
+Points are (z, y, x) in mm of the phantom's own frame: z to superior, y to posterior, x to the patient's left, so
+that the axes are those of an axial array in LPS. Signed distances are negative inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Point = tuple[float, float, float]
+Window = tuple[slice, slice, slice]
+Open = tuple[Floats, Floats, Floats]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular voxel grid centred on ``centre`` (z, y, x mm); shape (z, y, x) and spacing (z, y, x) mm."""
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    centre: Point = (0.0, 0.0, 0.0)
+
+    @cached_property
+    def axes(self) -> Open:
+        """Voxel centres along z, y and x in mm, three 1-D arrays."""
+        z, y, x = (
+            (centre + (np.arange(count) - (count - 1) / 2) * step).astype(np.float32)
+            for count, step, centre in zip(self.shape, self.spacing, self.centre, strict=True)
+        )
+        return z, y, x
+
+    @property
+    def softness(self) -> float:
+        """Width in mm over which an edge goes from empty to full: one voxel in the plane, a little of z."""
+        return float(0.75 * (self.spacing[1] + self.spacing[2]) / 2 + 0.25 * min(self.spacing[0], 3.0))
+
+    def window(self, low: Sequence[float], high: Sequence[float]) -> Window | None:
+        """Index box of the voxels whose centres lie between two corners (z, y, x mm), None when there are none."""
+        box = []
+        for axis in range(3):
+            first = float(self.axes[axis][0])
+            start = max(0, int(np.ceil((low[axis] - first) / self.spacing[axis])))
+            stop = min(self.shape[axis], int(np.floor((high[axis] - first) / self.spacing[axis])) + 1)
+            if stop <= start:
+                return None
+            box.append(slice(start, stop))
+        return box[0], box[1], box[2]
+
+    def open(self, window: Window) -> Open:
+        """The window's coordinates, shaped to broadcast to (z, y, x)."""
+        z, y, x = self.axes
+        return z[window[0], None, None], y[None, window[1], None], x[None, None, window[2]]
+
+
+@dataclass(frozen=True)
+class Cone:
+    """A rounded cone: the tube between two points whose radius goes linearly from one end to the other."""
+
+    start: Point
+    end: Point
+    start_radius: float
+    end_radius: float
+
+    def bounds(self, margin: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Two corners (z, y, x mm) of the axis-parallel box around the solid and a margin."""
+        radius = max(self.start_radius, self.end_radius) + margin
+        ends = np.array([self.start, self.end])
+        return ends.min(axis=0) - radius, ends.max(axis=0) + radius
+
+    def distance(self, z: Floats, y: Floats, x: Floats) -> Floats:
+        """Signed distance in mm at broadcastable coordinates."""
+        dz, dy, dx = (np.float32(b - a) for a, b in zip(self.start, self.end, strict=True))
+        pz, py, px = z - np.float32(self.start[0]), y - np.float32(self.start[1]), x - np.float32(self.start[2])
+        square = max(float(dz * dz + dy * dy + dx * dx), 1e-6)
+        along = pz * dz + py * dy + px * dx
+        part = np.clip(along / np.float32(square), 0, 1)
+        apart = pz * pz + py * py + px * px - 2 * part * along + part * part * np.float32(square)
+        np.sqrt(np.maximum(apart, 0, out=apart), out=apart)
+        apart -= np.float32(self.start_radius) + part * np.float32(self.end_radius - self.start_radius)
+        return apart
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """An ellipsoid with radii (z, y, x) mm, turned by ``turn`` radians in the axial plane and bumpy at will.
+
+    ``bumps`` is the relative height of a smooth undulation of the surface; ``phase`` sets where its bumps are.
+    """
+
+    centre: Point
+    radii: Point
+    turn: float = 0.0
+    tilt: float = 0.0
+    bumps: float = 0.0
+    phase: float = 0.0
+
+    def bounds(self, margin: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Two corners (z, y, x mm) of the axis-parallel box around the solid and a margin."""
+        turned = self.turn != 0.0 or self.tilt != 0.0
+        reach = np.full(3, max(self.radii)) if turned else np.array(self.radii)
+        reach = reach * (1 + self.bumps) + margin
+        return np.array(self.centre) - reach, np.array(self.centre) + reach
+
+    def distance(self, z: Floats, y: Floats, x: Floats) -> Floats:
+        """Signed distance in mm, first order: exact on the surface, good near it."""
+        pz, py, px = (c - np.float32(o) for c, o in zip((z, y, x), self.centre, strict=True))
+        if self.tilt:
+            cosine, sine = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
+            pz, px = cosine * pz - sine * px, sine * pz + cosine * px
+        if self.turn:
+            cosine, sine = np.float32(np.cos(self.turn)), np.float32(np.sin(self.turn))
+            py, px = cosine * py - sine * px, sine * py + cosine * px
+        rz, ry, rx = (np.float32(r) for r in self.radii)
+        uz, uy, ux = pz / rz, py / ry, px / rx
+        level = np.sqrt(uz * uz + uy * uy + ux * ux)
+        slope = np.sqrt((uz / rz) ** 2 + (uy / ry) ** 2 + (ux / rx) ** 2)
+        apart = (level - 1) * level / np.maximum(slope, np.float32(1e-4))
+        if self.bumps:
+            wave = np.sin(3.1 * uz + self.phase) + np.sin(2.7 * uy + 1.7 * self.phase + 1)
+            wave = wave + np.sin(3.7 * ux + 2.3 * self.phase + 2) + np.sin(5 * (uz + uy) - self.phase)
+            apart = apart - np.float32(self.bumps * min(self.radii) / 2.5) * wave
+        return apart.astype(np.float32, copy=False)
+
+
+Solid = Cone | Ellipsoid
+
+
+def tube(points: Sequence[Point], radii: Sequence[float]) -> list[Cone]:
+    """A tube through points (z, y, x mm) with a radius at each: the smooth curve through them, as short cones."""
+    path = np.asarray(points, dtype=float)
+    chords = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    at = np.concatenate([[0.0], np.cumsum(chords)])
+    if len(path) > 2:
+        from scipy.interpolate import PchipInterpolator
+
+        fine = np.linspace(0, at[-1], max(2, int(at[-1] / 8)) + 1)
+        path, widths = PchipInterpolator(at, path)(fine), np.interp(fine, at, np.asarray(radii, dtype=float))
+    else:
+        widths = np.asarray(radii, dtype=float)
+    nodes: list[Point] = [(float(z), float(y), float(x)) for z, y, x in path]
+    return [
+        Cone(nodes[i], nodes[i + 1], float(widths[i]), float(widths[i + 1])) for i in range(len(nodes) - 1)
+    ]
+
+
+def cover(distance: Floats, softness: float) -> Floats:
+    """Share of a voxel that a solid fills, from its signed distance and the width of an edge (mm)."""
+    share = distance * np.float32(-1 / softness)
+    share += np.float32(0.5)
+    return np.clip(share, 0, 1, out=share)
+
+
+def mix(values: Floats, value: float | Floats, share: Floats) -> None:
+    """Replace, in place, a share of what each voxel holds by ``value``."""
+    values += (value - values) * share
+
+
+def union_distance(solids: Sequence[Solid], grid: Grid, window: Window) -> Floats:
+    """Signed distance (mm) to the nearest of some solids over a window; far away where there is none."""
+    nearest = np.full([part.stop - part.start for part in window], 1e3, dtype=np.float32)
+    coordinates = grid.open(window)
+    for solid in solids:
+        np.minimum(nearest, solid.distance(*coordinates), out=nearest)
+    return nearest
+
+
+def paint_union(
+    array: Floats, grid: Grid, solids: Sequence[Solid], value: float, grow: float = 0.0, soft: float = 0.0
+) -> None:
+    """Paint touching solids as one body, ``grow`` mm larger, with edges blurred by ``soft`` mm more."""
+    margin = max(grow, 0.0) + grid.softness + soft
+    corners = [solid.bounds(margin) for solid in solids]
+    window = grid.window(np.min([c[0] for c in corners], axis=0), np.max([c[1] for c in corners], axis=0))
+    if window is None:
+        return
+    nearest = np.full([part.stop - part.start for part in window], 1e3, dtype=np.float32)
+    for solid, (low, high) in zip(solids, corners, strict=True):
+        part = grid.window(low, high)
+        if part is not None:
+            inner = tuple(
+                slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, window, strict=True)
+            )
+            view = nearest[inner]
+            np.minimum(view, solid.distance(*grid.open(part)), out=view)
+    nearest -= np.float32(grow)
+    mix(array[window], value, cover(nearest, grid.softness + soft))

@@ -1,0 +1,181 @@
+"""The tumour: where it may sit, its lobulated and spiculated shape, and its truth mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .patient import ANGLES, Thorax
+from .shapes import Cone, Floats, Grid, Point, Window, cover, mix, union_distance
+
+LOCATIONS = ("lung", "chest-wall", "mediastinum")
+CANDIDATES = 4000
+
+
+@dataclass(frozen=True)
+class Tumor:
+    """A solid tumour; points (z, y, x) and lengths in mm."""
+
+    location: str
+    centre: Point
+    radius: float
+    radii: Point
+    waves: NDArray[np.float64]
+    """(n, 5): direction (z, y, x), phase and height (share of the radius) of the surface's lobes."""
+    spicules: tuple[Cone, ...]
+
+    def distance(self, z: Floats, y: Floats, x: Floats) -> Floats:
+        """Signed distance (mm, first order) of the lobulated body without its spicules."""
+        pz, py, px = (c - np.float32(o) for c, o in zip((z, y, x), self.centre, strict=True))
+        uz, uy, ux = (p / np.float32(r) for p, r in zip((pz, py, px), self.radii, strict=True))
+        level = np.sqrt(uz * uz + uy * uy + ux * ux) + np.float32(1e-6)
+        lobes = np.zeros_like(level)
+        for dz, dy, dx, phase, height in self.waves.astype(np.float32):
+            lobes += height * np.sin((uz * dz + uy * dy + ux * dx) / level + phase)
+        return (level - 1 - lobes) * np.float32(self.radius)
+
+
+def draw_tumor(thorax: Thorax, grid: Grid, location: str, generator: np.random.Generator) -> Tumor:
+    """Draw a tumour at a location, within the field where the anatomy lets it.
+
+    Args:
+        thorax: the patient.
+        grid: the field; of the places that fit the anatomy the first one inside the field is taken.
+        location: one of ``LOCATIONS``.
+        generator: source of place, size and shape.
+    """
+    radius = float(generator.uniform(10.5, 18.0))
+    stretch = generator.uniform(0.88, 1.18, 3)
+    radii = tuple(float(radius * s) for s in stretch / np.cbrt(stretch.prod()))
+    waves = _waves(generator)
+    centre = _place(thorax, grid, location, radius, generator)
+    spicules: tuple[Cone, ...] = ()
+    body = Tumor(location, centre, radius, radii, waves, ())
+    spicules = _spicules(body, generator)
+    return Tumor(location, centre, radius, radii, waves, spicules)
+
+
+def _waves(generator: np.random.Generator) -> NDArray[np.float64]:
+    orders = np.array([2.0, 2.6, 3.4, 4.5, 6.0, 8.0, 11.0])
+    directions = generator.normal(size=(len(orders), 3))
+    directions *= (orders / np.linalg.norm(directions, axis=1))[:, None]
+    heights = generator.uniform(0.6, 1.2, len(orders)) * 0.16 / np.sqrt(orders)
+    return np.column_stack([directions, generator.uniform(0, 2 * np.pi, len(orders)), heights])
+
+
+def _spicules(body: Tumor, generator: np.random.Generator) -> tuple[Cone, ...]:
+    """Fine strands from the surface outward, and a few blunt ones."""
+    strands = []
+    centre = np.array(body.centre)
+    for _ in range(int(generator.integers(12, 26))):
+        way = generator.normal(size=3)
+        way /= np.linalg.norm(way)
+        start = centre + way * np.array(body.radii) * 0.85
+        bend = way + generator.normal(0, 0.18, 3)
+        length = float(generator.gamma(3.0, 2.6)) + 3
+        end = start + bend / np.linalg.norm(bend) * length
+        thick = float(generator.uniform(0.8, 1.9))
+        strands.append(Cone(tuple(map(float, start)), tuple(map(float, end)), thick, 0.25))
+    return tuple(strands)
+
+
+def _place(
+    thorax: Thorax, grid: Grid, location: str, radius: float, generator: np.random.Generator
+) -> Point:
+    """The centre: the first of many drawn points that fits the location and lies in the field."""
+    low = np.array([thorax.base, -95.0, -140.0])
+    high = np.array([thorax.top, 95.0, 140.0])
+    points = generator.uniform(low, high, (CANDIDATES, 3))
+    wall, border, ends = thorax.lung_depth(points)
+    hilum = np.min([np.linalg.norm(points - np.array(h), axis=1) for h in thorax.hila], axis=0)
+    middle = (points[:, 0] > thorax.base + 0.28 * thorax.patient.height) & (points[:, 0] < thorax.top - 40)
+    if location == "lung":
+        inside = np.minimum(np.minimum(wall, border), ends)
+        fits = (inside > 1.25 * radius + 4) & (hilum > radius + 22) & (hilum < radius + 62)
+    elif location == "chest-wall":
+        fits = (np.abs(wall - 0.62 * radius) < 2) & (border > 1.4 * radius) & (ends > radius)
+        # Beside the sternum the wall is cartilage; a wall tumour sits at the ribs.
+        fits &= points[:, 1] > -45
+    else:
+        # Half in the mediastinum: at the arch, the hilum or beside the trachea.
+        fits = (np.abs(border + 0.12 * radius) < 2) & (wall > 1.5 * radius) & (ends > -radius)
+        fits &= np.abs(points[:, 0] - thorax.carina) < 40
+        fits &= (points[:, 1] > -35) & (points[:, 1] < 32)
+        middle[:] = True
+    fits &= middle
+    chosen = points[fits]
+    half = (np.array(grid.shape) - 1) / 2 * np.array(grid.spacing)
+    seen = (np.abs(chosen - np.array(grid.centre)) < np.maximum(half - 1.3 * radius, 0.5 * half)).all(axis=1)
+    if seen.any():
+        centre = chosen[seen][0]
+    elif len(chosen):
+        centre = chosen[0]
+    else:
+        score = np.abs(wall - radius) + np.abs(border - radius) - np.minimum(ends, 0)
+        centre = points[np.argmin(score)]
+    return float(centre[0]), float(centre[1]), float(centre[2])
+
+
+def _wall_distance(thorax: Thorax, grid: Grid, window: Window) -> Floats:
+    """Distance (mm) beyond the chest wall's inner side, over a window; negative within the cavity."""
+    z, y, x = grid.open(window)
+    angle = (np.rad2deg(np.arctan2(y, x)) % 360 * (ANGLES / 360)).astype(int) % ANGLES
+    radius = np.hypot(y, x)
+    return np.concatenate(
+        [radius - thorax.wall(thorax.cavity, float(h))[angle].astype(np.float32) for h in z[:, 0, 0]]
+    )
+
+
+def tumor_distance(tumor: Tumor, thorax: Thorax, grid: Grid, window: Window) -> Floats:
+    """Signed distance (mm) of the tumour as it is in the body: not in vessels, heart or airways, nor past the ribs."""
+    distance = tumor.distance(*grid.open(window))
+    if tumor.location != "lung":
+        invasion = 4.0 if tumor.location == "chest-wall" else 0.0
+        np.maximum(distance, _wall_distance(thorax, grid, window) - np.float32(invasion), out=distance)
+        low = np.array([grid.axes[i][window[i].start] for i in range(3)])
+        high = np.array([grid.axes[i][window[i].stop - 1] for i in range(3)])
+        spared = []
+        for organ in thorax.organs:
+            if organ.tissue in {"fat", "node"} or organ.name in {"pericardium", "airways"}:
+                continue
+            for solid in organ.solids:
+                first, last = solid.bounds(2.0)
+                if (np.array(first) < high).all() and (np.array(last) > low).all():
+                    spared.append(solid)
+        if spared:
+            np.maximum(distance, 0.6 - union_distance(spared, grid, window), out=distance)
+    return distance
+
+
+def paint_tumor(
+    values: Floats, mask: NDArray[np.uint8], tumor: Tumor, thorax: Thorax, grid: Grid, palette: dict[str, float],
+    grain: Floats | None = None,
+) -> None:
+    """Paint a tumour into an image (in place) and its body into a mask.
+
+    Around a tumour at the mediastinum the fat is infiltrated to nearly soft tissue: that is what makes its edge hard
+    to see.
+    """
+    reach = 1.6 * max(tumor.radii) + 24
+    window = grid.window([c - reach for c in tumor.centre], [c + reach for c in tumor.centre])
+    if window is None:
+        return
+    distance = tumor_distance(tumor, thorax, grid, window)
+    view = values[window]
+    value = palette["tumor"]
+    if tumor.location == "mediastinum":
+        fat, soft = palette["fat"], value
+        # Only fat takes it up: between fat and soft tissue, by how near the voxel's value is to fat.
+        fatty = np.clip(1 - np.abs(view - fat) / (0.8 * abs(soft - fat)), 0, 1)
+        mix(view, value - 0.12 * (soft - fat), fatty * cover(distance - 11, 8.0))
+    airy = np.abs(view - palette["lung"]) < 0.35 * abs(value - palette["lung"])
+    halo = np.exp(-np.maximum(distance, 0) / np.float32(1.6)) * np.float32(0.16)
+    mix(view, value, halo * airy)
+    strands = union_distance(tumor.spicules, grid, window)
+    fade = np.float32(0.7) * cover(strands, 1.3 * grid.softness)
+    mix(view, value, fade * airy)
+    core = value - 0.12 * abs(value - palette["lung"]) * 0.12 * np.clip(-distance / tumor.radius, 0, 1)
+    mix(view, core, cover(distance, 1.15 * grid.softness))
+    mask[window] = distance < 0
