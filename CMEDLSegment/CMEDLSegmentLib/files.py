@@ -38,7 +38,7 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
             f"{final} could not be written ({reason}); choose a folder that is writable and has free space."
         ) from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             beside.unlink()
 
 
