@@ -106,32 +106,6 @@ def test_an_odd_size_gives_what_the_image_continued_to_the_next_multiple_gives(k
     torch.testing.assert_close(hints[1], whole_hints[1][..., :37, :50])
 
 
-def test_the_unet_computes_what_its_description_says():
-    """Against a second forward pass, written from the description alone, with the same weights."""
-    network = narrow("unet").eval()
-    state = network.state_dict()
-
-    def unit(x, name):
-        x = F.conv2d(x, state[f"{name}.conv.weight"], state[f"{name}.conv.bias"], padding=1)
-        norm = [state[f"{name}.norm.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
-        return F.batch_norm(x, *norm).relu()
-
-    def stage(x, name):
-        return unit(unit(x, f"{name}.first"), f"{name}.second")
-
-    x = images(2, 1, 48, 32)
-    a = stage(x, "encoder.0")
-    b = stage(F.max_pool2d(a, 2), "encoder.1")
-    c = stage(F.max_pool2d(b, 2), "encoder.2")
-    d = stage(F.max_pool2d(c, 2), "encoder.3")
-    e = stage(F.max_pool2d(d, 2), "encoder.4")
-    for level, skip in enumerate((d, c, b, a)):
-        up = F.interpolate(e, size=skip.shape[-2:], mode="bilinear", align_corners=True)
-        e = stage(torch.cat((skip, up), dim=1), f"decoder.{level}")
-    expected = F.conv2d(e, state["head.weight"], state["head.bias"])
-    torch.testing.assert_close(network(x)[0], expected)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_uses_the_batch_and_evaluation_the_running_statistics(kind):
     network = narrow(kind)
