@@ -252,7 +252,7 @@ def _demo(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
     bar = Bar(sys.stderr, quiet=options.json)
     try:
-        result = run_demo(options.output, options.model, options.device, bar, interrupt)
+        result = run_demo(options.output, Rules(options.model, options.device), bar, interrupt)
     finally:
         bar.clear()
     if options.json:

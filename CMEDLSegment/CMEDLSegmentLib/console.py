@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -53,9 +54,7 @@ class Bar:
         clock: seconds, for tests.
     """
 
-    def __init__(
-        self, stream: TextIO, quiet: bool = False, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, stream: TextIO, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._quiet = quiet
         self._clock = clock
@@ -151,7 +150,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _is_figure(value: str) -> bool:
-    return value in ("", "-") or value[0].isdigit() or (value[0] == "-" and value[1:2].isdigit())
+    return re.fullmatch(r"-?[\d.]*|nan|-?inf", value) is not None
 
 
 def emit_json(result: dict[str, Any], stream: TextIO | None = None) -> None:

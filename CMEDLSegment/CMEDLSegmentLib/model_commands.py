@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 from . import models
-from .console import emit_json
+from .card_text import card_text
+from .console import emit_json, table
 from .errors import CMEDLError, ModelError
-from .model_text import list_text, show_text
 
 
 def list_students(options: argparse.Namespace) -> int:
@@ -18,7 +18,7 @@ def list_students(options: argparse.Namespace) -> int:
     if options.json:
         emit_json({"models": [_entry_json(entry) for entry in entries], "folder": models.user_folder()})
     else:
-        print(f"{list_text(entries)}\nYour own students are in {models.user_folder()}")
+        print(_list_text(entries))
     return 0
 
 
@@ -32,7 +32,11 @@ def show(options: argparse.Namespace) -> int:
         kept = [{"version": found.version, "current": found.current} for found in versions]
         emit_json({**_entry_json(entry), "versions": kept, "card": json.loads(entry.card.to_json())})
     else:
-        print(show_text(entry, versions), end="")
+        print(f"{card_text(entry.card)}\n{entry.name} {entry.version}, {entry.origin}: {entry.path}")
+        if entry.note:
+            print(f"It is {entry.note}.")
+        for found in versions:
+            print(f"installed: {found.version}{' (in use)' if found.current else ''}")
     return 0
 
 
@@ -54,7 +58,7 @@ def verify(options: argparse.Namespace) -> int:
     if options.json:
         emit_json({"models": [_entry_json(entry) for entry in good]})
     elif not good:
-        print(list_text([]), end="")
+        print(NONE)
     return 0
 
 
@@ -73,6 +77,8 @@ def rollback(options: argparse.Namespace) -> int:
     return _tell(models.rollback(options.student, options.version), options)
 
 
+NONE = "There is no student; install one with: cmedl-segment models install FILE"
+
 ACTIONS = {
     "list": list_students,
     "show": show,
@@ -81,6 +87,27 @@ ACTIONS = {
     "remove": remove,
     "rollback": rollback,
 }
+
+
+def _list_text(entries: list[models.Entry]) -> str:
+    """A table of the students, the damaged ones' problems under it."""
+    rows = [
+        (
+            entry.name,
+            entry.version or "-",
+            entry.card.modality if entry.card else "-",
+            entry.origin,
+            "damaged, see below" if entry.card is None else f"{entry.card.title}{_remark(entry)}",
+        )
+        for entry in entries
+    ]
+    lines = [table(("name", "version", "modality", "from", "title"), rows)] if rows else [NONE]
+    lines += ["", *(entry.problem for entry in entries if entry.problem)]
+    return "\n".join([*lines, f"Your own students are in {models.user_folder()}"])
+
+
+def _remark(entry: models.Entry) -> str:
+    return f" ({entry.note})" if entry.note else ""
 
 
 def _entry_json(entry: models.Entry) -> dict[str, Any]:
