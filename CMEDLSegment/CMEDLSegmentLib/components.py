@@ -63,9 +63,7 @@ class ComponentFinder:
     """
 
     _regions: int = 0
-    _numbers: list[tuple[int, int, int]] = field(
-        default_factory=list
-    )  # (slice, first region, one past the last)
+    _numbers: list[tuple[int, int, int]] = field(default_factory=list)  # (slice, first region, one past the last)
     _statistics: list[np.ndarray] = field(default_factory=list)
     _pairs: list[np.ndarray] = field(default_factory=list)
     _before: tuple[int, int, int, np.ndarray] | None = None
@@ -132,9 +130,7 @@ class ComponentFinder:
         graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(self._regions, self._regions))
         count, group = connected_components(graph, directed=False) if self._regions else (0, np.zeros(0, int))
         table = np.concatenate([np.zeros((0, 6)), *self._statistics])
-        voxels, total, y, x = (
-            np.bincount(group, weights=table[:, column], minlength=count) for column in range(4)
-        )
+        voxels, total, y, x = (np.bincount(group, weights=table[:, column], minlength=count) for column in range(4))
         z = np.bincount(group, weights=table[:, 5] * table[:, 0], minlength=count)
         peak, first, last = np.zeros(count), np.full(count, np.inf), np.full(count, -np.inf)
         np.maximum.at(peak, group, table[:, 4])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,27 @@ from .progress import CancelCheck, never, stop_if
 from .resampling import StudentField, used_columns
 
 if TYPE_CHECKING:
+    import torch
+
     from .volume import Geometry
+
+
+def label_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Logits (n, classes, h, w) -> probability of each label (n, labels, h, w).
+
+    One channel is a sigmoid's; of several, softmax's, channel 0 is the background.
+    """
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)[:, 1:]
+
+
+def threshold_labels(probability: np.ndarray, labels: Sequence[int], threshold: float) -> np.ndarray:
+    """Label map uint8 (...) of probabilities (labels, ...).
+
+    A voxel belongs to the foreground where the labels' probabilities add up to at least ``threshold``, and then
+    gets its most probable label.
+    """
+    winner = np.asarray(labels, dtype=np.uint8)[probability.argmax(axis=0)]
+    return np.where(probability.sum(axis=0) >= threshold, winner, np.uint8(0))
 
 
 @dataclass(frozen=True)
@@ -48,9 +68,7 @@ class ProbabilityField:
         view = axial_view(result, self.geometry).array
         rows, columns = self.field.to_native
         for z, values in zip(self.slices, self.values, strict=True):
-            chosen = (
-                values.sum(axis=0, dtype=np.float32) if label is None else values[self.labels.index(label)]
-            )
+            chosen = values.sum(axis=0, dtype=np.float32) if label is None else values[self.labels.index(label)]
             view[z] = np.clip(rows @ chosen.astype(np.float32) @ columns.T, 0.0, 1.0)
         return result
 
@@ -63,8 +81,7 @@ class ProbabilityField:
     ) -> tuple[np.ndarray, list[Component]]:
         """Threshold on the native grid and keep the components of at least ``minimum_cc``.
 
-        A voxel belongs to the foreground where the labels' probabilities add up to at least ``threshold``,
-        and then gets its most probable label. Components are 26-connected, each label's on its own.
+        See :func:`threshold_labels`; components are 26-connected, each label's on its own.
 
         Returns:
             The label map uint8 (z, y, x) as stored, and its components, highest mean probability first.
@@ -84,9 +101,7 @@ class ProbabilityField:
         boxes: dict[int, tuple[slice, slice]] = {}
         for z, box, probability in self._foreground(threshold):
             stop_if(cancelled)
-            total = probability.sum(axis=0)
-            winner = np.asarray(self.labels, dtype=np.uint8)[probability.argmax(axis=0)]
-            label = np.where(total >= threshold, winner, np.uint8(0))
+            label = threshold_labels(probability, self.labels, threshold)
             boxes[z] = box
             view.array[(z, *box)] = label
             for i, (value, finder) in enumerate(finders.items()):

@@ -94,9 +94,7 @@ class StudentField:
     def to_student(self) -> tuple[np.ndarray, np.ndarray]:
         """The two matrices (pixels, rows) and (pixels, columns) from a native slice to the field."""
         y, x = (
-            antialiased_matrix(
-                self._native_positions(axis), self.pixel_mm / self.spacing[axis], self.shape[axis]
-            )
+            antialiased_matrix(self._native_positions(axis), self.pixel_mm / self.spacing[axis], self.shape[axis])
             for axis in (0, 1)
         )
         return y, x

@@ -11,7 +11,7 @@ import numpy as np
 
 from .components import Component
 from .errors import DeviceError, InputError
-from .probability import ProbabilityField
+from .probability import ProbabilityField, label_probabilities
 from .progress import CancelCheck, Progress, never, part, silent, stop_if
 from .resampling import FieldSampler, StudentField
 from .runtimes import Plan, lighter, make_plan, out_of_memory, start_runtime
@@ -167,9 +167,7 @@ class Segmenter:
             timings=timings,
         )
 
-    def _region(
-        self, view: AxialView, all_slices: bool, progress: Progress, cancelled: CancelCheck
-    ) -> Region:
+    def _region(self, view: AxialView, all_slices: bool, progress: Progress, cancelled: CancelCheck) -> Region:
         """The slices and the field's centre; lungs are looked for only where the card asks for them."""
         stop_if(cancelled)
         depth, height, width = view.array.shape
@@ -264,8 +262,6 @@ class Segmenter:
     def _infer(self, runtime: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> np.ndarray:
         """Probabilities of the labels, float16 (n, labels, pixels, pixels), of normalised slices.
 
-        One channel is a sigmoid's; of several, softmax's, channel 0 is the background.
-
         Raises:
             DeviceError: a logit is NaN or infinite.
         """
@@ -278,8 +274,7 @@ class Segmenter:
                     f"Student '{self.student.card.name}' gave values that are no numbers; its weights do not "
                     "suit this image or precision: choose precision fp32, or verify the model file."
                 )
-            probability = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)[:, 1:]
-            return probability.half().cpu().numpy()
+            return label_probabilities(logits).half().cpu().numpy()
 
 
 def _wait(device: str) -> None:

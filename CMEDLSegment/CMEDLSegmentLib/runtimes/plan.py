@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 RUNTIMES = ("auto", "torch", "openvino")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
-BATCH_PIXELS = {"cpu": 256 * 256, "mps": 4 * 256 * 256, "cuda": 16 * 256 * 256}
-"""Pixels in a batch. A CPU gains nothing from more than one slice of 256 x 256 and its memory is the bar."""
+BATCH_PIXELS = {"torch cpu": 1 << 16, "openvino cpu": 4 << 16, "torch mps": 4 << 16, "torch cuda": 16 << 16}
+"""Pixels in a batch. PyTorch on a CPU gains nothing from more than one slice of 256 x 256, and memory is the bar."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +61,23 @@ def make_plan(
     device = resolve_device(device)
     kind = device.partition(":")[0]
     if runtime == "auto":
-        torch_only = kind != "cpu" or precision in ("bf16", "fp16")
+        torch_only = kind != "cpu" or precision == "fp16"
         runtime = "openvino" if not torch_only and openvino_installed() else "torch"
     if runtime == "openvino":
         if kind != "cpu":
             raise DeviceError(f"The OpenVINO runtime runs on the CPU, not on '{device}'; choose device cpu.")
         if not openvino_installed():
-            raise DeviceError(
-                "OpenVINO is not installed; pip install 'cmedl[fast]', or choose runtime torch."
-            )
+            raise DeviceError("OpenVINO is not installed; pip install 'cmedl[fast]', or choose runtime torch.")
     if precision == "auto":
         precision = _best_precision(kind, device, runtime, student)
     elif precision == "int8" and (runtime != "openvino" or student.card.int8 is None):
         raise DeviceError(
             "int8 needs the OpenVINO runtime and a student that was checked in int8; choose precision auto."
         )
-    elif runtime == "openvino" and precision not in ("fp32", "int8"):
-        raise DeviceError(f"The OpenVINO runtime computes in fp32 or int8, not {precision}.")
+    elif runtime == "openvino" and precision == "fp16":
+        raise DeviceError("The OpenVINO runtime computes in fp32, bf16 or int8, not fp16; choose another precision.")
     if batch is None:
-        batch = max(1, round(BATCH_PIXELS[kind] / student.card.field**2))
+        batch = max(1, round(BATCH_PIXELS[f"{runtime} {kind}"] / student.card.field**2))
     return Plan(device, runtime, precision, batch)
 
 
@@ -117,9 +115,7 @@ def resolve_device(name: str) -> str:
                 "install a GPU driver and a CUDA build of PyTorch."
             )
         if colon and int(number) >= count:
-            raise DeviceError(
-                f"Device '{name}' is absent: the last of this machine's GPUs is cuda:{count - 1}."
-            )
+            raise DeviceError(f"Device '{name}' is absent: the last of this machine's GPUs is cuda:{count - 1}.")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("Device 'mps' was asked for, but this machine has none; choose auto or cpu.")
     return name
@@ -161,8 +157,6 @@ def lighter(plan: Plan, student: Student) -> tuple[Plan, str] | None:
     if plan.device == "cpu":
         return None
     if plan.precision == "fp32":
-        return replace(
-            plan, precision="fp16"
-        ), f"Memory of {plan.device} ran out: going on in half precision."
+        return replace(plan, precision="fp16"), f"Memory of {plan.device} ran out: going on in half precision."
     down = make_plan(student, device="cpu")
     return down, f"Memory of {plan.device} ran out with one slice at a time: going on, slower, on the CPU."

@@ -1,0 +1,170 @@
+"""int8: ranges calibrated on real slices, and the network with its rounding built in.
+
+Each convolution's input is rounded to 8 bits over one range for the tensor, and its weights to 8 bits, symmetric, with
+one range for each output channel (Krishnamoorthi, "Quantizing deep convolutional networks for efficient
+inference", 2018). The rounding is written as fake quantisation, which PyTorch computes as it stands and from
+which OpenVINO makes integer convolutions. Convolutions with few channels in or out (the first, the head) are a
+small part of the work and the most sensitive: they stay fp32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..agreement.distances import dice
+from ..errors import ModelError
+from ..networks import fold_batch_norm
+from ..probability import label_probabilities, threshold_labels
+from .plan import Plan, openvino_installed
+
+if TYPE_CHECKING:
+    from ..student import Student, StudentNetwork
+
+AGREEMENT = 0.995
+"""DSC between int8 and fp32 that int8 has to reach to be used."""
+
+FEW_CHANNELS = 8
+LEVELS = 255
+
+
+class QuantisedConvolution(nn.Module):
+    """A convolution whose input and weights are rounded to 8 bits; biases stay as they are."""
+
+    def __init__(self, convolution: nn.Conv2d | nn.ConvTranspose2d, low: float, high: float) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self._scale = max(high - low, 1e-8) / LEVELS
+        self._zero = min(max(round(-low / self._scale), 0), LEVELS)
+        axis = 1 if isinstance(convolution, nn.ConvTranspose2d) else 0
+        others = [dim for dim in range(4) if dim != axis]
+        largest = convolution.weight.detach().abs().amax(others).clamp_min(1e-8)
+        self._axis = axis
+        self.register_buffer("weight_scale", largest / (LEVELS // 2))
+        self.register_buffer("weight_zero", torch.zeros(len(largest), dtype=torch.int32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, in, h, w) -> (n, out, h', w')."""
+        x = torch.fake_quantize_per_tensor_affine(x, self._scale, self._zero, 0, LEVELS)
+        c = self.convolution
+        weight = torch.fake_quantize_per_channel_affine(
+            c.weight, self.weight_scale, self.weight_zero, self._axis, -(LEVELS // 2), LEVELS // 2
+        )
+        if isinstance(c, nn.ConvTranspose2d):
+            return nn.functional.conv_transpose2d(
+                x, weight, c.bias, c.stride, c.padding, c.output_padding, c.groups, c.dilation
+            )
+        return nn.functional.conv2d(x, weight, c.bias, c.stride, c.padding, c.dilation, c.groups)
+
+
+def _convolutions(network: StudentNetwork) -> Iterable[tuple[str, str, nn.Module]]:
+    """(name in a student's file, path in the module, convolution) of every one that int8 covers."""
+    for index, (spec, part) in enumerate(zip(network.specs, network.networks, strict=True)):
+        for path, module in part.named_modules():
+            convolution = isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+            if convolution and min(module.in_channels, module.out_channels) >= FEW_CHANNELS:
+                yield f"{spec.name}.{path}", f"networks.{index}.{path}", module
+
+
+@torch.inference_mode()
+def calibrate_int8(network: StudentNetwork, batches: Iterable[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Ranges of what every convolution reads, over real slices.
+
+    Args:
+        network: a student's networks, as :meth:`Student.build` makes them.
+        batches: normalised slices (n, 1, pixels, pixels) as the student sees them; some dozens, of several
+            patients.
+
+    Returns:
+        For each convolution that int8 covers and the network uses, by its name in the student's file, the tensor
+        (low, high); what ``save_student(int8=...)`` takes.
+    """
+    folded = fold_batch_norm(network)
+    ranges: dict[str, torch.Tensor] = {}
+
+    def watch(name: str, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        # 0 is always inside, so that padding is exact.
+        low, high = inputs[0].amin().clamp(max=0.0), inputs[0].amax().clamp(min=0.0)
+        if name in ranges:
+            low, high = torch.minimum(low, ranges[name][0]), torch.maximum(high, ranges[name][1])
+        ranges[name] = torch.stack([low, high]).cpu()
+
+    hooks = [module.register_forward_pre_hook(partial(watch, name)) for name, _, module in _convolutions(folded)]
+    for batch in batches:
+        folded(batch)
+    for hook in hooks:
+        hook.remove()
+    return ranges
+
+
+def quantised(network: StudentNetwork, ranges: Mapping[str, torch.Tensor]) -> nn.Module:
+    """The folded network with the rounding of int8 built in; it still computes in float.
+
+    Raises:
+        ModelError: a range belongs to no convolution, or is none.
+    """
+    folded = fold_batch_norm(network)
+    convolutions = {name: (path, module) for name, path, module in _convolutions(folded)}
+    for name, found in ranges.items():
+        if name not in convolutions or found.shape != (2,) or not found[0] <= 0.0 <= found[1]:
+            raise ModelError(f"The student's int8 range '{name}' does not fit its networks; export it again.")
+        path, module = convolutions[name]
+        parent, _, attribute = path.rpartition(".")
+        rounded = QuantisedConvolution(module, float(found[0]), float(found[1]))
+        setattr(folded.get_submodule(parent), attribute, rounded)
+    return folded.eval()
+
+
+def check_int8(student: Student, cases: Iterable[torch.Tensor]) -> dict[str, Any]:
+    """Compare int8 with fp32 on real cases: what a card's ``int8`` holds when it passes.
+
+    Args:
+        student: with its calibrated ranges in ``student.int8``.
+        cases: for each patient the normalised slices (n, 1, pixels, pixels); other patients than the calibration's.
+
+    Returns:
+        ``dsc_mean`` and ``dsc_min`` over the ``cases`` (and labels) that either marks; ``empty``, how many neither
+        marks; ``slices``; ``runtime``; and ``passed``: whether the mean reaches :data:`AGREEMENT`.
+    """
+    card = student.card
+    plain = fold_batch_norm(student.build())
+    if openvino_installed():
+        from .openvino_runtime import OpenVinoRuntime
+
+        name, rounded = "openvino", OpenVinoRuntime(student, Plan("cpu", "openvino", "int8", 1))
+    else:
+        name, rounded = "torch, simulated", quantised(student.build(), student.int8)
+    values = [label.value for label in card.labels]
+    scores: list[float] = []
+    slices = 0
+    for case in cases:
+        slices += len(case)
+        a, b = (_marked(network, case, values, card.threshold) for network in (plain, rounded))
+        scores += [float(dice(a == value, b == value)) for value in values]
+    marked = [score for score in scores if not math.isnan(score)]
+    mean = sum(marked) / len(marked) if marked else math.nan
+    return {
+        "dsc_mean": mean,
+        "dsc_min": min(marked, default=math.nan),
+        "cases": len(marked),
+        "empty": len(scores) - len(marked),
+        "slices": slices,
+        "runtime": name,
+        "passed": mean >= AGREEMENT,
+    }
+
+
+@torch.inference_mode()
+def _marked(
+    network: Callable[[torch.Tensor], torch.Tensor], case: torch.Tensor, values: list[int], threshold: float
+) -> np.ndarray:
+    """The label map (n, pixels, pixels) of a case, one slice at a time."""
+    return np.stack(
+        [threshold_labels(label_probabilities(network(image[None]))[0].numpy(), values, threshold) for image in case]
+    )
