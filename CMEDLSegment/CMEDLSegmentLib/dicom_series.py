@@ -81,6 +81,7 @@ def read_series(folder: Path, series_uid: str | None = None) -> Volume:
 def _find_series(folder: Path) -> dict[str, list[_Slice]]:
     """The image series below ``folder`` by their UID; scouts are left out of a series that has other images."""
     from pydicom import dcmread
+    from pydicom.config import disable_value_validation
     from pydicom.errors import InvalidDicomError
 
     series: dict[str, list[_Slice]] = {}
@@ -88,7 +89,7 @@ def _find_series(folder: Path) -> dict[str, list[_Slice]]:
         if not path.is_file() or path.name.upper() == "DICOMDIR":
             continue
         try:
-            with path.open("rb") as stream:
+            with disable_value_validation(), path.open("rb") as stream:
                 header = dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS)
                 if str(header.get("Modality", "")) in _NO_SCANS or not _is_image(header):
                     continue
