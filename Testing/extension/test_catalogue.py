@@ -1,0 +1,88 @@
+"""The extension's texts for Slicer's catalogue stand in three files and agree."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from extension.module_lists import MODULES, REPOSITORY
+from PIL import Image
+
+CMAKE = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
+CATALOGUE = json.loads((REPOSITORY / "CMEDL.json").read_text(encoding="utf-8"))
+# Line by line "key value"; lines that start with # are comments.
+S4EXT = {
+    line.partition(" ")[0]: line.partition(" ")[2]
+    for line in (REPOSITORY / "CMEDL.s4ext").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+}
+
+
+def from_cmake(name: str) -> str:
+    found = re.search(rf'set\(EXTENSION_{name} "(.*)"\)', CMAKE)
+    assert found is not None, f"CMakeLists.txt sets no EXTENSION_{name}"
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("homepage", "HOMEPAGE"),
+        ("category", "CATEGORY"),
+        ("contributors", "CONTRIBUTORS"),
+        ("description", "DESCRIPTION"),
+        ("iconurl", "ICONURL"),
+        ("screenshoturls", "SCREENSHOTURLS"),
+        ("depends", "DEPENDS"),
+    ],
+)
+def test_the_older_description_repeats_the_build(key: str, name: str) -> None:
+    assert S4EXT[key] == from_cmake(name)
+
+
+@pytest.mark.parametrize(
+    ("key", "older"),
+    [
+        ("scm_url", "scmurl"),
+        ("scm_revision", "scmrevision"),
+        ("category", "category"),
+        ("build_subdirectory", "build_subdirectory"),
+    ],
+)
+def test_the_newer_description_repeats_the_older(key: str, older: str) -> None:
+    assert CATALOGUE[key] == S4EXT[older]
+
+
+def test_both_descriptions_ask_for_the_same_extensions() -> None:
+    assert CATALOGUE["build_dependencies"] == S4EXT["depends"].split()
+
+
+def test_the_newer_description_has_only_keys_of_its_schema() -> None:
+    known = {"$schema", "category", "scm_url", "scm_revision", "scm_type", "build_dependencies"}
+    known |= {"dicom_support_rule", "build_subdirectory", "enabled", "tier"}
+    assert CATALOGUE.keys() <= known
+    assert {"$schema", "category", "scm_url"} <= CATALOGUE.keys()
+    assert 1 <= CATALOGUE["tier"] <= 5
+
+
+def test_the_project_is_named_as_the_extension_is() -> None:
+    found = re.search(r"^project\((\w+)\)$", CMAKE, re.MULTILINE)
+    assert found is not None
+    assert found[1] == "CMEDL"
+
+
+@pytest.mark.parametrize("name", ["ICONURL", "SCREENSHOTURLS"])
+def test_a_picture_that_the_catalogue_shows_is_in_the_tree(name: str) -> None:
+    url = from_cmake(name)
+    path = REPOSITORY / url.partition("/raw/main/")[2]
+    assert path.is_file(), f"{url} leads to no file of this tree"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["Resources/Icons/CMEDL.png", *(f"{module}/Resources/Icons/{module}.png" for module in MODULES)],
+)
+def test_an_icon_is_a_png_of_128_by_128(path: str) -> None:
+    with Image.open(REPOSITORY / path) as icon:
+        assert (icon.format, icon.size) == ("PNG", (128, 128))

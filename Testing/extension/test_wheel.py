@@ -1,0 +1,64 @@
+"""An installed wheel holds both libraries whole and finds its bundled students."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from extension.module_lists import MODULES, REPOSITORY, listed
+from extension.test_installed import ask, students
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of a copy of the sources: setuptools would leave its build folders in the checkout."""
+    for tool in ("pip", "setuptools"):
+        if importlib.util.find_spec(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    leave_out = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in (*MODULES, "Resources/Models"):
+        shutil.copytree(REPOSITORY / name, source / name, ignore=leave_out)
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run([*pip, "-w", str(folder), str(source)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_both_libraries_and_the_students(wheel: Path) -> None:
+    expected = {
+        file
+        for module in MODULES
+        for file in listed(module, "MODULE_PYTHON_SCRIPTS")
+        if file.startswith(f"{module}Lib/")
+    }
+    expected |= {f"CMEDLSegmentLib/bundled/{path.name}" for path in students()}
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert inside == expected
+
+
+def test_an_installed_wheel_finds_its_students_and_has_both_commands(wheel: Path, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    done = subprocess.run([*pip, "--target", str(tmp_path), str(wheel)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answer = ask(
+        tmp_path,
+        "from CMEDLSegmentLib import models\n"
+        "print(json.dumps({entry.name: [str(entry.path), entry.problem] for entry in models.list_models()\n"
+        "                  if entry.origin == models.BUNDLED}))",
+    )
+    assert "lung-ct" in answer
+    for path, problem in answer.values():
+        assert Path(path).is_relative_to(tmp_path / "CMEDLSegmentLib" / "bundled")
+        assert problem == ""
+    commands = next(tmp_path.glob("cmedl-*.dist-info")) / "entry_points.txt"
+    assert "cmedl-segment = CMEDLSegmentLib.cli:main" in commands.read_text(encoding="utf-8")
+    assert "cmedl-train = CMEDLTrainLib.cli:main" in commands.read_text(encoding="utf-8")
