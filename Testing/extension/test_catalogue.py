@@ -6,8 +6,9 @@ import json
 import re
 
 import pytest
-from extension.module_lists import MODULES, REPOSITORY
 from PIL import Image
+
+from extension.module_lists import MODULES, REPOSITORY
 
 CMAKE = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
 CATALOGUE = json.loads((REPOSITORY / "CMEDL.json").read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from extension.module_lists import LISTS, MODULES, REPOSITORY, listed
 
 SLICER_LIB = "lib/Slicer-5.10/qt-scripted-modules"

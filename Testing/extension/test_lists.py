@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from extension.module_lists import LISTS, MODULES, listed, present
 
 

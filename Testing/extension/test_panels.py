@@ -16,6 +16,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
 from extension.module_lists import MODULES, REPOSITORY
 
 IN_SLICER = {"slicer", "vtk", "qt", "ctk", "numpy", "SimpleITK", *sys.stdlib_module_names}

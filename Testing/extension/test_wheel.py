@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from extension.module_lists import MODULES, REPOSITORY, listed
 from extension.test_installed import ask, students
 
