@@ -23,15 +23,15 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
         InputError: the folder is missing or not writable, or the disk is full.
     """
     final = Path(final)
-    name, dot, endings = final.name.partition(".")
+    name, dot, endings = final.name.lstrip(".").partition(".")  # the dot of a hidden file begins no ending
     # A short stem of our own: a long or non-ASCII final name must not grow past the file system's limit.
     beside = final.with_name(f".cmedl-{secrets.token_hex(6)}{dot}{endings}" if name else f"{final.name}.part")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield beside
-        with open(beside, "rb+") as stream:
+        with beside.open("rb+") as stream:
             os.fsync(stream.fileno())
-        os.replace(beside, final)
+        beside.replace(final)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
@@ -45,7 +45,7 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
 def sha256_of(path: Path | str) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
