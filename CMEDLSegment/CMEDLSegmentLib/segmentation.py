@@ -154,7 +154,7 @@ class Segmenter:
             card.threshold if threshold is None else threshold, minimum_cc, cancelled
         )
         timings["back"] = time.perf_counter() - back
-        progress("Done", 1.0)
+        progress("Segmented", 1.0)
         return Segmentation(
             label=label,
             probability=probability,
