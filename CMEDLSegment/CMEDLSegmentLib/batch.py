@@ -184,7 +184,7 @@ def run_batch(
                 outcome.seconds = outcome.result["seconds"]
                 continue
             if segmenter is None:
-                progress("loading the student", index / len(cases))
+                progress("Loading the student", index / len(cases))
                 segmenter = load_segmenter(rules)
             _do(outcome, record, rules, segmenter, _named(share, index, len(cases)), cancelled)
             _write_results(results, outcomes)
@@ -333,7 +333,7 @@ def _stamp(path: Path) -> list[int] | str:
 
 def _named(progress: Progress, index: int, count: int) -> Progress:
     """The stage with the case's number before it; the name could be a patient's."""
-    return lambda stage, fraction: progress(f"case {index + 1} of {count}: {stage}", fraction)
+    return lambda stage, fraction: progress(f"Case {index + 1} of {count}: {stage}", fraction)
 
 
 def _text(value: float | None, form: str) -> str:

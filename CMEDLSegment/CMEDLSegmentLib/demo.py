@@ -110,10 +110,10 @@ def run_demo(
         Cancelled: ``cancelled`` said so.
     """
     _check_folder(folder)
-    progress("loading the student", 0.0)
+    progress("Loading the student", 0.0)
     segmenter = segmenter or load_segmenter(rules)
     stop_if(cancelled)
-    progress("making the phantom", LOADED)
+    progress("Making the phantom", LOADED)
     from . import outputs
     from .phantom import thorax_ct
     from .student import TUMOR
@@ -138,14 +138,14 @@ def run_demo(
         overwrite=True,
     )
     result = run(job, part(progress, MADE, SEGMENTED), cancelled, segmenter)
-    progress("drawing the picture", SEGMENTED)
+    progress("Drawing the picture", SEGMENTED)
     outputs.write_labelmap(folder / "student.nii.gz", result.segmentation.label, geometry)
     demo = DemoResult(folder, result)
     _draw(folder / "demo.png", phantom, demo)
     with atomic_path(folder / "agreement.json") as beside:
         figures = {"a": "student", "b": "expert", **demo.figures, "data": phantom.description}
         beside.write_text(json.dumps(plain(figures), indent=1) + "\n", encoding="utf-8")
-    progress("done", 1.0)
+    progress("Done", 1.0)
     return demo
 
 

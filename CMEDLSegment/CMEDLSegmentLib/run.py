@@ -252,9 +252,9 @@ def run(
     from .volume import read_mask, read_volume
 
     start = time.perf_counter()
-    progress("checking", 0.0)
+    progress("Checking", 0.0)
     job.check()
-    progress("reading the scan", 0.0)
+    progress("Reading the scan", 0.0)
     volume = read_volume(job.input, series_uid=job.series)
     if not volume.files:
         job._refuse_dicom()
@@ -263,7 +263,7 @@ def run(
     expert = None if job.expert is None else read_mask(job.expert, volume.geometry).array
     stop_if(cancelled)
     if segmenter is None:
-        progress("loading the student", READ)
+        progress("Loading the student", READ)
         segmenter = load_segmenter(job.rules)
         stop_if(cancelled)
     segmentation = segmenter.segment(
@@ -280,7 +280,7 @@ def run(
     agreement = {} if expert is None else _agreement(segmentation.label, expert, labels, spacing)
     writers = result_writers(job, volume, segmentation, segmenter.student)
     write_together(writers, part(progress, SEGMENTED, 1.0), cancelled)
-    progress("done", 1.0)
+    progress("Done", 1.0)
     seconds = time.perf_counter() - start
     return Result(job, segmenter.student.card.name, volume, segmentation, seconds, agreement)
 
@@ -374,7 +374,7 @@ def write_together(writers: dict[Path, Writer], progress: Progress, cancelled: C
     """
     with contextlib.ExitStack() as staged:
         for index, (final, write) in enumerate(writers.items()):
-            progress(f"writing {final.name}", index / len(writers))
+            progress(f"Writing {final.name}", index / len(writers))
             beside = staged.enter_context(atomic_path(final))
             try:
                 write(beside)
