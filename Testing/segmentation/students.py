@@ -1,0 +1,70 @@
+"""Students and volumes for the Segmenter's tests: narrow, quick, with answers known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from CMEDLSegmentLib.card import TUMOR, Card, Label, NetworkSpec
+from CMEDLSegmentLib.networks import create_network
+from CMEDLSegmentLib.normalisation import Normalisation
+from CMEDLSegmentLib.student import Student
+from CMEDLSegmentLib.volume import Geometry, Volume
+
+
+def a_card(labels: int = 1, **changes: object) -> Card:
+    """A card of a narrow Unet that reads every slice."""
+    named = (TUMOR, *(Label(n, f"Organ {n}", (0.1, 0.8, 0.1), TUMOR.terminology) for n in range(2, labels + 1)))
+    classes = 1 if labels == 1 else labels + 1
+    fields = {
+        "name": "narrow",
+        "title": "Narrow",
+        "summary": "A student for tests.",
+        "networks": (NetworkSpec("segmentor", "unet", {"width": 4, "classes": classes}),),
+        "labels": named,
+        "modality": "CT",
+        "normalisation": Normalisation("window", -1000.0, 500.0),
+        "spacing_mm": 1.5,
+        "field": 64,
+        "slices": "all",
+        "threshold": 0.5,
+        "training": {},
+        "intended_use": "Tests.",
+        "unintended_use": "Patients.",
+        "date": "2024-01-01",
+        "program_version": "0",
+    }
+    return Card(**{**fields, **changes})
+
+
+def a_student(card: Card) -> Student:
+    """A student with seeded random weights; the batch norms' statistics are not those of a fresh network."""
+    torch.manual_seed(0)
+    state = {}
+    for spec in card.networks:
+        for key, value in create_network(spec.kind, **spec.arguments).state_dict().items():
+            if key.endswith("running_mean"):
+                value = torch.randn_like(value) * 0.1
+            elif key.endswith("running_var"):
+                value = torch.rand_like(value) + 0.5
+            state[f"{spec.name}.{key}"] = value
+    return Student(card, state, Path("student.safetensors"))
+
+
+def linear(slope: float, level: float) -> Callable:
+    """What starts a runtime whose one logit is ``slope`` (intensity - ``level``) of the normalised image."""
+    return lambda student, plan: lambda images: (images - level) * slope
+
+
+def blobs() -> Volume:
+    """A CT of air, three balls of 300 HU in it; anisotropic, off-centre, an origin of its own."""
+    geometry = Geometry((50, 60, 24), (1.1, 0.9, 2.5), (-40.0, 12.0, 700.0))
+    z, y, x = np.meshgrid(*(np.arange(n) for n in geometry.shape), indexing="ij")
+    array = np.full(geometry.shape, -1000, dtype=np.int16)
+    for cz, cy, cx, radius in ((6, 20, 15, 9.0), (15, 40, 33, 7.0), (20, 12, 40, 3.0)):
+        distance = ((z - cz) * 2.5) ** 2 + ((y - cy) * 0.9) ** 2 + ((x - cx) * 1.1) ** 2
+        array[distance <= radius**2] = 300
+    return Volume(array=array, geometry=geometry, modality="CT")
