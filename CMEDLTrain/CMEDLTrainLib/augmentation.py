@@ -76,14 +76,17 @@ def _erased(images: Tensor, masks: Tensor, share: float, generator: torch.Genera
 
     Left as it is: a patch whose mirror image has the structure in the same place.
     """
-    chosen = torch.rand(len(images), generator=generator) < share
-    near = F.max_pool2d((masks > 0).to(images.dtype)[:, None], 13, stride=1, padding=6)
-    # Zeros around the patch enter the average: the blend fades towards the border and is zero far from the mask.
-    blend = F.avg_pool2d(F.max_pool2d(near, 5, stride=1, padding=2), 5, stride=1, padding=2)
-    clear = (blend * (masks > 0).flip(-1)[:, None]).amax(dim=(1, 2, 3)) == 0
-    chosen = (chosen.to(images.device) & clear).to(images.dtype)[:, None, None, None]
-    weight = blend * chosen
-    return images + weight * (images.flip(-1) - images), masks * (1 - chosen[:, 0]).to(masks.dtype)
+    chosen = (torch.rand(len(images), generator=generator) < share).nonzero()[:, 0].to(images.device)
+    if len(chosen) == 0:
+        return images, masks
+    whole, marked = images[chosen], (masks[chosen] > 0).to(images.dtype)[:, None]
+    near = F.max_pool2d(F.max_pool2d(marked, 9, stride=1, padding=4), 9, stride=1, padding=4)
+    # The average of a mask that was widened by more than its own reach is still 1 wherever the structure was.
+    blend = F.avg_pool2d(near, 5, stride=1, padding=2, count_include_pad=False)
+    blend = blend * ((blend * marked.flip(-1)).amax(dim=(1, 2, 3), keepdim=True) == 0)
+    erased = whole + blend * (whole.flip(-1) - whole)
+    left = (masks[chosen] * (blend[:, 0] < 1)).to(masks.dtype)
+    return images.index_copy(0, chosen, erased), masks.index_copy(0, chosen, left)
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:

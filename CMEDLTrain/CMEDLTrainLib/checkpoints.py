@@ -65,12 +65,21 @@ def load(path: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.
                 index, entry = key.split(".", 1)
                 state.setdefault(int(index), {})[entry] = value
             optimiser.load_state_dict({"state": state, "param_groups": groups[name]})
+            _take_layout(optimiser)
         return json.loads(metadata["progress"])
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(
             f"The checkpoint {path} cannot be read ({error}); it may be cut or belong to other networks. "
             "Resume from a copy, or start a new run."
         ) from error
+
+
+def _take_layout(optimiser: torch.optim.Optimizer) -> None:
+    """Lay the moments out in memory like their weights: the fused Adam walks both in storage order."""
+    for weight, entries in optimiser.state.items():
+        for key, value in entries.items():
+            if value.shape == weight.shape:
+                entries[key] = torch.empty_like(weight).copy_(value)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,0 +1,108 @@
+"""Augmentation: nothing moves when nothing may, images and masks move together, erased is erased."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from CMEDLTrainLib.augmentation import augment
+from CMEDLTrainLib.configuration import Augmentation
+
+STILL = Augmentation(
+    flip=False, scale=(1.0, 1.0), rotation_degrees=0.0, shift_mm=0.0, elastic_mm=0.0, intensity=0.0, erase=0.0
+)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def disc(size: int = 64, centre: tuple[float, float] = (31.5, 20.0), radius: float = 9.0) -> torch.Tensor:
+    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    return ((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2).to(torch.uint8)
+
+
+def test_with_everything_off_a_batch_comes_back_as_it_was():
+    images, masks = torch.rand(3, 1, 32, 48) * 2 - 1, torch.randint(0, 3, (3, 32, 48), dtype=torch.uint8)
+    found, labels = augment(images, masks, STILL, 1.5, generator())
+    torch.testing.assert_close(found, images, atol=1e-5, rtol=0)
+    assert torch.equal(labels, masks)
+
+
+def test_a_flip_mirrors_the_columns_and_nothing_else():
+    images, masks = torch.rand(40, 1, 16, 16), torch.randint(0, 2, (40, 16, 16), dtype=torch.uint8)
+    found, labels = augment(images, masks, replace(STILL, flip=True), 1.5, generator())
+    mirrored = [torch.allclose(found[i], images[i].flip(-1), atol=1e-4) for i in range(40)]
+    kept = [torch.allclose(found[i], images[i], atol=1e-4) for i in range(40)]
+    assert all(a != b for a, b in zip(mirrored, kept, strict=True))
+    assert 5 < sum(mirrored) < 35
+    for i in range(40):
+        assert torch.equal(labels[i], masks[i].flip(-1) if mirrored[i] else masks[i])
+
+
+@pytest.mark.parametrize("scale", [0.7, 1.4])
+def test_a_scale_of_s_multiplies_the_area_of_a_disc_by_s_squared(scale):
+    mask = disc(centre=(31.5, 31.5))[None]
+    _, labels = augment(mask[:, None].float(), mask, replace(STILL, scale=(scale, scale)), 1.5, generator())
+    assert float(labels.sum() / mask.sum()) == pytest.approx(scale**2, rel=0.06)
+
+
+def test_a_rotation_keeps_the_area_and_the_distance_from_the_centre():
+    mask = disc()[None].repeat(8, 1, 1)
+    _, labels = augment(mask[:, None].float(), mask, replace(STILL, rotation_degrees=90.0), 1.5, generator())
+    rows, columns = torch.meshgrid(torch.arange(64) - 31.5, torch.arange(64) - 31.5, indexing="ij")
+    for label in labels:
+        assert float(label.sum()) == pytest.approx(float(mask[0].sum()), rel=0.05)
+        distance = torch.hypot((rows * label).sum() / label.sum(), (columns * label).sum() / label.sum())
+        assert float(distance) == pytest.approx(11.5, abs=0.3)
+
+
+def test_image_and_mask_of_a_structure_stay_together_under_all_deformations():
+    mask = disc()[None].repeat(6, 1, 1)
+    images = mask[:, None].float() * 2 - 1
+    settings = Augmentation(elastic_mm=6.0)
+    found, labels = augment(images, mask, settings, 1.5, generator(3))
+    bright = found[:, 0] > 0
+    overlap = 2 * (bright & (labels > 0)).sum() / (bright.sum() + (labels > 0).sum())
+    assert float(overlap) > 0.97
+    assert not torch.equal(labels, mask)
+
+
+def test_the_same_seed_gives_the_same_batch_and_another_seed_another():
+    images, masks = torch.rand(2, 1, 32, 32), torch.randint(0, 2, (2, 32, 32), dtype=torch.uint8)
+    first, again, other = (augment(images, masks, Augmentation(), 1.5, generator(s))[0] for s in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_what_comes_in_from_outside_is_air():
+    images, masks = torch.ones(4, 1, 32, 32), torch.ones(4, 32, 32, dtype=torch.uint8)
+    found, labels = augment(images, masks, replace(STILL, scale=(0.5, 0.5)), 1.5, generator())
+    assert float(found[:, :, 0, 0].max()) == -1
+    assert int(labels[:, 0, 0].max()) == 0
+
+
+def test_erasing_replaces_the_structure_by_the_other_side_and_leaves_the_rest():
+    mask = disc(centre=(31.5, 14.0))[None]
+    image = torch.full((1, 1, 64, 64), -0.8)
+    image[:, 0][mask > 0] = 0.5
+    found, labels = augment(image, mask, replace(STILL, erase=1.0), 1.5, generator())
+    assert int(labels.sum()) == 0
+    torch.testing.assert_close(found, torch.full_like(found, -0.8), atol=1e-5, rtol=0)
+
+
+def test_a_structure_that_its_own_mirror_image_meets_is_not_erased():
+    mask = disc(centre=(31.5, 31.5))[None]
+    image = mask[:, None].float()
+    found, labels = augment(image, mask, replace(STILL, erase=1.0), 1.5, generator())
+    assert torch.equal(labels, mask)
+    torch.testing.assert_close(found, image, atol=1e-5, rtol=0)
+
+
+def test_intensities_change_within_the_set_half_widths_and_stay_in_the_range():
+    images, masks = torch.full((200, 1, 4, 4), 0.5), torch.zeros(200, 4, 4, dtype=torch.uint8)
+    found, _ = augment(images, masks, replace(STILL, intensity=0.1), 1.5, generator())
+    assert float(found.min()) >= 0.5 * 0.9 - 0.1
+    assert float(found.max()) <= 0.5 * 1.1 + 0.1
+    assert float(found.std()) > 0.03
+    bright, _ = augment(images * 2, masks, replace(STILL, intensity=0.1), 1.5, generator())
+    assert float(bright.max()) <= 1
