@@ -186,10 +186,11 @@ def entry(name_or_file: Path | str) -> Entry:
         if found.current and folder_name(found.name) == folder_name(text):
             return found
     path = Path(text)
-    if _is_file(path):
+    kind = _kind(path)
+    if kind == "file":
         return _entry(path, FILE)
     if isinstance(name_or_file, Path) or path.suffix == _ENDING:
-        reason = "it is a folder; name the .safetensors file in it." if path.is_dir() else "there is no such file."
+        reason = "it is a folder; name the .safetensors file in it." if kind else "there is no such file."
         raise refuse(path, ModelError(reason))
     names = [found.name for found in known if found.current]
     near = difflib.get_close_matches(text, names, n=1)
@@ -327,11 +328,12 @@ def _folders(folder: Path) -> list[Path]:
         ) from error
 
 
-def _is_file(path: Path) -> bool:
+def _kind(path: Path) -> str:
+    """``file``, ``folder`` or, for what is not there, nothing."""
     try:
-        return path.is_file()
+        return "folder" if path.is_dir() else "file" if path.is_file() else ""
     except OSError:  # a name too long for the file system: no such file
-        return False
+        return ""
 
 
 def _current(folder: Path) -> Path | None:

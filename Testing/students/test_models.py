@@ -1,0 +1,392 @@
+"""The catalogue: where bundled students are found, and what installing, rolling back and removing leave behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from CMEDLSegmentLib import models
+from CMEDLSegmentLib.card import Card
+from CMEDLSegmentLib.errors import InputError, ModelError
+from CMEDLSegmentLib.student import load_student
+from students.making import a_student_file
+
+
+@pytest.fixture(autouse=True)
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of the user's own for each test, and no bundled students."""
+    folder = tmp_path / "mine"
+    monkeypatch.setenv("CMEDL_MODELS", str(folder))
+    monkeypatch.setattr(models, "bundled_folder", lambda: None)
+    return folder
+
+
+@pytest.fixture
+def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
+    """The card of a bundled student named ``lung-ct``."""
+    folder = tmp_path / "bundled"
+    folder.mkdir()
+    card = a_student_file(folder / "lung-ct.safetensors", name="lung-ct")
+    monkeypatch.setattr(models, "bundled_folder", lambda: folder)
+    return card
+
+
+def made(tmp_path: Path, seed: int, name: str = "lung-ct", **changes: object) -> Path:
+    """A student's file outside the catalogue."""
+    path = tmp_path / f"student {seed}.safetensors"
+    a_student_file(path, seed, name=name, **changes)
+    return path
+
+
+find_bundled = models.bundled_folder
+"""The true function: the fixture ``mine`` puts another in its place."""
+
+LAYOUTS = {
+    "checkout": ("repository/CMEDLSegment/CMEDLSegmentLib", "repository/Resources/Models"),
+    "wheel": ("site-packages/CMEDLSegmentLib", "site-packages/CMEDLSegmentLib/bundled"),
+    "extension": ("lib/qt-scripted-modules/CMEDLSegmentLib", "lib/qt-scripted-modules/Resources/Models"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bundled_students_are_found(tmp_path: Path, layout: str) -> None:
+    package, folder = (tmp_path / part for part in LAYOUTS[layout])
+    package.mkdir(parents=True)
+    assert find_bundled(package) is None
+    (package.parent / "Resources" / "UI").mkdir(parents=True, exist_ok=True)
+    assert find_bundled(package) is None
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "lung-ct.json").write_text("{}")
+    assert find_bundled(package) is None
+    (folder / "lung-ct.safetensors").write_bytes(b"")
+    assert find_bundled(package) == folder
+
+
+def test_the_users_folder_is_the_one_that_the_environment_names(mine: Path) -> None:
+    assert models.user_folder() == mine
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "folder"),
+    [
+        ("linux", {}, "home/.local/share/cmedl/models"),
+        ("linux", {"XDG_DATA_HOME": "data"}, "data/cmedl/models"),
+        ("darwin", {}, "home/Library/Application Support/CMEDL/Models"),
+        ("win32", {"LOCALAPPDATA": "local"}, "local/CMEDL/Models"),
+        ("win32", {}, "home/AppData/Local/CMEDL/Models"),
+    ],
+)
+def test_the_users_folder_is_the_platforms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], folder: str
+) -> None:
+    for name in ("CMEDL_MODELS", "XDG_DATA_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    monkeypatch.setattr(sys, "platform", platform)
+    assert models.user_folder() == tmp_path / folder
+
+
+def test_a_relative_xdg_folder_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CMEDL_MODELS")
+    monkeypatch.setenv("XDG_DATA_HOME", "data")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert models.user_folder() == tmp_path / ".local/share/cmedl/models"
+
+
+def test_without_any_student_the_list_is_empty(mine: Path) -> None:
+    assert models.list_models() == []
+    assert not mine.exists()
+
+
+def test_a_bundled_student_is_found_by_name_in_any_case(bundled: Card) -> None:
+    assert models.find("LUNG-ct").name == "lung-ct.safetensors"
+    assert load_student("lung-ct").card == bundled
+
+
+def test_an_unknown_name_is_refused_with_the_nearest(bundled: Card) -> None:
+    with pytest.raises(ModelError, match="No student is named 'lungct'; did you mean 'lung-ct'"):
+        models.find("lungct")
+    with pytest.raises(ModelError, match="there are: lung-ct"):
+        models.find("abdomen")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "~nobody/x", "", ".", "../..", "a\0b", "con"])
+def test_names_that_can_be_nothing_are_refused(name: str) -> None:
+    with pytest.raises(ModelError):
+        models.find(name)
+
+
+def test_a_file_is_found_by_its_path_as_text_or_path(tmp_path: Path) -> None:
+    path = made(tmp_path, 1)
+    assert models.find(path) == models.find(str(path)) == path
+    assert models.entry(path).origin == "file"
+
+
+def test_a_name_goes_before_a_file_of_that_name(bundled: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lung-ct").write_text("something else")
+    monkeypatch.chdir(tmp_path)
+    assert models.entry("lung-ct").origin == "bundled"
+
+
+def test_installing_makes_a_student_known_by_name(tmp_path: Path, mine: Path) -> None:
+    path = made(tmp_path, 1, name="My Student")
+    change = models.install(path)
+    assert change.path.read_bytes() == path.read_bytes()
+    assert change.path.is_relative_to(mine)
+    assert (change.name, change.previous) == ("My Student", "")
+    path.unlink()
+    assert load_student("my student").card.version == change.version
+    [entry] = models.list_models()
+    assert (entry.name, entry.origin, entry.current, entry.problem) == ("My Student", "installed", True, "")
+
+
+def test_an_installed_student_goes_before_the_bundled_one_and_it_is_said(bundled: Card, tmp_path: Path) -> None:
+    change = models.install(made(tmp_path, 1))
+    assert "used instead of the bundled one" in change.message
+    assert load_student("lung-ct").card.version == change.version != bundled.version
+    first, second = models.list_models()
+    assert (first.origin, first.current, first.note) == (
+        "installed",
+        True,
+        "used instead of the bundled one of this name",
+    )
+    assert (second.origin, second.current) == ("bundled", False)
+    assert change.version in second.note
+
+
+def test_installing_a_later_version_keeps_the_earlier_one(tmp_path: Path) -> None:
+    first, second = (models.install(made(tmp_path, seed)) for seed in (1, 2))
+    assert second.previous == first.version
+    assert first.version in second.message
+    assert "kept" in second.message
+    assert [(entry.version, entry.current) for entry in models.versions("lung-ct")] == [
+        (first.version, False),
+        (second.version, True),
+    ]
+
+
+def test_installing_the_same_again_changes_nothing(tmp_path: Path) -> None:
+    path = made(tmp_path, 1)
+    first, again = models.install(path), models.install(path)
+    assert "installed already" in again.message
+    assert again.path == first.path
+    assert len(models.versions("lung-ct")) == 1
+
+
+def test_installing_mends_a_damaged_copy(tmp_path: Path) -> None:
+    path = made(tmp_path, 1)
+    copy = models.install(path).path
+    copy.write_bytes(path.read_bytes()[:-100])
+    models.install(path)
+    assert load_student("lung-ct").path == copy
+
+
+def test_rolling_back_goes_through_the_versions_in_their_order(tmp_path: Path) -> None:
+    a, b, c = (models.install(made(tmp_path, seed)).version for seed in (1, 2, 3))
+    assert models.rollback("lung-ct").version == b
+    back = models.rollback("lung-ct")
+    assert (back.version, back.previous) == (a, b)
+    assert load_student("lung-ct").card.version == a
+    with pytest.raises(ModelError, match=f"no version earlier than {a}"):
+        models.rollback("lung-ct")
+    assert [entry.version for entry in models.versions("lung-ct")] == [a, b, c]
+
+
+def test_rolling_back_to_a_given_version(tmp_path: Path) -> None:
+    a, _, c = (models.install(made(tmp_path, seed)).version for seed in (1, 2, 3))
+    assert models.rollback("lung-ct", a).version == a
+    assert models.rollback("lung-ct", c.rsplit("-", 1)[1][:5]).version == c
+    assert "already" in models.rollback("lung-ct", c).message
+    with pytest.raises(ModelError, match="fits several versions"):
+        models.rollback("lung-ct", "2024")
+    with pytest.raises(ModelError, match=f"has no version '1999'; it has {a}, "):
+        models.rollback("lung-ct", "1999")
+
+
+def test_installing_after_a_rollback_adds_the_newest(tmp_path: Path) -> None:
+    a, b = (models.install(made(tmp_path, seed)).version for seed in (1, 2))
+    models.rollback("lung-ct")
+    change = models.install(made(tmp_path, 3))
+    assert change.previous == a
+    assert [entry.version for entry in models.versions("lung-ct")] == [a, b, change.version]
+
+
+def test_there_is_nothing_to_roll_back_without_an_installed_version(bundled: Card) -> None:
+    with pytest.raises(ModelError, match="no installed version"):
+        models.rollback("lung-ct")
+
+
+def test_rolling_back_the_only_version_tells_of_the_bundled_one(bundled: Card, tmp_path: Path) -> None:
+    models.install(made(tmp_path, 1))
+    with pytest.raises(ModelError, match="models remove lung-ct returns to the bundled one"):
+        models.rollback("lung-ct")
+
+
+def test_a_damaged_version_is_not_rolled_back_to(tmp_path: Path) -> None:
+    first, second = (models.install(made(tmp_path, seed)) for seed in (1, 2))
+    data = first.path.read_bytes()
+    first.path.write_bytes(data[:-8] + bytes(8))
+    with pytest.raises(ModelError, match="cannot be used as a student"):
+        models.rollback("lung-ct")
+    assert load_student("lung-ct").card.version == second.version
+
+
+def test_removing_deletes_every_version_and_returns_to_the_bundled_one(
+    bundled: Card, tmp_path: Path, mine: Path
+) -> None:
+    for seed in (1, 2):
+        models.install(made(tmp_path, seed))
+    change = models.remove("lung-ct")
+    assert "2 versions" in change.message
+    assert "bundled one of this name is used again" in change.message
+    assert change.version == bundled.version
+    assert list(mine.iterdir()) == []
+    assert load_student("lung-ct").card == bundled
+
+
+def test_a_bundled_student_is_not_removed(bundled: Card) -> None:
+    with pytest.raises(ModelError, match="comes with the program and cannot be removed"):
+        models.remove("lung-ct")
+    models.verify("lung-ct")
+
+
+def test_what_is_not_installed_is_not_removed(tmp_path: Path) -> None:
+    models.install(made(tmp_path, 1))
+    with pytest.raises(ModelError, match="'other' is not installed"):
+        models.remove("other")
+    assert len(models.list_models()) == 1
+
+
+def test_a_bad_file_is_not_installed(tmp_path: Path, mine: Path) -> None:
+    path = made(tmp_path, 1)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="cut off"):
+        models.install(path)
+    with pytest.raises(ModelError, match="could not be read"):
+        models.install(tmp_path / "none.safetensors")
+    assert not mine.exists()
+
+
+def test_a_damaged_bundled_file_is_listed_with_its_problem(bundled: Card) -> None:
+    path = models.find("lung-ct")
+    path.write_bytes(path.read_bytes()[:50])
+    [entry] = models.list_models()
+    assert (entry.name, entry.card, entry.version) == ("lung-ct", None, "")
+    assert "cut off" in entry.problem
+    with pytest.raises(ModelError, match="cut off"):
+        models.verify("lung-ct")
+
+
+def test_verifying_finds_what_the_list_cannot_see(bundled: Card) -> None:
+    path = models.find("lung-ct")
+    data = path.read_bytes()
+    path.write_bytes(data[:-8] + bytes(8))
+    assert models.list_models()[0].problem == ""
+    with pytest.raises(ModelError, match="altered or damaged"):
+        models.verify("lung-ct")
+
+
+def test_a_lost_pointer_means_the_newest_version(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        change = models.install(made(tmp_path, seed))
+    (change.path.parent / "current").write_text("0007_gone.safetensors")
+    assert models.find("lung-ct") == change.path
+    (change.path.parent / "current").unlink()
+    assert models.find("lung-ct") == change.path
+
+
+def test_a_pointer_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
+    change = models.install(made(tmp_path, 1))
+    other = made(tmp_path, 2)
+    (change.path.parent / "current").write_text(str(other))
+    assert models.find("lung-ct") == change.path
+
+
+NAMES = [
+    "lung-ct",
+    "Lungentumor Köln",
+    "肺癌",
+    "a/b",
+    "a\\b",
+    "a:b",
+    "../up",
+    "..",
+    "con",
+    "x.y",
+    "x" * 80,
+    "é" * 80,
+    "-",
+]
+
+
+def test_every_name_gets_a_folder_name_of_its_own() -> None:
+    folders = [models.folder_name(name) for name in NAMES]
+    assert len(set(folders)) == len(NAMES)
+    for folder in folders:
+        assert folder.isascii()
+        assert 0 < len(folder) <= 70
+        assert not set(folder) & set('/\\:*?"<>|. ')
+        assert folder != "con"
+
+
+def test_composed_and_decomposed_letters_and_cases_are_one_name() -> None:
+    assert models.folder_name("K\u00f6ln") == models.folder_name("Ko\u0308ln") == models.folder_name("K\u00d6LN")
+
+
+@pytest.mark.parametrize("name", ["肺癌 student", "a/b", "../up"])
+def test_students_of_unusual_names_are_installed_and_found(tmp_path: Path, mine: Path, name: str) -> None:
+    change = models.install(made(tmp_path, 1, name=name))
+    assert change.path.parent.parent == mine
+    assert models.find(name) == change.path
+    models.remove(name)
+
+
+def test_a_users_folder_of_a_non_ascii_path_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CMEDL_MODELS", str(tmp_path / "Schüler 肺"))
+    models.install(made(tmp_path, 1))
+    models.verify("lung-ct")
+
+
+def test_a_users_folder_that_cannot_be_written_is_an_input_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("CMEDL_MODELS", str(tmp_path / "file"))
+    assert models.list_models() == []
+    with pytest.raises(InputError, match="could not be written"):
+        models.install(made(tmp_path, 1))
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user whom permissions bind")
+def test_a_read_only_users_folder_is_an_input_error(tmp_path: Path, mine: Path) -> None:
+    mine.mkdir()
+    mine.chmod(0o555)
+    try:
+        with pytest.raises(InputError, match="could not be written"):
+            models.install(made(tmp_path, 1))
+    finally:
+        mine.chmod(0o755)
+
+
+def test_half_written_files_are_not_listed(tmp_path: Path, mine: Path) -> None:
+    change = models.install(made(tmp_path, 1))
+    (change.path.parent / ".cmedl-0123.safetensors").write_bytes(b"half")
+    assert len(models.versions("lung-ct")) == 1
+
+
+def test_installing_from_several_threads_keeps_every_version(tmp_path: Path) -> None:
+    paths = [made(tmp_path, seed) for seed in range(4)]
+    threads = [threading.Thread(target=models.install, args=(path,)) for path in paths]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(models.versions("lung-ct")) == 4
+    models.verify("lung-ct")
