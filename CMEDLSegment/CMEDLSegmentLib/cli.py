@@ -7,15 +7,16 @@ imported by the command that needs them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .console import Bar, Interrupt, Parser, emit_json, guarded
-from .run import DEFAULT_MODEL, Job, Rules, run
+from .console import Bar, Interrupt, Parser, Report, emit_json, guarded
+from .run import DEFAULT_MODEL, Job, Result, Rules, run
 
 PROGRAM = "cmedl-segment"
 
@@ -250,15 +251,10 @@ def _number(text: str) -> float:
 def _demo(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .demo import run_demo
 
-    bar = Bar(sys.stderr, quiet=options.json)
-    try:
-        result = run_demo(options.output, Rules(options.model, options.device), bar, interrupt)
-    finally:
-        bar.clear()
-    if options.json:
-        emit_json(result.to_json())
-    else:
-        print(result.report())
+    with _progress(options) as bar:
+        demo = run_demo(options.output, Rules(options.model, options.device), bar, interrupt)
+        _warn(bar, demo.result)
+    _tell(demo, options)
     return 0
 
 
@@ -272,15 +268,10 @@ def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
         rtstruct=options.rtstruct,
         overwrite=options.overwrite,
     )
-    bar = Bar(sys.stderr, quiet=options.json)
-    try:
+    with _progress(options) as bar:
         result = run(job, progress=bar, cancelled=interrupt)
-    finally:
-        bar.clear()
-    if options.json:
-        emit_json(result.to_json())
-    else:
-        print(result.report())
+        _warn(bar, result)
+    _tell(result, options)
     return 0
 
 
@@ -297,15 +288,9 @@ def _rules(options: argparse.Namespace) -> Rules:
 def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .batch import run_batch
 
-    bar = Bar(sys.stderr, quiet=options.json)
-    try:
+    with _progress(options) as bar:
         result = run_batch(options.manifest, options.output, _rules(options), bar, interrupt)
-    finally:
-        bar.clear()
-    if options.json:
-        emit_json(result.to_json())
-    else:
-        print(result.report())
+    _tell(result, options)
     return result.exit_code
 
 
@@ -313,3 +298,25 @@ def _models(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .model_commands import ACTIONS
 
     return ACTIONS[options.action](options)
+
+
+@contextlib.contextmanager
+def _progress(options: argparse.Namespace) -> Iterator[Bar]:
+    """A bar on stderr that is gone when the work ends, however it ends."""
+    bar = Bar(sys.stderr, quiet=options.json)
+    try:
+        yield bar
+    finally:
+        bar.clear()
+
+
+def _warn(bar: Bar, result: Result) -> None:
+    for warning in result.segmentation.warnings:
+        bar.say(f"Warning: {warning}")
+
+
+def _tell(result: Report, options: argparse.Namespace) -> None:
+    if options.json:
+        emit_json(result.to_json())
+    else:
+        print(result.report())

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn, Protocol, TextIO
 
 from .errors import Cancelled, CMEDLError, InputError
 
@@ -43,6 +43,16 @@ class Parser(argparse.ArgumentParser):
         """Raise argparse's complaint as a sentence that also says where help is."""
         sentence = message[:1].upper() + message[1:].rstrip(".")
         raise InputError(f'{sentence}; "{self.prog} --help" shows what can be given.')
+
+
+class Report(Protocol):
+    """What a command has to tell, for a program and for a person."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+
+    def report(self) -> str:
+        """Text for a terminal."""
 
 
 class Bar:

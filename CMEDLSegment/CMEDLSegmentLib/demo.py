@@ -172,7 +172,7 @@ def _draw(path: Path, phantom: Phantom, demo: DemoResult) -> None:
     view = axial_view(phantom.image.array, geometry)
     student = axial_view(demo.result.segmentation.label, geometry).array
     expert = axial_view(phantom.mask, geometry).array
-    title = f"Lung tumour on a synthetic CT, segmented by {demo.result.student}"
+    title = f"Lung tumour on a synthetic CT, segmented by {demo.result.card.name}"
     save_png(comparison(view.array, view.spacing, student, expert, title, _notes(demo.figures)), path)
 
 

@@ -24,6 +24,8 @@ from .progress import CancelCheck, Progress, never, part, silent, stop_if
 if TYPE_CHECKING:
     import numpy as np
 
+    from .card import Card
+    from .components import Component
     from .segmentation import Segmentation, Segmenter
     from .student import Label, Student
     from .volume import Volume
@@ -36,6 +38,9 @@ DICOM = ".dcm"
 
 READ, LOADED, SEGMENTED = 0.06, 0.10, 0.94
 """Fractions of a whole job at which its stages end, as measured on a chest CT on a CPU."""
+
+LISTED = 10
+"""Components that a report for a person shows."""
 
 Writer = Callable[[Path], None]
 """Writes one result to the path it is given."""
@@ -138,7 +143,7 @@ class Result:
 
     Attributes:
         job: what was asked for.
-        student: the student's name.
+        card: the student's.
         volume: the scan.
         segmentation: the label map, the probability and the components.
         seconds: from the start of the job to its last file.
@@ -146,7 +151,7 @@ class Result:
     """
 
     job: Job
-    student: str
+    card: Card
     volume: Volume
     segmentation: Segmentation
     seconds: float
@@ -162,14 +167,14 @@ class Result:
         found = self.segmentation
         result: dict[str, Any] = {
             "output": str(self.job.output),
-            "student": self.student,
+            "student": self.card.name,
             "device": found.device,
             "runtime": found.runtime,
             "seconds": round(self.seconds, 3),
             "lung_slices": found.lung_slices,
             "tumor_volume_cc": round(self.tumor_volume_cc, 3),
             "warnings": list(found.warnings),
-            "components": [component_json(component) for component in found.components],
+            "components": [self._component(component) for component in found.components],
         }
         for name in ("probability", "rtstruct"):
             path = getattr(self.job, name)
@@ -184,38 +189,43 @@ class Result:
         found = self.segmentation
         count = len(found.components)
         noun = "component" if count == 1 else "components"
+        lung = f", {found.lung_slices} lung slices" if found.lung_slices else ""
         lines = [
-            f"{self.job.output}: {self.tumor_volume_cc:.1f} cc in {count} {noun}, {found.lung_slices} lung "
-            f"slices, {self.student} on {found.device} ({found.runtime}), {self.seconds:.1f} s"
+            f"{self.job.output}: {self.tumor_volume_cc:.1f} cc in {count} {noun}{lung}; "
+            f"{self.card.name} on {found.device} ({found.runtime}), {self.seconds:.1f} s"
         ]
         if count:
             header = ("label", "volume (cc)", "mean", "peak", "slices", "centre (mm, LPS)")
             rows = [
                 (
-                    component.label,
+                    self._name(component),
                     f"{component.volume_cc:.2f}",
                     f"{component.mean:.2f}",
                     f"{component.peak:.2f}",
                     "-".join(str(index) for index in component.slices),
                     ", ".join(f"{coordinate:.0f}" for coordinate in component.centre_mm),
                 )
-                for component in found.components
+                for component in found.components[:LISTED]
             ]
             lines += ["", table(header, rows)]
+        if count > LISTED:
+            lines.append(f"and {count - LISTED} more, less confident; --json lists all")
         return "\n".join(lines)
 
+    def _name(self, component: Component) -> str:
+        return next(label.name for label in self.card.labels if label.value == component.label)
 
-def component_json(component: Any) -> dict[str, Any]:
-    """One component's figures in JSON's types, rounded to what they are worth."""
-    return {
-        "label": component.label,
-        "volume_cc": round(float(component.volume_cc), 3),
-        "mean": round(float(component.mean), 4),
-        "peak": round(float(component.peak), 4),
-        "slices": [int(index) for index in component.slices],
-        "n_slices": int(component.n_slices),
-        "centre_mm": [round(float(coordinate), 1) for coordinate in component.centre_mm],
-    }
+    def _component(self, component: Component) -> dict[str, Any]:
+        """One component's figures in JSON's types, rounded to what they are worth."""
+        return {
+            "label": self._name(component),
+            "volume_cc": round(component.volume_cc, 3),
+            "mean": round(component.mean, 4),
+            "peak": round(component.peak, 4),
+            "slices": list(component.slices),
+            "n_slices": component.n_slices,
+            "centre_mm": [round(coordinate, 1) for coordinate in component.centre_mm],
+        }
 
 
 def load_segmenter(rules: Rules) -> Segmenter:
@@ -282,7 +292,7 @@ def run(
     write_together(writers, part(progress, SEGMENTED, 1.0), cancelled)
     progress("Done", 1.0)
     seconds = time.perf_counter() - start
-    return Result(job, segmenter.student.card.name, volume, segmentation, seconds, agreement)
+    return Result(job, segmenter.student.card, volume, segmentation, seconds, agreement)
 
 
 def _agreement(
@@ -385,7 +395,8 @@ def write_together(writers: dict[Path, Writer], progress: Progress, cancelled: C
 
 
 def _check_ending(path: Path, endings: tuple[str, ...], noun: str) -> None:
-    if not path.name.lower().endswith(endings):
+    name = path.name.lower()
+    if not name.endswith(endings) or (name.endswith(SEGMENTATION) and SEGMENTATION not in endings):
         raise InputError(f"{path} cannot be {noun}: its name must end in {' or '.join(endings)}.")
 
 

@@ -1,0 +1,109 @@
+"""Students that answer the same everywhere, small scans, and a way to call the command in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from CMEDLSegmentLib import batch, cli, demo, run
+from CMEDLSegmentLib.networks import create_network
+from CMEDLSegmentLib.segmentation import Segmenter
+from CMEDLSegmentLib.student import TUMOR, Card, NetworkSpec, Normalisation, load_student, save_student
+from CMEDLSegmentLib.volume import Geometry, write_image
+
+SHAPE = (6, 24, 20)
+GEOMETRY = Geometry((20, 24, 6), (2.0, 2.0, 5.0), (-10.0, 5.0, 40.0))
+"""48 x 40 mm in-plane: all of it lies in the students' field of 64 x 64 mm."""
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one line of stdout."""
+        assert self.out.count("\n") == 1, self.out
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable:
+    """Calls ``cmedl-segment``; a user's folders lie in the test's own."""
+    monkeypatch.setenv("CMEDL_MODELS", str(tmp_path / "user-models"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def call(*arguments: object) -> Ended:
+        capsys.readouterr()
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Ended(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work with torch, which starts at once; the faster runtime takes seconds to make itself ready."""
+    monkeypatch.setattr(run, "load_segmenter", torch_segmenter)
+    monkeypatch.setattr(batch, "load_segmenter", torch_segmenter)
+    monkeypatch.setattr(demo, "load_segmenter", torch_segmenter)
+
+
+def torch_segmenter(rules: run.Rules) -> Segmenter:
+    """What ``load_segmenter`` gives where nothing faster is installed."""
+    return Segmenter(load_student(rules.model), device=rules.device, runtime="torch")
+
+
+def make_student(path: Path, logit: float, **changes: object) -> Path:
+    """A student whose every logit is ``logit``, so that what it marks is known without it."""
+    torch.manual_seed(0)
+    network = create_network("unet", width=2, classes=1)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.fill_(logit)
+    fields: dict[str, Any] = {
+        "name": path.stem,
+        "title": "Constant",
+        "summary": "A student for tests.",
+        "networks": (NetworkSpec("segmentor", "unet", {"width": 2, "classes": 1}),),
+        "labels": (TUMOR,),
+        "modality": "CT",
+        "normalisation": Normalisation("window", -1000.0, 500.0),
+        "spacing_mm": 2.0,
+        "field": 32,
+        "slices": "all",
+        "threshold": 0.5,
+        "training": {},
+        "intended_use": "Tests.",
+        "unintended_use": "Patients.",
+        "date": "2024-01-01",
+        "program_version": "0",
+    }
+    save_student(path, Card(**{**fields, **changes}), {"segmentor": network})
+    return path
+
+
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student that is 0.73 sure of every voxel."""
+    return make_student(tmp_path_factory.mktemp("student") / "everything.safetensors", 1.0)
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    """A CT file of noise in HU."""
+    array = np.random.default_rng(0).integers(-1000, 400, SHAPE).astype(np.int16)
+    write_image(tmp_path / "scan.nii.gz", array, GEOMETRY)
+    return tmp_path / "scan.nii.gz"
