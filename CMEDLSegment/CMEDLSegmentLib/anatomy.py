@@ -8,7 +8,7 @@ each slice's regions are judged first, by what fills them away from their walls,
 to slice (:mod:`CMEDLSegmentLib.lung_regions`):
 
 - *lung* is parenchyma, about -950 to -500 HU;
-- *gas* is near -1000 HU: trachea, bowel, air between arm and body. It is dropped, but for bullae above lung;
+- *gas* is near -1000 HU: trachea, bowel, air between arm and body; it is dropped, but for bullae above lung;
 - *small* regions are too thin to tell, such as the tips and recesses of a lung: they are lung where they adjoin it.
 
 Air that reaches the border and yet is filled like lung, in a slice that is a cut-out of the body or next to a
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -125,7 +126,7 @@ def _reduced_slices(array: np.ndarray, factors: Sequence[int], cancelled: Cancel
 
 def _fill_gaps(slices: np.ndarray, longest: int) -> np.ndarray:
     """Ascending indices with the gaps of up to ``longest`` missing indices filled."""
-    gaps = [np.arange(a, b) if b - a - 1 <= longest else [a] for a, b in zip(slices[:-1], slices[1:], strict=True)]
+    gaps = [np.arange(a, b) if b - a - 1 <= longest else [a] for a, b in pairwise(slices)]
     return np.concatenate([*gaps, slices[-1:]]).astype(int)
 
 

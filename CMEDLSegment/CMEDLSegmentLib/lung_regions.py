@@ -18,6 +18,8 @@ SMALL_GAS_HU = -920.0
 """The same for a region under LARGE_MM2, which partial volume brightens: tracheas are -990 to -920."""
 AIRWAY_HU = -860.0
 """The same for a small region near the midline, where airways are and separate small pieces of lung are not."""
+BOWEL_HU = -960.0
+"""What continues a lung downwards is not lung if darker."""
 CUT_LUNG_HU = -900.0
 """A region that reaches the edge of the image can only be lung if brighter; foam of a table is darker."""
 LARGE_MM2 = 2000.0
@@ -34,7 +36,9 @@ OUTLINE_OUTSIDE = 0.35
 BODY_FILLS = 0.9
 """A slice with this share of its edge brighter than CUT_LUNG_HU is a cut-out of the body."""
 FURTHER_CC = 10.0
-"""Regions beyond the two largest: a lobe cut off by effusion, or lung in slices far from the others."""
+FURTHER_SHARE = 0.1
+"""Beside the largest group of regions others are lung from this volume or share of the largest on: the other lung,
+a lobe cut off by effusion, slices far from the others. The second largest alone may be stool."""
 OVERLAP = 0.5
 
 GAS, SMALL, LUNG = 0, 1, 2
@@ -109,15 +113,17 @@ class Regions:
         cut = edge & (kind == LUNG) & (table["mean"] > CUT_LUNG_HU)
         links = np.concatenate(self._links)
         accepted = self._largest(table["area"], kind == LUNG, within & (kind != GAS) | cut & (table["body"] > 0), links)
-        # A bulla holds gas. It is lung where it continues lung upwards (what continues it downwards is stomach or
-        # colon) and is no airway.
-        bulla = within & ((np.abs(table["offset"]) > MIDLINE_MM) | (table["area"] > AIRWAY_MM2))
+        # Bullae and over-inflated recesses look like gas. They are lung where they continue lung and are no
+        # airway; the darkest only upwards, for below a lung lie stomach and colon.
+        continuing = within & ((np.abs(table["offset"]) > MIDLINE_MM) | (table["area"] > AIRWAY_MM2))
+        recess = continuing & (table["mean"] > BOWEL_HU)
         lower, upper, overlap = links.T
         shared = overlap * self._pixel.prod()
         over_lower, over_upper = (shared >= OVERLAP * table["area"][end] for end in (lower, upper))
         while True:
             grown = accepted.copy()
-            grown[upper[accepted[lower] & bulla[upper] & over_upper]] = True
+            grown[upper[accepted[lower] & continuing[upper] & over_upper]] = True
+            grown[lower[accepted[upper] & recess[lower] & over_lower]] = True
             # Lung that widens beyond the field of view from one slice to the next is lung still.
             grown[upper[accepted[lower] & cut[upper] & over_upper]] = True
             grown[lower[accepted[upper] & cut[lower] & over_lower]] = True
@@ -134,8 +140,7 @@ class Regions:
         graph = coo_array((np.ones(len(joined), bool), joined[:, :2].T), shape=(len(area), len(area)))
         count, group = connected_components(graph, directed=False)
         volume = np.bincount(group, area * (is_lung & possible), minlength=count) * self._thickness / 1000
-        chosen = volume >= FURTHER_CC
-        chosen[np.argsort(volume)[-2:]] = True
+        chosen = volume >= min(FURTHER_CC, FURTHER_SHARE * volume.max(initial=0.0))
         return possible & (chosen & (volume > 0))[group]
 
     def _edge(self, hu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
