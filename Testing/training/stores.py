@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+
 from CMEDLTrainLib.cohort.store import FORMAT, LEVELS, Patch, Store
 from CMEDLTrainLib.configuration import Images
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from CMEDLTrainLib.augmentation import augment
 from CMEDLTrainLib.configuration import Augmentation
 

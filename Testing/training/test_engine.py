@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from CMEDLSegmentLib.errors import Cancelled, InputError
 from CMEDLTrainLib import checkpoints, runs
 from CMEDLTrainLib.configuration import PRESETS, Augmentation, Configuration, Network, with_settings
 from CMEDLTrainLib.engine import Trainer, TrainingFailed
 from CMEDLTrainLib.evaluation.validation import validate
-from safetensors.torch import load_file
 from training.stores import disc_store
 
 

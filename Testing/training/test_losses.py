@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from CMEDLTrainLib.losses.segmentation import cross_entropy_loss, one_hot, segmentation_loss, soft_dice_loss
 
 SURE = 50.0

@@ -149,7 +149,6 @@ def extract_case(case: Case, images: Images, labels: int) -> tuple[np.ndarray, n
         InputError: no mask, a mask of another geometry, or no lungs where the settings ask for them.
     """
     from CMEDLSegmentLib.anatomy import field_centre, find_lungs
-
     from CMEDLSegmentLib.normalisation import Normalisation
     from CMEDLSegmentLib.resampling import FieldSampler, StudentField
     from CMEDLSegmentLib.volume import axial_view, read_mask, read_volume

@@ -1,0 +1,127 @@
+"""``cmedl-train`` from a phantom cohort to a student that ``cmedl-segment`` runs, in one pass."""
+
+import json
+
+import pytest
+
+from CMEDLSegmentLib import cli as segment_cli
+from CMEDLSegmentLib.card import read_card
+from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.phantom import write_cohort_phantoms
+from CMEDLTrainLib import cli, runs
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort")
+    return write_cohort_phantoms(folder, cases=4, seed=3, size=(24, 64, 64), spacing=(12.0, 6.0, 6.0))
+
+
+@pytest.fixture(scope="module")
+def run(cohort, tmp_path_factory):
+    """A tiny run that was stopped after its first step and resumed."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny-run"
+    stop = runs.Run.stop_asked
+    runs.Run.stop_asked = lambda self: True
+    try:
+        arguments = ["run", str(cohort), "-o", str(folder), "--preset", "tiny", "--device", "cpu"]
+        assert cli.main(arguments) == 3
+    finally:
+        runs.Run.stop_asked = stop
+    assert runs.open_run(folder).status()["step"] == 1
+    assert not (folder / "student.safetensors").exists()
+    assert cli.main(["resume", str(folder)]) == 0
+    return folder
+
+
+def test_a_stopped_run_is_resumed_to_its_end_and_says_so(run, capsys):
+    assert cli.main(["status", str(run), "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["state"] == "finished"
+    assert status["step"] == status["steps"]
+    assert {"loss", "dsc"} <= status["validation"].keys()
+
+
+def test_a_finished_run_is_a_folder_with_what_its_reader_needs(run):
+    assert sorted(path.name for path in run.iterdir() if path.suffix) == [
+        "best.safetensors",
+        "configuration.json",
+        "events.jsonl",
+        "last.safetensors",
+        "student.safetensors",
+    ]
+
+
+def test_the_student_of_a_run_segments_a_phantom(run, cohort, tmp_path, capsys):
+    image = next(case.image for case in read_cohort(cohort) if case.role == "student")
+    output = tmp_path / "tumour.nii.gz"
+    arguments = ["run", str(image), "-o", str(output), "--model", str(run / "student.safetensors"), "--json"]
+    assert segment_cli.main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["lung_slices"] > 3
+    assert output.is_file()
+
+
+def test_evaluation_scores_the_test_patients_and_keeps_the_figures(run, capsys):
+    assert cli.main(["evaluate", str(run), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((run / "evaluation.json").read_text())
+    assert len(printed["cases"]) == 1
+    assert 0 <= printed["summary"]["dsc_structure_slices"]["mean"] <= 1
+
+
+def test_an_exported_student_carries_the_card_that_was_given(run, tmp_path):
+    entries = {
+        "name": "tiny-phantom",
+        "data": [{"name": "phantom", "licence": "none", "attribution": "made by this program"}],
+        "figures": [{"measure": "DSC", "value": 0.1, "n": 1, "data": "phantom"}],
+    }
+    card_file, output = tmp_path / "card.json", tmp_path / "student.safetensors"
+    card_file.write_text(json.dumps(entries))
+    assert cli.main(["export", str(run), "-o", str(output), "--card", str(card_file)]) == 0
+    card = read_card(output)
+    assert card.name == "tiny-phantom"
+    assert card.data[0]["licence"] == "none"
+    assert card.training["method"] == "ct-only"
+    # Half precision: about half the size of the run's own.
+    assert output.stat().st_size < 0.7 * (run / "student.safetensors").stat().st_size
+
+
+def test_an_unknown_entry_of_the_card_is_refused(run, tmp_path, capsys):
+    (tmp_path / "card.json").write_text('{"colour": "red"}')
+    arguments = ["export", str(run), "-o", str(tmp_path / "s.safetensors"), "--card", str(tmp_path / "card.json")]
+    assert cli.main(arguments) == 2
+    assert "'colour'" in capsys.readouterr().err
+
+
+def test_a_run_can_start_from_the_weights_of_another_student(run, cohort, tmp_path):
+    folder = tmp_path / "warm"
+    arguments = ["run", str(cohort), "-o", str(folder), "--preset", "tiny", "--init", str(run / "student.safetensors")]
+    assert cli.main([*arguments, "--set", "optimisation.epochs=1", "--device", "cpu"]) == 0
+    narrower = [*arguments[:3], str(tmp_path / "other"), *arguments[4:], "--set", "network.arguments.width=2"]
+    assert cli.main([*narrower, "--device", "cpu"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "missing.csv", "-o", "new"], "missing.csv"),
+        (["status", "."], "not a run"),
+        (["stop", "."], "not a run"),
+        (["train"], "--help"),
+        (["run"], "--help"),
+    ],
+)
+def test_bad_arguments_end_with_2_and_a_sentence(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_an_unknown_method_is_refused_before_anything_is_prepared(cohort, tmp_path, capsys):
+    assert cli.main(["run", str(cohort), "-o", str(tmp_path / "run"), "--method", "magic", "--preset", "tiny"]) == 2
+    assert "ct-only" in capsys.readouterr().err
+
+
+def test_stop_on_a_run_that_nobody_trains_says_so(run, capsys):
+    assert cli.main(["stop", str(run)]) == 2
+    assert "Nobody is training" in capsys.readouterr().err
