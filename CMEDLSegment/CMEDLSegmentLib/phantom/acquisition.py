@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft
+from numpy.typing import NDArray
+from scipy import fft, ndimage
 
 from .shapes import Floats, Grid
 
@@ -84,3 +85,15 @@ def rician(values: Floats, spread: float, generator: np.random.Generator) -> Flo
     real = values + np.float32(spread) * generator.standard_normal(values.shape, dtype=np.float32)
     other = np.float32(spread) * generator.standard_normal(values.shape, dtype=np.float32)
     return np.hypot(real, other)
+
+
+def magnitude_image(values: Floats, grid: Grid, noise: float, generator: np.random.Generator) -> NDArray[np.uint16]:
+    """An MR magnitude image: coil shading, a gain of its own, the read-out's blur, Rician noise."""
+    shading = Texture(generator, grid, 170.0, 1020.0)
+    gain = float(generator.uniform(0.8, 1.3))
+    image = np.empty(grid.shape, dtype=np.uint16)
+    for index, z in enumerate(grid.axes[0]):
+        field = gain * np.exp(np.float32(0.2) * shading.at(float(z)))
+        plane = ndimage.gaussian_filter(values[index], 0.45) * field
+        image[index] = np.rint(np.clip(rician(plane, noise, generator), 0, 4095))
+    return image

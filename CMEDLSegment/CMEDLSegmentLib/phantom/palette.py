@@ -78,3 +78,52 @@ MR_T2 = {
 def computed_tomography(contrast: float) -> dict[str, float]:
     """HU of the tissues with a share (0..1) of a full dose of contrast agent."""
     return {tissue: hu + contrast * ENHANCEMENT.get(tissue, 0.0) for tissue, hu in CT.items()}
+
+
+ABDOMEN = {
+    "T1": {
+        "air": 0.0,
+        "gas": 12.0,
+        "lung": 25.0,
+        "fat": 640.0,
+        "skin": 330.0,
+        "muscle": 270.0,
+        "liver": 420.0,
+        "spleen": 300.0,
+        "kidney": 345.0,
+        "pyramid": 265.0,
+        "pancreas": 400.0,
+        "bowel": 220.0,
+        "bowel wall": 290.0,
+        "fluid": 140.0,
+        "vessel": 170.0,
+        "marrow": 390.0,
+        "cortex": 50.0,
+        "disc": 250.0,
+        "canal": 130.0,
+        "nerve": 290.0,
+    },
+    "T2": {
+        "air": 0.0,
+        "gas": 10.0,
+        "lung": 20.0,
+        "fat": 95.0,
+        "skin": 170.0,
+        "muscle": 125.0,
+        "liver": 185.0,
+        "spleen": 430.0,
+        "kidney": 500.0,
+        "pyramid": 640.0,
+        "pancreas": 280.0,
+        "bowel": 620.0,
+        "bowel wall": 240.0,
+        "fluid": 950.0,
+        "vessel": 55.0,
+        "marrow": 120.0,
+        "cortex": 25.0,
+        "disc": 160.0,
+        "canal": 900.0,
+        "nerve": 320.0,
+    },
+}
+"""T1 weighted in phase (fat and liver bright), and T2 weighted with fat suppression (fluid, kidney, spleen bright)."""

@@ -1,7 +1,8 @@
 """One patient's thorax as numbers: walls, bones, mediastinal organs and the surfaces that bound the lungs.
 
-The walls are star-shaped in every axial plane: a table holds their radius (mm) per height and angle. The lungs are what lies within
-the chest wall, outside the mediastinum, above the diaphragm and below the apex. All sizes are those of adults (mm).
+The walls are star-shaped in every axial plane: a table holds their radius (mm) per height and angle. The lungs
+are what lies within the chest wall, outside the mediastinum, above the diaphragm and below the apex. All sizes
+are those of adults (mm).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Organ:
     solids: tuple[Solid, ...]
     soft: float = 0.0
     grow: float = 0.0
+    blend: float = 0.0
 
 
 @dataclass
@@ -111,9 +113,9 @@ class Thorax:
         cosine, sine = np.cos(radians), np.sin(radians)
         share = (self.rows - self.base) / patient.height
         knots = [-1.0, -0.4, 0.0, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15]
-        half = np.interp(share, knots, [128, 134, 137, 136, 131, 121, 104, 80, 66]) * patient.wide
-        front = np.interp(share, knots, [84, 88, 88, 86, 80, 70, 58, 44, 40]) * patient.deep
-        back = np.interp(share, knots, [84, 86, 88, 91, 93, 90, 82, 70, 60]) * patient.deep
+        half = np.interp(share, knots, [128, 134, 137, 136, 131, 121, 102, 66, 50]) * patient.wide
+        front = np.interp(share, knots, [84, 88, 88, 86, 80, 69, 54, 36, 30]) * patient.deep
+        back = np.interp(share, knots, [84, 86, 88, 91, 93, 90, 80, 62, 54]) * patient.deep
         half, front, back = (ndimage.gaussian_filter1d(v, 9) for v in (half, front, back))
         power = 2.35
         across = (np.abs(cosine)[None] / half[:, None]) ** power
@@ -142,15 +144,21 @@ class Thorax:
         breasts = bump(angle, 304, 17) + bump(angle, 236, 17)
         lift = np.exp(-0.5 * ((share - 0.42) / 0.13) ** 2)[:, None]
         skin = self.muscle + fat + patient.breast * breasts * lift
+        # The shoulders, then the neck.
+        shoulders = np.exp(-0.5 * ((share - 1.02) / 0.11) ** 2)[:, None]
+        deltoid = shoulders * 62 * (bump(angle, 2, 26) + bump(angle, 178, 26))
+        skin = skin + deltoid
+        self.muscle = self.muscle + 0.93 * deltoid
+        # Lying on the couch flattens the back.
+        rest = (skin[:, ANGLES // 4, None] - 1.0) / np.maximum(sine, 0.2)[None]
+        skin = -9 * np.logaddexp(-skin / 9, -rest / 9)
         # Above the shoulders the body narrows to the neck.
-        neck = step(share, 1.02, 1.3)[:, None]
-        skin = skin * (1 - neck) + neck * (66 + 8 * np.abs(sine))
+        neck = step(share, 1.1, 1.36)[:, None]
+        skin = skin * (1 - neck) + neck * (66 + 22 * np.abs(sine))
         self.muscle = np.minimum(self.muscle, skin - 3)
         # The outside is smooth where the muscles below it are not.
         self.skin = ndimage.gaussian_filter(skin, (6, 30), mode=("nearest", "wrap"))
-        self.muscle = np.minimum(
-            ndimage.gaussian_filter(self.muscle, (4, 8), mode=("nearest", "wrap")), self.skin - 3
-        )
+        self.muscle = np.minimum(ndimage.gaussian_filter(self.muscle, (4, 8), mode=("nearest", "wrap")), self.skin - 3)
         drop = np.interp(np.abs((angle - 90 + 180) % 360 - 180), [0, 20, 60, 100, 140, 160, 180], _RIB_DROP)
         self.rib_drop = ndimage.gaussian_filter1d(drop, 20, mode="wrap")
 
@@ -207,39 +215,55 @@ class Thorax:
         airways = (trachea, right, left, upper_right, upper_left)
         bores = ((8.6, 8.6, 8.4, 8.8, 8.2), (7, 6.6, 5.8, 4.8, 3.2), (7, 6, 5.2, 4.2, 3), (4.2, 3.8, 2.6))
         bores = (*bores, (4.2, 3.6, 2.4))
-        walls = tuple(
-            s for way, b in zip(airways, bores, strict=True) for s in pipe([r + 1.3 for r in b], *way)
-        )
+        walls = tuple(s for way, b in zip(airways, bores, strict=True) for s in pipe([r + 1.3 for r in b], *way))
         lumen = tuple(s for way, b in zip(airways, bores, strict=True) for s in pipe(b, *way))
         oesophagus = ((120, 16, 6), (40, 26, 5), (0, 33, 7), (-60, 38, 9), (-100, 30, 14), (-128, 14, 22))
         arch = ((-52, -8, 3), (-36, -18, -8), (-10, -22, -14), (14, -18, -11), (30, -4, 0), (34, 14, 14))
         down = ((26, 30, 23), (8, 39, 25), (-40, 43, 23), (-90, 42, 16), (-140, 38, 7), (-330, 28, 2))
         thigh = [14.5, 15, 15, 14.5, 13.5, 12.5, 12, 11.5, 11, 10.5, 10, 8.5]
-        pericardium = (*_flat(outflow), lv_wall, rv, ra, la)
-        lower = self._tube
+        pericardium = (*outflow, lv_wall, rv, ra, la)
         organs = [
-            Organ("pericardial fat", "fat", pericardium, grow=3.5),
-            Organ("pericardium", "muscle", pericardium, grow=1.4),
+            Organ("pericardium", "muscle", pericardium, grow=2.4, blend=15.0),
+            Organ("pericardial fat", "fat", pericardium, grow=1.5, blend=15.0),
             Organ("heart muscle", "heart", (lv_wall, rv, ra, la)),
             Organ("right ventricle", "blood right", (ball((-84, -41, 12), (32, 21, 34), 0.35, 0.2),), 2.0),
             Organ("right atrium", "blood right", (ball((-70, -22, -28), (32, 25, 20)),), 1.5),
             Organ("left atrium", "blood left", (ball((-56, 14, 4), (22, 15, 31)),), 1.5),
             Organ("left ventricle", "blood left", (lv,), 2.5),
-            Organ("oesophagus", "muscle", lower([6, 6.5, 7, 7, 7.5, 8], *oesophagus)),
-            Organ("oesophageal air", "gas", lower([1, 2, 0.6], (70, 22, 5.5), (40, 26, 5), (20, 29, 6))),
-            Organ("azygos", "blood right", pipe([3, 4, 4, 3], (26, 12, -14), (16, 36, -10), (-20, 44, -6), (-120, 40, -5))),
+            Organ("oesophagus", "muscle", pipe([6, 6.5, 7, 7, 7.5, 8], *oesophagus)),
+            Organ("oesophageal air", "gas", pipe([1, 2, 0.6], (70, 22, 5.5), (40, 26, 5), (20, 29, 6))),
+            Organ(
+                "azygos", "blood right", pipe([3, 4, 4, 3], (26, 12, -14), (16, 36, -10), (-20, 44, -6), (-120, 40, -5))
+            ),
             Organ("superior cava", "blood right", pipe([8, 9.5, 9.5], (62, -10, -20), (10, -12, -25), (-50, -18, -27))),
-            Organ("left brachiocephalic vein", "blood right",
-                  pipe([6.5, 6.5, 7], (72, -22, 36), (54, -26, 8), (42, -14, -20))),
-            Organ("inferior cava", "blood right", pipe([12, 12, 11, 10], (-96, 0, -22), (-120, 12, -22), (-200, 16, -20), (-330, 26, -16))),
+            Organ(
+                "left brachiocephalic vein",
+                "blood right",
+                pipe([6.5, 6.5, 7], (72, -22, 36), (54, -26, 8), (42, -14, -20)),
+            ),
+            Organ(
+                "inferior cava",
+                "blood right",
+                pipe([12, 12, 11, 10], (-96, 0, -22), (-120, 12, -22), (-200, 16, -20), (-330, 26, -16)),
+            ),
             Organ("right veins", "blood left", pipe([6, 5.5, 4.5], (-54, 16, -24), (-50, 17, -40), (-52, 20, -56))),
             Organ("left veins", "blood left", pipe([6, 5.5, 4.5], (-50, 20, 30), (-46, 22, 42), (-50, 26, 56))),
             Organ("upper veins", "blood left", pipe([5.5, 5, 4], (-50, 10, -24), (-34, 0, -38), (-14, -4, -52))),
             Organ("upper left vein", "blood left", pipe([5.5, 5, 4], (-44, 10, 30), (-26, 0, 42), (-8, -6, 54))),
-            Organ("pulmonary trunk", "blood right", (*outflow, *pipe([14, 13, 11.5, 8], (-34, -32, 15), (-20, -18, 19), (-10, 4, 32), (-18, 22, 46)))),
-            Organ("right pulmonary artery", "blood right", pipe([12, 11, 10, 7], (-24, -16, 14), (-22, -1, -6), (-24, 8, -28), (-32, 16, -46))),
+            Organ(
+                "pulmonary trunk",
+                "blood right",
+                (*outflow, *pipe([14, 13, 11.5, 8], (-34, -32, 15), (-20, -18, 19), (-10, 4, 32), (-18, 22, 46))),
+            ),
+            Organ(
+                "right pulmonary artery",
+                "blood right",
+                pipe([12, 11, 10, 7], (-24, -16, 14), (-22, -1, -6), (-24, 8, -28), (-32, 16, -46)),
+            ),
             Organ("aorta", "blood left", pipe(thigh, *arch, *down)),
-            Organ("brachiocephalic artery", "blood left", pipe([6.5, 6, 5], (30, -8, -4), (58, -6, -14), (110, 0, -26))),
+            Organ(
+                "brachiocephalic artery", "blood left", pipe([6.5, 6, 5], (30, -8, -4), (58, -6, -14), (110, 0, -26))
+            ),
             Organ("left carotid", "blood left", pipe([4.5, 4, 3.5], (33, 4, 8), (60, -2, 12), (130, -4, 24))),
             Organ("left subclavian", "blood left", pipe([5.5, 5.5, 5], (33, 14, 15), (64, 10, 22), (100, 8, 46))),
             Organ("airway wall", "airway wall", walls),
@@ -260,7 +284,6 @@ class Thorax:
         inside = (self.rows > self.base - 20) & (self.rows < self.top + 20)
         rows = self.rows[inside]
         grid = Grid((len(rows), 131, 121), (2.0, 2.0, 2.0), (float(rows.mean()), 0.0, 0.0))
-        window = (slice(None), slice(None), slice(None))
         nearest = np.full(grid.shape, 1e3, dtype=np.float32)
         hilar = {"right veins", "left veins", "upper veins", "upper left vein"}
         for organ in self.organs:
@@ -281,7 +304,7 @@ class Thorax:
         for row, z in enumerate(rows):
             centre, shift = self.spine(float(z))
             # Behind, the vertebrae; in front, the two lungs come close but for the thymus' fat.
-            half = 23 * np.sqrt(np.clip(1 - ((y - centre) / 21) ** 2, 0, 1)) + 9 * step(y, centre - 4, centre + 26)
+            half = 21 * np.sqrt(np.clip(1 - ((y - centre) / 20) ** 2, 0, 1)) + 3 * step(y, centre, centre + 26)
             right[row] = np.minimum(right[row], shift - half)
             left[row] = np.maximum(left[row], shift + half)
             gap = 3 + 14 * step(-y, 45.0, 90.0)
@@ -333,7 +356,3 @@ class Thorax:
 
 _RIB_DROP = [0, 8, 44, 78, 104, 98, 84]
 """How far (mm) a rib has come down at 0, 20, 60, 100, 140, 160 and 180 degrees from the spine."""
-
-
-def _flat(solids: Sequence[Solid]) -> tuple[Solid, ...]:
-    return tuple(solids)

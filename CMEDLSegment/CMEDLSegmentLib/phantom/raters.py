@@ -31,9 +31,7 @@ class Rater:
     inferior: float
     """The same below its first slice."""
 
-    def contour(
-        self, truth: Mask, spacing: tuple[float, float, float], generator: np.random.Generator
-    ) -> Mask:
+    def contour(self, truth: Mask, spacing: tuple[float, float, float], generator: np.random.Generator) -> Mask:
         """This rater's mask of a truth (z, y, x) at a spacing (z, y, x) mm; empty where the truth is."""
         result = np.zeros(truth.shape, dtype=np.uint8)
         if not truth.any():
@@ -55,7 +53,7 @@ class Rater:
         last = int(rows[-1] + np.rint(self.superior / step[0]))
         if first > last:
             first = last = int(rows[len(rows) // 2])
-        for ends, edge, towards in ((range(first, rows[0]), rows[0], 1), (range(rows[-1] + 1, last + 1), rows[-1], -1)):
+        for ends, edge in ((range(first, rows[0]), rows[0]), (range(rows[-1] + 1, last + 1), rows[-1])):
             # Where there is no tumour the rater goes on with a smaller outline of the end slice.
             for index in ends:
                 if 0 <= index < len(drawn):

@@ -61,6 +61,4 @@ def as_volume(array: NDArray[np.generic], grid: Grid, modality: str, name: str) 
         origin=origin,
         direction=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
     )
-    return Volume(
-        array=array, geometry=geometry, modality=modality, series_uid=None, files=(), name=name, warnings=[]
-    )
+    return Volume(array=array, geometry=geometry, modality=modality, series_uid=None, files=(), name=name, warnings=[])

@@ -145,9 +145,7 @@ def tube(points: Sequence[Point], radii: Sequence[float]) -> list[Cone]:
     else:
         widths = np.asarray(radii, dtype=float)
     nodes: list[Point] = [(float(z), float(y), float(x)) for z, y, x in path]
-    return [
-        Cone(nodes[i], nodes[i + 1], float(widths[i]), float(widths[i + 1])) for i in range(len(nodes) - 1)
-    ]
+    return [Cone(nodes[i], nodes[i + 1], float(widths[i]), float(widths[i + 1])) for i in range(len(nodes) - 1)]
 
 
 def cover(distance: Floats, softness: float) -> Floats:
@@ -172,10 +170,19 @@ def union_distance(solids: Sequence[Solid], grid: Grid, window: Window) -> Float
 
 
 def paint_union(
-    array: Floats, grid: Grid, solids: Sequence[Solid], value: float, grow: float = 0.0, soft: float = 0.0
+    array: Floats,
+    grid: Grid,
+    solids: Sequence[Solid],
+    value: float,
+    grow: float = 0.0,
+    soft: float = 0.0,
+    blend: float = 0.0,
 ) -> None:
-    """Paint touching solids as one body, ``grow`` mm larger, with edges blurred by ``soft`` mm more."""
-    margin = max(grow, 0.0) + grid.softness + soft
+    """Paint touching solids as one body, ``grow`` mm larger, with edges blurred by ``soft`` mm more.
+
+    ``blend`` (mm) fills the grooves where two solids meet.
+    """
+    margin = max(grow, 0.0) + grid.softness + soft + blend
     corners = [solid.bounds(margin) for solid in solids]
     window = grid.window(np.min([c[0] for c in corners], axis=0), np.max([c[1] for c in corners], axis=0))
     if window is None:
@@ -184,10 +191,14 @@ def paint_union(
     for solid, (low, high) in zip(solids, corners, strict=True):
         part = grid.window(low, high)
         if part is not None:
-            inner = tuple(
-                slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, window, strict=True)
-            )
+            inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, window, strict=True))
             view = nearest[inner]
-            np.minimum(view, solid.distance(*grid.open(part)), out=view)
+            apart = solid.distance(*grid.open(part))
+            if blend:
+                # The polynomial smooth minimum.
+                meet = np.maximum(np.float32(blend) - np.abs(view - apart), 0)
+                view[...] = np.minimum(view, apart) - meet * meet * np.float32(0.25 / blend)
+            else:
+                np.minimum(view, apart, out=view)
     nearest -= np.float32(grow)
     mix(array[window], value, cover(nearest, grid.softness + soft))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from ..errors import InputError
-from .acquisition import AIR_HU, CTNoise, Texture, rician
+from .acquisition import AIR_HU, CTNoise, Texture, magnitude_image
 from .palette import MR_T2, computed_tomography
 from .patient import ANGLES, Doubles, Patient, Thorax, step
 from .result import Phantom, as_volume, checked_field
@@ -14,22 +13,20 @@ from .shapes import Cone, Ellipsoid, Floats, Grid, Solid, cover, mix, paint_unio
 from .trees import beside, grow_tree, paint_branches
 from .tumor import LOCATIONS, draw_tumor, paint_tumor
 
-TWIGS = 420
+TWIGS = 560
 """Ends of a lung's arterial tree."""
 
 
 class ThoraxPainter:
     """Paints a patient's walls, bones and lungs slice by slice, with the looks of a palette."""
 
-    def __init__(
-        self, thorax: Thorax, grid: Grid, palette: dict[str, float], generator: np.random.Generator
-    ) -> None:
+    def __init__(self, thorax: Thorax, grid: Grid, palette: dict[str, float], generator: np.random.Generator) -> None:
         self.thorax, self.grid, self.palette = thorax, grid, palette
         _, y, x = grid.axes
         self.y, self.x = y[:, None], x[None]
         self.radius = np.hypot(self.y, self.x)
         turn = np.rad2deg(np.arctan2(self.y, self.x)) % 360
-        self.angle = np.rint(turn * (ANGLES / 360)).astype(np.int32) % ANGLES
+        self.angle = np.rint(turn * (ANGLES / 360)).astype(np.intp) % ANGLES
         self.grain = Texture(generator, grid, 5.0)
         self.mottle = Texture(generator, grid, 13.0)
         self.back = float((thorax.skin[:, ANGLES // 4]).max())
@@ -40,7 +37,7 @@ class ThoraxPainter:
 
     def at(self, table: Doubles) -> Floats:
         """An angle's table spread over the slice."""
-        return table.astype(np.float32)[self.angle]
+        return np.take(table.astype(np.float32), self.angle)
 
     def slice(self, z: float, branches: Floats) -> Floats:
         """One slice's values without mediastinal organs; ``branches`` are the lungs' shares of vessel (-: air)."""
@@ -63,11 +60,17 @@ class ThoraxPainter:
         self._scapulae(values, z, cavity_row, muscle_row)
         inward = self.radius - self.at(cavity_row)
         inside = cover(inward, soft)
-        mix(values, p["fat"] + np.float32(0.06 * span) * grain, inside)
+        loose = p["fat"] + np.float32(0.06 * span) * grain
+        # Above the lungs the strap and scalene muscles fill the inlet.
+        above = float(step(np.array(z), thorax.top - 45, thorax.top - 5))
+        if above > 0:
+            bundles = np.clip(0.75 + 0.5 * mottle + 0.3 * grain, 0, 1) * above
+            mix(loose, p["muscle"], bundles.astype(np.float32))
+        mix(values, loose, inside)
         share = np.minimum(self.radius / self.at(cavity_row), 1.5)
         floor = thorax.diaphragm(self.y, self.x, share)
         self._below(values, z, floor, inward, mottle)
-        self._spine(values, z)
+        self._spine(values, z, beyond)
         self._sternum(values, z, float(cavity_row[3 * ANGLES // 4]))
         if thorax.base - 40 < z < thorax.top + 10:
             self._lungs(values, z, inside, floor, branches, grain, mottle)
@@ -75,10 +78,10 @@ class ThoraxPainter:
 
     def _table(self, values: Floats) -> None:
         """A curved couch under the patient."""
-        top = self.back + 4 - np.float32(0.0011) * self.x**2
+        top = self.back + 5 - np.float32(0.0007) * self.x**2
         below = top - self.y
         side = np.abs(self.x) - 215
-        outer = np.maximum(np.maximum(below, self.y - (self.back + 34 - 0.0003 * self.x**2)), side)
+        outer = np.maximum(np.maximum(below, self.y - (self.back + 36 - np.float32(0.0006) * self.x**2)), side)
         mix(values, self.palette["table shell"], cover(outer, self.grid.softness))
         mix(values, self.palette["table core"], cover(outer + 2.2, self.grid.softness))
 
@@ -89,7 +92,7 @@ class ThoraxPainter:
         body = cover(self.radius - self.at(muscle), soft)
         flesh = p["muscle"] + np.float32(0.05 * abs(p["muscle"] - p["fat"])) * grain
         # Fat between the fibres, and planes of fat between the muscles.
-        streak = np.clip((grain * 0.6 + mottle * 0.7 - 0.95) * 1.2, 0, 0.75)
+        streak = np.clip((grain * 0.7 + mottle * 0.6 - 1.1) * 0.9, 0, 0.55)
         mix(flesh, fat, streak)
         thick = muscle - cavity - 11
         degrees = np.deg2rad(self.degrees)
@@ -115,7 +118,10 @@ class ThoraxPainter:
         thick = self.at(half)
         there = thick > 0.3
         front = step(self.from_spine, 128, 142)
-        bone, spongy = p["cortex"] * (1 - front) + p["cartilage"] * front, p["marrow"] * (1 - front) + p["cartilage"] * front
+        bone, spongy = (
+            p["cortex"] * (1 - front) + p["cartilage"] * front,
+            p["marrow"] * (1 - front) + p["cartilage"] * front,
+        )
         mix(values, self.at(bone), cover(away - thick, soft) * there)
         mix(values, self.at(spongy), cover(away - thick + 1.5, soft) * there)
 
@@ -137,7 +143,7 @@ class ThoraxPainter:
         mix(values, p["cortex"], cover(away - thick, soft) * (thick > 0.3))
         mix(values, p["marrow"], cover(away - thick + 1.7, soft) * (thick > 0.3))
 
-    def _spine(self, values: Floats, z: float) -> None:
+    def _spine(self, values: Floats, z: float, beyond: Floats) -> None:
         """A vertebra or a disc, with arch, processes and canal."""
         thorax, p, soft = self.thorax, self.palette, self.grid.softness
         centre_y, centre_x = thorax.spine(z)
@@ -168,7 +174,7 @@ class ThoraxPainter:
                 bones.append(wing.distance(np.float32(0), y, x))
         if disc:
             mix(view, p["disc"], cover(body, soft))
-        bone = np.minimum.reduce(bones)
+        bone = np.maximum(np.minimum.reduce(bones), beyond[window[1:]] + 5)
         mix(view, p["cortex"] * 0.85, cover(bone, soft))
         inner = p["marrow"] + (0.45 * (p["cortex"] - p["marrow"]) if endplate else 0.0)
         speckle = 1 + 0.12 * self.grain.at(1.7 * z)[window[1:]]
@@ -195,7 +201,7 @@ class ThoraxPainter:
         under = z - floor
         slope = soft + np.float32(0.5 * min(self.grid.spacing[0], 4))
         depth = np.maximum(inward + 2.5, under)
-        muscle = cover(depth, slope) * cover(2.2 - np.abs(depth + 1.5), soft)
+        muscle = cover(depth, slope) * cover(np.abs(depth + 1.5) - 1.6, slope)
         flat = Grid((1, *self.grid.shape[1:]), self.grid.spacing, (z, *self.grid.centre[1:]))
         domain = cover(depth + 2.5, slope)
         canvas = values[None].copy()
@@ -221,7 +227,7 @@ class ThoraxPainter:
         tone = 0.018 * mottle + 0.006 * grain + np.float32(0.00028) * self.y
         bow = 8 * np.sin(np.abs(self.x) / 31 + thorax.patient.wobble[0, 1])
         fissure = np.abs(self.y - 12 + 0.62 * (z - thorax.carina + 22) + bow)
-        tone += np.float32(0.13) * np.exp(-((fissure / np.float32(0.55 * soft + 0.5)) ** 2))
+        tone += np.float32(0.09) * np.exp(-((fissure / np.float32(0.5 * soft + 0.4)) ** 2))
         tone += branches * (1 - np.clip(tone, 0, 1))
         mix(values, p["lung"] + (p["vessel"] - p["lung"]) * tone, share)
 
@@ -240,7 +246,13 @@ def _upper_abdomen(thorax: Thorax) -> list[tuple[str, list[Solid]]]:
         ("spleen", [ball(2, 48, 92, (48, 30, 24), -0.7)]),
         ("kidney", [ball(-72, 48, 58, (50, 26, 24), 0.4), ball(-84, 48, -58, (50, 26, 24), -0.4)]),
         ("fat", [ball(-72, 44, 48, (20, 9, 12)), ball(-84, 44, -48, (20, 9, 12))]),
-        ("muscle", [Cone((base + 20, 44, 12), (base - 60, 44, 16), 5, 7), Cone((base + 20, 44, -12), (base - 60, 44, -16), 5, 7)]),
+        (
+            "muscle",
+            [
+                Cone((base + 20, 44, 12), (base - 60, 44, 16), 5, 7),
+                Cone((base + 20, 44, -12), (base - 60, 44, -16), 5, 7),
+            ],
+        ),
     ]
 
 
@@ -251,8 +263,8 @@ def _shoulder_bones(thorax: Thorax) -> list[tuple[str, list[Solid], float]]:
     for side in (-1, 1):
         bones += [
             Cone((thorax.carina + 56, front, 24.0 * side), (thorax.top - 4, front + 16, 84.0 * side), 7.5, 5.5),
-            Cone((thorax.top - 4, front + 16, 84.0 * side), (thorax.top + 16, 8.0, 132.0 * side), 5.5, 6.5),
-            Ellipsoid((thorax.top + 6, 8.0, 168.0 * side), (24, 23, 22)),
+            Cone((thorax.top - 4, front + 16, 84.0 * side), (thorax.top + 16, 8.0, 122.0 * side), 5.5, 6.5),
+            Ellipsoid((thorax.top + 6, 8.0, 152.0 * side), (24, 22, 22)),
         ]
     return [("cortex", bones, 0.0), ("marrow", bones, -2.0)]
 
@@ -265,12 +277,12 @@ def _branches(thorax: Thorax, shares: Floats, grid: Grid, generator: np.random.G
     inner = points[(wall > 3) & (border > 2) & (ends > 4)]
     for side, hilum in zip((-1, 1), thorax.hila, strict=True):
         cloud = inner[np.sign(inner[:, 2]) == side]
-        arteries = grow_tree(hilum, cloud[:TWIGS], 0.55, generator)
+        arteries = grow_tree(hilum, cloud[:TWIGS], 0.62, generator)
         root = (hilum[0] - 20, hilum[1] + 3, hilum[2])
-        veins = grow_tree(root, cloud[TWIGS : 2 * TWIGS - 100], 0.52, generator)
-        airways = beside(arteries, (0.35, 0.75, 0.35 * side), 0.85, 1.0)
+        veins = grow_tree(root, cloud[TWIGS : 2 * TWIGS - 100], 0.6, generator)
+        airways = beside(arteries, (0.35, 0.75, 0.35 * side), 0.68, 0.9)
         paint_branches(shares, grid, [*veins, *arteries], 0.97)
-        walls = [Cone(a.start, a.end, 1.12 * a.start_radius + 0.5, 1.12 * a.end_radius + 0.5) for a in airways]
+        walls = [Cone(a.start, a.end, 1.06 * a.start_radius + 0.45, 1.06 * a.end_radius + 0.45) for a in airways]
         paint_branches(shares, grid, walls, 0.7)
         paint_branches(shares, grid, airways, -0.14)
 
@@ -286,7 +298,7 @@ def _paint(
     for index, z in enumerate(grid.axes[0]):
         values[index] = painter.slice(float(z), values[index])
     for organ in thorax.organs:
-        paint_union(values, grid, organ.solids, palette[organ.tissue], organ.grow, organ.soft)
+        paint_union(values, grid, organ.solids, palette[organ.tissue], organ.grow, organ.soft, organ.blend)
     for tissue, solids, grow in _shoulder_bones(thorax):
         paint_union(values, grid, solids, palette[tissue], grow)
     mask = np.zeros(grid.shape, dtype=np.uint8)
@@ -323,9 +335,9 @@ def thorax_ct(
     image = np.empty(grid.shape, dtype=np.int16)
     reconstruction = CTNoise(grid, generator)
     _, y, x = grid.axes
-    spread = np.float32(noise) * (
-        0.45 + 0.75 * np.exp(-((y[:, None] / 120) ** 2) - (x[None] / 160) ** 2)
-    ).astype(np.float32)
+    spread = np.float32(noise) * (0.45 + 0.75 * np.exp(-((y[:, None] / 120) ** 2) - (x[None] / 160) ** 2)).astype(
+        np.float32
+    )
     for index, z in enumerate(grid.axes[0]):
         share = (float(z) - thorax.base) / patient.height
         streaks = float(step(np.array(share), 0.84, 1.0))
@@ -364,13 +376,7 @@ def thorax_mr(
     generator = np.random.default_rng([seed, 2])
     patient = Patient.draw(generator)
     values, mask, _ = _paint(patient, grid, MR_T2, tumor, generator)
-    shading = Texture(generator, grid, 170.0, 1020.0)
-    gain = float(generator.uniform(0.8, 1.3))
-    image = np.empty(grid.shape, dtype=np.uint16)
-    for index, z in enumerate(grid.axes[0]):
-        field = gain * np.exp(np.float32(0.2) * shading.at(float(z)))
-        plane = ndimage.gaussian_filter(values[index], 0.45) * field
-        image[index] = np.rint(np.clip(rician(plane, noise, generator), 0, 4095))
+    image = magnitude_image(values, grid, noise, generator)
     where = f"with a tumour ({tumor})" if tumor else "without a tumour"
     return Phantom(
         image=as_volume(image, grid, "MR", f"thorax phantom MR {seed}"),
@@ -379,9 +385,7 @@ def thorax_mr(
     )
 
 
-def _checked(
-    size: tuple[int, int, int], spacing: tuple[float, float, float], tumor: str | None, noise: float
-) -> Grid:
+def _checked(size: tuple[int, int, int], spacing: tuple[float, float, float], tumor: str | None, noise: float) -> Grid:
     if tumor is not None and tumor not in LOCATIONS:
         places = ", ".join(LOCATIONS)
         raise InputError(f"A phantom's tumour cannot be at {tumor!r}; give one of {places}, or none.")

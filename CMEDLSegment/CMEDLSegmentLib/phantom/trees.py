@@ -11,9 +11,7 @@ MURRAY = 1 / 2.7
 """A branch's radius grows with its number of twigs to this power (Murray's law)."""
 
 
-def grow_tree(
-    root: Point, targets: NDArray[np.float64], twig: float, generator: np.random.Generator
-) -> list[Cone]:
+def grow_tree(root: Point, targets: NDArray[np.float64], twig: float, generator: np.random.Generator) -> list[Cone]:
     """A tree from ``root`` to every target (n, 3; z, y, x mm), by halving the cloud of targets again and again.
 
     Args:

@@ -6,12 +6,27 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from .patient import ANGLES, Thorax
-from .shapes import Cone, Floats, Grid, Point, Window, cover, mix, union_distance
+from .shapes import Cone, Floats, Grid, Point, Solid, Window, cover, mix, union_distance
 
 LOCATIONS = ("lung", "chest-wall", "mediastinum")
-CANDIDATES = 4000
+CANDIDATES = 16000
+"""Places drawn; of some anatomies few fit the mediastinum."""
+SPARED = frozenset(
+    {
+        "heart muscle",
+        "aorta",
+        "pulmonary trunk",
+        "right pulmonary artery",
+        "superior cava",
+        "inferior cava",
+        "oesophagus",
+        "airway wall",
+    }
+)
+"""Organs that stay out of the truth; smaller vessels and nodes are encased."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +96,7 @@ def _spicules(body: Tumor, generator: np.random.Generator) -> tuple[Cone, ...]:
     return tuple(strands)
 
 
-def _place(
-    thorax: Thorax, grid: Grid, location: str, radius: float, generator: np.random.Generator
-) -> Point:
+def _place(thorax: Thorax, grid: Grid, location: str, radius: float, generator: np.random.Generator) -> Point:
     """The centre: the first of many drawn points that fits the location and lies in the field."""
     low = np.array([thorax.base, -95.0, -140.0])
     high = np.array([thorax.top, 95.0, 140.0])
@@ -100,22 +113,23 @@ def _place(
         fits &= points[:, 1] > -45
     else:
         # Half in the mediastinum: at the arch, the hilum or beside the trachea.
-        fits = (np.abs(border + 0.12 * radius) < 2) & (wall > 1.5 * radius) & (ends > -radius)
-        fits &= np.abs(points[:, 0] - thorax.carina) < 40
-        fits &= (points[:, 1] > -35) & (points[:, 1] < 32)
-        middle[:] = True
-    fits &= middle
-    chosen = points[fits]
+        middle = np.abs(points[:, 0] - thorax.carina) < 40
+        fits = (np.abs(border + 0.12 * radius) < 4) & (wall > 1.2 * radius) & (ends > -radius)
+        fits &= (points[:, 1] > -35) & (points[:, 1] < 34)
+    chosen = points[fits & middle]
+    if location == "mediastinum":
+        z, y, x = (axis.astype(np.float32) for axis in chosen.T)
+        free = np.min([solid.distance(z, y, x) for solid in _spared(thorax)], axis=0)
+        chosen = chosen[free > min(0.35 * radius, float(free.max()) - 0.5)]
     half = (np.array(grid.shape) - 1) / 2 * np.array(grid.spacing)
     seen = (np.abs(chosen - np.array(grid.centre)) < np.maximum(half - 1.3 * radius, 0.5 * half)).all(axis=1)
-    if seen.any():
-        centre = chosen[seen][0]
-    elif len(chosen):
-        centre = chosen[0]
-    else:
-        score = np.abs(wall - radius) + np.abs(border - radius) - np.minimum(ends, 0)
-        centre = points[np.argmin(score)]
+    centre = chosen[seen][0] if seen.any() else chosen[0]
     return float(centre[0]), float(centre[1]), float(centre[2])
+
+
+def _spared(thorax: Thorax) -> list[Solid]:
+    """What a tumour pushes aside and does not grow through."""
+    return [solid for organ in thorax.organs if organ.name in SPARED for solid in organ.solids]
 
 
 def _wall_distance(thorax: Thorax, grid: Grid, window: Window) -> Floats:
@@ -123,9 +137,7 @@ def _wall_distance(thorax: Thorax, grid: Grid, window: Window) -> Floats:
     z, y, x = grid.open(window)
     angle = (np.rad2deg(np.arctan2(y, x)) % 360 * (ANGLES / 360)).astype(int) % ANGLES
     radius = np.hypot(y, x)
-    return np.concatenate(
-        [radius - thorax.wall(thorax.cavity, float(h))[angle].astype(np.float32) for h in z[:, 0, 0]]
-    )
+    return np.concatenate([radius - thorax.wall(thorax.cavity, float(h))[angle].astype(np.float32) for h in z[:, 0, 0]])
 
 
 def tumor_distance(tumor: Tumor, thorax: Thorax, grid: Grid, window: Window) -> Floats:
@@ -137,21 +149,22 @@ def tumor_distance(tumor: Tumor, thorax: Thorax, grid: Grid, window: Window) -> 
         low = np.array([grid.axes[i][window[i].start] for i in range(3)])
         high = np.array([grid.axes[i][window[i].stop - 1] for i in range(3)])
         spared = []
-        for organ in thorax.organs:
-            if organ.tissue in {"fat", "node"} or organ.name in {"pericardium", "airways"}:
-                continue
-            for solid in organ.solids:
-                first, last = solid.bounds(2.0)
-                if (np.array(first) < high).all() and (np.array(last) > low).all():
-                    spared.append(solid)
+        for solid in _spared(thorax):
+            first, last = solid.bounds(2.0)
+            if (np.array(first) < high).all() and (np.array(last) > low).all():
+                spared.append(solid)
         if spared:
             np.maximum(distance, 0.6 - union_distance(spared, grid, window), out=distance)
     return distance
 
 
 def paint_tumor(
-    values: Floats, mask: NDArray[np.uint8], tumor: Tumor, thorax: Thorax, grid: Grid, palette: dict[str, float],
-    grain: Floats | None = None,
+    values: Floats,
+    mask: NDArray[np.uint8],
+    tumor: Tumor,
+    thorax: Thorax,
+    grid: Grid,
+    palette: dict[str, float],
 ) -> None:
     """Paint a tumour into an image (in place) and its body into a mask.
 
@@ -163,6 +176,11 @@ def paint_tumor(
     if window is None:
         return
     distance = tumor_distance(tumor, thorax, grid, window)
+    parts, count = ndimage.label(distance < 0)
+    if count > 1:
+        # Crumbs beyond a vessel are no part of it.
+        largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+        distance[(parts > 0) & (parts != largest)] = 0.5 * grid.softness
     view = values[window]
     value = palette["tumor"]
     if tumor.location == "mediastinum":
@@ -176,6 +194,6 @@ def paint_tumor(
     strands = union_distance(tumor.spicules, grid, window)
     fade = np.float32(0.7) * cover(strands, 1.3 * grid.softness)
     mix(view, value, fade * airy)
-    core = value - 0.12 * abs(value - palette["lung"]) * 0.12 * np.clip(-distance / tumor.radius, 0, 1)
+    core = value - np.float32(0.015 * abs(value - palette["lung"])) * np.clip(-distance / tumor.radius, 0, 1)
     mix(view, core, cover(distance, 1.15 * grid.softness))
     mask[window] = distance < 0
