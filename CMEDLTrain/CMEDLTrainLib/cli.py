@@ -87,6 +87,7 @@ def parser() -> Parser:
             sub.add_argument(
                 "--card", type=Path, metavar="JSON", help="entries of the model card: name, title, data ..."
             )
+            sub.add_argument("--int8", action="store_true", help="calibrate int8 and keep it if it agrees with fp32")
             sub.add_argument("--full-precision", action="store_true", help="keep fp32 (default: half precision)")
     return top
 
@@ -199,7 +200,7 @@ def _cases(cohort: Path, split: str) -> list[Case]:
 
 
 def _export(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    from .training import export
+    from .export import export
 
     run = runs.open_run(options.run)
     entries: dict[str, Any] = {}
@@ -208,6 +209,8 @@ def _export(options: argparse.Namespace, interrupt: Interrupt) -> int:
             entries = json.loads(options.card.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"The card {options.card} cannot be read ({error}); give a JSON object.") from error
-    export(run, options.output, entries, half=not options.full_precision)
+    said = export(run, options.output, entries, half=not options.full_precision, int8=options.int8)
+    if said:
+        print(said)
     print(f'{options.output} is ready; "cmedl-segment models install {options.output}" installs it.')
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -14,11 +13,11 @@ from CMEDLSegmentLib.card import TUMOR, Card, Label, NetworkSpec
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.normalisation import Normalisation
-from CMEDLSegmentLib.progress import CancelCheck, Progress, part
-from CMEDLSegmentLib.student import load_student, save_student
+from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent
+from CMEDLSegmentLib.student import save_student
 
 from . import checkpoints, methods
-from .cohort.store import prepare
+from .cohort.store import Store, prepare
 from .configuration import Configuration
 from .engine import Trainer
 from .runs import Run
@@ -37,19 +36,28 @@ def train(run: Run, progress: Progress, cancelled: CancelCheck) -> bool:
         TrainingFailed: a loss became infinite or not a number.
     """
     configuration = run.configuration()
+    trainer = Trainer(run, slices_of(run, part(progress, 0, 0.02), cancelled))
+    if not trainer.train(part(progress, 0.02, 1.0), cancelled):
+        return False
+    networks = best_networks(run)
+    save_student(run.student, _card(configuration, trainer), networks)
+    return True
+
+
+def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = never) -> Store:
+    """The store of the run's training and validation slices: beside the run, or below ``$CMEDL_SLICES``.
+
+    Raises:
+        InputError: the cohort has no case of the method's roles, or one that cannot be read.
+    """
+    configuration = run.configuration()
     roles = set(methods.create(configuration).roles)
     cohort = read_cohort(Path(configuration.cohort), required=("mask", "role", "split"))
     cases = [case for case in cohort if case.role in roles and case.split in ("train", "validation")]
     if not cases:
         raise InputError(f"The cohort {configuration.cohort} has no case of role {' or '.join(sorted(roles))}.")
     parent = Path(os.environ.get("CMEDL_SLICES") or run.folder.parent / "slices")
-    store = prepare(cases, configuration.images, len(configuration.labels), parent, part(progress, 0, 0.02), cancelled)
-    trainer = Trainer(run, store)
-    if not trainer.train(part(progress, 0.02, 1.0), cancelled):
-        return False
-    networks = best_networks(run)
-    save_student(run.student, _card(configuration, trainer, {}), networks)
-    return True
+    return prepare(cases, configuration.images, len(configuration.labels), parent, progress, cancelled)
 
 
 def best_networks(run: Run) -> dict[str, nn.Module]:
@@ -60,24 +68,7 @@ def best_networks(run: Run) -> dict[str, nn.Module]:
     return {name: network.eval() for name, network in networks.items()}
 
 
-def export(run: Run, path: Path, entries: dict[str, Any], half: bool) -> None:
-    """Write a finished run's student to ``path`` with further entries of the model card.
-
-    Raises:
-        InputError: the run has not finished, or an entry does not fit the card.
-    """
-    from dataclasses import fields, replace
-
-    if not run.student.is_file():
-        raise InputError(f"The run {run.folder} has no student yet; let it finish first.")
-    unknown = sorted(set(entries) - {item.name for item in fields(Card)})
-    if unknown:
-        raise InputError(f"A model card has no entry '{unknown[0]}'; remove it.")
-    card = load_student(run.student).card
-    save_student(path, replace(card, weights_sha256="", **entries), best_networks(run), half=half)
-
-
-def _card(configuration: Configuration, trainer: Trainer, entries: dict[str, Any]) -> Card:
+def _card(configuration: Configuration, trainer: Trainer) -> Card:
     """What the program knows of the student; title, data and use are for the person who exports it to say."""
     network, settings = configuration.network, configuration.optimisation
     labels = [_label(value, name) for value, name in enumerate(configuration.labels, start=1)]
@@ -109,7 +100,6 @@ def _card(configuration: Configuration, trainer: Trainer, entries: dict[str, Any
         unintended_use=NOT_FOR,
         date=datetime.date.today().isoformat(),
         program_version=__version__,
-        **entries,
     )
 
 

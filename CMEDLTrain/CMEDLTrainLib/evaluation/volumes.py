@@ -20,6 +20,13 @@ from CMEDLSegmentLib.console import plain, table
 from CMEDLSegmentLib.files import atomic_path
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent
 
+MEASURES = {
+    "dsc_structure_slices": "DSC, a patient's slices with the structure pooled, mean over patients",
+    "dsc_all_slices": "DSC, all slices of a patient pooled, mean over patients",
+    "false_cc_per_empty_slice": "false volume per slice without the structure (cc), mean over patients",
+}
+"""What is summed up over cases, in words."""
+
 
 @dataclass(frozen=True)
 class CaseFigures:
@@ -55,7 +62,7 @@ class Evaluation:
     def summary(self) -> dict[str, dict[str, float]]:
         """Mean, standard deviation, median and N over cases of each figure."""
         result = {}
-        for name in ("dsc_structure_slices", "dsc_all_slices", "false_cc_per_empty_slice"):
+        for name in MEASURES:
             values = self.values(name)
             if len(values):
                 spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
@@ -74,11 +81,10 @@ class Evaluation:
 
     def report(self) -> str:
         """A table of the cases and a line for each summary."""
-        names = ("dsc_structure_slices", "dsc_all_slices", "false_cc_per_empty_slice")
-        rows = [[case.case, *(_shown(getattr(case, name)) for name in names)] for case in self.cases]
+        rows = [[case.case, *(_shown(getattr(case, name)) for name in MEASURES)] for case in self.cases]
         lines = [table(["case", "DSC (its slices)", "DSC (all slices)", "false cc per empty slice"], rows), ""]
         for name, figures in self.summary().items():
-            lines.append(f"{name}: {figures['mean']:.3f} +- {figures['std']:.3f} (N = {figures['n']:.0f})")
+            lines.append(f"{MEASURES[name]}: {figures['mean']:.3f} +- {figures['std']:.3f} (N = {figures['n']:.0f})")
         return "\n".join(lines)
 
 

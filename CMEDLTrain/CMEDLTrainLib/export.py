@@ -1,0 +1,101 @@
+"""A finished run's student as one file for others: half precision, its card completed, int8 checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from CMEDLSegmentLib.card import Card
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.runtimes.quantisation import calibrate_int8, check_int8
+from CMEDLSegmentLib.student import Student, load_student, save_student
+
+from .cohort.store import Store
+from .evaluation.volumes import MEASURES
+from .runs import Run
+from .training import best_networks, slices_of
+
+CALIBRATION_SLICES = 64
+BATCH = 8
+
+
+def export(run: Run, path: Path, entries: dict[str, Any], half: bool, int8: bool) -> str:
+    """Write a finished run's student to ``path``.
+
+    Args:
+        run: a finished run.
+        path: ends in ``.safetensors``.
+        entries: of the model card, such as name, title, data and use.
+        half: store the weights in half precision.
+        int8: calibrate int8 on training slices and keep it if it agrees with fp32 on the validation patients.
+
+    Returns:
+        A sentence that says what became of int8; empty where it was not asked for.
+
+    Raises:
+        InputError: the run has not finished, or an entry does not fit the card.
+    """
+    if not run.student.is_file():
+        raise InputError(f"The run {run.folder} has no student yet; let it finish first.")
+    unknown = sorted(set(entries) - {item.name for item in fields(Card)})
+    if unknown:
+        raise InputError(f"A model card has no entry '{unknown[0]}'; remove it.")
+    card = load_student(run.student).card
+    card = replace(card, **{"figures": _figures(run, card, entries), **entries})
+    networks = best_networks(run)
+    save_student(path, card, networks, half=half)
+    if not int8:
+        return ""
+    # int8 is calibrated and checked on the weights as they were just stored.
+    student = load_student(path)
+    store = slices_of(run)
+    random = np.random.default_rng(run.configuration().seed)
+    train = store.select("train")
+    chosen = random.choice(train, min(CALIBRATION_SLICES, len(train)), replace=False)
+    ranges = calibrate_int8(student.build(), (_images(store, part) for part in np.array_split(chosen, BATCH)))
+    found = check_int8(Student(card, student.state, path, ranges), _patients(store))
+    said = f"int8 agrees with fp32 to a DSC of {found['dsc_mean']:.4f} (N = {found['cases']} validation patients)"
+    if not found.pop("passed"):
+        return f"{said}, which is too little: the student runs without int8."
+    save_student(path, replace(card, int8=found), networks, half=half, int8=ranges)
+    return f"{said}."
+
+
+def _figures(run: Run, card: Card, entries: dict[str, Any]) -> list[dict[str, Any]]:
+    """The held-out figures of this very student, where it was evaluated."""
+    path = run.folder / "evaluation.json"
+    if not path.is_file():
+        return []
+    evaluation = json.loads(path.read_text("utf-8"))
+    if evaluation["weights_sha256"] != card.weights_sha256:
+        return []
+    names = ", ".join(source["name"] for source in entries.get("data", ())) or "the cohort"
+    return [
+        {
+            "measure": MEASURES[name],
+            "value": round(figures["mean"], 4),
+            "spread": round(figures["std"], 4),
+            "n": int(figures["n"]),
+            "data": f"test patients of {names}",
+        }
+        for name, figures in evaluation["summary"].items()
+    ]
+
+
+def _patients(store: Store) -> Iterator[torch.Tensor]:
+    """The slices of each validation patient, (n, 1, field, field)."""
+    members: dict[str, list[int]] = {}
+    for index in store.select("validation"):
+        members.setdefault(store.patches[index].patient, []).append(int(index))
+    for indices in members.values():
+        yield _images(store, indices)
+
+
+def _images(store: Store, indices: Any) -> torch.Tensor:
+    return torch.from_numpy(store.read(indices)[0])[:, None]
