@@ -29,7 +29,7 @@ _TAGS = [
 _NO_SCANS = {"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTRECORD", "SR", "PR", "KO", "REG", "DOC", "FID", "PLAN"}
 _MOST_MISSING_IN_A_ROW = 3
 _MOST_MISSING_SHARE = 0.2
-# Rounded positions and table jitter stay below a tenth of the slice distance; a missing slice is a whole one.
+# Of the slice distance: rounded positions and the table's jitter stay below it, a missing slice is a whole one.
 _JITTER = 0.1
 # 0.06 degree: less shear than this moves no voxel of a chest by a tenth of a pixel between two slices.
 _TILT = 1e-3
@@ -200,20 +200,22 @@ def _places(folder: Path, along: np.ndarray) -> tuple[list[int], list[str]]:
             f"{folder} has several images at one position (time points or phases); give a series with one each."
         )
     counts = np.rint(steps / usual).astype(int)
-    if counts.min() < 1 or np.abs(steps / usual - counts).max() > _JITTER * counts.max():
+    places = np.concatenate([[0], np.cumsum(counts)])
+    even = np.polyval(np.polyfit(places, along, 1), places)
+    if counts.min() < 1 or np.abs(along - even).max() > _JITTER * usual:
         raise InputError(
             f"{folder} has unevenly spaced slices ({steps.min():.2f} to {steps.max():.2f} mm); "
             "give a series with even spacing."
         )
     gaps = [float(along[k] + usual * extra) for k, count in enumerate(counts) for extra in range(1, int(count))]
     if not gaps:
-        return list(range(len(along))), []
+        return places.tolist(), []
     where = ", ".join(f"{gap:.1f}" for gap in gaps[:10]) + (" ..." if len(gaps) > 10 else "")
     told = f"{len(gaps)} of {len(along) + len(gaps)} slices, at {where} mm"
     if counts.max() - 1 > _MOST_MISSING_IN_A_ROW or len(gaps) > _MOST_MISSING_SHARE * len(along):
         raise InputError(f"{folder} lacks {told}; export the complete series.")
     warning = f"The series lacks {told}; they were filled in from their neighbours, so check the result there."
-    return [0, *np.cumsum(counts).tolist()], [warning]
+    return places.tolist(), [warning]
 
 
 def _read_pixels(slices: list[_Slice], places: list[int], geometry: Geometry) -> np.ndarray:
