@@ -98,11 +98,13 @@ class Student:
 
     def build(self) -> StudentNetwork:
         """The networks with the weights, on the CPU, float32, in evaluation mode, without gradients."""
-        network = _create(self.card)
+        # Made without memory or initial values, which take longer than everything else here.
+        with torch.device("meta"):
+            network = _create(self.card)
         for spec, module in zip(network.specs, network.networks, strict=True):
             prefix = f"{spec.name}."
-            own = {key[len(prefix) :]: value for key, value in self.state.items() if key.startswith(prefix)}
-            module.load_state_dict(own, strict=True)
+            own = {key[len(prefix) :]: value.clone() for key, value in self.state.items() if key.startswith(prefix)}
+            module.load_state_dict(own, strict=True, assign=True)
         return network.eval().requires_grad_(False)
 
 

@@ -72,6 +72,15 @@ def test_a_saved_student_gives_the_same_logits_when_loaded(tmp_path: Path) -> No
         assert torch.equal(logits, modules["segmentor"](image())[0])
 
 
+def test_what_is_done_to_built_networks_leaves_the_student_as_it_was(file: Path) -> None:
+    student = load_student(file)
+    with torch.no_grad():
+        for weight in student.build().parameters():
+            weight.zero_()
+    assert student.state[HEAD].any()
+    assert student.build().networks[0].get_parameter("head.weight").any()
+
+
 def test_the_card_tells_the_hash_of_the_weights(file: Path) -> None:
     data = file.read_bytes()
     assert read_card(file).weights_sha256 == weights_hash(data)
