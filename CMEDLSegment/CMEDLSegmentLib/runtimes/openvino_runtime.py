@@ -55,5 +55,7 @@ def _convert(network: nn.Module, pixels: int) -> openvino.Model:
     with torch.no_grad(), warnings.catch_warnings():
         # The size is fixed, so it is right that the trace keeps what the network decides by it.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        # OpenVINO reads TorchScript faster and more widely than what newer PyTorch recommends instead.
+        warnings.simplefilter("ignore", DeprecationWarning)
         traced = torch.jit.trace(network, example, check_trace=False)
     return openvino.convert_model(traced, input=[list(example.shape)])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from ..agreement.distances import dice
 from ..errors import ModelError
@@ -32,35 +33,33 @@ AGREEMENT = 0.995
 
 FEW_CHANNELS = 8
 LEVELS = 255
+STEPS = 127
 
 
-class QuantisedConvolution(nn.Module):
-    """A convolution whose input and weights are rounded to 8 bits; biases stay as they are."""
+class RoundedInput(nn.Module):
+    """Rounds a tensor to 8 bits between ``low`` and ``high``; 0 keeps its value."""
 
-    def __init__(self, convolution: nn.Conv2d | nn.ConvTranspose2d, low: float, high: float) -> None:
+    def __init__(self, low: float, high: float) -> None:
         super().__init__()
-        self.convolution = convolution
         self._scale = max(high - low, 1e-8) / LEVELS
         self._zero = min(max(round(-low / self._scale), 0), LEVELS)
-        axis = 1 if isinstance(convolution, nn.ConvTranspose2d) else 0
-        others = [dim for dim in range(4) if dim != axis]
-        largest = convolution.weight.detach().abs().amax(others).clamp_min(1e-8)
-        self._axis = axis
-        self.register_buffer("weight_scale", largest / (LEVELS // 2))
-        self.register_buffer("weight_zero", torch.zeros(len(largest), dtype=torch.int32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, in, h, w) -> (n, out, h', w')."""
-        x = torch.fake_quantize_per_tensor_affine(x, self._scale, self._zero, 0, LEVELS)
-        c = self.convolution
-        weight = torch.fake_quantize_per_channel_affine(
-            c.weight, self.weight_scale, self.weight_zero, self._axis, -(LEVELS // 2), LEVELS // 2
-        )
-        if isinstance(c, nn.ConvTranspose2d):
-            return nn.functional.conv_transpose2d(
-                x, weight, c.bias, c.stride, c.padding, c.output_padding, c.groups, c.dilation
-            )
-        return nn.functional.conv2d(x, weight, c.bias, c.stride, c.padding, c.dilation, c.groups)
+        return torch.fake_quantize_per_tensor_affine(x, self._scale, self._zero, 0, LEVELS)
+
+
+class RoundedWeight(nn.Module):
+    """Rounds a convolution's weight to -127..127 of a step of its own for each output channel."""
+
+    def __init__(self, convolution: nn.Conv2d | nn.ConvTranspose2d) -> None:
+        super().__init__()
+        self._axis = 1 if isinstance(convolution, nn.ConvTranspose2d) else 0
+        largest = convolution.weight.detach().abs().amax([dim for dim in range(4) if dim != self._axis])
+        self.register_buffer("scale", largest.clamp_min(1e-8) / STEPS)
+        self.register_buffer("zero", torch.zeros(len(largest), dtype=torch.int32))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return torch.fake_quantize_per_channel_affine(weight, self.scale, self.zero, self._axis, -STEPS, STEPS)
 
 
 def _convolutions(network: StudentNetwork) -> Iterable[tuple[str, str, nn.Module]]:
@@ -116,7 +115,8 @@ def quantised(network: StudentNetwork, ranges: Mapping[str, torch.Tensor]) -> nn
             raise ModelError(f"The student's int8 range '{name}' does not fit its networks; export it again.")
         path, module = convolutions[name]
         parent, _, attribute = path.rpartition(".")
-        rounded = QuantisedConvolution(module, float(found[0]), float(found[1]))
+        register_parametrization(module, "weight", RoundedWeight(module))
+        rounded = nn.Sequential(RoundedInput(float(found[0]), float(found[1])), module)
         setattr(folded.get_submodule(parent), attribute, rounded)
     return folded.eval()
 
