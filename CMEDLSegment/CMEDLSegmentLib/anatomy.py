@@ -39,7 +39,8 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 PIXEL_MM = 2.0
 GAP_MM = 30.0
 """Slices without air between slices with lung are lung up to this length: tumour and effusion are solid."""
-LEAST_CC = 2.0
+LEAST_MM2 = 1000.0
+"""Without a region of this area in any slice there are no lungs: stool looks alike and stays below (msd_lung: 770)."""
 PART_CC = 500.0
 SLAB = 16
 
@@ -94,12 +95,12 @@ def find_lungs(
         regions.add(index, hu)
     lungs = regions.lungs()
     table = {name: values[lungs] for name, values in regions.figures().items()}
-    volume = float(table["area"].sum(dtype=float) * spacing[0] / 1000)
-    if volume < LEAST_CC:
+    if table["area"].max(initial=0.0) < LEAST_MM2:
         raise InputError(
             "No lungs were found: no part of the body in this image is filled with air as lung is (HU below "
             "-300); give a CT of the chest, or ask for all slices."
         )
+    volume = float(table["area"].sum(dtype=float) * spacing[0] / 1000)
     slices = _fill_gaps(np.unique(table["slice"]).astype(int), int(GAP_MM / spacing[0]))
     in_plane = [
         (int(table[f"{axis}0"].min()) * factor, min(int(table[f"{axis}1"].max()) * factor, n))

@@ -174,9 +174,10 @@ class Regions:
         """How far each region's centre is from the body's midline in x (mm)."""
         weight = np.cumsum(np.count_nonzero(hu >= AIR_HU, axis=0))
         midline = np.searchsorted(weight, weight[-1] / 2)
-        x = np.broadcast_to(np.arange(labels.shape[1]), labels.shape)
-        total = np.bincount(labels.ravel(), x.ravel(), minlength=count + 1)[1:]
-        return (total / np.bincount(labels.ravel(), minlength=count + 1)[1:] - midline) * self._pixel[1]
+        inside = np.flatnonzero(labels)
+        regions = labels.ravel()[inside]
+        total = np.bincount(regions, inside % labels.shape[1], minlength=count + 1)[1:]
+        return (total / np.bincount(regions, minlength=count + 1)[1:] - midline) * self._pixel[1]
 
     def _link(self, labels: np.ndarray, count: int) -> None:
         """Note which of this slice's regions lie over which of the slice before, and on how many pixels."""
