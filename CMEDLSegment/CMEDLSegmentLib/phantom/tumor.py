@@ -61,7 +61,7 @@ def draw_tumor(thorax: Thorax, grid: Grid, location: str, generator: np.random.G
         location: one of ``LOCATIONS``.
         generator: source of place, size and shape.
     """
-    radius = float(generator.uniform(10.5, 18.0))
+    radius = float(generator.uniform(11.5, 18.0))
     stretch = generator.uniform(0.88, 1.18, 3)
     radii = tuple(float(radius * s) for s in stretch / np.cbrt(stretch.prod()))
     waves = _waves(generator)
@@ -121,10 +121,25 @@ def _place(thorax: Thorax, grid: Grid, location: str, radius: float, generator: 
         z, y, x = (axis.astype(np.float32) for axis in chosen.T)
         free = np.min([solid.distance(z, y, x) for solid in _spared(thorax)], axis=0)
         chosen = chosen[free > min(0.35 * radius, float(free.max()) - 0.5)]
+    elif location == "lung":
+        chosen = _clear(thorax, chosen, 1.3 * radius + 4)
     half = (np.array(grid.shape) - 1) / 2 * np.array(grid.spacing)
     seen = (np.abs(chosen - np.array(grid.centre)) < np.maximum(half - 1.3 * radius, 0.5 * half)).all(axis=1)
     centre = chosen[seen][0] if seen.any() else chosen[0]
     return float(centre[0]), float(centre[1]), float(centre[2])
+
+
+def _clear(thorax: Thorax, points: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
+    """Those of some points (n, 3) around which a ball (mm) lies in the lung and off all large vessels; else all."""
+    ways = np.stack(np.meshgrid(*[[-1.0, 0.0, 1.0]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    ways = np.delete(ways, 13, axis=0)
+    ways *= reach / np.linalg.norm(ways, axis=1, keepdims=True)
+    around = (points[:, None] + ways).reshape(-1, 3)
+    inside = np.min(thorax.lung_depth(around), axis=0).reshape(len(points), -1).min(axis=1)
+    z, y, x = (axis.astype(np.float32) for axis in points.T)
+    vessels = np.min([s.distance(z, y, x) for organ in thorax.organs for s in organ.solids], axis=0)
+    free = (inside > 0) & (vessels > reach)
+    return points[free] if free.any() else points
 
 
 def _spared(thorax: Thorax) -> list[Solid]:
