@@ -91,6 +91,7 @@ def run_demo(
     progress: Progress = silent,
     cancelled: CancelCheck = never,
     segmenter: Segmenter | None = None,
+    *,
     size: tuple[int, int, int] = SIZE,
     spacing: tuple[float, float, float] = SPACING,
 ) -> DemoResult:

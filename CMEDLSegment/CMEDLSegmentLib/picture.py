@@ -141,12 +141,14 @@ def _annotate(panel: Image.Image, bar_mm: float | None, scale: float) -> None:
     """The sides of the patient, and a scale bar; ``scale`` in pixels per mm."""
     draw = ImageDraw.Draw(panel)
     width, height = panel.size
-    draw.text((8, height / 2), "R", DIM, _font(15), anchor="lm")
-    draw.text((width - 8, height / 2), "L", DIM, _font(15), anchor="rm")
+    dark = {"stroke_width": 2, "stroke_fill": BACKGROUND}  # readable on bone as on air
+    draw.text((8, height / 2), "R", DIM, _font(15), anchor="lm", **dark)
+    draw.text((width - 8, height / 2), "L", DIM, _font(15), anchor="rm", **dark)
     if bar_mm is not None:
         length, y = bar_mm * scale, height - 14
-        draw.line([(14, y), (14 + length, y)], BRIGHT, 3)
-        draw.text((14 + length / 2, y - 5), f"{bar_mm / 10:g} cm", BRIGHT, _font(14), anchor="mb")
+        draw.rectangle([12, y - 3, 16 + length, y + 3], BACKGROUND)
+        draw.rectangle([14, y - 1, 14 + length, y + 1], BRIGHT)
+        draw.text((14 + length / 2, y - 6), f"{bar_mm / 10:g} cm", BRIGHT, _font(14), anchor="mb", **dark)
 
 
 def slice_dice(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -320,7 +320,7 @@ def result_writers(job: Job, volume: Volume, segmentation: Segmentation, student
     """Each result file of ``job`` with the function that writes it."""
     import numpy as np
 
-    from . import outputs
+    from . import dicom_outputs, outputs
     from .volume import write_image
 
     labels = student.card.labels
@@ -331,7 +331,7 @@ def result_writers(job: Job, volume: Volume, segmentation: Segmentation, student
         outputs.write_segmentation(path, label, geometry, labels, facts)
 
     def write_dicom_seg(path: Path) -> None:
-        outputs.write_dicom_seg(path, label, volume, labels, facts)
+        dicom_outputs.write_dicom_seg(path, label, volume, labels, facts)
 
     def write_labelmap(path: Path) -> None:
         outputs.write_labelmap(path, label, geometry)
@@ -340,7 +340,7 @@ def result_writers(job: Job, volume: Volume, segmentation: Segmentation, student
         write_image(path, segmentation.probability.native(np.float32), geometry)
 
     def write_rtstruct(path: Path) -> None:
-        outputs.write_rtstruct(path, label, volume, labels, facts)
+        dicom_outputs.write_rtstruct(path, label, volume, labels, facts)
 
     kind = job.output.name.lower()
     if kind.endswith(SEGMENTATION):
@@ -384,7 +384,8 @@ def write_together(writers: dict[Path, Writer], progress: Progress, cancelled: C
     """
     with contextlib.ExitStack() as staged:
         for index, (final, write) in enumerate(writers.items()):
-            progress(f"Writing {final.name}", index / len(writers))
+            # Without the name, which may be a patient's.
+            progress(f"Writing result {index + 1} of {len(writers)}", index / len(writers))
             beside = staged.enter_context(atomic_path(final))
             try:
                 write(beside)

@@ -216,7 +216,9 @@ def test_a_cancel_during_the_writing_leaves_nothing(scan, everything, tmp_path):
     rules = run_module.Rules(str(everything), "cpu")
     job = run_module.Job(scan, tmp_path / "o.seg.nrrd", rules, probability=tmp_path / "p.nii.gz")
     with pytest.raises(Cancelled):
-        run_module.run(job, lambda stage, fraction: stages.append(stage), lambda: stages[-1:] == ["Writing p.nii.gz"])
+        run_module.run(
+            job, lambda stage, fraction: stages.append(stage), lambda: stages[-1:] == ["Writing result 2 of 2"]
+        )
     assert leftovers(tmp_path, "scan.nii.gz") == set()
 
 
