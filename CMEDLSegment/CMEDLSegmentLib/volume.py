@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import nifti
 from .errors import InputError
 from .files import atomic_path
 
@@ -288,7 +289,7 @@ def _read_file(path: Path) -> Volume:
     """Read one image file of 3 dimensions and one component; see :func:`read_volume`."""
     import SimpleITK as sitk
 
-    from .file_checks import check_file
+    from .file_checks import check_file, check_nifti_header
 
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path.")
@@ -297,26 +298,41 @@ def _read_file(path: Path) -> Volume:
     if ending is None:
         advice = "give the folder that holds the DICOM series" if _is_dicom(path) else "give .nii.gz, .nrrd or .mha"
         raise InputError(f"{path} is not a NIfTI, NRRD or MetaImage file; {advice}.")
-    check_file(path)
+    if name.endswith(nifti.ENDINGS):
+        check_nifti_header(path)
+    else:
+        check_file(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         with quiet_itk():
             reader.ReadImageInformation()
             squeezed = _refuse_wrong_kind(path, reader)
-            image = reader.Execute()
+            array = _voxels(path, reader)
     except RuntimeError as error:
+        # A file that is cut or damaged is told as that, not as what ITK stumbled over first.
+        check_file(path)
         raise InputError(f"{path} {_reason(str(error))}.") from error
-    warnings = []
-    if squeezed:
-        image = image[:, :, :, 0]
-        warnings.append(f"{path.name} has four dimensions with a single volume; that volume was taken.")
-    return Volume(
-        array=array_of(image),
-        geometry=geometry_of(image),
-        name=path.name[: -len(ending)],
-        warnings=warnings,
+    axes = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
+    geometry = Geometry(
+        reader.GetSize()[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], tuple(axes.ravel().tolist())
     )
+    told = [f"{path.name} has four dimensions with a single volume; that volume was taken."] if squeezed else []
+    return Volume(array.reshape(geometry.shape), geometry, name=path.name[: -len(ending)], warnings=told)
+
+
+def _voxels(path: Path, reader: SimpleITK.ImageFileReader) -> np.ndarray:
+    """The voxels of a file, with no second copy in memory where that can be avoided."""
+    from .file_checks import damage_told
+
+    if path.name.lower().endswith(nifti.ENDINGS):
+        with damage_told(path):
+            header = nifti.read_header(path)
+            array = nifti.read_voxels(path, header)
+            if array is not None:
+                return array
+            nifti.check_complete(path, header)
+    return array_of(reader.Execute())
 
 
 def _refuse_wrong_kind(path: Path, reader: SimpleITK.ImageFileReader) -> bool:
@@ -346,8 +362,6 @@ def _reason(itk_message: str) -> str:
         return "has a voxel spacing of zero; write it again with its true voxel size"
     if "orthonormal" in itk_message or "determinant" in itk_message:
         return "has axes that are not at right angles; resample it to an orthogonal grid"
-    if "Unable to determine ImageIO reader" in itk_message:
-        return "is not an image, whatever its ending says; give a NIfTI, NRRD or MetaImage file"
     return "cannot be read: the file is damaged or cut short; copy or export it again"
 
 

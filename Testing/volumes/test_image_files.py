@@ -69,6 +69,9 @@ def test_nifti_scaling_is_applied(tmp_path):
     struct.pack_into("<2f", data, 112, 2.0, -1024.0)
     path.write_bytes(data)
     assert read_volume(path).array.ravel()[:3].tolist() == [-1024, -1022, -1020]
+    path.write_bytes(data[:-1])
+    with pytest.raises(InputError, match="cut short"):
+        read_volume(path)
 
 
 @pytest.mark.parametrize("ending", [*FORMATS, ".seg.nrrd", ".mhd"])
@@ -212,6 +215,22 @@ def test_a_flipped_bit_in_a_gzip_file_is_found_by_its_checksum(ending, ct, tmp_p
     path.write_bytes(data)
     with pytest.raises(InputError, match="damaged"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", "uint32", "float32", "float64"])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_nifti_types_are_read_as_simpleitk_reads_them(dtype, ending, tmp_path):
+    array = np.random.default_rng(1).integers(0, 100, (5, 6, 7)).astype(dtype)
+    path = written(tmp_path / f"a{ending}", array)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.array, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+    assert volume.array.dtype == dtype
+
+
+def test_nifti_2_is_refused_by_its_name(tmp_path):
+    (tmp_path / "a.nii").write_bytes(struct.pack("<i8s", 540, b"n+2\0\r\n\x1a\n") + bytes(1000))
+    with pytest.raises(InputError, match="NIfTI version 2"):
+        read_volume(tmp_path / "a.nii")
 
 
 def test_a_complete_nii_gz_in_several_gzip_members_is_read(ct, tmp_path):
