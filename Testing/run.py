@@ -76,6 +76,9 @@ def pip(*arguments: str) -> None:
         SetupError: pip failed; what it printed stands above.
     """
     command = [str(SCRIPTS / "python"), "-m", "pip", "--disable-pip-version-check"]
+    if not sys.stdout.isatty():
+        # Nobody watches: no progress bars, only errors.
+        command.append("-qq")
     if subprocess.run([*command, *arguments], cwd=ROOT).returncode != 0:
         raise SetupError(
             "The packages could not be installed (pip's own words are above); check the network connection, "
@@ -109,8 +112,8 @@ def set_up() -> None:
             "folder is writable."
         )
     # PyTorch first and pinned: a looser request could take another build, with gigabytes of its own.
-    pip("install", "--quiet", pinned("torch"))
-    pip("install", "--quiet", "--constraint", str(CONSTRAINTS), "--editable", ".[test]")
+    pip("install", pinned("torch"))
+    pip("install", "--constraint", str(CONSTRAINTS), "--editable", ".[test]")
     STAMP.write_text(stamp, encoding="utf-8")
     print(f"Set up in {time.monotonic() - started:.0f} s.", flush=True)
 
