@@ -143,6 +143,14 @@ def test_learned_landmarks_return_the_only_volume_unchanged() -> None:
     np.testing.assert_allclose(standard, np.clip(volume - dark, 0, 400), atol=0.01)
 
 
+def test_landmarks_that_fall_on_one_intensity_send_it_to_the_brightest_of_their_goals() -> None:
+    # Foreground: 100 (60 voxels) and 200 (40 voxels); its percentiles 40 and 50 are both 100.
+    volume = np.repeat([0, 100, 200], [100, 60, 40]).astype(np.int16)
+    landmarks = ((40.0, 300.0), (50.0, 400.0), (100.0, 1000.0))
+    mapped = Normalisation("percentile", 0.0, 100.0, landmarks).fit(volume)(np.array([0, 100, 200]))
+    np.testing.assert_allclose(mapped, [-1, 2 * 400 / 1000 - 1, 1], atol=1e-6)
+
+
 @pytest.mark.parametrize("levels", [2, 3, 5])
 def test_a_volume_of_few_levels_is_standardised(levels: int) -> None:
     volume = np.random.default_rng(0).integers(0, levels, (4, 20, 20)).astype(np.uint8) * 40
