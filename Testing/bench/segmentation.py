@@ -1,0 +1,260 @@
+"""How fast and how lean the Segmenter is on a 512 x 512 x 150 CT, beside plain eager PyTorch, in one run.
+
+    python Testing/bench/segmentation.py [--network mrrn] [--device cuda] [--slices 150] [--quick]
+    python Testing/bench/segmentation.py --memory [--slices 1500]
+
+The reference is what a straightforward program does: every slice resized and run through the network in fp32, one at
+a time, over all slices. The Segmenter looks at the two thirds that hold lung. Weights are random, because speed does
+not depend on them; int8 ranges are calibrated on slices of the phantom. Every figure is the best of ``--repeats``
+passes, and passes of the candidates take turns, so that other work on the machine disturbs all alike.
+
+Results go to ``Testing/bench/results/``, with the machine they were measured on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing")]
+
+import numpy as np  # noqa: E402
+
+RESULTS = Path(__file__).resolve().parent / "results"
+LUNG_SHARE = 2 / 3
+
+
+def a_volume(slices: int):
+    """A chest CT of 512 x 512 voxels of 0.75 mm whose middle two thirds hold lung: body, two lungs, noise."""
+    from CMEDLSegmentLib.volume import Geometry, Volume
+
+    y, x = np.meshgrid(np.arange(512) - 255.5, np.arange(512) - 255.5, indexing="ij")
+    body = (x / 230) ** 2 + (y / 160) ** 2 < 1
+    lungs = (((np.abs(x) - 105) / 80) ** 2 + (y / 115) ** 2) < 1
+    noise = np.random.default_rng(0).normal(0, 25, (512, 512)).astype(np.int16)
+    plain = (np.where(body, 40, -1000) + noise).astype(np.int16)
+    chest = (np.where(lungs, -820, plain) + noise).astype(np.int16)
+    array = np.empty((slices, 512, 512), dtype=np.int16)
+    first, last = round(slices * (1 - LUNG_SHARE) / 2), round(slices * (1 + LUNG_SHARE) / 2)
+    for z in range(slices):
+        array[z] = np.roll(chest if first <= z < last else plain, z % 7, axis=1)
+    return Volume(array=array, geometry=Geometry((512, 512, slices), (0.75, 0.75, 2.0)), modality="CT")
+
+
+def a_student(kind: str):
+    """The paper's width, random weights, a field of 256 pixels of 1.5 mm, int8 ranges of ``volume``'s slices."""
+    import torch
+
+    from CMEDLSegmentLib.card import NetworkSpec
+    from segmentation.students import a_card
+    from segmentation.students import a_student as of_card
+
+    network = NetworkSpec("segmentor", kind, {})
+    student = of_card(a_card(networks=(network,), field=256, slices="lung"))
+    # A head that marks a small part of the slice, as a trained one does: the way back is timed on real work.
+    with torch.inference_mode():
+        logits = student.build()(torch.rand(1, 1, 256, 256) * 2 - 1)
+    bias = next(key for key in reversed(student.state) if key.endswith("bias") and student.state[key].numel() == 1)
+    student.state[bias] = student.state[bias] - logits.quantile(0.98)
+    return student
+
+
+def add_int8(student, volume):
+    """The student with int8 ranges, as if it had been checked."""
+    from CMEDLSegmentLib.resampling import FieldSampler, StudentField
+    from CMEDLSegmentLib.runtimes.quantisation import calibrate_int8
+
+    field = StudentField((512, 512), (0.75, 0.75), (255.5, 255.5), 256, 1.5)
+    sampler = FieldSampler(field, student.card.normalisation.fit(volume.array), "cpu")
+    middle = len(volume.array) // 2
+    student.int8 = calibrate_int8(student.build(), [sampler(volume.array[z : z + 1]) for z in (middle, middle + 3)])
+    student.card = dataclasses.replace(student.card, int8={"dsc_mean": float("nan"), "runtime": "not checked: a bench"})
+    return student
+
+
+def eager(student, volume, device: str, share: int) -> float:
+    """Seconds for all slices of plain eager PyTorch, slice by slice; measured on every ``share``-th slice."""
+    import torch
+
+    network = student.build().to(device)
+    chosen = volume.array[::share]
+    begin = time.perf_counter()
+    with torch.no_grad():
+        for native in chosen:
+            image = torch.from_numpy(native.astype(np.float32)).to(device)[None, None]
+            image = torch.nn.functional.interpolate(image, size=(256, 256), mode="bilinear", antialias=True)
+            image = (image.clamp(-1000, 500) + 1000) / 750 - 1
+            probability = torch.sigmoid(network(image))
+            back = torch.nn.functional.interpolate(probability, size=(512, 512), mode="bilinear")
+            (back[0, 0] > 0.5).to(torch.uint8).cpu().numpy()
+    return (time.perf_counter() - begin) * len(volume.array) / len(chosen)
+
+
+def candidates(device: str) -> list[tuple[str, str, str]]:
+    """(name, runtime, precision) of what is timed on the device."""
+    from CMEDLSegmentLib.runtimes.plan import openvino_installed
+
+    if device != "cpu":
+        return [("torch bf16", "torch", "bf16"), ("torch fp32", "torch", "fp32")]
+    found = [("torch fp32", "torch", "fp32")]
+    if openvino_installed():
+        found += [(f"openvino {precision}", "openvino", precision) for precision in ("fp32", "bf16", "int8")]
+    return found
+
+
+def compare(arguments: argparse.Namespace) -> dict:
+    """Time the reference and every candidate; the first call, which builds and compiles, is stated apart."""
+    from CMEDLSegmentLib.segmentation import Segmenter
+
+    volume = a_volume(arguments.slices)
+    student = add_int8(a_student(arguments.network), volume)
+    share = 10 if arguments.quick else 1
+    segmenters, first = {}, {}
+    small = dataclasses.replace(volume, array=volume.array[70:74], geometry=a_volume_geometry(volume, 4))
+    for name, runtime, precision in candidates(arguments.device):
+        segmenters[name] = Segmenter(student, arguments.device, runtime, precision)
+        begin = time.perf_counter()
+        segmenters[name].segment(small, all_slices=True)
+        first[name] = time.perf_counter() - begin
+    reference, best = [], {}
+    for _ in range(arguments.repeats):
+        reference.append(eager(student, volume, arguments.device, share))
+        for name, segmenter in segmenters.items():
+            found = segmenter.segment(volume)
+            if name not in best or found.seconds < best[name].seconds:
+                best[name] = found
+    rows = {
+        name: {
+            "seconds": found.seconds,
+            "ratio_to_eager": min(reference) / found.seconds,
+            "first_call_seconds": first[name],
+            "network_and_resampling_seconds": found.timings["network"] + found.timings["resampling"],
+            "lung_slices": found.lung_slices,
+            **{f"{stage}_seconds": seconds for stage, seconds in found.timings.items()},
+            "runtime": f"{found.runtime} on {found.device}",
+        }
+        for name, found in best.items()
+    }
+    return {"eager_seconds": min(reference), "eager_measured_every": share, "candidates": rows}
+
+
+def a_volume_geometry(volume, slices: int):
+    """The geometry of the first ``slices`` slices."""
+    return dataclasses.replace(volume.geometry, size=(*volume.geometry.size[:2], slices))
+
+
+def memory(arguments: argparse.Namespace) -> dict:
+    """Peak resident memory beyond the volume, each candidate in a process of its own, torch and all included."""
+    found = {}
+    for name, runtime, precision in candidates("cpu"):
+        if not arguments.runtime or arguments.runtime == name:
+            command = [sys.executable, __file__, "--memory-of", runtime, precision]
+            command += ["--network", arguments.network, "--slices", str(arguments.slices)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found[name] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure_memory(arguments: argparse.Namespace) -> dict:
+    """Run one segmentation in this process and say how high its memory rose; runs in a child."""
+    from CMEDLSegmentLib.segmentation import Segmenter
+
+    runtime, precision = arguments.memory_of
+    volume = a_volume(arguments.slices)
+    student = a_student(arguments.network)
+    if precision == "int8":
+        student = add_int8(student, volume)
+    with Peak() as peak:
+        Segmenter(student, "cpu", runtime, precision).segment(volume)
+    return {"volume_mb": volume.array.nbytes / 1e6, "beyond_the_volume_mb": peak.mb - volume.array.nbytes / 1e6}
+
+
+class Peak:
+    """Highest resident memory (MB) of this process while it is open; Linux."""
+
+    def __enter__(self) -> Peak:
+        self.mb = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        page = os.sysconf("SC_PAGE_SIZE")
+        while not self._stop.wait(0.005):
+            resident = int(Path("/proc/self/statm").read_text().split()[1]) * page / 1e6
+            self.mb = max(self.mb, resident)
+
+
+def machine(device: str) -> dict:
+    """What the figures were measured on."""
+    import torch
+
+    name = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        name = models[0].partition(":")[2].strip() if models else name
+    found = {"cpu": name, "cores": os.cpu_count(), "torch": torch.__version__, "python": platform.python_version()}
+    if device.startswith("cuda"):
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def show(result: dict) -> str:
+    """The result as a table."""
+    if "memory" in result:
+        lines = [f"{name:16} {found['beyond_the_volume_mb']:7.0f} MB" for name, found in result["memory"].items()]
+        return "\n".join(["beyond the volume:", *lines])
+    lines = [
+        f"plain eager PyTorch, slice by slice, all slices: {result['eager_seconds']:.2f} s",
+        f"{'':16} seconds  ratio  anatomy  resampling  network  back  first call",
+    ]
+    for name, found in result["candidates"].items():
+        stages = [found[f"{stage}_seconds"] for stage in ("anatomy", "resampling", "network", "back")]
+        lines.append(
+            f"{name:16} {found['seconds']:7.2f} {found['ratio_to_eager']:5.1f}x"
+            + "  {:7.2f}  {:10.2f}  {:7.2f}  {:4.2f}".format(*stages)
+            + f"  {found['first_call_seconds']:10.2f}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", choices=("unet", "densefcn", "mrrn"), default="unet")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--slices", type=int, default=150)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="time the reference on every tenth slice")
+    parser.add_argument("--memory", action="store_true", help="measure memory, not time")
+    parser.add_argument("--runtime", help="with --memory: one candidate only, such as 'torch fp32'")
+    parser.add_argument("--memory-of", nargs=2, metavar=("RUNTIME", "PRECISION"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory_of:
+        print(json.dumps(measure_memory(arguments)))
+        return
+    figures = {"memory": memory(arguments)} if arguments.memory else compare(arguments)
+    shape = [arguments.slices, 512, 512]
+    result = {"network": arguments.network, "shape": shape, "machine": machine(arguments.device), **figures}
+    print(show(result))
+    RESULTS.mkdir(exist_ok=True)
+    kind = "memory" if arguments.memory else "time"
+    name = f"segmentation_{kind}_{arguments.network}_{arguments.device.replace(':', '')}_{arguments.slices}.json"
+    (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
