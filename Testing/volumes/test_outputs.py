@@ -201,7 +201,12 @@ def test_a_disk_that_fills_half_way_leaves_nothing_behind(tmp_path):
     # The limit on the size of a file fails a write half-way, as a full disk does.
     ran = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path / "ct"), str(out)],
-        env={"PYTHONPATH": str(Path(CMEDLSegmentLib.__file__).parent.parent), "PATH": ""},
+        # No bytecode: the limit would cut that short too, for every later import.
+        env={
+            "PYTHONPATH": str(Path(CMEDLSegmentLib.__file__).parent.parent),
+            "PATH": "",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
