@@ -198,9 +198,10 @@ def test_a_disk_that_fills_half_way_leaves_nothing_behind(tmp_path):
     out, array = tmp_path / "out", np.zeros((4, 80, 80), np.int16)
     out.mkdir()
     write_series(tmp_path / "ct", array, grid(np.eye(3), (80, 80, 4)))
-    # The limit on the size of a file fails a write half-way, as a full disk does.
+    # The limit on the size of a file fails a write half-way, as a full disk does. Without -B it would also cut the
+    # byte code that Python keeps of what is imported under it, and break every later import.
     ran = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path / "ct"), str(out)],
+        [sys.executable, "-B", "-c", FULL_DISK, str(tmp_path / "ct"), str(out)],
         # No bytecode: the limit would cut that short too, for every later import.
         env={
             "PYTHONPATH": str(Path(CMEDLSegmentLib.__file__).parent.parent),
