@@ -111,9 +111,10 @@ def set_up() -> None:
             "install its venv package first ('sudo apt-get install python3-venv'), elsewhere check that the "
             "folder is writable."
         )
-    # PyTorch first and pinned: a looser request could take another build, with gigabytes of its own.
-    pip("install", pinned("torch"))
-    pip("install", "--constraint", str(CONSTRAINTS), "--editable", ".[test]")
+    # PyTorch first and pinned: a looser request could take another build, with gigabytes of its own. Not compiled:
+    # Python compiles the few files that it imports by itself.
+    pip("install", "--no-compile", pinned("torch"))
+    pip("install", "--no-compile", "--constraint", str(CONSTRAINTS), "--editable", ".[test]")
     STAMP.write_text(stamp, encoding="utf-8")
     print(f"Set up in {time.monotonic() - started:.0f} s.", flush=True)
 
