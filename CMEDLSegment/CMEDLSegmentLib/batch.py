@@ -8,6 +8,7 @@ batch did not write, or that somebody edited since, is never replaced: that case
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -187,7 +188,8 @@ def run_batch(
                 progress("Loading the student", index / len(cases))
                 segmenter = load_segmenter(rules)
             _do(outcome, record, rules, segmenter, _named(share, index, len(cases)), cancelled)
-            _write_results(results, outcomes)
+            with contextlib.suppress(InputError):  # a spreadsheet may hold the table open: the end tries again
+                _write_results(results, outcomes)
     except (Cancelled, KeyboardInterrupt) as stop:
         _write_results(results, outcomes)
         done = sum(outcome.outcome != NOT_RUN for outcome in outcomes)

@@ -245,7 +245,7 @@ def save_png(picture: Image.Image, path: Path) -> None:
         InputError: the file cannot be written.
     """
     with atomic_path(path) as beside:
-        picture.save(beside, format="PNG", optimize=True)
+        picture.save(beside, format="PNG")
 
 
 def _zoom(student: np.ndarray, expert: np.ndarray, spacing: Sequence[float]) -> View:

@@ -115,6 +115,11 @@ class Job:
             _check_ending(self.rtstruct, (DICOM,), "an RT Structure Set")
         if not self.input.is_dir():
             self._refuse_dicom()
+        elif any(_is_dicom(path) and path.resolve().is_relative_to(self.input.resolve()) for path in self.results):
+            raise InputError(
+                f"A DICOM result inside {self.input} would be taken for part of the scan when that is read again; "
+                "write it to another folder."
+            )
         absolute = [path.resolve() for path in (self.input, *self.results)]
         for index, path in enumerate(absolute):
             if path in absolute[:index]:
@@ -125,7 +130,7 @@ class Job:
     def _refuse_dicom(self) -> None:
         """DICOM results refer to the slices of a DICOM series; other inputs have none."""
         for path in self.results:
-            if path.name.lower().endswith(DICOM):
+            if _is_dicom(path):
                 raise InputError(
                     f"{path} needs a DICOM series to refer to, and {self.input} is none; give the folder of "
                     f"the series as input, or a result that ends in {SEGMENTATION} or .nii.gz."
@@ -346,7 +351,7 @@ def result_writers(job: Job, volume: Volume, segmentation: Segmentation, student
     if kind.endswith(SEGMENTATION):
         writers: dict[Path, Writer] = {job.output: write_segmentation}
     else:
-        writers = {job.output: write_dicom_seg if kind.endswith(DICOM) else write_labelmap}
+        writers = {job.output: write_dicom_seg if _is_dicom(job.output) else write_labelmap}
     if job.probability is not None:
         writers[job.probability] = write_probability
     if job.rtstruct is not None:
@@ -393,6 +398,10 @@ def write_together(writers: dict[Path, Writer], progress: Progress, cancelled: C
                 # The writer knows the temporary name only; the user must read the one asked for.
                 raise type(error)(str(error).replace(str(beside), str(final))) from error
             stop_if(cancelled)
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.name.lower().endswith(DICOM)
 
 
 def _check_ending(path: Path, endings: tuple[str, ...], noun: str) -> None:

@@ -192,6 +192,14 @@ def test_a_bad_table_or_student_stops_at_once(command, cohort, everything, tmp_p
     assert not out.exists()
 
 
+def test_a_table_that_cannot_be_written_stops_no_case_but_is_told(batched, cohort, tmp_path):
+    (tmp_path / "out" / "results.csv").mkdir(parents=True)
+    ended = batched(cohort)
+    assert ended.code == 2
+    assert "results.csv" in ended.json["error"]
+    assert (tmp_path / "out" / "two.seg.nrrd").exists()
+
+
 def test_progress_never_names_a_case(command, cohort, everything, tmp_path):
     ended = command("batch", cohort, "-o", tmp_path / "out", "--model", everything)
     assert "one" not in ended.err.replace("Done", "")

@@ -73,6 +73,14 @@ def test_two_series_ask_which_and_the_uid_answers(command, series, everything, t
     assert command(*common, "--series", uid).json["components"][0]["n_slices"] == 4
 
 
+def test_a_dicom_result_does_not_go_among_the_scans_files(command, series, everything):
+    folder, _ = series
+    ended = command("run", folder, "-o", folder / "sub" / "o.dcm", "--model", everything, "--json")
+    assert ended.code == 2
+    assert "another folder" in ended.json["error"]
+    assert not (folder / "sub").exists()
+
+
 def test_a_scan_of_another_modality_is_refused_without_a_file(command, series, tmp_path):
     from .conftest import make_student
 
