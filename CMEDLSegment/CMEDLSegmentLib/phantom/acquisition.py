@@ -49,7 +49,7 @@ class Texture:
 class CTNoise:
     """Noise of a filtered back-projection: spectrum ramp times a soft kernel's fall-off, unit spread."""
 
-    def __init__(self, grid: Grid, generator: np.random.Generator, cut_mm: float = 1.7) -> None:
+    def __init__(self, grid: Grid, generator: np.random.Generator, cut_mm: float = 2.2) -> None:
         """Prepare the filters of a slice; ``cut_mm`` is the width of the reconstruction kernel."""
         rows, columns = grid.shape[1:]
         fy = np.fft.fftfreq(rows, grid.spacing[1])[:, None]

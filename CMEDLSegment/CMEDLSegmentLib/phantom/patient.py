@@ -19,6 +19,9 @@ from .shapes import Ellipsoid, Floats, Grid, Point, Solid, tube, union_distance
 ANGLES = 1440
 """Directions in an axial plane; 0 is the patient's left, a quarter turn is posterior."""
 
+ROW = 4.0
+"""Distance (mm) between the heights that tables are kept for."""
+
 Doubles = NDArray[np.float64]
 
 
@@ -88,13 +91,13 @@ class Thorax:
     """Surfaces and organs of a patient; coordinates (z, y, x) in mm, z = 0 at the middle of the lungs' height."""
 
     rows: Doubles
-    """Heights (mm) of the tables' rows, 2 mm apart."""
+    """Heights (mm) of the tables' rows, ``ROW`` apart."""
 
     def __init__(self, patient: Patient) -> None:
         self.patient = patient
         self.base, self.top = -patient.height / 2, patient.height / 2
         self.carina = self.base + 0.61 * patient.height
-        self.rows = np.arange(self.base - 260, self.top + 200, 2.0)
+        self.rows = np.arange(self.base - 260, self.top + 200, ROW)
         self.hila: tuple[Point, Point] = (
             (self.carina - 24, 18 * patient.deep, -42 * patient.wide),
             (self.carina - 18, 24 * patient.deep, 44 * patient.wide),
@@ -116,7 +119,7 @@ class Thorax:
         half = np.interp(share, knots, [128, 134, 137, 136, 131, 121, 102, 66, 50]) * patient.wide
         front = np.interp(share, knots, [84, 88, 88, 86, 80, 69, 54, 36, 30]) * patient.deep
         back = np.interp(share, knots, [84, 86, 88, 91, 93, 90, 80, 62, 54]) * patient.deep
-        half, front, back = (ndimage.gaussian_filter1d(v, 9) for v in (half, front, back))
+        half, front, back = (ndimage.gaussian_filter1d(v, 18 / ROW) for v in (half, front, back))
         power = 2.35
         across = (np.abs(cosine)[None] / half[:, None]) ** power
         along = (np.abs(sine)[None] / np.where(sine < 0, front[:, None], back[:, None])) ** power
@@ -157,14 +160,16 @@ class Thorax:
         skin = skin * (1 - neck) + neck * (66 + 22 * np.abs(sine))
         self.muscle = np.minimum(self.muscle, skin - 3)
         # The outside is smooth where the muscles below it are not.
-        self.skin = ndimage.gaussian_filter(skin, (6, 30), mode=("nearest", "wrap"))
-        self.muscle = np.minimum(ndimage.gaussian_filter(self.muscle, (4, 8), mode=("nearest", "wrap")), self.skin - 3)
+        self.skin = ndimage.gaussian_filter(skin, (12 / ROW, 30), mode=("nearest", "wrap"))
+        self.muscle = np.minimum(
+            ndimage.gaussian_filter(self.muscle, (8 / ROW, 8), mode=("nearest", "wrap")), self.skin - 3
+        )
         drop = np.interp(np.abs((angle - 90 + 180) % 360 - 180), [0, 20, 60, 100, 140, 160, 180], _RIB_DROP)
         self.rib_drop = ndimage.gaussian_filter1d(drop, 20, mode="wrap")
 
     def wall(self, table: Doubles, z: float) -> Doubles:
         """The row of a table at a height, linearly interpolated: radius (mm) per angle."""
-        at = float(np.clip((z - self.rows[0]) / 2, 0, len(self.rows) - 1.001))
+        at = float(np.clip((z - self.rows[0]) / ROW, 0, len(self.rows) - 1.001))
         low = int(at)
         return table[low] * (1 - (at - low)) + table[low + 1] * (at - low)
 
@@ -283,7 +288,7 @@ class Thorax:
         self.columns = np.arange(-130.0, 131.0, 2.0)
         inside = (self.rows > self.base - 20) & (self.rows < self.top + 20)
         rows = self.rows[inside]
-        grid = Grid((len(rows), 131, 121), (2.0, 2.0, 2.0), (float(rows.mean()), 0.0, 0.0))
+        grid = Grid((len(rows), 131, 121), (ROW, 2.0, 2.0), (float(rows.mean()), 0.0, 0.0))
         nearest = np.full(grid.shape, 1e3, dtype=np.float32)
         hilar = {"right veins", "left veins", "upper veins", "upper left vein"}
         for organ in self.organs:
@@ -309,8 +314,8 @@ class Thorax:
             left[row] = np.maximum(left[row], shift + half)
             gap = 3 + 14 * step(-y, 45.0, 90.0)
             right[row], left[row] = np.minimum(right[row], 2 - gap), np.maximum(left[row], 2 + gap)
-        right = ndimage.gaussian_filter(right, (2.0, 2.2), mode="nearest")
-        left = ndimage.gaussian_filter(left, (2.0, 2.2), mode="nearest")
+        right = ndimage.gaussian_filter(right, (4 / ROW, 2.2), mode="nearest")
+        left = ndimage.gaussian_filter(left, (4 / ROW, 2.2), mode="nearest")
         whole = (len(self.rows), len(self.columns))
         self.border_right, self.border_left = np.full(whole, -12.0), np.full(whole, 12.0)
         self.border_right[inside], self.border_left[inside] = right, left
@@ -341,7 +346,7 @@ class Thorax:
         All three are positive inside a lung.
         """
         z, y, x = np.asarray(points, dtype=float).T
-        row = (z - self.rows[0]) / 2
+        row = (z - self.rows[0]) / ROW
         angle = np.rad2deg(np.arctan2(y, x)) % 360 * (ANGLES / 360)
         radius = np.hypot(y, x)
         edge = ndimage.map_coordinates(self.cavity, [row, angle], order=1, mode="nearest")

@@ -55,10 +55,11 @@ class Rater:
             first = last = int(rows[len(rows) // 2])
         for ends, edge in ((range(first, rows[0]), rows[0]), (range(rows[-1] + 1, last + 1), rows[-1])):
             # Where there is no tumour the rater goes on with a smaller outline of the end slice.
+            flat = ndimage.distance_transform_edt(inside[edge], sampling=step[1:])
             for index in ends:
                 if 0 <= index < len(drawn):
                     gone = abs(index - edge) * step[0]
-                    drawn[index] = distance[edge] < self.margin - 0.5 * gone
+                    drawn[index] = flat > min(0.5 * gone - self.margin, 0.8 * flat.max())
         drawn[: max(first, 0)] = False
         drawn[last + 1 :] = False
         if not drawn.any():
@@ -70,7 +71,7 @@ class Rater:
 PANEL = (
     Rater("Rater 1", 0.3, 1.0, (0.0, 0.3, -0.2), 0.3, 0.5, 0.0, 0.0),
     Rater("Rater 2", 1.3, 1.6, (0.0, 0.0, 0.4), 0.4, 0.6, 3.0, 3.0),
-    Rater("Rater 3", -0.8, 1.2, (0.0, -0.2, 0.0), 0.4, 0.5, -3.0, 0.0),
+    Rater("Rater 3", -1.0, 1.2, (0.0, -0.2, 0.0), 0.4, 0.5, -3.0, 0.0),
     Rater("Rater 4", 0.6, 0.6, (0.0, 0.9, 1.1), 1.0, 1.0, 0.0, -3.0),
 )
 """The first four raters: near the truth; generous; tight; careless."""

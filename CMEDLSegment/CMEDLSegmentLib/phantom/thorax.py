@@ -281,10 +281,11 @@ def _branches(thorax: Thorax, shares: Floats, grid: Grid, generator: np.random.G
         root = (hilum[0] - 20, hilum[1] + 3, hilum[2])
         veins = grow_tree(root, cloud[TWIGS : 2 * TWIGS - 100], 0.6, generator)
         airways = beside(arteries, (0.35, 0.75, 0.35 * side), 0.68, 0.9)
-        paint_branches(shares, grid, [*veins, *arteries], 0.97)
-        walls = [Cone(a.start, a.end, 1.06 * a.start_radius + 0.45, 1.06 * a.end_radius + 0.45) for a in airways]
+        paint_branches(shares, grid, np.concatenate([veins, arteries]), 0.97)
+        walls = airways.copy()
+        walls[:, 6:] = 1.06 * walls[:, 6:] + 0.45
         paint_branches(shares, grid, walls, 0.7)
-        paint_branches(shares, grid, airways, -0.14)
+        paint_branches(shares, grid, airways, -0.14, ground=0.97)
 
 
 def _paint(

@@ -114,7 +114,7 @@ def _place(thorax: Thorax, grid: Grid, location: str, radius: float, generator: 
     else:
         # Half in the mediastinum: at the arch, the hilum or beside the trachea.
         middle = np.abs(points[:, 0] - thorax.carina) < 40
-        fits = (np.abs(border + 0.12 * radius) < 4) & (wall > 1.2 * radius) & (ends > -radius)
+        fits = (np.abs(border + 0.3 * radius) < 4) & (wall > 1.2 * radius) & (ends > -radius)
         fits &= (points[:, 1] > -35) & (points[:, 1] < 34)
     chosen = points[fits & middle]
     if location == "mediastinum":
