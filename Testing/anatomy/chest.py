@@ -50,13 +50,19 @@ class Chest:
                 self.hu[z, rows[vessel], columns[vessel]] = 30
 
     def trachea(self) -> None:
-        """From the carina in the chest up through the neck."""
-        self.tube(34, SHAPE[0] - 1, -1000, 0, 0, 9, 9)
+        """Up through the neck, where partial volume brightens it; its bronchi open into both lungs."""
+        self.tube(34, 35, -1000, 0, 0, 7, 60)
+        self.tube(34, 50, -1000, 0, 0, 9, 9)
+        self.tube(51, SHAPE[0] - 1, -890, 0, 0, 9, 9)
 
     def bowel(self) -> None:
         """Gas in the colon and a stomach bubble under a thin diaphragm, below the lungs."""
         self.tube(0, 8, -1000, -60, -40, 22, 60)
         self.tube(0, BASE - 1, -1000, -50, 72, 28, 32)
+
+    def stool(self) -> None:
+        """Stool in the colon: gas and solids mixed, as dense as lung."""
+        self.tube(2, 5, -700, 0, -110, 9, 11)
 
     def table(self) -> None:
         """A shell filled with foam below the back."""
