@@ -1,0 +1,66 @@
+"""Phantoms on disk read back as they were, and a cohort of them is a cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.errors import Cancelled, InputError
+from CMEDLSegmentLib.phantom import thorax_ct, write_cohort_phantoms, write_phantom
+from CMEDLSegmentLib.volume import read_mask, read_volume
+
+SIZE, SPACING = (12, 48, 48), (24.0, 8.0, 8.0)
+
+
+def test_a_phantom_reads_back_as_it_was(tmp_path: Path) -> None:
+    phantom = thorax_ct(2, SIZE, SPACING)
+    paths = write_phantom(tmp_path, phantom)
+    image = read_volume(paths["image"])
+    np.testing.assert_array_equal(image.array, phantom.image.array)
+    assert image.geometry.is_close(phantom.image.geometry)
+    np.testing.assert_array_equal(read_mask(paths["mask"], image.geometry).array, phantom.mask)
+    assert "phantom" in paths["description"].read_text(encoding="utf-8")
+
+
+def test_a_cohort_has_ct_and_mr_of_different_patients(tmp_path: Path) -> None:
+    seen: list[float] = []
+    table = write_cohort_phantoms(tmp_path, 5, 3, SIZE, SPACING, progress=lambda stage, part: seen.append(part))
+    cases = read_cohort(table, required=("mask", "role", "split"))
+    assert len(cases) == len({case.patient for case in cases}) == 10
+    assert {(case.modality, case.role) for case in cases} == {("CT", "student"), ("MR", "teacher")}
+    for role in ("student", "teacher"):
+        splits = [case.split for case in cases if case.role == role]
+        assert sorted(splits) == ["test", "train", "train", "train", "validation"]
+    assert seen == pytest.approx(np.arange(1, 11) / 10)
+    images = [read_volume(case.image).array for case in cases]
+    assert len({image.tobytes() for image in images}) == 10
+    assert not any(str(tmp_path) in line for line in table.read_text(encoding="utf-8").splitlines())
+
+
+def test_the_seed_is_the_cohort(tmp_path: Path) -> None:
+    tables = [
+        write_cohort_phantoms(tmp_path / name, 1, seed, SIZE, SPACING) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    first, again, other = (read_volume(read_cohort(table)[0].image).array for table in tables)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_cancelled_cohort_has_no_table(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def cancelled() -> bool:
+        asked.append(1)
+        return len(asked) > 1
+
+    with pytest.raises(Cancelled):
+        write_cohort_phantoms(tmp_path, 2, 0, SIZE, SPACING, cancelled=cancelled)
+    assert not (tmp_path / "cohort.csv").exists()
+
+
+def test_a_cohort_of_no_case_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one or more"):
+        write_cohort_phantoms(tmp_path, 0)
