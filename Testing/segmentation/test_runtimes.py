@@ -58,7 +58,7 @@ def test_torch_gives_the_networks_own_logits(name: str, precision: str, toleranc
 @pytest.fixture(scope="module")
 def openvino_unet() -> Callable[[torch.Tensor], torch.Tensor]:
     """OpenVINO's fp32 runtime of the narrow Unet, for four slices at a time; made once, because making it is slow."""
-    pytest.importorskip("openvino")
+    pytest.importorskip("CMEDLSegmentLib.runtimes.openvino_runtime")
     return start_runtime(a_student_of("unet"), Plan("cpu", "openvino", "fp32", 4))
 
 
@@ -75,7 +75,7 @@ def test_openvino_in_fp32_gives_the_networks_own_logits(openvino_unet: Callable,
 @pytest.mark.parametrize("name", ["densefcn", "unet after a generator"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.4)])
 def test_openvino_runs_every_network(name: str, precision: str, tolerance: float) -> None:
-    pytest.importorskip("openvino")
+    pytest.importorskip("CMEDLSegmentLib.runtimes.openvino_runtime")
     assert relative_error(a_student_of(name), Plan("cpu", "openvino", precision, 3)) < tolerance
 
 
@@ -137,7 +137,7 @@ def test_rounding_is_to_8_bits_and_small() -> None:
 )
 def test_openvinos_int8_rounds_as_the_simulation_does(name: str) -> None:
     """Neither better (then it would not compute in int8) nor much worse than the rounding in PyTorch."""
-    pytest.importorskip("openvino")
+    pytest.importorskip("CMEDLSegmentLib.runtimes.openvino_runtime")
     student = a_student_of(name)
     student.int8 = calibrate_int8(student.build(), [some_slices()])
     images = some_slices(2, seed=9)

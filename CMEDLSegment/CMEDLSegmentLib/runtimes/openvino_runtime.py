@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-import openvino
 import torch
 from torch import nn
 
 from ..networks import fold_batch_norm
 from .quantisation import quantised
+
+# OpenVINO tells its maker over the network of its import and of every conversion, unless it finds this package
+# missing; then it uses a silent stub of its own. A program that reads patients' scans must not call anybody.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino  # noqa: E402
 
 if TYPE_CHECKING:
     from ..student import Student
