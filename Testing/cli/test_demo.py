@@ -60,14 +60,6 @@ def test_all_files_are_there_and_the_figures_are_those_of_the_masks(command, wid
     assert set(Image.open(folder / "demo.png").size) == {1308, 1018}
 
 
-def test_it_prints_the_agreement_and_that_it_is_a_phantom(command, wide, tmp_path):
-    ended = command("demo", "-o", tmp_path / "demo", "--model", wide)
-    assert ended.code == 0
-    for words in ("DSC", "surface DSC at 2 mm", "HD95", "volume, expert", "synthetic phantom", "demo.png"):
-        assert words in ended.out
-    assert "Making the phantom" in ended.err
-
-
 def test_a_student_that_finds_nothing_is_shown_too(command, tmp_path):
     blind = make_student(tmp_path / "blind.safetensors", -5.0, spacing_mm=6.0, field=64)
     ended = command("demo", "-o", tmp_path / "demo", "--model", blind, "--json")
@@ -77,7 +69,7 @@ def test_a_student_that_finds_nothing_is_shown_too(command, tmp_path):
     assert (tmp_path / "demo" / "demo.png").exists()
 
 
-def test_a_second_demo_replaces_the_first_but_no_other_folders_files(command, wide, tmp_path):
+def test_other_peoples_files_are_never_replaced(command, wide, tmp_path):
     folder = tmp_path / "demo"
     folder.mkdir()
     (folder / "ct.nii.gz").write_bytes(b"mine")
@@ -85,9 +77,19 @@ def test_a_second_demo_replaces_the_first_but_no_other_folders_files(command, wi
     assert ended.code == 2
     assert "no demo made" in ended.err
     assert (folder / "ct.nii.gz").read_bytes() == b"mine"
-    (folder / "ct.nii.gz").unlink()
-    assert command("demo", "-o", folder, "--model", wide).code == 0
-    assert command("demo", "-o", folder, "--model", wide).code == 0
+
+
+def test_an_earlier_demo_is_replaced_and_the_agreement_printed_as_a_phantoms(command, wide, tmp_path):
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    (folder / "README.txt").write_text(demo.README_TEXT)
+    (folder / "ct.nii.gz").write_bytes(b"of the earlier demo")
+    ended = command("demo", "-o", folder, "--model", wide)
+    assert ended.code == 0
+    assert {path.name for path in folder.iterdir()} == FILES
+    for words in ("DSC", "surface DSC at 2 mm", "HD95", "volume, expert", "synthetic phantom", "demo.png"):
+        assert words in ended.out
+    assert "Making the phantom" in ended.err
 
 
 def test_a_missing_student_is_found_out_before_anything_is_made(command, tmp_path):
