@@ -62,9 +62,7 @@ class Case:
     line: int = 0
 
 
-def read_cohort(
-    path: Path | str, required: Collection[str] = (), check_files: bool = True
-) -> tuple[Case, ...]:
+def read_cohort(path: Path | str, required: Collection[str] = (), check_files: bool = True) -> tuple[Case, ...]:
     """Read and check a cohort table.
 
     Args:
@@ -123,9 +121,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(
-            f"The cohort {path} cannot be read ({reason}); give the path of a CSV file."
-        ) from error
+        raise InputError(f"The cohort {path} cannot be read ({reason}); give the path of a CSV file.") from error
     except UnicodeDecodeError as error:
         raise InputError(
             f'The cohort {path} is not a text table in UTF-8; save it as "CSV UTF-8 (comma separated)".'
@@ -164,9 +160,7 @@ def _check_header(path: Path, header: list[str]) -> None:
                 )
     missing = [name for name in COLUMNS if name not in header]
     if missing:
-        raise InputError(
-            f"The cohort {path} lacks the column {', '.join(missing)}; its first line must be {columns}."
-        )
+        raise InputError(f"The cohort {path} lacks the column {', '.join(missing)}; its first line must be {columns}.")
     twice = [name for name in COLUMNS if header.count(name) > 1]
     if twice:
         raise InputError(f"The cohort {path} has the column {', '.join(twice)} twice; keep one of them.")
@@ -200,9 +194,7 @@ def _case(path: Path, line: int, row: dict[str, str], required: Collection[str])
 def _word(path: Path, line: int, column: str, value: str, words: tuple[str, ...]) -> str:
     """``value`` if it is empty or one of ``words``."""
     if value and value not in words:
-        raise InputError(
-            f'{path}, line {line}: the column "{column}" says "{value}"; it must be {" or ".join(words)}.'
-        )
+        raise InputError(f'{path}, line {line}: the column "{column}" says "{value}"; it must be {" or ".join(words)}.')
     return value
 
 

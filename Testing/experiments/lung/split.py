@@ -18,7 +18,7 @@ def cohort(data: Path) -> list[Case]:
     names = sorted(entry["case"] for entry in json.loads((data / "index.json").read_text("utf-8")))
     shuffled = random.Random(SEED).sample(names, len(names))
     split = dict.fromkeys(shuffled[:TEST], "test")
-    split |= dict.fromkeys(shuffled[TEST:TEST + VALIDATION], "validation")
+    split |= dict.fromkeys(shuffled[TEST : TEST + VALIDATION], "validation")
     return [
         Case(
             name,
