@@ -44,9 +44,9 @@ class CMEDLSegment(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["CMEDL contributors"]
         self.parent.helpText = _(
-            "Segments lung tumors on CT with a student network that learned from MRI during training and needs "
-            "only the CT now. Choose a CT and a student, then press Segment tumor; the result is a new "
-            "segmentation node. Research use, not a medical device."
+            "Segments lung tumors on CT with a student network, which needs nothing but the CT; how a student was "
+            "trained, with the help of MRI or without, is in its model card. Choose a CT and a student, then press "
+            "Segment tumor; the result is a new segmentation node. Research use, not a medical device."
         )
         self.parent.acknowledgementText = _(
             'The method: J. Jiang, A. Rimner, J. O. Deasy, H. Veeraraghavan, "Unpaired cross-modality educed '
