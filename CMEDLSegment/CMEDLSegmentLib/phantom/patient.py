@@ -225,7 +225,7 @@ class Thorax:
         oesophagus = ((120, 16, 6), (40, 26, 5), (0, 33, 7), (-60, 38, 9), (-100, 30, 14), (-128, 14, 22))
         arch = ((-52, -8, 3), (-36, -18, -8), (-10, -22, -14), (14, -18, -11), (30, -4, 0), (34, 14, 14))
         down = ((26, 30, 23), (8, 39, 25), (-40, 43, 23), (-90, 42, 16), (-140, 38, 7), (-330, 28, 2))
-        thigh = [14.5, 15, 15, 14.5, 13.5, 12.5, 12, 11.5, 11, 10.5, 10, 8.5]
+        aortic = [14.5, 15, 15, 14.5, 13.5, 12.5, 12, 11.5, 11, 10.5, 10, 8.5]
         pericardium = (*outflow, lv_wall, rv, ra, la)
         organs = [
             Organ("pericardium", "muscle", pericardium, grow=2.4, blend=15.0),
@@ -265,7 +265,20 @@ class Thorax:
                 "blood right",
                 pipe([12, 11, 10, 7], (-24, -16, 14), (-22, -1, -6), (-24, 8, -28), (-32, 16, -46)),
             ),
-            Organ("aorta", "blood left", pipe(thigh, *arch, *down)),
+            # The hilar arteries go on beside the lower and upper bronchi, where the trees take over.
+            Organ(
+                "right interlobar",
+                "blood right",
+                pipe([7, 6.5, 5, 3], (-32, 16, -46), (-44, 24, -53), (-60, 32, -56), (-78, 42, -60)),
+            ),
+            Organ(
+                "left interlobar",
+                "blood right",
+                pipe([8, 7, 5.5, 3], (-18, 22, 46), (-30, 32, 56), (-50, 42, 62), (-72, 52, 66)),
+            ),
+            Organ("right upper artery", "blood right", pipe([7, 5, 2.5], (-24, 6, -26), (-12, 6, -42), (6, 4, -56))),
+            Organ("left upper artery", "blood right", pipe([7, 5, 2.5], (-13, 12, 38), (-2, 8, 50), (14, 2, 62))),
+            Organ("aorta", "blood left", pipe(aortic, *arch, *down)),
             Organ(
                 "brachiocephalic artery", "blood left", pipe([6.5, 6, 5], (30, -8, -4), (58, -6, -14), (110, 0, -26))
             ),
@@ -291,6 +304,7 @@ class Thorax:
         grid = Grid((len(rows), 131, 121), (ROW, 2.0, 2.0), (float(rows.mean()), 0.0, 0.0))
         nearest = np.full(grid.shape, 1e3, dtype=np.float32)
         hilar = {"right veins", "left veins", "upper veins", "upper left vein"}
+        hilar |= {"right interlobar", "left interlobar", "right upper artery", "left upper artery"}
         for organ in self.organs:
             if organ.name in hilar or organ.name.startswith("airway"):
                 continue
@@ -338,7 +352,8 @@ class Thorax:
 
     def apex(self, y: Floats, x: Floats) -> Floats:
         """Height z (mm) of the lungs' apex at (y, x)."""
-        return (self.top - 0.013 * (np.abs(x) - 42) ** 2 - 0.014 * (y - 12) ** 2).astype(np.float32)
+        bow = np.where(y < 12, 0.013, 0.007)
+        return (self.top - 0.011 * (np.abs(x) - 42) ** 2 - bow * (y - 12) ** 2).astype(np.float32)
 
     def lung_depth(self, points: Doubles) -> tuple[Doubles, Doubles, Doubles]:
         """Distances (mm) of points (n, 3; z, y, x) inward from the chest wall, the mediastinum and the ends.

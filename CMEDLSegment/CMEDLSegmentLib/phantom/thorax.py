@@ -61,11 +61,18 @@ class ThoraxPainter:
         inward = self.radius - self.at(cavity_row)
         inside = cover(inward, soft)
         loose = p["fat"] + np.float32(0.06 * span) * grain
-        # Above the lungs the strap and scalene muscles fill the inlet.
+        # Above the lungs the strap and scalene muscles fill the inlet, and beside their apices the wall thickens.
         above = float(step(np.array(z), thorax.top - 45, thorax.top - 5))
         if above > 0:
             bundles = np.clip(0.75 + 0.5 * mottle + 0.3 * grain, 0, 1) * above
             mix(loose, p["muscle"], bundles.astype(np.float32))
+        if z > thorax.top - 90:
+            capped = cover(thorax.apex(self.y, self.x) - np.float32(z - 2.5), 5.0)
+            mix(
+                loose,
+                p["muscle"] * (1 + np.float32(0.05) * grain),
+                capped * step(np.abs(self.x), 20, 36).astype(np.float32),
+            )
         mix(values, loose, inside)
         share = np.minimum(self.radius / self.at(cavity_row), 1.5)
         floor = thorax.diaphragm(self.y, self.x, share)
@@ -161,24 +168,26 @@ class ThoraxPainter:
         body = (oval - 1) * np.float32(0.5 * (wide + deep))
         canal = np.hypot((y - (deep + 8)) * 1.1, x) - 8
         body = np.maximum(body, 1.0 - canal)
-        disc = abs(phase) > pitch / 2 - 2.6
-        endplate = not disc and abs(phase) > pitch / 2 - 4.6
+        # Endplates are hollow: the rim stays bone at the height of a disc, the middle does not.
+        off_disc = pitch / 2 - abs(phase) - (0.3 + 2.6 * np.clip(1 - oval**2, 0, 1))
+        disc = cover(off_disc, max(1.2, 0.6 * self.grid.spacing[0]))
+        endplate = np.exp(-(((off_disc - 0.8) / 1.2) ** 2))
         arch = np.maximum(np.abs(canal - 2.6) - 2.4, deep - 4 - y)
         blade = float(np.exp(-0.5 * (phase / (0.28 * pitch)) ** 2))
         process = np.maximum(np.abs(x) - (1.2 + 1.6 * blade), np.maximum(deep + 14 - y, y - (deep + 26 + 14 * blade)))
-        bones = [process] if disc else [body, process]
+        facets = (np.hypot((np.abs(x) - 15) / 6, (y - deep - 14) / 4.5) - 1) * 5
+        bones = [body, process, facets]
         if blade > 0.35:
             bones.append(arch)
             for sign in (-1, 1):
                 wing = Cone((0, deep + 8, 9.0 * sign), (0, deep + 17, (20 + 14 * blade) * sign), 4.6, 3.6 * blade + 0.6)
                 bones.append(wing.distance(np.float32(0), y, x))
-        if disc:
-            mix(view, p["disc"], cover(body, soft))
         bone = np.maximum(np.minimum.reduce(bones), beyond[window[1:]] + 5)
         mix(view, p["cortex"] * 0.85, cover(bone, soft))
-        inner = p["marrow"] + (0.45 * (p["cortex"] - p["marrow"]) if endplate else 0.0)
+        inner = p["marrow"] + np.float32(0.45 * (p["cortex"] - p["marrow"])) * endplate
         speckle = 1 + 0.12 * self.grain.at(1.7 * z)[window[1:]]
         mix(view, inner * speckle, cover(bone + 1.5, soft))
+        mix(view, p["disc"], disc * cover(body + 0.8, soft))
         mix(view, p["canal"], cover(canal + 0.5, soft))
 
     def _sternum(self, values: Floats, z: float, front: float) -> None:
