@@ -118,8 +118,10 @@ class ComponentFinder:
                 new = padded[y : y + old.shape[0], x : x + old.shape[1]]
                 touching = (old > 0) & (new > 0)
                 if touching.any():
-                    pairs = np.stack([old[touching], new[touching]], axis=1)
-                    self._pairs.append(np.unique(pairs, axis=0) - 1)
+                    # One number for a pair; along a row they repeat, so that few are left to be sorted.
+                    pair = old[touching].astype(np.int64) << 32 | new[touching]
+                    pair = np.unique(pair[np.diff(pair, prepend=-1) != 0])
+                    self._pairs.append(np.stack([pair >> 32, pair & 0xFFFFFFFF], axis=1) - 1)
 
     def finish(self) -> tuple[Pieces, np.ndarray]:
         """The components, and for every region the number of its component."""
