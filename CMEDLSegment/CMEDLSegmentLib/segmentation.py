@@ -212,28 +212,28 @@ class Segmenter:
             stop_if(cancelled)
             progress(f"Segmenting on {plan.device}", start / len(chosen))
             batch = chosen[start : start + plan.batch]
-            failure = None
+            ran_out = False
             try:
-                runtime = self._runtime(plan)
+                self._runtime(plan)
                 begin = time.perf_counter()
                 if sampler is None:
                     sampler = FieldSampler(field, intensities, plan.device)
                 images = sampler(slices[batch])
                 _wait(plan.device)
                 sampled = time.perf_counter()
-                values[start : start + len(batch)] = self._infer(runtime, images)
+                values[start : start + len(batch)] = self._infer(plan, images)
                 timings["resampling"] += sampled - begin
                 timings["network"] += time.perf_counter() - sampled
-            except RuntimeError as error:
-                if not out_of_memory(error):
+            except (RuntimeError, MemoryError) as error:
+                ran_out = out_of_memory(error)
+                if not ran_out:
                     raise
-                failure = str(error)
-            if failure is None:
+            if ran_out:
+                # Only here, outside the except block, is the failed batch's memory released.
+                images = sampler = None
+                plan = self._step_down(plan, warnings)
+            else:
                 start += len(batch)
-                continue
-            # Only outside the except block is the failed batch's memory released.
-            images = sampler = runtime = None
-            plan = self._step_down(plan, warnings)
         return values, plan
 
     def _runtime(self, plan: Plan) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -259,7 +259,7 @@ class Segmenter:
         warnings.append(sentence)
         return down
 
-    def _infer(self, runtime: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> np.ndarray:
+    def _infer(self, plan: Plan, images: torch.Tensor) -> np.ndarray:
         """Probabilities of the labels, float16 (n, labels, pixels, pixels), of normalised slices.
 
         Raises:
@@ -268,11 +268,11 @@ class Segmenter:
         import torch
 
         with torch.inference_mode():
-            logits = runtime(images)
+            logits = self._runtime(plan)(images)
             if not torch.isfinite(logits).all():
                 raise DeviceError(
                     f"Student '{self.student.card.name}' gave values that are no numbers; its weights do not "
-                    "suit this image or precision: choose precision fp32, or verify the model file."
+                    f"suit this image or {plan}: choose device cpu, or verify the model file."
                 )
             return label_probabilities(logits).half().cpu().numpy()
 

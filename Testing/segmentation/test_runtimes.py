@@ -12,7 +12,7 @@ import torch
 from CMEDLSegmentLib.card import NetworkSpec
 from CMEDLSegmentLib.errors import ModelError
 from CMEDLSegmentLib.networks import fold_batch_norm
-from CMEDLSegmentLib.runtimes import Plan, quantisation, start_runtime
+from CMEDLSegmentLib.runtimes import Plan, make_plan, quantisation, start_runtime
 from CMEDLSegmentLib.runtimes.quantisation import calibrate_int8, check_int8, quantised
 from CMEDLSegmentLib.segmentation import Segmenter
 from CMEDLSegmentLib.student import Student
@@ -145,6 +145,24 @@ def test_openvinos_int8_rounds_as_the_simulation_does(name: str) -> None:
     simulated, plain = quantised(student.build(), student.int8)(images), student.build()(images)
     error, expected = (found - plain).abs().mean(), (simulated - plain).abs().mean()
     assert 0.5 * expected < error < 1.5 * expected
+
+
+def test_this_cpus_integer_products_are_looked_at_before_int8_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old CPUs saturate sums of 8-bit products: int8 is left alone there, however well the student was checked."""
+    pytest.importorskip("openvino")
+    from CMEDLSegmentLib.runtimes import openvino_runtime
+
+    student = a_student(a_card(int8={"passed": True}))
+    compiled = openvino_runtime._compile
+
+    def saturating(model, precision):
+        exact = compiled(model, precision)
+        return lambda image: [exact(image)[0] * (32767 / (2 * 255 * 127))]
+
+    openvino_runtime.int8_is_exact.cache_clear()
+    monkeypatch.setattr(openvino_runtime, "_compile", saturating)
+    assert make_plan(student, "cpu").precision == "fp32"
+    openvino_runtime.int8_is_exact.cache_clear()
 
 
 @torch.inference_mode()

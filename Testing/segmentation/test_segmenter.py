@@ -174,7 +174,7 @@ def test_a_network_that_gives_no_number_is_an_error_not_an_empty_label(bad: floa
     def start(student, plan):
         return lambda images: torch.where(images > 0, torch.full_like(images, bad), images)
 
-    with pytest.raises(DeviceError, match=r"narrow.*no numbers.*fp32"):
+    with pytest.raises(DeviceError, match=r"narrow.*no numbers.*device cpu"):
         Segmenter(a_student(a_card()), "cpu", start=start).segment(blobs())
 
 
@@ -247,7 +247,7 @@ def out_of_memory_above(limit: int, kind: type[Exception] = torch.OutOfMemoryErr
     return start, started
 
 
-@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, RuntimeError])
+@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, RuntimeError, MemoryError])
 @pytest.mark.parametrize(
     ("limit", "warnings", "end"),
     [
@@ -336,8 +336,9 @@ def test_an_argument_that_makes_no_sense_is_refused(arguments: dict, said: str) 
 def test_the_cpu_takes_openvino_where_it_is_installed_and_int8_only_where_it_was_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    unchecked, checked = a_student(a_card()), a_student(a_card(int8={"dsc_mean": 0.999}))
-    for installed, student in itertools.product((True, False), (unchecked, checked)):
+    unchecked, failed = a_student(a_card()), a_student(a_card(int8={"passed": False}))
+    checked = a_student(a_card(int8={"passed": True}))
+    for installed, student in itertools.product((True, False), (unchecked, failed, checked)):
         monkeypatch.setattr(runtimes.plan, "openvino_installed", lambda answer=installed: answer)
         plan = runtimes.make_plan(student, "cpu")
         assert plan.runtime == ("openvino" if installed else "torch")

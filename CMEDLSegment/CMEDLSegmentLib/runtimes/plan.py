@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -70,7 +69,7 @@ def make_plan(
             raise DeviceError("OpenVINO is not installed; pip install 'cmedl[fast]', or choose runtime torch.")
     if precision == "auto":
         precision = _best_precision(kind, device, runtime, student)
-    elif precision == "int8" and (runtime != "openvino" or student.card.int8 is None):
+    elif precision == "int8" and not (runtime == "openvino" and int8_agrees(student)):
         raise DeviceError(
             "int8 needs the OpenVINO runtime and a student that was checked in int8; choose precision auto."
         )
@@ -82,15 +81,22 @@ def make_plan(
 
 
 def _best_precision(kind: str, device: str, runtime: str, student: Student) -> str:
-    """int8 where it was checked on this student, half precision on CUDA, fp32 elsewhere."""
+    """int8 where it was checked on this student and this CPU multiplies exactly; on CUDA half; elsewhere fp32."""
     if runtime == "openvino":
-        return "int8" if student.card.int8 is not None else "fp32"
+        from .openvino_runtime import int8_is_exact
+
+        return "int8" if int8_agrees(student) and int8_is_exact() else "fp32"
     if kind != "cuda":
         return "fp32"
     import torch
 
     major, _ = torch.cuda.get_device_capability(torch.device(device))
     return "bf16" if major >= 8 else "fp16" if major == 7 else "fp32"
+
+
+def int8_agrees(student: Student) -> bool:
+    """Whether int8 was checked on this student and passed; see ``quantisation.check_int8``."""
+    return student.card.int8 is not None and student.card.int8.get("passed") is True
 
 
 def resolve_device(name: str) -> str:
@@ -122,8 +128,12 @@ def resolve_device(name: str) -> str:
 
 
 def openvino_installed() -> bool:
-    """Whether the optional extra "fast" is there; looks, does not import."""
-    return importlib.util.find_spec("openvino") is not None
+    """Whether the optional extra "fast" is there and can be imported (a wheel of another platform cannot)."""
+    try:
+        import openvino  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def start_runtime(student: Student, plan: Plan) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -138,12 +148,13 @@ def start_runtime(student: Student, plan: Plan) -> Callable[[torch.Tensor], torc
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device's memory is full (MPS says so in words only)."""
+    """Whether an error says that the device's memory is full; MPS and the CPU's allocator say so in words only."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
-    )
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = str(error).lower()
+    return any(said in words for said in ("out of memory", "not enough memory", "can't allocate memory"))
 
 
 def lighter(plan: Plan, student: Student) -> tuple[Plan, str] | None:

