@@ -37,7 +37,7 @@ SEGMENTATION = ".seg.nrrd"
 DICOM = ".dcm"
 
 LOADED, READ, SEGMENTED = 0.04, 0.10, 0.94
-"""Fractions of a whole job at which its stages end, as measured on a chest CT on a CPU."""
+"""Fractions of a whole job at which its stages end: most of the time goes into segmenting."""
 
 LISTED = 10
 """Components that a report for a person shows."""
