@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from CMEDLSegmentLib.agreement import compare, dice, hd95, surface_dice, surface_distances, volume_cc
 from CMEDLSegmentLib.errors import InputError
 

@@ -94,9 +94,12 @@ def test_the_phantom_ct_passes_and_the_phantom_mr_is_refused():
     from CMEDLSegmentLib.phantom import thorax_ct, thorax_mr
 
     size, spacing = (24, 96, 96), (12.0, 4.0, 4.0)
-    assert check_hounsfield(thorax_ct(seed=1, size=size, spacing=spacing).image.array) == []
-    with pytest.raises(InputError, match="MR"):
-        check_hounsfield(thorax_mr(seed=1, size=size, spacing=spacing).image.array)
+    for seed in range(3):
+        assert check_hounsfield(thorax_ct(seed=seed, size=size, spacing=spacing).image.array) == []
+        mr = thorax_mr(seed=seed, size=size, spacing=spacing).image.array
+        for shifted in (mr, mr - 1024):
+            with pytest.raises(InputError, match="may be an MR"):
+                check_hounsfield(shifted)
 
 
 def test_real_ct_passes_and_real_mr_is_refused(data_root):
@@ -106,6 +109,6 @@ def test_real_ct_passes_and_real_mr_is_refused(data_root):
     paths = sorted((data_root / "sts").glob("*_MR_T1.nii.gz"))[::4]
     for path in paths:
         image = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(float)
-        for stretched in (image, 8 * image, 8 * image - 100):
+        for stretched in (image, 8 * image, 8 * image - 100, 8 * image - 1024):
             with pytest.raises(InputError, match="not in Hounsfield units"):
                 check_hounsfield(stretched)
