@@ -221,6 +221,23 @@ def _existing(names: Sequence[str]) -> list[signal.Signals]:
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
+def command_line(program: str, parser: Callable[[], Parser], argv: Sequence[str] | None) -> int:
+    """Parse ``argv`` (default: the process's own) and carry out the chosen command; returns the exit code.
+
+    Each command's parser has set ``command``, a function of the parsed options and an :class:`Interrupt`.
+    """
+
+    def work(arguments: Sequence[str], interrupt: Interrupt) -> int:
+        try:
+            options = parser().parse_args(arguments)
+        except SystemExit as ending:  # --help and --version
+            return int(ending.code or 0)
+        command: Callable[[argparse.Namespace, Interrupt], int] = options.command
+        return command(options, interrupt)
+
+    return guarded(program, list(sys.argv[1:] if argv is None else argv), work)
+
+
 def guarded(
     program: str,
     arguments: Sequence[str],

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from CMEDLSegmentLib.cohort import Case, read_cohort
-from CMEDLSegmentLib.console import Bar, Interrupt, Parser, emit_json, guarded
+from CMEDLSegmentLib.console import Bar, Interrupt, Parser, command_line, emit_json
 from CMEDLSegmentLib.errors import InputError
 
 from . import __version__, configuration, runs
@@ -29,16 +29,7 @@ Research use, not a medical device.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cmedl-train`` with ``argv`` (default: the process's own) and return the exit code."""
-    return guarded(PROGRAM, list(sys.argv[1:] if argv is None else argv), _work)
-
-
-def _work(arguments: Sequence[str], interrupt: Interrupt) -> int:
-    try:
-        options = parser().parse_args(arguments)
-    except SystemExit as ending:  # --help and --version
-        return int(ending.code or 0)
-    command: Callable[[argparse.Namespace, Interrupt], int] = options.command
-    return command(options, interrupt)
+    return command_line(PROGRAM, parser, argv)
 
 
 def parser() -> Parser:

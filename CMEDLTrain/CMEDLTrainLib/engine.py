@@ -199,7 +199,9 @@ class Trainer:
         words = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
         dsc = self.progress.validation.get("dsc")
         words += "" if dsc is None else f", validation DSC {dsc:.3f}"
-        progress(f"Epoch {epoch + 1}: {words}", self.progress.step / self.steps)
+        progress(
+            f"Epoch {min(epoch + 1, self.configuration.optimisation.epochs)}: {words}", self.progress.step / self.steps
+        )
 
     def _check(self, terms: dict[str, Tensor]) -> dict[str, float]:
         """The loss terms as numbers; stops the run, before anything is saved, when one is not finite."""
