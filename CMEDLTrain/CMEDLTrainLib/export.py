@@ -61,7 +61,7 @@ def export(run: Run, path: Path, entries: dict[str, Any], half: bool, int8: bool
     ranges = calibrate_int8(student.build(), (_images(store, part) for part in np.array_split(chosen, BATCH)))
     found = check_int8(Student(card, student.state, path, ranges), _patients(store))
     said = f"int8 agrees with fp32 to a DSC of {found['dsc_mean']:.4f} (N = {found['cases']} validation patients)"
-    if not found.pop("passed"):
+    if not found["passed"]:
         return f"{said}, which is too little: the student runs without int8."
     save_student(path, replace(card, int8=found), networks, half=half, int8=ranges)
     return f"{said}."

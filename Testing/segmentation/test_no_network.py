@@ -23,7 +23,7 @@ class Logits(torch.nn.Module):
         self.network = create_network("unet", width=2).eval()
     def forward(self, image):
         return self.network(image)[0]
-_convert(Logits(), 32)
+_convert(Logits(), torch.zeros(1, 1, 32, 32))
 print("converted")
 """
 
