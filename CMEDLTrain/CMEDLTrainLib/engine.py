@@ -46,6 +46,9 @@ class Progressed:
     best_loss: float = math.inf
     best_epoch: int = -1
     validation: dict[str, float] = field(default_factory=dict)
+    """Figures of the last epoch."""
+    best_validation: dict[str, float] = field(default_factory=dict)
+    """Figures of the best epoch, whose weights the student has."""
 
 
 class Trainer:
@@ -168,6 +171,7 @@ class Trainer:
         self.progress.validation = figures
         if figures["loss"] < self.progress.best_loss:
             self.progress.best_loss, self.progress.best_epoch = figures["loss"], epoch
+            self.progress.best_validation = figures
             checkpoints.save(self.run.best, self.average.networks, {}, vars(self.progress))
         self.run.report(
             "epoch",

@@ -94,7 +94,7 @@ def _card(configuration: Configuration, trainer: Trainer) -> Card:
             "steps": trainer.progress.step,
             "batch": settings.batch,
             "patients": len({p.patient for p in trainer.store.patches if p.split == "train"}),
-            "validation": trainer.progress.validation,
+            "validation": trainer.progress.best_validation,
         },
         intended_use="Research on the segmentation of the structure it was trained on, reviewed by a clinician.",
         unintended_use=NOT_FOR,
