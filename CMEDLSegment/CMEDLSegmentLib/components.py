@@ -11,7 +11,7 @@ EIGHT = np.ones((3, 3), dtype=bool)
 """In-plane neighbours; with the same reach to the next slice this is 26-connectivity."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Component:
     """One connected piece of one label.
 
@@ -89,7 +89,7 @@ class ComponentFinder:
         np.maximum.at(peak, number, values)
         sums = [np.bincount(number, weights=w, minlength=count) for w in (values, y + top, x + left)]
         voxels = np.bincount(number, minlength=count)
-        self._statistics.append(np.stack([voxels, *sums, peak, np.full(count, z)], axis=1))
+        self._statistics.append(np.stack([voxels, *sums, peak], axis=1))
         numbered = np.where(regions > 0, regions + self._regions, 0)  # from 1; 0 is background
         self._link(z, top, left, numbered)
         self._before = (z, top, left, numbered)
@@ -121,23 +121,29 @@ class ComponentFinder:
                     # One number for a pair; along a row they repeat, so that few are left to be sorted.
                     pair = old[touching].astype(np.int64) << 32 | new[touching]
                     pair = np.unique(pair[np.diff(pair, prepend=-1) != 0])
-                    self._pairs.append(np.stack([pair >> 32, pair & 0xFFFFFFFF], axis=1) - 1)
+                    self._pairs.append((np.stack([pair >> 32, pair & 0xFFFFFFFF]) - 1).astype(np.int32))
 
     def finish(self) -> tuple[Pieces, np.ndarray]:
-        """The components, and for every region the number of its component."""
+        """The components, and for every region the number of its component; called once, after the last slice."""
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
 
-        pairs = np.concatenate([np.zeros((0, 2), dtype=np.int64), *self._pairs])
-        graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(self._regions, self._regions))
-        count, group = connected_components(graph, directed=False) if self._regions else (0, np.zeros(0, int))
-        table = np.concatenate([np.zeros((0, 6)), *self._statistics])
+        if not self._regions:
+            return Pieces(*(np.zeros(shape, int) for shape in (0, 0, 0, (0, 3), 0, 0, 0))), np.zeros(0, int)
+        pairs = np.concatenate([np.zeros((2, 0), dtype=np.int32), *self._pairs], axis=1)
+        self._pairs.clear()
+        touching = coo_matrix((np.ones(pairs.shape[1], dtype=np.int8), pairs), shape=(self._regions, self._regions))
+        count, group = connected_components(touching, directed=False)
+        table = np.concatenate(self._statistics)
+        self._statistics.clear()
+        slices, sizes = np.array([(z, stop - start) for z, start, stop in self._numbers]).T
+        slices = np.repeat(slices, sizes)
         voxels, total, y, x = (np.bincount(group, weights=table[:, column], minlength=count) for column in range(4))
-        z = np.bincount(group, weights=table[:, 5] * table[:, 0], minlength=count)
+        z = np.bincount(group, weights=slices * table[:, 0], minlength=count)
         peak, first, last = np.zeros(count), np.full(count, np.inf), np.full(count, -np.inf)
         np.maximum.at(peak, group, table[:, 4])
-        np.minimum.at(first, group, table[:, 5])
-        np.maximum.at(last, group, table[:, 5])
+        np.minimum.at(first, group, slices)
+        np.maximum.at(last, group, slices)
         # A connected component misses no slice between its first and its last.
         pieces = Pieces(
             voxels=voxels.astype(np.int64),

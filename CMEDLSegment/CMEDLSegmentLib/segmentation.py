@@ -14,7 +14,7 @@ from .errors import DeviceError, InputError
 from .probability import ProbabilityField, label_probabilities
 from .progress import CancelCheck, Progress, never, part, silent, stop_if
 from .resampling import FieldSampler, StudentField
-from .runtimes import Plan, lighter, make_plan, out_of_memory, start_runtime
+from .runtimes import Plan, lighter, make_plan, out_of_memory, return_freed_memory, start_runtime
 
 if TYPE_CHECKING:
     import torch
@@ -147,6 +147,7 @@ class Segmenter:
         )
         progress("Bringing the result to the image", 0.9)
         back = time.perf_counter()
+        return_freed_memory()
         probability = ProbabilityField(
             values, region.slices, field, volume.geometry, tuple(label.value for label in card.labels)
         )

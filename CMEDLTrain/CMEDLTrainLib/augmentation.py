@@ -28,30 +28,68 @@ def augment(
         generator: source of all randomness, on the CPU so that every device sees the same draw.
 
     Returns:
-        Images and masks of the same shapes and types.
+        Images and masks of the same types; of the same shapes too, or of ``settings.window`` pixels squared.
     """
     if settings.erase > 0:
         images, masks = _erased(images, masks, settings.erase, generator)
-    grid = sampling_grid(len(images), images.shape[-2:], settings, spacing_mm, generator).to(images.device)
+    height, width = images.shape[-2:]
+    centre = torch.zeros(len(images), 2)
+    if settings.window:
+        centre = window_centres(masks.cpu(), settings.window, generator)
+        height, width = min(height, settings.window), min(width, settings.window)
+    grid = sampling_grid((height, width), centre, images.shape[-2:], settings, spacing_mm, generator).to(images.device)
     images = F.grid_sample(images + 1, grid, mode="bilinear", padding_mode="zeros", align_corners=False) - 1
     sampled = F.grid_sample(
         masks[:, None].to(images.dtype), grid, mode="nearest", padding_mode="zeros", align_corners=False
     )
+    if settings.paste > 0:
+        images, sampled = _pasted(images, sampled, settings.paste, generator)
     if settings.intensity > 0:
         gain, offset = (_uniform((2, len(images)), -1, 1, generator) * settings.intensity).to(images.device)
         images = images * (1 + gain[:, None, None, None]) + offset[:, None, None, None]
     return images.clamp(-1, 1), sampled[:, 0].to(masks.dtype)
 
 
+def window_centres(masks: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Centres of random windows inside patches: (n, 2) as (x, y) pixels from the middle of a patch.
+
+    Three of four windows of a patch with a structure are near one of its pixels, within a quarter of a side; the
+    others, and those of a patch without, are anywhere.
+    """
+    count, height, width = masks.shape
+    room = torch.tensor([max(0, width - side), max(0, height - side)]) / 2
+    anywhere = _uniform((count, 2), -1, 1, generator) * room
+    marked = (masks > 0).flatten(1)
+    pixel = (torch.rand(marked.shape, generator=generator) * marked).argmax(dim=1)
+    structure = torch.stack([pixel % width - (width - 1) / 2, pixel // width - (height - 1) / 2], dim=1)
+    near = structure + _uniform((count, 2), -1, 1, generator) * side / 4
+    wanted = marked.any(dim=1) & (torch.rand(count, generator=generator) < 0.75)
+    return torch.where(wanted[:, None], near.clamp(-room, room), anywhere)
+
+
 def sampling_grid(
-    count: int, shape: tuple[int, int], settings: Augmentation, spacing_mm: float, generator: torch.Generator
+    shape: tuple[int, int],
+    centre: Tensor,
+    source: tuple[int, int],
+    settings: Augmentation,
+    spacing_mm: float,
+    generator: torch.Generator,
 ) -> Tensor:
-    """Where each output pixel comes from: (count, h, w, 2) as ``grid_sample`` wants it (align_corners off)."""
-    height, width = shape
+    """Where each output pixel comes from: (n, h, w, 2) as ``grid_sample`` wants it (align_corners off).
+
+    Args:
+        shape: height and width of the output, pixels.
+        centre: (n, 2) as (x, y), the pixels of the source that come to the middle of the output, from its own middle.
+        source: height and width of the patches that are sampled.
+        settings: what may change and how far.
+        spacing_mm: size of a pixel.
+        generator: source of all randomness.
+    """
+    (height, width), count = shape, len(centre)
     low, high = (math.log(value) for value in settings.scale)
     scale = torch.exp(_uniform((count,), low, high, generator))
     angle = _uniform((count,), -1, 1, generator) * math.radians(settings.rotation_degrees)
-    shift = _uniform((count, 2), -1, 1, generator) * settings.shift_mm / spacing_mm
+    shift = centre + _uniform((count, 2), -1, 1, generator) * settings.shift_mm / spacing_mm
     mirror = torch.ones(count)
     if settings.flip:
         mirror -= 2.0 * (torch.rand(count, generator=generator) < 0.5)
@@ -68,7 +106,7 @@ def sampling_grid(
         control = torch.randn((count, 2, *knots), generator=generator) * settings.elastic_mm / spacing_mm
         bend = F.interpolate(control, size=shape, mode="bicubic", align_corners=True)
         source_x, source_y = source_x + bend[:, 0], source_y + bend[:, 1]
-    return torch.stack([source_x * 2 / width, source_y * 2 / height], dim=-1)
+    return torch.stack([source_x * 2 / source[1], source_y * 2 / source[0]], dim=-1)
 
 
 def _erased(images: Tensor, masks: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -80,13 +118,30 @@ def _erased(images: Tensor, masks: Tensor, share: float, generator: torch.Genera
     if len(chosen) == 0:
         return images, masks
     whole, marked = images[chosen], (masks[chosen] > 0).to(images.dtype)[:, None]
-    near = F.max_pool2d(F.max_pool2d(marked, 9, stride=1, padding=4), 9, stride=1, padding=4)
-    # The average of a mask that was widened by more than its own reach is still 1 wherever the structure was.
-    blend = F.avg_pool2d(near, 5, stride=1, padding=2, count_include_pad=False)
+    blend = _around(marked)
     blend = blend * ((blend * marked.flip(-1)).amax(dim=(1, 2, 3), keepdim=True) == 0)
     erased = whole + blend * (whole.flip(-1) - whole)
     left = (masks[chosen] * (blend[:, 0] < 1)).to(masks.dtype)
     return images.index_copy(0, chosen, erased), masks.index_copy(0, chosen, left)
+
+
+def _pasted(images: Tensor, masks: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Lay the structure of the next patch of the batch, with a rim of its surroundings, into some patches.
+
+    After CarveMix (Zhang et al. 2021): each structure is seen in more places than it was found in. ``masks`` is
+    (n, 1, h, w) in the images' type; the donor's rim overwrites the mask of the patch as it overwrites its image.
+    """
+    chosen = (torch.rand(len(images), generator=generator) < share).to(images.device)[:, None, None, None]
+    donor, labels = images.roll(1, 0), masks.roll(1, 0)
+    blend = _around((labels > 0).to(images.dtype)) * chosen
+    return images + blend * (donor - images), torch.where(blend > 0.5, labels, masks)
+
+
+def _around(marked: Tensor) -> Tensor:
+    """A soft mask (n, 1, h, w) that is 1 on what is marked and falls to 0 some pixels around it."""
+    near = F.max_pool2d(F.max_pool2d(marked, 9, stride=1, padding=4), 9, stride=1, padding=4)
+    # The average of a mask that was widened by more than its own reach is still 1 wherever the structure was.
+    return F.avg_pool2d(near, 5, stride=1, padding=2, count_include_pad=False)
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:

@@ -53,6 +53,11 @@ class Augmentation:
     """Random gain and offset of the normalised intensity, as half-widths; 0.04 is 30 HU of a 1500 HU window."""
     erase: float = 0.0
     """Share of patches whose structure is replaced by the mirrored other side, to show negatives."""
+    paste: float = 0.0
+    """Share of patches that receive the structure of another one of the batch (CarveMix)."""
+    window: int = 0
+    """Side in pixels of the random part of a patch that a step sees, mostly near the structure; 0: all of it. Cheaper
+    steps where memory or time is short; the running statistics of batch norm then are those of such windows."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Optimisation:
     epochs: int = 100
     patience: int = 20
     """Epochs without a better validation loss after which training ends (early stopping)."""
+    validate_every: int = 1
+    """Epochs from one validation to the next."""
     sampling: str = "uniform"
     """``uniform`` over slices, or ``patient``: slices weighted by one over the root of their patient's count."""
     ema_half_life_steps: float = 0.0

@@ -78,6 +78,7 @@ class Trainer:
         self._sampler("validation", "student")
         self.steps_per_epoch = self.samplers["student"].steps_per_epoch
         self.steps = settings.epochs * self.steps_per_epoch
+        self.steps_between_validations = settings.validate_every * self.steps_per_epoch
         self.progress = Progressed()
         if run.last.is_file():
             self.progress = Progressed(**checkpoints.load(run.last, self._modules(), self.optimisers))
@@ -102,8 +103,8 @@ class Trainer:
                 beaten = now
             if self.progress.step % REPORT_STEPS == 0:
                 self._report(terms, (now - started) / (self.progress.step - first), progress)
-            if self.progress.step % self.steps_per_epoch == 0:
-                self._end_epoch(terms)
+            if self.progress.step % self.steps_between_validations == 0 or self.progress.step == self.steps:
+                self._validate(terms)
                 self.save()
                 saved = time.monotonic()
             elif now - saved > CHECKPOINT_S:
@@ -162,7 +163,7 @@ class Trainer:
             return (step + 1) / warm
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
 
-    def _end_epoch(self, terms: dict[str, Tensor]) -> None:
+    def _validate(self, terms: dict[str, Tensor]) -> None:
         """Validate the averaged student; keep it if its segmentation loss is the lowest so far."""
         self._check(terms)
         epoch = self.progress.step // self.steps_per_epoch

@@ -37,13 +37,16 @@ MARKED_SHARE = 0.01
 
 
 def a_volume(slices: int):
-    """A chest CT of 512 x 512 voxels of 0.75 mm whose middle two thirds hold lung: body, two lungs, noise."""
+    """A chest CT of 512 x 512 voxels of 0.75 mm whose middle two thirds hold lung, with noise as grainy as a CT's."""
+    from scipy.ndimage import gaussian_filter
+
     from CMEDLSegmentLib.volume import Geometry, Volume
 
     y, x = np.meshgrid(np.arange(512) - 255.5, np.arange(512) - 255.5, indexing="ij")
     body = (x / 230) ** 2 + (y / 160) ** 2 < 1
     lungs = (((np.abs(x) - 105) / 80) ** 2 + (y / 115) ** 2) < 1
-    noise = np.random.default_rng(0).normal(0, 25, (512, 512)).astype(np.int16)
+    noise = gaussian_filter(np.random.default_rng(0).normal(0, 1, (512, 512)), 1.5)
+    noise = (noise * (25 / noise.std())).astype(np.int16)
     plain = (np.where(body, 40, -1000) + noise).astype(np.int16)
     chest = (np.where(lungs, -820, plain) + noise).astype(np.int16)
     array = np.empty((slices, 512, 512), dtype=np.int16)

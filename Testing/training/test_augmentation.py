@@ -107,3 +107,54 @@ def test_intensities_change_within_the_set_half_widths_and_stay_in_the_range():
     assert float(found.std()) > 0.03
     bright, _ = augment(images * 2, masks, replace(STILL, intensity=0.1), 1.5, generator())
     assert float(bright.max()) <= 1
+
+
+def test_a_window_has_its_size_and_mostly_holds_the_structure():
+    mask = disc(centre=(10.0, 50.0), radius=3.0)[None].repeat(200, 1, 1)
+    images = mask[:, None].float()
+    found, labels = augment(images, mask, replace(STILL, window=24), 1.5, generator())
+    assert found.shape == (200, 1, 24, 24)
+    assert labels.shape == (200, 24, 24)
+    whole = (labels.sum(dim=(1, 2)) == mask[0].sum()).float().mean()
+    assert 0.6 < float(whole) < 0.95
+    bright = found[:, 0] > 0.5
+    assert float(2 * (bright & (labels > 0)).sum() / (bright.sum() + labels.sum())) > 0.9
+
+
+def test_windows_of_a_patch_without_structure_are_anywhere_inside_it():
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    images = torch.stack([rows, columns])[None].repeat(100, 1, 1, 1) / 64
+    masks = torch.zeros(100, 64, 64, dtype=torch.uint8)
+    found, _ = augment(images, masks, replace(STILL, window=16), 1.5, generator())
+    corners = found[:, :, 0, 0] * 64
+    assert float(corners.min()) >= -1e-3
+    assert float(corners.max()) <= 48 + 1e-3
+    assert float(corners.std(dim=0).min()) > 10
+
+
+def test_a_window_as_large_as_the_patch_is_the_patch():
+    images, masks = torch.rand(3, 1, 32, 32) * 2 - 1, torch.randint(0, 2, (3, 32, 32), dtype=torch.uint8)
+    found, labels = augment(images, masks, replace(STILL, window=32), 1.5, generator())
+    torch.testing.assert_close(found, images, atol=1e-5, rtol=0)
+    assert torch.equal(labels, masks)
+
+
+def test_pasting_brings_the_neighbours_structure_with_its_rim_and_keeps_the_own():
+    masks = torch.stack([disc(centre=(16.0, 16.0), radius=5.0), disc(centre=(48.0, 48.0), radius=5.0)])
+    images = torch.tensor([0.25, 0.75])[:, None, None, None].expand(2, 1, 64, 64).contiguous()
+    found, labels = augment(images, masks, replace(STILL, paste=1.0), 1.5, generator())
+    both = ((masks[0] + masks[1]) > 0).to(torch.uint8)
+    assert torch.equal(labels[0], both)
+    assert torch.equal(labels[1], both)
+    assert torch.allclose(found[0, 0][masks[1] > 0], torch.tensor(0.75), atol=1e-5)
+    assert torch.allclose(found[0, 0][masks[0] > 0], torch.tensor(0.25), atol=1e-5)
+
+
+def test_a_patch_that_is_laid_over_loses_its_own_structure_there():
+    masks = torch.stack([disc(centre=(32.0, 32.0), radius=12.0), disc(centre=(32.0, 32.0), radius=4.0)])
+    images = masks[:, None].float()
+    found, labels = augment(images, masks, replace(STILL, paste=1.0), 1.5, generator())
+    rim = (torch.hypot(*torch.meshgrid(torch.arange(64) - 32.0, torch.arange(64) - 32.0, indexing="ij"))).round() == 8
+    assert int(labels[0][rim].max()) == 0
+    assert float(found[0, 0][rim].max()) < 0.2
+    assert int(labels[1].sum()) == int(masks[0].sum())

@@ -79,6 +79,11 @@ def test_the_average_of_the_weights_is_the_recursion_by_half_life(tmp_path, stor
         torch.testing.assert_close(average.state_dict()[name], expected)
 
 
+def test_validation_comes_every_so_many_epochs_and_at_the_end(tmp_path, store):
+    run, _ = trained(tmp_path / "run", store, settings("optimisation.epochs=5", "optimisation.validate_every=2"))
+    assert [event["epoch"] for event in run.read_events() if event["event"] == "epoch"] == [2, 4, 5]
+
+
 def test_training_ends_early_when_the_validation_loss_no_longer_falls(tmp_path, store):
     configuration = settings(
         "optimisation.epochs=50", "optimisation.patience=2", "optimisation.learning_rate=0", "optimisation.batch=8"
