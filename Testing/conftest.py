@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.fixtures import _slicer_session, slicer_app  # noqa: F401 (fixtures)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -1,0 +1,90 @@
+"""Boxes that would stop and wait for a person: what they say is kept, what a person would answer comes from a queue."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+
+from PySide6 import QtWidgets
+
+Box = QtWidgets.QMessageBox
+ANSWERS = {
+    "yes": Box.StandardButton.Yes,
+    "no": Box.StandardButton.No,
+    "ok": Box.StandardButton.Ok,
+    "cancel": Box.StandardButton.Cancel,
+    "retry": Box.StandardButton.Retry,
+    "close": Box.StandardButton.Close,
+    "save": Box.StandardButton.Save,
+    "discard": Box.StandardButton.Discard,
+}
+
+
+@dataclasses.dataclass
+class Message:
+    """One box: its kind (``question``, ``critical``, ``file``, ...), its title and what it said."""
+
+    kind: str
+    title: str
+    text: str
+    details: str = ""
+
+    def __contains__(self, words: str) -> bool:
+        return words in self.text
+
+
+messages: list[Message] = []
+answers: deque[str] = deque()
+
+
+def _button(default: Box.StandardButton) -> Box.StandardButton:
+    return ANSWERS[answers.popleft()] if answers and answers[0] in ANSWERS else default
+
+
+def _path() -> str:
+    return answers.popleft() if answers and answers[0] not in ANSWERS else ""
+
+
+def _shown(box: Box) -> Box.StandardButton:
+    kind = box.icon.name.lower() if hasattr(box.icon, "name") else "message"
+    messages.append(Message(kind, box.windowTitle.strip(), box.text, box.detailedText))
+    # A person who is not expected does the safe thing: what is marked as the default, else what leaves.
+    buttons = box.standardButtons
+    usual = [ANSWERS[name] for name in ("cancel", "no", "close", "ok") if ANSWERS[name] & buttons]
+    default = box.defaultButton()
+    if default is not None:
+        usual.insert(0, box.standardButton(default))
+    return _button(usual[0] if usual else Box.StandardButton.Ok)
+
+
+def _ask(kind: str, default: Box.StandardButton):
+    def ask(parent, title: str, text: str, *arguments: object) -> Box.StandardButton:
+        messages.append(Message(kind, title, text))
+        return _button(default)
+
+    return staticmethod(ask)
+
+
+def _file(kind: str):
+    def choose(parent=None, caption: str = "", folder: str = "", *arguments: object) -> str:
+        messages.append(Message(kind, caption, str(folder)))
+        return _path()
+
+    return staticmethod(choose)
+
+
+def install() -> None:
+    """Let no box wait; once per process."""
+    for kind, default in (("question", "no"), ("warning", "ok"), ("critical", "ok"), ("information", "ok")):
+        setattr(Box, kind, _ask(kind, ANSWERS[default]))
+    # In PythonQt these return the path alone.
+    for kind in ("getOpenFileName", "getSaveFileName", "getExistingDirectory"):
+        setattr(QtWidgets.QFileDialog, kind, _file("file"))
+    QtWidgets.QDialog.exec = QtWidgets.QDialog.exec_ = _dialog
+    Box.exec = Box.exec_ = _shown
+
+
+def _dialog(dialog: QtWidgets.QDialog) -> int:
+    messages.append(Message("dialog", dialog.windowTitle, ""))
+    accepted = _button(ANSWERS["cancel"]) in (ANSWERS["ok"], ANSWERS["yes"], ANSWERS["save"])
+    return 1 if accepted else 0

@@ -1,0 +1,282 @@
+"""Stand-ins for Slicer's qMRML widgets, bound to the real MRML scene; they live in ``slicer``, as Slicer's do."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import slicer
+from PySide6 import QtWidgets
+from PySide6.QtCore import Property, Qt, Signal
+from PySide6.QtGui import QColor
+
+from harness.widgets import custom, declared, stand_in
+
+
+@stand_in(slicer)
+class qMRMLWidget(QtWidgets.QWidget):
+    """A widget that knows the scene and passes it on along the ``<connections>`` of its ``.ui`` file."""
+
+    mrmlSceneChanged = Signal(object)
+    SIGNATURES: ClassVar = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._scene = None
+
+    def mrmlScene(self):
+        return self._scene
+
+    def setMRMLScene(self, scene) -> None:
+        if scene is not self._scene:
+            self._scene = scene
+            self.mrmlSceneChanged.emit(scene)
+
+
+@stand_in(slicer)
+class qSlicerWidget(qMRMLWidget):
+    """The same for Slicer's own panels."""
+
+
+@stand_in(slicer)
+class qMRMLCollapsibleButton(custom["ctkCollapsibleButton"]):
+    """A folding section that knows the scene."""
+
+    def setMRMLScene(self, scene) -> None:
+        self._scene = scene
+
+
+@stand_in(slicer)
+class qMRMLNodeComboBox(QtWidgets.QWidget):
+    """Chooses one of the scene's nodes; without ``noneEnabled`` it always has one if there is one."""
+
+    currentNodeChanged = Signal(object)
+    currentNodeIDChanged = Signal(str)
+    _validity = Signal(bool)
+    nodeAddedByUser = Signal(object)
+    nodeActivated = Signal(object)
+    SIGNATURES: ClassVar = {
+        "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
+        "currentNodeChanged(bool)": "_validity",
+        "nodeAddedByUser(vtkMRMLNode*)": "nodeAddedByUser",
+        "nodeActivated(vtkMRMLNode*)": "nodeActivated",
+    }
+    nodeTypes = declared("QStringList", "nodeTypes", [], None, "_refresh")
+    hideChildNodeTypes = declared("QStringList", "hideChildNodeTypes", [], None, "_refresh")
+    showHidden = declared(bool, "showHidden", False, None, "_refresh")
+    showChildNodeTypes = declared(bool, "showChildNodeTypes", True, None, "_refresh")
+    baseName = declared(str, "baseName", "")
+    noneEnabled = declared(bool, "noneEnabled", False, None, "_refresh")
+    noneDisplay = declared(str, "noneDisplay", "None", None, "_refresh")
+    addEnabled = declared(bool, "addEnabled", True, None, "_refresh")
+    removeEnabled = declared(bool, "removeEnabled", True)
+    editEnabled = declared(bool, "editEnabled", False)
+    renameEnabled = declared(bool, "renameEnabled", False)
+    selectNodeUponCreation = declared(bool, "selectNodeUponCreation", True)
+    interactionNodeSingletonTag = declared(str, "interactionNodeSingletonTag", "")
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        self._box = QtWidgets.QComboBox()
+        row.addWidget(self._box)
+        self._box.activated.connect(self._picked)
+        self._scene, self._observers, self._attributes = None, [], []
+        self._ids: list[str] = []
+        self._current = ""
+
+    def mrmlScene(self):
+        return self._scene
+
+    def setMRMLScene(self, scene) -> None:
+        if scene is self._scene:
+            return
+        for tag in self._observers:
+            self._scene.RemoveObserver(tag)
+        self._scene, self._observers = scene, []
+        if scene:
+            events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent)
+            self._observers = [scene.AddObserver(event, self._scene_changed) for event in events]
+            # It lives as long as the scene does unless it lets go of it.
+            self.destroyed.connect(_letting_go(scene, self._observers))
+        self._refresh()
+
+    def _scene_changed(self, caller, event: str) -> None:
+        if not self._scene.IsBatchProcessing():
+            self._refresh()
+
+    def addAttribute(self, nodeType: str, name: str, value: str | None = None) -> None:
+        """Offer only nodes of ``nodeType`` that have the attribute (with that value)."""
+        self._attributes.append((nodeType, name, value))
+        self._refresh()
+
+    def _offers(self, node) -> bool:
+        if node.GetHideFromEditors() and not self.showHidden:
+            return False
+        exact = not self.showChildNodeTypes
+        if not any(node.GetClassName() == kind if exact else node.IsA(kind) for kind in self.nodeTypes):
+            return False
+        if any(node.IsA(kind) for kind in self.hideChildNodeTypes):
+            return False
+        return all(
+            not node.IsA(kind) or (node.GetAttribute(name) is not None and value in (None, node.GetAttribute(name)))
+            for kind, name, value in self._attributes
+        )
+
+    def _refresh(self) -> None:
+        nodes = []
+        if self._scene:
+            collection = self._scene.GetNodes()
+            everything = (collection.GetItemAsObject(index) for index in range(collection.GetNumberOfItems()))
+            nodes = [node for node in everything if self._offers(node)]
+        self._ids = [node.GetID() for node in nodes]
+        self._box.clear()
+        if self.noneEnabled or not nodes:
+            self._box.addItem(self.noneDisplay if self.noneEnabled else "", "")
+        for node in nodes:
+            self._box.addItem(node.GetName(), node.GetID())
+        if self.addEnabled and self._scene:
+            for kind in self.nodeTypes:
+                self._box.addItem(f"Create new {kind.removeprefix('vtkMRML').removesuffix('Node')}", f"+{kind}")
+        chosen = self._current if self._current in self._ids else ""
+        if not chosen and not self.noneEnabled and self._ids:
+            chosen = self._ids[0]
+        self._choose(chosen)
+
+    def _picked(self, index: int) -> None:
+        chosen = self._box.itemData(index) or ""
+        if chosen.startswith("+"):
+            self.nodeAddedByUser.emit(self.addNode(chosen[1:]))
+        else:
+            self._choose(chosen)
+            self.nodeActivated.emit(self.currentNode())
+
+    def _choose(self, chosen: str) -> None:
+        self._box.setCurrentIndex(max(self._box.findData(chosen), 0))
+        if chosen == self._current:
+            return
+        self._current = chosen
+        self.currentNodeIDChanged.emit(chosen)
+        self.currentNodeChanged.emit(self.currentNode())
+        self._validity.emit(bool(chosen))
+
+    def addNode(self, nodeType: str | None = None):
+        """Make a node and choose it."""
+        kind = nodeType or self.nodeTypes[0]
+        name = self._scene.GenerateUniqueName(self.baseName or kind.removeprefix("vtkMRML").removesuffix("Node"))
+        node = self._scene.AddNewNodeByClass(kind, name)
+        if self.selectNodeUponCreation:
+            self.setCurrentNode(node)
+        return node
+
+    def currentNode(self):
+        return self._scene.GetNodeByID(self._current) if self._scene and self._current else None
+
+    def setCurrentNode(self, node) -> None:
+        self.setCurrentNodeID(node.GetID() if node else "")
+
+    def setCurrentNodeID(self, identifier: str | None) -> None:
+        """Choose by ID; one that is not offered chooses nothing (or the first, where there must be one)."""
+        self._refresh()
+        known = identifier if identifier in self._ids else ""
+        self._choose(known or (self._ids[0] if self._ids and not self.noneEnabled else ""))
+
+    def nodeCount(self) -> int:
+        return len(self._ids)
+
+    currentNodeID = Property(str, lambda self: self._current, setCurrentNodeID, notify=currentNodeIDChanged)
+
+
+def _letting_go(subject, tags: list[int]):
+    """What takes the observers ``tags`` off ``subject`` when a widget is deleted; it does not hold the widget."""
+
+    def let_go(*arguments: object) -> None:
+        for tag in tags:
+            subject.RemoveObserver(tag)
+
+    return let_go
+
+
+@stand_in(slicer)
+class qMRMLSegmentsTableView(QtWidgets.QTableWidget):
+    """Visibility, colour and name of a segmentation's segments."""
+
+    selectionChanged_ = Signal(object, object)
+    SIGNATURES: ClassVar = {"selectionChanged(QItemSelection,QItemSelection)": "selectionChanged_"}
+    opacityColumnVisible = declared(bool, "opacityColumnVisible", True)
+    visibilityColumnVisible = declared(bool, "visibilityColumnVisible", True)
+    colorColumnVisible = declared(bool, "colorColumnVisible", True)
+    statusColumnVisible = declared(bool, "statusColumnVisible", False)
+    headerVisible = declared(bool, "headerVisible", True)
+    readOnly = declared(bool, "readOnly", False)
+    filterBarVisible = declared(bool, "filterBarVisible", False)
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(0, 3, parent)
+        self.setHorizontalHeaderLabels(["", "Color", "Name"])
+        self.itemSelectionChanged.connect(lambda: self.selectionChanged_.emit(None, None))
+        self._node, self._observers = None, []
+
+    def setMRMLScene(self, scene) -> None:
+        self._scene = scene
+
+    def segmentationNode(self):
+        return self._node
+
+    def setSegmentationNode(self, node) -> None:
+        for subject, tag in self._observers:
+            subject.RemoveObserver(tag)
+        self._node, self._observers = node, []
+        if node:
+            segmentation = node.GetSegmentation()
+            events = (segmentation.SegmentAdded, segmentation.SegmentRemoved, segmentation.SegmentModified)
+            self._observers = [(segmentation, segmentation.AddObserver(event, self._fill)) for event in events]
+            self.destroyed.connect(_letting_go(segmentation, [tag for _, tag in self._observers]))
+        self._fill()
+
+    def _fill(self, *arguments: object) -> None:
+        ids = list(self._node.GetSegmentation().GetSegmentIDs()) if self._node else []
+        display = self._node.GetDisplayNode() if self._node else None
+        self.setRowCount(len(ids))
+        for row, identifier in enumerate(ids):
+            segment = self._node.GetSegmentation().GetSegment(identifier)
+            shown, color, name = (QtWidgets.QTableWidgetItem() for _ in range(3))
+            visible = display and display.GetSegmentVisibility(identifier)
+            shown.setCheckState(Qt.CheckState.Checked if visible else Qt.CheckState.Unchecked)
+            color.setBackground(QColor.fromRgbF(*segment.GetColor()))
+            name.setText(segment.GetName())
+            name.setData(Qt.ItemDataRole.UserRole, identifier)
+            for column, item in enumerate((shown, color, name)):
+                self.setItem(row, column, item)
+
+    def selectedSegmentIDs(self) -> list[str]:
+        rows = self.selectionModel().selectedRows()
+        return [self.item(index.row(), 2).data(Qt.ItemDataRole.UserRole) for index in rows]
+
+
+@stand_in(slicer)
+class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
+    """Shows and hides a segmentation's closed surface."""
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setText("Show 3D")
+        self.setCheckable(True)
+        self._node = None
+        self.clicked.connect(self._clicked)
+
+    def setMRMLScene(self, scene) -> None:
+        self._scene = scene
+
+    def segmentationNode(self):
+        return self._node
+
+    def setSegmentationNode(self, node) -> None:
+        self._node = node
+        self.setEnabled(node is not None)
+
+    def _clicked(self, checked: bool) -> None:
+        if checked:
+            self._node.CreateClosedSurfaceRepresentation()
+        else:
+            self._node.RemoveClosedSurfaceRepresentation()

@@ -1,0 +1,57 @@
+"""What the stand-ins for ctk's and qMRML's widgets share: how they declare properties and are known to the loader."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+
+from PySide6 import QtCore
+
+custom: dict[str, type] = {}
+"""The stand-ins by class name: what a ``.ui`` file may name besides Qt's own classes."""
+
+
+def declared(kind: type | str, name: str, default: object, signal: str | None = None, then: str | None = None):
+    """A Q_PROPERTY that keeps its value, emits ``signal`` with it and calls the method ``then`` when it changes."""
+    key = f"_{name}"
+
+    def get(self: QtCore.QObject) -> object:
+        return self.__dict__.get(key, default)
+
+    def put(self: QtCore.QObject, value: object) -> None:
+        if get(self) == value:
+            return
+        self.__dict__[key] = value
+        if then:
+            getattr(self, then)()
+        if signal:
+            getattr(self, signal).emit(value)
+
+    return QtCore.Property(kind, get, put)
+
+
+def delegated(kind: type | str, part: str, name: str):
+    """A Q_PROPERTY that is the property ``name`` of the inner widget ``part``."""
+
+    def get(self: QtCore.QObject) -> object:
+        return getattr(getattr(self, part), name)
+
+    def put(self: QtCore.QObject, value: object) -> None:
+        setattr(getattr(self, part), name, value)
+
+    return QtCore.Property(kind, get, put)
+
+
+def stand_in(module: types.ModuleType) -> Callable[[type], type]:
+    """Class decorator: put the class into ``module`` under its name, let the loader build it, give it its setters."""
+
+    def add(cls: type) -> type:
+        for name, value in list(vars(cls).items()):
+            setter = f"set{name[0].upper()}{name[1:]}"
+            if isinstance(value, QtCore.Property) and setter not in vars(cls):
+                setattr(cls, setter, lambda self, value, name=name: setattr(self, name, value))
+        setattr(module, cls.__name__, cls)
+        custom[cls.__name__] = cls
+        return cls
+
+    return add
