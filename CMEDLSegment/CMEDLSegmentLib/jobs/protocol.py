@@ -1,0 +1,216 @@
+"""What a front end and the worker say to each other, and what the front end's owner is told.
+
+On the wire a message is one line of JSON: an object whose ``message`` names one of the classes below and whose
+other entries are its fields. Anything else on the wire is garbage, which :func:`decode` refuses. Lines are short:
+voxels and results travel in files, see ``transfer.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+LONGEST_LINE = 1 << 16
+"""Bytes; a longer line is no message."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a click asks for.
+
+    Attributes:
+        student: a student's name or file.
+        device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
+        threshold: probability from which a voxel is marked; None is the student's own.
+        all_slices: look at every slice, whatever the student's card says.
+        minimum_cc: components below this volume (cc) are dropped.
+        probability: whether the probability is wanted too.
+    """
+
+    student: str
+    device: str = "auto"
+    threshold: float | None = None
+    all_slices: bool = False
+    minimum_cc: float = 0.0
+    probability: bool = False
+
+
+@dataclass
+class Outcome:
+    """What came back.
+
+    Attributes:
+        label: uint8 (z, y, x) on the input's own grid; 0 is background.
+        probability: float32 (z, y, x) on the same grid, or None where it was not asked for.
+        summary: in JSON's types: student, student_title, weights_sha256, program_version, threshold, slices ("all" or
+            "lung"), minimum_cc, device, runtime, seconds, timings (seconds by stage), lung_slices, tumor_volume_cc,
+            warnings, labels (as the card's ``Label``), components (as ``components.Component``: label is the
+            value in ``label``), series_uid (or None), and date (ISO 8601, UTC).
+    """
+
+    label: np.ndarray
+    probability: np.ndarray | None
+    summary: dict[str, Any]
+
+
+# What the owner of a client is told, in this order: Started, then any number of Stage and Log, then one of the others.
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run began; ``warm`` tells whether a worker was there already."""
+
+    warm: bool
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where the run is.
+
+    Attributes:
+        text: the stage in words.
+        fraction: 0 to 1 of the whole.
+        elapsed_s: seconds since the start.
+        remaining_s: a forecast in seconds; None while there is nothing to base it on.
+    """
+
+    text: str
+    fraction: float
+    elapsed_s: float
+    remaining_s: float | None
+
+
+@dataclass(frozen=True)
+class Log:
+    """A line that the worker or a library in it printed."""
+
+    line: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is done."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The run failed.
+
+    Attributes:
+        sentence: what is wrong and what to do, for the user.
+        detail: for the log: what the worker printed last, or where the fault arose; may be empty.
+        kind: the error's class in ``errors``.
+    """
+
+    sentence: str
+    detail: str = ""
+    kind: str = "CMEDLError"
+
+
+@dataclass(frozen=True)
+class CancelledEvent:
+    """The run was cancelled; nothing of it is left."""
+
+
+Event = Started | Stage | Log | Finished | Failed | CancelledEvent
+
+
+# The wire. From the front end:
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Do this; the files of the run are in ``folder``.
+
+    Attributes:
+        folder: where the volume lies and the results go.
+        volume: what ``transfer.write_volume`` says of the volume's file.
+        request: the fields of a :class:`Request`.
+    """
+
+    folder: str
+    volume: dict[str, Any]
+    request: dict[str, Any]
+
+
+# From the worker:
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The worker listens."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Alive:
+    """A heartbeat, with the seconds of processor time that the worker has used so far."""
+
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The worker has begun with what it was asked."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """The worker's stage in words and the fraction (0 to 1) of its work that is done."""
+
+    text: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """The results lie in the run's folder."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The work failed; see :class:`Failed`. ``fault`` tells that it was a fault of ours, not of the input."""
+
+    sentence: str
+    detail: str
+    kind: str
+    fault: bool
+
+
+Message = Segment | Hello | Alive | Taken | Progressed | Done | Broken
+_MESSAGES = {kind.__name__: kind for kind in (Segment, Hello, Alive, Taken, Progressed, Done, Broken)}
+_TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool, "dict[str, Any]": dict}
+
+
+def encode(message: Message) -> bytes:
+    """A message as one line."""
+    fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
+    return json.dumps({"message": type(message).__name__, **fields}, allow_nan=False).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The message on a line.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not line.endswith(b"\n"):
+        raise ValueError("The line was cut.")
+    try:
+        found = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("The line is nested too deeply.") from error
+    kind = _MESSAGES.get(found.pop("message", None)) if isinstance(found, dict) else None
+    if kind is None:
+        raise ValueError("The line is no message.")
+    known = {field.name: _TYPES[str(field.type)] for field in dataclasses.fields(kind)}
+    if found.keys() != known.keys() or not all(isinstance(found[name], known[name]) for name in known):
+        raise ValueError(f"The fields of '{kind.__name__}' are wrong.")
+    return kind(**found)

@@ -1,0 +1,48 @@
+"""A student in a file, workers that end with the test, and commands that only look like a Python interpreter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from CMEDLSegmentLib.jobs import WorkerClient
+from CMEDLSegmentLib.normalisation import Normalisation
+from students.making import a_student_file
+
+FAKE = Path(__file__).with_name("fake_python.py")
+
+
+@pytest.fixture(scope="session")
+def student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of a narrow student that reads every slice."""
+    path = tmp_path_factory.mktemp("student") / "narrow.safetensors"
+    a_student_file(path, slices="all", field=64, threshold=0.5, normalisation=Normalisation("window", -1000.0, 500.0))
+    return str(path)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where the clients of a test make their folders; empty again at its end."""
+    folder = tmp_path / "temporary files"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def make_client(place: Path) -> Iterator[Callable[..., WorkerClient]]:
+    """Makes clients, closed at the end of the test."""
+    made: list[WorkerClient] = []
+
+    def make(*behaviour: str, **settings: object) -> WorkerClient:
+        """A client; with a ``behaviour`` of ``fake_python.py`` its worker is no worker."""
+        if behaviour:
+            settings["python"] = [sys.executable, str(FAKE), *behaviour]
+        made.append(WorkerClient(**{"folder": place, **settings}))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()

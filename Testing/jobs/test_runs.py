@@ -1,0 +1,72 @@
+"""A run from click to outcome with a real worker: what comes back, what is told, how it stays warm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from CMEDLSegmentLib.errors import InputError, ModelError
+from CMEDLSegmentLib.jobs import Finished, Request, Stage, Started, WorkerClient
+from CMEDLSegmentLib.segmentation import Segmenter
+from CMEDLSegmentLib.student import load_student
+from segmentation.students import blobs
+
+PATIENCE = 120.0
+"""Seconds; on a busy machine importing torch takes long."""
+
+
+def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_warm(
+    make_client: Callable[..., WorkerClient], student: str, place: Path
+) -> None:
+    client = make_client()
+    volume = blobs()
+    expected = Segmenter(load_student(student)).segment(volume, threshold=0.43)
+    events: list = []
+    client.start(volume, Request(student, threshold=0.43, probability=True))
+    first = client.wait(events.append, PATIENCE)
+    worker = client.pid
+    assert events[0] == Started(warm=False)
+    assert isinstance(events[-1], Finished)
+    stages = [event for event in events if isinstance(event, Stage)]
+    fractions = [stage.fraction for stage in stages]
+    assert fractions == sorted(fractions)
+    assert 0 <= fractions[0] < fractions[-1] <= 1
+    assert {"Starting the worker process", "Loading the student", "Segmenting on cpu"} <= {s.text for s in stages}
+    assert 0 < expected.label.mean() < 1
+    assert first.label.dtype == np.uint8
+    assert np.array_equal(first.label, expected.label)
+    assert first.probability.dtype == np.float32
+    assert np.array_equal(first.probability, expected.probability.native())
+    summary = first.summary
+    assert summary["student"] == "narrow"
+    assert summary["threshold"] == 0.43
+    assert summary["weights_sha256"] == load_student(student).card.weights_sha256
+    assert [component["volume_cc"] for component in summary["components"]] == [
+        component.volume_cc for component in expected.components
+    ]
+    assert summary["components"][0]["centre_mm"] == list(expected.components[0].centre_mm)
+    assert summary["labels"][0]["name"] == "Tumor"
+    assert not list(place.iterdir())
+
+    events.clear()
+    client.start(volume, Request(student, minimum_cc=1e6))
+    second = client.wait(events.append, PATIENCE)
+    assert events[0] == Started(warm=True)
+    assert "Loading the student" not in {event.text for event in events if isinstance(event, Stage)}
+    assert client.pid == worker
+    assert not second.label.any()
+    assert second.probability is None
+    assert second.summary["components"] == []
+
+    client.start(volume, Request("no such student"))
+    with pytest.raises(ModelError, match="No student is named"):
+        client.wait(timeout=PATIENCE)
+    assert client.pid == worker
+    assert not client.busy
+    client.release()
+    assert not client.warm
+    with pytest.raises(InputError, match="start one"):
+        client.wait(timeout=1)
