@@ -66,6 +66,8 @@ class Loss:
 
     dice: float = 1.0
     cross_entropy: float = 0.0
+    recall: float = 0.5
+    """Weight in the Dice term of what is missed against what is marked falsely; 0.5 is Dice, else Tversky."""
 
 
 @dataclass(frozen=True)

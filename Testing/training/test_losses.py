@@ -27,6 +27,16 @@ def test_dice_loss_counts_false_foreground_on_a_slice_without_structure():
     assert float(soft_dice_loss(loud, mask)) == pytest.approx(1 - 1 / 33, abs=1e-6)
 
 
+@pytest.mark.parametrize("recall", [0.3, 0.5, 0.7])
+def test_weighted_by_recall_the_loss_is_one_minus_the_tversky_index(recall):
+    mask = torch.zeros(1, 10, 10, dtype=torch.uint8)
+    mask[0, :4] = 1  # 40 pixels, of which 20 are found; 30 are marked falsely
+    logits = torch.full((1, 1, 10, 10), -40.0)
+    logits[0, 0, 2:7] = 40.0
+    index = 20 / (20 + (1 - recall) * 30 + recall * 20)
+    assert float(soft_dice_loss(logits, mask, smooth=0.0, recall=recall)) == pytest.approx(1 - index, abs=1e-6)
+
+
 def test_dice_loss_of_several_labels_is_the_mean_of_each_label_alone():
     random = np.random.default_rng(0)
     logits = random.normal(size=(2, 4, 6, 5))

@@ -26,7 +26,7 @@ def one_hot(mask: Tensor, labels: int) -> Tensor:
     return (mask[:, None] == values[None, :, None, None]).float()
 
 
-def soft_dice_loss(logits: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor:
+def soft_dice_loss(logits: Tensor, mask: Tensor, smooth: float = 1.0, recall: float = 0.5) -> Tensor:
     """One minus the soft Dice coefficient, pooled over the batch and averaged over the labels.
 
     Pooling over the batch keeps the loss defined on slices without the structure: there it only counts the false
@@ -36,11 +36,13 @@ def soft_dice_loss(logits: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor:
         logits: (n, classes, h, w).
         mask: (n, h, w), integers.
         smooth: added to numerator and denominator (pixels).
+        recall: weight of what is missed against what is marked falsely, 0 to 1: the Tversky index (Salehi et al.
+            2017), which is Dice at 0.5.
     """
     predicted = probabilities(logits)
     target = one_hot(mask, predicted.shape[1])
     overlap = (predicted * target).sum(dim=(0, 2, 3))
-    total = predicted.sum(dim=(0, 2, 3)) + target.sum(dim=(0, 2, 3))
+    total = 2 * ((1 - recall) * predicted.sum(dim=(0, 2, 3)) + recall * target.sum(dim=(0, 2, 3)))
     return 1 - ((2 * overlap + smooth) / (total + smooth)).mean()
 
 
@@ -52,11 +54,13 @@ def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return F.cross_entropy(logits, mask.long())
 
 
-def segmentation_loss(logits: Tensor, mask: Tensor, dice: float = 1.0, cross_entropy: float = 0.0) -> Tensor:
-    """``dice`` x soft Dice + ``cross_entropy`` x cross-entropy (the two readings of equation 1)."""
+def segmentation_loss(
+    logits: Tensor, mask: Tensor, dice: float = 1.0, cross_entropy: float = 0.0, recall: float = 0.5
+) -> Tensor:
+    """``dice`` x soft Dice (``recall`` as there) + ``cross_entropy`` x cross-entropy: the two readings of equation 1."""
     loss = logits.new_zeros((), dtype=torch.float32)
     if dice:
-        loss = loss + dice * soft_dice_loss(logits, mask)
+        loss = loss + dice * soft_dice_loss(logits, mask, recall=recall)
     if cross_entropy:
         loss = loss + cross_entropy * cross_entropy_loss(logits, mask)
     return loss

@@ -18,7 +18,7 @@ def student_only(configuration: Configuration) -> Method:
     classes = 1 if len(configuration.labels) == 1 else 1 + len(configuration.labels)
     network = configuration.network
     student = create_segmentor(network.kind, in_channels=1, classes=classes, **network.arguments)
-    loss = partial(segmentation_loss, dice=configuration.loss.dice, cross_entropy=configuration.loss.cross_entropy)
+    loss = partial(segmentation_loss, **vars(configuration.loss))
 
     def losses(batches: dict[str, Batch]) -> Losses:
         batch = batches["student"]
