@@ -57,7 +57,7 @@ def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
 def segmentation_loss(
     logits: Tensor, mask: Tensor, dice: float = 1.0, cross_entropy: float = 0.0, recall: float = 0.5
 ) -> Tensor:
-    """``dice`` x soft Dice (``recall`` as there) + ``cross_entropy`` x cross-entropy: the two readings of equation 1."""
+    """``dice`` x soft Dice (its ``recall``) + ``cross_entropy`` x cross-entropy: the two readings of equation 1."""
     loss = logits.new_zeros((), dtype=torch.float32)
     if dice:
         loss = loss + dice * soft_dice_loss(logits, mask, recall=recall)
