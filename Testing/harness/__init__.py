@@ -1,4 +1,37 @@
-"""Runs the real modules of this repository without the Slicer application, on slicer-core and PySide6."""
+"""Runs the real modules of this repository without the Slicer application.
+
+The Qt-free half of Slicer comes from PyPI (``slicer-core``: MRML, logics, displayable managers, ``slicer.util``); the
+other half is stood in for on PySide6::
+
+    with harness.application() as app:
+        widget = app.open("CMEDLSegment")     # the real module file, the real .ui
+        widget.ui.segmentButton.click()
+        app.wait_until(lambda: not widget.logic.busy)
+        red = app.slice_pixels("Red")         # drawn by Slicer's own displayable managers
+        app.grab_window("window.png")
+
+A test takes the fixture ``slicer_app``: the same, with an empty scene, and failing when a slot or an observer raised.
+Qt is told to draw off the screen and VTK to render without a display (EGL, with Mesa where there is no graphics card).
+
+What a passing test shows
+    The module's Python, its ``.ui`` and the MRML that it leaves behind fit together; nodes, segmentations, slice
+    geometry, contours in slices, surfaces and layouts are Slicer's own code, so what they show is what Slicer shows.
+
+What it does not show
+    - That the module works in the Slicer application. The widgets of ctk and qMRML are stand-ins with the properties
+      and signals that these modules use (an unknown class, property, signal or enumerator raises); how they look,
+      how they behave under the mouse and what else they do is not theirs to prove.
+    - PythonQt. PySide6 is bent to behave like it (properties are attributes, ``connect`` by signature, as many
+      arguments as the slot takes), but conversions between Python and C++ differ in corners: PythonQt takes plain
+      integers for enumerations, PySide6 names for them that PythonQt does not know. Objects live longer in PythonQt.
+    - The base classes, ``parameterNodeWrapper`` and ``i18n``: stand-ins too, unless the environment variable
+      ``CMEDL_SLICER_PYTHON`` names a folder that holds Slicer's own (``Base/Python/slicer`` of its sources, or
+      ``bin/Python/slicer`` of an installation), which are then used, unmodified.
+    - Anything of C++ that slicer-core lacks: DICOM import and RTSTRUCT, Segment Editor, Segment Statistics, the views'
+      controllers, the items that subject hierarchy's plugins make. ``slicer.packaging`` and Sample Data only note what
+      they are asked.
+    - Speed on the screen, other platforms, other Python versions than the running one (Slicer 5.10 and 5.12 have 3.12).
+"""
 
 from __future__ import annotations
 

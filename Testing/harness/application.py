@@ -1,188 +1,105 @@
-"""``slicer.app`` and the one object that a test holds: it opens modules, takes what they say, and takes pictures."""
+"""The one object that a test holds: it opens modules, hears what they say, and takes pictures."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
 import logging
 import os
 import sys
+import tempfile
 import time
 import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6 import QtCore, QtGui, QtWidgets
+import numpy as np
+from PySide6 import QtCore, QtWidgets
 
 from harness import dialogs, pythonqt
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-class ModuleManager(QtCore.QObject):
-    """``slicer.app.moduleManager()``."""
-
-    moduleAboutToBeUnloaded = QtCore.Signal(str)
-    SIGNATURES: ClassVar = {"moduleAboutToBeUnloaded(QString)": "moduleAboutToBeUnloaded"}
-
-    def module(self, name: str) -> object:
-        """The module called ``name``, or None."""
-        import slicer
-
-        return getattr(slicer.modules, name.lower(), None)
-
-
-class Environment(dict):
-    """``QProcessEnvironment`` as ``slicer.util.startupEnvironment`` reads it."""
-
-    def value(self, name: str) -> str:
-        return self[name]
-
-
-class SlicerApplication(QtCore.QObject):
-    """What Slicer's Python reads from ``slicer.app``, as far as these modules go."""
-
-    startupCompleted = QtCore.Signal()
-    applicationName = mainApplicationName = "Slicer"
-    documentationBaseUrl = "https://slicer.readthedocs.io/"
-
-    def __init__(self, harness: Application) -> None:
-        super().__init__()
-        self._harness = harness
-        self._modules = ModuleManager()
-        self.majorVersion, self.minorVersion = harness.version
-        self.applicationVersion = f"{self.majorVersion}.{self.minorVersion}.0"
-        self.revision = "0"
-        self.slicerHome = sys.prefix
-
-    @property
-    def temporaryPath(self) -> str:
-        return self._harness.temporary_path
-
-    def translate(self, context: str, text: str, *arguments: object) -> str:
-        return text
-
-    def moduleManager(self) -> ModuleManager:
-        return self._modules
-
-    def coreIOManager(self) -> object:
-        return self._harness.io
-
-    ioManager = coreIOManager
-
-    def applicationLogic(self) -> object:
-        return self._harness.core.application_logic
-
-    def mrmlScene(self) -> object:
-        return self._harness.core.scene
-
-    def layoutManager(self) -> object:
-        return self._harness.layout_manager
-
-    def testingEnabled(self) -> bool:
-        """False: boxes come up, so that a test can read them."""
-        return False
-
-    def commandOptions(self) -> types.SimpleNamespace:
-        return types.SimpleNamespace(noMainWindow=False, testingEnabled=False)
-
-    def processEvents(self) -> None:
-        self._harness.qt_application.processEvents()
-
-    def topLevelWidgets(self) -> list:
-        return self._harness.qt_application.topLevelWidgets()
-
-    def startupEnvironment(self) -> Environment:
-        return Environment(os.environ)
-
-    def setOverrideCursor(self, cursor: object) -> None:
-        self._harness.qt_application.setOverrideCursor(cursor)
-
-    def restoreOverrideCursor(self) -> None:
-        self._harness.qt_application.restoreOverrideCursor()
-
-    def userSettings(self) -> QtCore.QSettings:
-        return QtCore.QSettings()
-
-    settings = userSettings
-
-    def pauseRender(self) -> None:
-        """Rendering happens on demand here."""
-
-    resumeRender = pauseRender
-
-    def restart(self) -> None:
-        """Recorded, not done."""
-        self._harness.restarts += 1
+SLICER_PYTHON = "CMEDL_SLICER_PYTHON"
 
 
 class Application:
-    """The stand-in for a running Slicer; one per process, from :func:`harness.application`."""
+    """The stand-in for a running Slicer; one per process, from :func:`harness.application`.
 
-    version = (5, 12)
+    Attributes:
+        errors: exceptions that got out of slots and observers; PySide6 and VTK go on after them, as Slicer does.
+        packaging: which packages were asked for, and what happens then.
+        restarts: how often Slicer was to be restarted.
+        translator: what ``tr`` makes of a text; a test that puts another one here sees which texts are not translated.
+        temporary_path: ``slicer.app.temporaryPath``.
+        can_draw: why views cannot be drawn on this machine; empty where they can.
+    """
 
     def __init__(self) -> None:
         self.qt_application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
-        QtCore.QCoreApplication.setOrganizationName("CMEDL")
-        QtCore.QCoreApplication.setApplicationName("harness")
+        self._keep_settings_apart()
         self.qt = pythonqt.install()
         dialogs.install()
-        import slicer
-        import slicer.util
-
+        # From here on ``slicer`` and ``vtk`` are loaded, and each step stands on those before it.
         from harness.core import Core
 
         self.core = Core()
-        self.temporary_path = os.environ.get("TMPDIR", "/tmp")
-        self.layout_manager = None
-        self.restarts = 0
-        self.errors: list[str] = []
-        self._open: list[object] = []
-        self._install_settings()
-        self._install_modules(slicer)
+        from harness import modules, uiloader, views
         from harness.files import IOManager
-
-        self.io = IOManager(self.core)
-        slicer.app = SlicerApplication(self)
-        self.main_window = QtWidgets.QMainWindow()
-        self.main_window.setObjectName("qSlicerMainWindow")
-        sys.excepthook = self._exception
-
-    def _install_settings(self) -> None:
-        """Settings in a folder of this process, so that no run finds another's."""
-        self._settings = QtCore.QTemporaryDir()
-        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
-        for scope in (QtCore.QSettings.Scope.UserScope, QtCore.QSettings.Scope.SystemScope):
-            QtCore.QSettings.setPath(QtCore.QSettings.Format.IniFormat, scope, self._settings.path())
-
-    def _install_modules(self, slicer: types.ModuleType) -> None:
-        # The first two put their classes into ctk and into slicer.
-        from harness import ctk_widgets, mrml_widgets, uiloader  # noqa: F401
+        from harness.layout import LayoutManager
+        from harness.slicerapp import SlicerApplication
+        from harness.window import MainWindow
 
         self.qt.QUiLoader = uiloader.QUiLoader
-        slicer.qSlicerScriptedLoadableModule = ScriptedModule
-        slicer.qSlicerScriptedLoadableModuleWidget = _module_widget_class(slicer)
-        own = os.environ.get("CMEDL_SLICER_PYTHON")
+        self.errors: list[str] = []
+        self.restarts = 0
+        self.translator: Callable[[str], str] = str
+        self.temporary_path = tempfile.gettempdir()
+        self.packaging = modules.Packaging()
+        self.io = IOManager(self.core)
+        modules.install(self.packaging)
+        import slicer
+
+        slicer.app = SlicerApplication(self)
+        self._take_bases(slicer)
+        self.can_draw = views.why_not()
+        self.layout_manager = LayoutManager(self.core)
+        self.main_window = MainWindow()
+        self.main_window.add_views(self.layout_manager)
+        self.main_window.show()
+        self._containers: list[object] = []
+        sys.excepthook = self._exception
+
+    def _keep_settings_apart(self) -> None:
+        """Settings in a folder of this process, so that no run finds another's."""
+        QtCore.QCoreApplication.setOrganizationName("CMEDL")
+        QtCore.QCoreApplication.setApplicationName("harness")
+        self._settings = QtCore.QTemporaryDir()
+        ini = QtCore.QSettings.Format.IniFormat
+        QtCore.QSettings.setDefaultFormat(ini)
+        for scope in (QtCore.QSettings.Scope.UserScope, QtCore.QSettings.Scope.SystemScope):
+            QtCore.QSettings.setPath(ini, scope, self._settings.path())
+
+    def _take_bases(self, slicer: types.ModuleType) -> None:
+        """Slicer's own base classes, wrapper and translation where they are given, else the stand-ins."""
+        own = os.environ.get(SLICER_PYTHON)
         if own:
+            if not Path(own, "ScriptedLoadableModule.py").is_file():
+                raise FileNotFoundError(f"{SLICER_PYTHON} is {own}, which has no ScriptedLoadableModule.py")
             slicer.__path__.append(own)
             return
         from harness import parameters, scripted
 
         i18n = types.ModuleType("slicer.i18n")
-        i18n.tr = lambda text: text
-        i18n.translate = lambda context, text: text
+        i18n.translate = lambda context, text: slicer.app.translate(context, text)
+        i18n.tr = lambda text: slicer.app.translate("", text)
         stand_ins = {"ScriptedLoadableModule": scripted, "parameterNodeWrapper": parameters.module(), "i18n": i18n}
         for name, module in stand_ins.items():
             sys.modules[f"slicer.{name}"] = module
             setattr(slicer, name, module)
 
     def _exception(self, kind: type, value: BaseException, trace: types.TracebackType | None) -> None:
-        """An exception in a slot or an observer: PySide6 and VTK go on, as Slicer does; a test should not."""
         text = "".join(traceback.format_exception(kind, value, trace))
         self.errors.append(text)
         logging.getLogger("harness").error("%s", text)
@@ -193,7 +110,10 @@ class Application:
         return dialogs.messages
 
     def answer(self, *words: str) -> None:
-        """Queue what a person will press ("yes", "no", "ok", "cancel", ...) or, for a file dialog, the path."""
+        """Queue what a person will press ("yes", "no", "ok", "cancel", ...) or, for a file dialog, the path.
+
+        Without an answer a box gets the one that changes nothing: its default button, else Cancel, No, Close or OK.
+        """
         dialogs.answers.extend(words)
 
     def take_errors(self) -> list[str]:
@@ -211,156 +131,99 @@ class Application:
                 return
             time.sleep(0.005)
 
-    def wait_until(self, condition, seconds: float = 30.0) -> None:
-        """Process events until ``condition()``.
+    def wait_until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
+        """Process events until ``condition()`` is true.
 
         Raises:
-            TimeoutError: it did not come true.
+            TimeoutError: it was not in time.
         """
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
-                raise TimeoutError(f"not within {seconds} s")
+                raise TimeoutError(f"not true within {seconds} s")
             self.process_events(0.01)
 
     def open(self, name: str) -> object:
-        """Load the module ``name`` as Slicer does and open its panel; the Python widget."""
+        """Load the module ``name`` as Slicer does and open its panel; its Python widget."""
         import slicer
 
-        module = getattr(slicer.modules, name.lower(), None)
-        if module is None:
-            module = ScriptedModule(REPOSITORY / name / f"{name}.py")
-        widget = module.widgetRepresentation()
-        widget.show()
-        widget.enter()
-        self._open.append(widget)
+        from harness.modules import ScriptedModule
+
+        module = getattr(slicer.modules, name.lower(), None) or ScriptedModule(REPOSITORY / name / f"{name}.py")
+        # At Slicer's start modules are loaded before this; each module gets it once.
+        slicer.app.startupCompleted.emit()
+        pythonqt.connections.forget(slicer.app)
+        container = module.widgetRepresentation()
+        if container not in self._containers:
+            self._containers.append(container)
+        self.main_window.moduleSelector().selectModule(name)
         self.process_events()
-        return widget.self()
+        return container.self()
 
     def leave(self, widget: object) -> None:
         """Another module is opened: the panel is hidden and told so."""
-        widget.parent.exit()
-        widget.parent.hide()
-
-    def enter(self, widget: object) -> None:
-        """The panel is opened again."""
-        widget.parent.show()
-        widget.parent.enter()
+        self.main_window.show_panel(None)
+        self.process_events()
 
     def close(self, widget: object) -> None:
-        """Leave the panel and unload the module."""
+        """Leave the panel and unload the module, as at Slicer's end."""
         import slicer
 
         container = widget.parent
-        if container.isEntered:
-            container.exit()
+        if self.main_window.panel() is container:
+            self.main_window.show_panel(None)
         slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(container.moduleName)
-        self._open.remove(container)
+        self._containers.remove(container)
         container.module.forget()
         container.deleteLater()
         self.process_events()
 
     def clear(self) -> None:
-        """Close every panel and the scene, and forget boxes and answers."""
-        for container in list(self._open):
+        """Close every panel and the scene, show the usual layout, and forget what was said, asked and answered."""
+        import slicer
+
+        for container in list(self._containers):
             self.close(container.self())
         self.core.clear()
+        self.layout_manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        self.translator, self.restarts = str, 0
+        self.temporary_path = tempfile.gettempdir()
+        type(self.packaging).__init__(self.packaging)
+        slicer.modules.segmenteditor.__init__()
         self.process_events()
         dialogs.messages.clear()
         dialogs.answers.clear()
 
-    def grab(self, widget: QtWidgets.QWidget, path: Path | str) -> Path:
-        """Write a picture of ``widget`` (a panel, or any widget) as PNG."""
-        target = getattr(widget, "parent", widget) if not isinstance(widget, QtWidgets.QWidget) else widget
+    def slice_pixels(self, name: str) -> np.ndarray:
+        """Draw the slice view ``name`` ("Red"); uint8 of shape (height, width, 3), the first row on top."""
+        return self.layout_manager.sliceWidget(name).sliceView().pixels()
+
+    def ras_to_pixel(self, name: str, ras: tuple[float, float, float]) -> tuple[float, float, float]:
+        """Where a point (RAS, mm) lies in that picture: row, column, and mm in front of the slice's plane."""
+        self.process_events()
+        return self.layout_manager.sliceWidget(name).view.pixel_of(ras)
+
+    def render(self, path: Path | str, layout: int | None = None) -> Path:
+        """Draw all views, in ``layout`` if one is given, and write a picture of them."""
+        if layout is not None:
+            self.layout_manager.setLayout(layout)
+        self.process_events()
+        self.layout_manager.draw()
+        return self.grab(self.layout_manager, path)
+
+    def grab(self, what: object, path: Path | str) -> Path:
+        """Write a picture of a panel (the Python widget that ``open`` returned) or of any widget."""
+        target = what if isinstance(what, QtWidgets.QWidget) else what.parent
         self.process_events()
         if not target.grab().save(str(path)):
             raise OSError(f"{path} could not be written")
         return Path(path)
 
-
-class ScriptedModule:
-    """The C++ half of a scripted module: it holds the title and so on, and makes the panel."""
-
-    def __init__(self, path: Path) -> None:
-        import slicer
-
-        self.path, self.name = str(path), path.stem
-        self.icon = QtGui.QIcon()
-        self.title, self.hidden = "", False
-        self._widget = None
-        # Slicer adds the folder of modules to the path.
-        if str(path.parent) not in sys.path:
-            sys.path.insert(0, str(path.parent))
-        self._instance = getattr(self.python(), self.name)(self)
-        setattr(slicer.modules, self.name.lower(), self)
-
-    def python(self) -> types.ModuleType:
-        """The module's file, imported under its own name."""
-        if self.name not in sys.modules:
-            spec = importlib.util.spec_from_file_location(self.name, self.path)
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[self.name] = module
-            spec.loader.exec_module(module)
-        return sys.modules[self.name]
-
-    def self(self) -> object:
-        return self._instance
-
-    def widgetRepresentation(self) -> QtWidgets.QWidget:
-        """The panel, made at the first call."""
-        import slicer
-
-        if self._widget is None:
-            self._widget = slicer.qSlicerScriptedLoadableModuleWidget(self)
-            self._widget.reload()
-        return self._widget
-
-    def logic(self) -> object:
-        return self.widgetRepresentation().self().logic
-
-    def forget(self) -> None:
-        """The module is unloaded."""
-        import slicer
-
-        self._widget = None
-        for name in (self.name.lower(), f"{self.name}Widget"):
-            with contextlib.suppress(AttributeError):
-                delattr(slicer.modules, name)
-        sys.modules.pop(self.name, None)
-
-
-def _module_widget_class(slicer: types.ModuleType) -> type:
-    class qSlicerScriptedLoadableModuleWidget(slicer.qSlicerWidget):
-        """What holds a scripted module's panel."""
-
-        def __init__(self, module: ScriptedModule) -> None:
-            super().__init__()
-            self.module, self.moduleName = module, module.name
-            self.isEntered = False
-            self._instance = None
-            self.setLayout(QtWidgets.QVBoxLayout())
-            self.setMRMLScene(slicer.mrmlScene)
-
-        def self(self) -> object:
-            return self._instance
-
-        def reload(self) -> None:
-            """Make the Python widget and let it build itself."""
-            self._instance = getattr(self.module.python(), f"{self.moduleName}Widget")(self)
-            setattr(slicer.modules, f"{self.moduleName}Widget", self._instance)
-            self._instance.setup()
-
-        def enter(self) -> None:
-            self.isEntered = True
-            if hasattr(self._instance, "enter"):
-                self._instance.enter()
-
-        def exit(self) -> None:
-            self.isEntered = False
-            if hasattr(self._instance, "exit"):
-                self._instance.exit()
-
-    return qSlicerScriptedLoadableModuleWidget
+    def grab_window(self, path: Path | str) -> Path:
+        """Write a picture of the whole window, panel and views, with all views drawn anew."""
+        self.process_events()
+        self.layout_manager.draw()
+        return self.grab(self.main_window, path)
 
 
 _application: Application | None = None

@@ -68,5 +68,7 @@ class Core:
             self.scene.AddNewNodeByClass("vtkMRMLInteractionNode")
 
     def clear(self) -> None:
-        """Close the scene, as File > Close Scene does."""
+        """An empty scene: closed, as File > Close Scene does it, and without the parameter nodes that this keeps."""
         self.scene.Clear(0)
+        for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode"):
+            self.scene.RemoveNode(node)

@@ -9,7 +9,8 @@ from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 from PySide6.QtGui import QColor
 
-from harness.widgets import custom, declared, stand_in
+from harness.ctk_widgets import ctkCollapsibleButton
+from harness.widgets import declared, stand_in
 
 
 @stand_in(slicer)
@@ -38,7 +39,7 @@ class qSlicerWidget(qMRMLWidget):
 
 
 @stand_in(slicer)
-class qMRMLCollapsibleButton(custom["ctkCollapsibleButton"]):
+class qMRMLCollapsibleButton(ctkCollapsibleButton):
     """A folding section that knows the scene."""
 
     def setMRMLScene(self, scene) -> None:

@@ -145,6 +145,11 @@ class _Connections:
                 return True
         return False
 
+    def forget(self, sender: QtCore.QObject) -> None:
+        """Undo all connections of ``sender``."""
+        for made in [made for made in self._made if made[0] is sender]:
+            self.disconnect(sender, made[1], made[2])
+
     def count(self, sender: QtCore.QObject) -> int:
         """How many connections of ``sender`` stand."""
         return sum(made[0] is sender for made in self._made)

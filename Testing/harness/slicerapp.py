@@ -1,0 +1,110 @@
+"""``slicer.app``: what Slicer's Python reads from the application, as far as these modules go."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, ClassVar
+
+from PySide6 import QtCore
+
+if TYPE_CHECKING:
+    from harness.application import Application
+
+
+class ModuleManager(QtCore.QObject):
+    """``slicer.app.moduleManager()``."""
+
+    moduleAboutToBeUnloaded = QtCore.Signal(str)
+    SIGNATURES: ClassVar = {"moduleAboutToBeUnloaded(QString)": "moduleAboutToBeUnloaded"}
+
+    def module(self, name: str) -> object:
+        """The module called ``name``, or None."""
+        import slicer
+
+        return getattr(slicer.modules, name.lower(), None)
+
+
+class Environment(dict):
+    """``QProcessEnvironment`` as ``slicer.util.startupEnvironment`` reads it."""
+
+    def value(self, name: str) -> str:
+        return self[name]
+
+
+class SlicerApplication(QtCore.QObject):
+    """The application object; what it lacks raises AttributeError."""
+
+    startupCompleted = QtCore.Signal()
+    applicationName = mainApplicationName = "Slicer"
+    documentationBaseUrl = "https://slicer.readthedocs.io/"
+    majorVersion, minorVersion = 5, 12
+    applicationVersion = "5.12.0"
+    revision = "0"
+    slicerHome = sys.prefix
+
+    def __init__(self, harness: Application) -> None:
+        super().__init__()
+        self._harness = harness
+        self._modules = ModuleManager()
+
+    @property
+    def temporaryPath(self) -> str:
+        return self._harness.temporary_path
+
+    def translate(self, context: str, text: str, *arguments: object) -> str:
+        return self._harness.translator(text)
+
+    def moduleManager(self) -> ModuleManager:
+        return self._modules
+
+    def coreIOManager(self) -> object:
+        return self._harness.io
+
+    ioManager = coreIOManager
+
+    def applicationLogic(self) -> object:
+        return self._harness.core.application_logic
+
+    def mrmlScene(self) -> object:
+        return self._harness.core.scene
+
+    def layoutManager(self) -> object:
+        return self._harness.layout_manager
+
+    def testingEnabled(self) -> bool:
+        """False: boxes come up, so that a test can read them."""
+        return False
+
+    def commandOptions(self) -> SimpleNamespace:
+        return SimpleNamespace(noMainWindow=False, testingEnabled=False)
+
+    def processEvents(self, *flags: object) -> None:
+        self._harness.qt_application.processEvents()
+
+    def topLevelWidgets(self) -> list:
+        return self._harness.qt_application.topLevelWidgets()
+
+    def startupEnvironment(self) -> Environment:
+        return Environment(os.environ)
+
+    def setOverrideCursor(self, cursor: object) -> None:
+        self._harness.qt_application.setOverrideCursor(cursor)
+
+    def restoreOverrideCursor(self) -> None:
+        self._harness.qt_application.restoreOverrideCursor()
+
+    def userSettings(self) -> QtCore.QSettings:
+        return QtCore.QSettings()
+
+    settings = userSettings
+
+    def pauseRender(self) -> None:
+        """Views are drawn on demand here."""
+
+    resumeRender = pauseRender
+
+    def restart(self) -> None:
+        """Counted, not done."""
+        self._harness.restarts += 1
