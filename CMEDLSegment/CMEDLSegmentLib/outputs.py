@@ -76,7 +76,7 @@ def _segmentation_fields(label: np.ndarray, labels: Sequence[Label], provenance:
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
     for index, segment in enumerate(labels):
-        tags = {"TerminologyEntry": _terminology(segment.terminology), "Segmentation.Status": "inprogress"}
+        tags = {"TerminologyEntry": terminology_entry(segment.terminology), "Segmentation.Status": "inprogress"}
         tags.update({f"CMEDL.{key}": value for key, value in provenance.items()})
         of_segment = {
             "ID": f"Segment_{segment.value}",
@@ -93,7 +93,7 @@ def _segmentation_fields(label: np.ndarray, labels: Sequence[Label], provenance:
     return fields
 
 
-def _terminology(codes: Mapping[str, Sequence[str]]) -> str:
+def terminology_entry(codes: Mapping[str, Sequence[str]]) -> str:
     """Slicer's terminology entry: context, category, type, modifier, anatomic context, region, modifier."""
     category, kind, region = ("^".join(codes.get(part, ("", "", ""))) for part in ("category", "type", "region"))
     return "~".join((_TYPE_CONTEXT, category, kind, "^^", _REGION_CONTEXT, region, "^^"))

@@ -1,0 +1,145 @@
+"""Volume nodes and outcomes for the scene's tests: small, with answers known beforehand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
+
+from CMEDLSegmentLib.card import TUMOR, Label
+
+SHAPE = (20, 30, 40)
+SPACING = (1.5, 2.0, 3.0)
+
+
+def rotation(degrees: float, axis: Sequence[float] = (1.0, 2.0, 3.0)) -> np.ndarray:
+    """(3, 3) rotation about an axis, by Rodrigues' formula."""
+    x, y, z = np.array(axis) / np.linalg.norm(axis)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    angle = math.radians(degrees)
+    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+
+
+def grid(kind: str = "plain") -> np.ndarray:
+    """(4, 4) from voxel indices to RAS of a CT that is plain (as DICOM's), flipped, permuted or oblique."""
+    axes = np.diag([-1.0, -1.0, 1.0])
+    if kind == "flipped":
+        axes = np.diag([1.0, -1.0, -1.0])
+    elif kind == "permuted":
+        axes = np.array([[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    elif kind == "oblique":
+        axes = rotation(25.0) @ axes
+    matrix = np.eye(4)
+    matrix[:3, :3] = axes * SPACING
+    matrix[:3, 3] = (31.0, -22.0, 101.0)
+    return matrix
+
+
+def vtk_matrix(matrix: np.ndarray) -> vtk.vtkMatrix4x4:
+    result = vtk.vtkMatrix4x4()
+    result.DeepCopy(matrix.ravel().tolist())
+    return result
+
+
+def a_volume(
+    array: np.ndarray | None = None, matrix: np.ndarray | None = None, kind: str = "vtkMRMLScalarVolumeNode"
+) -> slicer.vtkMRMLVolumeNode:
+    """A volume node 'CT' in ``slicer.mrmlScene``; by default each voxel differs from its neighbours."""
+    if array is None:
+        array = (np.arange(np.prod(SHAPE)).reshape(SHAPE) % 1000).astype(np.int16)
+    image = vtk.vtkImageData()
+    image.SetDimensions(array.shape[2], array.shape[1], array.shape[0])
+    image.GetPointData().SetScalars(numpy_to_vtk(array.reshape(-1), deep=1))
+    node = slicer.mrmlScene.AddNewNodeByClass(kind, "CT")
+    node.SetIJKToRASMatrix(vtk_matrix(grid() if matrix is None else matrix))
+    node.SetAndObserveImageData(image)
+    return node
+
+
+def put_under(node: slicer.vtkMRMLTransformableNode, matrix: np.ndarray) -> slicer.vtkMRMLTransformNode:
+    """Put a node under a new linear transform."""
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+    transform.SetMatrixTransformToParent(vtk_matrix(matrix))
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    return transform
+
+
+def world(node: slicer.vtkMRMLVolumeNode, index: Sequence[float]) -> np.ndarray:
+    """RAS in the world of a voxel (i, j, k), by VTK."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    point = matrix.MultiplyPoint((*index, 1.0))[:3]
+    if node.GetParentTransformNode():
+        transform = vtk.vtkGeneralTransform()
+        node.GetParentTransformNode().GetTransformToWorld(transform)
+        point = transform.TransformPoint(point)
+    return np.array(point)
+
+
+def box_label(*boxes: tuple[slice, slice, slice], shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
+    """uint8 (z, y, x), the n-th box set to 1."""
+    label = np.zeros(shape, dtype=np.uint8)
+    for box in boxes:
+        label[box] = 1
+    return label
+
+
+def an_outcome(
+    node: slicer.vtkMRMLVolumeNode,
+    label: np.ndarray,
+    probability: np.ndarray | None = None,
+    labels: Sequence[Label] = (TUMOR,),
+    **changes: object,
+) -> SimpleNamespace:
+    """What the worker would say of ``label``, its components found by scipy, independently of the scene's code."""
+    from scipy import ndimage
+
+    from CMEDLSegmentLib.scene.volumes import volume_of
+
+    geometry = volume_of(node).geometry
+    components = []
+    for entry in labels:
+        found, count = ndimage.label(label == entry.value, structure=np.ones((3, 3, 3)))
+        for number in range(1, count + 1):
+            z, y, x = np.nonzero(found == number)
+            values = np.ones(len(z)) if probability is None else probability[z, y, x]
+            centre = geometry.to_physical(np.array([[x.mean(), y.mean(), z.mean()]]))[0]
+            components.append(
+                {
+                    "label": entry.value,
+                    "volume_cc": len(z) * geometry.voxel_cc,
+                    "mean": float(values.mean()),
+                    "peak": float(values.max()),
+                    "slices": [int(z.min()), int(z.max())],
+                    "n_slices": int(np.ptp(z)) + 1,
+                    "centre_mm": centre.tolist(),
+                }
+            )
+    components.sort(key=lambda one: (-one["mean"], -one["volume_cc"]))
+    summary = {
+        "student": "lung-ct",
+        "student_title": "Lung tumor on CT",
+        "weights_sha256": "ab" * 32,
+        "program_version": "1.2.3",
+        "threshold": 0.5,
+        "slices": "lung",
+        "minimum_cc": 0.0,
+        "device": "cpu",
+        "runtime": "torch fp32",
+        "seconds": 1.25,
+        "timings": {},
+        "lung_slices": 12,
+        "tumor_volume_cc": sum(one["volume_cc"] for one in components),
+        "warnings": [],
+        "labels": [dataclasses.asdict(entry) for entry in labels],
+        "components": components,
+        "series_uid": None,
+        "date": "2026-01-02T03:04:05+00:00",
+    }
+    return SimpleNamespace(label=label, probability=probability, summary={**summary, **changes})
