@@ -126,7 +126,10 @@ def set_mask(node: slicer.vtkMRMLSegmentationNode, segment_id: str, mask: Mask) 
     """Replace what a segment marks; surfaces made of it are dropped (see :func:`show_surface`)."""
     segment = segment_of(node, segment_id)
     segmentation = node.GetSegmentation()
-    if segmentation.IsSharedBinaryLabelmap(segment_id):
+    shared = segment.GetRepresentation(LABELMAP)
+    others = [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
+    # After loading, segments that do not overlap share one labelmap with different values.
+    if shared is not None and sum(other.GetRepresentation(LABELMAP) is shared for other in others) > 1:
         segmentation.SeparateSegmentLabelmap(segment_id)
     image = _oriented(mask)
     segment.SetLabelValue(1)
