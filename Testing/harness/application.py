@@ -24,6 +24,18 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SLICER_PYTHON = "CMEDL_SLICER_PYTHON"
 
 
+def slicer_python() -> str:
+    """The folder of Slicer's own base classes that ``CMEDL_SLICER_PYTHON`` names; empty if it names none.
+
+    Raises:
+        FileNotFoundError: it names a folder without them.
+    """
+    folder = os.environ.get(SLICER_PYTHON, "")
+    if folder and not Path(folder, "ScriptedLoadableModule.py").is_file():
+        raise FileNotFoundError(f"{SLICER_PYTHON} is {folder}, which has no ScriptedLoadableModule.py")
+    return folder
+
+
 class Application:
     """The stand-in for a running Slicer; one per process, from :func:`harness.application`.
 
@@ -83,11 +95,13 @@ class Application:
 
     def _take_bases(self, slicer: types.ModuleType) -> None:
         """Slicer's own base classes, wrapper and translation where they are given, else the stand-ins."""
-        own = os.environ.get(SLICER_PYTHON)
+        own = slicer_python()
         if own:
-            if not Path(own, "ScriptedLoadableModule.py").is_file():
-                raise FileNotFoundError(f"{SLICER_PYTHON} is {own}, which has no ScriptedLoadableModule.py")
             slicer.__path__.append(own)
+            # Slicer's wrapper imports this widget from its own module.
+            widgets = types.ModuleType("qSlicerSubjectHierarchyModuleWidgetsPythonQt")
+            widgets.qMRMLSubjectHierarchyTreeView = slicer.qMRMLSubjectHierarchyTreeView
+            sys.modules[widgets.__name__] = widgets
             return
         from harness import parameters, scripted
 
@@ -202,6 +216,22 @@ class Application:
         """Where a point (RAS, mm) lies in that picture: row, column, and mm in front of the slice's plane."""
         self.process_events()
         return self.layout_manager.sliceWidget(name).view.pixel_of(ras)
+
+    def scroll(self, name: str, offset: float) -> None:
+        """As a person turns the wheel over a slice view: views that are linked with it follow. ``offset`` in mm."""
+        logic = self.layout_manager.sliceWidget(name).sliceLogic()
+        logic.StartSliceOffsetInteraction()
+        logic.SetSliceOffset(offset)
+        logic.EndSliceOffsetInteraction()
+
+    def zoom(self, name: str, factor: float) -> None:
+        """As a person zooms a slice view: what is seen becomes ``factor`` times as wide, also in linked views."""
+        widget = self.layout_manager.sliceWidget(name)
+        node, logic = widget.mrmlSliceNode(), widget.sliceLogic()
+        logic.StartSliceNodeInteraction(node.FieldOfViewFlag)
+        across, up, depth = node.GetFieldOfView()
+        node.SetFieldOfView(across * factor, up * factor, depth)
+        logic.EndSliceNodeInteraction()
 
     def render(self, path: Path | str, layout: int | None = None) -> Path:
         """Draw all views, in ``layout`` if one is given, and write a picture of them."""

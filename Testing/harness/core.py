@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import types
 from types import SimpleNamespace
 
@@ -47,6 +48,7 @@ class Core:
         colors.AddDefaultColorNodes()
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
         self._add_singletons()
+        self._add_cache()
         slicer.modules = SimpleNamespace()
         self.logics = {}
         for name, make in LOGICS.items():
@@ -66,6 +68,17 @@ class Core:
                 node.SetCrosshairName(name)
         if not self.scene.GetFirstNodeByClass("vtkMRMLInteractionNode"):
             self.scene.AddNewNodeByClass("vtkMRMLInteractionNode")
+
+    def _add_cache(self) -> None:
+        """Where scene bundles are unpacked; without it none can be read."""
+        self._cache = tempfile.TemporaryDirectory(prefix="cmedl-harness-")
+        self._remote, self._transfers = slicer.vtkMRMLRemoteIOLogic(), slicer.vtkDataIOManagerLogic()
+        for logic in (self._remote, self._transfers):
+            logic.SetMRMLApplicationLogic(self.application_logic)
+            logic.SetMRMLScene(self.scene)
+        self._remote.AddDataIOToScene()
+        self._transfers.SetAndObserveDataIOManager(self._remote.GetDataIOManager())
+        self.scene.GetCacheManager().SetRemoteCacheDirectory(self._cache.name)
 
     def clear(self) -> None:
         """An empty scene: closed, as File > Close Scene does it, and without the parameter nodes that this keeps."""

@@ -158,6 +158,30 @@ class ctkDoubleSpinBox(QtWidgets.QWidget):
 
 
 @stand_in(ctk)
+class ctkRangeWidget(QtWidgets.QWidget):
+    """Two values within a range."""
+
+    valuesChanged = Signal(float, float)
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        self._low, self._high = QtWidgets.QDoubleSpinBox(), QtWidgets.QDoubleSpinBox()
+        for box in (self._low, self._high):
+            row.addWidget(box)
+            box.valueChanged.connect(lambda value: self.valuesChanged.emit(self.minimumValue, self.maximumValue))
+
+    minimumValue = delegated(float, "_low", "value")
+    maximumValue = delegated(float, "_high", "value")
+    minimum = delegated(float, "_low", "minimum")
+    maximum = delegated(float, "_high", "maximum")
+    singleStep = declared(float, "singleStep", 1.0)
+    decimals = declared(int, "decimals", 2)
+    suffix = declared(str, "suffix", "")
+
+
+@stand_in(ctk)
 class ctkPathLineEdit(QtWidgets.QWidget):
     """A path, typed or chosen; choosing goes through the queue of answers like any dialog."""
 

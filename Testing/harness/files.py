@@ -45,20 +45,20 @@ class IOManager:
         elif kind == "SegmentationFile":
             node = self._core.logics["Segmentations"].LoadSegmentationFromFile(path, True, name)
         elif kind == "SceneFile":
-            return self._load_scene(path)
+            return self._load_scene(path, bool(properties.get("clear")))
         else:
             raise NotImplementedError(f"the harness does not load a {kind}")
         if node and loaded is not None:
             loaded.AddItem(node)
         return bool(node)
 
-    def _load_scene(self, path: str) -> bool:
+    def _load_scene(self, path: str, clear: bool) -> bool:
         scene = self._core.scene
         if path.endswith(".mrb"):
-            return bool(scene.ReadFromMRB(path, True))
+            return bool(scene.ReadFromMRB(path, clear))
         scene.SetURL(path)
         scene.SetRootDirectory(str(Path(path).parent))
-        return bool(scene.Connect())
+        return bool(scene.Connect() if clear else scene.Import())
 
     def _show(self, volume) -> None:
         selection = self._core.application_logic.GetSelectionNode()

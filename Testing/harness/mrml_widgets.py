@@ -256,6 +256,60 @@ class qMRMLSegmentsTableView(QtWidgets.QTableWidget):
 
 
 @stand_in(slicer)
+class qMRMLSegmentSelectorWidget(QtWidgets.QWidget):
+    """Chooses a segmentation and one of its segments."""
+
+    currentNodeChanged = Signal(object)
+    currentSegmentChanged = Signal(str)
+    SIGNATURES: ClassVar = {
+        "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
+        "currentSegmentChanged(QString)": "currentSegmentChanged",
+    }
+    noneEnabled = declared(bool, "noneEnabled", False)
+    segmentNodeSelectorVisible = declared(bool, "segmentNodeSelectorVisible", True)
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        self._nodes, self._segments = qMRMLNodeComboBox(), QtWidgets.QComboBox()
+        self._nodes.nodeTypes = ["vtkMRMLSegmentationNode"]
+        self._nodes.noneEnabled, self._nodes.addEnabled = True, False
+        row.addWidget(self._nodes)
+        row.addWidget(self._segments)
+        self._nodes.currentNodeChanged.connect(self._fill)
+        self._segments.currentIndexChanged.connect(
+            lambda index: self.currentSegmentChanged.emit(self.currentSegmentID())
+        )
+
+    def setMRMLScene(self, scene) -> None:
+        self._nodes.setMRMLScene(scene)
+
+    def _fill(self, node) -> None:
+        self._segments.clear()
+        for identifier in node.GetSegmentation().GetSegmentIDs() if node else ():
+            self._segments.addItem(node.GetSegmentation().GetSegment(identifier).GetName(), identifier)
+        self.currentNodeChanged.emit(node)
+
+    def currentNode(self):
+        return self._nodes.currentNode()
+
+    def setCurrentNode(self, node) -> None:
+        self._nodes.setCurrentNode(node)
+
+    def currentSegmentID(self) -> str:
+        return self._segments.currentData or ""
+
+    def setCurrentSegmentID(self, identifier: str) -> None:
+        self._segments.setCurrentIndex(self._segments.findData(identifier))
+
+
+@stand_in(slicer)
+class qMRMLSubjectHierarchyTreeView(QtWidgets.QTreeView):
+    """Only its name: Slicer's own parameterNodeWrapper asks whether a widget is one."""
+
+
+@stand_in(slicer)
 class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
     """Shows and hides a segmentation's closed surface."""
 

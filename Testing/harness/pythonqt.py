@@ -50,8 +50,13 @@ class _Attribute:
         # Enumerations and flags go through as they are; a string property does not take None.
         if self._convert and not hasattr(value, "value") and not (self._convert is str and value is None):
             value = self._convert(value)
-        if not QtCore.QObject.setProperty(instance, self._name, value):
+        if QtCore.QObject.setProperty(instance, self._name, value):
+            return
+        # Enumerations that Qt's properties do not know from Python: their setters do.
+        setter = getattr(instance, f"set{self._name[0].upper()}{self._name[1:]}", None)
+        if setter is None:
             raise AttributeError(f"Property '{self._name}' of {type(instance).__name__} does not take {value!r}")
+        setter(value)
 
 
 def expose_properties(cls: type) -> None:

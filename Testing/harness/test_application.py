@@ -1,0 +1,198 @@
+"""The real modules in the stand-in for Slicer, and what the stand-in notes of what they do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import scenes
+
+TESTING = Path(__file__).resolve().parents[1]
+MODULES = ["CMEDLSegment", "CMEDLTrain"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_opens_with_its_real_panel_and_closes(slicer_app, module: str) -> None:
+    import slicer
+
+    widget = slicer_app.open(module)
+    assert getattr(slicer.modules, module.lower()).title
+    assert widget.parent.isEntered
+    assert slicer.util.selectedModule() == module
+    assert slicer.util.getModuleWidget(module) is widget
+    slicer_app.close(widget)
+    assert not hasattr(slicer.modules, module.lower())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_left_and_entered_with_the_module_selector(slicer_app, module: str) -> None:
+    import slicer
+
+    widget = slicer_app.open(module)
+    slicer.util.selectModule("SegmentEditor")
+    assert not widget.parent.isEntered
+    slicer.util.selectModule(module)
+    assert widget.parent.isEntered
+    assert slicer_app.open(module) is widget
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_reload_builds_the_panel_anew(slicer_app, module: str) -> None:
+    import slicer
+
+    old = slicer_app.open(module)
+    slicer.util.reloadScriptedModule(module)
+    new = slicer.util.getModuleWidget(module)
+    assert new is not old
+    assert new.parent is old.parent
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_self_test_runs_from_the_developer_s_button(slicer_app, module: str) -> None:
+    import qt
+
+    qt.QSettings().setValue("Developer/DeveloperMode", True)
+    try:
+        widget = slicer_app.open(module)
+        button = widget.reloadTestButton
+        assert button.text == "Reload and Test"
+        button.click()
+    finally:
+        qt.QSettings().remove("Developer/DeveloperMode")
+    assert slicer_app.messages == []
+
+
+def test_panel_and_views_are_written_as_pictures(slicer_app, tmp_path: Path) -> None:
+    import qt
+
+    widget = slicer_app.open("CMEDLSegment")
+    panel = qt.QImage(str(slicer_app.grab(widget, tmp_path / "panel.png")))
+    assert panel.width() > 300
+    colors = {panel.pixelColor(x, y).name() for x in range(0, panel.width(), 3) for y in range(0, panel.height(), 3)}
+    assert len(colors) > 10, "nothing is to be seen in the picture"
+    if not slicer_app.can_draw:
+        window = qt.QImage(str(slicer_app.grab_window(tmp_path / "window.png")))
+        assert window.width() > 2 * panel.width()
+
+
+def test_a_scene_is_saved_and_loaded(slicer_app, tmp_path: Path) -> None:
+    import numpy as np
+    import slicer
+
+    mask = np.zeros((8, 12, 14), bool)
+    mask[3:5, 4:8, 5:9] = True
+    grid = np.diag([-1.0, -1.0, 2.0, 1.0])
+    volume = scenes.add_volume(np.where(mask, 40, -900).astype(np.int16), grid)
+    scenes.add_segment(volume, mask, "Tumor", scenes.RED)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    volume = slicer.util.getNode("CT")
+    segmentation = slicer.util.getNode("Tumor")
+    assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "Tumor", volume) > 0, mask)
+
+
+def test_files_are_loaded_saved_and_exported(slicer_app, tmp_path: Path) -> None:
+    import numpy as np
+    import slicer
+
+    array = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    volume = scenes.add_volume(array, np.diag([-1.0, -1.0, 2.0, 1.0]))
+    assert slicer.util.exportNode(volume, str(tmp_path / "ct.nrrd"), {})
+    assert volume.GetStorageNode() is None, "an export must not bind the node to the file"
+    again = slicer.util.loadVolume(str(tmp_path / "ct.nrrd"), {"name": "again"})
+    assert (again.GetName(), slicer.util.arrayFromVolume(again).tolist()) == ("again", array.tolist())
+    with pytest.raises(RuntimeError, match="Failed to load"):
+        slicer.util.loadVolume(str(tmp_path / "missing.nrrd"), {})
+
+
+def test_packages_are_asked_for_and_not_installed(slicer_app) -> None:
+    import slicer
+    from packaging.requirements import Requirement
+
+    slicer.util.pip_install("highdicom")
+    with pytest.raises(TypeError, match="Requirement"):
+        slicer.packaging.pip_ensure(["torch>=2.6"])
+    with pytest.raises(RuntimeError, match="declined"):
+        slicer.packaging.pip_ensure([Requirement("torch>=2.6")], requester="CMEDL")
+    slicer_app.answer("ok")
+    slicer.packaging.pip_ensure([Requirement("torch>=2.6")], requester="CMEDL")
+    assert slicer_app.packaging.asked == ["highdicom", "torch>=2.6"]
+    assert not slicer.packaging.pip_check(Requirement("no-such-package-anywhere"))
+
+
+def test_a_sample_is_registered_once_and_made_on_the_spot(slicer_app) -> None:
+    import SampleData
+    import slicer
+
+    logic = SampleData.SampleDataLogic()
+    made = {"category": "T", "sampleName": "made", "customDownloader": lambda source: source.category}
+    logic.registerCustomSampleDataSource(**made)
+    try:
+        assert logic.downloadSample("made") == "T"
+        with pytest.raises(KeyError):
+            logic.downloadSample("none")
+    finally:
+        slicer.modules.sampleDataSources.pop()
+
+
+def test_what_is_not_translated_can_be_seen(slicer_app) -> None:
+    import slicer
+    from slicer.i18n import tr, translate
+
+    slicer_app.translator = str.upper
+    assert (tr("Segment"), translate("context", "tumor")) == ("SEGMENT", "TUMOR")
+    assert slicer.app.translate("context", "cc") == "CC"
+
+
+def test_a_condition_that_never_comes_true_ends_the_waiting(slicer_app) -> None:
+    with pytest.raises(TimeoutError):
+        slicer_app.wait_until(lambda: False, seconds=0.05)
+
+
+OWN_BASES = {
+    "ScriptedLoadableModule.py": """
+class ScriptedLoadableModule:
+    def __init__(self, parent):
+        parent.title = ""
+class ScriptedLoadableModuleWidget:
+    def __init__(self, parent):
+        self.parent, self.layout = parent, parent.layout()
+class ScriptedLoadableModuleLogic: pass
+class ScriptedLoadableModuleTest: pass
+""",
+    "i18n.py": "tr = str\n",
+    "parameterNodeWrapper/__init__.py": "parameterNodeWrapper = lambda cls: cls\n",
+}
+PROGRAM = """
+import harness
+with harness.application() as app:
+    import slicer.i18n, slicer.parameterNodeWrapper, slicer.ScriptedLoadableModule
+    for module in (slicer.i18n, slicer.parameterNodeWrapper, slicer.ScriptedLoadableModule):
+        print(module.__file__)
+"""
+
+
+def start(own: Path) -> subprocess.CompletedProcess:
+    environment = os.environ | {"CMEDL_SLICER_PYTHON": str(own), "PYTHONPATH": str(TESTING)}
+    return subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+
+
+def test_slicer_s_own_base_classes_are_used_where_they_are(slicer_app, tmp_path: Path) -> None:
+    for name, text in OWN_BASES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    done = start(tmp_path)
+    assert sorted(done.stdout.split()) == sorted(str(tmp_path / name) for name in OWN_BASES), done.stderr
+
+
+def test_a_folder_without_them_is_told(slicer_app, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.application import slicer_python
+
+    monkeypatch.setenv("CMEDL_SLICER_PYTHON", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="CMEDL_SLICER_PYTHON is"):
+        slicer_python()
