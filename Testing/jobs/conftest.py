@@ -10,9 +10,11 @@ import pytest
 
 from CMEDLSegmentLib.jobs import WorkerClient
 from CMEDLSegmentLib.normalisation import Normalisation
+from CMEDLSegmentLib.segmentation import Segmenter
+from CMEDLSegmentLib.student import load_student
+from jobs.processes import FAKE
+from segmentation.students import blobs
 from students.making import a_student_file
-
-FAKE = Path(__file__).with_name("fake_python.py")
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +48,9 @@ def make_client(place: Path) -> Iterator[Callable[..., WorkerClient]]:
     yield make
     for client in made:
         client.close()
+
+
+@pytest.fixture(scope="session")
+def expected_blobs(student: str) -> bytes:
+    """The label that the student makes of the balls, computed in this process."""
+    return Segmenter(load_student(student)).segment(blobs()).label.tobytes()

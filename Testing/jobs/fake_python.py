@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -100,69 +100,85 @@ def cut_result() -> None:
     time.sleep(60)
 
 
+def slow_start() -> None:
+    """Show signs of work, no progress, for longer than a hang may last; then give up."""
+    hello()
+    ask()
+    say("Taken")
+    for beat in range(30):
+        say("Alive", cpu_s=0.1 * beat)
+        time.sleep(0.1)
+    say("Broken", sentence="It took long.", detail="", kind="InputError", fault=False)
+    time.sleep(60)
+
+
 def launcher() -> None:
-    """A real worker, but as a child: what Slicer's launcher does."""
+    """Another process than the worker, which is its child: what Slicer's own launcher is."""
     print("greetings of a launcher", flush=True)
-    sys.exit(subprocess.call([sys.executable, *sys.argv[2:]]))
+    sys.exit(subprocess.call([sys.executable, __file__, *sys.argv[2:]]))
 
 
-def with_child() -> None:
-    """A real worker that has a child, whose number it writes to a file."""
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    Path(sys.argv.pop(2)).write_text(str(child.pid))
-    run_worker()
+def quick(work: Callable[..., None] | None = None) -> None:
+    """The real worker with a student so simple that torch is not needed: what is above 0 is tumor.
+
+    Further arguments before ``-u`` say how long the student takes (s), and where to write the number of a child.
+    """
+    options, arguments = sys.argv[2 : sys.argv.index("-u")], sys.argv[sys.argv.index("-u") + 3 :]
+    sys.path.insert(0, str(Path.cwd()))
+    import numpy as np
+
+    from CMEDLSegmentLib.jobs import Outcome, worker
+    from CMEDLSegmentLib.jobs.transfer import read_volume
+
+    def segment(self, folder, told, request):
+        if work is not None:
+            work(*options)
+        if len(options) == 2 and work is None:
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            Path(options[1]).write_text(str(child.pid))
+        volume = read_volume(folder, told)
+        self._progress("Segmenting", 0.5)
+        time.sleep(float(options[0]) if options and work is None else 0.0)
+        label = (volume.array > 0).astype(np.uint8)
+        return Outcome(label, label.astype(np.float32) / 2 if request.probability else None, {"told": told})
+
+    worker.Worker._segment = segment
+    sys.argv[1:] = arguments
+    worker.main()
 
 
 def small_disk() -> None:
-    """A real worker for which files end after a few bytes."""
+    """Files end after a few bytes."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-    run_worker()
+    quick()
 
 
 def chatty() -> None:
-    """A real worker in which libraries print: in Python and past it, on stdout and stderr."""
-    print("sitecustomize was here", flush=True)
-    sys.path.insert(0, str(Path.cwd()))
-    from CMEDLSegmentLib.jobs import worker
+    """Libraries print: in Python and past it, on stdout and stderr, before the worker says hello and later."""
 
-    segment = worker.Worker._segment
-
-    def noisy(*arguments):
+    def talk() -> None:
         print("print of a library")
         os.write(1, b"write of a library\n")
         os.write(2, b"\xff no UTF-8\n")
         subprocess.run([sys.executable, "-c", "print('print of a child')"], check=True)
-        return segment(*arguments)
 
-    worker.Worker._segment = noisy
-    sys.argv[1:] = sys.argv[5:]
-    worker.main()
+    print("sitecustomize was here", flush=True)
+    quick(talk)
 
 
 def failing() -> None:
-    """A real worker whose work fails in the way the next argument names."""
-    kind = sys.argv.pop(2)
-    sys.path.insert(0, str(Path.cwd()))
-    from CMEDLSegmentLib.jobs import worker
+    """The work fails in the way that the next argument names."""
 
-    def fail(*arguments):
+    def fail(kind: str) -> None:
         if kind == "fault":
-            raise RuntimeError("secret name of a patient")
+            raise RuntimeError("Doe^John".upper())
         if kind == "memory":
             raise MemoryError
         import a_missing_package  # noqa: F401
 
-    worker.Worker._segment = fail
-    sys.argv[1:] = sys.argv[5:]
-    worker.main()
-
-
-def run_worker() -> None:
-    sys.path.insert(0, str(Path.cwd()))
-    sys.argv[1:] = sys.argv[5:]
-    runpy.run_module("CMEDLSegmentLib.jobs.worker", run_name="__main__", alter_sys=True)
+    quick(fail)
 
 
 if __name__ == "__main__":

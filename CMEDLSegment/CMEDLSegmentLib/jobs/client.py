@@ -107,6 +107,13 @@ class _Belongings:
     def __init__(self) -> None:
         self.processes: set[WorkerProcess] = set()
         self.folders: set[Path] = set()
+        self.threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+    def in_thread(self, target: Callable[..., None], *arguments: object) -> None:
+        """Call ``target`` in a thread; :meth:`clear` waits for it."""
+        thread = threading.Thread(target=target, args=arguments, name=f"cmedl-{target.__name__}", daemon=True)
+        self.threads.add(thread)
+        thread.start()
 
     def remove(self, folder: Path | None) -> None:
         """Remove a run's folder. One that cannot be removed (on Windows: in use) is tried again at the end."""
@@ -120,6 +127,9 @@ class _Belongings:
         processes = list(self.processes)
         for process in processes:
             process.kill()
+        for thread in list(self.threads):
+            if thread is not threading.current_thread() and thread.is_alive():
+                thread.join(END_SECONDS)
         for process in processes:
             process.join(END_SECONDS)
         for folder in list(self.folders):
@@ -200,7 +210,7 @@ class WorkerClient:
             run = self._run = _Run(volume, request)
             self._events = [Started(self.warm)]
             self._silent_s, self._polled = 0.0, run.begun
-        _in_thread(self._hand_over, run)
+        self._belongings.in_thread(self._hand_over, run)
 
     def poll(self) -> list[Event]:
         """The events since the last call, oldest first; takes about a millisecond; called several times a second."""
@@ -313,7 +323,7 @@ class WorkerClient:
                 process.join(END_SECONDS)
             self._belongings.remove(run.folder)
 
-        _in_thread(clean)
+        self._belongings.in_thread(clean)
 
     def _over(self, run: _Run, event: Finished | Failed) -> None:
         """A run came to its end, in a thread; that becomes known when its files are gone."""
@@ -335,6 +345,7 @@ class WorkerClient:
     def _hand_over(self, run: _Run) -> None:
         """Make the run's folder, start the worker where there is none, write the volume, send the request."""
         place = self._place or Path(tempfile.gettempdir())
+        volume = run.volume  # a cancel lets go of it
         doing = f"No private folder could be made in {place}"
         advice = "choose another folder for temporary files"
         try:
@@ -343,10 +354,10 @@ class WorkerClient:
                 doing, advice = f"The worker process could not be started by '{self._python[0]}'", "install it again"
                 process = self._ready_process(run)
                 if run.described is None:
-                    doing = f"The image ({run.volume.array.nbytes / 1e6:.0f} MB) could not be written to {place}"
+                    doing = f"The image ({volume.array.nbytes / 1e6:.0f} MB) could not be written to {place}"
                     advice = "free some space there, or choose another folder for temporary files"
-                    run.described = transfer.write_volume(run.folder, run.volume, run.is_over)
-                    run.volume = None
+                    run.described = transfer.write_volume(run.folder, volume, run.is_over)
+                    run.volume = volume = None
                 with self._lock:
                     # A worker that has left since is replaced.
                     run.sent = process is self._process
@@ -434,7 +445,7 @@ class WorkerClient:
             replace = not run.fresh and not run.taken and code is not None
             again, run.sent = replace and run.sent, False
         if again:
-            _in_thread(self._hand_over, run)
+            self._belongings.in_thread(self._hand_over, run)
         elif not replace:
             self._over(run, Failed(self._why(process, code), "\n".join(process.last_lines)))
 
@@ -463,11 +474,9 @@ class WorkerClient:
             event = Finished(transfer.read_outcome(run.folder))
         except (OSError, ValueError, MemoryError) as error:
             event = Failed(f"The result could not be read ({error}); free some memory and try again.")
+            with self._lock:
+                self._drop_process()
         self._over(run, event)
-
-
-def _in_thread(target: Callable[..., None], *arguments: object) -> None:
-    threading.Thread(target=target, args=arguments, name=f"cmedl-{target.__name__}", daemon=True).start()
 
 
 def _weakly(method: Callable[..., None]) -> Callable[..., None]:

@@ -67,12 +67,13 @@ class WorkerProcess:
         self.pid = self._process.pid
         self._threads = [
             threading.Thread(target=target, name=f"cmedl-{target.__name__.strip('_')}", daemon=True)
-            for target in (self._read_messages, self._read_prints)
+            for target in (self._read_messages, self._read_prints, self._await_exit)
         ]
 
     def listen(self) -> None:
         """Begin to read what the worker writes."""
-        for thread in self._threads:
+        # The one that waits for the others comes last.
+        for thread in reversed(self._threads):
             thread.start()
 
     def send(self, message: Message) -> bool:
@@ -128,7 +129,8 @@ class WorkerProcess:
                     self._heard(self, message)
         self.kill()
         code = self._process.wait()
-        self._threads[1].join()
+        for thread in self._threads[1:]:
+            thread.join()
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._ended(self, code if sane else None)
@@ -137,6 +139,16 @@ class WorkerProcess:
         with self._process.stderr as stream:
             for line in _Lines(stream):
                 self._remember(line)
+
+    def _await_exit(self) -> None:
+        """End the children of a process that has ended: they may hold its pipes open, which would hide its end."""
+        if hasattr(os, "waitid"):
+            # Without reaping it, so that its number stays that of its group.
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._process.wait()
+        self.kill()
 
     def _remember(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace").rstrip()

@@ -207,7 +207,7 @@ def decode(line: bytes) -> Message:
         found = json.loads(line)
     except RecursionError as error:
         raise ValueError("The line is nested too deeply.") from error
-    kind = _MESSAGES.get(found.pop("message", None)) if isinstance(found, dict) else None
+    kind = _MESSAGES.get(str(found.pop("message", ""))) if isinstance(found, dict) else None
     if kind is None:
         raise ValueError("The line is no message.")
     known = {field.name: _TYPES[str(field.type)] for field in dataclasses.fields(kind)}
