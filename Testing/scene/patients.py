@@ -143,3 +143,26 @@ def an_outcome(
         "date": "2026-01-02T03:04:05+00:00",
     }
     return SimpleNamespace(label=label, probability=probability, summary={**summary, **changes})
+
+
+def a_segmentation(
+    volume: slicer.vtkMRMLVolumeNode, segments: dict[str, np.ndarray], name: str = "Experts"
+) -> slicer.vtkMRMLSegmentationNode:
+    """A segmentation as a person would have drawn it: each name's voxels (z, y, x) on the volume's grid."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node.CreateDefaultDisplayNodes()
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    for segment_name, label in segments.items():
+        image = slicer.vtkOrientedImageData()
+        image.SetDimensions(label.shape[2], label.shape[1], label.shape[0])
+        image.GetPointData().SetScalars(numpy_to_vtk(label.astype(np.uint8).reshape(-1), deep=1))
+        image.SetGeometryFromImageToWorldMatrix(matrix)
+        segment = slicer.vtkSegment()
+        segment.SetName(segment_name)
+        segment.SetColor(0.2, 0.4, 0.6)
+        segment.AddRepresentation("Binary labelmap", image)
+        node.GetSegmentation().AddSegment(segment)
+    return node

@@ -35,3 +35,9 @@ def dicom_uid(node: slicer.vtkMRMLNode) -> str:
     """The DICOM series that the node came from; empty where there is none."""
     hierarchy, item = item_of(node)
     return hierarchy.GetItemUID(item, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName()) if item else ""
+
+
+def attribute_names(node: slicer.vtkMRMLNode) -> tuple[str, ...]:
+    """The names of the attributes of the node's item."""
+    hierarchy, item = item_of(node)
+    return tuple(hierarchy.GetItemAttributeNames(item)) if item else ()

@@ -1,0 +1,236 @@
+"""Experts' segments: which there are, whose they are, their colours, and what is wrong with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.scene import experts, results
+from CMEDLSegmentLib.scene.candidates import Candidates
+from CMEDLSegmentLib.scene.experts import Role, SegmentRef
+from CMEDLSegmentLib.scene.segments import array_on_volume
+from scene.patients import SHAPE, a_segmentation, a_volume, an_outcome, box_label, grid, put_under
+from scene.saving import saved_and_loaded
+
+BLOB = (slice(5, 9), slice(8, 14), slice(20, 27))
+FAR = (slice(12, 15), slice(20, 23), slice(3, 6))
+ODD_NAMES = ("<b>Dr. Müller</b>", "x" * 300, "A|B:C;D~E%41^F", '"quoted" & <img src=x>', "山田")
+
+
+def refs_of(node: slicer.vtkMRMLSegmentationNode) -> list[SegmentRef]:
+    return [ref for ref in experts.all_segments() if ref.node_id == node.GetID()]
+
+
+def test_every_kind_of_segment_is_listed(scene: object) -> None:
+    volume = a_volume()
+    drawn = a_segmentation(volume, {"GTV": box_label(BLOB), "Heart": box_label(FAR)})
+    structures, seg = (a_segmentation(volume, {"GTV": box_label(BLOB)}) for _ in range(2))
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    for node, modality in ((structures, "RTSTRUCT"), (seg, "SEG")):
+        item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+        hierarchy.SetItemAttribute(item, "DICOM.Modality", modality)
+    labelmap = a_volume(box_label(BLOB), kind="vtkMRMLLabelMapVolumeNode")
+    result = results.add_result(volume, an_outcome(volume, box_label(BLOB, FAR)))
+    Candidates(result).keep(2, False)
+    found = [(ref.node_id, ref.name, ref.source) for ref in experts.all_segments()]
+    assert found == [
+        (drawn.GetID(), "GTV", "drawn"),
+        (drawn.GetID(), "Heart", "drawn"),
+        (structures.GetID(), "GTV", "RTSTRUCT"),
+        (seg.GetID(), "GTV", "SEG"),
+        (result.GetID(), "Tumor", "student"),
+        (labelmap.GetID(), "CT", "labelmap"),
+    ]
+
+
+def test_contours_in_planes_are_an_rtstruct_s(scene: object) -> None:
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "structures")
+    node.GetSegmentation().SetSourceRepresentationName("Planar contour")
+    segment = slicer.vtkSegment()
+    segment.AddRepresentation("Planar contour", vtk.vtkPolyData())
+    node.GetSegmentation().AddSegment(segment, "a")
+    assert [ref.source for ref in refs_of(node)] == ["RTSTRUCT"]
+
+
+def test_roles_are_given_and_taken_back(scene: object) -> None:
+    node = a_segmentation(a_volume(), {"GTV": box_label(BLOB), "Heart": box_label(FAR)})
+    gtv, heart = refs_of(node)
+    before = experts.color_of(gtv)
+    assert experts.role_of(gtv) is None
+    experts.set_role(gtv, "Anna", "Tumor")
+    experts.set_role(heart, "Anna", "Heart")
+    assert experts.role_of(gtv) == Role("Anna", "Tumor")
+    assert experts.role_of(heart) == Role("Anna", "Heart")
+    assert experts.with_roles() == [gtv, heart]
+    experts.set_role(gtv, None)
+    assert experts.role_of(gtv) is None
+    assert experts.color_of(gtv) == pytest.approx(before, abs=1e-5)
+    assert experts.with_roles() == [heart]
+
+
+def test_the_first_rater_is_yellow_and_all_differ(scene: object) -> None:
+    node = a_segmentation(a_volume(), {f"r{n}": box_label(BLOB) for n in range(8)})
+    refs = refs_of(node)
+    for number, ref in enumerate(refs):
+        experts.set_role(ref, f"Rater {number}")
+    colors = [experts.color_of(ref) for ref in refs]
+    assert colors[0] == (1.0, 1.0, 0.0)
+    assert len(set(colors)) == 8
+    # Told apart also from the student's red.
+    assert min(np.linalg.norm(np.array(color) - (0.9, 0.1, 0.1)) for color in colors) > 0.5
+
+
+def test_a_rater_has_one_colour_and_keeps_it_when_renamed(scene: object) -> None:
+    node = a_segmentation(a_volume(), {"a": box_label(BLOB), "b": box_label(FAR), "c": box_label(FAR)})
+    a, b, c = refs_of(node)
+    experts.set_role(a, "Anna", "Tumor")
+    experts.set_role(b, "Bob", "Tumor")
+    experts.set_role(c, "Anna", "Heart")
+    assert experts.color_of(a) == experts.color_of(c) != experts.color_of(b)
+    color = experts.color_of(b)
+    experts.set_role(b, "Robert", "Tumor")
+    assert experts.color_of(b) == color
+    experts.set_role(c, "Carla", "Heart")
+    assert len({experts.color_of(ref) for ref in (a, b, c)}) == 3
+    experts.set_role(a, None)
+    experts.set_role(a, "Dora")
+    assert experts.color_of(a) == (1.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_text_is_a_name(scene: object, name: str) -> None:
+    (ref,) = refs_of(a_segmentation(a_volume(), {"GTV": box_label(BLOB)}))
+    experts.set_role(ref, name, name)
+    assert experts.role_of(ref) == Role(name, name)
+
+
+def test_a_name_is_one_line_and_never_empty(scene: object) -> None:
+    (ref,) = refs_of(a_segmentation(a_volume(), {"GTV": box_label(BLOB)}))
+    experts.set_role(ref, " Anna\nB.\t\x00 ")
+    assert experts.role_of(ref).rater == "Anna B."
+    experts.set_role(ref, " \n")
+    assert experts.role_of(ref).rater == "GTV"
+
+
+def test_a_labelmap_volume_becomes_a_segmentation(scene: object) -> None:
+    label = box_label(BLOB)
+    label[FAR] = 3
+    volume = a_volume(matrix=grid("oblique"))
+    labelmap = a_volume(label, grid("oblique"), "vtkMRMLLabelMapVolumeNode")
+    for node in (volume, labelmap):
+        put_under(node, np.diag([1.1, 1.0, 1.0, 1.0]))
+    (ref,) = experts.all_segments()
+    assert experts.set_role(ref, None) == ref
+    ref = experts.set_role(ref, "Anna")
+    listed = experts.all_segments()
+    assert ref in listed
+    assert [one.source for one in listed] == ["labelmap", "labelmap"]
+    node = scene.GetNodeByID(ref.node_id)
+    for one, value in zip(listed, (1, 3), strict=True):
+        np.testing.assert_array_equal(array_on_volume(node, one.segment_id, volume), label == value)
+    assert experts.color_of(ref) == (1.0, 1.0, 0.0)
+    assert experts.problems(ref, volume) == []
+
+
+def test_an_empty_labelmap_volume_is_told(scene: object) -> None:
+    volume = a_volume()
+    a_volume(box_label(), kind="vtkMRMLLabelMapVolumeNode")
+    (ref,) = experts.all_segments()
+    assert experts.problems(ref, volume) == ["Nothing is marked in it."]
+    with pytest.raises(InputError, match="marks nothing"):
+        experts.set_role(ref, "Anna")
+    assert experts.all_segments() == [ref]
+
+
+def shifted(matrix: np.ndarray, by: tuple[float, float, float]) -> np.ndarray:
+    result = matrix.copy()
+    result[:3, 3] += matrix[:3, :3] @ by
+    return result
+
+
+def test_a_good_segment_has_no_problem(scene: object) -> None:
+    volume = a_volume(matrix=grid("oblique"))
+    (ref,) = refs_of(a_segmentation(volume, {"GTV": box_label(BLOB)}))
+    assert experts.problems(ref, volume) == []
+    # Stored with turned axes, but the same voxels.
+    label = box_label(BLOB)
+    turned = grid("oblique") @ np.array([[-1, 0, 0, 39], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
+    source = a_volume(label.transpose(1, 0, 2)[:, :, ::-1].copy(), turned)
+    (ref,) = refs_of(a_segmentation(source, {"GTV": label.transpose(1, 0, 2)[:, :, ::-1].copy()}))
+    assert experts.problems(ref, volume) == []
+    np.testing.assert_array_equal(
+        array_on_volume(scene.GetNodeByID(ref.node_id), ref.segment_id, volume), box_label(BLOB) == 1
+    )
+
+
+def test_problems_of_a_segment_are_told(scene: object) -> None:
+    volume = a_volume(matrix=grid("oblique"))
+
+    def told(offset: tuple[float, float, float], label: np.ndarray) -> list[str]:
+        source = a_volume(matrix=shifted(grid("oblique"), offset))
+        (ref,) = refs_of(a_segmentation(source, {"GTV": label}))
+        return experts.problems(ref, volume)
+
+    assert told((0, 0, 0), box_label()) == ["Nothing is marked in it."]
+    assert ["outside" in text for text in told((100, 0, 0), box_label(BLOB))] == [True]
+    assert ["reaches beyond" in text for text in told((15, 0, 0), box_label(BLOB))] == [True]
+    assert ["another grid" in text for text in told((0.3, 0, 0), box_label(BLOB))] == [True]
+    (ref,) = refs_of(a_segmentation(volume, {"gone": box_label(BLOB)}))
+    scene.RemoveNode(scene.GetNodeByID(ref.node_id))
+    assert ["no longer" in text for text in experts.problems(ref, volume)] == [True]
+    assert experts.role_of(ref) is None
+    with pytest.raises(InputError, match="no longer"):
+        experts.set_role(ref, "Anna")
+
+
+def test_a_transform_of_the_segment_alone_is_another_grid(scene: object) -> None:
+    volume = a_volume()
+    node = a_segmentation(volume, {"GTV": box_label(BLOB)})
+    move = np.eye(4)
+    move[0, 3] = 1000.0
+    put_under(node, move)
+    assert "outside" in experts.problems(refs_of(node)[0], volume)[0]
+
+
+def test_another_grid_is_resampled_to_half_a_voxel(scene: object) -> None:
+    """A ball drawn on a finer, turned grid lands on the CT's voxels that lie in the ball."""
+    volume = a_volume(matrix=grid("oblique"))
+    centre = np.array([20.0, 15.0, 10.0])
+    world_centre = (grid("oblique") @ [*centre, 1.0])[:3]
+    fine = np.diag([0.8, 0.8, 0.8, 1.0])
+    fine[:3, 3] = world_centre - 0.8 * 30
+    z, y, x = np.indices((61, 61, 61))
+    ball = (np.sqrt((z - 30) ** 2 + (y - 30) ** 2 + (x - 30) ** 2) * 0.8 < 12).astype(np.uint8)
+    node = a_segmentation(a_volume(ball, fine), {"ball": ball})
+    found = array_on_volume(node, refs_of(node)[0].segment_id, volume)
+    k, j, i = np.indices(SHAPE)
+    distance = np.linalg.norm((np.stack([i, j, k], axis=-1) - centre) * (1.5, 2.0, 3.0), axis=-1)
+    wrong = found != (distance < 12)
+    assert found.sum() > 200
+    assert np.abs(distance[wrong] - 12).max(initial=0) < 0.8
+
+
+def test_roles_survive_saving_and_loading_the_scene(scene: object, tmp_path: Path) -> None:
+    volume = a_volume()
+    node = a_segmentation(volume, {f"s{n}": box_label(BLOB) for n in range(len(ODD_NAMES))})
+    refs = refs_of(node)
+    for ref, name in zip(refs, ODD_NAMES, strict=True):
+        experts.set_role(ref, name, "Tumor")
+    labelmap = a_volume(box_label(FAR), kind="vtkMRMLLabelMapVolumeNode")
+    (raw,) = [ref for ref in experts.all_segments() if ref.node_id == labelmap.GetID()]
+    refs.append(experts.set_role(raw, "Anna"))
+    before = [(experts.role_of(ref), np.round(experts.color_of(ref), 3).tolist()) for ref in refs]
+    saved_and_loaded(scene, tmp_path)
+    after = experts.all_segments()
+    assert [dataclasses.replace(ref, node_id="") for ref in after] == [
+        dataclasses.replace(ref, node_id="") for ref in refs
+    ]
+    assert [(experts.role_of(ref), np.round(experts.color_of(ref), 3).tolist()) for ref in after] == before
+    experts.set_role(after[0], None)
+    assert np.round(experts.color_of(after[0]), 3).tolist() == [0.2, 0.4, 0.6]
