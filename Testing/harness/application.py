@@ -45,7 +45,7 @@ class Application:
         restarts: how often Slicer was to be restarted.
         translator: what ``tr`` makes of a text; a test that puts another one here sees which texts are not translated.
         temporary_path: ``slicer.app.temporaryPath``.
-        can_draw: why views cannot be drawn on this machine; empty where they can.
+        cannot_draw: why views cannot be drawn on this machine; empty where they can.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Application:
 
         slicer.app = SlicerApplication(self)
         self._take_bases(slicer)
-        self.can_draw = views.why_not()
+        self.cannot_draw = views.why_not()
         self.layout_manager = LayoutManager(self.core)
         self.main_window = MainWindow()
         self.main_window.add_views(self.layout_manager)

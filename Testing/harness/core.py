@@ -51,6 +51,9 @@ class Core:
         self._add_cache()
         slicer.modules = SimpleNamespace()
         self.logics = {}
+        # Terminology files come with the application alone; VTK would print that each is missing.
+        shown = vtk.vtkObject.GetGlobalWarningDisplay()
+        vtk.vtkObject.GlobalWarningDisplayOff()
         for name, make in LOGICS.items():
             logic = make()
             logic.SetMRMLApplicationLogic(self.application_logic)
@@ -59,6 +62,7 @@ class Core:
             self.logics[name] = logic
             module = SimpleNamespace(name=name, path="", logic=lambda logic=logic: logic)
             setattr(slicer.modules, name.lower(), module)
+        vtk.vtkObject.SetGlobalWarningDisplay(shown)
 
     def _add_singletons(self) -> None:
         """The nodes that the application always has."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections import deque
 
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 Box = QtWidgets.QMessageBox
 ANSWERS = {
@@ -73,8 +74,15 @@ def _file(kind: str):
     return staticmethod(choose)
 
 
+def _said(kind: QtCore.QtMsgType, context: object, text: str) -> None:
+    # Said by Qt at each window without a display.
+    if "propagateSizeHints" not in text:
+        print(f"Qt: {text}", file=sys.stderr)
+
+
 def install() -> None:
     """Let no box wait; once per process."""
+    QtCore.qInstallMessageHandler(_said)
     for kind, default in (("question", "no"), ("warning", "ok"), ("critical", "ok"), ("information", "ok")):
         setattr(Box, kind, _ask(kind, ANSWERS[default]))
     # In PythonQt these return the path alone.

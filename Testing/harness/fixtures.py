@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -10,9 +11,17 @@ import pytest
 @pytest.fixture(scope="session")
 def _slicer_session() -> Iterator[object]:
     """One stand-in for Slicer for the whole run: Qt allows one application in a process."""
-    # Skipped, with the reason, where the packages of the extra "test" are not there.
-    pytest.importorskip("PySide6", exc_type=ImportError)
-    pytest.importorskip("slicer", exc_type=ImportError)
+    try:
+        import PySide6.QtWidgets  # noqa: F401
+        import slicer  # noqa: F401
+    except ImportError as error:
+        reason = (
+            f"the stand-in for Slicer cannot start ({error}); install the packages of the extra 'test', and on "
+            "Debian and Ubuntu libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libx11-6 libxcursor1 libxrender1"
+        )
+        # A summary counts skips and says no more; a warning is read.
+        warnings.warn(reason, stacklevel=1)
+        pytest.skip(reason)
     import harness
 
     with harness.application() as app:
@@ -21,9 +30,9 @@ def _slicer_session() -> Iterator[object]:
 
 @pytest.fixture
 def slicer_app(_slicer_session) -> Iterator[object]:
-    """The stand-in for Slicer with an empty scene; the test fails if a slot or an observer raised.
+    """The stand-in for Slicer with an empty scene, a :class:`harness.application.Application`.
 
-    A test that expects such an exception takes it with ``slicer_app.take_errors()``.
+    The test fails if a slot or an observer raised. A test that expects such an exception takes it with ``slicer_app.take_errors()``.
     """
     _slicer_session.clear()
     _slicer_session.take_errors()

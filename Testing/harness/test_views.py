@@ -25,8 +25,8 @@ SIDE_BY_SIDE = """<layout type="horizontal" split="true">
 
 @pytest.fixture
 def drawn(slicer_app):
-    if slicer_app.can_draw:
-        pytest.skip(slicer_app.can_draw)
+    if slicer_app.cannot_draw:
+        pytest.skip(slicer_app.cannot_draw)
     return slicer_app
 
 
