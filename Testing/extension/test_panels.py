@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,15 @@ def test_a_module_imports_only_what_slicer_brings_along(module: str) -> None:
     for name, tree in sources(module).items():
         foreign = imported(tree.body) - IN_SLICER - OURS - {f"{module}Panel"}
         assert not foreign, f"{name} imports {foreign} at file scope"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_enumerators_are_named_as_pythonqt_names_them(module: str) -> None:
+    """``qt.Qt.Checked``; ``qt.Qt.CheckState.Checked`` is PySide6's way, which the harness cannot refuse."""
+    for name, tree in sources(module).items():
+        dotted = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        scoped = {text for text in dotted if re.fullmatch(r"qt\.Q\w+\.[A-Z]\w+\.[A-Z]\w+", text)}
+        assert not scoped, f"{name}: {scoped}"
 
 
 OPENING = """

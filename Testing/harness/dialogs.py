@@ -34,6 +34,8 @@ class Message:
         return words in self.text
 
 
+PAGES = (QtWidgets.QPlainTextEdit, QtWidgets.QTextEdit)
+
 messages: list[Message] = []
 answers: deque[str] = deque()
 
@@ -93,6 +95,8 @@ def install() -> None:
 
 
 def _dialog(dialog: QtWidgets.QDialog) -> int:
-    messages.append(Message("dialog", dialog.windowTitle, ""))
+    labels = [label.text for label in dialog.findChildren(QtWidgets.QLabel)]
+    pages = [page.toPlainText() for kind in PAGES for page in dialog.findChildren(kind)]
+    messages.append(Message("dialog", dialog.windowTitle, "\n".join(labels + pages)))
     accepted = _button(ANSWERS["cancel"]) in (ANSWERS["ok"], ANSWERS["yes"], ANSWERS["save"])
     return 1 if accepted else 0

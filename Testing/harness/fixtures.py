@@ -32,7 +32,7 @@ def _slicer_session() -> Iterator[object]:
 def slicer_app(_slicer_session) -> Iterator[object]:
     """The stand-in for Slicer with an empty scene, a :class:`harness.application.Application`.
 
-    The test fails if a slot or an observer raised. A test that expects such an exception takes it with ``slicer_app.take_errors()``.
+    The test fails if a slot or an observer raised; one that expects it takes it with ``slicer_app.take_errors()``.
     """
     _slicer_session.clear()
     _slicer_session.take_errors()

@@ -186,7 +186,8 @@ def _install_connect() -> None:
 
         return call
 
-    QtCore.QObject.__getattribute__ = look_up
+    # QProcess has a look-up of its own.
+    QtCore.QObject.__getattribute__ = QtCore.QProcess.__getattribute__ = look_up
 
 
 def install() -> types.ModuleType:

@@ -81,6 +81,19 @@ def test_a_box_does_not_wait_and_says_what_it_said(slicer_app) -> None:
     assert slicer_app.messages[-1].details == "trace"
 
 
+def test_a_dialog_of_ones_own_does_not_wait_and_is_read(qt, slicer_app) -> None:
+    dialog = qt.QDialog()
+    dialog.windowTitle = "Provenance"
+    column = qt.QVBoxLayout(dialog)
+    column.addWidget(qt.QLabel("Student: lung-ct"))
+    column.addWidget(qt.QPlainTextEdit("SHA-256: 00ff"))
+    slicer_app.answer("ok")
+    assert dialog.exec_() == 1
+    assert dialog.exec_() == 0
+    assert slicer_app.messages[0].title == "Provenance"
+    assert slicer_app.messages[0].text.splitlines() == ["Student: lung-ct", "SHA-256: 00ff"]
+
+
 def test_a_file_dialog_gets_its_path_from_the_queue(qt, slicer_app) -> None:
     slicer_app.answer("/somewhere/cohort")
     assert qt.QFileDialog.getExistingDirectory(None, "Cohort folder") == "/somewhere/cohort"
