@@ -344,12 +344,12 @@ class WorkerClient:
 
     def _hand_over(self, run: _Run) -> None:
         """Make the run's folder, start the worker where there is none, write the volume, send the request."""
-        place = self._place or Path(tempfile.gettempdir())
         volume = run.volume  # a cancel lets go of it
-        doing = f"No private folder could be made in {place}"
+        doing = f"No private folder could be made in {self._place or 'the folder for temporary files'}"
         advice = "choose another folder for temporary files"
         try:
             self._make_folder(run)
+            place = run.folder.parent
             while not (run.over or run.sent):
                 doing, advice = f"The worker process could not be started by '{self._python[0]}'", "install it again"
                 process = self._ready_process(run)

@@ -48,7 +48,8 @@ class WorkerProcess:
     ) -> None:
         self._heard, self._printed, self._ended = heard, printed, ended
         self._killed = False
-        self._kill_lock = threading.Lock()
+        # Reentrant: a garbage collection in the middle of a kill may close the client, which kills too.
+        self._kill_lock = threading.RLock()
         self.last_lines: collections.deque[str] = collections.deque(maxlen=REMEMBERED_LINES)
         self.greeted = False
         environment = dict(environment)
