@@ -124,15 +124,19 @@ def dicom_files(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[tuple[Path, ...],
     files = [Path(found) for found in map(database.fileForInstance, uids) if found]
     if len(files) < len(uids) or not all(file.is_file() for file in files):
         raise InputError(f"DICOM files of '{name}' are no longer where they were; import the series again.")
-    tags = ["ImagePositionPatient", "Rows", "Columns"]
+    tags = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"]
     headers = [dcmread(file, stop_before_pixels=True, specific_tags=tags) for file in files]
     if any(tag not in header for header in headers for tag in tags):
         raise InputError(f"DICOM files of '{name}' hold no single slices; save the segmentation as .seg.nrrd.")
     geometry = geometry_of(own_matrix(node), node.GetImageData().GetExtent())
-    index = geometry.to_index(np.array([header.ImagePositionPatient for header in headers], dtype=float))
+    corners = np.array([header.ImagePositionPatient for header in headers], dtype=float)
+    along_rows = [np.array(h.ImageOrientationPatient[:3], dtype=float) * float(h.PixelSpacing[1]) for h in headers]
+    index = geometry.to_index(corners)
     places = np.rint(index[:, 2]).astype(int)
+    corner = np.stack([0 * places, 0 * places, places], axis=1)
     own_grid = (
-        np.abs(index - np.stack([0 * places, 0 * places, places], axis=1)).max() < 0.1
+        np.abs(index - corner).max() < 0.1
+        and np.abs(geometry.to_index(corners + along_rows) - corner - (1, 0, 0)).max() < 0.1
         and len(set(places.tolist())) == len(places)
         and 0 <= places.min() <= places.max() < geometry.size[2]
         and all((header.Columns, header.Rows) == geometry.size[:2] for header in headers)
