@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import slicer
 
 from CMEDLSegmentLib.scene import contours, experts, results
+from CMEDLSegmentLib.scene.candidates import Candidates
 from CMEDLSegmentLib.scene.contours import EXPERTS_VIEW, OVERLAY, SIDE_BY_SIDE, STUDENT_VIEW
 from CMEDLSegmentLib.scene.experts import SegmentRef
 from scene.patients import a_segmentation, a_volume, an_outcome, box_label, put_under, rotation, world
@@ -185,6 +187,32 @@ def test_outlines_and_fill_have_the_look_that_is_asked_for(slicer_app: object) -
     assert len(red(slicer_app, "Red")) > 5 * counts[0]
     contours.set_style(result, refs, outline=0, fill=0.0)
     assert len(red(slicer_app, "Red")) == 0
+
+
+def test_a_live_threshold_and_a_dropped_candidate_are_seen_at_once(slicer_app: object) -> None:
+    volume = a_volume(np.full(SHAPE, -1000, np.int16), the_grid("oblique"))
+    z, y, x = np.indices(SHAPE)
+    probability = np.zeros(SHAPE, np.float32)
+    for place in ((18, 20, 20), (18, 40, 50)):
+        hill = 1 - 0.08 * np.maximum.reduce([abs(z - place[0]), abs(y - place[1]), abs(x - place[2])])
+        probability = np.maximum(probability, hill).astype(np.float32)
+    outcome = an_outcome(volume, (probability >= 0.5).astype(np.uint8), probability)
+    result = results.add_result(volume, outcome)
+    results.add_probability(volume, outcome, result)
+    contours.show(OVERLAY, result, [], volume)
+    contours.jump(world(volume, (35, 30, 18)))
+    contours.set_style(result, [], fill=1.0)
+    # Let go of every Python object that shares memory with the nodes.
+    del outcome, probability, hill
+    gc.collect()
+    areas = []
+    for threshold in (0.5, 0.7, 0.3, 0.5):
+        results.rethreshold(result, threshold)
+        areas.append(len(red(slicer_app, "Red")))
+    assert areas[2] > 1.3 * areas[0] > 1.3 * 1.3 * areas[1]
+    assert areas[3] == areas[0]
+    Candidates(result).keep(1, False)
+    assert len(red(slicer_app, "Red")) == pytest.approx(areas[0] / 2, rel=0.1)
 
 
 def test_next_and_previous_visit_every_slice_that_somebody_marks(slicer_app: object) -> None:

@@ -216,6 +216,30 @@ def test_another_grid_is_resampled_to_half_a_voxel(scene: object) -> None:
     assert np.abs(distance[wrong] - 12).max(initial=0) < 0.8
 
 
+def test_a_surface_is_filled_on_the_ct_s_voxels(scene: object) -> None:
+    volume = a_volume(matrix=grid("oblique"))
+    centre = (grid("oblique") @ [20.0, 15.0, 10.0, 1.0])[:3]
+    sphere = vtk.vtkSphereSource()
+    sphere.SetCenter(*centre)
+    sphere.SetRadius(12.0)
+    sphere.SetThetaResolution(60)
+    sphere.SetPhiResolution(60)
+    sphere.Update()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "surface")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    segment = slicer.vtkSegment()
+    segment.AddRepresentation("Closed surface", sphere.GetOutput())
+    node.GetSegmentation().AddSegment(segment, "ball")
+    (ref,) = refs_of(node)
+    assert experts.problems(ref, volume) == []
+    found = array_on_volume(node, "ball", volume)
+    k, j, i = np.indices(SHAPE)
+    distance = np.linalg.norm((np.stack([i, j, k], axis=-1) - (20, 15, 10)) * (1.5, 2.0, 3.0), axis=-1)
+    assert np.abs(distance[found != (distance < 12)] - 12).max(initial=0) < 0.75
+    assert not node.GetSegmentation().ContainsRepresentation("Binary labelmap")
+
+
 def test_roles_survive_saving_and_loading_the_scene(scene: object, tmp_path: Path) -> None:
     volume = a_volume()
     node = a_segmentation(volume, {f"s{n}": box_label(BLOB) for n in range(len(ODD_NAMES))})

@@ -106,20 +106,18 @@ def segment_of(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> slicer.
 
 
 def _converted(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> slicer.vtkOrientedImageData:
-    image = slicer.vtkOrientedImageData()
-    if not node.GetBinaryLabelmapRepresentation(segment_id, image):
-        # Not made yet, or not possible: an empty segment has no surface to be filled.
-        copied = slicer.vtkSegmentation()
-        copied.SetSourceRepresentationName(node.GetSegmentation().GetSourceRepresentationName())
-        copied.CopyConversionParameters(node.GetSegmentation())
-        copied.CopySegmentFromSegmentation(node.GetSegmentation(), segment_id)
-        if not copied.CreateRepresentation(LABELMAP):
-            raise InputError(
-                f"The segment '{segment_of(node, segment_id).GetName()}' of '{node.GetName()}' cannot be converted "
-                "to a labelmap; check it in the Segmentations module."
-            )
-        image.ShallowCopy(copied.GetNthSegment(0).GetRepresentation(LABELMAP))
-    return image
+    """The labelmap of contours or of a surface; made in a copy, so that the node stays what it is."""
+    segmentation, copied = node.GetSegmentation(), slicer.vtkSegmentation()
+    copied.SetSourceRepresentationName(segmentation.GetSourceRepresentationName())
+    copied.CopyConversionParameters(segmentation)
+    copied.CopySegmentFromSegmentation(segmentation, segment_id)
+    # An empty segment has nothing that could be filled.
+    if not copied.CreateRepresentation(LABELMAP):
+        raise InputError(
+            f"The segment '{segment_of(node, segment_id).GetName()}' of '{node.GetName()}' cannot be converted to a "
+            "labelmap; check it in the Segmentations module."
+        )
+    return copied.GetNthSegment(0).GetRepresentation(LABELMAP)
 
 
 def set_mask(node: slicer.vtkMRMLSegmentationNode, segment_id: str, mask: Mask) -> None:
