@@ -1,23 +1,22 @@
-"""The module a clinician opens in 3D Slicer: choose a CT and a student, press one button, see the tumor's contour.
+"""The module a clinician opens in 3D Slicer: a CT in, the student's contour out, beside the experts'.
 
-Widget wires the panel, Logic is the face for scripts, and both are thin: the work is ``cmedl-segment run`` in a
-process of its own, so that Slicer stays responsive. Nothing is imported here that Slicer does not bring along.
+The file puts things together and is thin: the sections of the panel are in ``CMEDLSegmentPanel``, the work is in
+``CMEDLSegmentLib``, where ``scene`` makes nodes and ``jobs`` runs the network in a process of its own. Logic is the
+face for scripts and needs no window. Nothing is imported here that Slicer does not bundle.
 """
 
-import importlib.util
-import json
+import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
-import qt
 import slicer
 import vtk
-from slicer import vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -27,11 +26,19 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from CMEDLSegmentLib import models
-
-PACKAGES = {"torch": "torch", "safetensors": "safetensors", "skimage": "scikit-image", "highdicom": "highdicom"}
-"""What the work imports and Slicer does not bundle: import name to package name."""
-START_MS = 10_000
-"""A process that has not started after this long will not."""
+from CMEDLSegmentLib.card import Card
+from CMEDLSegmentLib.errors import CMEDLError, InputError
+from CMEDLSegmentLib.jobs import Outcome, Request, WorkerClient
+from CMEDLSegmentLib.scene import results, volumes
+from CMEDLSegmentPanel import dependencies, devices, samples
+from CMEDLSegmentPanel.binding import Binding
+from CMEDLSegmentPanel.candidates_section import CandidatesSection
+from CMEDLSegmentPanel.experts_section import ExpertsSection
+from CMEDLSegmentPanel.hand_on_section import HandOnSection
+from CMEDLSegmentPanel.input_section import InputSection
+from CMEDLSegmentPanel.result_section import ResultSection
+from CMEDLSegmentPanel.run_section import RunSection
+from CMEDLSegmentPanel.runner import Callbacks, Runner
 
 
 class CMEDLSegment(ScriptedLoadableModule):
@@ -45,8 +52,10 @@ class CMEDLSegment(ScriptedLoadableModule):
         self.parent.contributors = ["CMEDL contributors"]
         self.parent.helpText = _(
             "Segments lung tumors on CT with a student network, which needs nothing but the CT; how a student was "
-            "trained, with the help of MRI or without, is in its model card. Choose a CT and a student, then press "
-            "Segment tumor; the result is a new segmentation node. Research use, not a medical device."
+            "trained, with the help of MRI or without, is in its model card (Details). Choose a CT and a student and "
+            "press Segment tumor; tick the candidates that are tumor, compare with experts' contours in Overlay or "
+            "Side by side, correct in Segment Editor, then save or export. Try it with the phantom in Sample Data, "
+            "category CMEDL. Research use, not a medical device."
         )
         self.parent.acknowledgementText = _(
             'The method: J. Jiang, A. Rimner, J. O. Deasy, H. Veeraraghavan, "Unpaired cross-modality educed '
@@ -54,6 +63,8 @@ class CMEDLSegment(ScriptedLoadableModule):
             "Please cite it when you use this module. What a student was trained on, with its licence and "
             "attribution, is in the student's model card."
         )
+        # Sample Data may be loaded later than this module.
+        slicer.app.connect("startupCompleted()", samples.register)
 
 
 @parameterNodeWrapper
@@ -62,243 +73,294 @@ class CMEDLSegmentParameterNode:
 
     ct - the CT volume to segment
     student - the name of the student
+    device - where the network runs: "auto", "cpu", "cuda:0", ...
+    ownThreshold - whether ``threshold`` is used instead of the student's own
+    threshold - probability from which a voxel is tumor
+    allSlices - whether slices without lung are looked at too
+    minimumCc - components below this volume (cc) are dropped
+    probability - whether the probability is kept, for a live threshold
+    result - the segmentation that the panel shows
+    layout - "overlay", "side-by-side", or empty for the layout that the user has
+    outlineWidth - width of the contours, pixels
+    fill - opacity of the inside of the contours
     """
 
     ct: vtkMRMLScalarVolumeNode
     student: str = models.DEFAULT
+    device: str = "auto"
+    ownThreshold: bool = False
+    threshold: Annotated[float, WithinRange(0.01, 0.99)] = 0.5
+    allSlices: bool = False
+    minimumCc: Annotated[float, WithinRange(0.0, 1000.0)] = 0.0
+    probability: bool = False
+    result: vtkMRMLSegmentationNode
+    layout: str = ""
+    outlineWidth: Annotated[float, WithinRange(1.0, 8.0)] = 2.0
+    fill: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
 
 
 class CMEDLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel: it shows what Logic knows and passes clicks on."""
+    """The panel: it owns the sections and gives them the scene's parameter node while the module is open."""
 
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
+        self.uiWidget = None
         self.logic = None
-        self.students = []
-        self._parameterNode = None
-        self._parameterNodeGuiTag = None
+        self.sections = []
+        self._binding = None
+
+    @property
+    def parameters(self) -> CMEDLSegmentParameterNode | None:
+        """The scene's parameters; None while the module is not open or the scene is being closed."""
+        return self._binding.parameters if self._binding else None
 
     def setup(self) -> None:
         """Build the panel; called when the module is opened for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/CMEDLSegment.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.ui.progressBar.visible = False
-
+        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/CMEDLSegment.ui"))
+        self.layout.addWidget(self.uiWidget)
+        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
+        self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = CMEDLSegmentLogic()
-        self.students = self.logic.students()
-        for student in self.students:
-            self.ui.studentComboBox.addItem(student.card.title)
-
-        self.ui.studentComboBox.connect("currentIndexChanged(int)", self.onStudentChosen)
-        self.ui.segmentButton.connect("clicked(bool)", self.onSegment)
+        self.input, self.run, self.result = InputSection(self), RunSection(self), ResultSection(self)
+        self.candidates, self.experts, self.handOn = CandidatesSection(self), ExpertsSection(self), HandOnSection(self)
+        self.sections = [self.input, self.run, self.result, self.candidates, self.experts, self.handOn]
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.initializeParameterNode()
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        self.bind()
 
     def cleanup(self) -> None:
-        """Called when the module is unloaded or Slicer ends; the result of an unfinished run is dropped."""
-        self.logic.forget()
-        self.setParameterNode(None)
+        """Called when the module is unloaded or Slicer ends: a run is dropped, the worker ends."""
+        self.unbind()
         self.removeObservers()
+        for section in self.sections:
+            section.cleanup()
+        if self.logic:
+            self.logic.close()
 
     def enter(self) -> None:
         """Called each time the module is opened."""
-        self.initializeParameterNode()
+        self.logic.readStudents()
+        self.input.fillStudents()
+        self.bind()
 
     def exit(self) -> None:
-        """Called each time another module is opened: the panel need not follow the scene then."""
-        self.setParameterNode(None)
+        """Called each time another module is opened: a run goes on, but the panel need not follow the scene."""
+        self.unbind()
 
     def onSceneStartClose(self, caller, event) -> None:
         """The scene is about to be closed, and the parameter node with it."""
-        self.setParameterNode(None)
+        self.unbind()
 
     def onSceneEndClose(self, caller, event) -> None:
         """The scene was closed; an open panel needs a parameter node in the new one."""
         if self.parent.isEntered:
-            self.initializeParameterNode()
+            self.bind()
 
-    def initializeParameterNode(self) -> None:
-        """Take the scene's parameter node; propose the first volume if none was chosen."""
-        self.setParameterNode(self.logic.getParameterNode())
-        if not self._parameterNode.ct:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if first:
-                self._parameterNode.ct = first
+    def onSceneEndImport(self, caller, event) -> None:
+        """A scene was read, and its parameter node with it: bring back what it was saved with."""
+        if self.parent.isEntered:
+            self.bind()
+            self.experts.restoreLayout()
 
-    def setParameterNode(self, parameterNode: CMEDLSegmentParameterNode | None) -> None:
-        """Show ``parameterNode`` in the panel and follow its changes; None lets go of the current one."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.refresh)
-        self._parameterNode = parameterNode
-        if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.refresh)
-            self.refresh()
+    def bind(self) -> None:
+        """Show the scene's parameter node and follow its changes; propose the only thing that can be meant."""
+        self.unbind()
+        node = self.logic.parameterNode()
+        self._binding = Binding(node, CMEDLSegmentParameterNode, self.ui)
+        if not self.parameters.ct:
+            self.parameters.ct = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+        self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.refresh)
+        self.refresh()
 
-    def onStudentChosen(self, index: int) -> None:
-        """Remember the chosen student in the scene."""
-        if self._parameterNode and index >= 0:
-            self._parameterNode.student = self.students[index].name
+    def unbind(self) -> None:
+        """Let go of the parameter node and of everything that the sections follow."""
+        for section in self.sections:
+            section.leave()
+        if self._binding:
+            self.removeObserver(self._binding.node, vtk.vtkCommand.ModifiedEvent, self.refresh)
+            self._binding.release()
+            self._binding = None
 
     def refresh(self, caller=None, event=None) -> None:
-        """Show the chosen student's card, and whether a run can start."""
-        if not self._parameterNode:
-            return
-        names = [student.name for student in self.students]
-        chosen = names.index(self._parameterNode.student) if self._parameterNode.student in names else -1
-        self.ui.studentComboBox.currentIndex = chosen
-        self.ui.cardLabel.text = self.students[chosen].card.summary if chosen >= 0 else ""
-        obstacle = self.logic.obstacle(self._parameterNode.ct, self._parameterNode.student)
-        self.ui.segmentButton.enabled = not obstacle
-        self.ui.segmentButton.toolTip = obstacle or _("Segment the tumor into a new segmentation node.")
+        """Let every section show the parameters, once for all the changes that come together."""
+        for section in self.sections:
+            section.refreshSoon()
 
-    def onSegment(self, checked: bool = False) -> None:
-        """Start the work; the panel can be used meanwhile."""
-        with slicer.util.tryWithErrorDisplay(_("The segmentation could not be started.")):
-            self.logic.start(self._parameterNode.ct, self._parameterNode.student, self.onFinished)
-            self.ui.progressBar.visible = True
-            self.ui.resultLabel.text = _("Segmenting ...")
-            self.refresh()
-
-    def onFinished(self, result: dict) -> None:
-        """Say how it went; the segmentation is in the scene by now."""
-        self.ui.progressBar.visible = False
-        if "error" in result:
-            self.ui.resultLabel.text = result["error"]
-        else:
-            volume = _("Tumor volume: {volume:.1f} cc").format(volume=result["tumor_volume_cc"])
-            self.ui.resultLabel.text = "\n".join([volume, *result["warnings"]])
-        self.refresh()
+    def showNewResult(self, result: vtkMRMLSegmentationNode) -> None:
+        """Make a new result the one that the panel shows, also while another module is open."""
+        parameters = self.parameters or self.logic.getParameterNode()
+        parameters.result = result
+        if self.parameters:
+            self.experts.showNewResult(result)
 
 
 class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
-    """The module's face for scripts: ``start`` segments a volume node and calls back when that is done."""
+    """The module's face for scripts: :meth:`segment` makes a segmentation of a volume."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._process = None
-        self._finished = None
+        self._runner = None
+        self._students = []
+        self.readStudents()
+        self._doubts = (None, [])
+
+    def parameterNode(self):
+        """The scene's parameter node as it is in the scene."""
+        return super().getParameterNode()
 
     def getParameterNode(self) -> CMEDLSegmentParameterNode:
-        """The scene's parameter node."""
-        return CMEDLSegmentParameterNode(super().getParameterNode())
+        """The scene's parameter node with typed parameters."""
+        return CMEDLSegmentParameterNode(self.parameterNode())
+
+    def readStudents(self) -> None:
+        """Look anew which students there are: bundled ones and those that the user installed."""
+        self._students = [entry for entry in models.list_models() if entry.current and entry.card]
 
     def students(self) -> list[models.Entry]:
-        """The students that can be used: bundled ones and those that the user installed."""
-        return [entry for entry in models.list_models() if entry.current and entry.card]
+        """The students that can be used."""
+        return self._students
 
-    def missingPackages(self) -> list[str]:
-        """The packages that have to be installed before a run."""
-        return [package for name, package in PACKAGES.items() if importlib.util.find_spec(name) is None]
+    def card(self, student: str) -> Card | None:
+        """The model card of a student, or None if there is no such student."""
+        return next((entry.card for entry in self._students if entry.name == student), None)
+
+    def doubts(self, ct: vtkMRMLScalarVolumeNode | None, student: str) -> list[volumes.Doubt]:
+        """What is missing or doubtful about the input; looked at anew only when the CT or the student changed."""
+        parts = [ct, ct.GetImageData(), ct.GetParentTransformNode()] if ct else []
+        state = (student, ct and ct.GetID(), *(part and part.GetMTime() for part in parts))
+        if self._doubts[0] != state:
+            self._doubts = (state, volumes.doubts(ct, self.card(student)))
+        return self._doubts[1]
 
     def obstacle(self, ct: vtkMRMLScalarVolumeNode | None, student: str) -> str:
         """Why a run cannot start now and what to do about it; empty when it can."""
-        if self.running():
-            return _("A segmentation is running; wait for its end.")
-        missing = self.missingPackages()
-        if missing:
-            return _(
-                "Not installed yet: {packages}. Install torch with the PyTorch extension and the others with "
-                "slicer.util.pip_install, then restart Slicer."
-            ).format(packages=", ".join(missing))
-        if student not in [entry.name for entry in self.students()]:
+        if self.busy:
+            return _("A segmentation is running; wait for its end or cancel it.")
+        if self.card(student) is None:
             return _("Choose a student.")
-        if not ct or not ct.GetImageData():
-            return _("Choose a CT volume.")
-        return ""
+        return next((doubt.text for doubt in self.doubts(ct, student) if doubt.blocks), "")
 
-    def command(self, image: Path, output: Path, student: str) -> list[str]:
-        """The program and its arguments that segment the file ``image`` into the file ``output``.
+    def segment(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        student: str | None = None,
+        device: str = "auto",
+        threshold: float | None = None,
+        allSlices: bool = False,
+        minimumCc: float = 0.0,
+        probability: bool = False,
+        progress: Callable[[str, float, float, float | None], None] | None = None,
+        log: Callable[[str], None] | None = None,
+        finished: Callable[[vtkMRMLSegmentationNode], None] | None = None,
+        failed: Callable[[str], None] | None = None,
+    ) -> vtkMRMLSegmentationNode | None:
+        """Segment a volume into a new segmentation node; the volume is not changed.
 
-        Raises:
-            RuntimeError: Slicer's own Python is not found.
-        """
-        python = shutil.which("PythonSlicer")
-        if python is None:
-            raise RuntimeError(_("PythonSlicer was not found on the PATH; start Slicer by its launcher."))
-        run = ["run", str(image), "-o", str(output), "--model", student, "--json"]
-        return [python, "-m", "CMEDLSegmentLib", *run]
-
-    def start(self, ct: vtkMRMLScalarVolumeNode, student: str, finished: Callable[[dict], None]) -> None:
-        """Segment ``ct`` in a process of its own; the result becomes a new segmentation node.
+        The work is done in a worker process, which stays for the next call and ends some minutes after the last one.
+        Packages that are missing are not installed here: that needs a person to agree.
 
         Args:
-            ct: the volume; it is not changed.
-            student: the name of the student.
-            finished: called at the end with what ``cmedl-segment run --json`` printed: the result, or only
-                ``error``, a sentence.
+            volumeNode: the CT, in HU.
+            student: a student's name or file; None is the bundled default.
+            device: "auto", "cpu", "cuda", "cuda:1", "mps".
+            threshold: probability from which a voxel is tumor; None is the student's own.
+            allSlices: look at every slice, also those without lung.
+            minimumCc: components below this volume (cc) are dropped.
+            probability: also add the probability as a volume; see ``scene.results.rethreshold``.
+            progress: called with the stage, the fraction done, seconds elapsed and seconds left (None: unknown).
+            log: called with each line that the worker prints.
+            finished: called with the segmentation node. With ``finished`` or ``failed`` the call returns at once.
+            failed: called with a sentence that says what is wrong and what to do; also after :meth:`cancel`.
+
+        Returns:
+            The segmentation node; None when ``finished`` or ``failed`` is given.
 
         Raises:
-            RuntimeError: the work cannot start; the message says why.
+            CMEDLError: the input is no CT that the student reads, a run is under way, or (without ``finished`` and
+                ``failed``) the run failed. The message says what to do.
         """
-        obstacle = self.obstacle(ct, student)
-        if obstacle:
-            raise RuntimeError(obstacle)
-        folder = tempfile.TemporaryDirectory(prefix="cmedl-", dir=slicer.app.temporaryPath)
-        image, output, printed = (Path(folder.name, name) for name in ("ct.nrrd", "tumor.seg.nrrd", "printed"))
-        program, *arguments = self.command(image, output, student)
-        # Properties of our own: exportNode remembers what it found out in its default for the next caller.
-        slicer.util.exportNode(ct, str(image), {"useCompression": 0})
+        student = student or models.DEFAULT
+        missing = dependencies.missing()
+        if missing:
+            raise InputError(
+                _("Not installed: {packages}. Press Segment tumor in the panel to install them.").format(
+                    packages=", ".join(missing)
+                )
+            )
+        volume = volumes.volume_of(volumeNode)
+        request = Request(student, device, threshold, allSlices, minimumCc, probability)
+        callbacks = Callbacks(progress, log, finished, failed)
+        if finished or failed:
+            self.runner.start(volumeNode, volume, request, callbacks)
+            return None
+        return self.runner.run(volumeNode, volume, request, callbacks)
 
-        process = qt.QProcess()
-        process.setProgram(program)
-        process.setArguments(arguments)
-        # "-m" looks in the working folder first, and there lies this extension's own copy of the library.
-        process.setWorkingDirectory(str(Path(models.__file__).parents[1]))
-        # A file, not a pipe: nobody has to read while it runs, so it cannot stall.
-        process.setStandardOutputFile(str(printed))
-        process.setStandardErrorFile(qt.QProcess.nullDevice())
-        name, transform = f"{ct.GetName()} {student}", ct.GetTransformNodeID()
+    @property
+    def runner(self) -> Runner:
+        """What runs segmentations; made at the first one."""
+        if self._runner is None:
+            client = WorkerClient(
+                python=[self.python()],
+                environment={**os.environ, **devices.ORDER},
+                folder=Path(slicer.app.temporaryPath),
+            )
+            self._runner = Runner(client, self._add)
+        return self._runner
 
-        def ended(code: int, status: int) -> None:
-            result = self._result(printed)
-            if self._finished and "error" not in result:
-                try:
-                    self._load(output, name, transform)
-                except RuntimeError as error:
-                    result = {"error": str(error)}
-            folder.cleanup()
-            if self._finished:
-                self._finished(result)
-
-        process.connect("finished(int,QProcess::ExitStatus)", ended)
-        # Kept until the next run takes its place: a process must not be destroyed while it emits its own signal.
-        self._process, self._finished = process, finished
-        process.start()
-        if not process.waitForStarted(START_MS):
-            raise RuntimeError(_("{program} could not be started.").format(program=program))
-
-    def forget(self) -> None:
-        """Nobody waits for a running segmentation any more: let it end, and drop its result."""
-        self._finished = None
-
-    def running(self) -> bool:
+    @property
+    def busy(self) -> bool:
         """Whether a segmentation is running."""
-        return self._process is not None and self._process.state() != qt.QProcess.NotRunning
+        return self._runner is not None and self._runner.busy
+
+    @property
+    def warm(self) -> bool:
+        """Whether a worker process waits for the next run."""
+        return self._runner is not None and self._runner.client.warm
+
+    def cancel(self) -> None:
+        """End a running segmentation at once; nothing of it is left."""
+        if self._runner:
+            self._runner.cancel()
+
+    def release(self) -> None:
+        """End the idle worker process and free its memory."""
+        if self._runner:
+            self._runner.client.release()
+
+    def close(self) -> None:
+        """Drop a running segmentation and end the worker process; nobody is told."""
+        if self._runner:
+            self._runner.close()
+            self._runner = None
 
     @staticmethod
-    def _load(path: Path, name: str, transform: str | None) -> None:
-        node = slicer.util.loadSegmentation(str(path), {"name": name})
-        node.SetAndObserveTransformNodeID(transform)
-        # The file is temporary: without its storage node, Slicer knows that the segmentation is yet to be saved.
-        slicer.mrmlScene.RemoveNode(node.GetStorageNode())
+    def python() -> str:
+        """Slicer's own Python interpreter.
+
+        Raises:
+            InputError: it is not found.
+        """
+        found = shutil.which("PythonSlicer", path=str(Path(slicer.app.slicerHome, "bin"))) or shutil.which(
+            "PythonSlicer"
+        )
+        if found is None:
+            raise InputError(_("PythonSlicer was not found; start Slicer by its launcher."))
+        return found
 
     @staticmethod
-    def _result(printed: Path) -> dict:
-        try:
-            return json.loads(printed.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {"error": _("The segmentation ended without a result; try again with more free memory.")}
+    def _add(volumeNode: vtkMRMLScalarVolumeNode, outcome: Outcome) -> vtkMRMLSegmentationNode:
+        """The nodes of a finished run."""
+        result = results.add_result(volumeNode, outcome)
+        if outcome.probability is not None:
+            results.add_probability(volumeNode, outcome, result)
+        return result
 
 
 class CMEDLSegmentTest(ScriptedLoadableModuleTest):
-    """What can be checked inside Slicer without the packages that a run needs."""
+    """What Reload and Test checks inside Slicer; the last test needs the packages of a run and is left out without."""
 
     def setUp(self) -> None:
         """Start from an empty scene."""
@@ -306,10 +368,14 @@ class CMEDLSegmentTest(ScriptedLoadableModuleTest):
 
     def runTest(self) -> None:
         """Run all tests."""
-        self.setUp()
-        self.test_a_bundled_student_is_found()
-        self.setUp()
-        self.test_a_run_without_a_volume_is_refused()
+        for test in (
+            self.test_a_bundled_student_is_found,
+            self.test_a_run_without_a_volume_is_refused,
+            self.test_the_phantom_is_segmented,
+        ):
+            self.setUp()
+            self.delayDisplay(test.__doc__)
+            test()
 
     def test_a_bundled_student_is_found(self) -> None:
         """The student that the panel proposes comes with the extension."""
@@ -317,5 +383,18 @@ class CMEDLSegmentTest(ScriptedLoadableModuleTest):
 
     def test_a_run_without_a_volume_is_refused(self) -> None:
         """Logic says what is missing instead of starting a process."""
-        with self.assertRaises(RuntimeError):
-            CMEDLSegmentLogic().start(None, models.DEFAULT, finished=lambda result: None)
+        with self.assertRaises(CMEDLError):
+            CMEDLSegmentLogic().segment(None)
+
+    def test_the_phantom_is_segmented(self) -> None:
+        """A run leaves one segmentation with a tumor, beside its CT."""
+        if dependencies.missing():
+            self.delayDisplay("Left out: the packages of a run are not installed")
+            return
+        logic = CMEDLSegmentLogic()
+        try:
+            result = logic.segment(samples.load()[0], device="cpu")
+        finally:
+            logic.close()
+        self.assertEqual(result.GetSegmentation().GetNumberOfSegments(), 1)
+        self.assertIn(models.DEFAULT, result.GetName())

@@ -26,10 +26,11 @@ def listed(module: str, name: str) -> list[str]:
 
 
 def present(module: str, name: str) -> list[str]:
-    """What the list should name: the module and its library, or every resource; in a stable order."""
+    """What the list should name: the module, its library and its panel, or every resource; in a stable order."""
     folder = REPOSITORY / module
     if name == "MODULE_PYTHON_SCRIPTS":
-        files = [folder / f"{module}.py", *sorted((folder / f"{module}Lib").rglob("*.py"))]
+        parts = [path for part in ("Lib", "Panel") for path in sorted((folder / f"{module}{part}").rglob("*.py"))]
+        files = [folder / f"{module}.py", *parts]
     else:
         files = sorted(path for path in (folder / "Resources").rglob("*") if path.is_file())
     return [path.relative_to(folder).as_posix() for path in files]

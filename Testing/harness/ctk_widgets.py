@@ -78,6 +78,11 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
     collapsed = declared(bool, "collapsed", False, None, "_fold")
     collapsedHeight = declared(int, "collapsedHeight", 14)
 
+    def childEvent(self, event) -> None:
+        super().childEvent(event)
+        if self.collapsed:
+            self._fold()
+
     def _fold(self) -> None:
         for child in self.children():
             if isinstance(child, QtWidgets.QWidget):

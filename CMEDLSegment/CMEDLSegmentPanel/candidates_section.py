@@ -1,0 +1,96 @@
+"""Section "Candidates": the pieces of a result, each of which can be kept or dropped."""
+
+from __future__ import annotations
+
+import qt
+from slicer.i18n import tr as _
+
+from CMEDLSegmentLib.scene import contours
+from CMEDLSegmentLib.scene.candidates import Candidates
+from CMEDLSegmentLib.scene.results import is_result
+
+from .section import Section, told
+
+KEEP, NUMBER, VOLUME, CONFIDENCE, SLICES = range(5)
+
+
+class CandidatesSection(Section):
+    """The table of candidates and the buttons below it."""
+
+    def __init__(self, panel) -> None:
+        super().__init__(panel)
+        self._rows = []
+        table = self.ui.candidatesTable
+        header = table.horizontalHeader()
+        for column in (KEEP, NUMBER, VOLUME, CONFIDENCE):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        table.connect("cellClicked(int,int)", self.onRowClicked)
+        table.connect("cellChanged(int,int)", self.onCellChanged)
+        self.ui.keepAtCrosshairButton.connect("clicked(bool)", self.onKeepAtCrosshair)
+        self.ui.keepAllButton.connect("clicked(bool)", self.onKeepAll)
+
+    def refresh(self) -> None:
+        """Fill the table with the pieces of the result that the panel shows."""
+        result = self.parameters.result
+        self._rows = Candidates(result).rows if is_result(result) else []
+        self.ui.keepAtCrosshairButton.enabled = len(self._rows) > 1
+        self.ui.keepAllButton.enabled = any(not row.kept for row in self._rows)
+        self._fill()
+        if result:
+            segmentation = result.GetSegmentation()
+            self.follow(
+                (segmentation, segmentation.SourceRepresentationModified),
+                (segmentation, segmentation.SegmentAdded),
+                (segmentation, segmentation.SegmentRemoved),
+            )
+        else:
+            self.follow()
+
+    def onRowClicked(self, row: int, column: int) -> None:
+        """Go to the candidate, unless its tick was meant."""
+        if column != KEEP:
+            contours.jump(self._rows[row].centre_ras)
+
+    def onCellChanged(self, row: int, column: int) -> None:
+        """A tick was set or taken away."""
+        if column == KEEP:
+            kept = self.ui.candidatesTable.item(row, KEEP).checkState() == qt.Qt.Checked
+            with told(_("The candidate could not be changed.")):
+                Candidates(self.parameters.result).keep(self._rows[row].number, kept)
+            self.refreshSoon()
+
+    def onKeepAtCrosshair(self, checked: bool = False) -> None:
+        """Keep the candidate at the crosshair, and drop the others."""
+        with told(_("The candidates were not changed.")):
+            Candidates(self.parameters.result).keep_only_at(contours.crosshair())
+        self.refreshSoon()
+
+    def onKeepAll(self, checked: bool = False) -> None:
+        """Take every candidate back."""
+        with told(_("The candidates were not changed.")):
+            Candidates(self.parameters.result).keep_all()
+        self.refreshSoon()
+
+    def _fill(self) -> None:
+        table = self.ui.candidatesTable
+        blocked = table.blockSignals(True)
+        table.setRowCount(len(self._rows))
+        for index, row in enumerate(self._rows):
+            first, last = row.slices
+            texts = {
+                NUMBER: str(row.number),
+                VOLUME: f"{row.volume_cc:.2f}",
+                CONFIDENCE: "-"
+                if row.mean is None
+                else _("{mean:.0%} (peak {peak:.0%})").format(mean=row.mean, peak=row.peak),
+                SLICES: str(first) if first == last else f"{first} - {last}",
+            }
+            tick = qt.QTableWidgetItem()
+            tick.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+            tick.setCheckState(qt.Qt.Checked if row.kept else qt.Qt.Unchecked)
+            table.setItem(index, KEEP, tick)
+            for column, text in texts.items():
+                item = qt.QTableWidgetItem(text)
+                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+                table.setItem(index, column, item)
+        table.blockSignals(blocked)

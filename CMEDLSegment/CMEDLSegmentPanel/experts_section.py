@@ -1,0 +1,223 @@
+"""Section "Experts and views": whose contours are compared with the student's, and how they are shown."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from CMEDLSegmentLib.scene import contours, experts, results
+from CMEDLSegmentLib.scene.experts import SegmentRef
+
+from .section import Section, plainTip, told
+
+EXPERT, SHOW, COLOR, SEGMENT, RATER, STRUCTURE, SOURCE = range(7)
+NAME_WIDTH = 80
+"""Pixels at first: names can be long, and their columns made wider."""
+
+
+class ExpertsSection(Section):
+    """The table of all segments, the two layouts, the look of the contours, and the way from slice to slice."""
+
+    def __init__(self, panel) -> None:
+        super().__init__(panel)
+        self._refs: list[SegmentRef] = []
+        self._problems: dict[tuple, list[str]] = {}
+        self._styled: tuple = ()
+        self._usual: int | None = None
+        header = self.ui.expertsTable.horizontalHeader()
+        for column in (EXPERT, SHOW, COLOR, STRUCTURE):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        for column in (SEGMENT, RATER):
+            header.resizeSection(column, NAME_WIDTH)
+        self._buttons = {
+            contours.OVERLAY: self.ui.overlayButton,
+            contours.SIDE_BY_SIDE: self.ui.sideBySideButton,
+        }
+        self.ui.expertsTable.connect("cellChanged(int,int)", self.onCellChanged)
+        self.ui.overlayButton.connect("clicked(bool)", self.onOverlay)
+        self.ui.sideBySideButton.connect("clicked(bool)", self.onSideBySide)
+        self.ui.previousSliceButton.connect("clicked(bool)", self.onPreviousSlice)
+        self.ui.nextSliceButton.connect("clicked(bool)", self.onNextSlice)
+        self.ui.jumpButton.connect("clicked(bool)", self.onJump)
+
+    @property
+    def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The CT that is contoured: the result's, else the chosen one."""
+        result = self.parameters.result
+        return (results.volume_of_result(result) if result else None) or self.parameters.ct
+
+    def refresh(self) -> None:
+        """Show the segments of the scene, the layout that is on, and the contours as they are wanted."""
+        self._refs = experts.all_segments()
+        self._fill()
+        self._showLayout()
+        self._style()
+        marked = bool(self.parameters.result or experts.with_roles())
+        for button in (self.ui.previousSliceButton, self.ui.nextSliceButton, self.ui.jumpButton):
+            button.enabled = marked
+        for button in self._buttons.values():
+            button.enabled = marked and bool(self.volume)
+        self._followScene()
+
+    def showNewResult(self, result: slicer.vtkMRMLSegmentationNode) -> None:
+        """Bring a new result before the eyes: in the layout that is on, at its tumor."""
+        self._style()
+        self._rearrange()
+        self._jump()
+
+    def restoreLayout(self) -> None:
+        """Bring back the layout that a scene was saved with."""
+        if self.parameters.layout and self.volume and self._hasViews():
+            self._arrange(self.parameters.layout)
+
+    def onCellChanged(self, row: int, column: int) -> None:
+        """A tick was set or taken away, or a text was edited."""
+        item = self.ui.expertsTable.item(row, column)
+        ref = self._refs[row]
+        role = experts.role_of(ref)
+        with told(_("The segment could not be changed.")):
+            if column == SHOW:
+                contours.set_visible(ref, item.checkState() == qt.Qt.Checked)
+            elif column == EXPERT:
+                experts.set_role(ref, ref.name if item.checkState() == qt.Qt.Checked else None)
+                self._rearrange()
+            elif column == RATER and role:
+                experts.set_role(ref, item.text(), role.structure)
+            elif column == STRUCTURE and role:
+                experts.set_role(ref, role.rater, item.text())
+        self.refreshSoon()
+
+    def onOverlay(self, checked: bool) -> None:
+        """All contours in each view."""
+        self._choose(contours.OVERLAY, checked)
+
+    def onSideBySide(self, checked: bool) -> None:
+        """The student's contour left, the experts' right."""
+        self._choose(contours.SIDE_BY_SIDE, checked)
+
+    def onPreviousSlice(self, checked: bool = False) -> None:
+        """Towards the feet."""
+        self._step(-1)
+
+    def onNextSlice(self, checked: bool = False) -> None:
+        """Towards the head."""
+        self._step(1)
+
+    def onJump(self, checked: bool = False) -> None:
+        """To the middle of the tumor."""
+        self._jump()
+
+    def _choose(self, layout: str, wanted: bool) -> None:
+        """Switch a layout on, or go back to the one that was there before ours."""
+        with told(_("The views could not be arranged."), waitCursor=True):
+            if wanted:
+                if contours.current_layout() is None:
+                    self._usual = slicer.app.layoutManager().layout
+                self._arrange(layout)
+            else:
+                usual = self._usual or slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+                slicer.app.layoutManager().setLayout(usual)
+        self.refreshSoon()
+
+    def _arrange(self, layout: str) -> None:
+        contours.show(layout, self.parameters.result, experts.with_roles(), self.volume)
+
+    def _rearrange(self) -> None:
+        """After a change of who is an expert, the contours have other views."""
+        layout = self._layout()
+        if layout and self.volume:
+            self._arrange(layout)
+
+    @staticmethod
+    def _hasViews() -> bool:
+        """Whether Slicer has a window with views."""
+        return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode") is not None
+
+    def _layout(self) -> str | None:
+        """Which of the two layouts is on."""
+        return contours.current_layout() if self._hasViews() else None
+
+    def _step(self, direction: int) -> None:
+        with told(_("There is no slice to go to.")):
+            if not contours.step(self.parameters.result, experts.with_roles(), direction):
+                slicer.util.showStatusMessage(_("No further slice with tumor."), 2000)
+
+    def _jump(self) -> None:
+        centre = contours.tumor_centre(self.parameters.result, experts.with_roles())
+        if centre is None:
+            slicer.util.showStatusMessage(_("Nothing is marked."), 2000)
+        else:
+            contours.jump(centre)
+
+    def _showLayout(self) -> None:
+        current = self._layout()
+        for layout, button in self._buttons.items():
+            button.checked = layout == current
+        if self.parameters.layout != (current or ""):
+            self.parameters.layout = current or ""
+
+    def _style(self) -> None:
+        """Bring the contours to the chosen width and fill, when either or whose they are has changed."""
+        parameters = self.parameters
+        chosen = experts.with_roles()
+        wanted = (parameters.result, *chosen, parameters.outlineWidth, parameters.fill)
+        if wanted != self._styled:
+            self._styled = wanted
+            contours.set_style(parameters.result, chosen, round(parameters.outlineWidth), parameters.fill)
+
+    def _followScene(self) -> None:
+        scene = slicer.mrmlScene
+        pairs = [(scene, event) for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent)]
+        pairs += [(node, vtk.vtkCommand.ModifiedEvent) for node in slicer.util.getNodesByClass("vtkMRMLLayoutNode")]
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            made = node.GetSegmentation()
+            events = (made.SegmentAdded, made.SegmentRemoved, made.SegmentModified, made.SourceRepresentationModified)
+            pairs += [(made, event) for event in events]
+            pairs.append((node, node.DisplayModifiedEvent))
+        self.follow(*pairs)
+
+    def _fill(self) -> None:
+        table = self.ui.expertsTable
+        blocked = table.blockSignals(True)
+        table.setRowCount(len(self._refs))
+        for row, ref in enumerate(self._refs):
+            role = experts.role_of(ref)
+            self._tick(row, EXPERT, role is not None)
+            self._tick(row, SHOW, contours.is_visible(ref))
+            color = self._text(row, COLOR, "")
+            color.setBackground(qt.QBrush(qt.QColor.fromRgbF(*experts.color_of(ref))))
+            self._text(row, SEGMENT, ref.name)
+            self._text(row, RATER, role.rater if role else "", editable=role is not None)
+            self._text(row, STRUCTURE, role.structure if role else "", editable=role is not None)
+            found = self._problemsOf(ref) if role else []
+            source = self._text(row, SOURCE, f"{ref.source}: {found[0]}" if found else ref.source)
+            source.setToolTip(plainTip("\n".join(found)))
+        table.blockSignals(blocked)
+
+    def _tick(self, row: int, column: int, checked: bool) -> None:
+        item = qt.QTableWidgetItem()
+        item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+        item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+        self.ui.expertsTable.setItem(row, column, item)
+
+    def _text(self, row: int, column: int, text: str, editable: bool = False) -> qt.QTableWidgetItem:
+        item = qt.QTableWidgetItem(text)
+        flags = qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable
+        item.setFlags(flags | qt.Qt.ItemIsEditable if editable else flags)
+        item.setToolTip(plainTip(text))
+        self.ui.expertsTable.setItem(row, column, item)
+        return item
+
+    def _problemsOf(self, ref: SegmentRef) -> list[str]:
+        """What is wrong with an expert's segment on the CT; looked at anew only when one of them has changed."""
+        node, volume = slicer.mrmlScene.GetNodeByID(ref.node_id), self.volume
+        if volume is None:
+            return []
+        segment = node.GetSegmentation().GetSegment(ref.segment_id)
+        key = (ref, volume.GetID(), volume.GetMTime(), segment.GetMTime())
+        if key not in self._problems:
+            self._problems = {known: told for known, told in self._problems.items() if known[0] != ref}
+            self._problems[key] = experts.problems(ref, volume)
+        return self._problems[key]

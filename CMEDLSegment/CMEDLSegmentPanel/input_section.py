@@ -1,0 +1,123 @@
+"""Section "Input": which CT, which student, how; and what is doubtful about it before anyone clicks."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from CMEDLSegmentLib.card_text import card_text
+
+from .devices import Devices
+from .section import Section, plainTip, setText
+
+BLOCKED, DOUBTFUL = "color: #c0392b;", "color: #b9770e;"
+"""Red and amber that can be read on light and on dark panels."""
+
+
+class InputSection(Section):
+    """Selectors of CT, student and device, and the line below them."""
+
+    def __init__(self, panel) -> None:
+        super().__init__(panel)
+        self._details = None
+        self.devices = Devices(self.refreshSoon)
+        self.fillStudents()
+        self.ui.studentComboBox.connect("currentIndexChanged(int)", self.onStudentChosen)
+        self.ui.deviceComboBox.connect("activated(int)", self.onDeviceChosen)
+        self.ui.studentDetailsButton.connect("clicked(bool)", self.onDetails)
+
+    def fillStudents(self) -> None:
+        """Offer the students that there are now; their cards are the tool tips."""
+        box = self.ui.studentComboBox
+        blocked = box.blockSignals(True)
+        box.clear()
+        for index, entry in enumerate(self.logic.students()):
+            box.addItem(entry.card.title, entry.name)
+            box.setItemData(index, plainTip(f"{entry.card.summary}\n{entry.note}".strip()), qt.Qt.ToolTipRole)
+        box.currentIndex = -1
+        box.blockSignals(blocked)
+
+    def refresh(self) -> None:
+        """Show the parameters and what the input is worth."""
+        parameters = self.parameters
+        self.devices.ask()
+        names = [entry.name for entry in self.logic.students()]
+        chosen = names.index(parameters.student) if parameters.student in names else -1
+        self.ui.studentComboBox.currentIndex = chosen
+        self.ui.studentDetailsButton.enabled = chosen >= 0
+        card = self.logic.card(parameters.student)
+        self.ui.studentComboBox.toolTip = plainTip(card.summary) if card else _("Choose a student.")
+        self.ui.thresholdSlider.enabled = parameters.ownThreshold
+        if card and not parameters.ownThreshold:
+            parameters.threshold = card.threshold
+        self._showDevices()
+        self._showNote()
+        ct = parameters.ct
+        if ct:
+            events = (vtk.vtkCommand.ModifiedEvent, ct.ImageDataModifiedEvent, ct.TransformModifiedEvent)
+            self.follow(*((ct, event) for event in events))
+        else:
+            self.follow()
+
+    def onStudentChosen(self, index: int) -> None:
+        """Remember the student in the scene."""
+        if self.parameters and index >= 0:
+            self.parameters.student = self.logic.students()[index].name
+
+    def onDeviceChosen(self, index: int) -> None:
+        """Remember the device in the scene."""
+        if self.parameters:
+            self.parameters.device = self.ui.deviceComboBox.itemData(index)
+
+    def onDetails(self, checked: bool = False) -> None:
+        """Show the student's model card in a window of its own."""
+        card = self.logic.card(self.parameters.student)
+        self._details = qt.QDialog(slicer.util.mainWindow())
+        self._details.setWindowTitle(card.title)
+        self._details.resize(680, 640)
+        layout = qt.QVBoxLayout(self._details)
+        text = qt.QPlainTextEdit()
+        text.setPlainText(card_text(card))
+        text.setReadOnly(True)
+        layout.addWidget(text)
+        self._details.show()
+
+    def cleanup(self) -> None:
+        """The panel is closed for good."""
+        self.devices.close()
+        if self._details:
+            self._details.close()
+
+    def _showDevices(self) -> None:
+        box = self.ui.deviceComboBox
+        titles = dict(self.devices.titles)
+        chosen = self.parameters.device
+        # A scene can come from a computer with other cards.
+        titles.setdefault(chosen, _("{device} (not found here)").format(device=chosen))
+        if [box.itemData(index) for index in range(box.count)] != list(titles):
+            box.clear()
+            for name, title in titles.items():
+                box.addItem(title, name)
+        box.currentIndex = list(titles).index(chosen)
+
+    def _showNote(self) -> None:
+        """The one line: what keeps from a run, else what is doubtful, else what the CT is."""
+        parameters = self.parameters
+        doubts = self.logic.doubts(parameters.ct, parameters.student)
+        label = self.ui.inputNoteLabel
+        if doubts:
+            first = next((doubt for doubt in doubts if doubt.blocks), doubts[0])
+            more = _(" (and {count} more)").format(count=len(doubts) - 1) if len(doubts) > 1 else ""
+            setText(label, first.text + more)
+            label.styleSheet = BLOCKED if first.blocks else DOUBTFUL
+        else:
+            columns, rows, slices = parameters.ct.GetImageData().GetDimensions()
+            x, y, z = parameters.ct.GetSpacing()
+            size = f"{columns} x {rows} x {slices}, {x:.2f} x {y:.2f} x {z:.2f} mm"
+            setText(label, _("Ready: {size}").format(size=size))
+            label.styleSheet = ""
+        label.toolTip = plainTip("\n".join(doubt.text for doubt in doubts))
+        # What keeps from a run keeps the button from being pressed.
+        self.panel.run.refreshSoon()

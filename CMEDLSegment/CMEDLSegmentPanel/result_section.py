@@ -1,0 +1,147 @@
+"""Section "Result": which segmentation is shown, what is in it, its threshold, and where it came from."""
+
+from __future__ import annotations
+
+import numpy as np
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from CMEDLSegmentLib.scene import results, segments
+from CMEDLSegmentLib.scene.attributes import PREFIX, WRITTEN
+from CMEDLSegmentLib.scene.dropping import label_segments
+
+from .section import Section, setText, told
+
+SETTLED_MS = 400
+"""After so long without a move of the slider the 3-D surface is made anew."""
+MAP_OPACITY = 0.5
+
+
+class ResultSection(Section):
+    """The result's selector, figures, live threshold, 3-D surface, probability map and provenance."""
+
+    def __init__(self, panel) -> None:
+        super().__init__(panel)
+        self._settled = qt.QTimer(panel.uiWidget)
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(SETTLED_MS)
+        self._settled.connect("timeout()", self._makeSurface)
+        self.ui.resultSelector.addAttribute("vtkMRMLSegmentationNode", PREFIX + WRITTEN)
+        self.ui.provenanceTextEdit.visible = False
+        self.ui.resultThresholdSlider.connect("valueChanged(double)", self.onThreshold)
+        self.ui.show3DCheckBox.connect("toggled(bool)", self.onShow3D)
+        self.ui.showProbabilityCheckBox.connect("toggled(bool)", self.onShowProbability)
+        self.ui.provenanceButton.connect("toggled(bool)", self.onProvenance)
+
+    @property
+    def result(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """The segmentation that the panel shows."""
+        return self.parameters.result if self.parameters else None
+
+    def refresh(self) -> None:
+        """Show the chosen result."""
+        result = self.result
+        self.ui.show3DCheckBox.enabled = self.ui.provenanceButton.enabled = bool(result)
+        self._showThreshold(result)
+        self._showProvenance()
+        if not result:
+            setText(self.ui.resultLabel, _("Press Segment tumor, or load a scene with a result."))
+            self.follow()
+            return
+        setText(self.ui.resultLabel, self._summary(result))
+        self._check(self.ui.show3DCheckBox, self._hasSurface(result))
+        segmentation = result.GetSegmentation()
+        self.follow(
+            (result, vtk.vtkCommand.ModifiedEvent),
+            (result, result.DisplayModifiedEvent),
+            (segmentation, segmentation.SourceRepresentationModified),
+            (segmentation, segmentation.SegmentModified),
+        )
+
+    def leave(self) -> None:
+        """The panel is no longer seen."""
+        super().leave()
+        self._settled.stop()
+
+    def onThreshold(self, value: float) -> None:
+        """Bring the result to another threshold; the surface follows when the slider rests."""
+        with told(_("The threshold could not be changed.")):
+            had = self._hasSurface(self.result)
+            results.rethreshold(self.result, value)
+            if had or self._settled.active:
+                self._settled.start()
+
+    def onShow3D(self, shown: bool) -> None:
+        """Show or hide the surface."""
+        if shown:
+            self._makeSurface()
+        self.result.GetDisplayNode().SetVisibility3D(shown)
+
+    def onShowProbability(self, shown: bool) -> None:
+        """Put the probability over the CT in all slice views, or take it away."""
+        node = results.probability_of(self.result) if shown else None
+        slicer.util.setSliceViewerLayers(foreground=node, foregroundOpacity=MAP_OPACITY if shown else 0.0)
+
+    def onProvenance(self, shown: bool) -> None:
+        """Show or hide where the result came from."""
+        self.ui.provenanceTextEdit.visible = shown
+        self._showProvenance()
+
+    def _summary(self, result: slicer.vtkMRMLSegmentationNode) -> str:
+        """What is marked, by which student; whether a person has changed it; what was told at the run."""
+        segmentation = result.GetSegmentation()
+        volumes = [
+            f"{segmentation.GetSegment(segment).GetName()}: {self._cc(result, segment):.1f} cc"
+            for segment in label_segments(result).values()
+        ]
+        facts = results.provenance(result)
+        run = _("{student} on {device}, {seconds} s")
+        told = {"student": "?", "device": "?", "seconds": "?", **facts}
+        lines = [f"{', '.join(volumes)}  ({run.format(**told)})"]
+        if results.is_edited(result):
+            lines.append(_("Edited by hand: the panel will not change it."))
+        return "\n".join([*lines, *filter(None, [facts.get("warnings", "")])])
+
+    @staticmethod
+    def _cc(result: slicer.vtkMRMLSegmentationNode, segment: str) -> float:
+        """Volume of a segment."""
+        mask = segments.mask_of(result, segment)
+        return float(mask.array.sum() * abs(np.linalg.det(mask.matrix[:3, :3]))) / 1000.0
+
+    def _showThreshold(self, result: slicer.vtkMRMLSegmentationNode | None) -> None:
+        probability = results.probability_of(result) if result else None
+        live = probability is not None and not results.is_edited(result)
+        slider = self.ui.resultThresholdSlider
+        slider.visible = self.ui.resultThresholdLabel.visible = probability is not None
+        slider.enabled = live
+        if live:
+            blocked = slider.blockSignals(True)
+            slider.value = float(results.provenance(result).get("threshold", 0.5))
+            slider.blockSignals(blocked)
+        box = self.ui.showProbabilityCheckBox
+        box.visible = probability is not None
+        shown = {node.GetForegroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+        self._check(box, probability is not None and probability.GetID() in shown)
+
+    def _showProvenance(self) -> None:
+        if self.ui.provenanceTextEdit.visible:
+            self.ui.provenanceTextEdit.setPlainText(results.provenance_text(self.result) if self.result else "")
+
+    def _makeSurface(self) -> None:
+        if self.result:
+            segments.show_surface(self.result)
+
+    @staticmethod
+    def _hasSurface(result: slicer.vtkMRMLSegmentationNode) -> bool:
+        display = result.GetDisplayNode()
+        made = result.GetSegmentation().ContainsRepresentation(segments.SURFACE)
+        return bool(made and display and display.GetVisibility3D())
+
+    @staticmethod
+    def _check(box: qt.QCheckBox, checked: bool) -> None:
+        """Show a state that the scene has, without doing what a click does."""
+        blocked = box.blockSignals(True)
+        box.checked = checked
+        box.blockSignals(blocked)

@@ -1,0 +1,108 @@
+"""What the sections of the panel have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+import qt
+import slicer
+from slicer.util import VTKObservationMixin
+
+from CMEDLSegmentLib.errors import CMEDLError
+
+Result = TypeVar("Result")
+SOON_MS = 50
+"""Changes of the scene that come within this time are shown together: a drag of a slider makes many."""
+
+
+class Section(VTKObservationMixin):
+    """One section of the panel: its widgets, and what it follows in the scene while the module is open.
+
+    Args:
+        panel: the module's widget; it has ``uiWidget``, ``ui``, ``logic`` and ``parameters`` (None while nobody sees
+            the panel).
+    """
+
+    def __init__(self, panel) -> None:
+        VTKObservationMixin.__init__(self)
+        self.panel = panel
+        self.ui = panel.ui
+        self.logic = panel.logic
+        self._followed: list[tuple] = []
+        # A timer that belongs to the panel goes with it, and with it what it is connected to.
+        self._soon = qt.QTimer(panel.uiWidget)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(SOON_MS)
+        self._soon.connect("timeout()", self._refreshNow)
+
+    @property
+    def parameters(self):
+        """The scene's parameter node, or None while the panel is not seen."""
+        return self.panel.parameters
+
+    def refresh(self) -> None:
+        """Show what the scene and the parameter node say; called with a parameter node only."""
+        raise NotImplementedError
+
+    def follow(self, *pairs: tuple) -> None:
+        """Refresh soon whenever one of the (VTK object, event) pairs happens; those followed before are let go."""
+        if list(pairs) == self._followed:
+            return
+        self.removeObservers(self.refreshSoon)
+        for followed, event in pairs:
+            self.addObserver(followed, event, self.refreshSoon)
+        self._followed = list(pairs)
+
+    def refreshSoon(self, caller=None, event=None) -> None:
+        """Refresh once, when the changes that come now are over."""
+        self._soon.start()
+
+    def leave(self) -> None:
+        """The panel is no longer seen, or the scene is closed: follow nothing."""
+        self._soon.stop()
+        self.removeObservers()
+        self._followed = []
+
+    def cleanup(self) -> None:
+        """The panel is closed for good."""
+
+    def _refreshNow(self) -> None:
+        if self.parameters:
+            self.refresh()
+
+
+def inBackground(work: Callable[[], Result]) -> Result:
+    """The result of ``work``, which touches no scene and no widget and is done while Slicer goes on answering."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work)
+        while not running.done():
+            slicer.app.processEvents()
+            wait([running], timeout=0.02)
+    return running.result()
+
+
+@contextlib.contextmanager
+def told(message: str, waitCursor: bool = False) -> Iterator[None]:
+    """Tell in a box what goes wrong: an error of ours by its sentence, a fault with its trace, and that one goes on."""
+    with slicer.util.tryWithErrorDisplay(message, waitCursor=waitCursor):
+        try:
+            yield
+        except CMEDLError as error:
+            logging.error("%s %s", message, error)
+            slicer.util.errorDisplay(f"{message}\n\n{error}")
+
+
+def plainTip(text: str) -> str:
+    """A tool tip that shows ``text`` as it is: Qt takes a tip with a tag in it for HTML."""
+    return f"<qt>{html.escape(text)}</qt>".replace("\n", "<br>") if text else ""
+
+
+def setText(widget, text: str) -> None:
+    """Set a label's text only when it changes, so that the layout is not computed anew for nothing."""
+    if widget.text != text:
+        widget.text = text

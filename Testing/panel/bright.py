@@ -1,0 +1,162 @@
+"""A student that marks what is bright, and a CT with bright balls in it: the answer is known to the voxel."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from CMEDLSegmentLib import models
+from CMEDLSegmentLib.card import METADATA_KEY, TUMOR, Card, NetworkSpec
+from CMEDLSegmentLib.jobs import Outcome, Request
+from CMEDLSegmentLib.normalisation import Normalisation
+from CMEDLSegmentLib.volume import Volume
+
+LOW, HIGH = -1000.0, 500.0
+LEVEL_HU = -250.0
+"""Where the student's probability is one half; it rises from 0.02 to 0.98 within 300 HU around it."""
+SHAPE = (24, 64, 64)
+SPACING = (1.5, 1.5, 2.0)
+"""mm along (x, y, z)."""
+LARGE, SMALL = ((12, 36, 22), 9.0), ((14, 20, 46), 5.0)
+"""Centre (z, y, x) in voxels and radius in mm of the balls."""
+
+
+CARD = Card(
+    name="bright",
+    title="Bright is tumor",
+    summary="A student for tests: what is bright is tumor.",
+    networks=(NetworkSpec("segmentor", "unet", {"width": 1}),),
+    labels=(TUMOR,),
+    modality="CT",
+    normalisation=Normalisation("window", LOW, HIGH),
+    spacing_mm=1.5,
+    field=64,
+    slices="all",
+    threshold=0.5,
+    training={},
+    intended_use="Tests.",
+    unintended_use="Patients.",
+    date="2024-05-17",
+    program_version="0.1.0",
+    data=({"name": "A set", "licence": "CC BY-SA 4.0", "attribution": "Its makers, 2019"},),
+    weights_sha256="0" * 64,
+)
+
+
+def _file(folder: Path) -> Path:
+    path = folder / models.folder_name(CARD.name) / "0001_test.safetensors"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def install_card(folder: Path) -> None:
+    """Put the student without its weights into a folder of installed students (``CMEDL_MODELS``); needs no torch."""
+    header = json.dumps({"__metadata__": {METADATA_KEY: CARD.to_json()}}).encode("utf-8")
+    _file(folder).write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+def install_student(folder: Path) -> None:
+    """Put the student with its network into a folder of installed students."""
+    import torch
+
+    from CMEDLSegmentLib.networks import create_network
+    from CMEDLSegmentLib.student import save_student
+
+    network = create_network("unet", width=1).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        for name, parameter in network.named_parameters():
+            if name.endswith("norm.weight"):
+                parameter.fill_(1.0)
+        # The image goes through the topmost skip alone, raised by 1 so that no ReLU cuts it.
+        outer, inner = network.encoder[0], network.decoder[-1]
+        outer.first.conv.bias.fill_(1.0)
+        for stage in (outer.first, outer.second, inner.first, inner.second):
+            stage.conv.weight[0, 0, 1, 1] = 1.0
+        network.head.weight.fill_(20.0)
+        network.head.bias.fill_(-20.0 * (2.0 * (LEVEL_HU - LOW) / (HIGH - LOW)))
+    save_student(_file(folder), CARD, {"segmentor": network})
+
+
+def distance_mm(ball: tuple) -> np.ndarray:
+    """(z, y, x) distance of every voxel's centre from a ball's."""
+    index = np.indices(SHAPE).transpose(1, 2, 3, 0)
+    return np.linalg.norm((index - ball[0]) * SPACING[::-1], axis=-1)
+
+
+def balls(*chosen: tuple) -> np.ndarray:
+    """bool (z, y, x): what lies in one of the balls."""
+    return np.logical_or.reduce([distance_mm(ball) <= ball[1] for ball in chosen])
+
+
+def add_ct(name: str = "CT"):
+    """A volume node with a large and a small ball of 0 HU in air; their rims are softer, as of a scanner."""
+    import slicer
+    import vtk
+
+    array = np.full(SHAPE, -900.0)
+    for ball in (LARGE, SMALL):
+        array = np.maximum(array, -900.0 + 900.0 * np.clip(0.72 + (ball[1] - distance_mm(ball)) / 4.0, 0.0, 1.0))
+    matrix = vtk.vtkMatrix4x4()
+    for axis, step in enumerate((-SPACING[0], -SPACING[1], SPACING[2])):
+        matrix.SetElement(axis, axis, step)
+    for axis, at in enumerate((48.0, 48.0, -24.0)):
+        matrix.SetElement(axis, 3, at)
+    node = slicer.util.addVolumeFromArray(np.rint(array).astype(np.int16), matrix, name)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def outcome_of(volume: Volume, request: Request) -> Outcome:
+    """What the student finds in a volume, without a network; the pieces by scipy."""
+    from scipy import ndimage
+
+    rise = (volume.array.astype(np.float32) - np.float32(LEVEL_HU)) * np.float32(40.0 / (HIGH - LOW))
+    probability = (1.0 / (1.0 + np.exp(-rise))).astype(np.float32)
+    threshold = 0.5 if request.threshold is None else request.threshold
+    label = (probability >= threshold).astype(np.uint8)
+    regions, count = ndimage.label(label, structure=np.ones((3, 3, 3)))
+    components = []
+    for number in range(1, count + 1):
+        z, y, x = np.nonzero(regions == number)
+        values = probability[z, y, x]
+        centre = volume.geometry.to_physical(np.array([[x.mean(), y.mean(), z.mean()]]))[0]
+        components.append(
+            {
+                "label": 1,
+                "volume_cc": len(z) * volume.geometry.voxel_cc,
+                "mean": float(values.mean()),
+                "peak": float(values.max()),
+                "slices": [int(z.min()), int(z.max())],
+                "n_slices": len(set(z.tolist())),
+                "centre_mm": centre.tolist(),
+            }
+        )
+    components.sort(key=lambda component: -component["mean"])
+    summary = {
+        "student": request.student,
+        "student_title": "Bright is tumor",
+        "weights_sha256": "0" * 64,
+        "program_version": "0.1.0",
+        "threshold": threshold,
+        "slices": "all",
+        "minimum_cc": request.minimum_cc,
+        "device": "cpu",
+        "runtime": "none",
+        "seconds": 1.5,
+        "timings": {},
+        "lung_slices": 0,
+        "tumor_volume_cc": sum(component["volume_cc"] for component in components),
+        "warnings": ["The student is simple."],
+        "labels": [
+            {"value": 1, "name": TUMOR.name, "color": list(TUMOR.color), "terminology": TUMOR.terminology},
+        ],
+        "components": components,
+        "series_uid": None,
+        "date": "2024-05-17T10:00:00+00:00",
+    }
+    return Outcome(label, probability if request.probability else None, summary)

@@ -1,0 +1,87 @@
+"""The panel in the harness with a student that is quick and whose answer is known, and a PythonSlicer on the PATH."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from panel.bright import add_ct, install_card, outcome_of
+
+TESTING = Path(__file__).resolve().parents[1]
+QUICK, FAKE = TESTING / "panel" / "quick_worker.py", TESTING / "jobs" / "fake_python.py"
+
+
+@pytest.fixture(scope="session")
+def students(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of installed students that holds one, "bright", as its card says; its weights are not needed."""
+    folder = tmp_path_factory.mktemp("students")
+    install_card(folder)
+    return folder
+
+
+@pytest.fixture
+def python_slicer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts a launcher named PythonSlicer on the PATH, which runs what it is called with; at first the quick worker."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
+
+    def install(*arguments: str) -> None:
+        launcher = folder / "PythonSlicer"
+        launcher.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, *arguments])} "$@"\n', encoding="utf-8")
+        launcher.chmod(0o755)
+
+    install(str(QUICK))
+    return install
+
+
+@pytest.fixture
+def place(tmp_path: Path, slicer_app) -> Iterator[Path]:
+    """Slicer's temporary folder, empty at the beginning; to be empty again after every run."""
+    folder = tmp_path / "temporary files"
+    folder.mkdir()
+    before, slicer_app.temporary_path = slicer_app.temporary_path, str(folder)
+    yield folder
+    slicer_app.temporary_path = before
+
+
+@pytest.fixture
+def panel(slicer_app, students: Path, python_slicer, place: Path, monkeypatch: pytest.MonkeyPatch):
+    """The open module, the quick student chosen."""
+    monkeypatch.setenv("CMEDL_MODELS", str(students))
+    widget = slicer_app.open("CMEDLSegment")
+    widget.parameters.student = "bright"
+    settle(widget, slicer_app)
+    return widget
+
+
+@pytest.fixture
+def segmented(panel, slicer_app):
+    """The panel with a result and its probability, as after a run but without a worker."""
+    from CMEDLSegmentLib.jobs import Request
+    from CMEDLSegmentLib.scene.volumes import volume_of
+
+    ct = panel.parameters.ct = add_ct()
+    outcome = outcome_of(volume_of(ct), Request("bright", probability=True))
+    panel.showNewResult(panel.logic._add(ct, outcome))
+    settle(panel, slicer_app)
+    return panel
+
+
+def click_segment(panel, app, seconds: float = 60.0) -> None:
+    """Click the large button and wait until the run is over and shown."""
+    panel.ui.segmentButton.click()
+    assert panel.logic.busy, panel.ui.messageLabel.text
+    app.wait_until(lambda: not panel.logic.busy, seconds)
+    settle(panel, app)
+
+
+def settle(panel, app) -> None:
+    """Wait until the panel shows what the scene is."""
+    app.process_events()
+    app.wait_until(lambda: not any(section._soon.active for section in panel.sections))

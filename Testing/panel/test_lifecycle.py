@@ -1,0 +1,75 @@
+"""The module opened, left, entered and closed; its self-test; its texts."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from panel.bright import add_ct
+from panel.conftest import settle
+
+
+def nodes() -> int:
+    import slicer
+
+    return slicer.mrmlScene.GetNumberOfNodes()
+
+
+def test_twenty_openings_leave_no_panel_behind_and_no_node(panel, slicer_app) -> None:
+    panel.parameters.ct = add_ct()
+    settle(panel, slicer_app)
+    slicer_app.close(panel)
+    before, left = nodes(), []
+    for _ in range(20):
+        widget = slicer_app.open("CMEDLSegment")
+        settle(widget, slicer_app)
+        slicer_app.leave(widget)
+        slicer_app.open("CMEDLSegment")
+        # An observer that is left on a node or on the scene would hold its section, and that one the panel.
+        left += [weakref.ref(widget), weakref.ref(widget.experts), weakref.ref(widget.parameters)]
+        slicer_app.close(widget)
+    del widget
+    # Another module's connections make the harness let go of those of the last one.
+    slicer_app.open("CMEDLTrain")
+    gc.collect()
+    assert [each() for each in left if each()] == []
+    assert nodes() == before
+
+
+def test_a_panel_that_is_left_follows_nothing(panel, slicer_app) -> None:
+    panel.parameters.ct = add_ct()
+    settle(panel, slicer_app)
+    assert any(section.Observations for section in panel.sections)
+    slicer_app.leave(panel)
+    assert not any(section.Observations for section in panel.sections)
+
+
+def test_every_text_of_the_code_is_translated(slicer_app, students, python_slicer, place, monkeypatch) -> None:
+    monkeypatch.setenv("CMEDL_MODELS", str(students))
+    slicer_app.translator = lambda text: f"[{text}]"
+    panel = slicer_app.open("CMEDLSegment")
+    settle(panel, slicer_app)
+    for label in (panel.ui.segmentButton, panel.ui.resultLabel, panel.ui.workerLabel):
+        assert label.text.startswith("["), label.text
+
+
+def test_the_sample_is_offered_and_made_on_the_spot(panel, slicer_app, monkeypatch) -> None:
+    import SampleData
+    import slicer
+
+    from CMEDLSegmentPanel import samples
+
+    (source,) = {s.sampleName: s for s in SampleData.SampleDataLogic.sampleDataSourcesByCategory("CMEDL")}.values()
+    assert samples.THUMBNAIL.is_file()
+    assert source.thumbnailFileName == str(samples.THUMBNAIL)
+    monkeypatch.setattr(samples, "load", lambda: "the phantom")
+    assert source.customDownloader(source) == "the phantom"
+    monkeypatch.undo()
+    ct, drawn = samples.load(size=(24, 64, 64), spacing=(12.0, 6.0, 6.0))
+    assert slicer.util.arrayFromVolume(ct).shape == (24, 64, 64)
+    assert slicer.util.arrayFromVolume(ct).min() < -900
+    names = [drawn.GetSegmentation().GetNthSegment(index).GetName() for index in range(3)]
+    assert names == ["Rater 1", "Rater 2", "Rater 3"]
+    slicer_app.leave(panel)
+    slicer_app.open("CMEDLSegment")
+    assert panel.parameters.ct is ct
