@@ -32,6 +32,8 @@ class CandidatesSection(Section):
     def refresh(self) -> None:
         """Fill the table with the pieces of the result that the panel shows."""
         result = self.parameters.result
+        if not self.stale(result):
+            return
         self._rows = Candidates(result).rows if is_result(result) else []
         self.ui.keepAtCrosshairButton.enabled = len(self._rows) > 1
         self.ui.keepAllButton.enabled = any(not row.kept for row in self._rows)
@@ -57,19 +59,19 @@ class CandidatesSection(Section):
             kept = self.ui.candidatesTable.item(row, KEEP).checkState() == qt.Qt.Checked
             with told(_("The candidate could not be changed.")):
                 Candidates(self.parameters.result).keep(self._rows[row].number, kept)
-            self.refreshSoon()
+            self.changed()
 
     def onKeepAtCrosshair(self, checked: bool = False) -> None:
         """Keep the candidate at the crosshair, and drop the others."""
         with told(_("The candidates were not changed.")):
             Candidates(self.parameters.result).keep_only_at(contours.crosshair())
-        self.refreshSoon()
+        self.changed()
 
     def onKeepAll(self, checked: bool = False) -> None:
         """Take every candidate back."""
         with told(_("The candidates were not changed.")):
             Candidates(self.parameters.result).keep_all()
-        self.refreshSoon()
+        self.changed()
 
     def _fill(self) -> None:
         table = self.ui.candidatesTable

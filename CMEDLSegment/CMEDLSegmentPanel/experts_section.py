@@ -50,8 +50,10 @@ class ExpertsSection(Section):
 
     def refresh(self) -> None:
         """Show the segments of the scene, the layout that is on, and the contours as they are wanted."""
-        self._refs = experts.all_segments()
-        self._fill()
+        if self.stale(self.volume):
+            self._refs = experts.all_segments()
+            self._fill()
+            self._followScene()
         self._showLayout()
         self._style()
         marked = bool(self.parameters.result or experts.with_roles())
@@ -59,7 +61,6 @@ class ExpertsSection(Section):
             button.enabled = marked
         for button in self._buttons.values():
             button.enabled = marked and bool(self.volume)
-        self._followScene()
 
     def showNewResult(self, result: slicer.vtkMRMLSegmentationNode) -> None:
         """Bring a new result before the eyes: in the layout that is on, at its tumor."""
@@ -87,7 +88,7 @@ class ExpertsSection(Section):
                 experts.set_role(ref, item.text(), role.structure)
             elif column == STRUCTURE and role:
                 experts.set_role(ref, role.rater, item.text())
-        self.refreshSoon()
+        self.changed()
 
     def onOverlay(self, checked: bool) -> None:
         """All contours in each view."""
@@ -119,7 +120,7 @@ class ExpertsSection(Section):
             else:
                 usual = self._usual or slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
                 slicer.app.layoutManager().setLayout(usual)
-        self.refreshSoon()
+        self.changed()
 
     def _arrange(self, layout: str) -> None:
         contours.show(layout, self.parameters.result, experts.with_roles(), self.volume)

@@ -43,6 +43,9 @@ class ResultSection(Section):
     def refresh(self) -> None:
         """Show the chosen result."""
         result = self.result
+        self._showMap(result)
+        if not self.stale(result):
+            return
         self.ui.show3DCheckBox.enabled = self.ui.provenanceButton.enabled = bool(result)
         self._showThreshold(result)
         self._showProvenance()
@@ -120,6 +123,10 @@ class ResultSection(Section):
             blocked = slider.blockSignals(True)
             slider.value = float(results.provenance(result).get("threshold", 0.5))
             slider.blockSignals(blocked)
+
+    def _showMap(self, result: slicer.vtkMRMLSegmentationNode | None) -> None:
+        """Whether there is a probability map, and whether a view shows it."""
+        probability = results.probability_of(result) if result else None
         box = self.ui.showProbabilityCheckBox
         box.visible = probability is not None
         shown = {node.GetForegroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}

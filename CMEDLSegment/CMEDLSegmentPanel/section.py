@@ -34,6 +34,7 @@ class Section(VTKObservationMixin):
         self.ui = panel.ui
         self.logic = panel.logic
         self._followed: list[tuple] = []
+        self._stale, self._shown = True, ()
         # A timer that belongs to the panel goes with it, and with it what it is connected to.
         self._soon = qt.QTimer(panel.uiWidget)
         self._soon.setSingleShot(True)
@@ -50,15 +51,26 @@ class Section(VTKObservationMixin):
         raise NotImplementedError
 
     def follow(self, *pairs: tuple) -> None:
-        """Refresh soon whenever one of the (VTK object, event) pairs happens; those followed before are let go."""
+        """Call :meth:`changed` whenever one of the (VTK object, event) pairs happens; those before are let go."""
         if list(pairs) == self._followed:
             return
-        self.removeObservers(self.refreshSoon)
+        self.removeObservers(self.changed)
         for followed, event in pairs:
-            self.addObserver(followed, event, self.refreshSoon)
+            self.addObserver(followed, event, self.changed)
         self._followed = list(pairs)
 
-    def refreshSoon(self, caller=None, event=None) -> None:
+    def changed(self, caller=None, event=None) -> None:
+        """What the section shows has changed in the scene."""
+        self._stale = True
+        self.refreshSoon()
+
+    def stale(self, *shown: object) -> bool:
+        """Whether to look anew: something has changed since the last call, or ``shown`` is something else."""
+        stale = self._stale or shown != self._shown
+        self._stale, self._shown = False, shown
+        return stale
+
+    def refreshSoon(self) -> None:
         """Refresh once, when the changes that come now are over."""
         self._soon.start()
 
@@ -66,7 +78,7 @@ class Section(VTKObservationMixin):
         """The panel is no longer seen, or the scene is closed: follow nothing."""
         self._soon.stop()
         self.removeObservers()
-        self._followed = []
+        self._followed, self._stale = [], True
 
     def cleanup(self) -> None:
         """The panel is closed for good."""

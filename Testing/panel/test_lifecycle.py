@@ -28,12 +28,12 @@ def test_twenty_openings_leave_no_panel_behind_and_no_node(panel, slicer_app) ->
         # An observer that is left on a node or on the scene would hold its section, and that one the panel.
         left += [weakref.ref(widget), weakref.ref(widget.experts), weakref.ref(widget.parameters)]
         slicer_app.close(widget)
+    assert nodes() == before
     del widget
     # Another module's connections make the harness let go of those of the last one.
     slicer_app.open("CMEDLTrain")
     gc.collect()
     assert [each() for each in left if each()] == []
-    assert nodes() == before
 
 
 def test_a_panel_that_is_left_follows_nothing(panel, slicer_app) -> None:

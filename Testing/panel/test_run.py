@@ -50,6 +50,7 @@ def test_a_click_leaves_a_red_contour_on_what_is_bright(panel, slicer_app, place
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_real_worker_with_a_real_network_marks_the_same(
     panel, slicer_app, python_slicer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
