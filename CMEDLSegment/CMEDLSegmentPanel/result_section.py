@@ -100,9 +100,10 @@ class ResultSection(Section):
             for segment in label_segments(result).values()
         ]
         facts = results.provenance(result)
-        run = _("{student} on {device}, {seconds} s")
-        told = {"student": "?", "device": "?", "seconds": "?", **facts}
-        lines = [f"{', '.join(volumes)}  ({run.format(**told)})"]
+        run = _("{student} on {device}, {seconds:.1f} s").format(
+            student=facts.get("student", "?"), device=facts.get("device", "?"), seconds=float(facts.get("seconds", 0))
+        )
+        lines = [f"{', '.join(volumes)}  ({run})"]
         if results.is_edited(result):
             lines.append(_("Edited by hand: the panel will not change it."))
         return "\n".join([*lines, *filter(None, [facts.get("warnings", "")])])
