@@ -75,14 +75,15 @@ def _figures(run: Run, card: Card, entries: dict[str, Any]) -> list[dict[str, An
     evaluation = json.loads(path.read_text("utf-8"))
     if evaluation["weights_sha256"] != card.weights_sha256:
         return []
-    names = ", ".join(source["name"] for source in entries.get("data", ())) or "the cohort"
+    # The first source is the cohort's; others are what the weights started from.
+    name_of_data = next((source["name"] for source in entries.get("data", ())), "the cohort")
     return [
         {
             "measure": MEASURES[name],
             "value": round(figures["mean"], 4),
             "spread": round(figures["std"], 4),
             "n": int(figures["n"]),
-            "data": f"test patients of {names}",
+            "data": f"test patients of {name_of_data}",
         }
         for name, figures in evaluation["summary"].items()
     ]

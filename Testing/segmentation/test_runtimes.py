@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -190,6 +191,7 @@ def test_the_check_passes_good_ranges_and_fails_bad_ones(monkeypatch: pytest.Mon
     assert good["cases"] == 2
     assert good["slices"] == 6
     assert good["dsc_min"] <= good["dsc_mean"] <= 1.0
+    assert json.loads(json.dumps(good)) == good  # it goes into the card
     student.int8 = {name: found / 50 for name, found in student.int8.items()}
     bad = check_int8(student, batches[:2])
     assert not bad["passed"]

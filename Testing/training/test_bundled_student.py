@@ -5,7 +5,7 @@ import pytest
 from CMEDLSegmentLib import models
 from CMEDLSegmentLib.card import read_card
 from CMEDLTrainLib.evaluation.volumes import MEASURES, evaluate
-from experiments.lung.split import cohort
+from experiments.lung.split import LAST_VALIDATION, cohort
 
 
 def test_the_split_is_fixed_and_keeps_patients_apart(data_root):
@@ -15,6 +15,9 @@ def test_the_split_is_fixed_and_keeps_patients_apart(data_root):
     counts = [sum(case.split == split for case in cases) for split in ("train", "validation", "test")]
     assert counts == [30, 7, 12]
     assert len({case.patient for case in cases}) == 49
+    second = cohort(data_root / "msd_lung", LAST_VALIDATION)
+    assert [case.case for case in second if case.split == "test"] == test
+    assert sum(case.split == "train" for case in second) == 35
 
 
 def test_the_figures_of_the_bundled_student_s_card_are_measured_again(data_root):

@@ -156,8 +156,8 @@ def check_int8(student: Student, cases: Iterable[torch.Tensor]) -> dict[str, Any
         slices += len(case)
         a, b = (_marked(network, case, values, card.threshold) for network in (plain, int8))
         for one, other in ((a == value, b == value) for value in values):
-            shared += np.count_nonzero(one & other)
-            total += np.count_nonzero(one) + np.count_nonzero(other)
+            shared += int(np.count_nonzero(one & other))
+            total += int(np.count_nonzero(one)) + int(np.count_nonzero(other))
             if one.any():
                 scores.append(dice(one, other))
             else:

@@ -1,4 +1,10 @@
-"""The patients of msd_lung in three fixed parts, drawn once by this seed before any training was run."""
+"""The patients of msd_lung in three fixed parts, drawn once by this seed before any training was run.
+
+    python split.py DATA/msd_lung cohort.csv [second.csv]
+
+The first cohort has 30 training, 7 validation and 12 test patients. In the second one, for the last stage of training,
+five of the seven validation patients train too. The test patients are the same in both.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +16,15 @@ from pathlib import Path
 from CMEDLSegmentLib.cohort import Case, write_cohort
 
 SEED = 2026
-TEST, VALIDATION = 12, 7
+TEST, VALIDATION, LAST_VALIDATION = 12, 7, 2
 
 
-def cohort(data: Path) -> list[Case]:
-    """The cohort of ``data`` (the folder msd_lung): 12 test, 7 validation and 30 training patients."""
+def cohort(data: Path, validation: int = VALIDATION) -> list[Case]:
+    """The cohort of ``data`` (the folder msd_lung): 12 test, ``validation`` (at most 7) patients, and training."""
     names = sorted(entry["case"] for entry in json.loads((data / "index.json").read_text("utf-8")))
     shuffled = random.Random(SEED).sample(names, len(names))
     split = dict.fromkeys(shuffled[:TEST], "test")
-    split |= dict.fromkeys(shuffled[TEST : TEST + VALIDATION], "validation")
+    split |= dict.fromkeys(shuffled[TEST + VALIDATION - validation : TEST + VALIDATION], "validation")
     return [
         Case(
             name,
@@ -34,4 +40,5 @@ def cohort(data: Path) -> list[Case]:
 
 
 if __name__ == "__main__":
-    write_cohort(Path(sys.argv[2]), cohort(Path(sys.argv[1]).resolve()))
+    for path, count in zip(sys.argv[2:], (VALIDATION, LAST_VALIDATION), strict=False):
+        write_cohort(Path(path), cohort(Path(sys.argv[1]).resolve(), count))
