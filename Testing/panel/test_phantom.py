@@ -15,7 +15,7 @@ def phantom(slicer_app, python_slicer, place):
     panel = slicer_app.open("CMEDLSegment")
     from CMEDLSegmentPanel import samples
 
-    samples.load(size=(32, 96, 96), spacing=(6.0, 4.0, 4.0))
+    samples.load(size=(48, 192, 192), spacing=(6.0, 2.0, 2.0))
     slicer_app.leave(panel)
     slicer_app.open("CMEDLSegment")
     settle(panel, slicer_app)
