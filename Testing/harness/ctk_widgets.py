@@ -10,7 +10,7 @@ from PySide6 import QtWidgets
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QColor
 
-from harness.widgets import declared, delegated, stand_in
+from harness.widgets import declared, delegated, stand_in, with_setters
 
 ctk = types.ModuleType("ctk", __doc__)
 sys.modules["ctk"] = ctk
@@ -89,32 +89,43 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
                 child.setVisible(not self.collapsed)
 
 
-@stand_in(ctk)
-class ctkSliderWidget(QtWidgets.QWidget):
-    """A slider with a spin box."""
+@with_setters
+class _Number(QtWidgets.QWidget):
+    """A row with a spin box whose properties are the widget's."""
 
     valueChanged = Signal(float)
-    valueIsChanging = Signal(float)
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        self._slider, self._box = QtWidgets.QSlider(Qt.Orientation.Horizontal), QtWidgets.QDoubleSpinBox()
-        self._slider.setRange(0, 1000)
-        self._box.setRange(0, 99)
-        row.addWidget(self._slider)
-        row.addWidget(self._box)
-        self._box.valueChanged.connect(self._moved)
-        self._slider.valueChanged.connect(self._slid)
+        self._row = QtWidgets.QHBoxLayout(self)
+        self._row.setContentsMargins(0, 0, 0, 0)
+        self._box = QtWidgets.QDoubleSpinBox()
+        self._row.addWidget(self._box)
 
     value = delegated(float, "_box", "value")
     minimum = delegated(float, "_box", "minimum")
     maximum = delegated(float, "_box", "maximum")
     singleStep = delegated(float, "_box", "singleStep")
     decimals = delegated(int, "_box", "decimals")
-    prefix = delegated(str, "_box", "prefix")
     suffix = delegated(str, "_box", "suffix")
+
+
+@stand_in(ctk)
+class ctkSliderWidget(_Number):
+    """A slider with a spin box."""
+
+    valueIsChanging = Signal(float)
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._slider = QtWidgets.QSlider(Qt.Orientation.Horizontal)
+        self._slider.setRange(0, 1000)
+        self._box.setRange(0, 99)
+        self._row.insertWidget(0, self._slider)
+        self._box.valueChanged.connect(self._moved)
+        self._slider.valueChanged.connect(self._slid)
+
+    prefix = delegated(str, "_box", "prefix")
     pageStep = declared(float, "pageStep", 1.0)
     tickInterval = declared(float, "tickInterval", 0.0)
     tracking = declared(bool, "tracking", True)
@@ -141,25 +152,12 @@ class ctkSliderWidget(QtWidgets.QWidget):
 
 
 @stand_in(ctk)
-class ctkDoubleSpinBox(QtWidgets.QWidget):
+class ctkDoubleSpinBox(_Number):
     """A spin box for numbers with a point."""
-
-    valueChanged = Signal(float)
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        self._box = QtWidgets.QDoubleSpinBox()
-        row.addWidget(self._box)
         self._box.valueChanged.connect(self.valueChanged)
-
-    value = delegated(float, "_box", "value")
-    minimum = delegated(float, "_box", "minimum")
-    maximum = delegated(float, "_box", "maximum")
-    singleStep = delegated(float, "_box", "singleStep")
-    decimals = delegated(int, "_box", "decimals")
-    suffix = delegated(str, "_box", "suffix")
 
 
 @stand_in(ctk)

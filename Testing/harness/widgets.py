@@ -42,15 +42,20 @@ def delegated(kind: type | str, part: str, name: str):
     return QtCore.Property(kind, get, put)
 
 
+def with_setters(cls: type) -> type:
+    """Class decorator: a ``setName`` for each property ``name`` of the class that has none."""
+    for name, value in list(vars(cls).items()):
+        setter = f"set{name[0].upper()}{name[1:]}"
+        if isinstance(value, QtCore.Property) and setter not in vars(cls):
+            setattr(cls, setter, lambda self, value, name=name: setattr(self, name, value))
+    return cls
+
+
 def stand_in(module: types.ModuleType) -> Callable[[type], type]:
     """Class decorator: put the class into ``module`` under its name, let the loader build it, give it its setters."""
 
     def add(cls: type) -> type:
-        for name, value in list(vars(cls).items()):
-            setter = f"set{name[0].upper()}{name[1:]}"
-            if isinstance(value, QtCore.Property) and setter not in vars(cls):
-                setattr(cls, setter, lambda self, value, name=name: setattr(self, name, value))
-        setattr(module, cls.__name__, cls)
+        setattr(module, cls.__name__, with_setters(cls))
         custom[cls.__name__] = cls
         return cls
 

@@ -16,6 +16,9 @@ from CMEDLSegmentLib.card import TUMOR, Label
 
 SHAPE = (20, 30, 40)
 SPACING = (1.5, 2.0, 3.0)
+BLOB = (slice(5, 9), slice(8, 14), slice(20, 27))
+FAR = (slice(12, 15), slice(20, 23), slice(3, 6))
+"""Two boxes (z, y, x) that do not touch."""
 
 
 def rotation(degrees: float, axis: Sequence[float] = (1.0, 2.0, 3.0)) -> np.ndarray:
@@ -38,6 +41,13 @@ def grid(kind: str = "plain") -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3] = axes * SPACING
     matrix[:3, 3] = (31.0, -22.0, 101.0)
+    return matrix
+
+
+def moved() -> np.ndarray:
+    """(4, 4) of a patient turned and shifted."""
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = rotation(40.0, (3, -1, 2)), (12.0, -7.0, 30.0)
     return matrix
 
 

@@ -13,7 +13,7 @@ from CMEDLSegmentLib.scene import results
 from CMEDLSegmentLib.scene.candidates import Candidates
 from CMEDLSegmentLib.scene.pieces import pieces
 from CMEDLSegmentLib.scene.segments import array_on_volume
-from scene.patients import SHAPE, a_volume, an_outcome, grid, put_under, rotation, world
+from scene.patients import SHAPE, a_volume, an_outcome, grid, moved, put_under, world
 from scene.saving import saved_and_loaded
 from scene.test_results import edit
 
@@ -29,12 +29,6 @@ def three_hills() -> np.ndarray:
         hill = top - 0.1 * np.maximum.reduce([abs(z - a), abs(y - b), abs(x - c)]).astype(np.float32)
         result = np.maximum(result, hill)
     return np.where((y < 14) & (z >= 4) & (z <= 14) & (x >= 10) & (x <= 30), np.maximum(result, 0.15), result)
-
-
-def moved() -> np.ndarray:
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = rotation(15.0), (5.0, 6.0, 7.0)
-    return matrix
 
 
 def a_case(probability: bool = True, kind: str = "oblique") -> tuple[slicer.vtkMRMLScalarVolumeNode, object]:

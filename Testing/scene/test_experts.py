@@ -15,11 +15,9 @@ from CMEDLSegmentLib.scene import experts, results
 from CMEDLSegmentLib.scene.candidates import Candidates
 from CMEDLSegmentLib.scene.experts import Role, SegmentRef
 from CMEDLSegmentLib.scene.segments import array_on_volume
-from scene.patients import SHAPE, a_segmentation, a_volume, an_outcome, box_label, grid, put_under
+from scene.patients import BLOB, FAR, SHAPE, a_segmentation, a_volume, an_outcome, box_label, grid, put_under
 from scene.saving import saved_and_loaded
 
-BLOB = (slice(5, 9), slice(8, 14), slice(20, 27))
-FAR = (slice(12, 15), slice(20, 23), slice(3, 6))
 ODD_NAMES = ("<b>Dr. Müller</b>", "x" * 300, "A|B:C;D~E%41^F", '"quoted" & <img src=x>', "山田")
 
 

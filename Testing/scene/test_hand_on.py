@@ -16,21 +16,12 @@ from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.scene import results
 from CMEDLSegmentLib.scene.candidates import Candidates
 from CMEDLSegmentLib.scene.export import export_dicom
-from CMEDLSegmentLib.scene.training_case import save_training_case
+from CMEDLSegmentLib.scene.training_case import collect
 from CMEDLSegmentLib.scene.volumes import dicom_files
 from CMEDLSegmentLib.volume import Geometry, read_mask, read_volume
 from dicom_samples import PATIENT_ID, PATIENT_NAME, write_series
-from scene.patients import SHAPE, a_segmentation, a_volume, an_outcome, box_label, grid, put_under, rotation
+from scene.patients import BLOB, FAR, SHAPE, a_segmentation, a_volume, an_outcome, box_label, grid, moved, put_under
 from scene.test_results import edit
-
-BLOB = (slice(5, 9), slice(8, 14), slice(20, 27))
-FAR = (slice(12, 15), slice(20, 23), slice(3, 6))
-
-
-def moved() -> np.ndarray:
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = rotation(40.0, (3, -1, 2)), (12.0, -7.0, 30.0)
-    return matrix
 
 
 def a_result(kind: str = "plain", **changes: object) -> tuple[object, object]:
@@ -44,7 +35,7 @@ def test_a_saved_case_is_the_image_and_the_mask_where_they_are(scene: object, ki
     put_under(volume, moved())
     node = results.add_result(volume, an_outcome(volume, box_label(BLOB)))
     edit(node, "Segment_1", (1, 2, 3))
-    folder = save_training_case(volume, node, "Segment_1", tmp_path / "new", " Dr. A\n")
+    folder = collect(volume, node, "Segment_1", tmp_path / "new", " Dr. A\n").write()
     (case,) = read_cohort(tmp_path / "new" / "cohort.csv", required=("mask", "role", "split"))
     assert (case.case, case.modality, case.role, case.split) == (folder.name, "CT", "student", "train")
     from CMEDLSegmentLib.scene.volumes import volume_of
@@ -65,7 +56,7 @@ def test_a_scaled_and_sheared_ct_keeps_its_grid(scene: object, tmp_path: Path) -
     shear[1, 2], shear[0, 0] = 0.3, 1.1
     transform = put_under(volume, shear)
     node.SetAndObserveTransformNodeID(transform.GetID())
-    save_training_case(volume, node, "Segment_1", tmp_path, "A")
+    collect(volume, node, "Segment_1", tmp_path, "A").write()
     (case,) = read_cohort(tmp_path / "cohort.csv")
     assert case.image.suffix == ".nrrd"
 
@@ -78,15 +69,15 @@ def test_nothing_is_overwritten_and_a_patient_stays_one(scene: object, tmp_path:
         'patient,case,role,modality,image,mask,split,notes\nown,Case001,student,CT,a.nii.gz,b.nii.gz,test,"a, note"\n',
         encoding="utf-8",
     )
-    first = save_training_case(volume, node, "Segment_1", tmp_path, "A", split="validation")
-    second = save_training_case(volume, node, "Segment_1", tmp_path, "B", split="train")
+    first = collect(volume, node, "Segment_1", tmp_path, "A", split="validation").write()
+    second = collect(volume, node, "Segment_1", tmp_path, "B", split="train").write()
     assert [first.name, second.name] == ["case003", "case004"]
     lines = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     assert lines[0]["notes"] == "a, note"
     assert lines[1]["patient"] == lines[2]["patient"]
     assert [line["split"] for line in lines] == ["test", "validation", "validation"]
     other, other_node = a_result()
-    save_training_case(other, other_node, "Segment_1", tmp_path, "A")
+    collect(other, other_node, "Segment_1", tmp_path, "A").write()
     patients = [case.patient for case in read_cohort(table, check_files=False)]
     assert patients[3] not in patients[:3]
 
@@ -101,7 +92,7 @@ def test_scans_under_one_patient_share_the_pseudonym(scene: object, tmp_path: Pa
         node.SetName(f"{PATIENT_NAME} result")
         item = tree.CreateItem(tree.CreateStudyItem(patient, "study"), volume)
         tree.SetItemUID(item, "DICOM", "1.2.3.4711")
-        save_training_case(volume, node, "Segment_1", tmp_path, "A")
+        collect(volume, node, "Segment_1", tmp_path, "A").write()
     cases = read_cohort(tmp_path / "cohort.csv")
     assert len({case.patient for case in cases}) == 1
     import SimpleITK as sitk
@@ -132,7 +123,7 @@ def test_what_makes_no_case_is_told_and_leaves_nothing(scene: object, tmp_path: 
         "lacks the column": (volume, node, "Segment_1", damaged, "A"),
     }.items():
         with pytest.raises(InputError, match=words):
-            save_training_case(*arguments)
+            collect(*arguments).write()
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["cohort.csv", "damaged", "file"]
 
 

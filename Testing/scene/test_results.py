@@ -14,16 +14,7 @@ from CMEDLSegmentLib.card import TUMOR
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.scene import results
 from CMEDLSegmentLib.scene.segments import array_on_volume, mask_of, show_surface
-from scene.patients import SHAPE, a_volume, an_outcome, box_label, grid, put_under, rotation, world
-
-BLOB = (slice(5, 9), slice(8, 14), slice(20, 27))
-FAR = (slice(12, 15), slice(20, 23), slice(3, 6))
-
-
-def moved() -> np.ndarray:
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = rotation(40.0, (3, -1, 2)), (12.0, -7.0, 30.0)
-    return matrix
+from scene.patients import BLOB, FAR, SHAPE, a_volume, an_outcome, box_label, grid, moved, put_under, world
 
 
 def edit(node: slicer.vtkMRMLSegmentationNode, segment_id: str, index: tuple[int, int, int], value: int = 1) -> None:

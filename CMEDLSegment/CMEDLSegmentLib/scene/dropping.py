@@ -59,7 +59,7 @@ def remember(
 def divided(node: slicer.vtkMRMLSegmentationNode, marked: Mask, smallest: float) -> tuple[Mask, Mask]:
     """What of ``marked`` (on the reference grid) is kept and what is dropped; pieces below ``smallest`` voxels go."""
     seeds = get_json(node, SEEDS) or {"dropped": [], "kept": []}
-    nothing = Mask(np.zeros((0, 0, 0), dtype=bool), marked.first, marked.matrix)
+    nothing = Mask.nothing(marked.first, marked.matrix)
     if marked.empty or (not seeds["dropped"] and smallest <= 1):
         return marked, nothing
     kept, dropped = np.zeros(marked.array.shape, dtype=bool), np.zeros(marked.array.shape, dtype=bool)

@@ -14,7 +14,7 @@ import slicer
 from ..errors import InputError
 from . import hierarchy
 from .attributes import DROPPED, PREFIX, set_tag, tag
-from .grids import array_of, own_matrix, parent_matrix, world_matrix
+from .grids import apply, array_of, own_matrix, parent_matrix, world_matrix
 from .results import is_result
 from .segments import ON_GRID, Mask, cropped, mask_of, segment_of
 
@@ -214,7 +214,7 @@ def problems(ref: SegmentRef, volume_node: slicer.vtkMRMLScalarVolumeNode) -> li
     extent = np.array(volume_node.GetImageData().GetExtent(), dtype=float).reshape(3, 2)
     low, high = extent[:, 0] - 0.5 - ON_GRID, extent[:, 1] + 0.5 + ON_GRID
     z, y, x = np.nonzero(mask.array)
-    places = (np.stack([x, y, z], axis=1) + mask.first) @ index[:3, :3].T + index[:3, 3]
+    places = apply(index, np.stack([x, y, z], axis=1) + mask.first)
     inside = ((places >= low) & (places <= high)).all(axis=1)
     found = []
     if not inside.any():
@@ -232,7 +232,7 @@ def _mask(ref: SegmentRef) -> tuple[Mask, bool]:
     if not ref.segment_id:
         image = node.GetImageData()
         if image is None or image.GetPointData().GetScalars() is None:
-            return Mask(np.zeros((0, 0, 0), dtype=bool), (0, 0, 0), np.eye(4)), True
+            return Mask.nothing((0, 0, 0), np.eye(4)), True
         mask, own = cropped(array_of(image) != 0, image.GetExtent()[::2], own_matrix(node)), True
     else:
         mask = mask_of(node, ref.segment_id)

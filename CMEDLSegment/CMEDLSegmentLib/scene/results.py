@@ -240,7 +240,7 @@ def rethreshold(result_node: slicer.vtkMRMLSegmentationNode, threshold: float) -
     array, start = array_of(image), image.GetExtent()[::2]
     box = _reachable(result_node, array)
     if box is None:
-        marked = Mask(np.zeros((0, 0, 0), dtype=bool), start, own_matrix(source))
+        marked = Mask.nothing(start, own_matrix(source))
     else:
         first = tuple(at + part.start for at, part in zip(start, box[::-1], strict=True))
         marked = cropped(array[box] >= np.float32(threshold), first, own_matrix(source))

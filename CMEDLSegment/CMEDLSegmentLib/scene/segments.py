@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from ..errors import InputError
-from .grids import array_of, lend, own_matrix, parent_matrix, to_numpy, to_vtk
+from .grids import apply, array_of, lend, own_matrix, parent_matrix, to_numpy, to_vtk
 
 LABELMAP = "Binary labelmap"
 SURFACE = "Closed surface"
@@ -46,7 +46,12 @@ class Mask:
         low = np.array(self.first) - 0.5
         high = low + np.array(self.array.shape[::-1])
         index = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), axis=-1).reshape(-1, 3)
-        return index @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+        return apply(self.matrix, index)
+
+    @classmethod
+    def nothing(cls, first: tuple[int, int, int], matrix: np.ndarray) -> Mask:
+        """The mask of an empty segment."""
+        return cls(np.zeros((0, 0, 0), dtype=bool), first, matrix)
 
 
 def box_of(array: np.ndarray) -> tuple[slice, slice, slice] | None:
@@ -67,7 +72,7 @@ def cropped(array: np.ndarray, first: tuple[int, int, int], matrix: np.ndarray) 
     """The mask of what is not 0 in ``array`` (z, y, x), whose first voxel has the index ``first`` (i, j, k)."""
     box = box_of(array)
     if box is None:
-        return Mask(np.zeros((0, 0, 0), dtype=bool), first, matrix)
+        return Mask.nothing(first, matrix)
     start = tuple(at + part.start for at, part in zip(first, box[::-1], strict=True))
     return Mask(array[box] != 0, start, matrix)
 
@@ -89,7 +94,7 @@ def mask_of(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> Mask:
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     if x1 < x0 or y1 < y0 or z1 < z0 or image.GetPointData().GetScalars() is None:
-        return Mask(np.zeros((0, 0, 0), dtype=bool), (0, 0, 0), to_numpy(matrix))
+        return Mask.nothing((0, 0, 0), to_numpy(matrix))
     return cropped(array_of(image) == value, (x0, y0, z0), to_numpy(matrix))
 
 
@@ -232,7 +237,7 @@ def resampled(mask: Mask, matrix: np.ndarray, extent: tuple[int, ...]) -> Mask:
     low = np.maximum(np.ceil(index[:3].min(axis=1)).astype(int), extent[::2])
     high = np.minimum(np.floor(index[:3].max(axis=1)).astype(int), extent[1::2])
     if (high < low).any():
-        return Mask(np.zeros((0, 0, 0), dtype=bool), tuple(low.tolist()), matrix)
+        return Mask.nothing(tuple(low.tolist()), matrix)
     back = np.linalg.inv(mask.matrix) @ matrix
     i, j = np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1)
     result = np.zeros((high - low + 1)[::-1], dtype=bool)

@@ -115,24 +115,6 @@ class TrainingCase:
         raise InputError(f"The folder {self.folder} is full of cases; choose another one.")
 
 
-def save_training_case(
-    volume_node: slicer.vtkMRMLScalarVolumeNode | None,
-    segmentation_node: slicer.vtkMRMLSegmentationNode,
-    segment_id: str,
-    folder: Path | str,
-    reviewer: str,
-    role: str = "student",
-    split: str = "train",
-    patient: str | None = None,
-) -> Path:
-    """Write a segment and its image as a case of the cohort in ``folder``; see :func:`collect`, whose work it does.
-
-    Returns:
-        The case's folder.
-    """
-    return collect(volume_node, segmentation_node, segment_id, folder, reviewer, role, split, patient).write()
-
-
 def collect(
     volume_node: slicer.vtkMRMLScalarVolumeNode | None,
     segmentation_node: slicer.vtkMRMLSegmentationNode,
