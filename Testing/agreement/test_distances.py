@@ -9,8 +9,16 @@ import sys
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.agreement import compare, dice, hd95, surface_dice, surface_distances, volume_cc
+from CMEDLSegmentLib.agreement import compare, dice, measure, surface_distances
 from CMEDLSegmentLib.errors import InputError
+
+
+def hd95(a, b, spacing) -> float:
+    return measure(a, b, spacing).values["hd95_mm"]
+
+
+def surface_dice(a, b, spacing, tolerance_mm: float) -> float:
+    return measure(a, b, spacing, tolerance_mm).values["surface_dice"]
 
 
 def cube(shape: tuple[int, int, int], start: tuple[int, int, int], side: int) -> np.ndarray:
@@ -75,7 +83,8 @@ def test_dice_of_a_shifted_cube_is_the_shared_part():
 
 
 def test_volume_counts_voxels_of_any_label_in_cc():
-    assert volume_cc(3 * cube((9, 9, 9), (1, 1, 1), 5), (2.0, 0.5, 4.0)) == pytest.approx(125 * 4.0 / 1000)
+    mask = 3 * cube((9, 9, 9), (1, 1, 1), 5)
+    assert measure(mask, mask, (2.0, 0.5, 4.0)).volume_a_cc == pytest.approx(125 * 4.0 / 1000)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
