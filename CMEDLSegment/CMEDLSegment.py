@@ -29,7 +29,7 @@ from CMEDLSegmentLib import models
 from CMEDLSegmentLib.card import Card
 from CMEDLSegmentLib.errors import CMEDLError, InputError
 from CMEDLSegmentLib.jobs import Outcome, Request, WorkerClient
-from CMEDLSegmentLib.scene import results, volumes
+from CMEDLSegmentLib.scene import pieces, results, volumes
 from CMEDLSegmentPanel import dependencies, devices, samples
 from CMEDLSegmentPanel.binding import Binding
 from CMEDLSegmentPanel.candidates_section import CandidatesSection
@@ -118,6 +118,7 @@ class CMEDLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self) -> None:
         """Build the panel; called when the module is opened for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
+        pieces.prepare()
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/CMEDLSegment.ui"))
         self.layout.addWidget(self.uiWidget)
         self.ui = slicer.util.childWidgetVariables(self.uiWidget)

@@ -31,6 +31,11 @@ _PATIENT_AND_STUDY = (
     *("StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
 _POINT_DIGITS = 4
+_DESCRIPTIONS = {
+    "AUTOMATIC": "Automatic segmentation, research use",
+    "SEMIAUTOMATIC": "Automatic segmentation, edited by a person, research use",
+    "MANUAL": "Segmentation by a person",
+}
 
 
 def write_dicom_seg(
@@ -50,7 +55,8 @@ def write_dicom_seg(
         label: (z, y, x) unsigned values on the volume's grid.
         volume: read from a DICOM series.
         labels: value, name, colour and terminology of each segment.
-        provenance: what made it; goes to the algorithm's parameters. Holds no patient identifier.
+        provenance: what made it; goes to the algorithm's parameters. Without a ``student`` a person made it, and with
+            ``edited`` a person changed it. Holds no patient identifier.
 
     Raises:
         InputError: ``volume`` is not from DICOM, its series lacks what a SEG needs, or the folder is not writable.
@@ -84,19 +90,22 @@ def _segmentation(
     frames = np.zeros(shown.shape, dtype=np.uint8)
     for number, segment in enumerate(labels, start=1):
         frames[shown == segment.value] = number
-    algorithm = hd.AlgorithmIdentificationSequence(
-        name=provenance.get("student", _MANUFACTURER),
-        family=codes.DCM.ArtificialIntelligence,
-        version=__version__,
-        parameters=dict(provenance),
-    )
+    generation = _generation(provenance)
+    algorithm = None
+    if generation != "MANUAL":
+        algorithm = hd.AlgorithmIdentificationSequence(
+            name=provenance["student"],
+            family=codes.DCM.ArtificialIntelligence,
+            version=__version__,
+            parameters=dict(provenance),
+        )
     descriptions = [
         hd.seg.SegmentDescription(
             segment_number=number,
             segment_label=segment.name,
             segmented_property_category=_code(segment, "category"),
             segmented_property_type=_code(segment, "type"),
-            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_type=generation,
             algorithm_identification=algorithm,
             anatomic_regions=[_code(segment, "region")] if "region" in segment.terminology else None,
             display_color=hd.color.CIELabColor.from_rgb(*(round(255 * part) for part in segment.color)),
@@ -117,7 +126,7 @@ def _segmentation(
         software_versions=__version__,
         device_serial_number="0",
         content_label="SEGMENTATION",
-        content_description="Automatic segmentation, research use",
+        content_description=_DESCRIPTIONS[generation],
         omit_empty_frames=bool(marked),
         series_description="CMEDL segmentation",
     )
@@ -148,6 +157,13 @@ def write_rtstruct(
             structures.save_as(beside, enforce_file_format=True)
 
 
+def _generation(provenance: Mapping[str, str]) -> str:
+    """Who drew, in DICOM's words: the student, the student and then a person, or a person alone."""
+    if "student" not in provenance:
+        return "MANUAL"
+    return "SEMIAUTOMATIC" if provenance.get("edited") == "yes" else "AUTOMATIC"
+
+
 def _structures(label: np.ndarray, volume: Volume, labels: Sequence[Label], provenance: Mapping[str, str]) -> Dataset:
     headers = [_header(file) for file in volume.files]
     structures = _structure_set(headers[0], provenance)
@@ -161,7 +177,7 @@ def _structures(label: np.ndarray, volume: Volume, labels: Sequence[Label], prov
             for place, header in zip(volume.file_slices, headers, strict=True)
             for polygon in outlines(label[place] == segment.value)
         ]
-        _add_region(structures, number, segment, contours)
+        _add_region(structures, number, segment, contours, _generation(provenance))
     return structures
 
 
@@ -326,14 +342,14 @@ def _contour_item(polygon: np.ndarray, header: Dataset) -> Dataset:
     return contour
 
 
-def _add_region(structures: Dataset, number: int, segment: Label, contours: list[Dataset]) -> None:
+def _add_region(structures: Dataset, number: int, segment: Label, contours: list[Dataset], generation: str) -> None:
     """Add a region of interest with its contours and observation to the structure set."""
     from pydicom.dataset import Dataset
 
     region = Dataset()
     region.ROINumber, region.ROIName = number, _within(segment.name, 64)
     region.ReferencedFrameOfReferenceUID = structures.FrameOfReferenceUID
-    region.ROIGenerationAlgorithm = "AUTOMATIC"
+    region.ROIGenerationAlgorithm = generation
     structures.StructureSetROISequence.append(region)
     shown = Dataset()
     shown.ReferencedROINumber = number

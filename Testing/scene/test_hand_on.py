@@ -192,16 +192,22 @@ def test_exports_lie_on_the_ct_in_its_study(dicom_ct: object, transformed: bool,
 def test_an_edit_is_exported_and_told(dicom_ct: object, tmp_path: Path) -> None:
     node = results.add_result(dicom_ct, an_outcome(dicom_ct, box_label(BLOB)))
     edit(node, "Segment_1", (1, 2, 3))
-    export_dicom(dicom_ct, node, rtstruct=tmp_path / "rt.dcm")
+    export_dicom(dicom_ct, node, rtstruct=tmp_path / "rt.dcm", seg=tmp_path / "seg.dcm")
     made = pydicom.dcmread(tmp_path / "rt.dcm")
     assert "edited=yes" in made.StructureSetDescription
+    assert made.StructureSetROISequence[0].ROIGenerationAlgorithm == "SEMIAUTOMATIC"
     assert len(made.ROIContourSequence[0].ContourSequence) == 5
+    (segment,) = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence
+    assert segment.SegmentAlgorithmType == "SEMIAUTOMATIC"
 
 
 def test_several_drawn_segments_are_exported_unless_they_overlap(dicom_ct: object, tmp_path: Path) -> None:
     apart = a_segmentation(dicom_ct, {"GTV": box_label(BLOB), "Heart": box_label(FAR)})
-    export_dicom(dicom_ct, apart, seg=tmp_path / "seg.dcm")
+    export_dicom(dicom_ct, apart, seg=tmp_path / "seg.dcm", rtstruct=tmp_path / "rt.dcm")
     made = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert [one.SegmentAlgorithmType for one in made.SegmentSequence] == ["MANUAL", "MANUAL"]
+    structures = pydicom.dcmread(tmp_path / "rt.dcm")
+    assert {region.ROIGenerationAlgorithm for region in structures.StructureSetROISequence} == {"MANUAL"}
     assert [one.SegmentLabel for one in made.SegmentSequence] == ["GTV", "Heart"]
     over = a_segmentation(dicom_ct, {"a": box_label(BLOB), "b": box_label(BLOB)})
     with pytest.raises(InputError, match="overlap"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +13,11 @@ Box = tuple[slice, slice, slice]
 BLOCK = 8
 TOUCHING = np.ones((3, 3, 3), dtype=bool)
 """26-connectivity, as in the student's components."""
+
+
+def prepare() -> None:
+    """Import what :func:`pieces` needs in another thread: it takes half a second, which no view should wait for."""
+    threading.Thread(target=importlib.import_module, args=("scipy.ndimage",)).start()
 
 
 def pieces(array: np.ndarray) -> Iterator[tuple[Box, np.ndarray]]:

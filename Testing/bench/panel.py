@@ -1,0 +1,163 @@
+"""What a click in the panel costs: the time beside the segmentation, and how long the window does not answer.
+
+    python Testing/bench/panel.py [--slices 300] [--repeats 5]
+
+The module is opened in ``Testing/harness`` with a CT of 512 x 512 voxels, and Segment tumor is clicked once cold and
+then warm, through the real worker process. A click lasts until the result is in the scene and chosen in the panel; its
+overhead is what it lasts longer than the worker says that the segmentation took. The turns of the event loop meanwhile
+are timed by their processor time, so that other work on the machine does not count: the longest one is how long the
+window did not answer. The surface for the 3-D view is Slicer's own work and told beside it. The student is a small one,
+whose tumor's size is a real one's. Best and worst of the repeats are told.
+
+Results go to ``Testing/bench/results/``, with the machine they were measured on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# In place of this script's own folder, whose segmentation.py would hide the tests' room of that name.
+sys.path[:1] = [str(REPOSITORY / name) for name in ("CMEDLSegment", "CMEDLTrain", "Testing")]
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+SPACING = (0.75, 0.75, 1.5)
+"""mm along (x, y, z)."""
+TUMORS = (((0.0, 0.0, 0.0), 20.0), ((25.0, -20.0, 40.0), 6.0))
+"""Centre (x, y, z) from the volume's and radius, mm."""
+
+
+class Watch:
+    """Processor time (ms) of the event loop's longest turn, of the surfaces in it, and of the longest rest."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+        self.longest_ms = self.longest_surface_ms = self.longest_rest_ms = self._surface_ms = 0.0
+
+    def time_surfaces(self) -> None:
+        """Tell Slicer's surface creation apart from what is ours."""
+        from CMEDLSegmentLib.scene import contours
+
+        show = contours.show_surface
+
+        def timed(node) -> None:
+            begin = time.thread_time()
+            show(node)
+            self._surface_ms += (time.thread_time() - begin) * 1000
+
+        contours.show_surface = timed
+
+    def turns(self, going_on) -> None:
+        """Turn the event loop while ``going_on()``."""
+        while going_on():
+            self._surface_ms, begin = 0.0, time.thread_time()
+            self.app.process_events()
+            used = (time.thread_time() - begin) * 1000
+            self.longest_ms = max(self.longest_ms, used)
+            self.longest_surface_ms = max(self.longest_surface_ms, self._surface_ms)
+            self.longest_rest_ms = max(self.longest_rest_ms, used - self._surface_ms)
+            time.sleep(0.002)
+
+
+def add_ct(slices: int):
+    """A volume node of air with bright balls in its middle."""
+    import numpy as np
+    import slicer
+    import vtk
+
+    shape = (slices, 512, 512)
+    array = np.full(shape, -900, dtype=np.int16)
+    z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
+    for centre, radius in TUMORS:
+        at = [
+            (i - (n - 1) / 2) * step - c for i, n, step, c in zip((x, y, z), shape[::-1], SPACING, centre, strict=True)
+        ]
+        array[at[0] ** 2 + at[1] ** 2 + at[2] ** 2 <= radius**2] = 0
+    matrix = vtk.vtkMatrix4x4()
+    for axis, step in enumerate((-SPACING[0], -SPACING[1], SPACING[2])):
+        matrix.SetElement(axis, axis, step)
+    return slicer.util.addVolumeFromArray(array, matrix, "CT")
+
+
+def click(app, panel) -> dict[str, float]:
+    """One click and what it cost."""
+    from CMEDLSegmentLib.scene.results import provenance
+
+    before, watch = panel.parameters.result, Watch(app)
+    watch.time_surfaces()
+    begin, used = time.perf_counter(), time.thread_time()
+    panel.ui.segmentButton.click()
+    clicked_ms = (time.thread_time() - used) * 1000
+    watch.turns(lambda: panel.logic.busy)
+    seconds = time.perf_counter() - begin
+    end = time.perf_counter() + 1.0
+    # Tables and views follow the result.
+    watch.turns(lambda: time.perf_counter() < end)
+    result = panel.parameters.result
+    if result is None or result is before:
+        sys.exit(panel.ui.messageLabel.text)
+    segmentation = float(provenance(result)["seconds"])
+    return {
+        "seconds": seconds,
+        "segmentation_seconds": segmentation,
+        "overhead_seconds": seconds - segmentation,
+        "click_processor_ms": clicked_ms,
+        "longest_turn_processor_ms": watch.longest_ms,
+        "surface_processor_ms": watch.longest_surface_ms,
+        "longest_turn_without_surface_processor_ms": watch.longest_rest_ms,
+    }
+
+
+def measure(app, slices: int, repeats: int) -> dict:
+    """A cold click, then warm ones."""
+    panel = app.open("CMEDLSegment")
+    panel.parameters.ct = add_ct(slices)
+    panel.parameters.student, panel.parameters.device = "bright", "cpu"
+    app.process_events(1.0)
+    cold = click(app, panel)
+    warm = [click(app, panel) for _ in range(repeats)]
+    spans = {key: {"best": min(row[key] for row in warm), "worst": max(row[key] for row in warm)} for key in cold}
+    return {"cold": cold, "warm": spans}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--slices", type=int, default=300)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    import harness
+    from panel.bright import install_student
+
+    with tempfile.TemporaryDirectory() as folder:
+        install_student(Path(folder, "students"))
+        launcher = Path(folder, "PythonSlicer")
+        launcher.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n', encoding="utf-8")
+        launcher.chmod(0o755)
+        os.environ["CMEDL_MODELS"] = str(Path(folder, "students"))
+        os.environ["PATH"] = os.pathsep.join([folder, os.environ["PATH"]])
+        with harness.application() as app:
+            figures = measure(app, arguments.slices, arguments.repeats)
+    result = {
+        "student": "bright is tumor, all slices",
+        "shape": [arguments.slices, 512, 512],
+        "repeats": arguments.repeats,
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "load_average": os.getloadavg()},
+        **figures,
+    }
+    text = json.dumps(result, indent=1)
+    print(text)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"panel_{arguments.slices}.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
