@@ -1,0 +1,201 @@
+"""Reading who marked what on one image: labelmaps, Slicer segmentations, DICOM SEG and RTSTRUCT, onto one grid."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import sha256_of
+from ..progress import CancelCheck, Progress, never, silent, stop_if
+from ..volume import IMAGE_ENDINGS, Geometry, Volume, read_volume
+from .delineation import CANDIDATE, Delineation, RatedCase
+from .labelmaps import read_labelmap
+from .rtstruct import read_rtstruct
+from .seg import read_seg
+from .target import target_of
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
+"""Segmentation Storage and Label Map Segmentation Storage."""
+_RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+
+
+def read_delineation(
+    path: Path | str,
+    name: str,
+    image: Volume | Geometry,
+    segment: str | None = None,
+    series_uid: str | None = None,
+) -> Delineation:
+    """What one rater marked, on the image's grid.
+
+    Args:
+        path: ``.seg.nrrd``, a labelmap, a DICOM SEG or RTSTRUCT, or a folder with one of the latter two; or any of
+            these with ``#`` and the segment's name behind, which goes before ``segment``.
+        name: the rater's name, :data:`CANDIDATE` for the student.
+        image: what was delineated; a volume read from DICOM lets structures of another image be found out.
+        segment: name of the segment, whatever the case of its letters, or its number; None takes the only one, or
+            the only tumor.
+        series_uid: DICOM series of the image where ``image`` does not know it.
+
+    Raises:
+        InputError: no readable file, no such segment or several, or delineated on another image.
+    """
+    path, segment = _split(Path(path), segment)
+    target = target_of(image, series_uid)
+    if path.is_dir():
+        path, header = _find_structure(path)
+    elif path.name.lower().endswith(IMAGE_ENDINGS):
+        return read_labelmap(path, name, target, segment)
+    else:
+        header = _read_header(path)
+    if _is_seg(header):
+        return read_seg(path, name, header, target, segment)
+    if _is_rtstruct(header):
+        return read_rtstruct(path, name, header, target, segment)
+    raise InputError(
+        f"{path} is a DICOM object of another kind ({header.get('Modality') or 'unknown'}); give a SEG or an RTSTRUCT."
+    )
+
+
+def read_case(
+    image: Path | str,
+    candidate: Path | str | None,
+    raters: Mapping[str, Path | str],
+    segment: str | None = None,
+    name: str = "",
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+    series_uid: str | None = None,
+) -> RatedCase:
+    """One image and all who delineated it.
+
+    Args:
+        image: a volume file or the folder of a DICOM series.
+        candidate: the student's file, or None.
+        raters: file of each rater by name; see :func:`read_delineation`.
+        segment: which segment of each file that does not say its own.
+        name: the case's name.
+        progress, cancelled: see ``progress.py``.
+        series_uid: which series of the folder ``image``.
+
+    Raises:
+        InputError: a file is bad (see :func:`read_delineation`), or names are (see :class:`RatedCase`).
+        Cancelled: ``cancelled()`` was true.
+    """
+    files = [(rater, Path(file)) for rater, file in raters.items()]
+    if candidate is not None:
+        files.append((CANDIDATE, Path(candidate)))
+    progress("Reading the image", 0.0)
+    volume = read_volume(image, series_uid)
+    found = []
+    for k, (rater, file) in enumerate(files, start=1):
+        stop_if(cancelled)
+        progress(f"Reading {rater}", k / (len(files) + 1))
+        found.append(read_delineation(file, rater, volume, segment))
+    progress("Read", 1.0)
+    return RatedCase(
+        name=name,
+        geometry=volume.geometry,
+        raters=tuple(found[: len(raters)]),
+        candidate=found[-1] if candidate is not None else None,
+        image=volume.array,
+        notes=(*volume.warnings, *_twice(files, found)),
+    )
+
+
+def _split(path: Path, segment: str | None) -> tuple[Path, str | None]:
+    """``FILE#segment`` in its two parts, where no file has the whole name."""
+    text = str(path)
+    if path.exists():
+        return path, segment
+    for place in (k for k, letter in enumerate(text) if letter == "#"):
+        file, asked = Path(text[:place]), text[place + 1 :]
+        if file.exists():
+            if not asked:
+                raise InputError(f"{path} names no segment behind the #; write FILE#NAME.")
+            return file, asked
+    raise InputError(f"{path} does not exist; check the path.")
+
+
+def _is_seg(header: Dataset) -> bool:
+    return str(header.get("SOPClassUID") or "") in _SEG
+
+
+def _is_rtstruct(header: Dataset) -> bool:
+    return str(header.get("SOPClassUID") or "") == _RTSTRUCT
+
+
+def _find_structure(folder: Path) -> tuple[Path, Dataset]:
+    """The one SEG or RTSTRUCT in a folder and its sub-folders, beside any images."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name.upper() == "DICOMDIR":
+            continue
+        try:
+            header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        except (InvalidDicomError, EOFError, struct.error):
+            continue
+        if _is_seg(header) or _is_rtstruct(header):
+            found.append(path)
+    if not found:
+        raise InputError(f"{folder} holds neither a DICOM SEG nor an RTSTRUCT; give one, or a labelmap file.")
+    if len(found) > 1:
+        shown = ", ".join(path.relative_to(folder).as_posix() for path in found[:10])
+        raise InputError(f"{folder} holds {len(found)} DICOM SEG and RTSTRUCT files ({shown}); give one of them.")
+    return found[0], _read_header(found[0])
+
+
+def _read_header(path: Path) -> Dataset:
+    """A whole DICOM object, also one without the preface that exports sometimes lack.
+
+    Raises:
+        InputError: no DICOM object, or a damaged one.
+    """
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        try:
+            header = dcmread(path)
+        except InvalidDicomError:
+            header = dcmread(path, force=True)
+            if "SOPClassUID" not in header:
+                raise InputError(
+                    f"{path} is neither an image file nor DICOM; give .seg.nrrd, .nii.gz, .nrrd, .mha, SEG or RTSTRUCT."
+                ) from None
+    except (EOFError, struct.error, ValueError) as error:
+        raise InputError(f"{path} is damaged or cut short; copy or export it again.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+    return header
+
+
+def _twice(files: list[tuple[str, Path]], found: list[Delineation]) -> list[str]:
+    """Sentences on raters whose delineations are one: the same file given twice, or the same voxels marked."""
+    told = []
+    for k, one in enumerate(found):
+        for j, other in enumerate(found[:k]):
+            if not np.array_equal(one.mask, other.mask) or (one.segment, one.source) != (other.segment, other.source):
+                continue
+            if _digest(files[k][1]) == _digest(files[j][1]):
+                told.append(f"'{other.name}' and '{one.name}' are the same file; their agreement means nothing.")
+            elif not one.empty:
+                told.append(f"'{other.name}' and '{one.name}' marked exactly the same voxels; check their files.")
+    return told
+
+
+def _digest(path: Path) -> str:
+    """What tells one file's content from another's."""
+    path, _ = _split(path, None)
+    return sha256_of(path if path.is_file() else _find_structure(path)[0])

@@ -1,0 +1,170 @@
+"""The image that delineations belong to: its grid, its place in DICOM, and bringing other grids to it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..volume import Geometry, Volume
+
+COINCIDE = 0.1
+"""Of a voxel: centres nearer than this are one; the same limit as for a mask on its image's grid."""
+_TIE = 1e-6
+"""Of a voxel: a centre half-way between two others goes one way, whatever the rounding."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a delineation is brought to.
+
+    Attributes:
+        geometry: the image's grid.
+        series_uid: Series Instance UID of the image; None where it is not from DICOM.
+        frame_uid: its Frame of Reference UID, or None.
+        files: the DICOM files of its slices, or empty.
+    """
+
+    geometry: Geometry
+    series_uid: str | None = None
+    frame_uid: str | None = None
+    files: tuple[Path, ...] = ()
+
+
+def target_of(image: Volume | Geometry, series_uid: str | None = None) -> Target:
+    """The target that is ``image``, or a bare grid of the series ``series_uid``."""
+    if isinstance(image, Geometry):
+        return Target(image, series_uid)
+    frame = _header_value(image.files[0], "FrameOfReferenceUID") if image.files else None
+    return Target(image.geometry, series_uid or image.series_uid, frame, image.files)
+
+
+def _header_value(file: Path, keyword: str) -> str | None:
+    from pydicom import dcmread
+
+    try:
+        header = dcmread(file, stop_before_pixels=True, specific_tags=[keyword])
+    except OSError as error:
+        raise InputError(f"{file} cannot be read again ({error.strerror}); keep the series where it is.") from error
+    return str(header.get(keyword) or "") or None
+
+
+def belongs(
+    path: Path, target: Target, series: Collection[str], frames: Collection[str], instances: Collection[str]
+) -> tuple[bool | None, tuple[str, ...]]:
+    """Whether a DICOM object was drawn on the target's own series, and what to tell.
+
+    An object of another series is taken by its coordinates if both have one frame of reference, PS3.3 C.7.4.1, and
+    refused otherwise: then the coordinates are those of another patient position, and nothing would look wrong.
+
+    Args:
+        path: for messages.
+        target: the image.
+        series, frames, instances: UIDs that the object refers to; any may be empty.
+
+    Returns:
+        True on its own series, False on another, None where that cannot be known.
+
+    Raises:
+        InputError: drawn on another series that is not known to lie in the image's frame of reference.
+    """
+    if target.series_uid is None:
+        return None, ("The image does not name its DICOM series, so the structure was placed by its coordinates.",)
+    if target.series_uid in series:
+        return True, ()
+    if not series and instances and target.files:
+        if any(_header_value(file, "SOPInstanceUID") in instances for file in target.files):
+            return True, ()
+        series = ("of other images",)
+    shared = target.frame_uid is not None and target.frame_uid in frames
+    strange = target.frame_uid is not None and bool(frames) and not shared
+    if not series and not strange:
+        return None, ("It does not say on which images it was drawn, so it was placed by its coordinates.",)
+    if not shared:
+        raise InputError(
+            f"{path} was drawn on another series than the image, in another or unknown frame of reference, so its "
+            "coordinates do not hold there; give the image that it was drawn on."
+        )
+    return False, ("It was drawn on another series of the same frame of reference and was placed by its coordinates.",)
+
+
+def bring(path: Path, mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[np.ndarray, tuple[str, ...]]:
+    """A mask on the target's grid: each voxel takes the value of the nearest voxel centre; nothing beyond the grid.
+
+    Args:
+        path: for messages.
+        mask: (z, y, x) bool on the grid ``own``, of any size, spacing, order and direction of axes.
+
+    Returns:
+        The mask (z, y, x) bool on ``target``, and sentences on what was done and what lies outside; none where the
+        voxels coincide, as in a crop.
+
+    Raises:
+        InputError: something is marked, but nothing within the target.
+    """
+    if own.is_close(target, COINCIDE * min(target.spacing)):
+        return mask, ()
+    notes = [] if _coincide(own, target) else [f"It was brought from its own grid ({_shown(own)}) to the image's."]
+    marked, outside = _count(mask, own, target)
+    if marked and marked == outside:
+        raise InputError(f"{path} marks nothing within the image, only beside it; give the image it was drawn on.")
+    if outside:
+        notes.append(
+            f"{outside * own.voxel_cc:.2f} of {marked * own.voxel_cc:.2f} cc lie outside the image and were left out."
+        )
+    return nearest(mask, own, target), tuple(notes)
+
+
+def _shown(geometry: Geometry) -> str:
+    size = " x ".join(map(str, geometry.size))
+    return f"{size} voxels of {' x '.join(f'{step:.4g}' for step in geometry.spacing)} mm"
+
+
+def _coincide(own: Geometry, target: Geometry) -> bool:
+    """Whether the grids share their voxel centres: cropped, flipped or turned by right angles, no more."""
+    step = np.linalg.inv(target.matrix) @ own.matrix
+    whole = np.rint(step)
+    corners = target.to_index(own.corners())
+    turned = bool((np.abs(whole).sum(axis=0) == 1).all() and (np.abs(whole).sum(axis=1) == 1).all())
+    drift = np.abs(step - whole).max() * max(own.size)
+    return turned and bool(drift <= COINCIDE and np.abs(corners - np.rint(corners)).max() <= COINCIDE)
+
+
+def _count(mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[int, int]:
+    """How many voxels are marked, and how many of them have their centre outside the target; slice by slice."""
+    marked = outside = 0
+    high = np.array(target.size) - 0.5
+    for z, part in enumerate(mask):
+        y, x = np.nonzero(part)
+        places = target.to_index(own.to_physical(np.stack([x, y, np.full(len(x), z)], axis=1)))
+        marked += len(x)
+        outside += int(np.any((places < -0.5 - _TIE) | (places > high + _TIE), axis=1).sum())
+    return marked, outside
+
+
+def nearest(mask: np.ndarray, own: Geometry, target: Geometry) -> np.ndarray:
+    """``mask`` at the target's voxel centres; only the target's box around what is marked is looked at."""
+    found = np.zeros(target.shape, dtype=bool)
+    if not mask.any():
+        return found
+    used = [np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in (2, 1, 0)]
+    ends = [(axis[0] - 1.0, axis[-1] + 1.0) for axis in used]
+    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
+    reach = target.to_index(own.to_physical(corners))
+    low = np.clip(np.floor(reach.min(axis=0)).astype(int), 0, target.size)
+    high = np.clip(np.ceil(reach.max(axis=0)).astype(int) + 1, 0, target.size)
+    step = np.linalg.inv(own.matrix) @ target.matrix
+    start = own.to_index(np.array([target.origin]))[0] + 0.5 + _TIE
+    x, y = (np.arange(low[a], high[a])[:, None] * step[:, a] for a in (0, 1))
+    plane = start + y[:, None] + x[None]
+    size = np.array(own.size)
+    for z in range(low[2], high[2]):
+        index = np.floor(plane + z * step[:, 2]).astype(np.intp)
+        inside = ((index >= 0) & (index < size)).all(axis=-1)
+        index[~inside] = 0
+        values = mask[index[..., 2], index[..., 1], index[..., 0]] & inside
+        found[z, low[1] : high[1], low[0] : high[0]] = values
+    return found
