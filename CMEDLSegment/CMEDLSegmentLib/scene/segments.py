@@ -209,9 +209,19 @@ def on_grid(mask: Mask, matrix: np.ndarray) -> Mask | None:
 def array_on_volume(
     node: slicer.vtkMRMLSegmentationNode, segment_id: str, volume_node: slicer.vtkMRMLScalarVolumeNode
 ) -> np.ndarray:
-    """What a segment marks as bool (z, y, x) on a volume's grid, with both nodes' parent transforms.
+    """What a segment marks as bool (z, y, x) on a volume's grid; see :func:`mask_on_volume`."""
+    extent = volume_node.GetImageData().GetExtent()
+    result = np.zeros([extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0)], dtype=bool)
+    paste(mask_on_volume(node, segment_id, volume_node), result, extent[::2])
+    return result
 
-    Where the grids coincide the voxels are copied, else the nearest one is taken.
+
+def mask_on_volume(
+    node: slicer.vtkMRMLSegmentationNode, segment_id: str, volume_node: slicer.vtkMRMLScalarVolumeNode
+) -> Mask:
+    """What a segment marks, in the indices of a volume and with both nodes' parent transforms.
+
+    Where the grids coincide the voxels are copied, also those beyond the volume; else the nearest one is taken.
 
     Raises:
         InputError: no such segment, or a transform that is not linear.
@@ -220,15 +230,10 @@ def array_on_volume(
     matrix = own_matrix(volume_node)
     to_volume = np.linalg.inv(parent_matrix(volume_node)) @ parent_matrix(node)
     mask = Mask(mask.array, mask.first, to_volume @ mask.matrix)
-    extent = volume_node.GetImageData().GetExtent()
-    result = np.zeros([extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0)], dtype=bool)
     if mask.empty:
-        return result
+        return Mask.nothing((0, 0, 0), matrix)
     moved = on_grid(mask, matrix)
-    if moved is None:
-        moved = resampled(mask, matrix, extent)
-    _paste(moved, result, extent[::2])
-    return result
+    return resampled(mask, matrix, volume_node.GetImageData().GetExtent()) if moved is None else moved
 
 
 def resampled(mask: Mask, matrix: np.ndarray, extent: tuple[int, ...]) -> Mask:
@@ -254,7 +259,7 @@ def resampled(mask: Mask, matrix: np.ndarray, extent: tuple[int, ...]) -> Mask:
     return Mask(result, tuple(low.tolist()), matrix)
 
 
-def _paste(mask: Mask, result: np.ndarray, start: tuple[int, ...]) -> None:
+def paste(mask: Mask, result: np.ndarray, start: tuple[int, ...]) -> None:
     """Set in ``result``, whose first voxel has the index ``start``, what ``mask`` marks; what lies outside is lost."""
     if mask.empty:
         return

@@ -1,0 +1,292 @@
+"""What comes of a comparison as nodes of the scene: map, consensus, tables and plots, saved with it as all others are.
+
+There is one map, and one of each table and plot, for a CT: a later comparison takes the place of an earlier one. Each
+consensus is a new segmentation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import slicer
+import vtk
+
+from ..agreement.measures import MEASURES
+from .agreement import RatedScene, middle_of
+from .attributes import PREFIX
+from .grids import lend, to_vtk
+from .hierarchy import place_beside
+from .segments import add_segment, cropped
+
+if TYPE_CHECKING:
+    from ..agreement.raters import Agreement
+
+OPACITY = 0.5
+METHODS = {"majority": "majority", "staple": "STAPLE"}
+"""How a consensus is found, and what that is called."""
+
+CONSENSUS_COLOR = (1.0, 1.0, 1.0)
+"""No rater's and not the student's."""
+
+_COUNTS = ((0.27, 0.20, 0.55), (0.19, 0.41, 0.56), (0.13, 0.57, 0.55), (0.36, 0.79, 0.39), (0.99, 0.91, 0.15))
+"""From one rater to all of them: the light part of viridis, which every kind of colour vision sees in this order."""
+
+_KIND, _OF = PREFIX + "agreement", PREFIX + "agreementOf"
+_MAP = "map"
+
+
+def _volume(rated: RatedScene) -> slicer.vtkMRMLScalarVolumeNode:
+    return slicer.mrmlScene.GetNodeByID(rated.volume_id)
+
+
+def _find(class_name: str, kind: str, volume: slicer.vtkMRMLVolumeNode | None) -> slicer.vtkMRMLNode | None:
+    """Our node of this kind that belongs to a CT."""
+    for node in slicer.util.getNodesByClass(class_name):
+        if node.GetAttribute(_KIND) == kind and node.GetNodeReference(_OF) is volume:
+            return node
+    return None
+
+
+def _ours(class_name: str, kind: str, rated: RatedScene) -> slicer.vtkMRMLNode:
+    """The same, made if it is not there."""
+    volume = _volume(rated)
+    node = _find(class_name, kind, volume)
+    if node is None:
+        node = slicer.mrmlScene.AddNewNodeByClass(class_name, f"{volume.GetName()} agreement {kind}")
+        node.SetAttribute(_KIND, kind)
+        node.SetNodeReferenceID(_OF, volume.GetID())
+        place_beside(node, volume)
+    return node
+
+
+def map_of(volume: slicer.vtkMRMLVolumeNode | None) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The agreement map of a CT, if there is one."""
+    return _find("vtkMRMLScalarVolumeNode", _MAP, volume) if volume is not None else None
+
+
+def set_map(rated: RatedScene, agreement: Agreement) -> slicer.vtkMRMLScalarVolumeNode:
+    """Make, or bring up to date, the volume that holds how many raters marked each voxel; the student does not count.
+
+    It is as large as what anybody marked, and no view shows it until asked (:func:`show_map`).
+    """
+    volume = _volume(rated)
+    counts = rated.mask(agreement.map, tuple(part.start for part in agreement.box))
+    node = _ours("vtkMRMLScalarVolumeNode", _MAP, rated)
+    image = vtk.vtkImageData()
+    lend(image, counts.array)
+    matrix = counts.matrix.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ counts.first
+    node.SetIJKToRASMatrix(to_vtk(matrix))
+    if node.GetDisplayNode() is None:
+        display = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+        # Before the voxels are there: an automatic window would look at all of them.
+        display.SetAutoWindowLevel(False)
+        display.SetInterpolate(False)
+        display.SetApplyThreshold(True)
+        node.SetAndObserveDisplayNodeID(display.GetID())
+    raters = len(rated.case.raters)
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(_colors(rated, raters).GetID())
+    display.SetWindowLevelMinMax(0, raters)
+    display.SetThreshold(1, raters)
+    node.SetAndObserveImageData(image)
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    return node
+
+
+def _colors(rated: RatedScene, raters: int) -> slicer.vtkMRMLColorTableNode:
+    """A colour for each number of raters."""
+    node = _ours("vtkMRMLColorTableNode", "colors", rated)
+    node.SetTypeToUser()
+    node.SetNumberOfColors(raters + 1)
+    node.SetColor(0, "nobody", 0.0, 0.0, 0.0, 0.0)
+    for count, color in enumerate(count_colors(raters), start=1):
+        node.SetColor(count, f"{count} of {raters}", *color, 1.0)
+    return node
+
+
+def count_colors(raters: int) -> list[tuple[float, float, float]]:
+    """The colours (0 to 1) of what one, two, ... all of the raters marked."""
+    at = np.linspace(0, len(_COUNTS) - 1, raters) if raters > 1 else [len(_COUNTS) - 1]
+    known = np.arange(len(_COUNTS))
+    return [tuple(float(np.interp(place, known, part)) for part in zip(*_COUNTS, strict=True)) for place in at]
+
+
+def show_map(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Put the map over the CT in all slice views."""
+    slicer.util.setSliceViewerLayers(foreground=node, foregroundOpacity=OPACITY)
+
+
+def hide_map(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Take the map away from the views that show it."""
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if composite.GetForegroundVolumeID() == node.GetID():
+            composite.SetForegroundVolumeID(None)
+
+
+def map_is_shown(node: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
+    """Whether a view shows the map."""
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return node is not None and node.GetID() in {one.GetForegroundVolumeID() for one in composites}
+
+
+def add_consensus(rated: RatedScene, marked: np.ndarray, method: str) -> slicer.vtkMRMLSegmentationNode:
+    """Add a consensus of the raters as a segmentation on the CT's grid.
+
+    Args:
+        rated: what it is a consensus of.
+        marked: bool (z, y, x) on the case's grid.
+        method: one of :data:`METHODS`.
+    """
+    volume, scene = _volume(rated), slicer.mrmlScene
+    title = METHODS[method]
+    node = scene.AddNewNodeByClass(
+        "vtkMRMLSegmentationNode", scene.GenerateUniqueName(f"{volume.GetName()} consensus ({title})")
+    )
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    whole = rated.mask(marked)
+    mask = cropped(whole.array, whole.first, whole.matrix)
+    add_segment(node, "Consensus", f"Consensus ({title})", CONSENSUS_COLOR, mask, {f"{PREFIX}consensus": method})
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetVisibility2DFill(False)
+    display.SetSliceIntersectionThickness(2)
+    place_beside(node, volume)
+    return node
+
+
+def set_tables(rated: RatedScene, agreement: Agreement) -> list[slicer.vtkMRMLNode]:
+    """Make, or bring up to date, the tables of raters, pairs and slices, and two plots of them."""
+    raters = _ours("vtkMRMLTableNode", "raters", rated)
+    _fill(raters, _raters(agreement))
+    pairs = _ours("vtkMRMLTableNode", "pairs", rated)
+    _fill(pairs, _pairs(agreement))
+    slices = _ours("vtkMRMLTableNode", "slices", rated)
+    _fill(slices, _slices(rated, agreement))
+    return [
+        raters,
+        pairs,
+        slices,
+        _chart(
+            rated,
+            "DSC by rater",
+            raters,
+            (slicer.vtkMRMLPlotSeriesNode.PlotTypeBar, "Rater"),
+            {"Dice mean": (0.0, 0.45, 0.70)},
+            ("", "Mean DSC with the others"),
+        ),
+        _chart(
+            rated,
+            "DSC by slice",
+            slices,
+            (slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter, "Position (mm)"),
+            {"DSC mean": (0.0, 0.45, 0.70), "DSC min": (0.90, 0.62, 0.0)},
+            ("Position, feet to head (mm)", "DSC of the pairs"),
+        ),
+    ]
+
+
+def tables_of(volume: slicer.vtkMRMLVolumeNode | None) -> slicer.vtkMRMLTableNode | None:
+    """The table of raters of a CT, which is there when the others are."""
+    return _find("vtkMRMLTableNode", "raters", volume) if volume is not None else None
+
+
+def _raters(agreement: Agreement) -> dict[str, list]:
+    """Per rater, and for the student, what it has in common with the others: mean, deviation, pairs without a value."""
+    columns: dict[str, list] = {
+        "Rater": [row.name for row in agreement.raters],
+        "Volume (cc)": [row.volume_cc for row in agreement.raters],
+    }
+    for name in agreement.raters[0].values:
+        spreads = [row.values[name] for row in agreement.raters]
+        title = heading(name)
+        columns[f"{title} mean"] = [one.mean for one in spreads]
+        columns[f"{title} SD"] = [one.std for one in spreads]
+        columns[f"{title} CV"] = [one.cv for one in spreads]
+        columns[f"{title} pairs"] = [one.n for one in spreads]
+        columns[f"{title} left out"] = [one.excluded for one in spreads]
+    return columns
+
+
+def _pairs(agreement: Agreement) -> dict[str, list]:
+    columns: dict[str, list] = {
+        "a": [pair.a for pair in agreement.pairs],
+        "b": [pair.b for pair in agreement.pairs],
+        "Volume a (cc)": [pair.measures.volume_a_cc for pair in agreement.pairs],
+        "Volume b (cc)": [pair.measures.volume_b_cc for pair in agreement.pairs],
+        "Tolerance (mm)": [pair.measures.tolerance_mm for pair in agreement.pairs],
+    }
+    for name in MEASURES:
+        columns[heading(name)] = [pair.measures.values[name] for pair in agreement.pairs]
+    return columns
+
+
+def _slices(rated: RatedScene, agreement: Agreement) -> dict[str, list]:
+    rows = agreement.slices
+    columns: dict[str, list] = {
+        "Slice": [row.index for row in rows],
+        "Position (mm)": [float(middle_of(rated, row.index)[2]) for row in rows],
+        "DSC mean": [row.dsc_mean for row in rows],
+        "DSC min": [row.dsc_min for row in rows],
+        "Worst pair": [" / ".join(row.worst_pair or ()) for row in rows],
+        "Disputed (cc)": [row.disagreement_cc for row in rows],
+    }
+    for name in agreement.names:
+        columns[f"Area {name} (mm2)"] = [row.areas_mm2[name] for row in rows]
+    return columns
+
+
+def heading(measure: str) -> str:
+    """A measure's title with its unit."""
+    known = MEASURES[measure]
+    return f"{known.title} ({known.unit})" if known.unit else known.title
+
+
+def _fill(node: slicer.vtkMRMLTableNode, columns: dict[str, list]) -> None:
+    """Replace what a table holds."""
+    modified = node.StartModify()
+    node.RemoveAllColumns()
+    for name, values in columns.items():
+        array = vtk.vtkStringArray() if values and isinstance(values[0], str) else vtk.vtkDoubleArray()
+        array.SetName(name)
+        for value in values:
+            array.InsertNextValue(value)
+        node.AddColumn(array)
+    node.EndModify(modified)
+
+
+def _chart(
+    rated: RatedScene,
+    kind: str,
+    table: slicer.vtkMRMLTableNode,
+    along: tuple[int, str],
+    columns: dict[str, tuple[float, float, float]],
+    axes: tuple[str, str],
+) -> slicer.vtkMRMLPlotChartNode:
+    """A plot of a table's columns.
+
+    Args:
+        kind: its title.
+        table: what is plotted.
+        along: the type of plot, and the column of the horizontal axis, or of the bars' names.
+        columns: the columns of the vertical axis, and their colours.
+        axes: their titles.
+    """
+    chart = _ours("vtkMRMLPlotChartNode", kind, rated)
+    chart.RemoveAllPlotSeriesNodeIDs()
+    chart.SetTitle(kind)
+    chart.SetXAxisTitle(axes[0])
+    chart.SetYAxisTitle(axes[1])
+    bars = along[0] == slicer.vtkMRMLPlotSeriesNode.PlotTypeBar
+    for column, color in columns.items():
+        series = _ours("vtkMRMLPlotSeriesNode", f"{kind}: {column}", rated)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetPlotType(along[0])
+        series.SetLabelColumnName(along[1] if bars else "")
+        series.SetXColumnName("" if bars else along[1])
+        series.SetYColumnName(column)
+        series.SetColor(*color)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return chart

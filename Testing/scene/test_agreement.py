@@ -1,0 +1,146 @@
+"""The raters of a scene as a case, and what comes of it as nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+
+from CMEDLSegmentLib.agreement.delineation import CANDIDATE
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.scene import agreement, experts, results
+from scene.patients import (
+    BLOB,
+    FAR,
+    SHAPE,
+    a_segmentation,
+    a_volume,
+    an_outcome,
+    box_label,
+    grid,
+    moved,
+    put_under,
+    world,
+)
+
+LARGER = (slice(4, 10), slice(8, 15), slice(20, 27))
+
+
+def rated(volume, names: dict[str, np.ndarray], structure: str = "Tumor") -> slicer.vtkMRMLSegmentationNode:
+    """A segmentation on the volume whose segments are all experts'."""
+    node = a_segmentation(volume, names, name=structure)
+    for ref in experts.all_segments():
+        if ref.node_id == node.GetID():
+            experts.set_role(ref, ref.name, structure)
+    return node
+
+
+def collected(volume, result=None, structure: str = "Tumor") -> agreement.RatedScene:
+    return agreement.Collector().collect(volume, agreement.entries(result, structure))
+
+
+@pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])
+@pytest.mark.parametrize("under", [False, True])
+def test_a_case_marks_the_same_places_of_the_world_as_its_segments(scene, kind: str, under: bool) -> None:
+    volume = a_volume(matrix=grid(kind))
+    if under:
+        put_under(volume, moved())
+    rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(BLOB, FAR)})
+    found = collected(volume)
+    assert [one.name for one in found.case.all] == ["Ann", "Bob"]
+    # The patient is turned by 40 degrees in ``moved``: the order of the axes is not what is asked here.
+    for one, boxes in zip(found.case.raters, [(BLOB,), (BLOB, FAR)], strict=True):
+        expected = {tuple(np.round(world(volume, (x, y, z)), 3)) for z, y, x in np.argwhere(box_label(*boxes))}
+        assert {tuple(np.round(found.ras(tuple(place)), 3)) for place in np.argwhere(one.mask)} == expected
+        back = found.mask(one.mask)
+        whole = np.zeros(SHAPE, dtype=bool)
+        whole[back.slices] = back.array
+        np.testing.assert_array_equal(whole, box_label(*boxes) > 0)
+    image = slicer.util.arrayFromVolume(volume)
+    np.testing.assert_array_equal(
+        np.sort(found.case.image[found.case.raters[0].mask]), np.sort(image[box_label(BLOB) > 0])
+    )
+
+
+def test_a_case_holds_every_slice_and_of_each_what_is_near_the_marks(scene) -> None:
+    volume = a_volume(np.zeros((12, 200, 220), dtype=np.int16))
+    mark = np.zeros((12, 200, 220), dtype=np.uint8)
+    mark[5:7, 100:110, 90:95] = 1
+    rated(volume, {"Ann": mark, "Bob": mark})
+    case = collected(volume).case
+    # 40 mm at pixels of 2 mm (y) and 1.5 mm (x).
+    assert case.geometry.shape == (12, 10 + 2 * 20, 5 + 2 * 27)
+    assert case.raters[0].mask[5:7].all(axis=0).sum() == 50
+    assert case.spacing == (3.0, 2.0, 1.5)
+
+
+def test_parts_that_are_drawn_on_another_grid_are_brought_to_the_ct_and_that_is_told(scene) -> None:
+    volume = a_volume()
+    other = a_volume(matrix=grid() @ np.diag([0.5, 0.5, 1.0, 1.0]), array=np.zeros((20, 60, 80), dtype=np.int16))
+    fine = box_label(BLOB).repeat(2, axis=1).repeat(2, axis=2)
+    rated(volume, {"Ann": box_label(BLOB)})
+    rated(other, {"Bob": fine})
+    case = collected(volume).case
+    assert case.raters[0].notes == ()
+    assert "another grid" in " ".join(case.raters[1].notes)
+    # Voxel centres of the coarse grid lie on corners of the fine one: off by less than a voxel at the rim.
+    assert abs(int(case.raters[1].mask.sum()) - int(case.raters[0].mask.sum())) <= case.raters[0].mask.sum() * 0.4
+
+
+def test_the_student_is_a_candidate_until_an_expert_takes_the_result_over(scene) -> None:
+    volume = a_volume()
+    result = results.add_result(volume, an_outcome(volume, box_label(BLOB)))
+    rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
+    assert [one.name for one in collected(volume, result).case.all] == ["Ann", "Bob", CANDIDATE]
+    own = next(ref for ref in experts.all_segments() if ref.node_id == result.GetID())
+    experts.set_role(own, "Cleo")
+    assert [one.name for one in collected(volume, result).case.all] == ["Cleo", "Ann", "Bob"] or [
+        one.name for one in collected(volume, result).case.all
+    ] == ["Ann", "Bob", "Cleo"]
+
+
+def test_only_what_marks_the_chosen_structure_is_compared_and_parts_of_one_rater_are_taken_together(scene) -> None:
+    volume = a_volume()
+    rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(BLOB)})
+    rated(volume, {"Ann": box_label(FAR)}, structure="Node")
+    second = rated(volume, {"More": box_label(FAR)})
+    experts.set_role(next(ref for ref in experts.all_segments() if ref.node_id == second.GetID()), "Ann", "tumor")
+    assert agreement.structures() == ["Tumor", "Node"]
+    case = collected(volume).case
+    assert [one.name for one in case.raters] == ["Ann", "Bob"]
+    assert int(case.raters[0].mask.sum()) == int(box_label(BLOB, FAR).sum())
+    assert "2 segments" in case.raters[0].notes[0]
+    assert [one.name for one in collected(volume, structure="Node").case.raters] == ["Ann"]
+
+
+def test_the_state_changes_with_what_is_marked_and_where_but_not_with_colours(scene) -> None:
+    volume = a_volume()
+    node = rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
+    collector = agreement.Collector()
+
+    def state():
+        return collector.state(volume, agreement.entries(None, "Tumor"))
+
+    first = state()
+    segment = node.GetSegmentation().GetNthSegment(0)
+    segment.SetColor(0.1, 0.2, 0.3)
+    volume.GetImageData().Modified()
+    assert state() == first
+    slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, node.GetSegmentation().GetNthSegmentID(0))[5, 9, 21] = 0
+    segment.GetRepresentation("Binary labelmap").Modified()
+    second = state()
+    assert second != first
+    assert int(collector.collect(volume, agreement.entries(None, "Tumor")).case.raters[0].mask.sum()) == (
+        int(box_label(BLOB).sum()) - 1
+    )
+    put_under(node, moved())
+    assert state() != second
+
+
+def test_a_segment_that_is_gone_is_told(scene) -> None:
+    volume = a_volume()
+    node = rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
+    found = agreement.entries(None, "Tumor")
+    slicer.mrmlScene.RemoveNode(node)
+    with pytest.raises(InputError, match="no longer in the scene"):
+        agreement.Collector().collect(volume, found)
