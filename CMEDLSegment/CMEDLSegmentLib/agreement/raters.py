@@ -1,0 +1,311 @@
+"""Several raters and the student on one image: everybody against everybody, and what that says about the student.
+
+In all of it the raters are the measure: a rater's mean is over the *other raters*, the student's over all raters, and
+the student counts in no rater's figures. In directional measures whoever a row is about is tested, and the others are
+the reference.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..progress import Progress, part, silent
+from .consensus import METHODS, chosen_patterns
+from .delineation import CANDIDATE, RatedCase
+from .maps import SliceRow, Votes, slice_rows, worst_first
+from .measures import MEASURES, TOLERANCE_MM, Masks, PairMeasures
+from .statistics import RangeAnswer, Spread, in_range
+from .tumors import TumorMatch, match
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two delineations of a case: ``a`` is the reference, ``b`` is tested against it."""
+
+    a: str
+    b: str
+    measures: PairMeasures
+
+
+@dataclass(frozen=True)
+class RaterRow:
+    """One rater, or the student, against the other raters: a column of the paper's Table IV.
+
+    Attributes:
+        name: the rater's, or :data:`CANDIDATE`.
+        values: of each measure, over the other raters; the rater is tested and they are the reference.
+        volume_cc: what was marked; NaN in a cohort's table.
+    """
+
+    name: str
+    values: dict[str, Spread]
+    volume_cc: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What :func:`analyse` finds out about a case.
+
+    Attributes:
+        case: the case's name.
+        names: the raters as given, then :data:`CANDIDATE` if there is a student.
+        tolerance_mm: of the surface Dice.
+        spacing: (z, y, x) in mm.
+        notes: sentences for the reader.
+        pairs: each unordered pair once; the student is always ``b``.
+        raters: a row for everybody, in the order of ``names``.
+        spread: of each measure, over all pairs of raters; a directional measure counts both directions.
+        volume: of the raters' volumes, cc.
+        consensus: for each method, everybody (tested) against the consensus (reference) of the other raters. A lone
+            rater has no others and is not in it.
+        range: whether the student is within the raters' range; None without a student or with one rater.
+        slices: every slice on which anybody marks something, in rising order.
+        worst: their indices, most disagreement first.
+        tumors: everybody's tumours (tested) against those of the majority (reference) of the other raters.
+        map: how many raters marked each voxel of ``box``, uint8 (z, y, x).
+        box: slices (z, y, x) of the box around all marks in the whole array; empty ones where nothing is marked.
+        full_cc: volume that all raters marked.
+        any_cc: volume that any rater marked.
+    """
+
+    case: str
+    names: tuple[str, ...]
+    tolerance_mm: float
+    spacing: tuple[float, float, float]
+    notes: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    raters: tuple[RaterRow, ...]
+    spread: dict[str, Spread]
+    volume: Spread
+    consensus: dict[str, dict[str, PairMeasures]]
+    range: RangeAnswer | None
+    slices: tuple[SliceRow, ...]
+    worst: list[int]
+    tumors: dict[str, TumorMatch]
+    map: np.ndarray = field(repr=False)
+    box: tuple[slice, ...]
+    full_cc: float
+    any_cc: float
+    _matrices: dict[str, np.ndarray] = field(repr=False)
+
+    @property
+    def disagreement_cc(self) -> float:
+        """Volume that some rater marked, but not all of them."""
+        return self.any_cc - self.full_cc
+
+    @property
+    def candidate(self) -> bool:
+        """Whether there is a student."""
+        return self.names[-1] == CANDIDATE
+
+    @property
+    def rater_names(self) -> tuple[str, ...]:
+        """The raters without the student."""
+        return self.names[:-1] if self.candidate else self.names
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """Who marked nothing."""
+        return tuple(row.name for row in self.raters if not row.volume_cc)
+
+    def matrix(self, measure: str) -> np.ndarray:
+        """A measure of everybody (columns, tested) against everybody (rows, reference): (n, n), ordered as ``names``.
+
+        On the diagonal stands what a mask has with itself, NaN for an empty one. NaN and infinities are as in
+        :class:`PairMeasures`.
+        """
+        return self._matrices[measure].copy()
+
+    def values(self, name: str, measure: str) -> np.ndarray:
+        """What a row of :attr:`raters` is the spread of: ``name`` tested against each other rater."""
+        return _over_others(self._matrices[measure], self.names.index(name), len(self.rater_names))
+
+    def rater_pairs(self, measure: str) -> np.ndarray:
+        """What :attr:`spread` is the spread of: the values of all pairs of raters."""
+        return _between(measure, self._matrices[measure], len(self.rater_names))
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it but the map as JSON's types, with null for what has no finite value, and every definition."""
+        left_out = ("map", "box", "_matrices")
+        found = {one.name: getattr(self, one.name) for one in dataclasses.fields(self) if one.name not in left_out}
+        return plain(
+            {
+                "definitions": MEASURES,
+                **found,
+                "disagreement_cc": self.disagreement_cc,
+                "empty": self.empty,
+                "matrices": {name: self._matrices[name] for name in MEASURES},
+            }
+        )
+
+
+def analyse(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progress = silent) -> Agreement:
+    """Compare everybody with everybody on one image.
+
+    Args:
+        case: who marked what.
+        tolerance_mm: of the surface Dice.
+        progress: told how far it is; what it raises ends the work.
+    """
+    names = tuple(one.name for one in case.all)
+    n_raters = len(case.raters)
+    votes = Votes.of([one.mask for one in case.all])
+    agreed = {name: dict(_consensus(votes, name, names, n_raters)) for name in METHODS}
+    # A consensus that is the mask of somebody, or that both methods find, is prepared and measured once.
+    columns = list({column.tobytes(): column for column in (*votes.patterns.T, *_columns(agreed))}.values())
+    number = {column.tobytes(): which for which, column in enumerate(columns)}
+    masks = Masks([votes.where(column) for column in columns], case.spacing, tolerance_mm)
+    people = [number[column.tobytes()] for column in votes.patterns.T]
+
+    directed = {
+        (a, b): masks.pair(people[a], people[b])
+        for (a, b) in _watched(
+            [(a, b) for a in range(len(names)) for b in range(len(names)) if a != b],
+            part(progress, 0.0, 0.6),
+            "Comparing the raters",
+        )
+    }
+    tested = [
+        (method, who, number[column.tobytes()]) for method, found in agreed.items() for who, column in found.items()
+    ]
+    consensus: dict[str, dict[str, PairMeasures]] = {method: {} for method in METHODS}
+    for method, who, reference in _watched(tested, part(progress, 0.6, 0.8), "Comparing with the consensus"):
+        consensus[method][names[who]] = masks.pair(reference, people[who])
+    tumors = {}
+    for who, column in _watched(list(agreed["majority"].items()), part(progress, 0.8, 1.0), "Matching the tumours"):
+        majority = np.zeros(case.geometry.shape, bool)
+        majority[votes.box] = votes.where(column)
+        tumors[names[who]] = match(majority, case.all[who].mask, case.spacing, tolerance_mm)
+
+    matrices = {name: _matrix(name, directed, votes) for name in MEASURES}
+    counts = votes.counts.sum(axis=0)
+    voxel_cc = math.prod(case.spacing) / 1000.0
+    marks = votes.patterns[:, :n_raters]
+    volumes = [float(counts @ column * voxel_cc) for column in votes.patterns.T]
+    slices = slice_rows(votes, names, n_raters, case.spacing)
+    return Agreement(
+        case=case.name,
+        names=names,
+        tolerance_mm=float(tolerance_mm),
+        spacing=case.spacing,
+        notes=_notes(case, votes),
+        pairs=tuple(Pair(names[a], names[b], found) for (a, b), found in directed.items() if a < b),
+        raters=tuple(_row(names[who], who, n_raters, matrices, volumes[who]) for who in range(len(names))),
+        spread={name: Spread.of(_between(name, matrices[name], n_raters)) for name in MEASURES},
+        volume=Spread.of(volumes[:n_raters]),
+        consensus=consensus,
+        range=_range(names, n_raters, matrices),
+        slices=slices,
+        worst=worst_first(slices),
+        tumors=tumors,
+        map=votes.count_map(slice(0, n_raters)),
+        box=votes.box,
+        full_cc=float(counts @ marks.all(axis=1) * voxel_cc),
+        any_cc=float(counts @ marks.any(axis=1) * voxel_cc),
+        _matrices=matrices,
+    )
+
+
+def plain(value: Any) -> Any:
+    """A value of dataclasses, mappings, sequences and numbers as JSON's types; null for NaN and infinities."""
+    if dataclasses.is_dataclass(value):
+        return {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def _consensus(votes: Votes, method: str, names: Sequence[str], n_raters: int) -> Iterator[tuple[int, np.ndarray]]:
+    """For everybody, the patterns in the consensus of the other raters; nothing for a lone rater."""
+    for who in range(len(names)):
+        others = [rater for rater in range(n_raters) if rater != who]
+        if others:
+            yield who, chosen_patterns(votes, others, method)
+
+
+def _columns(agreed: Mapping[str, Mapping[int, np.ndarray]]) -> Iterator[np.ndarray]:
+    for found in agreed.values():
+        yield from found.values()
+
+
+def _watched(items: Sequence[Any], progress: Progress, stage: str) -> Iterator[Any]:
+    """The items one by one, telling how far it is."""
+    for done, item in enumerate(items):
+        progress(stage, done / len(items))
+        yield item
+    progress(stage, 1.0)
+
+
+def _matrix(measure: str, directed: Mapping[tuple[int, int], PairMeasures], votes: Votes) -> np.ndarray:
+    itself = 1.0 if MEASURES[measure].better == "high" else 0.0
+    matrix = np.diag([itself if box is not None else math.nan for box in votes.boxes])
+    for (a, b), found in directed.items():
+        matrix[a, b] = found.values[measure]
+    return matrix
+
+
+def _row(who: str, column: int, n_raters: int, matrices: Mapping[str, np.ndarray], volume_cc: float) -> RaterRow:
+    values = {name: Spread.of(_over_others(matrix, column, n_raters)) for name, matrix in matrices.items()}
+    return RaterRow(who, values, volume_cc)
+
+
+def _over_others(matrix: np.ndarray, column: int, n_raters: int) -> np.ndarray:
+    """The values of the tested ``column`` against every other rater."""
+    return np.array([matrix[rater, column] for rater in range(n_raters) if rater != column])
+
+
+def _between(measure: str, matrix: np.ndarray, n_raters: int) -> np.ndarray:
+    """A measure of all pairs of raters; both directions of a directional one."""
+    chosen = ~np.eye(n_raters, dtype=bool)
+    if MEASURES[measure].symmetric:
+        chosen = np.triu(chosen)
+    return matrix[:n_raters, :n_raters][chosen]
+
+
+def _range(names: Sequence[str], n_raters: int, matrices: Mapping[str, np.ndarray]) -> RangeAnswer | None:
+    if len(names) == n_raters:
+        return None
+    sided = [name for name, measure in MEASURES.items() if measure.better]
+    return in_range(
+        names[:n_raters],
+        {name: matrices[name][:n_raters, n_raters] for name in sided},
+        {name: matrices[name][:n_raters, :n_raters] for name in sided},
+    )
+
+
+def _notes(case: RatedCase, votes: Votes) -> tuple[str, ...]:
+    """The case's sentences, everybody's own, and those on what the masks themselves tell."""
+    notes = list(case.notes)
+    for one in case.all:
+        notes += [f"{one.name}: {note}" for note in one.notes]
+    empty = [one.name for one, box in zip(case.all, votes.boxes, strict=True) if box is None]
+    if len(empty) == len(case.all):
+        notes.append("Nobody marked anything: there is nothing to agree on, and no measure has a value.")
+    elif empty:
+        notes.append(
+            f"Nothing is marked by {', '.join(empty)}: against those who marked something Dice is 0 and distances are "
+            "infinite, which no mean of distances contains; two empty ones have no value. What is left out is counted."
+        )
+    marks = votes.patterns.T
+    for a in range(len(marks)):
+        for b in range(a + 1, len(marks)):
+            if votes.boxes[a] is not None and np.array_equal(marks[a], marks[b]):
+                notes.append(
+                    f"{case.all[a].name} and {case.all[b].name} marked the very same voxels; if one file was given "
+                    "twice, leave one of them out, because it counts as two that agree perfectly."
+                )
+    if len(case.raters) == 1:
+        notes.append("There is one rater only: raters have no spread, and the student no range to be within.")
+    return tuple(notes)

@@ -1,0 +1,293 @@
+"""Means that say what they left out, the student beside the raters' own spread, and a cohort of cases.
+
+Standard deviations are those of a sample (n - 1). The coefficient of variation is the standard deviation over the
+mean, as in Table IV of the paper. Values that do not exist (both masks empty) or are infinite (a distance to an empty
+mask) are left out of a mean and counted beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .measures import MEASURES
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Several values of one measure.
+
+    Attributes:
+        mean: NaN without any value.
+        std: sample standard deviation; NaN of fewer than two values.
+        cv: coefficient of variation, ``std / |mean|``; NaN where the mean is 0 or the standard deviation is not there.
+        n: values that the mean is taken of.
+        excluded: values that are not finite, left out.
+    """
+
+    mean: float
+    std: float
+    cv: float
+    n: int
+    excluded: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """The spread of values, of which those that are not finite are counted and left out."""
+        values = np.array(list(values), float)
+        kept = values[np.isfinite(values)]
+        mean = float(kept.mean()) if len(kept) else math.nan
+        std = float(kept.std(ddof=1)) if len(kept) > 1 else math.nan
+        return cls(mean, std, std / abs(mean) if mean else math.nan, len(kept), len(values) - len(kept))
+
+
+@dataclass(frozen=True)
+class RangeRow:
+    """The student beside the raters in one measure.
+
+    Attributes:
+        measure: its name.
+        student: the student's mean to the raters.
+        raters: each rater's mean to the other raters, the rater tested and they the reference.
+        raters_mean: mean over all pairs of raters.
+        worst, best: of the raters' means.
+        difference: ``student - raters_mean``.
+        interval: its 95 % bootstrap interval; NaN where it cannot be had.
+        within: whether the student's mean is no worse than that of the rater farthest from the others; None where
+            either has no value.
+        sentence: all of that in words.
+    """
+
+    measure: str
+    student: float
+    raters: dict[str, float]
+    raters_mean: float
+    worst: float
+    best: float
+    difference: float
+    interval: tuple[float, float]
+    within: bool | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class RangeAnswer:
+    """Whether the student is within the raters' range.
+
+    Attributes:
+        rows: by measure, for every measure that has a better side.
+        within: whether it is in all measures of :data:`MAIN` that have an answer; None if none has.
+        sentence: the answer in words.
+        method: how the interval was found, in words.
+    """
+
+    rows: dict[str, RangeRow]
+    within: bool | None
+    sentence: str
+    method: str
+
+
+MAIN = ("dsc", "surface_dice", "hd95_mm", "assd_mm")
+"""The measures that the answer in one sentence is about."""
+
+DRAWS = 10_000
+_SEED = 20200
+_BY_RATERS = (
+    f"95 % percentile interval of {DRAWS} bootstrap samples of the raters (drawn with replacement, the same sample for "
+    "the student and the raters; a rater is not compared with itself), with a fixed seed."
+)
+
+
+def in_range(
+    names: Sequence[str], student: Mapping[str, np.ndarray], raters: Mapping[str, np.ndarray]
+) -> RangeAnswer | None:
+    """Whether the student is within the range of the raters of one case; None with fewer than two raters.
+
+    Args:
+        names: the raters, n of them.
+        student: for each measure, the student's value to each rater (n,).
+        raters: for each measure, each rater (columns, tested) against each (rows, reference): (n, n); the diagonal is
+            not looked at.
+    """
+    if len(names) < 2:
+        return None
+    # Sorted, so that the random samples do not depend on the order in which the raters are given.
+    order = sorted(range(len(names)), key=names.__getitem__)
+    drawn = np.random.default_rng(_SEED).multinomial(len(names), [1.0 / len(names)] * len(names), DRAWS).astype(float)
+    rows = {}
+    for measure in student:
+        own, others = student[measure][order], raters[measure][np.ix_(order, order)].copy()
+        np.fill_diagonal(others, math.nan)
+        means = {name: far(others[:, number]) for number, name in enumerate(names[which] for which in order)}
+        rows[measure] = _row(
+            measure,
+            far(own),
+            {name: means[name] for name in names},
+            far(others),
+            _interval(_bootstrap(own, others, drawn)),
+        )
+    return RangeAnswer(rows, *_answer(rows), _BY_RATERS)
+
+
+def far(values: np.ndarray) -> float:
+    """Mean of the finite values; infinite if there are only infinite ones, NaN if there is none at all."""
+    finite = values[np.isfinite(values)]
+    if len(finite):
+        return float(finite.mean())
+    return math.inf if np.isinf(values).any() else math.nan
+
+
+def _bootstrap(own: np.ndarray, others: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """The student's mean less the raters', of each sample that has both.
+
+    Args:
+        own: (n,) the student's values.
+        others: (n, n) the raters', NaN on the diagonal.
+        drawn: (samples, n) how often each rater was drawn.
+    """
+    finite, present = np.isfinite(own), np.isfinite(others)
+    mine = drawn @ np.where(finite, own, 0.0), drawn @ finite
+    theirs = tuple(((drawn @ table) * drawn).sum(axis=1) for table in (np.where(present, others, 0.0), present))
+    usable = (mine[1] > 0) & (theirs[1] > 0)
+    return mine[0][usable] / mine[1][usable] - theirs[0][usable] / theirs[1][usable]
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    if not len(values):
+        return math.nan, math.nan
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _row(
+    measure: str, student: float, raters: dict[str, float], mean: float, interval: tuple[float, float]
+) -> RangeRow:
+    high = MEASURES[measure].better == "high"
+    known = [value for value in raters.values() if not math.isnan(value)]
+    worst, best = (math.nan, math.nan) if not known else (min(known), max(known)) if high else (max(known), min(known))
+    within = None
+    if known and not math.isnan(student):
+        within = student >= worst if high else student <= worst
+    difference = student - mean if math.isfinite(student) and math.isfinite(mean) else math.nan
+    title, unit = MEASURES[measure].title, MEASURES[measure].unit
+    if within is None:
+        sentence = f"{title}: there is no answer, because the student or the raters have no value."
+    else:
+        lowest, highest = (_said(value, unit) for value in sorted((worst, best)))
+        sentence = (
+            f"{title}: the student's mean to the raters is {_said(student, unit)}; the raters' means to each other "
+            f"are {lowest} to {highest}, on average {_said(mean, unit)}. The student is "
+            f"{'within' if within else 'outside'} the raters' range"
+        )
+        if math.isfinite(difference) and math.isfinite(interval[0]):
+            low, upper = (_said(value, unit, signed=True) for value in interval)
+            sentence += f"; difference {_said(difference, unit, signed=True)} (95 % interval {low} to {upper})"
+        sentence += "."
+    return RangeRow(measure, student, raters, mean, worst, best, difference, interval, within, sentence)
+
+
+def _answer(rows: Mapping[str, RangeRow]) -> tuple[bool | None, str]:
+    answered = {MEASURES[name].title: rows[name].within for name in MAIN if rows[name].within is not None}
+    if not answered:
+        return None, "Whether the student is within the raters' range cannot be said: no measure has a value for both."
+    inside, outside = ([title for title, within in answered.items() if within is said] for said in (True, False))
+    if not outside:
+        return True, f"The student is within the raters' range in {_listed(inside)}."
+    if not inside:
+        return False, f"The student is outside the raters' range in {_listed(outside)}."
+    return False, f"The student is outside the raters' range in {_listed(outside)}, and within it in {_listed(inside)}."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+
+
+def _said(value: float, unit: str, signed: bool = False) -> str:
+    """A value for a sentence, with a true minus sign."""
+    if math.isinf(value):
+        return "infinite"
+    text = f"{value:{'+' if signed else ''}.{2 if unit else 3}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{text} {unit}" if unit else text
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """The student against raters over the cases of a cohort, in one measure.
+
+    Attributes:
+        n: cases that have a value for both.
+        excluded: cases that have not, left out.
+        student, raters: means over the n cases.
+        difference: ``student - raters``.
+        interval: its 95 % bootstrap interval over the cases; NaN with fewer than two.
+        ties: cases without a difference, which the test leaves out.
+        statistic: the signed-rank statistic, the smaller of the two sums of ranks.
+        p: two-sided; 1 without any difference, NaN without any case.
+        sentence: all of that in words.
+    """
+
+    n: int
+    excluded: int
+    student: float
+    raters: float
+    difference: float
+    interval: tuple[float, float]
+    ties: int
+    statistic: float
+    p: float
+    sentence: str
+
+
+TEST_METHOD = (
+    "Two-sided paired Wilcoxon signed-rank test over the cases, each with one value for the student and one for the "
+    "raters; equal values are left out. It takes the cases to be independent, and p is not corrected for the number of "
+    f"tests. The interval of the mean difference is the 95 % percentile interval of {DRAWS} bootstrap samples of the "
+    "cases, with a fixed seed."
+)
+
+_ROUNDING_DIGITS = 12
+"""Means of the same values taken in another order differ by rounding, which is no difference to rank."""
+
+
+def paired_test(measure: str, student: Sequence[float], raters: Sequence[float], who: str) -> PairedTest:
+    """Compare the student with raters over cases.
+
+    Args:
+        measure: the measure's name.
+        student: one value a case; NaN or infinite where there is none.
+        raters: the same for the raters.
+        who: whom the student is compared with, in the sentence.
+    """
+    from scipy.stats import wilcoxon
+
+    both = np.array([student, raters], float).reshape(2, -1)
+    kept = both[:, np.isfinite(both).all(axis=0)]
+    excluded, n = both.shape[1] - kept.shape[1], kept.shape[1]
+    title, unit = MEASURES[measure].title, MEASURES[measure].unit
+    if not n:
+        sentence = f"{title}: no case has a value for both the student and {who}."
+        return PairedTest(0, excluded, *(math.nan,) * 3, (math.nan, math.nan), 0, math.nan, math.nan, sentence)
+    differences = np.round(kept[0] - kept[1], _ROUNDING_DIGITS)
+    ties = int(np.count_nonzero(differences == 0))
+    statistic, p = 0.0, 1.0
+    if ties < n:
+        found = wilcoxon(differences, zero_method="wilcox", alternative="two-sided")
+        statistic, p = float(found.statistic), float(found.pvalue)
+    interval = (math.nan, math.nan)
+    if n > 1:
+        # Sorted, so that the random samples do not depend on the order of the cases.
+        drawn = np.random.default_rng(_SEED).multinomial(n, [1.0 / n] * n, DRAWS)
+        interval = _interval(drawn @ np.sort(differences) / n)
+    means, difference = kept.mean(axis=1), float(differences.mean())
+    sentence = (
+        f"{title}: the student's mean is {_said(float(means[0]), unit)}, that of {who} {_said(float(means[1]), unit)}; "
+        f"difference {_said(difference, unit, signed=True)}"
+    )
+    if n > 1:
+        sentence += f" (95 % interval {' to '.join(_said(value, unit, signed=True) for value in interval)})"
+    sentence += f", {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'}, {n} {'case' if n == 1 else 'cases'}"
+    sentence += f", {excluded} left out without a value." if excluded else "."
+    return PairedTest(n, excluded, float(means[0]), float(means[1]), difference, interval, ties, statistic, p, sentence)
