@@ -193,7 +193,7 @@ class Application:
         self.process_events()
 
     def clear(self) -> None:
-        """Close every panel and the scene, show the usual layout, and forget what was said, asked and answered."""
+        """Close every panel and the scene, show the usual layout, and forget settings and what was said or asked."""
         import slicer
 
         for container in list(self._containers):
@@ -203,6 +203,7 @@ class Application:
         self.translator, self.restarts = str, 0
         self.temporary_path = tempfile.gettempdir()
         type(self.packaging).__init__(self.packaging)
+        slicer.app.userSettings().clear()
         slicer.modules.segmenteditor.__init__()
         self.process_events()
         dialogs.messages.clear()

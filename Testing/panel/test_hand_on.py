@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from CMEDLSegmentLib.cohort import read_cohort
 from panel.bright import LARGE, SMALL, balls
 from panel.conftest import settle
 from panel.test_run import results
+from scene.dicom import as_from_dicom
 
 
 def test_the_segment_editor_opens_with_the_result_and_its_ct(segmented, slicer_app) -> None:
@@ -71,15 +73,17 @@ def test_a_dialog_that_is_closed_exports_nothing(segmented, slicer_app) -> None:
     assert [message.kind for message in slicer_app.messages] == ["file"]
 
 
-def test_the_right_paths_reach_the_writer(segmented, slicer_app, tmp_path: Path, monkeypatch) -> None:
-    from CMEDLSegmentLib.scene import export
-
-    told = []
-    monkeypatch.setattr(export, "export_dicom", lambda volume, node, **paths: told.append((volume, node, paths)))
-    for button, kind in (("exportRtstructButton", "rtstruct"), ("exportSegButton", "seg")):
-        slicer_app.answer(str(tmp_path / kind))
+def test_a_ct_from_dicom_gets_its_contours_in_its_study(segmented, slicer_app, tmp_path: Path, monkeypatch) -> None:
+    source = as_from_dicom(segmented.parameters.ct, tmp_path / "series", monkeypatch)
+    for button, modality in (("exportRtstructButton", "RTSTRUCT"), ("exportSegButton", "SEG")):
+        path = tmp_path / f"{modality}.dcm"
+        # The ending may be left out.
+        slicer_app.answer(str(path.with_suffix("")))
         getattr(segmented.ui, button).click()
-        volume, node, paths = told[-1]
-        assert (volume.GetName(), node) == ("CT", results()[0])
-        assert paths == {kind: tmp_path / f"{kind}.dcm"}
-    assert np.size(told) > 0
+        assert str(path) in segmented.ui.handOnLabel.text, slicer_app.messages
+        made = pydicom.dcmread(path)
+        assert (made.Modality, made.StudyInstanceUID) == (modality, source.StudyInstanceUID)
+    frames = made.pixel_array
+    marked = balls(LARGE, SMALL)
+    assert len(frames) == np.count_nonzero(marked.any(axis=(1, 2)))
+    assert abs(frames.sum() - marked.sum()) < 0.05 * marked.sum()

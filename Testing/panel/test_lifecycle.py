@@ -36,6 +36,22 @@ def test_twenty_openings_leave_no_panel_behind_and_no_node(panel, slicer_app) ->
     assert [each() for each in left if each()] == []
 
 
+def test_twenty_openings_of_the_training_module_leave_nothing_behind(slicer_app) -> None:
+    slicer_app.close(slicer_app.open("CMEDLTrain"))
+    before, left = nodes(), []
+    for _ in range(20):
+        widget = slicer_app.open("CMEDLTrain")
+        slicer_app.leave(widget)
+        slicer_app.open("CMEDLTrain")
+        left.append(weakref.ref(widget))
+        slicer_app.close(widget)
+    assert nodes() == before
+    del widget
+    slicer_app.open("CMEDLSegment")
+    gc.collect()
+    assert [each() for each in left if each()] == []
+
+
 def test_a_panel_that_is_left_follows_nothing(panel, slicer_app) -> None:
     panel.parameters.ct = add_ct()
     settle(panel, slicer_app)

@@ -18,8 +18,9 @@ from CMEDLSegmentLib.scene.candidates import Candidates
 from CMEDLSegmentLib.scene.export import export_dicom
 from CMEDLSegmentLib.scene.training_case import collect
 from CMEDLSegmentLib.scene.volumes import dicom_files
-from CMEDLSegmentLib.volume import Geometry, read_mask, read_volume
-from dicom_samples import PATIENT_ID, PATIENT_NAME, write_series
+from CMEDLSegmentLib.volume import read_mask, read_volume
+from dicom_samples import PATIENT_ID, PATIENT_NAME
+from scene.dicom import as_from_dicom
 from scene.patients import BLOB, FAR, SHAPE, a_segmentation, a_volume, an_outcome, box_label, grid, moved, put_under
 from scene.test_results import edit
 
@@ -127,27 +128,11 @@ def test_what_makes_no_case_is_told_and_leaves_nothing(scene: object, tmp_path: 
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["cohort.csv", "damaged", "file"]
 
 
-class Database:
-    """What the application's DICOM database tells of files."""
-
-    def __init__(self, files: list[Path]) -> None:
-        self.files = {str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID): str(file) for file in files}
-
-    def fileForInstance(self, uid: str) -> str:
-        return self.files.get(uid, "")
-
-
 @pytest.fixture
 def dicom_ct(scene: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> slicer.vtkMRMLScalarVolumeNode:
-    """A CT as Slicer loads it from DICOM: files in the database, their instances named by the node."""
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid("plain")
-    geometry = Geometry(SHAPE[::-1], (1.5, 2.0, 3.0), tuple(lps[:3, 3].tolist()))
+    """A CT as Slicer loads it from DICOM."""
     volume = a_volume()
-    array = slicer.util.arrayFromVolume(volume)
-    database = Database(write_series(tmp_path / "series", array, geometry))
-    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
-    # In any order: the files themselves say which slice they are.
-    volume.SetAttribute("DICOM.instanceUIDs", " ".join(sorted(database.files)))
+    as_from_dicom(volume, tmp_path / "series", monkeypatch)
     return volume
 
 
