@@ -42,12 +42,14 @@ class Contour:
         color: red, green, blue, 0 to 255.
         width: of the line, in pixels of the panel.
         label: what a legend calls it.
+        dash: lengths of lines and gaps in turn, in pixels of the panel; empty for an unbroken line.
     """
 
     mask: np.ndarray
     color: tuple[int, int, int]
     width: float = 2.0
     label: str = ""
+    dash: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def contour_panel(
     window: tuple[float, float] = LUNG_WINDOW,
     bar_mm: float | None = None,
     frame: View | None = None,
+    sides: tuple[str, str] = ("R", "L"),
 ) -> Image.Image:
     """One slice with contours on it.
 
@@ -86,6 +89,7 @@ def contour_panel(
         window: intensities shown black and white.
         bar_mm: length of a scale bar; None for none.
         frame: a rectangle to draw, such as the view of another panel.
+        sides: what the left and the right edge say of the patient.
     """
     view = view or whole_view(image.shape, spacing)
     width, height = (side * OVERSAMPLING for side in size)
@@ -114,9 +118,10 @@ def contour_panel(
         draw.rectangle([*corners[0], *corners[1]], outline=DIM, width=OVERSAMPLING)
     for contour in contours:
         for line in outlines(contour.mask):
-            draw.line(place(line), contour.color, round(contour.width * OVERSAMPLING), joint="curve")
+            for piece in _dashes(np.array(place(line)), [length * OVERSAMPLING for length in contour.dash]):
+                draw.line(piece, contour.color, round(contour.width * OVERSAMPLING), joint="curve")
     panel = panel.resize(size, Image.Resampling.LANCZOS)
-    _annotate(panel, bar_mm, scale / OVERSAMPLING)
+    _annotate(panel, bar_mm, scale / OVERSAMPLING, sides)
     return panel
 
 
@@ -137,13 +142,28 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     return lines
 
 
-def _annotate(panel: Image.Image, bar_mm: float | None, scale: float) -> None:
+def _dashes(line: np.ndarray, dash: Sequence[float]) -> list[list[tuple[float, float]]]:
+    """The drawn pieces of a line (n, 2) that is broken into lines and gaps of the lengths ``dash``, in turn."""
+    if not dash:
+        return [list(map(tuple, line.tolist()))]
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    ends = np.concatenate([[0.0], np.cumsum(np.resize(dash, int(along[-1] / sum(dash) + 1) * len(dash)))])
+    pieces = []
+    for start, stop in zip(ends[::2], ends[1::2], strict=False):
+        if start < along[-1]:
+            steps = np.concatenate([[start], along[(along > start) & (along < stop)], [min(stop, along[-1])]])
+            places = (np.interp(steps, along, line[:, axis]).tolist() for axis in (0, 1))
+            pieces.append(list(zip(*places, strict=True)))
+    return pieces
+
+
+def _annotate(panel: Image.Image, bar_mm: float | None, scale: float, sides: tuple[str, str]) -> None:
     """The sides of the patient, and a scale bar; ``scale`` in pixels per mm."""
     draw = ImageDraw.Draw(panel)
     width, height = panel.size
     dark = {"stroke_width": 2, "stroke_fill": BACKGROUND}  # readable on bone as on air
-    draw.text((8, height / 2), "R", DIM, _font(15), anchor="lm", **dark)
-    draw.text((width - 8, height / 2), "L", DIM, _font(15), anchor="rm", **dark)
+    draw.text((8, height / 2), sides[0], DIM, _font(15), anchor="lm", **dark)
+    draw.text((width - 8, height / 2), sides[1], DIM, _font(15), anchor="rm", **dark)
     if bar_mm is not None:
         length, y = bar_mm * scale, height - 14
         draw.rectangle([12, y - 3, 16 + length, y + 3], BACKGROUND)
@@ -209,8 +229,8 @@ def comparison(
     """
     chosen = telling_slices(student, expert)
     score = slice_dice(student, expert)
-    zooms = [_zoom(student[z], expert[z], spacing[1:]) for _, z in chosen]
-    side = max(max(zoom.width_mm, zoom.height_mm) for zoom in zooms)
+    zooms = [zoom(expert[z] if expert[z].any() else student[z], spacing[1:]) for _, z in chosen]
+    side = max(max(around.width_mm, around.height_mm) for around in zooms)
     top, caption = 64, 30
     columns = max(len(chosen), 2)
     width = GAP + columns * (PANEL + GAP)
@@ -218,7 +238,7 @@ def comparison(
     draw = ImageDraw.Draw(canvas)
     draw.text((GAP, top / 2), title, BRIGHT, _font(24), anchor="lm")
     _legend(draw, width - GAP, top / 2, ((names[0], STUDENT_RED), (names[1], EXPERT_YELLOW)))
-    for column, ((word, z), zoom) in enumerate(zip(chosen, zooms, strict=True)):
+    for column, ((word, z), around) in enumerate(zip(chosen, zooms, strict=True)):
         left = GAP + column * (PANEL + GAP)
         agreement = f", DSC {score[z]:.2f}" if np.isfinite(score[z]) else ""
         place = (left + PANEL / 2, top + caption / 2)
@@ -227,7 +247,7 @@ def comparison(
             Contour(expert[z], EXPERT_YELLOW, 1.6, names[1]),
             Contour(student[z], STUDENT_RED, 1.6, names[0]),
         ]
-        near = View(zoom.centre, side, side)
+        near = View(around.centre, side, side)
         whole = contour_panel(image[z], spacing[1:], contours, window=window, bar_mm=50, frame=near)
         canvas.paste(whole, (left, top + caption))
         close = contour_panel(image[z], spacing[1:], contours, window=window, view=near, bar_mm=10)
@@ -248,9 +268,8 @@ def save_png(picture: Image.Image, path: Path) -> None:
         picture.save(beside, format="PNG")
 
 
-def _zoom(student: np.ndarray, expert: np.ndarray, spacing: Sequence[float]) -> View:
-    """A square view around the expert's region, else the student's, else the whole slice."""
-    mask = expert if expert.any() else student
+def zoom(mask: np.ndarray, spacing: Sequence[float]) -> View:
+    """A square view around the region marked on a slice, the whole slice if none is; ``spacing`` (y, x) in mm."""
     if not mask.any():
         return whole_view(mask.shape, spacing)
     ends = [np.flatnonzero(mask.any(axis=1 - axis))[[0, -1]] for axis in (0, 1)]

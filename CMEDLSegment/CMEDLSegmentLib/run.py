@@ -125,7 +125,7 @@ class Job:
             if path in absolute[:index]:
                 raise InputError(f"{path} is both input and result, or two results; give each its own file.")
         for path in self.results:
-            _check_free(path, self.overwrite)
+            check_free(path, self.overwrite)
 
     def _refuse_dicom(self) -> None:
         """DICOM results refer to the slices of a DICOM series; other inputs have none."""
@@ -410,7 +410,7 @@ def _check_ending(path: Path, endings: tuple[str, ...], noun: str) -> None:
         raise InputError(f"{path} cannot be {noun}: its name must end in {' or '.join(endings)}.")
 
 
-def _check_free(path: Path, overwrite: bool) -> None:
+def check_free(path: Path, overwrite: bool) -> None:
     """``path`` can be created: it does not exist (or may be replaced) and its folder takes files."""
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file in it.")

@@ -136,6 +136,16 @@ class AxialView:
         """Voxel spacing (z, y, x) of the view, mm."""
         return self.geometry.spacing[2], self.geometry.spacing[1], self.geometry.spacing[0]
 
+    @property
+    def slice_axis(self) -> int:
+        """Which axis of the view runs along the stored slices: 0 where these are axial, 1 coronal, 2 sagittal."""
+        return self._axes.index(0)
+
+    @property
+    def slices_reversed(self) -> bool:
+        """Whether the stored slices follow each other against the direction of that axis."""
+        return self._flips[self.slice_axis]
+
     def to_native(self, array: np.ndarray) -> np.ndarray:
         """View of ``array`` (axial order, this view's shape) in the native axes of the volume."""
         return _flip(array, self._flips).transpose(np.argsort(self._axes))
