@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,17 +12,11 @@ from ..files import sha256_of
 from ..progress import CancelCheck, Progress, never, silent, stop_if
 from ..volume import IMAGE_ENDINGS, Geometry, Volume, read_volume
 from .delineation import CANDIDATE, Delineation, RatedCase
+from .dicom_objects import find_structure, is_rtstruct, is_seg, read_object
 from .labelmaps import read_labelmap
 from .rtstruct import read_rtstruct
 from .seg import read_seg
 from .target import target_of
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
-_SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
-"""Segmentation Storage and Label Map Segmentation Storage."""
-_RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 
 
 def read_delineation(
@@ -51,14 +43,13 @@ def read_delineation(
     path, segment = _split(Path(path), segment)
     target = target_of(image, series_uid)
     if path.is_dir():
-        path, header = _find_structure(path)
-    elif path.name.lower().endswith(IMAGE_ENDINGS):
+        path = find_structure(path)
+    if path.name.lower().endswith(IMAGE_ENDINGS):
         return read_labelmap(path, name, target, segment)
-    else:
-        header = _read_header(path)
-    if _is_seg(header):
+    header = read_object(path)
+    if is_seg(header):
         return read_seg(path, name, header, target, segment)
-    if _is_rtstruct(header):
+    if is_rtstruct(header):
         return read_rtstruct(path, name, header, target, segment)
     raise InputError(
         f"{path} is a DICOM object of another kind ({header.get('Modality') or 'unknown'}); give a SEG or an RTSTRUCT."
@@ -125,62 +116,6 @@ def _split(path: Path, segment: str | None) -> tuple[Path, str | None]:
     raise InputError(f"{path} does not exist; check the path.")
 
 
-def _is_seg(header: Dataset) -> bool:
-    return str(header.get("SOPClassUID") or "") in _SEG
-
-
-def _is_rtstruct(header: Dataset) -> bool:
-    return str(header.get("SOPClassUID") or "") == _RTSTRUCT
-
-
-def _find_structure(folder: Path) -> tuple[Path, Dataset]:
-    """The one SEG or RTSTRUCT in a folder and its sub-folders, beside any images."""
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name.upper() == "DICOMDIR":
-            continue
-        try:
-            header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-        except (InvalidDicomError, EOFError, struct.error):
-            continue
-        if _is_seg(header) or _is_rtstruct(header):
-            found.append(path)
-    if not found:
-        raise InputError(f"{folder} holds neither a DICOM SEG nor an RTSTRUCT; give one, or a labelmap file.")
-    if len(found) > 1:
-        shown = ", ".join(path.relative_to(folder).as_posix() for path in found[:10])
-        raise InputError(f"{folder} holds {len(found)} DICOM SEG and RTSTRUCT files ({shown}); give one of them.")
-    return found[0], _read_header(found[0])
-
-
-def _read_header(path: Path) -> Dataset:
-    """A whole DICOM object, also one without the preface that exports sometimes lack.
-
-    Raises:
-        InputError: no DICOM object, or a damaged one.
-    """
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        try:
-            header = dcmread(path)
-        except InvalidDicomError:
-            header = dcmread(path, force=True)
-            if "SOPClassUID" not in header:
-                raise InputError(
-                    f"{path} is neither an image file nor DICOM; give .seg.nrrd, .nii.gz, .nrrd, .mha, SEG or RTSTRUCT."
-                ) from None
-    except (EOFError, struct.error, ValueError) as error:
-        raise InputError(f"{path} is damaged or cut short; copy or export it again.") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
-    return header
-
-
 def _twice(files: list[tuple[str, Path]], found: list[Delineation]) -> list[str]:
     """Sentences on raters whose delineations are one: the same file given twice, or the same voxels marked."""
     told = []
@@ -198,4 +133,4 @@ def _twice(files: list[tuple[str, Path]], found: list[Delineation]) -> list[str]
 def _digest(path: Path) -> str:
     """What tells one file's content from another's."""
     path, _ = _split(path, None)
-    return sha256_of(path if path.is_file() else _find_structure(path)[0])
+    return sha256_of(path if path.is_file() else find_structure(path))

@@ -21,8 +21,9 @@ from ..errors import InputError
 from ..volume import Geometry
 from .choice import Segment, choose
 from .delineation import Delineation
+from .dicom_objects import belongs, interpreting, text_of
 from .filling import combine, exclusive, same, winding
-from .target import COINCIDE, Target, belongs, nearest
+from .target import COINCIDE, Target, nearest
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -32,6 +33,8 @@ _SAME = 0.05
 """Pixels: contours that are nowhere farther apart are one, written twice."""
 _ONE_PLANE = 0.05
 """Mm: contours nearer than this along their normal lie in one plane; positions are rounded to 0.01 mm at worst."""
+_HALF_WAY = 0.01
+"""Slices: planes are raised by this, so that one half-way between two slices marks the upper and no other."""
 _OPEN = 0.5
 """Of an open contour's length: ends nearer together than this are joined."""
 
@@ -81,26 +84,27 @@ def read_rtstruct(path: Path, name: str, header: Dataset, target: Target, asked:
     Raises:
         InputError: no such region, of another series, damaged, or nothing of it within the target.
     """
-    regions = header.get("StructureSetROISequence") or []
-    segments = [Segment(int(one.get("ROINumber") or 0), str(one.get("ROIName") or "")) for one in regions]
-    if not segments:
-        raise InputError(f"{path} holds no region of interest; export it again with its contours.")
-    chosen, notes = choose(path, segments, asked)
-    region = regions[segments.index(chosen)]
-    items = [
-        item
-        for one in header.get("ROIContourSequence") or []
-        if int(one.get("ReferencedROINumber") or 0) == chosen.number
-        for item in one.get("ContourSequence") or []
-    ]
-    own, related = belongs(path, target, *_references(header, region, items))
     told = _Told()
-    contours = _closed(path, items, told)
-    if not contours:
-        notes += ("The region has no contour that encloses anything.",)
-        mask = np.zeros(target.geometry.shape, dtype=bool)
-    else:
+    with interpreting(path):
+        regions = list(header.get("StructureSetROISequence") or [])
+        segments = [Segment(int(one.get("ROINumber") or 0), text_of(one, "ROIName", header)) for one in regions]
+        if not segments:
+            raise InputError(f"{path} holds no region of interest; export it again with its contours.")
+        chosen, notes = choose(path, segments, asked)
+        items = [
+            item
+            for one in header.get("ROIContourSequence") or []
+            if int(one.get("ReferencedROINumber") or 0) == chosen.number
+            for item in one.get("ContourSequence") or []
+        ]
+        references = _references(header, regions[segments.index(chosen)], items)
+        contours = _closed(path, items, told)
+    own, related = belongs(path, target, *references)
+    if contours:
         mask = _fill(path, contours, target.geometry, own, told)
+    else:
+        mask = np.zeros(target.geometry.shape, dtype=bool)
+        notes += ("The region has no contour that encloses anything.",)
     return Delineation(name, mask, chosen.name, SOURCE, notes + related + told.sentences())
 
 
@@ -130,6 +134,8 @@ def _closed(path: Path, items: Sequence[Dataset], told: _Told) -> list[_Contour]
     contours = []
     for item in items:
         points = _points(path, item)
+        stated = item.get("NumberOfContourPoints")
+        told.add("Of another number of points than stated", int(stated is not None and int(stated) != len(points)))
         kind = str(item.get("ContourGeometricType") or "CLOSED_PLANAR").upper()
         if len(points) < 3 or np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[1] < 1e-3:
             told.add("Left out as points or lines, which enclose nothing")
@@ -174,7 +180,7 @@ def _fill(path: Path, contours: list[_Contour], grid: Geometry, own: bool | None
         outside = _fill_in_slices(mask, contours, indices, across, grid, own, told)
     if outside == len(contours):
         raise InputError(
-            f"{path} has none of its {len(contours)} contours within the image; give the image they were drawn on."
+            f"{path} has no contour within the image, only {len(contours)} outside; give the image they were drawn on."
         )
     told.add("Left out, outside the image", outside)
     return mask
@@ -240,10 +246,11 @@ def _members(heights: np.ndarray, spacing: float, own: bool | None, told: _Told)
             len(planes),
             "plane",
         )
-    first, beyond = np.ceil(planes - apart / 2 - 1e-6), np.ceil(planes + apart / 2 - 1e-6)
-    for place in range(int(first.min()), int(beyond.max())):
-        plane = int(np.argmin(np.abs(planes - place)))
-        if first[plane] <= place < beyond[plane]:
+    raised = planes + _HALF_WAY
+    reach = (apart + _HALF_WAY) / 2
+    for place in range(int(np.floor(planes[0] - reach)), int(np.ceil(planes[-1] + reach)) + 1):
+        plane = int(np.argmin(np.abs(raised - place)))
+        if abs(raised[plane] - place) <= reach:
             members[place] = np.flatnonzero(of_contour == plane).tolist()
     return members
 
@@ -313,7 +320,7 @@ def _fill_at_an_angle(mask: np.ndarray, contours: list[_Contour], grid: Geometry
         count = np.ceil((high - low)[:2] / fine).astype(int) + 1
         sheet = Geometry(
             (int(count[0]), int(count[1]), 1),
-            (fine, fine, apart or min(grid.spacing)),
+            (fine, fine, 1.01 * apart or min(grid.spacing)),  # no gap between uneven planes
             tuple((frame @ [low[0], low[1], height]).tolist()),
             tuple(frame.ravel().tolist()),
         )
@@ -321,11 +328,16 @@ def _fill_at_an_angle(mask: np.ndarray, contours: list[_Contour], grid: Geometry
         polygons = [(own[k][:, 1::-1] - low[1::-1]) / fine for k in members]
         _fill_slice(filled[0], polygons, [contours[k].exclusive for k in members], told)
         found = nearest(filled, sheet, grid)
-        if found.any():
-            mask |= found
-        else:
-            outside += len(members)
+        mask |= found
+        if not found.any():
+            outside += sum(not _reaches(contours[k].points, grid) for k in members)
     return outside
+
+
+def _reaches(points: np.ndarray, grid: Geometry) -> bool:
+    """Whether any of the points (n, 3), LPS mm, lies in a voxel of the grid."""
+    index = grid.to_index(points)
+    return bool(((index > -0.5) & (index < np.array(grid.size) - 0.5)).all(axis=1).any())
 
 
 def _normal(points: np.ndarray) -> np.ndarray:

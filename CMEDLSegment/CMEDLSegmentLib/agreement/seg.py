@@ -17,7 +17,8 @@ from ..errors import InputError
 from ..volume import Geometry
 from .choice import Segment, choose
 from .delineation import Delineation
-from .target import COINCIDE, Target, belongs, bring
+from .dicom_objects import belongs, interpreting, text_of
+from .target import COINCIDE, Target, bring
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -40,33 +41,43 @@ def read_seg(path: Path, name: str, header: Dataset, target: Target, asked: str 
     Raises:
         InputError: no such segment, of another series, damaged, or nothing of it within the target.
     """
-    descriptions = header.get("SegmentSequence") or []
-    segments = [
-        Segment(int(one.get("SegmentNumber") or k), str(one.get("SegmentLabel") or ""))
-        for k, one in enumerate(descriptions, start=1)
-        if one.get("SegmentNumber") != 0  # the background of a labelmap
-    ]
-    if not segments:
-        raise InputError(f"{path} describes no segment; export it again.")
-    chosen, notes = choose(path, segments, asked)
-    own, told = belongs(path, target, _series(header), {str(header.get("FrameOfReferenceUID") or "")} - {""}, ())
-    notes += told
-    kind = str(header.get("SegmentationType") or "BINARY").upper()
+    with interpreting(path):
+        segments = _segments(header)
+        if not segments:
+            raise InputError(f"{path} describes no segment; export it again.")
+        chosen, notes = choose(path, segments, asked)
+        frame = str(header.get("FrameOfReferenceUID") or "")
+        own, told = belongs(path, target, _series(header), {frame} - {""}, ())
+        notes += told
+        kind = str(header.get("SegmentationType") or "BINARY").upper()
+        highest = int(header.get("MaximumFractionalValue") or 255)
+        numbers = _frames_of(path, header, chosen.number, kind)
+        planes = [_plane(path, header, number) for number in numbers]
+        size = int(header.Columns), int(header.Rows)
     if kind == "FRACTIONAL":
         notes += ("Its fractions were taken as inside from one half on.",)
-    numbers = _frames_of(path, header, chosen.number, kind)
-    planes = [_plane(path, header, number) for number in numbers]
     if not planes:
         return Delineation(name, np.zeros(target.geometry.shape, dtype=bool), chosen.name, SOURCE, notes)
-    geometry, places = _grid(path, header, planes, target.geometry, own)
+    geometry, places = _grid(path, size, planes, target.geometry, own)
     mask = np.zeros(geometry.shape, dtype=bool)
     for place, pixels in zip(places, _pixels(path, header, numbers), strict=True):
         if kind == "FRACTIONAL":
-            mask[place] |= 2 * pixels.astype(np.uint16) >= int(header.get("MaximumFractionalValue") or 255)
+            mask[place] |= 2 * pixels.astype(np.uint16) >= highest
         else:
             mask[place] |= pixels == (chosen.number if kind == "LABELMAP" else 1)
     mask, told = bring(path, mask, geometry, target.geometry)
     return Delineation(name, mask, chosen.name, SOURCE, notes + told)
+
+
+def _segments(header: Dataset) -> list[Segment]:
+    """What the object says it holds; not the background of a labelmap, number 0."""
+    descriptions = header.get("SegmentSequence") or []
+    numbered = [(one.get("SegmentNumber"), one) for one in descriptions]
+    return [
+        Segment(k if number is None else int(number), text_of(one, "SegmentLabel", header))
+        for k, (number, one) in enumerate(numbered, start=1)
+        if number is None or int(number) > 0
+    ]
 
 
 def _series(header: Dataset) -> set[str]:
@@ -134,9 +145,9 @@ def _plane(path: Path, header: Dataset, number: int) -> _Plane:
 
 
 def _grid(
-    path: Path, header: Dataset, planes: Sequence[_Plane], target: Geometry, own: bool | None
+    path: Path, size: tuple[int, int], planes: Sequence[_Plane], target: Geometry, own: bool | None
 ) -> tuple[Geometry, list[int]]:
-    """An even grid that holds all planes, and the place of each along it.
+    """An even grid of planes of ``size`` columns and rows that holds all ``planes``, and the place of each along it.
 
     Its step is that of the target where the planes lie on the target's slices, else what the object says, else the
     smallest distance of two planes: planes without anything on them have no frame, so a gap is not a step.
@@ -151,7 +162,7 @@ def _grid(
     places = np.rint((origins - start) @ normal / (step @ normal)).astype(int)
     distance = float(np.linalg.norm(step))
     geometry = Geometry(
-        size=(int(header.Columns), int(header.Rows), int(places.max()) + 1),
+        size=(*size, int(places.max()) + 1),
         spacing=(*first.spacing, distance),
         origin=tuple(start.tolist()),
         direction=tuple(np.column_stack([first.axes, step / distance]).ravel().tolist()),

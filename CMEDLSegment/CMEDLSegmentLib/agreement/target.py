@@ -1,8 +1,7 @@
-"""The image that delineations belong to: its grid, its place in DICOM, and bringing other grids to it."""
+"""The image that delineations are brought to: its grid and its place in DICOM."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,11 +37,16 @@ def target_of(image: Volume | Geometry, series_uid: str | None = None) -> Target
     """The target that is ``image``, or a bare grid of the series ``series_uid``."""
     if isinstance(image, Geometry):
         return Target(image, series_uid)
-    frame = _header_value(image.files[0], "FrameOfReferenceUID") if image.files else None
+    frame = header_value(image.files[0], "FrameOfReferenceUID") if image.files else None
     return Target(image.geometry, series_uid or image.series_uid, frame, image.files)
 
 
-def _header_value(file: Path, keyword: str) -> str | None:
+def header_value(file: Path, keyword: str) -> str | None:
+    """One attribute of a slice's header as text; None where it is absent.
+
+    Raises:
+        InputError: the file is gone.
+    """
     from pydicom import dcmread
 
     try:
@@ -50,45 +54,6 @@ def _header_value(file: Path, keyword: str) -> str | None:
     except OSError as error:
         raise InputError(f"{file} cannot be read again ({error.strerror}); keep the series where it is.") from error
     return str(header.get(keyword) or "") or None
-
-
-def belongs(
-    path: Path, target: Target, series: Collection[str], frames: Collection[str], instances: Collection[str]
-) -> tuple[bool | None, tuple[str, ...]]:
-    """Whether a DICOM object was drawn on the target's own series, and what to tell.
-
-    An object of another series is taken by its coordinates if both have one frame of reference, PS3.3 C.7.4.1, and
-    refused otherwise: then the coordinates are those of another patient position, and nothing would look wrong.
-
-    Args:
-        path: for messages.
-        target: the image.
-        series, frames, instances: UIDs that the object refers to; any may be empty.
-
-    Returns:
-        True on its own series, False on another, None where that cannot be known.
-
-    Raises:
-        InputError: drawn on another series that is not known to lie in the image's frame of reference.
-    """
-    if target.series_uid is None:
-        return None, ("The image does not name its DICOM series, so the structure was placed by its coordinates.",)
-    if target.series_uid in series:
-        return True, ()
-    if not series and instances and target.files:
-        if any(_header_value(file, "SOPInstanceUID") in instances for file in target.files):
-            return True, ()
-        series = ("of other images",)
-    shared = target.frame_uid is not None and target.frame_uid in frames
-    strange = target.frame_uid is not None and bool(frames) and not shared
-    if not series and not strange:
-        return None, ("It does not say on which images it was drawn, so it was placed by its coordinates.",)
-    if not shared:
-        raise InputError(
-            f"{path} was drawn on another series than the image, in another or unknown frame of reference, so its "
-            "coordinates do not hold there; give the image that it was drawn on."
-        )
-    return False, ("It was drawn on another series of the same frame of reference and was placed by its coordinates.",)
 
 
 def bring(path: Path, mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[np.ndarray, tuple[str, ...]]:
