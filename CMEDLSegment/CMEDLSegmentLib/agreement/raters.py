@@ -200,7 +200,7 @@ def analyse(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
         spread={name: Spread.of(_between(name, matrices[name], n_raters)) for name in MEASURES},
         volume=Spread.of(volumes[:n_raters]),
         consensus=consensus,
-        range=_range(names, n_raters, matrices),
+        range=_range(names, n_raters, matrices, votes),
         slices=slices,
         worst=worst_first(slices),
         tumors=tumors,
@@ -274,7 +274,7 @@ def _between(measure: str, matrix: np.ndarray, n_raters: int) -> np.ndarray:
     return matrix[:n_raters, :n_raters][chosen]
 
 
-def _range(names: Sequence[str], n_raters: int, matrices: Mapping[str, np.ndarray]) -> RangeAnswer | None:
+def _range(names: Sequence[str], n_raters: int, matrices: Mapping[str, np.ndarray], votes: Votes) -> RangeAnswer | None:
     if len(names) == n_raters:
         return None
     sided = [name for name, measure in MEASURES.items() if measure.better]
@@ -282,6 +282,7 @@ def _range(names: Sequence[str], n_raters: int, matrices: Mapping[str, np.ndarra
         names[:n_raters],
         {name: matrices[name][:n_raters, n_raters] for name in sided},
         {name: matrices[name][:n_raters, :n_raters] for name in sided},
+        [name for name, box in zip(names, votes.boxes[:n_raters], strict=False) if box is None],
     )
 
 
@@ -306,6 +307,8 @@ def _notes(case: RatedCase, votes: Votes) -> tuple[str, ...]:
                     f"{case.all[a].name} and {case.all[b].name} marked the very same voxels; if one file was given "
                     "twice, leave one of them out, because it counts as two that agree perfectly."
                 )
+    if case.geometry.is_sheared:
+        notes.append("The image's slices are sheared (a tilted gantry): distances are measured as if they were not.")
     if len(case.raters) == 1:
         notes.append("There is one rater only: raters have no spread, and the student no range to be within.")
     return tuple(notes)

@@ -93,6 +93,9 @@ class RangeAnswer:
 MAIN = ("dsc", "surface_dice", "hd95_mm", "assd_mm")
 """The measures that the answer in one sentence is about."""
 
+_ROUNDING_DIGITS = 12
+"""Means of the same values taken in another order differ by rounding, which is no difference."""
+
 DRAWS = 10_000
 _SEED = 20200
 _BY_RATERS = (
@@ -102,7 +105,10 @@ _BY_RATERS = (
 
 
 def in_range(
-    names: Sequence[str], student: Mapping[str, np.ndarray], raters: Mapping[str, np.ndarray]
+    names: Sequence[str],
+    student: Mapping[str, np.ndarray],
+    raters: Mapping[str, np.ndarray],
+    silent: Sequence[str] = (),
 ) -> RangeAnswer | None:
     """Whether the student is within the range of the raters of one case; None with fewer than two raters.
 
@@ -111,6 +117,7 @@ def in_range(
         student: for each measure, the student's value to each rater (n,).
         raters: for each measure, each rater (columns, tested) against each (rows, reference): (n, n); the diagonal is
             not looked at.
+        silent: raters who marked nothing, which the answer has to say: nobody is farther from the others than they.
     """
     if len(names) < 2:
         return None
@@ -129,7 +136,10 @@ def in_range(
             far(others),
             _interval(_bootstrap(own, others, drawn)),
         )
-    return RangeAnswer(rows, *_answer(rows), _BY_RATERS)
+    within, sentence = _answer(rows)
+    if within is not None and silent:
+        sentence += f" But {_listed(silent)} marked nothing, and any student is within a range that reaches so far."
+    return RangeAnswer(rows, within, sentence, _BY_RATERS)
 
 
 def far(values: np.ndarray) -> float:
@@ -170,7 +180,9 @@ def _row(
     worst, best = (math.nan, math.nan) if not known else (min(known), max(known)) if high else (max(known), min(known))
     within = None
     if known and not math.isnan(student):
-        within = student >= worst if high else student <= worst
+        # Means of the same values in another order are not farther.
+        beyond = worst - student if high else student - worst
+        within = student == worst or beyond <= 10.0**-_ROUNDING_DIGITS
     difference = student - mean if math.isfinite(student) and math.isfinite(mean) else math.nan
     title, unit = MEASURES[measure].title, MEASURES[measure].unit
     if within is None:
@@ -190,7 +202,9 @@ def _row(
 
 
 def _answer(rows: Mapping[str, RangeRow]) -> tuple[bool | None, str]:
-    answered = {MEASURES[name].title: rows[name].within for name in MAIN if rows[name].within is not None}
+    answered = {
+        MEASURES[name].title: rows[name].within for name in MAIN if name in rows and rows[name].within is not None
+    }
     if not answered:
         return None, "Whether the student is within the raters' range cannot be said: no measure has a value for both."
     inside, outside = ([title for title, within in answered.items() if within is said] for said in (True, False))
@@ -247,9 +261,6 @@ TEST_METHOD = (
     f"tests. The interval of the mean difference is the 95 % percentile interval of {DRAWS} bootstrap samples of the "
     "cases, with a fixed seed."
 )
-
-_ROUNDING_DIGITS = 12
-"""Means of the same values taken in another order differ by rounding, which is no difference to rank."""
 
 
 def paired_test(measure: str, student: Sequence[float], raters: Sequence[float], who: str) -> PairedTest:

@@ -1,0 +1,215 @@
+"""Means that say what they left out, the range of the raters and the paired test, against independent references."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from CMEDLSegmentLib.agreement.statistics import Spread, in_range, paired_test
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+NAN, INF = math.nan, math.inf
+
+
+def table(values: dict[tuple[int, int], float], size: int) -> np.ndarray:
+    """A symmetric matrix with NaN on the diagonal."""
+    matrix = np.full((size, size), NAN)
+    for (a, b), value in values.items():
+        matrix[a, b] = matrix[b, a] = value
+    return matrix
+
+
+def test_a_spread_by_hand():
+    # Deviations -2, 0, 2 from 4: variance (4 + 0 + 4) / (3 - 1) = 4.
+    assert Spread.of([2.0, 4.0, 6.0]) == Spread(mean=4.0, std=2.0, cv=0.5, n=3, excluded=0)
+
+
+def test_a_spread_leaves_out_and_counts_what_has_no_value():
+    found = Spread.of([0.0, INF, 2.0, NAN])
+    assert (found.mean, found.n, found.excluded) == (1.0, 2, 2)
+    assert found.std == pytest.approx(math.sqrt(2))
+
+
+def test_a_zero_is_a_value():
+    assert Spread.of([0.0, 1.0]).mean == 0.5
+
+
+def test_a_spread_of_one_value_has_no_deviation_and_of_none_no_mean():
+    one, none = Spread.of([3.0]), Spread.of([NAN, INF])
+    assert (one.mean, one.n) == (3.0, 1)
+    assert math.isnan(one.std)
+    assert math.isnan(one.cv)
+    assert math.isnan(none.mean)
+    assert (none.n, none.excluded) == (0, 2)
+
+
+def test_variation_is_relative_to_the_means_size_and_undefined_at_zero():
+    assert Spread.of([-1.0, -3.0]).cv == pytest.approx(math.sqrt(2) / 2)
+    assert math.isnan(Spread.of([-1.0, 1.0]).cv)
+    assert math.isnan(Spread.of([0.0, 0.0]).cv)
+
+
+DSC = table({(0, 1): 0.8, (0, 2): 0.7, (1, 2): 0.9}, 3)
+"""The raters' means to the others are 0.75, 0.85 and 0.80."""
+
+
+def test_the_range_by_hand():
+    found = in_range(["A", "B", "C"], {"dsc": np.array([0.7, 0.8, 0.75])}, {"dsc": DSC}).rows["dsc"]
+    assert found.student == pytest.approx(0.75)
+    assert found.raters == pytest.approx({"A": 0.75, "B": 0.85, "C": 0.80})
+    assert (found.worst, found.best) == pytest.approx((0.75, 0.85))
+    assert found.raters_mean == pytest.approx(0.8)
+    assert found.difference == pytest.approx(-0.05)
+    assert found.within is True
+    assert "within the raters' range" in found.sentence
+    assert "0.750 to 0.850" in found.sentence
+
+
+@pytest.mark.parametrize(("student", "within"), [(0.74, False), (0.76, True), (0.95, True)])
+def test_in_a_measure_of_overlap_a_student_farther_than_every_rater_is_outside(student: float, within: bool):
+    found = in_range(["A", "B", "C"], {"dsc": np.full(3, student)}, {"dsc": DSC})
+    assert found.rows["dsc"].within is within
+    assert found.within is within
+
+
+@pytest.mark.parametrize(("student", "within"), [(0.5, True), (8.4, True), (8.6, False)])
+def test_in_a_distance_a_student_farther_than_every_rater_is_outside(student: float, within: bool):
+    found = in_range(["A", "B", "C"], {"hd95_mm": np.full(3, student)}, {"hd95_mm": 10 * DSC})
+    assert found.rows["hd95_mm"].within is within
+
+
+def test_the_answer_names_the_measures_in_and_out():
+    found = in_range(
+        ["A", "B", "C"],
+        {"dsc": np.full(3, 0.8), "hd95_mm": np.full(3, 9.0)},
+        {"dsc": DSC, "hd95_mm": 10 * DSC},
+    )
+    assert found.within is False
+    assert found.sentence == "The student is outside the raters' range in HD95, and within it in Dice."
+
+
+def test_of_a_directional_measure_the_rater_is_the_tested_one():
+    # Rows are the reference, columns the tested: column means are 0.2, 0.4 and 0.6.
+    tested = np.array([[NAN, 0.3, 0.7], [0.1, NAN, 0.5], [0.3, 0.5, NAN]])
+    found = in_range(["A", "B", "C"], {"sensitivity": np.full(3, 0.4)}, {"sensitivity": tested}).rows["sensitivity"]
+    assert found.raters == pytest.approx({"A": 0.2, "B": 0.4, "C": 0.6})
+    assert found.raters_mean == pytest.approx(0.4)
+
+
+def test_the_interval_is_that_of_every_possible_sample_of_the_raters():
+    random = np.random.default_rng(1)
+    own = random.uniform(0.6, 0.9, 5)
+    others = table({pair: random.uniform(0.6, 0.9) for pair in itertools.combinations(range(5), 2)}, 5)
+    differences = []
+    for sample in itertools.product(range(5), repeat=5):
+        pairs = [others[a, b] for a, b in itertools.combinations(sample, 2) if a != b]
+        if pairs:
+            differences.append(np.mean(own[list(sample)]) - np.mean(pairs))
+    expected = np.percentile(differences, (2.5, 97.5))
+    found = in_range(list("ABCDE"), {"dsc": own}, {"dsc": others}).rows["dsc"]
+    # 10 000 random samples against all 3125: the ends differ by the sampling only.
+    assert found.interval == pytest.approx(expected, abs=0.006)
+    assert found.interval[0] < found.difference < found.interval[1]
+
+
+def test_the_range_is_the_same_in_any_order_of_the_raters_and_every_time():
+    random = np.random.default_rng(2)
+    own = random.uniform(0.6, 0.9, 4)
+    others = table({pair: random.uniform(0.6, 0.9) for pair in itertools.combinations(range(4), 2)}, 4)
+    first = in_range(list("ABCD"), {"dsc": own}, {"dsc": others}).rows["dsc"]
+    order = [2, 0, 3, 1]
+    second = in_range(["ABCD"[i] for i in order], {"dsc": own[order]}, {"dsc": others[np.ix_(order, order)]})
+    assert second.rows["dsc"].interval == first.interval
+    assert second.rows["dsc"].raters == pytest.approx(first.raters)
+
+
+def test_a_student_who_marked_nothing_is_outside_the_range_of_raters_who_did():
+    found = in_range(
+        ["A", "B", "C"],
+        {"dsc": np.zeros(3), "hd95_mm": np.full(3, INF)},
+        {"dsc": DSC, "hd95_mm": 10 * DSC},
+    )
+    assert found.within is False
+    assert found.rows["hd95_mm"].student == INF
+    assert math.isnan(found.rows["hd95_mm"].difference)
+    assert "infinite" in found.rows["hd95_mm"].sentence
+
+
+def test_a_rater_who_marked_nothing_is_named_because_the_range_then_reaches_to_nothing():
+    others = table({(0, 1): INF, (0, 2): 4.0, (1, 2): INF}, 3)
+    found = in_range(["A", "B", "C"], {"hd95_mm": np.array([5.0, INF, 6.0])}, {"hd95_mm": others}, silent=["B"])
+    assert found.rows["hd95_mm"].student == pytest.approx(5.5)
+    assert found.rows["hd95_mm"].raters == {"A": 4.0, "B": INF, "C": 4.0}
+    assert found.within is True
+    assert "B marked nothing" in found.sentence
+
+
+def test_without_any_value_there_is_no_answer():
+    found = in_range(["A", "B"], {"dsc": np.full(2, NAN)}, {"dsc": np.full((2, 2), NAN)})
+    assert found.within is None
+    assert found.rows["dsc"].within is None
+    assert "cannot be said" in found.sentence
+
+
+def test_one_rater_has_no_range():
+    assert in_range(["A"], {"dsc": np.array([0.8])}, {"dsc": np.array([[NAN]])}) is None
+
+
+def test_the_signed_rank_test_by_hand():
+    # Six differences of one sign: 2 of the 64 equally likely signs are as far out, p = 2 / 64.
+    raters = [0.5, 0.6, 0.7, 0.4, 0.3, 0.2]
+    student = [value + 0.01 * step for step, value in enumerate(raters, start=1)]
+    found = paired_test("dsc", student, raters, "the raters")
+    assert found.p == pytest.approx(2 / 64)
+    assert (found.n, found.ties, found.excluded, found.statistic) == (6, 0, 0, 0.0)
+    assert found.difference == pytest.approx(0.035)
+    assert "p = 0.031, 6 cases." in found.sentence
+
+
+def test_the_signed_rank_test_equals_the_sum_over_all_signs():
+    random = np.random.default_rng(3)
+    student, raters = random.uniform(size=(2, 9))
+    differences = student - raters
+    ranks = np.abs(differences).argsort().argsort() + 1
+    positive = ranks[differences > 0].sum()
+    sums = np.array([ranks @ signs for signs in itertools.product([0, 1], repeat=9)])
+    expected = min(1.0, 2 * min((sums <= positive).mean(), (sums >= positive).mean()))
+    assert paired_test("dsc", student, raters, "the raters").p == pytest.approx(expected)
+
+
+def test_cases_without_a_value_are_left_out_of_the_test_and_counted():
+    found = paired_test("hd95_mm", [1.0, 2.0, INF, 3.0], [2.0, 4.0, 5.0, NAN], "the raters")
+    assert (found.n, found.excluded) == (2, 2)
+    assert (found.student, found.raters, found.difference) == (1.5, 3.0, -1.5)
+    assert "2 left out" in found.sentence
+
+
+def test_equal_values_are_no_difference_even_where_rounding_makes_one():
+    found = paired_test("dsc", [0.1 + 0.2, 0.5], [0.3, 0.5], "the raters")
+    assert (found.p, found.ties, found.difference) == (1.0, 2, 0.0)
+
+
+def test_one_equal_value_among_others_is_left_out_of_the_ranks():
+    found = paired_test("dsc", [0.5, 0.6, 0.7, 0.8, 0.9], [0.4, 0.4, 0.4, 0.4, 0.9], "the raters")
+    assert (found.n, found.ties) == (5, 1)
+    assert found.p == pytest.approx(2 / 16)
+
+
+def test_without_any_case_that_can_be_compared_there_is_no_p():
+    found = paired_test("dsc", [NAN], [0.5], "the raters")
+    assert math.isnan(found.p)
+    assert (found.n, found.excluded) == (0, 1)
+    assert "no case" in found.sentence
+
+
+def test_the_interval_over_the_cases_is_that_of_every_possible_sample_and_not_of_their_order():
+    random = np.random.default_rng(4)
+    student, raters = random.normal(size=(2, 5))
+    found = paired_test("volume_difference_cc", student, raters, "the raters")
+    means = [np.mean(sample) for sample in itertools.product(student - raters, repeat=5)]
+    assert found.interval == pytest.approx(np.percentile(means, (2.5, 97.5)), abs=0.05)
+    assert paired_test("volume_difference_cc", student[::-1], raters[::-1], "the raters").interval == found.interval
