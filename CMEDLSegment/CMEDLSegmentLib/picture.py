@@ -268,13 +268,18 @@ def save_png(picture: Image.Image, path: Path) -> None:
         picture.save(beside, format="PNG")
 
 
-def zoom(mask: np.ndarray, spacing: Sequence[float]) -> View:
+def zoom(
+    mask: np.ndarray,
+    spacing: Sequence[float],
+    margin_mm: float = ZOOM_MARGIN_MM,
+    smallest_mm: float = SMALLEST_ZOOM_MM,
+) -> View:
     """A square view around the region marked on a slice, the whole slice if none is; ``spacing`` (y, x) in mm."""
     if not mask.any():
         return whole_view(mask.shape, spacing)
     ends = [np.flatnonzero(mask.any(axis=1 - axis))[[0, -1]] for axis in (0, 1)]
     extent = max((last - first + 1) * mm for (first, last), mm in zip(ends, spacing, strict=True))
-    side = max(extent + 2 * ZOOM_MARGIN_MM, SMALLEST_ZOOM_MM)
+    side = max(extent + 2 * margin_mm, smallest_mm)
     return View((float(ends[0].mean()), float(ends[1].mean())), side, side)
 
 

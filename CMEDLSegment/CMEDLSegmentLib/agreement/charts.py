@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .delineation import CANDIDATE
-from .looks import Look, clean, labels, shown
+from .looks import Look, clean, labels, shown, text_width
 from .maps import SliceRow
 from .measures import MEASURES
 from .statistics import RangeAnswer
@@ -40,7 +40,7 @@ def heat_map(names: Sequence[str], matrix: np.ndarray, measure: str, width: floa
     cell = (width - left - 22) / n
     height = top + cell * n + 6
     drawing = Drawing(width, height, f"{MEASURES[measure].title}: everybody against everybody")
-    rows, columns = labels(names, size, left - 8), labels(names, size, top * 1.35)
+    rows, columns = labels(names, size, left - 8), labels(names, size, (top - 12) / 0.62)
     worst = _worst(matrix, measure)
     for i, name in enumerate(names):
         middle = (i + 0.5) * cell
@@ -82,8 +82,8 @@ def _cell(
     unit = MEASURES[measure].unit
     tip = f"{who[0]} / {who[1]}: {shown(value, unit)} {unit}"
     drawing.rect(x, y, side, side, fill, tip, stroke=PAPER, stroke_width=1)
-    text = shown(value, unit, digits=1 if unit and abs(value) < 999.5 else 0 if unit else 2)
-    size = min(12.0, side / 2.7)
+    text = shown(value, unit, digits=2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0)
+    size = min(12.0, side / 2.4, 0.9 * side / text_width(text, 1.0))
     if not own and size >= 6:
         ink = PAPER if dark else INK
         drawing.text(x + side / 2, y + side / 2 + size * 0.35, text, size, "middle", ink)
@@ -99,7 +99,7 @@ def _blue(share: float) -> tuple[str, bool]:
 
 def range_chart(answer: RangeAnswer, measures: Sequence[str], looks: Mapping[str, Look]) -> str:
     """For each measure the raters' means to each other on a line, their range behind, and the student's mean."""
-    left, right, row = 118.0, 128.0, 46.0
+    left, right, row = 118.0, 172.0, 46.0
     drawing = Drawing(WIDTH, row * len(measures) + 6, "The student beside the raters' range")
     for number, measure in enumerate(measures):
         found = answer.rows[measure]
@@ -145,32 +145,38 @@ def _tick(value: float) -> str:
     return f"{value:g}".replace("-", "\N{MINUS SIGN}")
 
 
-def box_plot(names: Sequence[str], values: Sequence[np.ndarray], measure: str, looks: Mapping[str, Look]) -> str:
+def box_plot(
+    names: Sequence[str],
+    values: Sequence[np.ndarray],
+    measure: str,
+    looks: Mapping[str, Look],
+    width: float = WIDTH / 2 - 12,
+) -> str:
     """One row for each name: its values as dots on a box from quartile to quartile.
 
     The line in the box is the median; whiskers reach to the last value within 1.5 times the box beyond it (Tukey).
     Infinite values and those that do not exist are counted at the right.
     """
-    left, right, row, top = 118.0, 58.0, 22.0, 8.0
+    left, right, row, top = 84.0, 34.0, 21.0, 8.0
     if len(names) > 16:
         row = 16.0
     bottom = top + row * len(names)
-    drawing = Drawing(WIDTH, bottom + 22, f"{MEASURES[measure].title} of each with the others")
+    drawing = Drawing(width, bottom + 22, f"{MEASURES[measure].title} of each with the others")
     finite = [found[np.isfinite(found)] for found in values]
     known = np.concatenate(finite)
     if not known.size:
         drawing.text(left, top + 14, "no finite value", 12, fill=SOFT)
         return drawing.svg()
-    scale = _axis(known.tolist(), measure, left, WIDTH - right)
-    for tick in scale.ticks(8):
+    scale = _axis(known.tolist(), measure, left, width - right)
+    for tick in scale.ticks(6):
         drawing.line(scale(tick), top, scale(tick), bottom)
         drawing.text(scale(tick), bottom + 15, _tick(tick), 10.5, "middle", SOFT)
     unit = MEASURES[measure].unit
-    for number, (label, name) in enumerate(zip(labels(names, 12, left - 12), names, strict=True)):
+    for number, (label, name) in enumerate(zip(labels(names, 11.5, left - 10), names, strict=True)):
         y = top + row * (number + 0.5)
         if name == CANDIDATE and number:
-            drawing.line(0, y - row / 2, WIDTH, y - row / 2, SOFT, 0.8)
-        drawing.text(left - 10, y + 4, label, 12, "end", font_weight="600" if name == CANDIDATE else "400")
+            drawing.line(0, y - row / 2, width, y - row / 2, SOFT, 0.8)
+        drawing.text(left - 8, y + 4, label, 11.5, "end", font_weight="600" if name == CANDIDATE else "400")
         found = finite[number]
         if found.size:
             _box(drawing, scale, y, row * 0.56, found)
@@ -182,7 +188,7 @@ def box_plot(names: Sequence[str], values: Sequence[np.ndarray], measure: str, l
                 drawing.dot(scale(value), y, 3.4, looks[name].hex, tip)
         infinite, absent = int(np.isinf(values[number]).sum()), int(np.isnan(values[number]).sum())
         left_out = [f"{count} {what}" for count, what in ((infinite, "∞"), (absent, "none")) if count]
-        drawing.text(WIDTH, y + 4, ", ".join(left_out), 10.5, "end", SOFT)
+        drawing.text(width, y + 4, ", ".join(left_out), 10.5, "end", SOFT)
     return drawing.svg()
 
 
@@ -254,7 +260,7 @@ def slice_strip(
         ranks: for the slices that have a picture, its number.
         ends: what lies towards the first and the last slice, such as inferior and superior, or None.
     """
-    left, right, lane = 118.0, 8.0, 15.0
+    left, right, lane = 136.0, 8.0, 15.0
     first, last = rows[0].index, rows[-1].index
     step = (WIDTH - left - right) / (last - first + 1)
     lanes_top, score = 22.0, 54.0
@@ -274,7 +280,7 @@ def slice_strip(
     ):
         drawing.line(left, base, WIDTH - right, base, SOFT)
         drawing.line(left, base - score, WIDTH - right, base - score)
-        drawing.text(left - 22, base - score / 2 + 4, text, 11, "end")
+        drawing.text(left - 26, base - score / 2 + 4, text, 11, "end")
         drawing.text(left - 6, base + 1, low, 10, "end", SOFT)
         drawing.text(left - 6, base - score + 8, high, 10, "end", SOFT)
     gap = min(1.0, step * 0.12)
@@ -307,9 +313,9 @@ def slice_strip(
 def _lanes(drawing: Drawing, rows: Sequence[SliceRow], names: Sequence[str], place, step, top, lane) -> None:
     """A lane for each name: the slices it marks, the darker the more area."""
     largest = max(max(row.areas_mm2.values()) for row in rows)
-    for number, (label, name) in enumerate(zip(labels(names, 11, 106), names, strict=True)):
+    for number, (label, name) in enumerate(zip(labels(names, 11, 122), names, strict=True)):
         y = top + number * lane
-        drawing.text(112, y + lane - 4, label, 11, "end", font_weight="600" if name == CANDIDATE else "400")
+        drawing.text(128, y + lane - 4, label, 11, "end", font_weight="600" if name == CANDIDATE else "400")
         drawing.line(place(rows[0].index), y + lane - 1, place(rows[-1].index) + step, y + lane - 1)
         for row in rows:
             area = row.areas_mm2[name]
@@ -324,7 +330,7 @@ def _slice_axis(drawing: Drawing, first: int, last: int, place, step, y, ends: t
     for index in range(first, last + 1):
         if index % every == 0 or first == last:
             drawing.text(place(index) + step / 2, y + 14, str(index), 10.5, "middle", SOFT)
-    drawing.text(112, y + 14, "slice", 11, "end")
+    drawing.text(128, y + 14, "slice", 11, "end")
     if ends:
         drawing.text(place(first), y + 30, f"← {ends[0]}", 11, fill=SOFT)
         drawing.text(place(last) + step, y + 30, f"{ends[1]} →", 11, "end", SOFT)

@@ -29,8 +29,8 @@ RATER_COLORS: tuple[Color, ...] = (
 DASHES: tuple[tuple[float, ...], ...] = ((), (9, 5), (2.5, 3.5), (10, 4, 2.5, 4), (18, 6))
 """Lengths of lines and gaps in pixels. Five, so that with six colours the pairs repeat after thirty raters."""
 
-NARROW, WIDE = 0.56, 1.0
-"""Mean width of a letter as a share of the type's size: of most scripts, and of East Asian ones."""
+SMALL, CAPITAL, WIDE = 0.61, 0.73, 1.0
+"""Width of a letter as a share of the type's size: of most, of capitals, and of East Asian ones; of a wide font."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
     """A look for each of ``names``, in their order; :data:`CANDIDATE` is the student."""
     raters = [name for name in names if name != CANDIDATE]
     found = {
-        name: Look(RATER_COLORS[k % len(RATER_COLORS)], DASHES[k % len(DASHES)], 1.8) for k, name in enumerate(raters)
+        name: Look(RATER_COLORS[k % len(RATER_COLORS)], DASHES[k % len(DASHES)], 2.0) for k, name in enumerate(raters)
     }
     if CANDIDATE in names:
-        found[CANDIDATE] = Look(STUDENT_RED, (), 2.6)
+        found[CANDIDATE] = Look(STUDENT_RED, (), 3.0)
     return found
 
 
@@ -64,9 +64,12 @@ def clean(text: str) -> str:
 
 
 def text_width(text: str, size: float) -> float:
-    """About how wide a text of type of ``size`` is, in the same unit; no font is asked."""
-    letters = (letter for letter in text if not unicodedata.combining(letter))
-    return size * sum(WIDE if unicodedata.east_asian_width(letter) in "WF" else NARROW for letter in letters)
+    """How wide a text of type of ``size`` is at most, about, in the same unit; no font is asked."""
+    return size * sum(
+        WIDE if unicodedata.east_asian_width(letter) in "WF" else CAPITAL if letter.isupper() else SMALL
+        for letter in text
+        if not unicodedata.combining(letter)
+    )
 
 
 def labels(names: Sequence[str], size: float, room: float) -> list[str]:

@@ -31,9 +31,9 @@ p { margin: 6px 0 }
 .lesser, figcaption, caption { color: #5a6572; font-size: 12px }
 caption { text-align: left; padding: 2px 0 4px }
 .tiles { display: flex; gap: 10px; margin: 16px 0 }
-.tile { flex: 1; border: 1px solid #d5dae0; border-radius: 5px; padding: 8px 11px }
-.tile b { display: block; font-size: 20px; line-height: 1.25; font-variant-numeric: tabular-nums }
-.tile span { font-size: 11.5px; line-height: 1.3; color: #5a6572; display: block }
+.tile { flex: 1 1 auto; border: 1px solid #d5dae0; border-radius: 5px; padding: 8px 11px }
+.tile b { display: block; font-size: 19px; line-height: 1.3; white-space: nowrap; font-variant-numeric: tabular-nums }
+.tile span { font-size: 11.5px; line-height: 1.3; max-width: 132px; color: #5a6572; display: block }
 .notes { border: 1.5px solid #1c2530; border-left-width: 6px; border-radius: 3px; padding: 6px 14px 6px 12px;
   margin: 16px 0 }
 .notes h3 { margin: 2px 0 }
@@ -42,15 +42,17 @@ table { border-collapse: collapse; width: 100%; font-size: 12.5px; margin: 8px 0
   font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: 4px 7px; border-bottom: 1px solid #e3e7eb; vertical-align: top }
 thead th { border-bottom: 1.5px solid #1c2530; vertical-align: bottom; font-weight: 600 }
-th.text, td.text { text-align: left; overflow-wrap: anywhere }
+td { white-space: nowrap }
+th.text, td.text { text-align: left; white-space: normal }
+bdi { overflow-wrap: anywhere }
 td small { display: block; color: #5a6572; font-size: 11px }
 tr.candidate td { border-top: 1.5px solid #1c2530; font-weight: 600 }
 tr.candidate td small { font-weight: 400 }
 tr.sum td { border-top: 1.5px solid #1c2530 }
-tr { break-inside: avoid }
+table, tr { break-inside: avoid }
 thead { display: table-header-group }
 figure { margin: 10px 0 14px; break-inside: avoid }
-figure svg, figure img { display: block; width: 100%; height: auto }
+figure > svg, figure > img { display: block; width: 100%; height: auto }
 .two { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 24px }
 .three { display: grid; grid-template-columns: 1fr 1fr 1fr; gap: 2px 18px }
 .two figure, .three figure { margin: 4px 0 6px }
@@ -66,7 +68,6 @@ footer { margin-top: 32px; padding-top: 8px; border-top: 1px solid #d5dae0; colo
   html { background: #fff }
   body { margin: 0; padding: 0; max-width: none; box-shadow: none; font-size: 10.5pt;
     -webkit-print-color-adjust: exact; print-color-adjust: exact }
-  .new { break-before: page }
 }
 """
 
@@ -110,10 +111,9 @@ def name(value: str, longest: int = LONGEST) -> str:
     return f"<bdi{tip}>{text(short)}</bdi>"
 
 
-def section(heading: str, *parts: str, new_page: bool = False) -> str:
+def section(heading: str, *parts: str) -> str:
     """A section of HTML parts."""
-    mark = ' class="new"' if new_page else ""
-    return f"<section{mark}>\n<h2>{text(heading)}</h2>\n{''.join(parts)}\n</section>\n"
+    return f"<section>\n<h2>{text(heading)}</h2>\n{''.join(parts)}\n</section>\n"
 
 
 def paragraph(sentence: str, kind: str = "") -> str:

@@ -23,6 +23,9 @@ PICTURES = 6
 SIDE = 420
 """Pixels along each side of a panel."""
 
+MARGIN_MM, SMALLEST_MM = 12.0, 42.0
+"""What a picture shows around the contours, and its least extent: near enough to see a voxel's difference."""
+
 SOFT_TISSUE_WINDOW = (-160.0, 240.0)
 """HU; the mediastinum's. The lung's would show a tumour there as one grey."""
 _AIR, _AIRY = -500.0, 0.1
@@ -86,7 +89,7 @@ def render_worst(case: RatedCase, agreement: Agreement, n: int = PICTURES) -> li
     plane = Plane.of(case)
     images = [_image(case, plane, z) for z in chosen]
     marked = [np.logical_or.reduce([plane.show(one.mask, z) != 0 for one in case.all]) for z in chosen]
-    views = [zoom(mask, plane.spacing) for mask in marked]
+    views = [zoom(mask, plane.spacing, MARGIN_MM, SMALLEST_MM) for mask in marked]
     side = max(view.width_mm for view in views)
     views = [View(view.centre, side, side) for view in views]
     window = _window(case, images, views, plane.spacing)

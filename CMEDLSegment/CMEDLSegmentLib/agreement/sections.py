@@ -55,7 +55,7 @@ def answer(agreement: Agreement, looks: Mapping[str, Look]) -> str:
                 text(titled(measure, agreement.tolerance_mm)),
                 shown(row.student, MEASURES[measure].unit),
                 shown(row.raters_mean, MEASURES[measure].unit),
-                f"{shown(row.worst, MEASURES[measure].unit)} to {shown(row.best, MEASURES[measure].unit)}",
+                " to ".join(shown(end, MEASURES[measure].unit) for end in sorted((row.worst, row.best))),
                 shown(row.difference, MEASURES[measure].unit, signed=True),
                 " to ".join(shown(end, MEASURES[measure].unit, signed=True) for end in row.interval),
                 {True: "within", False: "<b>outside</b>", None: "no answer"}[row.within],
@@ -72,7 +72,7 @@ def answer(agreement: Agreement, looks: Mapping[str, Look]) -> str:
     )
     return (
         f'<p class="answer">{text(found.sentence)}</p>\n{paragraph(_raters_in_words(agreement))}'
-        + figure(chart, told)
+        + figure(chart + _key(agreement, looks), told)
         + table(header, rows)
         + paragraph(
             "Within means: the student is no farther from the raters than the rater who is farthest from the others. "
@@ -178,7 +178,7 @@ def raters(agreement: Agreement, looks: Mapping[str, Look]) -> str:
     return section(
         "Each rater against the others",
         table(header, rows, caption=caption),
-        *boxes,
+        f'<div class="two">{"".join(boxes)}</div>',
         paragraph(told, "lesser"),
         figure(volume_chart(volumes, looks), "Dashed: the raters' mean.", "Volume (cc)"),
     )
@@ -228,7 +228,8 @@ def slices(case: RatedCase, agreement: Agreement, looks: Mapping[str, Look], dra
     strip = figure(
         slice_strip(agreement.slices, agreement.names, ranks, plane.ends),
         "Above: area that each marked, the darker the more. Middle: mean DSC of all pairs, the line is the least. "
-        "Below: volume that some but not all marked. Numbered slices have a picture. Slices count from 0.",
+        "Below: volume that some but not all marked. Numbered slices have a picture. Slices count from 0 to "
+        f"{case.geometry.size[2] - 1}, as they are stored.",
     )
     votes = _votes(agreement)
     bar = figure(
@@ -247,7 +248,7 @@ def slices(case: RatedCase, agreement: Agreement, looks: Mapping[str, Look], dra
         missing = f"; nothing marked by {', '.join(name(who) for who in nothing)}" if nothing else ""
         where = f" at {text(plane.position(case, z))}" if plane.position(case, z) else ""
         heading = (
-            f"<h3>{place}. Slice {z} of 0 to {case.geometry.size[2] - 1}{where}: disagreement "
+            f"<h3>{place}. Slice {z}{where}: disagreement "
             f"{row.with_student_cc:.2f} cc, mean DSC {shown(row.dsc_mean, '')}</h3>"
         )
         least = f"Least DSC {shown(row.dsc_min, '')}{worst}{missing}."
@@ -255,9 +256,7 @@ def slices(case: RatedCase, agreement: Agreement, looks: Mapping[str, Look], dra
             f"<figure>{heading}{picture(png, f'Contours on slice {z}, and the slice without them')}{key}"
             f"<figcaption>{least}</figcaption></figure>\n"
         )
-    return section("Slice by slice", strip, bar) + section(
-        "The slices with most disagreement", *pictures, new_page=True
-    )
+    return section("Slice by slice", strip, bar) + section("The slices with most disagreement", *pictures)
 
 
 def _votes(agreement: Agreement) -> list[float]:
