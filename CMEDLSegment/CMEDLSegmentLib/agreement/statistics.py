@@ -256,10 +256,10 @@ class PairedTest:
 
 
 TEST_METHOD = (
-    "Two-sided paired Wilcoxon signed-rank test (scipy) over the cases, each with one value for the student and one for the "
-    "raters; equal values are left out. It takes the cases to be independent, and p is not corrected for the number of "
-    f"tests. The interval of the mean difference is the 95 % percentile interval of {DRAWS} bootstrap samples of the "
-    "cases, with a fixed seed."
+    "Two-sided paired Wilcoxon signed-rank test (scipy) over the cases, each with one value for the student and one "
+    "for the raters; equal values are left out. It takes the cases to be independent, and p is not corrected for the "
+    f"number of tests. The interval of the mean difference is the 95 % percentile interval of {DRAWS} bootstrap "
+    "samples of the cases, with a fixed seed."
 )
 
 
