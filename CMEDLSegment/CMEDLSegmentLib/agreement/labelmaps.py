@@ -59,7 +59,7 @@ def _present(array: np.ndarray) -> np.ndarray:
 
 
 def _segment_fields(path: Path) -> list[dict[str, str]]:
-    """The fields of each segment in a header of Slicer's format; empty for a plain image.
+    """The fields of each segment in a header of Slicer's format; empty for a plain image, or a damaged one.
 
     Format: Slicer's developer guide, "Segmentations": ``Segment0_Name``, ``Segment0_LabelValue``, ...
     """
@@ -67,14 +67,11 @@ def _segment_fields(path: Path) -> list[dict[str, str]]:
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    if not path.exists():
-        raise InputError(f"{path} does not exist; check the path.")
-    check_file(path)
     try:
         with quiet_itk():
             reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise InputError(f"{path} cannot be read: its header is damaged; copy or export it again.") from error
+    except RuntimeError:
+        return []  # reading it as an image tells what is wrong
     segments: dict[int, dict[str, str]] = {}
     for key in reader.GetMetaDataKeys():
         prefix, _, field = key.partition("_")
@@ -107,6 +104,7 @@ def _read_layers(path: Path) -> tuple[np.ndarray, Geometry]:
     """Label values (z, y, x, layers) of a segmentation file, and its grid."""
     import SimpleITK as sitk
 
+    check_file(path)
     try:
         with quiet_itk():
             image = sitk.ReadImage(str(path))

@@ -90,6 +90,8 @@ def read_rtstruct(path: Path, name: str, header: Dataset, target: Target, asked:
         segments = [Segment(int(one.get("ROINumber") or 0), text_of(one, "ROIName", header)) for one in regions]
         if not segments:
             raise InputError(f"{path} holds no region of interest; export it again with its contours.")
+        if "ROIContourSequence" not in header:
+            raise InputError(f"{path} has regions but lacks their contours, as if cut short; export it again.")
         chosen, notes = choose(path, segments, asked)
         items = [
             item
