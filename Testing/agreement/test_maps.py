@@ -49,7 +49,7 @@ def test_nothing_marked_is_an_empty_box():
     votes = Votes.of([np.zeros((3, 4, 5), bool)] * 2)
     assert votes.count_map(slice(0, 2)).shape == (0, 0, 0)
     assert votes.boxes == (None, None)
-    assert slice_rows(votes, ("A", "B"), 2, (1, 1, 1)) == ()
+    assert slice_rows(votes, ("A", "B"), 2, (1, 1, 1), {}) == ()
 
 
 def test_masks_of_different_shapes_are_refused():
@@ -66,7 +66,7 @@ def slices_by_hand() -> tuple[tuple, Votes]:
     a[3, 0, :4], b[3, 0, 1:4], student[3, 0, 2:4] = True, True, True
     student[5, 0, :3] = True  # the student alone
     votes = Votes.of(list(masks))
-    return slice_rows(votes, ("A", "B", "candidate"), 2, (5.0, 2.0, 1.0)), votes
+    return slice_rows(votes, ("A", "B", "candidate"), 2, (5.0, 2.0, 1.0), {3: {"dsc": 0.8}}), votes
 
 
 def test_slices_say_who_marked_how_much_and_where_they_disagree():
@@ -85,6 +85,7 @@ def test_slices_say_who_marked_how_much_and_where_they_disagree():
     assert third.worst_pair == ("A", "candidate")
     assert third.disagreement_cc == pytest.approx(1 * 10 / 1000)
     assert third.with_student_cc == pytest.approx(2 * 10 / 1000)
+    assert [row.student for row in rows] == [None, None, {"dsc": 0.8}, None]
     # Neither rater marks anything here: their own pair has no DSC, and they do not disagree.
     assert (last.dsc_mean, last.disagreement_cc) == (0.0, 0.0)
     assert last.with_student_cc == pytest.approx(3 * 10 / 1000)
@@ -99,7 +100,7 @@ def test_the_worst_slice_is_the_one_with_most_marked_by_some_but_not_all():
 def test_of_a_lone_rater_slices_have_areas_but_nothing_to_compare():
     mask = np.zeros((3, 2, 2), bool)
     mask[1, 0, 0] = True
-    (only,) = slice_rows(Votes.of([mask]), ("A",), 1, (1, 1, 1))
+    (only,) = slice_rows(Votes.of([mask]), ("A",), 1, (1, 1, 1), {})
     assert np.isnan(only.dsc_mean)
     assert only.worst_pair is None
     assert (only.areas_mm2, only.disagreement_cc) == ({"A": 1.0}, 0.0)

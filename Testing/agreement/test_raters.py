@@ -110,6 +110,18 @@ def test_volumes_of_full_agreement_and_of_any_disagreement():
     assert whole[1, 2].tolist() == [0, 0, 2, 2, 3, 3, 2, 2, 0, 0, 0, 0]
 
 
+def test_slices_say_how_the_student_stands_to_the_majority_of_the_raters():
+    found = by_hand()
+    assert [row.index for row in found.slices] == [1, 2]
+    for row in found.slices:
+        # The majority has columns 2 to 7 in two rows, the student all but the first.
+        assert row.student["dsc"] == pytest.approx(2 * 5 / 11)
+        assert row.student["disagreement_mm2"] == pytest.approx(2.0)
+        assert row.student["hd_mm"] == pytest.approx(1.0)
+    alone = analyse(rated_case({"A": block(range(2, 6)), "B": block(range(2, 6))}))
+    assert alone.slices[0].student is None
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_everything_equals_measuring_the_masks_one_pair_at_a_time(seed: int):
     case = noisy_case(4, seed)

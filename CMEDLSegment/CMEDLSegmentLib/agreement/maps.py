@@ -7,7 +7,7 @@ worked out from the masks again and again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,6 +101,8 @@ class SliceRow:
         disagreement_cc: volume that some rater marked, but not all of them.
         with_student_cc: volume that some of raters and student marked, but not all of them; without a student
             the same as ``disagreement_cc``. The worst slices are those with most of it.
+        student: the student (tested) against the majority of the raters on this slice, as :meth:`Masks.slices` has
+            it; None without a student, or where neither marks anything.
     """
 
     index: int
@@ -112,9 +114,16 @@ class SliceRow:
     count_all: int
     disagreement_cc: float
     with_student_cc: float
+    student: dict[str, float] | None
 
 
-def slice_rows(votes: Votes, names: Sequence[str], n_raters: int, spacing: Sequence[float]) -> tuple[SliceRow, ...]:
+def slice_rows(
+    votes: Votes,
+    names: Sequence[str],
+    n_raters: int,
+    spacing: Sequence[float],
+    student: Mapping[int, dict[str, float]],
+) -> tuple[SliceRow, ...]:
     """The slices of ``votes``, in rising order.
 
     Args:
@@ -122,6 +131,7 @@ def slice_rows(votes: Votes, names: Sequence[str], n_raters: int, spacing: Seque
         names: in the same order.
         n_raters: how many of them are raters.
         spacing: (z, y, x) in mm.
+        student: the student against the majority, by the slice's index.
     """
     pixel_mm2 = spacing[1] * spacing[2]
     voxel_cc = pixel_mm2 * spacing[0] / 1000.0
@@ -137,9 +147,10 @@ def slice_rows(votes: Votes, names: Sequence[str], n_raters: int, spacing: Seque
             continue
         dsc = {(i, j): 2.0 * both[i, j] / (areas[i] + areas[j]) for i, j in pairs if areas[i] + areas[j]}
         worst = min(dsc, key=dsc.__getitem__, default=None)
+        index = votes.box[0].start + z
         rows.append(
             SliceRow(
-                index=votes.box[0].start + z,
+                index=index,
                 areas_mm2={name: float(area * pixel_mm2) for name, area in zip(names, areas, strict=True)},
                 dsc_mean=float(np.mean(list(dsc.values()))) if dsc else np.nan,
                 dsc_min=float(dsc[worst]) if worst else np.nan,
@@ -148,6 +159,7 @@ def slice_rows(votes: Votes, names: Sequence[str], n_raters: int, spacing: Seque
                 count_all=int(raters[1][z]),
                 disagreement_cc=float((raters[0][z] - raters[1][z]) * voxel_cc),
                 with_student_cc=float((everyone[0][z] - everyone[1][z]) * voxel_cc),
+                student=student.get(index),
             )
         )
     return tuple(rows)

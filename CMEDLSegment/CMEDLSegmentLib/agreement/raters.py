@@ -177,6 +177,11 @@ def analyse(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
     consensus: dict[str, dict[str, PairMeasures]] = {method: {} for method in METHODS}
     for method, who, reference in _watched(tested, part(progress, 0.6, 0.8), "Comparing with the consensus"):
         consensus[method][names[who]] = masks.pair(reference, people[who])
+    student_slices = {}
+    if case.candidate:
+        reference = number[agreed["majority"][n_raters].tobytes()]
+        first = votes.box[0].start
+        student_slices = {first + row.pop("slice"): row for row in masks.slices(reference, people[n_raters])}
     tumors = {}
     for who, column in _watched(list(agreed["majority"].items()), part(progress, 0.8, 1.0), "Matching the tumours"):
         majority = np.zeros(case.geometry.shape, bool)
@@ -188,7 +193,7 @@ def analyse(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
     voxel_cc = math.prod(case.spacing) / 1000.0
     marks = votes.patterns[:, :n_raters]
     volumes = [float(counts @ column * voxel_cc) for column in votes.patterns.T]
-    slices = slice_rows(votes, names, n_raters, case.spacing)
+    slices = slice_rows(votes, names, n_raters, case.spacing, student_slices)
     return Agreement(
         case=case.name,
         names=names,
