@@ -31,12 +31,14 @@ from CMEDLSegmentLib.errors import CMEDLError, InputError
 from CMEDLSegmentLib.jobs import Outcome, Request, WorkerClient
 from CMEDLSegmentLib.scene import pieces, results, volumes
 from CMEDLSegmentPanel import dependencies, devices, samples
+from CMEDLSegmentPanel.agreement_section import AgreementSection
 from CMEDLSegmentPanel.binding import Binding
 from CMEDLSegmentPanel.candidates_section import CandidatesSection
 from CMEDLSegmentPanel.experts_section import ExpertsSection
 from CMEDLSegmentPanel.hand_on_section import HandOnSection
 from CMEDLSegmentPanel.input_section import InputSection
 from CMEDLSegmentPanel.result_section import ResultSection
+from CMEDLSegmentPanel.review_section import ReviewSection
 from CMEDLSegmentPanel.run_section import RunSection
 from CMEDLSegmentPanel.runner import Callbacks, Runner
 
@@ -83,6 +85,9 @@ class CMEDLSegmentParameterNode:
     layout - "overlay", "side-by-side", or empty for the layout that the user has
     outlineWidth - width of the contours, pixels
     fill - opacity of the inside of the contours
+    structure - whose contours are compared: those of this structure; empty for what most experts mark
+    tolerance - of the surface Dice, mm
+    measure - what the matrix shows
     """
 
     ct: vtkMRMLScalarVolumeNode
@@ -97,6 +102,9 @@ class CMEDLSegmentParameterNode:
     layout: str = ""
     outlineWidth: Annotated[float, WithinRange(1.0, 8.0)] = 2.0
     fill: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
+    structure: str = ""
+    tolerance: Annotated[float, WithinRange(0.1, 20.0)] = 2.0
+    measure: str = "dsc"
 
 
 class CMEDLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -126,7 +134,9 @@ class CMEDLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = CMEDLSegmentLogic()
         self.input, self.run, self.result = InputSection(self), RunSection(self), ResultSection(self)
         self.candidates, self.experts, self.handOn = CandidatesSection(self), ExpertsSection(self), HandOnSection(self)
-        self.sections = [self.input, self.run, self.result, self.candidates, self.experts, self.handOn]
+        self.agreement, self.review = AgreementSection(self), ReviewSection(self)
+        compared = [self.experts, self.agreement, self.review]
+        self.sections = [self.input, self.run, self.result, self.candidates, *compared, self.handOn]
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)

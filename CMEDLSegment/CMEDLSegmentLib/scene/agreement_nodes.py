@@ -6,7 +6,9 @@ consensus is a new segmentation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
@@ -32,6 +34,9 @@ CONSENSUS_COLOR = (1.0, 1.0, 1.0)
 _COUNTS = ((0.27, 0.20, 0.55), (0.19, 0.41, 0.56), (0.13, 0.57, 0.55), (0.36, 0.79, 0.39), (0.99, 0.91, 0.15))
 """From one rater to all of them: the light part of viridis, which every kind of colour vision sees in this order."""
 
+POSITION = "position_mm"
+"""Column of the slices' table: along the patient's axis, mm, as Slicer's views show it."""
+
 _KIND, _OF = PREFIX + "agreement", PREFIX + "agreementOf"
 _MAP = "map"
 
@@ -40,29 +45,28 @@ def _volume(rated: RatedScene) -> slicer.vtkMRMLScalarVolumeNode:
     return slicer.mrmlScene.GetNodeByID(rated.volume_id)
 
 
-def _find(class_name: str, kind: str, volume: slicer.vtkMRMLVolumeNode | None) -> slicer.vtkMRMLNode | None:
-    """Our node of this kind that belongs to a CT."""
-    for node in slicer.util.getNodesByClass(class_name):
-        if node.GetAttribute(_KIND) == kind and node.GetNodeReference(_OF) is volume:
-            return node
-    return None
+def find_all(class_name: str, kind: str, volume: slicer.vtkMRMLVolumeNode | None) -> list[slicer.vtkMRMLNode]:
+    """Our nodes of this kind that belong to a CT."""
+    found = slicer.util.getNodesByClass(class_name) if volume is not None else []
+    return [node for node in found if node.GetAttribute(_KIND) == kind and node.GetNodeReference(_OF) is volume]
 
 
-def _ours(class_name: str, kind: str, rated: RatedScene) -> slicer.vtkMRMLNode:
-    """The same, made if it is not there."""
-    volume = _volume(rated)
-    node = _find(class_name, kind, volume)
-    if node is None:
-        node = slicer.mrmlScene.AddNewNodeByClass(class_name, f"{volume.GetName()} agreement {kind}")
-        node.SetAttribute(_KIND, kind)
-        node.SetNodeReferenceID(_OF, volume.GetID())
-        place_beside(node, volume)
+def own(class_name: str, kind: str, rated: RatedScene, several: bool = False) -> slicer.vtkMRMLNode:
+    """Our node of this kind for the CT of a case, made if it is not there or if there can be several."""
+    volume, scene = _volume(rated), slicer.mrmlScene
+    there = [] if several else find_all(class_name, kind, volume)
+    if there:
+        return there[0]
+    node = scene.AddNewNodeByClass(class_name, scene.GenerateUniqueName(f"{volume.GetName()} agreement {kind}"))
+    node.SetAttribute(_KIND, kind)
+    node.SetNodeReferenceID(_OF, volume.GetID())
+    place_beside(node, volume)
     return node
 
 
 def map_of(volume: slicer.vtkMRMLVolumeNode | None) -> slicer.vtkMRMLScalarVolumeNode | None:
     """The agreement map of a CT, if there is one."""
-    return _find("vtkMRMLScalarVolumeNode", _MAP, volume) if volume is not None else None
+    return next(iter(find_all("vtkMRMLScalarVolumeNode", _MAP, volume)), None)
 
 
 def set_map(rated: RatedScene, agreement: Agreement) -> slicer.vtkMRMLScalarVolumeNode:
@@ -72,7 +76,7 @@ def set_map(rated: RatedScene, agreement: Agreement) -> slicer.vtkMRMLScalarVolu
     """
     volume = _volume(rated)
     counts = rated.mask(agreement.map, tuple(part.start for part in agreement.box))
-    node = _ours("vtkMRMLScalarVolumeNode", _MAP, rated)
+    node = own("vtkMRMLScalarVolumeNode", _MAP, rated)
     image = vtk.vtkImageData()
     lend(image, counts.array)
     matrix = counts.matrix.copy()
@@ -97,7 +101,7 @@ def set_map(rated: RatedScene, agreement: Agreement) -> slicer.vtkMRMLScalarVolu
 
 def _colors(rated: RatedScene, raters: int) -> slicer.vtkMRMLColorTableNode:
     """A colour for each number of raters."""
-    node = _ours("vtkMRMLColorTableNode", "colors", rated)
+    node = own("vtkMRMLColorTableNode", "colors", rated)
     node.SetTypeToUser()
     node.SetNumberOfColors(raters + 1)
     node.SetColor(0, "nobody", 0.0, 0.0, 0.0, 0.0)
@@ -158,84 +162,38 @@ def add_consensus(rated: RatedScene, marked: np.ndarray, method: str) -> slicer.
 
 
 def set_tables(rated: RatedScene, agreement: Agreement) -> list[slicer.vtkMRMLNode]:
-    """Make, or bring up to date, the tables of raters, pairs and slices, and two plots of them."""
-    raters = _ours("vtkMRMLTableNode", "raters", rated)
-    _fill(raters, _raters(agreement))
-    pairs = _ours("vtkMRMLTableNode", "pairs", rated)
-    _fill(pairs, _pairs(agreement))
-    slices = _ours("vtkMRMLTableNode", "slices", rated)
-    _fill(slices, _slices(rated, agreement))
+    """Make, or bring up to date, the tables of pairs, raters, slices and tumors, as the report's, and two plots."""
+    from ..agreement.tables import case_tables
+
+    nodes = {}
+    for file, table in case_tables(agreement).items():
+        kind = file.removesuffix(".csv")
+        nodes[kind] = own("vtkMRMLTableNode", kind, rated)
+        columns = {name: [row.get(name) for row in table.rows] for name in table.columns}
+        if kind == "slices":
+            columns[POSITION] = [float(middle_of(rated, row.index)[2]) for row in agreement.slices]
+        fill_table(nodes[kind], columns)
+    plots = slicer.vtkMRMLPlotSeriesNode
+    blue, orange = (0.0, 0.45, 0.70), (0.90, 0.62, 0.0)
+    bars, lines = (plots.PlotTypeBar, "name"), (plots.PlotTypeScatter, POSITION)
+    mean = {"dsc_mean": blue}
     return [
-        raters,
-        pairs,
-        slices,
+        *nodes.values(),
+        _chart(rated, "Dice by rater", nodes["raters"], bars, mean, ("", "Mean Dice with the other raters")),
         _chart(
             rated,
-            "DSC by rater",
-            raters,
-            (slicer.vtkMRMLPlotSeriesNode.PlotTypeBar, "Rater"),
-            {"Dice mean": (0.0, 0.45, 0.70)},
-            ("", "Mean DSC with the others"),
-        ),
-        _chart(
-            rated,
-            "DSC by slice",
-            slices,
-            (slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter, "Position (mm)"),
-            {"DSC mean": (0.0, 0.45, 0.70), "DSC min": (0.90, 0.62, 0.0)},
-            ("Position, feet to head (mm)", "DSC of the pairs"),
+            "Dice by slice",
+            nodes["slices"],
+            lines,
+            {**mean, "dsc_min": orange},
+            ("Position, feet to head (mm)", "Mean and least Dice of the pairs"),
         ),
     ]
 
 
 def tables_of(volume: slicer.vtkMRMLVolumeNode | None) -> slicer.vtkMRMLTableNode | None:
     """The table of raters of a CT, which is there when the others are."""
-    return _find("vtkMRMLTableNode", "raters", volume) if volume is not None else None
-
-
-def _raters(agreement: Agreement) -> dict[str, list]:
-    """Per rater, and for the student, what it has in common with the others: mean, deviation, pairs without a value."""
-    columns: dict[str, list] = {
-        "Rater": [row.name for row in agreement.raters],
-        "Volume (cc)": [row.volume_cc for row in agreement.raters],
-    }
-    for name in agreement.raters[0].values:
-        spreads = [row.values[name] for row in agreement.raters]
-        title = heading(name)
-        columns[f"{title} mean"] = [one.mean for one in spreads]
-        columns[f"{title} SD"] = [one.std for one in spreads]
-        columns[f"{title} CV"] = [one.cv for one in spreads]
-        columns[f"{title} pairs"] = [one.n for one in spreads]
-        columns[f"{title} left out"] = [one.excluded for one in spreads]
-    return columns
-
-
-def _pairs(agreement: Agreement) -> dict[str, list]:
-    columns: dict[str, list] = {
-        "a": [pair.a for pair in agreement.pairs],
-        "b": [pair.b for pair in agreement.pairs],
-        "Volume a (cc)": [pair.measures.volume_a_cc for pair in agreement.pairs],
-        "Volume b (cc)": [pair.measures.volume_b_cc for pair in agreement.pairs],
-        "Tolerance (mm)": [pair.measures.tolerance_mm for pair in agreement.pairs],
-    }
-    for name in MEASURES:
-        columns[heading(name)] = [pair.measures.values[name] for pair in agreement.pairs]
-    return columns
-
-
-def _slices(rated: RatedScene, agreement: Agreement) -> dict[str, list]:
-    rows = agreement.slices
-    columns: dict[str, list] = {
-        "Slice": [row.index for row in rows],
-        "Position (mm)": [float(middle_of(rated, row.index)[2]) for row in rows],
-        "DSC mean": [row.dsc_mean for row in rows],
-        "DSC min": [row.dsc_min for row in rows],
-        "Worst pair": [" / ".join(row.worst_pair or ()) for row in rows],
-        "Disputed (cc)": [row.disagreement_cc for row in rows],
-    }
-    for name in agreement.names:
-        columns[f"Area {name} (mm2)"] = [row.areas_mm2[name] for row in rows]
-    return columns
+    return next(iter(find_all("vtkMRMLTableNode", "raters", volume)), None)
 
 
 def heading(measure: str) -> str:
@@ -244,15 +202,16 @@ def heading(measure: str) -> str:
     return f"{known.title} ({known.unit})" if known.unit else known.title
 
 
-def _fill(node: slicer.vtkMRMLTableNode, columns: dict[str, list]) -> None:
-    """Replace what a table holds."""
+def fill_table(node: slicer.vtkMRMLTableNode, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Replace what a table holds; None is nothing in a column of texts and NaN in one of numbers."""
     modified = node.StartModify()
     node.RemoveAllColumns()
     for name, values in columns.items():
-        array = vtk.vtkStringArray() if values and isinstance(values[0], str) else vtk.vtkDoubleArray()
+        texts = any(isinstance(value, str) for value in values)
+        array = vtk.vtkStringArray() if texts else vtk.vtkDoubleArray()
         array.SetName(name)
         for value in values:
-            array.InsertNextValue(value)
+            array.InsertNextValue(str(value or "") if texts else math.nan if value is None else float(value))
         node.AddColumn(array)
     node.EndModify(modified)
 
@@ -274,14 +233,14 @@ def _chart(
         columns: the columns of the vertical axis, and their colours.
         axes: their titles.
     """
-    chart = _ours("vtkMRMLPlotChartNode", kind, rated)
+    chart = own("vtkMRMLPlotChartNode", kind, rated)
     chart.RemoveAllPlotSeriesNodeIDs()
     chart.SetTitle(kind)
     chart.SetXAxisTitle(axes[0])
     chart.SetYAxisTitle(axes[1])
     bars = along[0] == slicer.vtkMRMLPlotSeriesNode.PlotTypeBar
     for column, color in columns.items():
-        series = _ours("vtkMRMLPlotSeriesNode", f"{kind}: {column}", rated)
+        series = own("vtkMRMLPlotSeriesNode", f"{kind}: {column}", rated)
         series.SetAndObserveTableNodeID(table.GetID())
         series.SetPlotType(along[0])
         series.SetLabelColumnName(along[1] if bars else "")

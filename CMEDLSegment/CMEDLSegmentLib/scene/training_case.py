@@ -26,6 +26,7 @@ from ..files import atomic_path
 from ..volume import Geometry, write_image
 from . import hierarchy
 from .attributes import PREFIX
+from .experts import one_line
 from .results import is_edited, provenance
 from .segments import array_on_volume
 from .volumes import volume_of
@@ -142,7 +143,7 @@ def collect(
     """
     if volume_node is None or volume_node.GetScene() is None:
         raise InputError("The image of this segmentation is no longer in the scene; load it again.")
-    reviewer = " ".join("".join(letter if letter.isprintable() else " " for letter in reviewer).split())
+    reviewer = one_line(reviewer)
     if not reviewer:
         raise InputError("A training case tells who corrected it; give the reviewer's name or initials.")
     if role not in ROLES or split not in SPLITS:

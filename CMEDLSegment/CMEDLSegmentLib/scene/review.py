@@ -1,0 +1,256 @@
+"""A blinded review: contours shown one by one, in one colour, shuffled and without names, and scored by a person.
+
+What is scored is kept in a table of the scene, from the first score on, so that a review can be saved in the middle and
+gone on with. The experts' own segments are never changed: copies are shown in their place (:class:`Blind`), which are
+not saved with the scene.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+import slicer
+
+from ..errors import InputError
+from .agreement import RatedScene
+from .agreement_nodes import fill_table, find_all, own
+from .attributes import get_json, set_json
+from .experts import one_line
+from .segments import add_segment, cropped, show_surface
+
+SCORES = ("accept", "minor edit", "major edit", "reject")
+"""From best to worst: can be used as it is; usable after small, after large corrections; would be drawn anew."""
+
+REASONS = (
+    "too large",
+    "too small",
+    "part of the tumor is missed",
+    "takes in a vessel or the chest wall",
+    "takes in collapsed or inflamed lung",
+    "slices at an end",
+    "another structure",
+    "rough edge",
+    "other",
+)
+
+LIME, GREY = (0.55, 1.0, 0.35), (0.62, 0.62, 0.62)
+"""Of the contour that is scored, and of the others: no rater's and not the student's."""
+
+_KIND, _STATE = "review", "review"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A contour of a review.
+
+    Attributes:
+        rater: whose it is, a rater or the student (``delineation.CANDIDATE``).
+        score: one of :data:`SCORES`, or "" as long as there is none.
+        reason: one of :data:`REASONS`, or "".
+        comment: in the reviewer's own words.
+    """
+
+    rater: str
+    score: str = ""
+    reason: str = ""
+    comment: str = ""
+
+
+class Review:
+    """A review in the scene.
+
+    Attributes:
+        node: its table.
+    """
+
+    def __init__(self, node: slicer.vtkMRMLTableNode) -> None:
+        self.node = node
+
+    @classmethod
+    def start(cls, rated: RatedScene, reviewer: str) -> Review:
+        """Begin a review of everybody's contours, the student's among them, in an order that nobody knows.
+
+        Raises:
+            InputError: nobody is named as the reviewer, or one review is going on already.
+        """
+        reviewer = one_line(reviewer)
+        if not reviewer:
+            raise InputError("A review tells who scored; give the reviewer's name or initials.")
+        if pending(slicer.mrmlScene.GetNodeByID(rated.volume_id)):
+            raise InputError("A review of these contours is unfinished; continue or cancel it first.")
+        names = [entry.name for entry in rated.entries]
+        secrets.SystemRandom().shuffle(names)
+        found = cls(own("vtkMRMLTableNode", _KIND, rated, several=True))
+        found._write(reviewer=reviewer, started=_now(), ended="", contours=[asdict(Scored(name)) for name in names])
+        return found
+
+    @property
+    def reviewer(self) -> str:
+        """Who scores."""
+        return self._state["reviewer"]
+
+    @property
+    def ended(self) -> str:
+        """When it was ended (ISO 8601); empty while it is going on."""
+        return self._state["ended"]
+
+    @property
+    def contours(self) -> list[Scored]:
+        """The contours in the order in which they are shown."""
+        return [Scored(**one) for one in self._state["contours"]]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every contour has a score."""
+        return all(one.score for one in self.contours)
+
+    def score(self, number: int, **changes: str) -> None:
+        """Change ``score``, ``reason`` or ``comment`` of a contour.
+
+        Raises:
+            InputError: a score or a reason that does not exist, or the review was ended.
+        """
+        if self.ended:
+            raise InputError("The names of this review are known; start another one to score anew.")
+        if changes.get("score", "") not in ("", *SCORES) or changes.get("reason", "") not in ("", *REASONS):
+            raise InputError(f"A contour cannot be scored {changes}; scores are {', '.join(SCORES)}.")
+        if "comment" in changes:
+            changes["comment"] = one_line(changes["comment"])
+        contours = self.contours
+        contours[number] = replace(contours[number], **changes)
+        self._write(**{**self._state, "contours": [asdict(one) for one in contours]})
+
+    def end(self) -> None:
+        """Keep the scores and name the raters.
+
+        Raises:
+            InputError: a contour has no score yet.
+        """
+        if not self.complete:
+            raise InputError("Not every contour is scored; score them all, then the names are told.")
+        self._write(**{**self._state, "ended": _now()})
+        rows = self.rows()
+        fill_table(self.node, {key.capitalize(): [row[key] for row in rows] for key in rows[0]})
+
+    def cancel(self) -> None:
+        """Forget the review and its scores."""
+        slicer.mrmlScene.RemoveNode(self.node)
+
+    def rows(self) -> list[dict[str, str]]:
+        """What the review says of each contour, with ``rater``, ``score``, ``reason``, ``comment``, ``reviewer``,
+        ``date``; empty as long as it is going on, because the names are not to be told."""
+        if not self.ended:
+            return []
+        return [{**asdict(one), "reviewer": self.reviewer, "date": self.ended} for one in self.contours]
+
+    @property
+    def _state(self) -> dict[str, Any]:
+        return get_json(self.node, _STATE)
+
+    def _write(self, **state: Any) -> None:
+        set_json(self.node, _STATE, state)
+
+
+def reviews(volume: slicer.vtkMRMLVolumeNode | None) -> list[Review]:
+    """The reviews of contours on a CT, oldest first."""
+    if volume is None:
+        return []
+    found = (Review(node) for node in find_all("vtkMRMLTableNode", _KIND, volume) if get_json(node, _STATE))
+    return sorted(found, key=lambda review: review._state["started"])
+
+
+def pending(volume: slicer.vtkMRMLVolumeNode | None) -> Review | None:
+    """The review that is going on, if there is one."""
+    return next((review for review in reviews(volume) if not review.ended), None)
+
+
+def scores(volume: slicer.vtkMRMLVolumeNode | None) -> list[dict[str, str]]:
+    """What all reviews that were ended say; see :meth:`Review.rows`."""
+    return [row for review in reviews(volume) for row in review.rows()]
+
+
+class Blind:
+    """Copies of the contours shown in place of all segmentations of the scene, until :meth:`restore`.
+
+    Args:
+        rated: the contours.
+        names: in the order of the review; those of them that are in ``rated`` are shown.
+        outline: width, pixels.
+    """
+
+    def __init__(self, rated: RatedScene, names: Sequence[str], outline: int = 2) -> None:
+        self._hidden: list[str] = []
+        scene = slicer.mrmlScene
+        volume = scene.GetNodeByID(rated.volume_id)
+        self._node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Blinded review")
+        self._node.SetHideFromEditors(True)
+        self._node.SetSaveWithScene(False)
+        self._node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+        self._node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        marked = {one.name: one.mask for one in rated.case.all}
+        self._segments: dict[int, str] = {}
+        for number, name in enumerate(names):
+            if name in marked:
+                whole = rated.mask(marked[name])
+                mask = cropped(whole.array, whole.first, whole.matrix)
+                title = f"Contour {number + 1}"
+                self._segments[number] = add_segment(self._node, f"Contour_{number + 1}", title, GREY, mask, {})
+        # Of two displays the second one is drawn over the first: the chosen contour over the others.
+        self._others, self._chosen = self._add_display(1), self._add_display(max(2, outline))
+        self._others.SetVisibility3D(False)
+        show_surface(self._node)
+        self.hide()
+
+    def _add_display(self, outline: int) -> slicer.vtkMRMLSegmentationDisplayNode:
+        display = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationDisplayNode")
+        display.SetSaveWithScene(False)
+        display.SetVisibility2DFill(False)
+        display.SetSliceIntersectionThickness(outline)
+        display.SetOpacity2DOutline(1.0)
+        self._node.AddAndObserveDisplayNodeID(display.GetID())
+        return display
+
+    @property
+    def numbers(self) -> list[int]:
+        """The contours that can be shown."""
+        return list(self._segments)
+
+    def show(self, number: int, others: bool = False) -> None:
+        """Show one contour, and the others in grey if they are wanted too."""
+        for which, segment_id in self._segments.items():
+            self._node.GetSegmentation().GetSegment(segment_id).SetColor(*(LIME if which == number else GREY))
+            self._chosen.SetSegmentVisibility(segment_id, which == number)
+            self._others.SetSegmentVisibility(segment_id, others and which != number)
+
+    def hide(self) -> None:
+        """Hide all other segmentations, and remember which of them were seen."""
+        for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
+            if display in (self._others, self._chosen):
+                display.SetVisibility(True)
+            elif display.GetVisibility():
+                display.SetVisibility(False)
+                self._hidden.append(display.GetID())
+
+    def reveal(self) -> None:
+        """Show them again, and hide the copies."""
+        for display in (self._others, self._chosen):
+            display.SetVisibility(False)
+        for display in map(slicer.mrmlScene.GetNodeByID, self._hidden):
+            if display is not None:
+                display.SetVisibility(True)
+        self._hidden = []
+
+    def restore(self) -> None:
+        """Show them again, and take the copies out of the scene."""
+        self.reveal()
+        for node in (self._node, self._others, self._chosen):
+            if node.GetScene():
+                slicer.mrmlScene.RemoveNode(node)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

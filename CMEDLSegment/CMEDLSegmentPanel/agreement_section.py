@@ -1,0 +1,400 @@
+"""Section "Agreement with experts": figures of who agrees with whom, kept up to date while contours change."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from CMEDLSegmentLib.agreement.delineation import CANDIDATE
+from CMEDLSegmentLib.agreement.measures import MEASURES
+from CMEDLSegmentLib.errors import CMEDLError
+from CMEDLSegmentLib.progress import Progress
+from CMEDLSegmentLib.scene import agreement_nodes, contours
+from CMEDLSegmentLib.scene.agreement import Collector, Entry, RatedScene, entries, middle_of, structures
+from CMEDLSegmentLib.scene.grids import FLIP, to_numpy
+from CMEDLSegmentLib.scene.layouts import slice_views
+
+from . import agreement_view as view
+from .background import Background
+from .section import Section, inBackground, setText, told
+
+SETTLED_MS = 400
+"""So long after the last change of a contour figures are worked out anew: strokes of a brush come quickly."""
+REPORTS = "CMEDL/ReportFolder"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is shown.
+
+    Attributes:
+        state: of the scene that it was worked out of.
+        rated: the case.
+        agreement: its figures.
+        some, everybody: for every slice of the case, the pixels that anybody and that everybody marked.
+    """
+
+    state: Hashable
+    rated: RatedScene
+    agreement: object
+    some: list[int]
+    everybody: list[int]
+
+
+def work(state: Hashable, rated: RatedScene, tolerance: float, progress: Progress) -> Figures:
+    """The figures of a case; touches no scene."""
+    from CMEDLSegmentLib.agreement.raters import analyse
+
+    found = analyse(rated.case, tolerance, progress)
+    some, everybody = [], []
+    for marks in zip(*(one.mask for one in rated.case.all), strict=True):
+        some.append(int(np.count_nonzero(np.logical_or.reduce(marks))))
+        everybody.append(int(np.count_nonzero(np.logical_and.reduce(marks))))
+    return Figures(state, rated, found, some, everybody)
+
+
+class AgreementSection(Section):
+    """The raters' table, the matrix, the strip of slices, the map, the consensus, tables and the report."""
+
+    def __init__(self, panel) -> None:
+        super().__init__(panel)
+        self.figures: Figures | None = None
+        self._collector = Collector()
+        self._background = Background(panel.uiWidget)
+        self._wanted: Hashable = None
+        self._drawn: tuple = ()
+        self._worst = -1
+        self._settled = qt.QTimer(panel.uiWidget)
+        self._settled.setSingleShot(True)
+        self._settled.connect("timeout()", self._begin)
+        self._strip = view.Strip(self.ui.stripTable)
+        self.ui.ratersTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        self.ui.ratersTable.horizontalHeader().setSectionResizeMode(view.NAME, qt.QHeaderView.Stretch)
+        self.ui.matrixTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        self.ui.figuresWidget.visible = False
+        self._say("")
+        for measure in MEASURES:
+            self.ui.measureComboBox.addItem(agreement_nodes.heading(measure), measure)
+        self.ui.structureComboBox.connect("activated(int)", self.onStructure)
+        self.ui.measureComboBox.connect("activated(int)", self.onMeasure)
+        self.ui.stripTable.connect("cellClicked(int,int)", self.onStrip)
+        self.ui.worstSliceButton.connect("clicked(bool)", self.onWorst)
+        self.ui.nextWorstButton.connect("clicked(bool)", self.onNextWorst)
+        self.ui.mapCheckBox.connect("toggled(bool)", self.onMap)
+        self.ui.consensusButton.connect("clicked(bool)", self.onConsensus)
+        self.ui.tablesButton.connect("clicked(bool)", self.onTables)
+        self.ui.reportButton.connect("clicked(bool)", self.onReport)
+
+    @property
+    def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The CT that is contoured."""
+        return self.panel.experts.volume
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the figures are those of the present contours."""
+        return self.figures is not None and self.figures.state == self._wanted
+
+    def refresh(self) -> None:
+        """Show the figures of the ticked segments, or have them worked out."""
+        self._followScene()
+        found, volume = self._entries(), self.volume
+        names = [entry.name for entry in found]
+        try:
+            if volume is None or len(names) < 2 or names == [CANDIDATE]:
+                self._nothing(_("Tick at least two contours above, or one beside the student's."))
+                return
+            state = (Collector.state(volume, found), self.parameters.tolerance)
+        except CMEDLError as error:
+            self._nothing(str(error))
+            return
+        if state != self._wanted:
+            self._wanted = state
+            self._background.drop()
+            if not self.fresh:
+                self._settled.start(SETTLED_MS if self.figures else 0)
+            else:
+                self._settled.stop()
+        self._show()
+
+    def leave(self) -> None:
+        """The panel is no longer seen: nothing is worked out any more."""
+        super().leave()
+        self._settled.stop()
+        self._background.drop()
+        self._wanted = None
+
+    def cleanup(self) -> None:
+        """The panel is closed for good."""
+        self._background.close()
+
+    def onStructure(self, index: int) -> None:
+        """Compare another structure."""
+        self.parameters.structure = self.ui.structureComboBox.itemText(index)
+
+    def onMeasure(self, index: int) -> None:
+        """Show another measure in the matrix."""
+        self.parameters.measure = self.ui.measureComboBox.itemData(index)
+
+    def onStrip(self, row: int, column: int) -> None:
+        """Go to a slice."""
+        self._goTo(self._strip.slice(column))
+
+    def onWorst(self, checked: bool = False) -> None:
+        """Go to the slice with most disagreement."""
+        self._goToWorst(0)
+
+    def onNextWorst(self, checked: bool = False) -> None:
+        """Go to the next in order of disagreement; after the last, to the first."""
+        self._goToWorst(self._worst + 1)
+
+    def onMap(self, shown: bool) -> None:
+        """Put the agreement map over the CT, or take it away."""
+        with told(_("The agreement map could not be shown.")):
+            if shown:
+                agreement_nodes.show_map(agreement_nodes.set_map(self.figures.rated, self.figures.agreement))
+            else:
+                agreement_nodes.hide_map(agreement_nodes.map_of(self.volume))
+        self.changed()
+
+    def onConsensus(self, checked: bool = False) -> None:
+        """Add a consensus of the raters as a segmentation."""
+        from CMEDLSegmentLib.agreement.consensus import consensus_mask
+
+        rated = self.figures.rated
+        method = list(agreement_nodes.METHODS)[self.ui.consensusComboBox.currentIndex]
+        with told(_("The consensus could not be added.")):
+            node = agreement_nodes.add_consensus(rated, consensus_mask(rated.case, method), method)
+            self._say(_("Added: {name}").format(name=node.GetName()))
+
+    def onTables(self, checked: bool = False) -> None:
+        """Put the figures into tables and plots of the scene."""
+        with told(_("The tables could not be made.")):
+            agreement_nodes.set_tables(self.figures.rated, self.figures.agreement)
+            self._say(_("Tables and plots are in the scene; they follow later figures."))
+
+    def onReport(self, checked: bool = False) -> None:
+        """Ask for a folder and write the report into it."""
+        settings = slicer.app.userSettings()
+        chosen = qt.QFileDialog.getExistingDirectory(
+            slicer.util.mainWindow(), _("Folder of the report"), slicer.util.settingsValue(REPORTS, "")
+        )
+        if not chosen:
+            return
+        settings.setValue(REPORTS, chosen)
+        self._report(Path(chosen))
+
+    def _report(self, folder: Path) -> None:
+        from CMEDLSegmentLib.agreement.report import CASE_FILES, REPORT, REVIEWS, write_report
+
+        figures = self.figures
+        replace = any((folder / name).exists() for name in (*CASE_FILES, REVIEWS))
+        question = _("There is a report in {folder}. Replace it?").format(folder=folder)
+        if replace and not slicer.util.confirmYesNoDisplay(question, _("CMEDL: report")):
+            return
+        self.ui.reportButton.enabled = False
+        with told(_("The report was not written.")):
+            reviews = self.panel.review.scores(figures.rated)
+            inBackground(
+                lambda: write_report(figures.rated.case, figures.agreement, folder, reviews=reviews, overwrite=replace)
+            )
+            self._say(_("Report written: {path}").format(path=folder / REPORT))
+        self.refreshSoon()
+
+    def _entries(self) -> list[Entry]:
+        """Who is compared, of the structure that is chosen."""
+        known, box = structures(), self.ui.structureComboBox
+        chosen = self.parameters.structure
+        current = chosen if chosen in known else next(iter(known), "")
+        if [box.itemText(index) for index in range(box.count)] != known:
+            blocked = box.blockSignals(True)
+            box.clear()
+            box.addItems(known)
+            box.blockSignals(blocked)
+        if current:
+            box.currentIndex = known.index(current)
+        box.visible = self.ui.structureLabel.visible = len(known) > 1
+        return entries(self.parameters.result, current) if current else []
+
+    def _followScene(self) -> None:
+        scene = slicer.mrmlScene
+        pairs = [(scene, event) for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent)]
+        moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            made = node.GetSegmentation()
+            events = (made.SegmentAdded, made.SegmentRemoved, made.SegmentModified, made.SourceRepresentationModified)
+            pairs += [(made, event) for event in events]
+            pairs.append((node, moved))
+        if self.volume:
+            pairs += [(self.volume, moved), (self.volume, vtk.vtkCommand.ModifiedEvent)]
+        if pairs != self._followed:
+            self.follow(*pairs)
+            self.removeObservers(self.onSliceMoved)
+            for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+                self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onSliceMoved)
+
+    def onSliceMoved(self, caller=None, event=None) -> None:
+        """A view shows another slice: mark it in the strip."""
+        if self.figures is None or not self.parameters:
+            return
+        views = slice_views(contours.current_layout() or contours.OVERLAY)
+        if not views:
+            return
+        geometry = self.figures.rated.case.geometry
+        place = to_numpy(views[0].GetSliceToRAS())[:3, 3] @ FLIP[:3, :3]
+        self._strip.mark(int(np.rint(geometry.to_index(place[None])[0, 2])))
+
+    def _begin(self) -> None:
+        """Take the case out of the scene and have it worked out."""
+        if not self.parameters:
+            return
+        state, tolerance = self._wanted, self.parameters.tolerance
+        try:
+            rated = self._collector.collect(self.volume, self._entries())
+        except CMEDLError as error:
+            self._nothing(str(error))
+            return
+        self._background.start(lambda progress: work(state, rated, tolerance, progress), self._finish, self._progress)
+        self._show()
+
+    def _progress(self, stage: str, fraction: float) -> None:
+        setText(self.ui.agreementLabel, _("Working out the figures: {share:.0%}").format(share=fraction))
+
+    def _finish(self, figures: Figures | None, error: Exception | None) -> None:
+        if error is None:
+            self.figures, self._worst = figures, -1
+            self._bringUpToDate()
+            self._show()
+            self.panel.review.refreshSoon()
+        elif isinstance(error, CMEDLError):
+            self._nothing(str(error))
+        elif isinstance(error, ImportError):
+            self._nothing(
+                _("The figures need Python packages that are not installed; press Segment tumor once to install them.")
+            )
+        else:
+            self._nothing(_("The figures could not be worked out; the error log says why."))
+            logging.error("".join(traceback.format_exception(error)))
+
+    def _bringUpToDate(self) -> None:
+        """What was made of earlier figures follows."""
+        with told(_("Nodes of earlier figures could not be brought up to date.")):
+            volume = self.volume
+            if agreement_nodes.map_of(volume):
+                agreement_nodes.set_map(self.figures.rated, self.figures.agreement)
+            if agreement_nodes.tables_of(volume):
+                agreement_nodes.set_tables(self.figures.rated, self.figures.agreement)
+
+    def _nothing(self, sentence: str) -> None:
+        """There are no figures, and why."""
+        self._settled.stop()
+        self._background.drop()
+        self.figures, self._wanted, self._drawn = None, None, ()
+        setText(self.ui.agreementLabel, sentence)
+        self.ui.figuresWidget.visible = False
+
+    def _show(self) -> None:
+        """Show the figures, in grey while they are not those of the present contours."""
+        figures, fresh = self.figures, self.fresh
+        self.ui.figuresWidget.visible = figures is not None
+        if not fresh:
+            setText(self.ui.agreementLabel, _("Working out the figures ..."))
+        if figures is None:
+            return
+        blinded = self.panel.review.blinded
+        if blinded:
+            setText(self.ui.agreementLabel, _("A blinded review is going on: names, colors and figures are hidden."))
+        elif fresh:
+            setText(self.ui.agreementLabel, self._summary())
+        box = self.ui.measureComboBox
+        box.currentIndex = max(box.findData(self.parameters.measure), 0)
+        colors = [entry.color for entry in figures.rated.entries]
+        drawn = (id(figures), fresh, self.parameters.measure, tuple(colors), blinded)
+        if drawn != self._drawn:
+            self._drawn = drawn
+            self._draw(colors)
+        for button in (self.ui.consensusButton, self.ui.tablesButton, self.ui.reportButton):
+            button.enabled = fresh
+        self.ui.mapCheckBox.enabled = fresh or self.ui.mapCheckBox.checked
+        self._showMap()
+
+    def _draw(self, colors: list[tuple[float, float, float]]) -> None:
+        figures, fresh = self.figures, self.fresh
+        found = figures.agreement
+        view.fillRaters(self.ui.ratersTable, found, colors, fresh)
+        view.fillMatrix(self.ui.matrixTable, found, self.ui.measureComboBox.currentData, fresh)
+        tips = {row.index: self._sliceTip(row) for row in found.slices}
+        setText(self.ui.stripLabel, _("Slices, feet to head: blue by everybody, orange by some."))
+        self._strip.fill(figures.some, figures.everybody, tips, fresh)
+        self.onSliceMoved()
+        answer = found.range.sentence if found.range else ""
+        setText(self.ui.rangeLabel, answer)
+        self.ui.rangeLabel.visible = bool(answer)
+        self.ui.rangeLabel.enabled = fresh
+
+    def _summary(self) -> str:
+        """Who is compared, how far the raters agree, and what is doubtful."""
+        found = self.figures.agreement
+        raters = len(found.rater_names)
+        who = _("{count} raters").format(count=raters) if raters > 1 else _("One rater")
+        if found.candidate:
+            who = _("{who} and the student").format(who=who)
+        lines = [who + "."]
+        if raters > 1:
+            lines[0] += " " + _("All raters mark {full:.1f} cc, any of them {any:.1f} cc.").format(
+                full=found.full_cc, any=found.any_cc
+            )
+        return "\n".join([*lines, *found.notes])
+
+    def _sliceTip(self, row) -> str:
+        figures = self.figures
+        position = middle_of(figures.rated, row.index)[2]
+        lines = [_("Slice {index}, {position:.1f} mm").format(index=row.index, position=position)]
+        if row.worst_pair and not self.panel.review.blinded:
+            a, b = map(view.called, row.worst_pair)
+            lines.append(
+                _("Dice {mean:.2f} on average, at least {least:.2f} ({a} and {b})").format(
+                    mean=row.dsc_mean, least=row.dsc_min, a=a, b=b
+                )
+            )
+        lines.append(_("Disputed: {cc:.2f} cc").format(cc=row.with_student_cc))
+        return "\n".join(lines)
+
+    def _goToWorst(self, which: int) -> None:
+        worst = self.figures.agreement.worst
+        if worst:
+            self._worst = which % len(worst)
+            self._goTo(worst[self._worst])
+
+    def _goTo(self, index: int) -> None:
+        figures = self.figures
+        contours.jump(middle_of(figures.rated, index))
+        row = next((row for row in figures.agreement.slices if row.index == index), None)
+        setText(self.ui.stripLabel, self._sliceTip(row).replace("\n", "; ") if row else "")
+
+    def _showMap(self) -> None:
+        node = agreement_nodes.map_of(self.volume)
+        box = self.ui.mapCheckBox
+        blocked = box.blockSignals(True)
+        box.checked = agreement_nodes.map_is_shown(node)
+        box.blockSignals(blocked)
+        raters = len(self.figures.agreement.rater_names)
+        squares = []
+        for count, color in enumerate(agreement_nodes.count_colors(raters), start=1):
+            name = qt.QColor.fromRgbF(*color).name()
+            squares.append(f'<span style="color:{name}">\u25a0</span> {count}')
+        setText(self.ui.mapLegendLabel, "&nbsp; ".join(squares))
+
+    def _say(self, sentence: str) -> None:
+        """Tell below the buttons what was done; an empty sentence hides the line."""
+        setText(self.ui.agreementDoneLabel, sentence)
+        self.ui.agreementDoneLabel.visible = bool(sentence)

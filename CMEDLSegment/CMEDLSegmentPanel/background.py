@@ -1,0 +1,102 @@
+"""Work in a thread beside Slicer's window, begun anew whenever the scene changes; the latest one counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+import qt
+
+from CMEDLSegmentLib.progress import Progress, stop_if
+
+POLL_MS, GIVEN_S = 20, 0.02
+"""How often the window's thread looks after the work, and for how long it lets it have the interpreter.
+
+Slicer's event loop holds Python's lock while it is idle, so that a thread gets on only while Python code of the window
+waits for it. What numpy and scipy do meanwhile does not need the lock and goes on.
+"""
+
+
+@dataclass
+class _Job:
+    """One piece of work, as far as it is."""
+
+    running: Future
+    done: Callable[[Any, Exception | None], None]
+    told: Callable[[str, float], None]
+    stage: tuple[str, float] = ("", 0.0)
+    dropped: bool = False
+
+
+class Background:
+    """One piece of work at a time.
+
+    Args:
+        parent: the panel; its end is the timer's.
+    """
+
+    def __init__(self, parent: qt.QWidget) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._job: _Job | None = None
+        self._timer = qt.QTimer(parent)
+        self._timer.setInterval(POLL_MS)
+        self._timer.connect("timeout()", self._poll)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being done."""
+        return self._job is not None
+
+    def start(
+        self,
+        work: Callable[[Progress], Any],
+        done: Callable[[Any, Exception | None], None],
+        told: Callable[[str, float], None] = lambda stage, fraction: None,
+    ) -> None:
+        """Begin; what was being done is dropped.
+
+        Args:
+            work: touches no scene and no widget; it gets a progress callback, which it should call now and then.
+            done: called in the window's thread with the result and None, or with None and the error.
+            told: called in the window's thread with what the progress callback was told.
+        """
+        self.drop()
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1)
+        job = _Job(Future(), done, told)
+
+        def progress(stage: str, fraction: float) -> None:
+            stop_if(lambda: job.dropped)
+            job.stage = (stage, fraction)
+
+        job.running = self._pool.submit(work, progress)
+        self._job = job
+        self._timer.start()
+
+    def drop(self) -> None:
+        """Forget what is being done; it ends at its next step, and nobody is told."""
+        self._timer.stop()
+        if self._job:
+            self._job.dropped = True
+            self._job.running.cancel()
+            self._job = None
+
+    def close(self) -> None:
+        """The panel is closed for good."""
+        self.drop()
+        if self._pool:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+    def _poll(self) -> None:
+        job = self._job
+        wait([job.running], timeout=GIVEN_S)
+        if not job.running.done():
+            job.told(*job.stage)
+            return
+        self._timer.stop()
+        self._job = None
+        error = job.running.exception()
+        job.done(None if error else job.running.result(), error)

@@ -1,0 +1,255 @@
+"""Group "Blinded review": contours without names, one by one, to be scored; then the names."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CMEDLSegmentLib.scene import review
+from CMEDLSegmentLib.scene.agreement import RatedScene
+from CMEDLSegmentLib.scene.review import Blind, Review
+
+from .agreement_view import called, fitHeight
+from .hand_on_section import REVIEWER
+from .section import Section, plainTip, setText, told
+
+
+def words(score: str) -> str:
+    """A score or a reason for people; the stored word is what reports and tables hold."""
+    return {
+        "": "",
+        "accept": _("Accept"),
+        "minor edit": _("Minor edit"),
+        "major edit": _("Major edit"),
+        "reject": _("Reject"),
+        "too large": _("Too large"),
+        "too small": _("Too small"),
+        "part of the tumor is missed": _("Part of the tumor is missed"),
+        "takes in a vessel or the chest wall": _("Takes in a vessel or the chest wall"),
+        "takes in collapsed or inflamed lung": _("Takes in collapsed or inflamed lung"),
+        "slices at an end": _("Slices at an end"),
+        "another structure": _("Another structure"),
+        "rough edge": _("Rough edge"),
+        "other": _("Other"),
+    }[score]
+
+
+class ReviewSection(Section):
+    """Start, scoring, names, and the scores of the scene.
+
+    While contours are blinded all other segmentations are hidden, and so is what names them in this panel.
+    """
+
+    def __init__(self, panel) -> None:
+        super().__init__(panel)
+        self._blind: Blind | None = None
+        self._review: Review | None = None
+        self._number = 0
+        self._named = (
+            self.ui.resultCollapsibleButton,
+            self.ui.candidatesCollapsibleButton,
+            self.ui.expertsCollapsibleButton,
+            self.ui.handOnCollapsibleButton,
+            self.ui.namedWidget,
+            self.ui.toolsWidget,
+        )
+        buttons = (self.ui.acceptButton, self.ui.minorButton, self.ui.majorButton, self.ui.rejectButton)
+        self._buttons = dict(zip(review.SCORES, buttons, strict=True))
+        self.ui.reviewWidget.visible = False
+        self.ui.reviewedByLineEdit.text = slicer.util.settingsValue(REVIEWER, "")
+        for reason in ("", *review.REASONS):
+            self.ui.reasonComboBox.addItem(words(reason), reason)
+        for score, button in self._buttons.items():
+            button.connect("clicked(bool)", lambda checked, score=score: self.onScore(score))
+        self.ui.reviewedByLineEdit.connect("textChanged(QString)", self.refreshSoon)
+        self.ui.startReviewButton.connect("clicked(bool)", self.onStart)
+        self.ui.reasonComboBox.connect("activated(int)", self.onReason)
+        self.ui.commentLineEdit.connect("textEdited(QString)", self.onComment)
+        self.ui.previousContourButton.connect("clicked(bool)", self.onPrevious)
+        self.ui.nextContourButton.connect("clicked(bool)", self.onNext)
+        self.ui.othersCheckBox.connect("toggled(bool)", self.onOthers)
+        self.ui.revealButton.connect("clicked(bool)", self.onReveal)
+        self.ui.cancelReviewButton.connect("clicked(bool)", self.onCancel)
+
+    @property
+    def blinded(self) -> bool:
+        """Whether names and colours are hidden at this moment."""
+        return self._blind is not None
+
+    def scores(self, rated: RatedScene) -> list[dict[str, str]]:
+        """What reviews said of the raters of a case."""
+        names = {entry.name for entry in rated.entries}
+        volume = slicer.mrmlScene.GetNodeByID(rated.volume_id)
+        return [row for row in review.scores(volume) if row["rater"] in names]
+
+    def refresh(self) -> None:
+        """Show the review that is going on, or what earlier ones said."""
+        volume = self.panel.agreement.volume
+        pending = review.pending(volume)
+        if self.blinded and (pending is None or pending.node is not self._review.node):
+            # Its table was removed, or the panel shows another CT.
+            self._unblind()
+        figures = self.panel.agreement.figures
+        ready = figures is not None and self.panel.agreement.fresh
+        self.ui.reviewWidget.visible = self.blinded
+        for widget in (self.ui.reviewedByLabel, self.ui.reviewedByLineEdit, self.ui.startReviewButton):
+            widget.visible = not self.blinded
+        self.ui.startReviewButton.text = _("Continue") if pending else _("Start")
+        named = pending is not None or bool(self.ui.reviewedByLineEdit.text.strip())
+        self.ui.startReviewButton.enabled = ready and named
+        self.ui.reviewedByLineEdit.enabled = pending is None
+        if pending:
+            self.ui.reviewedByLineEdit.text = pending.reviewer
+        setText(self.ui.reviewLabel, self._sentence(pending, ready))
+        self.ui.reviewLabel.visible = bool(self.ui.reviewLabel.text)
+        if self.blinded:
+            self._showContour()
+        self._fill(review.scores(volume))
+        scene = slicer.mrmlScene
+        self.follow((scene, scene.NodeAddedEvent), (scene, scene.NodeRemovedEvent), (scene, scene.EndBatchProcessEvent))
+        for event, method in ((scene.StartSaveEvent, self.onSaveStart), (scene.EndSaveEvent, self.onSaveEnd)):
+            if not self.hasObserver(scene, event, method):
+                self.addObserver(scene, event, method)
+
+    def onSaveStart(self, caller=None, event=None) -> None:
+        """A scene that is saved in the middle of a review is saved as it would be without one."""
+        if self.blinded:
+            self._blind.reveal()
+
+    def onSaveEnd(self, caller=None, event=None) -> None:
+        """The scene was saved: go on."""
+        if self.blinded:
+            self._blind.hide()
+
+    def leave(self) -> None:
+        """The panel is no longer seen, or the scene is closed: everything is shown as it was."""
+        super().leave()
+        self._unblind()
+
+    def onStart(self, checked: bool = False) -> None:
+        """Begin a review, or go on with an unfinished one."""
+        with told(_("The review could not be started.")):
+            rated = self.panel.agreement.figures.rated
+            pending = review.pending(self.panel.agreement.volume)
+            self._review = pending or Review.start(rated, self.ui.reviewedByLineEdit.text)
+            slicer.app.userSettings().setValue(REVIEWER, self._review.reviewer)
+            contours = self._review.contours
+            outline = round(self.parameters.outlineWidth)
+            self._blind = Blind(rated, [one.rater for one in contours], outline)
+            numbers = self._blind.numbers
+            open_ones = [number for number in numbers if not contours[number].score]
+            self._number = next(iter(open_ones or numbers), 0)
+            for widget in self._named:
+                widget.visible = False
+            self.panel.agreement.onWorst()
+        self.panel.agreement.changed()
+        self.refresh()
+
+    def onScore(self, score: str) -> None:
+        """Score the contour."""
+        self._score(score=score)
+
+    def onReason(self, index: int) -> None:
+        """Say what is wrong with it."""
+        self._score(reason=self.ui.reasonComboBox.itemData(index))
+
+    def onComment(self, text: str) -> None:
+        """Say it in one's own words."""
+        self._score(comment=text)
+
+    def onPrevious(self, checked: bool = False) -> None:
+        """The contour before."""
+        self._go(-1)
+
+    def onNext(self, checked: bool = False) -> None:
+        """The next contour."""
+        self._go(1)
+
+    def onOthers(self, checked: bool) -> None:
+        """Show the others in grey, or hide them."""
+        if self.blinded:
+            self._showContour()
+
+    def onReveal(self, checked: bool = False) -> None:
+        """Keep the scores and show whose contours they were."""
+        with told(_("The review could not be ended.")):
+            self._review.end()
+            self._unblind()
+        self.panel.agreement.changed()
+        self.refresh()
+
+    def onCancel(self, checked: bool = False) -> None:
+        """End without scores, if that is meant."""
+        question = _("End the review and forget its scores?")
+        if not slicer.util.confirmYesNoDisplay(question, _("CMEDL: blinded review")):
+            return
+        cancelled = self._review
+        self._unblind()
+        cancelled.cancel()
+        self.panel.agreement.changed()
+        self.refresh()
+
+    def _score(self, **changes: str) -> None:
+        with told(_("The score could not be kept.")):
+            self._review.score(self._number, **changes)
+        self._showContour(typing="comment" in changes)
+
+    def _go(self, step: int) -> None:
+        numbers = self._blind.numbers
+        self._number = numbers[(numbers.index(self._number) + step) % len(numbers)]
+        self._showContour()
+
+    def _unblind(self) -> None:
+        if self._blind is None:
+            return
+        self._blind.restore()
+        self._blind = self._review = None
+        for widget in self._named:
+            widget.visible = True
+        self.ui.reviewWidget.visible = False
+
+    def _sentence(self, pending: Review | None, ready: bool) -> str:
+        if self.blinded:
+            return ""
+        if pending:
+            return _("{reviewer} began a review that is unfinished: continue it to end or cancel it.").format(
+                reviewer=pending.reviewer
+            )
+        return "" if ready else _("A review needs contours that can be compared; see above.")
+
+    def _showContour(self, typing: bool = False) -> None:
+        """Show the contour that is scored, and what is said of it so far."""
+        contours = self._review.contours
+        numbers = self._blind.numbers
+        chosen = contours[self._number]
+        self._blind.show(self._number, self.ui.othersCheckBox.checked)
+        scored = sum(bool(contours[number].score) for number in numbers)
+        setText(
+            self.ui.contourLabel,
+            _("Contour {number} of {count} ({scored} scored)").format(
+                number=self._number + 1, count=len(contours), scored=scored
+            ),
+        )
+        for score, button in self._buttons.items():
+            button.checked = score == chosen.score
+        box = self.ui.reasonComboBox
+        box.currentIndex = box.findData(chosen.reason)
+        if not typing:
+            self.ui.commentLineEdit.text = chosen.comment
+        self.ui.revealButton.enabled = self._review.complete
+
+    def _fill(self, rows: list[dict[str, str]]) -> None:
+        """The scores of the scene; none are shown while names are hidden."""
+        table = self.ui.reviewTable
+        table.visible = bool(rows) and not self.blinded
+        table.setRowCount(len(rows))
+        for index, row in enumerate(rows):
+            who = f"{row['reviewer']}, {row['date'][:10]}"
+            texts = (called(row["rater"]), words(row["score"]), words(row["reason"]), row["comment"], who)
+            for column, text in enumerate(texts):
+                item = qt.QTableWidgetItem(text)
+                item.setFlags(qt.Qt.ItemIsEnabled)
+                item.setToolTip(plainTip(text))
+                table.setItem(index, column, item)
+        fitHeight(table)
