@@ -1,4 +1,4 @@
-"""``cmedl-segment``: segment a scan, a cohort or the demo phantom, and look after the students.
+"""``cmedl-segment``: segment a scan, a cohort or the demo phantom, compare experts, and look after the students.
 
 Only light modules are imported here, so that ``--help`` answers at once; torch and the image libraries are
 imported by the command that needs them.
@@ -16,6 +16,7 @@ from typing import Any
 
 from . import __version__
 from .console import Bar, Interrupt, Parser, Report, command_line, emit_json
+from .errors import InputError
 from .run import DEFAULT_MODEL, Job, Result, Rules, run
 
 PROGRAM = "cmedl-segment"
@@ -44,6 +45,7 @@ def parser() -> Parser:
     _add_demo(commands)
     _add_run(commands)
     _add_batch(commands)
+    _add_compare(commands)
     _add_models(commands)
     return top
 
@@ -128,6 +130,65 @@ def _add_batch(commands: Any) -> None:
     _add_student(batch)
     _add_rules(batch)
     _add_json(batch)
+
+
+def _add_compare(commands: Any) -> None:
+    compare = _command(
+        commands,
+        "compare",
+        _compare,
+        "compare experts, and the student with them: agreement, consensus, report",
+        "Give one IMAGE with its raters, or a cohort by --manifest. A FILE is .seg.nrrd, a labelmap (.nii.gz, .nrrd, "
+        ".mha), DICOM SEG or RTSTRUCT, or a folder with one of the latter; FILE#SEGMENT names a segment of it. DIR "
+        "gets report.html, agreement.json and tables as CSV; for a cohort also a folder for each case.",
+    )
+    compare.add_argument(
+        "image",
+        type=Path,
+        nargs="?",
+        metavar="IMAGE",
+        help="NIfTI, NRRD or MetaImage file, or a folder with a DICOM series",
+    )
+    compare.add_argument(
+        "--candidate", metavar="FILE", help='the student\'s, or who else is tested; "candidate" in tables'
+    )
+    compare.add_argument(
+        "--rater",
+        type=_rater,
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="an expert's; once for each of them",
+    )
+    compare.add_argument("--segment", metavar="NAME", help="which segment of each file, where it holds several")
+    compare.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    compare.add_argument(
+        "--manifest",
+        type=Path,
+        metavar="CSV",
+        help="a cohort instead of IMAGE: the columns case,image,rater,file and perhaps segment, a line for each "
+        'delineation; the rater "candidate" is the student',
+    )
+    compare.add_argument(
+        "--same-raters",
+        action="store_true",
+        help="a rater's name is the same person in all cases of the manifest: give each a row over the cohort",
+    )
+    compare.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the report")
+    compare.add_argument(
+        "--tolerance",
+        type=_positive,
+        default=2.0,
+        metavar="MM",
+        help="of the surface Dice, mm (default: %(default)g)",
+    )
+    compare.add_argument(
+        "--names",
+        action="store_true",
+        help="let the outputs name the image or the cases, which may be patients' names (default: they do not)",
+    )
+    compare.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    _add_json(compare)
 
 
 def _add_models(commands: Any) -> None:
@@ -232,6 +293,20 @@ def _volume(text: str) -> float:
     raise argparse.ArgumentTypeError(f'"{text}" is not a volume of 0 or more')
 
 
+def _positive(text: str) -> float:
+    value = _number(text)
+    if 0 < value < float("inf"):
+        return value
+    raise argparse.ArgumentTypeError(f'"{text}" is not a length above 0')
+
+
+def _rater(text: str) -> tuple[str, str]:
+    name, equals, file = text.partition("=")
+    if equals and name.strip() and file:
+        return name.strip(), file
+    raise argparse.ArgumentTypeError(f'"{text}" is not NAME=FILE')
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -283,6 +358,48 @@ def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
         result = run_batch(options.manifest, options.output, _rules(options), bar, interrupt)
     _tell(result, options)
     return result.exit_code
+
+
+def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .agreement.command import Comparison, compare_case, compare_cohort
+
+    if (options.image is None) == (options.manifest is None):
+        raise InputError("Give either one IMAGE with its raters or a cohort by --manifest.")
+    if options.manifest is not None:
+        given = {"--rater": options.rater, "--candidate": options.candidate, "--segment": options.segment}
+        for name in (name for name, value in {**given, "--series": options.series}.items() if value):
+            raise InputError(f"{name} goes with one IMAGE; a manifest says such things itself.")
+        with _progress(options) as bar:
+            cohort = compare_cohort(
+                options.manifest,
+                options.output,
+                options.same_raters,
+                options.tolerance,
+                options.names,
+                options.overwrite,
+                bar,
+                interrupt,
+            )
+        _tell(cohort, options)
+        return cohort.exit_code
+    if options.same_raters:
+        raise InputError("--same-raters goes with --manifest: one image has no other to share its raters with.")
+    job = Comparison(
+        options.image,
+        tuple(options.rater),
+        options.candidate,
+        options.output,
+        segment=options.segment,
+        series=options.series,
+        tolerance_mm=options.tolerance,
+        name=options.image.name if options.names else "",
+        names=options.names,
+        overwrite=options.overwrite,
+    )
+    with _progress(options) as bar:
+        found = compare_case(job, bar, interrupt)
+    _tell(found, options)
+    return 0
 
 
 def _models(options: argparse.Namespace, interrupt: Interrupt) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def read_cohort(path: Path | str, required: Collection[str] = (), check_files: b
             twice, a patient is in two splits, or a file is missing.
     """
     path = Path(path)
-    rows = _rows(path)
+    rows = read_rows(path, COLUMNS)
     cases = tuple(_case(path, line, row, required) for line, row in rows)
     if not cases:
         raise InputError(f"{path} has a header but no case; add one line for each scan.")
@@ -115,22 +115,30 @@ def _relative(target: Path, folder: Path) -> str:
         return target.absolute().as_posix()
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """The lines as (line number, column -> stripped value); the header checked, blank lines left out."""
+def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """The lines of a table as (line number, column -> stripped value); blank lines left out.
+
+    Args:
+        path: a CSV file in UTF-8 with commas.
+        columns: those that its first line must have; further ones are read too.
+
+    Raises:
+        InputError: not a readable table, or a column is missing or there twice.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"The cohort {path} cannot be read ({reason}); give the path of a CSV file.") from error
+        raise InputError(f"The table {path} cannot be read ({reason}); give the path of a CSV file.") from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f'The cohort {path} is not a text table in UTF-8; save it as "CSV UTF-8 (comma separated)".'
+            f'The table {path} is not a text in UTF-8; save it as "CSV UTF-8 (comma separated)".'
         ) from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, dict[str, str]]] = []
     try:
         header = [name.strip().lower() for name in next(reader, [])]
-        _check_header(path, header)
+        _check_header(path, header, columns)
         for values in reader:
             if not any(value.strip() for value in values):
                 continue
@@ -148,22 +156,23 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     return rows
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(path: Path, header: list[str], columns: Sequence[str]) -> None:
     """Every column once; further columns are the user's own and are let be."""
-    columns = ",".join(COLUMNS)
     if len(header) == 1:
         for separator, name in ((";", "semicolons"), ("\t", "tabs")):
             if separator in header[0]:
                 raise InputError(
-                    f"The cohort {path} is separated by {name}; save it with commas (in a spreadsheet: "
+                    f"The table {path} is separated by {name}; save it with commas (in a spreadsheet: "
                     '"CSV UTF-8 (comma separated)").'
                 )
-    missing = [name for name in COLUMNS if name not in header]
+    missing = [name for name in columns if name not in header]
     if missing:
-        raise InputError(f"The cohort {path} lacks the column {', '.join(missing)}; its first line must be {columns}.")
-    twice = [name for name in COLUMNS if header.count(name) > 1]
+        raise InputError(
+            f"The table {path} lacks the column {', '.join(missing)}; its first line must be {','.join(columns)}."
+        )
+    twice = [name for name in columns if header.count(name) > 1]
     if twice:
-        raise InputError(f"The cohort {path} has the column {', '.join(twice)} twice; keep one of them.")
+        raise InputError(f"The table {path} has the column {', '.join(twice)} twice; keep one of them.")
 
 
 def _case(path: Path, line: int, row: dict[str, str], required: Collection[str]) -> Case:

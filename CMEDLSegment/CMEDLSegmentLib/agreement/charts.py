@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .delineation import CANDIDATE
-from .looks import Look, clean, labels, shown, text_width
+from .looks import Look, clean, labels, looks, shown, text_width
 from .maps import SliceRow
 from .measures import MEASURES
 from .statistics import RangeAnswer
@@ -21,6 +21,7 @@ from .svg import INK, PAPER, SOFT, Drawing, Scale
 WIDTH = 720.0
 _BLUES = ((247, 250, 253), (198, 219, 239), (107, 158, 207), (33, 96, 164), (8, 40, 92))
 _BAND = "#e3e8ee"
+_STUDENT = looks([CANDIDATE])[CANDIDATE].hex
 
 
 def heat_map(names: Sequence[str], matrix: np.ndarray, measure: str, width: float = WIDTH / 2 - 12) -> str:
@@ -97,7 +98,7 @@ def _blue(share: float) -> tuple[str, bool]:
     return "#{:02x}{:02x}{:02x}".format(*color), place >= 2.0
 
 
-def range_chart(answer: RangeAnswer, measures: Sequence[str], looks: Mapping[str, Look]) -> str:
+def range_chart(answer: RangeAnswer, measures: Sequence[str], styles: Mapping[str, Look]) -> str:
     """For each measure the raters' means to each other on a line, their range behind, and the student's mean."""
     left, right, row = 118.0, 172.0, 46.0
     drawing = Drawing(WIDTH, row * len(measures) + 6, "The student beside the raters' range")
@@ -121,10 +122,10 @@ def range_chart(answer: RangeAnswer, measures: Sequence[str], looks: Mapping[str
             drawing.rect(ends[0] - 7, y - 8, ends[1] - ends[0] + 14, 16, "#cdd6df", tip, rx=8)
         for name, value in found.raters.items():
             if math.isfinite(value):
-                drawing.dot(scale(value), y, 5, looks[name].hex, f"{name}: {shown(value, unit)} {unit}")
+                drawing.dot(scale(value), y, 5, styles[name].hex, f"{name}: {shown(value, unit)} {unit}")
         if math.isfinite(found.student):
             tip = f"{CANDIDATE}: {shown(found.student, unit)} {unit}"
-            drawing.diamond(scale(found.student), y, 7.5, looks[CANDIDATE].hex, tip)
+            drawing.diamond(scale(found.student), y, 7.5, styles[CANDIDATE].hex, tip)
         verdict = {True: "within", False: "outside", None: "no answer"}[found.within]
         x = WIDTH - right + 16
         drawing.text(x, y + 4, f"{shown(found.student, unit)} {unit}".strip(), 13, font_weight="600")
@@ -149,7 +150,7 @@ def box_plot(
     names: Sequence[str],
     values: Sequence[np.ndarray],
     measure: str,
-    looks: Mapping[str, Look],
+    styles: Mapping[str, Look],
     width: float = WIDTH / 2 - 12,
 ) -> str:
     """One row for each name: its values as dots on a box from quartile to quartile.
@@ -183,9 +184,9 @@ def box_plot(
         for value in found:
             tip = f"{shown(float(value), unit)} {unit}"
             if name == CANDIDATE:
-                drawing.diamond(scale(value), y, 4.6, looks[name].hex, tip)
+                drawing.diamond(scale(value), y, 4.6, styles[name].hex, tip)
             else:
-                drawing.dot(scale(value), y, 3.4, looks[name].hex, tip)
+                drawing.dot(scale(value), y, 3.4, styles[name].hex, tip)
         infinite, absent = int(np.isinf(values[number]).sum()), int(np.isnan(values[number]).sum())
         left_out = [f"{count} {what}" for count, what in ((infinite, "∞"), (absent, "none")) if count]
         drawing.text(width, y + 4, ", ".join(left_out), 10.5, "end", SOFT)
@@ -204,7 +205,34 @@ def _box(drawing: Drawing, scale: Scale, y: float, height: float, values: np.nda
     drawing.line(scale(median), y - height / 2, scale(median), y + height / 2, INK, 2)
 
 
-def volume_chart(volumes: Mapping[str, float], looks: Mapping[str, Look]) -> str:
+def case_chart(cases: Sequence[str], raters: Sequence[np.ndarray], student: Sequence[np.ndarray], measure: str) -> str:
+    """One row for each case: a line over the finite values of the raters' pairs, their mean, and the student's mean."""
+    left, right, row, top = 118.0, 12.0, 15.0, 8.0
+    bottom = top + row * len(cases)
+    drawing = Drawing(WIDTH, bottom + 22, f"{MEASURES[measure].title} in each case")
+    pairs, own = ([found[np.isfinite(found)] for found in values] for values in (raters, student))
+    known = np.concatenate([*pairs, *own])
+    if not known.size:
+        drawing.text(left, top + 14, "no finite value", 12, fill=SOFT)
+        return drawing.svg()
+    scale = _axis(known.tolist(), measure, left, WIDTH - right)
+    for tick in scale.ticks(10):
+        drawing.line(scale(tick), top, scale(tick), bottom)
+        drawing.text(scale(tick), bottom + 15, _tick(tick), 10.5, "middle", SOFT)
+    for number, label in enumerate(labels(cases, 10.5, left - 12)):
+        y = top + row * (number + 0.5)
+        drawing.text(left - 10, y + 4, label, 10.5, "end")
+        found = pairs[number]
+        if found.size:
+            drawing.line(scale(found.min()), y, scale(found.max()), y, SOFT, 4, stroke_linecap="round")
+            drawing.dot(scale(found.mean()), y, 3.6, PAPER, f"raters: {shown(found.mean(), MEASURES[measure].unit)}")
+        if own[number].size:
+            mean = own[number].mean()
+            drawing.diamond(scale(mean), y, 5, _STUDENT, f"student: {shown(mean, MEASURES[measure].unit)}")
+    return drawing.svg()
+
+
+def volume_chart(volumes: Mapping[str, float], styles: Mapping[str, Look]) -> str:
     """Everybody's volume as a bar from zero, the raters' mean as a line."""
     left, right, row, top = 118.0, 70.0, 19.0, 8.0
     bottom = top + row * len(volumes)
@@ -217,7 +245,7 @@ def volume_chart(volumes: Mapping[str, float], looks: Mapping[str, Look]) -> str
         y = top + row * (number + 0.5)
         drawing.text(left - 10, y + 4, label, 12, "end", font_weight="600" if name == CANDIDATE else "400")
         bar = scale(volumes[name]) - left
-        drawing.rect(left, y - 5.5, bar, 11, looks[name].hex, clean(name), stroke=INK, stroke_width=0.8)
+        drawing.rect(left, y - 5.5, bar, 11, styles[name].hex, clean(name), stroke=INK, stroke_width=0.8)
         drawing.text(WIDTH - right + 8, y + 4, f"{shown(volumes[name], 'cc')} cc", 11)
     raters = [volume for name, volume in volumes.items() if name != CANDIDATE]
     mean = scale(sum(raters) / len(raters))

@@ -58,7 +58,7 @@ def write_report(
     texts = {name: table.csv() for name, table in case_tables(agreement).items()}
     if reviews:
         texts[REVIEWS] = reviews_table(reviews).csv()
-    texts[FIGURES] = as_json(agreement, {}, reviews)
+    texts[FIGURES] = as_json(agreement, {"reviews": [dict(one) for one in reviews]} if reviews else {})
     check_outputs(folder, [*CASE_FILES, *texts], overwrite)
     progress("Drawing the worst slices", 0.0)
     stop_if(cancelled)

@@ -48,10 +48,10 @@ def _cell(value: Any) -> str:
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
-def joined(tables: Mapping[str, Table]) -> Table:
-    """The tables of several cases as one, with the case's name in a last column."""
-    columns = dict.fromkeys(name for table in tables.values() for name in table.columns)
-    rows = tuple({**row, "case": case} for case, table in tables.items() for row in table.rows)
+def joined(tables: Sequence[tuple[str, Table]]) -> Table:
+    """The tables of several cases, each with its case's name, as one with the case in a last column."""
+    columns = dict.fromkeys(name for _, table in tables for name in table.columns)
+    rows = tuple({**row, "case": case} for case, table in tables for row in table.rows)
     return Table((*columns, "case"), rows)
 
 
@@ -193,9 +193,7 @@ def case_tables(agreement: Agreement) -> dict[str, Table]:
     }
 
 
-def as_json(found: Agreement | CohortAgreement, more: Mapping[str, Any], reviews: Sequence[Mapping[str, Any]]) -> str:
-    """An agreement as the text of a JSON file, with what made it."""
-    told: dict[str, Any] = {"program": f"CMEDL {__version__}", "surfaces": DEFINITIONS, **more, **found.to_json()}
-    if reviews:
-        told["reviews"] = [dict(review) for review in reviews]
+def as_json(found: Agreement | CohortAgreement, more: Mapping[str, Any]) -> str:
+    """An agreement as the text of a JSON file, with what made it and ``more``."""
+    told = {"program": f"CMEDL {__version__}", "surfaces": DEFINITIONS, **more, **found.to_json()}
     return json.dumps(told, indent=1, allow_nan=False) + "\n"

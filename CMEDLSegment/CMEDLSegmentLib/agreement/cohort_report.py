@@ -1,0 +1,182 @@
+"""The report of a cohort: Table IV over its cases, the student tested against the raters, and every case in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..progress import CancelCheck, never, silent
+from .charts import box_plot, case_chart
+from .delineation import CANDIDATE
+from .looks import looks, shown
+from .measures import MEASURES
+from .page import figure, name, page, paragraph, section, table, text
+from .pooling import CohortAgreement
+from .raters import Agreement, RaterRow
+from .report import FIGURES, REPORT, check_outputs, write_texts
+from .sections import definitions, kind, notes, spread_cell, titled
+from .statistics import MAIN
+from .tables import as_json, case_tables, cases_table, joined, people_table
+
+COHORT_FILES = (FIGURES, "cases.csv", "pairs.csv", "raters.csv", "slices.csv", "tumors.csv", REPORT)
+
+_RATERS = "raters"
+
+
+def write_cohort_report(
+    cohort: CohortAgreement,
+    agreements: Sequence[Agreement],
+    folder: Path,
+    failed: int = 0,
+    overwrite: bool = False,
+    cancelled: CancelCheck = never,
+) -> dict[str, Path]:
+    """Write :data:`COHORT_FILES`; those of a case hold all cases' rows, with the case in a last column.
+
+    Args:
+        cohort: the agreements together.
+        agreements: of the cases, in the same order.
+        folder: made if missing.
+        failed: cases that could not be compared, which the report says.
+        overwrite: replace files that exist.
+        cancelled: asked before the files appear.
+
+    Raises:
+        InputError: a file exists and ``overwrite`` is false, or the folder cannot be written to.
+        Cancelled: nothing was written.
+    """
+    check_outputs(folder, COHORT_FILES, overwrite)
+    tables = [case_tables(one) for one in agreements]
+    texts = {
+        each: joined([(one.case, found[each]) for one, found in zip(agreements, tables, strict=True)]).csv()
+        for each in ("pairs.csv", "slices.csv", "tumors.csv")
+    }
+    texts["raters.csv"] = people_table(cohort).csv()
+    texts["cases.csv"] = cases_table(cohort).csv()
+    texts[FIGURES] = as_json(cohort, {"failed_cases": failed})
+    texts[REPORT] = cohort_page(cohort, agreements, failed)
+    return write_texts(folder, texts, silent, cancelled)
+
+
+def cohort_page(cohort: CohortAgreement, agreements: Sequence[Agreement], failed: int = 0) -> str:
+    """The page of a cohort as HTML."""
+    counts = sorted({case.n_raters for case in cohort.cases})
+    raters = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    student = " and the student" if cohort.student else ""
+    cases = f"{len(cohort.cases)} case{'s' if len(cohort.cases) > 1 else ''}"
+    subtitle = f"{cases} of {raters} raters{student}; tolerance {cohort.tolerance_mm:g} mm"
+    told = [f"{failed} of {failed + len(cohort.cases)} cases could not be compared and are left out."] if failed else []
+    told += [f"{one.case}: {note}" for one in agreements for note in one.notes]
+    return page(
+        "Agreement with experts: cohort",
+        subtitle,
+        (
+            _answer(cohort),
+            _tests(cohort),
+            _people(cohort, agreements),
+            _cases(cohort, agreements),
+            notes(told),
+            definitions(cohort.tolerance_mm),
+        ),
+    )
+
+
+def _answer(cohort: CohortAgreement) -> str:
+    if not cohort.student:
+        return ""
+    counts = [
+        f"{MEASURES[measure].title} in {within} of {known}"
+        for measure, (within, known) in cohort.within.items()
+        if measure in MAIN and known
+    ]
+    if not counts:
+        return ""
+    sentence = f"The student is within the raters' range by {', '.join(counts)} cases."
+    return f'<p class="answer">{text(sentence)}</p>\n'
+
+
+def _tests(cohort: CohortAgreement) -> str:
+    """The student against the raters, one value each for every case."""
+    if not cohort.tests:
+        return ""
+    rows = [
+        (
+            "",
+            [
+                text(titled(measure, cohort.tolerance_mm)),
+                shown(test.student, MEASURES[measure].unit),
+                shown(test.raters, MEASURES[measure].unit),
+                shown(test.difference, MEASURES[measure].unit, signed=True),
+                " to ".join(shown(end, MEASURES[measure].unit, signed=True) for end in test.interval),
+                shown(test.p, "", digits=4),
+                f"{test.n}<small>{test.excluded} left out</small>" if test.excluded else str(test.n),
+            ],
+        )
+        for measure, test in cohort.tests.items()
+    ]
+    header = ("Mean over the cases", "Student", "Raters", "Difference", "95 % interval", "p", "Cases")
+    return section("The student and the raters", table(header, rows), paragraph(cohort.test_method, "lesser"))
+
+
+def _people(cohort: CohortAgreement, agreements: Sequence[Agreement]) -> str:
+    """Table IV: each person over all cases, or why there is none."""
+    rows = [_row(row) for row in cohort.people or ((cohort.student,) if cohort.student else ())]
+    spreads = [spread_cell(cohort.spread[measure], MEASURES[measure].unit) for measure in MAIN]
+    rows.append(("sum", ["all pairs of raters", *spreads]))
+    header = ("", *(titled(measure, cohort.tolerance_mm) for measure in MAIN))
+    caption = "Mean over the other raters and the cases ± standard deviation; CV: coefficient of variation"
+    people = (
+        [row.name for row in cohort.people] if cohort.people else [_RATERS, *([CANDIDATE] if cohort.student else [])]
+    )
+    boxes = [
+        figure(
+            box_plot(people, [_values(agreements, who, measure) for who in people], measure, looks(people)),
+            heading=titled(measure, cohort.tolerance_mm),
+        )
+        for measure in MAIN
+    ]
+    return section(
+        "Table of raters",
+        paragraph(cohort.refusal) if cohort.refusal else "",
+        table(header, rows, caption=caption),
+        f'<div class="two">{"".join(boxes)}</div>',
+        paragraph("Each mark is one pair in one case.", "lesser"),
+    )
+
+
+def _row(row: RaterRow) -> tuple[str, list[str]]:
+    return kind(row.name), [name(row.name), *(spread_cell(row.values[m], MEASURES[m].unit) for m in MAIN)]
+
+
+def _values(agreements: Sequence[Agreement], who: str, measure: str) -> np.ndarray:
+    """All values of one person over the cases, or of all pairs of raters."""
+    if who == _RATERS:
+        return np.concatenate([one.rater_pairs(measure) for one in agreements])
+    return np.concatenate([one.values(who, measure) for one in agreements if who in one.names])
+
+
+def _cases(cohort: CohortAgreement, agreements: Sequence[Agreement]) -> str:
+    """Every case: the spread among its raters, and the student."""
+    header = ["", "Raters", "Dice of their pairs", "HD95 (mm)", "Volume (cc)"]
+    header += ["Student: Dice", "HD95 (mm)", "Within by"] if cohort.student else []
+    rows = []
+    for case in cohort.cases:
+        cells = [name(case.case), str(case.n_raters), spread_cell(case.raters["dsc"], "")]
+        cells += [spread_cell(case.raters["hd95_mm"], "mm"), spread_cell(case.volume, "cc")]
+        if cohort.student:
+            found = case.student
+            known = [measure for measure in MAIN if case.within.get(measure) is not None]
+            inside = sum(bool(case.within[measure]) for measure in known)
+            cells += [spread_cell(found["dsc"], ""), spread_cell(found["hd95_mm"], "mm")] if found else ["", ""]
+            cells.append(f"{inside} of {len(known)}" if known else "")
+        rows.append(("", cells))
+    chart = case_chart(
+        [case.case for case in cohort.cases],
+        [one.rater_pairs("dsc") for one in agreements],
+        [one.values(CANDIDATE, "dsc") if one.candidate else np.zeros(0) for one in agreements],
+        "dsc",
+    )
+    told = "Line: least to greatest Dice of the raters' pairs; disc: their mean; diamond: the student's mean to them."
+    return section("Case by case", figure(chart, told), table(header, rows))
