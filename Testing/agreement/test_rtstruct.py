@@ -196,6 +196,16 @@ def test_what_lies_outside_the_image_is_left_out_and_told(read):
     assert told(found, "Cut at the border of the image: 2 contours.")
 
 
+def test_damaged_coordinates_far_away_cost_neither_time_nor_memory(read, ct):
+    far = box(1e9, x=(-1e9, 1e9))
+    for references in ({}, {"series_uid": "1.2.3", "frame_uid": frame_of(ct)}):
+        found = read([box(), far, box(3, x=(2.5, 1e9))], image=ct, **references)
+        np.testing.assert_array_equal(found.mask[4], block()[4])
+        assert found.mask[3, 5:12, 3:].all()
+    oblique = grid(rotation(25))
+    assert not read([box(5), box(4, x=(2.5, 1e9))], on=oblique).empty
+
+
 def test_contours_that_all_lie_outside_the_image_are_refused(read):
     with pytest.raises(InputError, match="no contour within the image, only 2 outside"):
         read([box(-3), box(x=(-9.5, -2.5))])

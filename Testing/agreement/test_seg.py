@@ -192,6 +192,7 @@ BAD = {
     "different orientation or spacing": lambda seg: turn(seg, 2, [0, 1, 0, 1, 0, 0]),
     "something impossible on where": lambda seg: turn(seg, 0, [1, 0, 0, 1, 0, 0]),
     "pixels that cannot be read": lambda seg: seg.__setattr__("PixelData", seg.PixelData[:20]),
+    "impossibly far apart": lambda seg: lift(seg, 1, 1e8 * GRID.spacing[2]),
     "unevenly spaced frames": lambda seg: lift(seg, 1, 0.8),
 }
 

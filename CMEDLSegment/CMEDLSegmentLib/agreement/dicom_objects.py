@@ -32,12 +32,14 @@ def interpreting(path: Path) -> Iterator[None]:
         InputError: instead of what pydicom raises.
     """
     from pydicom.config import disable_value_validation
+    from pydicom.errors import BytesLengthException
 
+    told = (AttributeError, BytesLengthException, EOFError, NotImplementedError, OSError, TypeError, ValueError)
     try:
         with disable_value_validation():
             yield
-    except (AttributeError, EOFError, NotImplementedError, OSError, struct.error, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged; copy or export it again.") from error
+    except (*told, struct.error) as error:
+        raise InputError(f"{path} is damaged or cut short; copy or export it again.") from error
 
 
 def is_seg(header: Dataset) -> bool:
@@ -87,28 +89,26 @@ def read_object(path: Path) -> Dataset:
     from pydicom.errors import InvalidDicomError
 
     try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path and its permissions.") from error
+    with stream, interpreting(path):
         try:
-            header = dcmread(path)
+            header = dcmread(stream)
         except InvalidDicomError:
-            header = dcmread(path, force=True)
+            stream.seek(0)
+            header = dcmread(stream, force=True)
             if "SOPClassUID" not in header:
                 raise InputError(
                     f"{path} is neither an image file nor DICOM; give .seg.nrrd, .nii.gz, .nrrd, .mha, SEG or RTSTRUCT."
                 ) from None
-    except (AttributeError, EOFError, NotImplementedError, OSError, struct.error, TypeError, ValueError) as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
-        raise _cut(path) from error
-    for element in header.elements():
-        # pydicom does not mind an element that is longer than what is left of the file; contours would be missing.
-        length = getattr(element, "length", _UNDEFINED)
-        if length != _UNDEFINED and len(element.value or b"") < length:
-            raise _cut(path)
+        header.get("SOPClassUID")
+        for element in header.elements():
+            # pydicom does not mind an element that is longer than what is left of the file; contours would be missing.
+            length = getattr(element, "length", _UNDEFINED)
+            if length != _UNDEFINED and len(element.value or b"") < length:
+                raise InputError(f"{path} is cut short; copy or export it again.")
     return header
-
-
-def _cut(path: Path) -> InputError:
-    return InputError(f"{path} is damaged or cut short; copy or export it again.")
 
 
 def text_of(item: Dataset, keyword: str, header: Dataset) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,8 @@ def _segment_fields(path: Path) -> list[dict[str, str]]:
     for key in reader.GetMetaDataKeys():
         prefix, _, field = key.partition("_")
         if prefix.startswith("Segment") and prefix[7:].isdecimal():
-            segments.setdefault(int(prefix[7:]), {})[field] = reader.GetMetaData(key)
+            with contextlib.suppress(TypeError):  # text that is not UTF-8
+                segments.setdefault(int(prefix[7:]), {})[field] = reader.GetMetaData(key)
     return [fields for _, fields in sorted(segments.items()) if "ID" in fields or "Name" in fields]
 
 

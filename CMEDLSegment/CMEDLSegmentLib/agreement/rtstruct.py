@@ -208,10 +208,9 @@ def _fill_in_slices(
     cut = np.array([(p.min(axis=0) < -0.51).any() or (p.max(axis=0) > last + 0.01).any() for p in polygons])
     beside |= (heights < -0.5) | (heights > len(planes) - 0.5)
     told.add("Cut at the border of the image", int((cut & ~beside).sum()))
-    for place, members in _members(heights, grid.spacing[across], own, told).items():
-        if 0 <= place < len(planes):
-            of_slice = [contours[k].exclusive for k in members]
-            _fill_slice(planes[place], [polygons[k] for k in members], of_slice, told)
+    for place, members in _members(heights, grid.size[across], grid.spacing[across], own, told).items():
+        of_slice = [contours[k].exclusive for k in members]
+        _fill_slice(planes[place], [polygons[k] for k in members], of_slice, told)
     return int(beside.sum())
 
 
@@ -220,11 +219,12 @@ def _count_uneven(indices: list[np.ndarray], across: int) -> int:
     return sum(bool(np.ptp(index[:, across]) > 0.5) for index in indices)
 
 
-def _members(heights: np.ndarray, spacing: float, own: bool | None, told: _Told) -> dict[int, list[int]]:
+def _members(heights: np.ndarray, count: int, spacing: float, own: bool | None, told: _Told) -> dict[int, list[int]]:
     """The contours that mark each slice; see the module for the rule.
 
     Args:
         heights: (n,) of each contour, in slices.
+        count: of the slices.
         spacing: of the slices, mm.
         own: whether the contours were drawn on this image.
         told: receives what is remarkable.
@@ -234,8 +234,8 @@ def _members(heights: np.ndarray, spacing: float, own: bool | None, told: _Told)
     members: dict[int, list[int]] = {}
     if own or (own is None and not off.any()):
         told.add("Between two slices, put on the nearer", int(off.sum()))
-        for k, place in enumerate(nearest):
-            members.setdefault(int(place), []).append(k)
+        for k in np.flatnonzero((nearest >= 0) & (nearest < count)):
+            members.setdefault(int(nearest[k]), []).append(int(k))
         skipped = np.diff(sorted(members))
         if len(skipped) and np.median(skipped) > 1:
             told.add("Without contours between others, left empty", int((skipped - 1).sum()), "slice")
@@ -250,7 +250,7 @@ def _members(heights: np.ndarray, spacing: float, own: bool | None, told: _Told)
         )
     raised = planes + _HALF_WAY
     reach = (apart + _HALF_WAY) / 2
-    for place in range(int(np.floor(planes[0] - reach)), int(np.ceil(planes[-1] + reach)) + 1):
+    for place in range(count):
         plane = int(np.argmin(np.abs(raised - place)))
         if abs(raised[plane] - place) <= reach:
             members[place] = np.flatnonzero(of_contour == plane).tolist()
@@ -314,11 +314,16 @@ def _fill_at_an_angle(mask: np.ndarray, contours: list[_Contour], grid: Geometry
     own = [contour.points @ frame for contour in contours]
     planes, of_contour, apart = _planes(np.array([one[:, 2].mean() for one in own]), _ONE_PLANE)
     told.add("Drawn at an angle to the slices, each voxel marked from the nearest", len(planes), "plane")
+    corners = grid.corners() @ frame
+    ends = corners.min(axis=0) - max(grid.spacing), corners.max(axis=0) + max(grid.spacing)
     outside = 0
     for number, height in enumerate(planes):
         members = np.flatnonzero(of_contour == number)
-        low = np.min([own[k].min(axis=0) for k in members], axis=0)
-        high = np.max([own[k].max(axis=0) for k in members], axis=0)
+        low = np.maximum(np.min([own[k].min(axis=0) for k in members], axis=0), ends[0])
+        high = np.minimum(np.max([own[k].max(axis=0) for k in members], axis=0), ends[1])
+        if (low[:2] > high[:2]).any():
+            outside += len(members)
+            continue
         count = np.ceil((high - low)[:2] / fine).astype(int) + 1
         sheet = Geometry(
             (int(count[0]), int(count[1]), 1),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 SOURCE = "DICOM SEG"
+_MOST_PLANES = 10_000
 
 
 def read_seg(path: Path, name: str, header: Dataset, target: Target, asked: str | None) -> Delineation:
@@ -160,6 +161,8 @@ def _grid(
     start = origins[np.argmin(origins @ normal)]
     step = _step(path, origins - start, normal, first.distance, target, own)
     places = np.rint((origins - start) @ normal / (step @ normal)).astype(int)
+    if places.max() >= _MOST_PLANES:
+        raise InputError(f"{path} has frames impossibly far apart; export it again.")
     distance = float(np.linalg.norm(step))
     geometry = Geometry(
         size=(*size, int(places.max()) + 1),
