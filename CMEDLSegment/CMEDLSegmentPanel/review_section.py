@@ -56,7 +56,8 @@ class ReviewSection(Section):
         )
         buttons = (self.ui.acceptButton, self.ui.minorButton, self.ui.majorButton, self.ui.rejectButton)
         self._buttons = dict(zip(review.SCORES, buttons, strict=True))
-        self.ui.reviewWidget.visible = False
+        for widget in (self.ui.reviewWidget, self.ui.revealButton, self.ui.cancelReviewButton):
+            widget.visible = False
         self.ui.reviewedByLineEdit.text = slicer.util.settingsValue(REVIEWER, "")
         for reason in ("", *review.REASONS):
             self.ui.reasonComboBox.addItem(words(reason), reason)
@@ -90,9 +91,13 @@ class ReviewSection(Section):
         if self.blinded and (pending is None or pending.node is not self._review.node):
             # Its table was removed, or the panel shows another CT.
             self._unblind()
+        if pending and not self.blinded:
+            # A scene that was saved in the middle of it.
+            review.unhide(pending)
         figures = self.panel.agreement.figures
         ready = figures is not None and self.panel.agreement.fresh
-        self.ui.reviewWidget.visible = self.blinded
+        self.ui.reviewWidget.visible = self.ui.revealButton.visible = self.blinded
+        self.ui.cancelReviewButton.visible = pending is not None
         for widget in (self.ui.reviewedByLabel, self.ui.reviewedByLineEdit, self.ui.startReviewButton):
             widget.visible = not self.blinded
         self.ui.startReviewButton.text = _("Continue") if pending else _("Start")
@@ -108,19 +113,6 @@ class ReviewSection(Section):
         self._fill(review.scores(volume))
         scene = slicer.mrmlScene
         self.follow((scene, scene.NodeAddedEvent), (scene, scene.NodeRemovedEvent), (scene, scene.EndBatchProcessEvent))
-        for event, method in ((scene.StartSaveEvent, self.onSaveStart), (scene.EndSaveEvent, self.onSaveEnd)):
-            if not self.hasObserver(scene, event, method):
-                self.addObserver(scene, event, method)
-
-    def onSaveStart(self, caller=None, event=None) -> None:
-        """A scene that is saved in the middle of a review is saved as it would be without one."""
-        if self.blinded:
-            self._blind.reveal()
-
-    def onSaveEnd(self, caller=None, event=None) -> None:
-        """The scene was saved: go on."""
-        if self.blinded:
-            self._blind.hide()
 
     def leave(self) -> None:
         """The panel is no longer seen, or the scene is closed: everything is shown as it was."""
@@ -132,11 +124,12 @@ class ReviewSection(Section):
         with told(_("The review could not be started.")):
             rated = self.panel.agreement.figures.rated
             pending = review.pending(self.panel.agreement.volume)
+            if pending:
+                pending.resume(rated)
             self._review = pending or Review.start(rated, self.ui.reviewedByLineEdit.text)
             slicer.app.userSettings().setValue(REVIEWER, self._review.reviewer)
             contours = self._review.contours
-            outline = round(self.parameters.outlineWidth)
-            self._blind = Blind(rated, [one.rater for one in contours], outline)
+            self._blind = Blind(rated, self._review, round(self.parameters.outlineWidth))
             numbers = self._blind.numbers
             open_ones = [number for number in numbers if not contours[number].score]
             self._number = next(iter(open_ones or numbers), 0)
@@ -184,7 +177,7 @@ class ReviewSection(Section):
         question = _("End the review and forget its scores?")
         if not slicer.util.confirmYesNoDisplay(question, _("CMEDL: blinded review")):
             return
-        cancelled = self._review
+        cancelled = review.pending(self.panel.agreement.volume)
         self._unblind()
         cancelled.cancel()
         self.panel.agreement.changed()
@@ -207,7 +200,6 @@ class ReviewSection(Section):
         self._blind = self._review = None
         for widget in self._named:
             widget.visible = True
-        self.ui.reviewWidget.visible = False
 
     def _sentence(self, pending: Review | None, ready: bool) -> str:
         if self.blinded:

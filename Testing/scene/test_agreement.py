@@ -8,7 +8,8 @@ import slicer
 
 from CMEDLSegmentLib.agreement.delineation import CANDIDATE
 from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.scene import agreement, experts, results
+from CMEDLSegmentLib.scene import agreement, agreement_nodes, experts, results
+from CMEDLSegmentLib.scene.segments import array_on_volume
 from scene.patients import (
     BLOB,
     FAR,
@@ -94,9 +95,9 @@ def test_the_student_is_a_candidate_until_an_expert_takes_the_result_over(scene)
     assert [one.name for one in collected(volume, result).case.all] == ["Ann", "Bob", CANDIDATE]
     own = next(ref for ref in experts.all_segments() if ref.node_id == result.GetID())
     experts.set_role(own, "Cleo")
-    assert [one.name for one in collected(volume, result).case.all] == ["Cleo", "Ann", "Bob"] or [
-        one.name for one in collected(volume, result).case.all
-    ] == ["Ann", "Bob", "Cleo"]
+    case = collected(volume, result).case
+    assert case.candidate is None
+    assert {one.name for one in case.raters} == {"Ann", "Bob", "Cleo"}
 
 
 def test_only_what_marks_the_chosen_structure_is_compared_and_parts_of_one_rater_are_taken_together(scene) -> None:
@@ -144,3 +145,118 @@ def test_a_segment_that_is_gone_is_told(scene) -> None:
     slicer.mrmlScene.RemoveNode(node)
     with pytest.raises(InputError, match="no longer in the scene"):
         agreement.Collector().collect(volume, found)
+
+
+def analysed(volume, result=None):
+    """A case of the scene and its figures."""
+    from CMEDLSegmentLib.agreement.raters import analyse
+
+    found = collected(volume, result)
+    return found, analyse(found.case)
+
+
+@pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])
+def test_the_map_counts_the_raters_of_each_voxel_where_it_is(scene, kind: str) -> None:
+    volume = a_volume(matrix=grid(kind))
+    put_under(volume, moved())
+    rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER), "Cleo": box_label(LARGER)})
+    found = agreement_nodes.set_map(*analysed(volume))
+    counts = slicer.util.arrayFromVolume(found)
+    assert counts.max() == 3
+    expected = {}
+    for mask in (box_label(BLOB), box_label(LARGER), box_label(LARGER)):
+        for z, y, x in np.argwhere(mask):
+            place = tuple(np.round(world(volume, (x, y, z)), 3) + 0.0)
+            expected[place] = expected.get(place, 0) + 1
+    seen = {tuple(np.round(world(found, (x, y, z)), 3) + 0.0): counts[z, y, x] for z, y, x in np.argwhere(counts)}
+    assert seen == expected
+
+
+def test_the_map_is_made_once_and_follows(scene) -> None:
+    volume = a_volume()
+    node = rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
+    first = agreement_nodes.set_map(*analysed(volume))
+    experts.set_role(
+        next(ref for ref in experts.all_segments() if ref.node_id == node.GetID() and ref.name == "Bob"), None
+    )
+    rated(volume, {"Cleo": box_label(BLOB), "Dan": box_label(FAR)})
+    assert agreement_nodes.set_map(*analysed(volume)) is first
+    assert agreement_nodes.map_of(volume) is first
+    assert slicer.util.arrayFromVolume(first).max() == 2
+    colors = first.GetDisplayNode().GetColorNode()
+    assert [colors.GetColorName(number) for number in range(4)] == ["nobody", "1 of 3", "2 of 3", "3 of 3"]
+
+
+def test_the_map_shows_each_count_in_its_colour(slicer_app) -> None:
+    volume = a_volume(np.zeros(SHAPE, dtype=np.int16))
+    nested = [box_label((slice(5, 15), slice(8, 22 - 3 * step), slice(10, 34 - 6 * step))) for step in range(3)]
+    rated(volume, dict(zip(("Ann", "Bob", "Cleo"), nested, strict=True)))
+    for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
+        display.SetVisibility(False)
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    node = agreement_nodes.set_map(*analysed(volume))
+    assert not agreement_nodes.map_is_shown(node)
+    slicer.util.setSliceViewerLayers(foreground=node, foregroundOpacity=1.0)
+    assert agreement_nodes.map_is_shown(node)
+    slicer.util.getNode("vtkMRMLSliceNodeRed").JumpSlice(*world(volume, (20, 15, 10)))
+    pixels = slicer_app.slice_pixels("Red").astype(int)
+    for count, color in enumerate(agreement_nodes.count_colors(3), start=1):
+        near = np.abs(pixels - 255 * np.array(color)).max(axis=-1) < 12
+        assert near.sum() > 50, f"{count} raters"
+    agreement_nodes.hide_map(node)
+    assert not agreement_nodes.map_is_shown(node)
+    assert np.ptp(slicer_app.slice_pixels("Red").astype(int), axis=-1).max() < 40
+
+
+@pytest.mark.parametrize("kind", ["plain", "flipped", "permuted"])
+def test_a_consensus_is_a_segmentation_of_what_most_raters_marked(scene, kind: str) -> None:
+    from CMEDLSegmentLib.agreement.consensus import consensus_mask
+
+    volume = a_volume(matrix=grid(kind))
+    result = results.add_result(volume, an_outcome(volume, box_label(FAR)))
+    rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(BLOB, FAR), "Cleo": box_label(LARGER)})
+    found, _ = analysed(volume, result)
+    node = agreement_nodes.add_consensus(found, consensus_mask(found.case, "majority"), "majority")
+    (segment,) = node.GetSegmentation().GetSegmentIDs()
+    np.testing.assert_array_equal(array_on_volume(node, segment, volume), box_label(BLOB) > 0)
+    again = agreement_nodes.add_consensus(found, consensus_mask(found.case, "staple"), "staple")
+    assert again is not node
+    assert "STAPLE" in again.GetName()
+    assert not is_rated(node)
+
+
+def is_rated(node) -> bool:
+    return any(experts.role_of(ref) for ref in experts.all_segments() if ref.node_id == node.GetID())
+
+
+def test_tables_and_plots_hold_the_figures_and_come_back_with_the_scene(scene, tmp_path) -> None:
+    volume = a_volume()
+    odd = 'Bob "the <b>", 2'
+    rated(volume, {"Ann": box_label(BLOB), odd: box_label(LARGER), "Empty": box_label()})
+    found, figures = analysed(volume)
+    made = agreement_nodes.set_tables(found, figures)
+    assert [node.GetID() for node in agreement_nodes.set_tables(found, figures)] == [node.GetID() for node in made]
+    path = tmp_path / "scene.mrb"
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(path))
+    volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    table = agreement_nodes.tables_of(volume).GetTable()
+    names = [table.GetColumnByName("name").GetValue(row) for row in range(table.GetNumberOfRows())]
+    assert names == ["Ann", "Bob 'the <b>', 2", "Empty"]
+    dice = [table.GetColumnByName("dsc_mean").GetValue(row) for row in range(3)]
+    np.testing.assert_allclose(dice, [row.values["dsc"].mean for row in figures.raters], rtol=1e-5)
+    charts = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    assert len(charts) == 2
+    for chart in charts:
+        for number in range(chart.GetNumberOfPlotSeriesNodes()):
+            series = chart.GetNthPlotSeriesNode(number)
+            columns = series.GetTableNode().GetTable()
+            assert columns.GetColumnByName(series.GetYColumnName()) is not None
+            across = series.GetXColumnName() or series.GetLabelColumnName()
+            assert columns.GetColumnByName(across).GetNumberOfValues() == columns.GetNumberOfRows() > 0
+    slices = next(node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if "slices" in node.GetName())
+    rows = slices.GetTable()
+    positions = [rows.GetColumnByName("position_mm").GetValue(row) for row in range(rows.GetNumberOfRows())]
+    # The box LARGER lies on slices 4 to 9.
+    np.testing.assert_allclose(positions, [world(volume, (0, 0, z))[2] for z in range(4, 10)], atol=1e-3)

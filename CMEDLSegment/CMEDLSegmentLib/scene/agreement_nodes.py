@@ -17,6 +17,7 @@ import vtk
 from ..agreement.measures import MEASURES
 from .agreement import RatedScene, middle_of
 from .attributes import PREFIX
+from .experts import one_line
 from .grids import lend, to_vtk
 from .hierarchy import place_beside
 from .segments import add_segment, cropped
@@ -203,17 +204,25 @@ def heading(measure: str) -> str:
 
 
 def fill_table(node: slicer.vtkMRMLTableNode, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Replace what a table holds; None is nothing in a column of texts and NaN in one of numbers."""
+    """Replace what a table holds; None is a dash in a column of texts and NaN in one of numbers.
+
+    Slicer's tables are saved as text, and what is read back is another table if a cell holds a quotation mark or
+    nothing: both are replaced.
+    """
     modified = node.StartModify()
     node.RemoveAllColumns()
     for name, values in columns.items():
         texts = any(isinstance(value, str) for value in values)
         array = vtk.vtkStringArray() if texts else vtk.vtkDoubleArray()
-        array.SetName(name)
+        array.SetName(_cell(name))
         for value in values:
-            array.InsertNextValue(str(value or "") if texts else math.nan if value is None else float(value))
+            array.InsertNextValue(_cell(value) if texts else math.nan if value is None else float(value))
         node.AddColumn(array)
     node.EndModify(modified)
+
+
+def _cell(value: Any) -> str:
+    return one_line(str(value if value is not None else "").replace('"', "'")) or "-"
 
 
 def _chart(

@@ -8,7 +8,6 @@ not saved with the scene.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -18,7 +17,7 @@ import slicer
 from ..errors import InputError
 from .agreement import RatedScene
 from .agreement_nodes import fill_table, find_all, own
-from .attributes import get_json, set_json
+from .attributes import PREFIX, get_json, set_json
 from .experts import one_line
 from .segments import add_segment, cropped, show_surface
 
@@ -41,6 +40,7 @@ LIME, GREY = (0.55, 1.0, 0.35), (0.62, 0.62, 0.62)
 """Of the contour that is scored, and of the others: no rater's and not the student's."""
 
 _KIND, _STATE = "review", "review"
+_HIDDEN = PREFIX + "hidden"
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,18 @@ class Review:
         found = cls(own("vtkMRMLTableNode", _KIND, rated, several=True))
         found._write(reviewer=reviewer, started=_now(), ended="", contours=[asdict(Scored(name)) for name in names])
         return found
+
+    def resume(self, rated: RatedScene) -> None:
+        """Go on with a review: contours that are gone and have no score yet are left out of it.
+
+        Raises:
+            InputError: none of its contours is there any more.
+        """
+        names = {entry.name for entry in rated.entries}
+        contours = [one for one in self.contours if one.score or one.rater in names]
+        if not names & {one.rater for one in contours}:
+            raise InputError("None of the contours of this review is there any more; cancel it and start another one.")
+        self._write(**{**self._state, "contours": [asdict(one) for one in contours]})
 
     @property
     def reviewer(self) -> str:
@@ -173,17 +185,30 @@ def scores(volume: slicer.vtkMRMLVolumeNode | None) -> list[dict[str, str]]:
     return [row for review in reviews(volume) for row in review.rows()]
 
 
+def unhide(review: Review) -> None:
+    """Show the segmentations that a review has hidden: also those of a scene that was saved in the middle of one."""
+    node = review.node
+    for index in range(node.GetNumberOfNodeReferences(_HIDDEN)):
+        # By its ID, which the table also knows when it was taken out of the scene.
+        display = slicer.mrmlScene.GetNodeByID(node.GetNthNodeReferenceID(_HIDDEN, index))
+        if display is not None:
+            display.SetVisibility(True)
+    node.RemoveNodeReferenceIDs(_HIDDEN)
+
+
 class Blind:
     """Copies of the contours shown in place of all segmentations of the scene, until :meth:`restore`.
 
+    Nothing tells when a scene is saved: what is hidden is therefore remembered with the review, in the scene.
+
     Args:
         rated: the contours.
-        names: in the order of the review; those of them that are in ``rated`` are shown.
+        review: says in which order; those of its contours that are in ``rated`` are shown.
         outline: width, pixels.
     """
 
-    def __init__(self, rated: RatedScene, names: Sequence[str], outline: int = 2) -> None:
-        self._hidden: list[str] = []
+    def __init__(self, rated: RatedScene, review: Review, outline: int = 2) -> None:
+        self._review = review
         scene = slicer.mrmlScene
         volume = scene.GetNodeByID(rated.volume_id)
         self._node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Blinded review")
@@ -193,9 +218,9 @@ class Blind:
         self._node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         marked = {one.name: one.mask for one in rated.case.all}
         self._segments: dict[int, str] = {}
-        for number, name in enumerate(names):
-            if name in marked:
-                whole = rated.mask(marked[name])
+        for number, contour in enumerate(review.contours):
+            if contour.rater in marked:
+                whole = rated.mask(marked[contour.rater])
                 mask = cropped(whole.array, whole.first, whole.matrix)
                 title = f"Contour {number + 1}"
                 self._segments[number] = add_segment(self._node, f"Contour_{number + 1}", title, GREY, mask, {})
@@ -203,7 +228,10 @@ class Blind:
         self._others, self._chosen = self._add_display(1), self._add_display(max(2, outline))
         self._others.SetVisibility3D(False)
         show_surface(self._node)
-        self.hide()
+        for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
+            if display not in (self._others, self._chosen) and display.GetVisibility():
+                display.SetVisibility(False)
+                review.node.AddNodeReferenceID(_HIDDEN, display.GetID())
 
     def _add_display(self, outline: int) -> slicer.vtkMRMLSegmentationDisplayNode:
         display = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationDisplayNode")
@@ -226,27 +254,9 @@ class Blind:
             self._chosen.SetSegmentVisibility(segment_id, which == number)
             self._others.SetSegmentVisibility(segment_id, others and which != number)
 
-    def hide(self) -> None:
-        """Hide all other segmentations, and remember which of them were seen."""
-        for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
-            if display in (self._others, self._chosen):
-                display.SetVisibility(True)
-            elif display.GetVisibility():
-                display.SetVisibility(False)
-                self._hidden.append(display.GetID())
-
-    def reveal(self) -> None:
-        """Show them again, and hide the copies."""
-        for display in (self._others, self._chosen):
-            display.SetVisibility(False)
-        for display in map(slicer.mrmlScene.GetNodeByID, self._hidden):
-            if display is not None:
-                display.SetVisibility(True)
-        self._hidden = []
-
     def restore(self) -> None:
-        """Show them again, and take the copies out of the scene."""
-        self.reveal()
+        """Show the segmentations again that were seen before, and take the copies out of the scene."""
+        unhide(self._review)
         for node in (self._node, self._others, self._chosen):
             if node.GetScene():
                 slicer.mrmlScene.RemoveNode(node)
