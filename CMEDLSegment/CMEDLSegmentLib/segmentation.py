@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 OBLIQUE_DEGREES = 10.0
 """From this angle between the volume's axes and the patient's on, the user is told of it."""
+
+LARGE_VOXELS = 2**28
+"""From this size on (512 x 512 x 1024), the network is let go to make room for the label: 100 MB against a second."""
 
 
 @dataclass
@@ -63,7 +67,7 @@ class Region:
 
 
 class Segmenter:
-    """Runs one student on volumes; the network is built once, at the first volume.
+    """Runs one student on volumes; the network is built at the first volume and kept, unless a volume is very large.
 
     Args:
         student: a loaded student.
@@ -147,6 +151,9 @@ class Segmenter:
         )
         progress("Bringing the result to the image", 0.9)
         back = time.perf_counter()
+        if view.array.size >= LARGE_VOXELS:
+            self._started = None
+            gc.collect()
         return_freed_memory()
         probability = ProbabilityField(
             values, region.slices, field, volume.geometry, tuple(label.value for label in card.labels)

@@ -20,6 +20,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -34,6 +35,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 LUNG_SHARE = 2 / 3
 MARKED_SHARE = 0.01
 """Of a slice: a tumour of 4 cm in a field of 38 cm."""
+STUDENT_SLICES = 60
+"""Of the volume that a stored student's ranges are found on."""
 
 
 def a_volume(slices: int):
@@ -164,24 +167,32 @@ def compare(arguments: argparse.Namespace) -> dict:
 
 def memory(arguments: argparse.Namespace) -> dict:
     """Peak resident memory beyond the volume, each candidate in a process of its own, torch and all included."""
+    from CMEDLSegmentLib.student import save_student
+
     found = {}
-    for name, runtime, precision in candidates("cpu"):
-        if not arguments.runtime or arguments.runtime == name:
-            command = [sys.executable, __file__, "--memory-of", runtime, precision]
-            command += ["--network", arguments.network, "--slices", str(arguments.slices)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            found[name] = json.loads(done.stdout.splitlines()[-1])
+    volume = a_volume(STUDENT_SLICES)
+    student = add_int8(a_student(arguments.network, volume), volume)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "student.safetensors")
+        save_student(path, student.card, {"segmentor": student.build().networks[0]}, int8=student.int8)
+        for name, runtime, precision in candidates("cpu"):
+            if not arguments.runtime or arguments.runtime == name:
+                command = [sys.executable, __file__, "--memory-of", runtime, precision, str(path)]
+                command += ["--slices", str(arguments.slices)]
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                found[name] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
 def measure_memory(arguments: argparse.Namespace) -> dict:
-    """Run one segmentation in this process and say how high its memory rose; runs in a child.
+    """Run one segmentation in this process and say how high its memory rose; runs in a child, with a stored student.
 
     Of the batches every fiftieth goes through the network, whose memory is the same each time; the others take its
     last result, which saves most of the hours.
     """
     from CMEDLSegmentLib.runtimes import start_runtime
     from CMEDLSegmentLib.segmentation import Segmenter
+    from CMEDLSegmentLib.student import load_student
 
     def now_and_then(student, plan):
         network, calls, last = start_runtime(student, plan), 0, None
@@ -195,11 +206,9 @@ def measure_memory(arguments: argparse.Namespace) -> dict:
 
         return run
 
-    runtime, precision = arguments.memory_of
+    runtime, precision, path = arguments.memory_of
     volume = a_volume(arguments.slices)
-    student = a_student(arguments.network, volume)
-    if precision == "int8":
-        student = add_int8(student, volume)
+    student = load_student(path)
     with Peak() as peak:
         found = Segmenter(student, "cpu", runtime, precision, start=now_and_then).segment(volume)
     size = volume.array.nbytes / 1e6
@@ -269,7 +278,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="time the reference on every tenth slice")
     parser.add_argument("--memory", action="store_true", help="measure memory, not time")
     parser.add_argument("--runtime", help="with --memory: one candidate only, such as 'torch fp32'")
-    parser.add_argument("--memory-of", nargs=2, metavar=("RUNTIME", "PRECISION"), help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON and write no file")
+    parser.add_argument("--memory-of", nargs=3, metavar=("RUNTIME", "PRECISION", "STUDENT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory_of:
         print(json.dumps(measure_memory(arguments)))
@@ -277,6 +287,9 @@ def main() -> None:
     figures = {"memory": memory(arguments)} if arguments.memory else compare(arguments)
     shape = [arguments.slices, 512, 512]
     result = {"network": arguments.network, "shape": shape, "machine": machine(arguments.device), **figures}
+    if arguments.json:
+        print(json.dumps(result))
+        return
     print(show(result))
     RESULTS.mkdir(exist_ok=True)
     kind = "memory" if arguments.memory else "time"

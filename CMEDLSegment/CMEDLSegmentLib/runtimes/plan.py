@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -145,6 +146,8 @@ def start_runtime(student: Student, plan: Plan) -> Callable[[torch.Tensor], torc
     else:
         from .torch_runtime import TorchRuntime as Chosen
     runtime = Chosen(student, plan)
+    # Conversion leaves networks in cycles of references.
+    gc.collect()
     return_freed_memory()
     return runtime
 
