@@ -12,6 +12,8 @@ from ..volume import Geometry, Volume
 
 COINCIDE = 0.1
 """Of a voxel: centres nearer than this are one; the same limit as for a mask on its image's grid."""
+_PARALLEL = 1e-3
+"""Of a voxel: axes that drift apart by less than this over the whole grid are parallel."""
 _TIE = 1e-6
 """Of a voxel: a centre half-way between two others goes one way, whatever the rounding."""
 
@@ -91,38 +93,83 @@ def _shown(geometry: Geometry) -> str:
 def _coincide(own: Geometry, target: Geometry) -> bool:
     """Whether the grids share their voxel centres: cropped, flipped or turned by right angles, no more."""
     step = np.linalg.inv(target.matrix) @ own.matrix
-    whole = np.rint(step)
+    drift = np.abs(np.abs(step).sum(axis=0) - 1) * own.size
     corners = target.to_index(own.corners())
-    turned = bool((np.abs(whole).sum(axis=0) == 1).all() and (np.abs(whole).sum(axis=1) == 1).all())
-    drift = np.abs(step - whole).max() * max(own.size)
-    return turned and bool(drift <= COINCIDE and np.abs(corners - np.rint(corners)).max() <= COINCIDE)
+    off = np.abs(corners - np.rint(corners))
+    return _own_axes(own, target, COINCIDE) is not None and bool(max(drift.max(), off.max()) <= COINCIDE)
+
+
+def _own_axes(own: Geometry, target: Geometry, limit: float) -> tuple[int, ...] | None:
+    """The own index axis along each of the target's (x, y, z); None where they drift apart by ``limit`` voxels."""
+    step = np.abs(np.linalg.inv(own.matrix) @ target.matrix)
+    axes = step.argmax(axis=0)
+    aside = step * (np.arange(3)[:, None] != axes) @ target.size
+    return tuple(axes.tolist()) if sorted(axes) == [0, 1, 2] and aside.max() < limit else None
 
 
 def _count(mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[int, int]:
-    """How many voxels are marked, and how many of them have their centre outside the target; slice by slice."""
+    """How many voxels are marked, and how many of them have their centre outside the target."""
+    low, high = np.full(3, -0.5 - _TIE), np.array(target.size) - 0.5 + _TIE
+    axes = _own_axes(own, target, _PARALLEL)
+    if axes is not None:
+        step = np.linalg.inv(target.matrix) @ own.matrix
+        start = target.to_index(np.array([own.origin]))[0]
+        part = [slice(0)] * 3
+        for along, axis in enumerate(axes):
+            places = start[along] + step[along, axis] * np.arange(own.size[axis])
+            inside = np.flatnonzero((places >= low[along]) & (places <= high[along]))
+            part[2 - axis] = slice(inside[0], inside[-1] + 1) if len(inside) else slice(0)
+        marked = np.count_nonzero(mask)
+        return marked, marked - np.count_nonzero(mask[tuple(part)])
     marked = outside = 0
-    high = np.array(target.size) - 0.5
-    for z, part in enumerate(mask):
-        y, x = np.nonzero(part)
+    for z, plane in enumerate(mask):
+        y, x = np.nonzero(plane)
         places = target.to_index(own.to_physical(np.stack([x, y, np.full(len(x), z)], axis=1)))
         marked += len(x)
-        outside += int(np.any((places < -0.5 - _TIE) | (places > high + _TIE), axis=1).sum())
+        outside += int(np.any((places < low) | (places > high), axis=1).sum())
     return marked, outside
 
 
 def nearest(mask: np.ndarray, own: Geometry, target: Geometry) -> np.ndarray:
-    """``mask`` at the target's voxel centres; only the target's box around what is marked is looked at."""
+    """``mask`` (z, y, x) of the grid ``own`` at the target's voxel centres: the nearest voxel's value, or False."""
     found = np.zeros(target.shape, dtype=bool)
+    axes = _own_axes(own, target, _PARALLEL)
     if not mask.any():
         return found
+    step = np.linalg.inv(own.matrix) @ target.matrix
+    start = own.to_index(np.array([target.origin]))[0] + 0.5 + _TIE
+    if axes is None:
+        _nearest_at_an_angle(found, mask, own, target, start, step)
+        return found
+    seen, taken = [], []
+    for along in (2, 1, 0):
+        axis = axes[along]
+        index = np.floor(start[axis] + step[axis, along] * np.arange(target.size[along])).astype(np.intp)
+        inside = np.flatnonzero((index >= 0) & (index < own.size[axis]))
+        seen.append(inside)
+        taken.append(index[inside])
+    turned = mask.transpose([2 - axes[along] for along in (2, 1, 0)])
+    found[np.ix_(*seen)] = turned[np.ix_(*taken)]
+    return found
+
+
+def _nearest_at_an_angle(
+    found: np.ndarray, mask: np.ndarray, own: Geometry, target: Geometry, start: np.ndarray, step: np.ndarray
+) -> None:
+    """Mark in ``found``, in place; only the target's box around what is marked is looked at.
+
+    Args:
+        found: (z, y, x) bool on ``target``.
+        mask: (z, y, x) bool on ``own``, not empty.
+        start: (3,) own index of the target's first voxel, half a voxel up, to be rounded down.
+        step: (3, 3) own index steps of the target's index steps.
+    """
     used = [np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in (2, 1, 0)]
     ends = [(axis[0] - 1.0, axis[-1] + 1.0) for axis in used]
     corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
     reach = target.to_index(own.to_physical(corners))
     low = np.clip(np.floor(reach.min(axis=0)).astype(int), 0, target.size)
     high = np.clip(np.ceil(reach.max(axis=0)).astype(int) + 1, 0, target.size)
-    step = np.linalg.inv(own.matrix) @ target.matrix
-    start = own.to_index(np.array([target.origin]))[0] + 0.5 + _TIE
     x, y = (np.arange(low[a], high[a])[:, None] * step[:, a] for a in (0, 1))
     plane = start + y[:, None] + x[None]
     size = np.array(own.size)
@@ -132,4 +179,3 @@ def nearest(mask: np.ndarray, own: Geometry, target: Geometry) -> np.ndarray:
         index[~inside] = 0
         values = mask[index[..., 2], index[..., 1], index[..., 0]] & inside
         found[z, low[1] : high[1], low[0] : high[0]] = values
-    return found
