@@ -21,6 +21,8 @@ from .svg import INK, PAPER, SOFT, Drawing, Scale
 WIDTH = 720.0
 _BLUES = ((247, 250, 253), (198, 219, 239), (107, 158, 207), (33, 96, 164), (8, 40, 92))
 _BAND = "#e3e8ee"
+_CROWD = 24
+"""Values from which a row of a box plot is drawn higher, its marks beside each other and the box over them."""
 _STUDENT = looks([CANDIDATE])[CANDIDATE].hex
 
 
@@ -158,9 +160,9 @@ def box_plot(
     The line in the box is the median; whiskers reach to the last value within 1.5 times the box beyond it (Tukey).
     Infinite values and those that do not exist are counted at the right.
     """
-    left, right, row, top = 84.0, 34.0, 21.0, 8.0
-    if len(names) > 16:
-        row = 16.0
+    left, right, top = 84.0, 34.0, 8.0
+    crowded = max(map(len, values)) > _CROWD
+    row = 40.0 if crowded else 21.0 if len(names) <= 16 else 16.0
     bottom = top + row * len(names)
     drawing = Drawing(width, bottom + 22, f"{MEASURES[measure].title} of each with the others")
     finite = [found[np.isfinite(found)] for found in values]
@@ -179,21 +181,23 @@ def box_plot(
             drawing.line(0, y - row / 2, width, y - row / 2, SOFT, 0.8)
         drawing.text(left - 8, y + 4, label, 11.5, "end", font_weight="600" if name == CANDIDATE else "400")
         found = finite[number]
-        if found.size:
-            _box(drawing, scale, y, row * 0.56, found)
-        for value in found:
+        if found.size and not crowded:
+            _box(drawing, scale, y, row * 0.56, found, _BAND)
+        for place, value in enumerate(found):
             tip = f"{shown(float(value), unit)} {unit}"
-            if name == CANDIDATE:
-                drawing.diamond(scale(value), y, 4.6, styles[name].hex, tip)
-            else:
-                drawing.dot(scale(value), y, 3.4, styles[name].hex, tip)
+            # Many marks are spread over the row, in the same way every time.
+            high = y + (place * 7 % 13 - 6) * row / 40 if crowded else y
+            mark, size = (drawing.diamond, 4.6) if name == CANDIDATE else (drawing.dot, 3.4)
+            mark(scale(value), high, size * (0.6 if crowded else 1.0), styles[name].hex, tip)
+        if found.size and crowded:
+            _box(drawing, scale, y, row * 0.72, found, "none")
         infinite, absent = int(np.isinf(values[number]).sum()), int(np.isnan(values[number]).sum())
         left_out = [f"{count} {what}" for count, what in ((infinite, "∞"), (absent, "none")) if count]
         drawing.text(width, y + 4, ", ".join(left_out), 10.5, "end", SOFT)
     return drawing.svg()
 
 
-def _box(drawing: Drawing, scale: Scale, y: float, height: float, values: np.ndarray) -> None:
+def _box(drawing: Drawing, scale: Scale, y: float, height: float, values: np.ndarray, fill: str) -> None:
     low, median, high = np.percentile(values, (25, 50, 75))
     reach = 1.5 * (high - low)
     ends = values[values >= low - reach].min(), values[values <= high + reach].max()
@@ -201,7 +205,7 @@ def _box(drawing: Drawing, scale: Scale, y: float, height: float, values: np.nda
     for end in ends:
         drawing.line(scale(end), y - height / 4, scale(end), y + height / 4, SOFT, 1.1)
     width = scale(high) - scale(low)
-    drawing.rect(scale(low), y - height / 2, width, height, _BAND, stroke=SOFT, stroke_width=1.1)
+    drawing.rect(scale(low), y - height / 2, width, height, fill, stroke=SOFT, stroke_width=1.1)
     drawing.line(scale(median), y - height / 2, scale(median), y + height / 2, INK, 2)
 
 

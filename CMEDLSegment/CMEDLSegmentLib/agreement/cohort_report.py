@@ -10,7 +10,7 @@ import numpy as np
 from ..progress import CancelCheck, never, silent
 from .charts import box_plot, case_chart
 from .delineation import CANDIDATE
-from .looks import looks, shown
+from .looks import looks, probability, shown
 from .measures import MEASURES
 from .page import figure, name, page, paragraph, section, table, text
 from .pooling import CohortAgreement
@@ -28,6 +28,7 @@ _RATERS = "raters"
 def write_cohort_report(
     cohort: CohortAgreement,
     agreements: Sequence[Agreement],
+    links: Sequence[str],
     folder: Path,
     failed: int = 0,
     overwrite: bool = False,
@@ -38,6 +39,7 @@ def write_cohort_report(
     Args:
         cohort: the agreements together.
         agreements: of the cases, in the same order.
+        links: where each case's own report lies, as seen from ``folder``.
         folder: made if missing.
         failed: cases that could not be compared, which the report says.
         overwrite: replace files that exist.
@@ -56,28 +58,28 @@ def write_cohort_report(
     texts["raters.csv"] = people_table(cohort).csv()
     texts["cases.csv"] = cases_table(cohort).csv()
     texts[FIGURES] = as_json(cohort, {"failed_cases": failed})
-    texts[REPORT] = cohort_page(cohort, agreements, failed)
+    texts[REPORT] = cohort_page(cohort, agreements, links, failed)
     return write_texts(folder, texts, silent, cancelled)
 
 
-def cohort_page(cohort: CohortAgreement, agreements: Sequence[Agreement], failed: int = 0) -> str:
-    """The page of a cohort as HTML."""
+def cohort_page(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequence[str], failed: int = 0) -> str:
+    """The page of a cohort as HTML; see :func:`write_cohort_report`."""
     counts = sorted({case.n_raters for case in cohort.cases})
     raters = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     student = " and the student" if cohort.student else ""
     cases = f"{len(cohort.cases)} case{'s' if len(cohort.cases) > 1 else ''}"
     subtitle = f"{cases} of {raters} raters{student}; tolerance {cohort.tolerance_mm:g} mm"
-    told = [f"{failed} of {failed + len(cohort.cases)} cases could not be compared and are left out."] if failed else []
-    told += [f"{one.case}: {note}" for one in agreements for note in one.notes]
+    left_out = f"{failed} of {failed + len(cohort.cases)} cases could not be compared and are left out."
     return page(
         "Agreement with experts: cohort",
         subtitle,
         (
             _answer(cohort),
+            notes([left_out] if failed else []),
             _tests(cohort),
             _people(cohort, agreements),
-            _cases(cohort, agreements),
-            notes(told),
+            _cases(cohort, agreements, links),
+            notes([f"{one.case}: {note}" for one in agreements for note in one.notes]),
             definitions(cohort.tolerance_mm),
         ),
     )
@@ -87,13 +89,13 @@ def _answer(cohort: CohortAgreement) -> str:
     if not cohort.student:
         return ""
     counts = [
-        f"{MEASURES[measure].title} in {within} of {known}"
+        f"{within} of {known} by {MEASURES[measure].title}"
         for measure, (within, known) in cohort.within.items()
         if measure in MAIN and known
     ]
     if not counts:
         return ""
-    sentence = f"The student is within the raters' range by {', '.join(counts)} cases."
+    sentence = f"Cases in which the student is within the raters' range: {', '.join(counts)}."
     return f'<p class="answer">{text(sentence)}</p>\n'
 
 
@@ -110,7 +112,7 @@ def _tests(cohort: CohortAgreement) -> str:
                 shown(test.raters, MEASURES[measure].unit),
                 shown(test.difference, MEASURES[measure].unit, signed=True),
                 " to ".join(shown(end, MEASURES[measure].unit, signed=True) for end in test.interval),
-                shown(test.p, "", digits=4),
+                text(probability(test.p)),
                 f"{test.n}<small>{test.excluded} left out</small>" if test.excluded else str(test.n),
             ],
         )
@@ -157,13 +159,17 @@ def _values(agreements: Sequence[Agreement], who: str, measure: str) -> np.ndarr
     return np.concatenate([one.values(who, measure) for one in agreements if who in one.names])
 
 
-def _cases(cohort: CohortAgreement, agreements: Sequence[Agreement]) -> str:
+def _cases(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequence[str]) -> str:
     """Every case: the spread among its raters, and the student."""
     header = ["", "Raters", "Dice of their pairs", "HD95 (mm)", "Volume (cc)"]
     header += ["Student: Dice", "HD95 (mm)", "Within by"] if cohort.student else []
     rows = []
-    for case in cohort.cases:
-        cells = [name(case.case), str(case.n_raters), spread_cell(case.raters["dsc"], "")]
+    for case, link in zip(cohort.cases, links, strict=True):
+        cells = [
+            f'<a href="{text(link)}">{name(case.case)}</a>',
+            str(case.n_raters),
+            spread_cell(case.raters["dsc"], ""),
+        ]
         cells += [spread_cell(case.raters["hd95_mm"], "mm"), spread_cell(case.volume, "cc")]
         if cohort.student:
             found = case.student

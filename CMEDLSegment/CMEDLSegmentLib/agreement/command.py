@@ -255,7 +255,8 @@ def compare_cohort(
     cohort, files = None, {}
     if agreements:
         cohort = pool(agreements, same_people)
-        files = write_cohort_report(cohort, agreements, folder, len(errors), overwrite, cancelled)
+        links = [f"{folders[number].name}/{REPORT}" for number in done]
+        files = write_cohort_report(cohort, agreements, links, folder, len(errors), overwrite, cancelled)
     progress("Done", 1.0)
     reports = {number: found.files[REPORT] for number, found in done.items()}
     code = min(codes - {0}, default=0)

@@ -101,3 +101,8 @@ def shown(value: float, unit: str, signed: bool = False, digits: int | None = No
         return "∞" if value > 0 else "\N{MINUS SIGN}∞"
     places = (2 if unit else 3) if digits is None else digits
     return f"{value:{'+' if signed else ''}.{places}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def probability(p: float) -> str:
+    """A p-value: four decimals, and never a plain zero."""
+    return "< 0.0001" if p < 0.0001 else shown(p, "", digits=4)

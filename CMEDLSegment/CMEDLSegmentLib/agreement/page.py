@@ -43,7 +43,8 @@ table { border-collapse: collapse; width: 100%; font-size: 12.5px; margin: 8px 0
 th, td { text-align: right; padding: 4px 7px; border-bottom: 1px solid #e3e7eb; vertical-align: top }
 thead th { border-bottom: 1.5px solid #1c2530; vertical-align: bottom; font-weight: 600 }
 td { white-space: nowrap }
-th.text, td.text { text-align: left; white-space: normal }
+th.text, td.text { text-align: left; white-space: normal; min-width: 4.8em }
+a { color: inherit }
 bdi { overflow-wrap: anywhere }
 td small { display: block; color: #5a6572; font-size: 11px }
 tr.candidate td { border-top: 1.5px solid #1c2530; font-weight: 600 }
