@@ -2,7 +2,7 @@
 
 from .consensus import consensus_mask
 from .delineation import CANDIDATE, Delineation, RatedCase
-from .distances import SurfaceDistances, dice, surface_distances
+from .distances import dice
 from .measures import MEASURES, Masks, Measure, PairMeasures, compare, measure
 from .pooling import CohortAgreement, pool
 from .raters import Agreement, Pair, RaterRow, analyse
@@ -23,7 +23,6 @@ __all__ = [
     "RatedCase",
     "RaterRow",
     "Spread",
-    "SurfaceDistances",
     "TumorMatch",
     "analyse",
     "compare",
@@ -32,5 +31,4 @@ __all__ = [
     "match",
     "measure",
     "pool",
-    "surface_distances",
 ]

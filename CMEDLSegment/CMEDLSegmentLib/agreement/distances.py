@@ -17,6 +17,7 @@ Arrays and spacings are (z, y, x), or any other order of three axes if both keep
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,17 +29,21 @@ from ..errors import InputError
 
 _CODES = 256
 _ALL_INSIDE = _CODES - 1
-_ALL_INSIDE_SLICE = 15
 _ROUNDING = 1e-12
 """Of a sum of areas: a share that is 95 % but for rounding is 95 %, in whatever order the areas were added."""
+_CHUNK = 2**18
+"""Voxels that are worked on at a time: as many bytes as stay in a core's cache, a few times over."""
+_ROWS = 400
+"""About as many rows as can be looked at in the time of one search in a k-d tree."""
+_FIRST_ROWS = 40
+"""After so many, surfaces of which nearly nothing was found near each other are taken to be far apart."""
+_GAP = 32
+"""The largest distance along a row that is told apart, in voxels; a power of two, for what finds it."""
 
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """Every surface element's distance (mm) to the other surface, ascending, and its area (mm^2).
-
-    Of an absent surface there are none, and all distances to it are infinite.
-    """
+    """Every surface element's distance (mm) to the other surface, ascending, and its area (mm^2); of two surfaces."""
 
     a_to_b: np.ndarray
     a_areas: np.ndarray
@@ -46,155 +51,279 @@ class SurfaceDistances:
     b_areas: np.ndarray
 
     def surface_dice(self, tolerance_mm: float) -> float:
-        """Share of both surfaces' area that lies within ``tolerance_mm`` of the other surface; NaN without any."""
-        total = self.a_areas.sum() + self.b_areas.sum()
-        if not total:
-            return math.nan
-        within = self.a_areas[self.a_to_b <= tolerance_mm].sum() + self.b_areas[self.b_to_a <= tolerance_mm].sum()
-        return float(within / total)
+        """Share of both surfaces' area that lies within ``tolerance_mm`` of the other surface."""
+        within = sum(
+            areas[: np.searchsorted(distances, tolerance_mm, side="right")].sum() for distances, areas in self._directed
+        )
+        return float(within / (self.a_areas.sum() + self.b_areas.sum()))
 
-    def hausdorff(self, percent: float = 100.0, weighted: bool = True) -> float:
-        """The larger of the two directed ``percent`` percentiles (mm), by area or by number of elements.
-
-        NaN without any surface, infinite with one absent; 100 is the Hausdorff distance.
-        """
-        if not len(self.a_to_b) and not len(self.b_to_a):
-            return math.nan
-        if not len(self.a_to_b) or not len(self.b_to_a):
-            return math.inf
-        if not weighted:
-            return float(max(np.percentile(self.a_to_b, percent), np.percentile(self.b_to_a, percent)))
-        return max(_percentile(self.a_to_b, self.a_areas, percent), _percentile(self.b_to_a, self.b_areas, percent))
+    def hausdorff(self, percent: float = 100.0) -> float:
+        """The larger of the two directed, area-weighted ``percent`` percentiles (mm)."""
+        return max(_percentile(distances, areas, percent) for distances, areas in self._directed)
 
     def pooled(self, percent: float) -> float:
         """The area-weighted ``percent`` percentile (mm) of both directions' distances taken together."""
         distances, areas = np.concatenate([self.a_to_b, self.b_to_a]), np.concatenate([self.a_areas, self.b_areas])
-        if not len(distances):
-            return math.nan
+        # Stable, because that one is fast with two ascending runs.
         order = np.argsort(distances, kind="stable")
         return _percentile(distances[order], areas[order], percent)
 
-    def average(self, weighted: bool = True) -> float:
-        """Mean distance (mm) over both surfaces together, by area or by number of elements."""
-        distances, areas = np.concatenate([self.a_to_b, self.b_to_a]), np.concatenate([self.a_areas, self.b_areas])
-        if not len(distances):
-            return math.nan
-        return float(np.average(distances, weights=areas if weighted else None))
+    def average(self) -> float:
+        """Mean distance (mm) over the area of both surfaces together."""
+        total = sum(distances @ areas for distances, areas in self._directed)
+        return float(total / (self.a_areas.sum() + self.b_areas.sum()))
 
     def mean_of_averages(self) -> float:
-        """Mean of the two directed, area-weighted mean distances (mm)."""
-        if not len(self.a_to_b) and not len(self.b_to_a):
-            return math.nan
-        if not len(self.a_to_b) or not len(self.b_to_a):
-            return math.inf
-        averages = np.average(self.a_to_b, weights=self.a_areas), np.average(self.b_to_a, weights=self.b_areas)
-        return float(sum(averages) / 2)
+        """Mean of the two directed mean distances (mm), each over one surface's area."""
+        return float(sum(distances @ areas / areas.sum() for distances, areas in self._directed) / 2)
+
+    @property
+    def _directed(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        return (self.a_to_b, self.a_areas), (self.b_to_a, self.b_areas)
+
+
+class Grid:
+    """The box around all masks that are compared, with a margin of background, flattened: places are numbers in it.
+
+    Attributes:
+        box: slices (z, y, x) of the box in the whole array.
+        margin: voxels of background on either side, along each axis.
+        shape: of the box with its margins.
+        spacing: (z, y, x) in mm.
+        reach_mm: how far :attr:`rows` reach.
+        rows, rows_in_slice: the nearby rows, along x, of a place; within :attr:`reach_mm` on any slice, and on its own.
+    """
+
+    def __init__(self, box: tuple[slice, ...] | None, spacing: tuple[float, float, float]) -> None:
+        """Take the box around all masks, None if nothing is marked, and the spacing (z, y, x) in mm."""
+        self.box, self.spacing = box or (slice(0, 0),) * 3, spacing
+        self.reach_mm = min(math.sqrt(_ROWS * spacing[0] * spacing[1] / math.pi), _GAP * spacing[2])
+        dz, dy = (int(self.reach_mm / step) for step in spacing[:2])
+        # Two voxels for the corners before the first voxel and for the neighbours of those. Along y, two margins lie
+        # between the rows of one slice and those of the next, so that a step off a slice's end meets background.
+        self.margin = (2, max(2, dy // 2 + 1), 2)
+        self.shape = tuple(axis.stop - axis.start + 2 * m for axis, m in zip(self.box, self.margin, strict=True))
+        self.strides = (self.shape[1] * self.shape[2], self.shape[2], 1)
+        steps = [(z, y) for z in range(-dz, dz + 1) for y in range(-dy, dy + 1)]
+        self.rows = self._rows(steps)
+        self.rows_in_slice = self._rows([step for step in steps if step[0] == 0])
+
+    def _rows(self, steps: list[tuple[int, int]]) -> list[tuple[float, list[int]]]:
+        """Rows by their distance squared, ascending, each with the differences of numbers that lead there.
+
+        The last entry says up to where that are all rows, and has none.
+        """
+        rows: dict[float, list[int]] = {}
+        for z, y in steps:
+            squared = (z * self.spacing[0]) ** 2 + (y * self.spacing[1]) ** 2
+            if squared < self.reach_mm**2:
+                rows.setdefault(squared, []).append(z * self.strides[0] + y * self.strides[1])
+        return [*sorted(rows.items()), (self.reach_mm**2, [])]
+
+    def with_margins(self, mask: np.ndarray) -> np.ndarray:
+        """The box's part of a mask (z, y, x; non-zero is inside) with its margins: 0 and 1, uint8."""
+        padded = np.zeros(self.shape, np.uint8)
+        inner = tuple(slice(m, n - m) for m, n in zip(self.margin, self.shape, strict=True))
+        np.not_equal(mask[self.box], 0, out=padded[inner].view(bool))
+        return padded
+
+    def coordinates(self, places: np.ndarray) -> np.ndarray:
+        """The (z, y, x) of places, (n, 3)."""
+        return np.stack(np.unravel_index(places, self.shape), axis=1)
 
 
 class Elements:
-    """Places in a grid of voxel corners, and how far they are from those of another mask on the same grid.
+    """Some places of a grid, such as the elements of a mask's surface, and how far they are from those of another.
+
+    Every place of the grid is told once how far along its row the nearest element is (:attr:`_gaps`). The nearest of
+    all is then found by looking at the row a place is on and at those around it, the nearest first, until they are
+    farther away than what was found: few, where two masks outline the same thing. What is not within the reach of
+    that is searched for in a k-d tree.
 
     Attributes:
-        corners: each element's number in the grid of corners, ascending.
-        grid: the grid's shape (z, y, x).
-        spacing: (z, y, x) in mm.
+        places: ascending.
     """
 
-    def __init__(self, codes: np.ndarray, all_inside: int, spacing: Sequence[float]) -> None:
-        """The elements at the corners whose neighbours are neither all outside (0) nor ``all_inside``."""
-        self.grid = codes.shape
-        self.spacing = tuple(spacing)
-        codes = codes.ravel()
-        # All inside becomes 0 and all outside 1, so that one comparison does for both.
-        shifted = codes + np.uint8(1) if all_inside == _ALL_INSIDE else (codes + np.uint8(1)) & np.uint8(all_inside)
-        self.corners = np.flatnonzero(shifted > 1)
+    def __init__(self, grid: Grid, places: np.ndarray, in_slices: bool = False) -> None:
+        """Take the places of a grid; with ``in_slices`` an element's nearest is sought on its own slice only."""
+        self.places = places
+        self._grid, self._in_slices = grid, in_slices
 
     def __len__(self) -> int:
-        return len(self.corners)
+        return len(self.places)
 
-    def distances_to(self, other: Elements) -> np.ndarray:
-        """Distance (mm) of each element to the other's nearest; infinite if it has none."""
-        if not len(other):
-            return np.full(len(self), np.inf)
-        distances = np.zeros(len(self))
-        apart = np.flatnonzero(~np.isin(self.corners, other.corners, assume_unique=True))
-        if len(apart):
-            places = self._places(self.corners[apart])
-            nearest = other._tree.query(places * self.spacing, workers=-1)[1]
-            steps = (places - other._places(other.corners[nearest])) * self.spacing
-            distances[apart] = np.sqrt(np.add.reduce(steps * steps, axis=1))
-        return distances
+    def on(self, places: np.ndarray) -> np.ndarray:
+        """Which of these places are elements."""
+        return self._gaps.take(places) == 0
+
+    def distances_to(self, other: Elements) -> tuple[np.ndarray, np.ndarray]:
+        """The elements, by their index, in the order of their distance to the other's nearest; and the distances (mm).
+
+        They are infinite where there is none.
+        """
+        squares = np.full(len(self), np.inf)
+        if len(other):
+            far = self._look_around(other, squares)
+            if len(far):
+                squares[far] = other._search(self.places[far])
+        apart = np.flatnonzero(squares)
+        order = np.concatenate([np.flatnonzero(squares == 0), apart[np.argsort(squares[apart])]])
+        return order, np.sqrt(squares[order])
+
+    def _look_around(self, other: Elements, squares: np.ndarray) -> np.ndarray:
+        """Put squared distances into ``squares``, for all elements but those returned, which are farther away."""
+        grid, gaps = self._grid, other._gaps
+        along = np.square(np.arange(_GAP + 1) * grid.spacing[2])
+        along[_GAP] = np.inf
+        rows = grid.rows_in_slice if self._in_slices else grid.rows
+        left, places, best = np.arange(len(self)), self.places, squares.copy()
+        looked = 0
+        for (across, steps), (beyond, _) in itertools.pairwise(rows):
+            for step in steps:
+                # A step off the grid's ends is clipped to its first or last place, which is background.
+                np.minimum(best, across + along.take(gaps.take(places + step, mode="clip")), out=best)
+            open_ = best > beyond
+            if np.count_nonzero(open_) < 0.8 * len(left):
+                squares[left] = best
+                left, places, best = left[open_], places[open_], best[open_]
+            looked += len(steps)
+            if looked > _FIRST_ROWS and len(left) > 0.9 * len(self):
+                break
+        squares[left] = best
+        return left[best > beyond]
 
     @functools.cached_property
-    def _tree(self) -> Any:
+    def _gaps(self) -> np.ndarray:
+        """Of every place of the grid, flat: how many places along its row the nearest element is, at most _GAP."""
+        gaps = np.full(self._grid.shape, _GAP, np.uint8)
+        flat = gaps.reshape(-1)
+        flat[self.places] = 0
+        for plane in gaps:
+            # Twice as far each time: what is known of the place next to it, two, four, ... farther on.
+            step = 1
+            while step < _GAP:
+                known = plane + np.uint8(step)
+                np.minimum(plane[:, step:], known[:, :-step], out=plane[:, step:])
+                np.minimum(plane[:, :-step], known[:, step:], out=plane[:, :-step])
+                step *= 2
+        return flat
+
+    def _search(self, places: np.ndarray) -> np.ndarray:
+        """Squared distance (mm^2) of places, wherever they are, to the nearest element; infinite if there is none."""
+        tree, apart = self._tree
+        spacing = self._grid.spacing
+        there = self._grid.coordinates(places)
+        nearest = tree.query(there * (apart, *spacing[1:]), workers=-1)[1]
+        squares = np.square((there - self._grid.coordinates(self.places[nearest])) * spacing)
+        total = squares[:, 0] + squares[:, 1] + squares[:, 2]
+        if self._in_slices:
+            total[squares[:, 0] > 0] = np.inf
+        return total
+
+    @functools.cached_property
+    def _tree(self) -> tuple[Any, float]:
+        """A tree of the elements, and how far apart its slices are (mm).
+
+        Where slices are looked at one by one, they are so far apart that the nearest element is on the same slice if
+        there is any.
+        """
         from scipy.spatial import cKDTree
 
-        return cKDTree(self._places(self.corners) * self.spacing, balanced_tree=False, compact_nodes=False)
+        spacing = self._grid.spacing
+        apart = spacing[0]
+        if self._in_slices:
+            apart = 2.0 * math.hypot(*(n * step for n, step in zip(self._grid.shape[1:], spacing[1:], strict=True)))
+        coordinates = self._grid.coordinates(self.places) * (apart, *spacing[1:])
+        # Balanced and compact trees take longer to build, and no less time to search surfaces that are far apart.
+        return cKDTree(coordinates, 32, False, balanced_tree=False), apart
 
-    def _places(self, corners: np.ndarray) -> np.ndarray:
-        return np.stack(np.unravel_index(corners, self.grid), axis=1)
 
+class Marked:
+    """One mask on a grid, and all that is compared of it.
 
-class Surface(Elements):
-    """The surface elements of a mask.
-
-    Voxel (z, y, x) is between the corners (z, y, x) and (z + 1, y + 1, x + 1). Beyond the array's edges is outside,
-    so a mask that touches them is closed there as anywhere else.
+    Beyond the grid is outside, so a mask that touches the volume's edges is closed there as anywhere else.
 
     Attributes:
-        areas: each element's area (mm^2).
+        inside: uint8 (z, y, x), 1 inside, with the grid's margins.
+        voxels: how many are inside.
+        surface: the surface elements; the one at a voxel corner is at the place of the voxel before it.
+        areas: theirs (mm^2).
+        boundary: voxels with one of their six neighbours outside.
+        contours: voxels with one of the four neighbours in their axial slice outside.
     """
 
-    def __init__(self, mask: np.ndarray, spacing: Sequence[float]) -> None:
-        """Find the surface of a mask, bool (z, y, x); ``spacing`` (z, y, x) in mm."""
-        codes = _codes_in_slices(mask)
-        codes = codes[:-1] | codes[1:] << np.uint8(4)
-        super().__init__(codes, _ALL_INSIDE, spacing)
-        self.areas = _element_areas(self.spacing)[codes.ravel()[self.corners]]
+    def __init__(self, mask: np.ndarray, grid: Grid) -> None:
+        """Take the grid's part of a mask (z, y, x; non-zero is inside)."""
+        self._grid = grid
+        self.inside = grid.with_margins(mask)
+        self.voxels = int(np.count_nonzero(self.inside.view(bool)))
+
+    @property
+    def surface(self) -> Elements:
+        return self._elements[0]
+
+    @property
+    def areas(self) -> np.ndarray:
+        return self._elements[1]
+
+    @property
+    def boundary(self) -> Elements:
+        return self._elements[2]
+
+    @property
+    def contours(self) -> Elements:
+        return self._elements[3]
+
+    @functools.cached_property
+    def centroid_mm(self) -> tuple[float, ...]:
+        """Centre of mass (z, y, x) of a mask that is not empty, from the grid's first voxel."""
+        counts = [np.count_nonzero(self.inside, axis=others) for others in ((1, 2), (0, 2), (0, 1))]
+        return tuple(
+            float(count @ np.arange(len(count))) / self.voxels * step
+            for count, step in zip(counts, self._grid.spacing, strict=True)
+        )
+
+    @functools.cached_property
+    def _elements(self) -> tuple[Elements, np.ndarray, Elements, Elements]:
+        """All elements, found in one pass over some slices at a time, because those stay in the processor's cache."""
+        grid, inside = self._grid, self.inside.reshape(-1)
+        plane, row, _ = grid.strides
+        places: tuple[list[np.ndarray], ...] = ([], [], [])
+        codes = []
+        # Nothing is in the first slice and the last two, whose neighbours would be off the array.
+        some, end = max(1, _CHUNK // plane) * plane, len(inside) - 2 * plane
+        for start in range(plane, end, some):
+            stop = min(start + some, end)
+
+            def moved(step: int, start: int = start, stop: int = stop) -> np.ndarray:
+                return inside[start + step : stop + step]
+
+            code = _codes(inside[start:], stop - start, row, plane)
+            here = moved(0)
+            in_slice = moved(1) & moved(-1) & moved(row) & moved(-row)
+            contour = here & ~in_slice
+            boundary = here & ~(in_slice & moved(plane) & moved(-plane))
+            # All inside becomes 0 and all outside 1, so that one comparison does for both.
+            surface = code + np.uint8(1) > 1
+            for found, which in zip(places, (surface, boundary.view(bool), contour.view(bool)), strict=True):
+                found.append(np.flatnonzero(which) + start)
+            codes.append(code[places[0][-1] - start])
+        on_surface, on_boundary, on_contours = (np.concatenate(found) for found in places)
+        return (
+            Elements(grid, on_surface),
+            _element_areas(grid.spacing)[np.concatenate(codes)],
+            Elements(grid, on_boundary),
+            Elements(grid, on_contours, in_slices=True),
+        )
 
 
-class Outlines(Elements):
-    """The corners of pixels that a mask's contours pass through on each axial slice."""
-
-    def __init__(self, mask: np.ndarray, spacing: Sequence[float]) -> None:
-        """Find the contours of a mask, bool (z, y, x); ``spacing`` (z, y, x) in mm."""
-        codes = _codes_in_slices(mask)[1:-1]
-        # Slices so far apart that the nearest element is on the same slice if there is any.
-        self._apart = 2.0 * math.hypot(codes.shape[1] * spacing[1], codes.shape[2] * spacing[2])
-        super().__init__(codes, _ALL_INSIDE_SLICE, (self._apart, *spacing[1:]))
-
-    def farthest(self, other: Outlines) -> np.ndarray:
-        """Each slice's largest distance (mm) to the other's contours; 0 without contours, infinite if it has none."""
-        distances = self.distances_to(other)
-        distances[distances >= self._apart] = np.inf
-        farthest = np.zeros(self.grid[0])
-        np.maximum.at(farthest, self.corners // (self.grid[1] * self.grid[2]), distances)
-        return farthest
-
-
-def between(a: Surface, b: Surface) -> SurfaceDistances:
-    """The distances between two surfaces on one grid."""
+def between(a: Marked, b: Marked) -> SurfaceDistances:
+    """The distances between the surfaces of two masks on one grid, neither of them empty."""
     found: list[np.ndarray] = []
     for here, other in ((a, b), (b, a)):
-        distances = here.distances_to(other)
-        order = np.argsort(distances, kind="stable")
-        found += [distances[order], here.areas[order]]
+        order, distances = here.surface.distances_to(other.surface)
+        found += [distances, here.areas[order]]
     return SurfaceDistances(*found)
-
-
-def surface_distances(a: np.ndarray, b: np.ndarray, spacing: Sequence[float]) -> SurfaceDistances:
-    """Distances between the surfaces of two 3-D masks (non-zero is inside).
-
-    Raises:
-        InputError: the masks differ in shape, are not 3-D, or the spacing is not three positive numbers (mm).
-    """
-    a, b = checked_masks((a, b))
-    spacing = checked_spacing(spacing)
-    box = union_box((a, b))
-    if box is None:
-        nothing = np.zeros(0)
-        return SurfaceDistances(nothing, nothing, nothing, nothing)
-    return between(Surface(a[box] != 0, spacing), Surface(b[box] != 0, spacing))
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -271,16 +400,14 @@ def _percentile(distances: np.ndarray, areas: np.ndarray, percent: float) -> flo
     return float(distances[min(np.searchsorted(share, percent / 100.0 - _ROUNDING), len(distances) - 1)])
 
 
-def _codes_in_slices(mask: np.ndarray) -> np.ndarray:
-    """Bit 2j + k of a pixel corner's code: whether pixel (j, k) of its four is inside the mask (z, y, x).
+def _codes(inside: np.ndarray, count: int, row: int, plane: int) -> np.ndarray:
+    """The codes of the first ``count`` voxel corners of a flat mask (0 and 1) with ``row`` and ``plane`` strides.
 
-    One corner more than pixels along y and x, because beyond the edges is outside, and a slice of zeros at each end.
-    Codes of two slices one after the other make those of voxel corners: bit 4i + 2j + k is for voxel (i, j, k).
+    Bit 4i + 2j + k of a code: whether voxel (i, j, k) of the corner's eight is inside.
     """
-    padded = np.zeros(tuple(n + 2 for n in mask.shape), np.uint8)
-    padded[1:-1, 1:-1, 1:-1] = mask
-    rows = padded[:, :, :-1] | padded[:, :, 1:] << np.uint8(1)
-    return rows[:, :-1] | rows[:, 1:] << np.uint8(2)
+    pairs = inside[: count + plane + row] | inside[1 : count + plane + row + 1] << np.uint8(1)
+    fours = pairs[: count + plane] | pairs[row : count + plane + row] << np.uint8(2)
+    return fours[:count] | fours[plane : count + plane] << np.uint8(4)
 
 
 @functools.lru_cache(maxsize=1)

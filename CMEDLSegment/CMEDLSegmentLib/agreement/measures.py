@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .distances import Outlines, Surface, SurfaceDistances, between, checked_masks, checked_spacing, union_box
+from ..errors import InputError
+from .distances import Grid, Marked, between, checked_masks, checked_spacing, union_box
 
 TOLERANCE_MM = 2.0
 """Of the surface Dice, where none is asked for."""
@@ -35,6 +36,7 @@ class Measure:
             a sign.
         symmetric: whether exchanging the masks leaves it as it is.
         definition: one sentence, printed with every output.
+        variant: whether it is another program's variant of one of the measures before, for comparison with its figures.
     """
 
     name: str
@@ -43,9 +45,11 @@ class Measure:
     better: str
     symmetric: bool
     definition: str
+    variant: bool = False
 
 
 _ELEMENTS = "a surface element sits at each voxel corner, as large as the marching-cubes surface there"
+_BOUNDARY = "a boundary voxel has one of its six neighbours outside"
 
 MEASURES: dict[str, Measure] = {
     measure.name: measure
@@ -134,22 +138,7 @@ MEASURES: dict[str, Measure] = {
             "low",
             True,
             "The 95th percentile of both directions' surface distances taken together, weighted by area.",
-        ),
-        Measure(
-            "hd95_unweighted_mm",
-            "HD95, unweighted",
-            "mm",
-            "low",
-            True,
-            "The larger of the two directed 95th percentiles of the surface distances, each element counted once.",
-        ),
-        Measure(
-            "assd_unweighted_mm",
-            "ASSD, unweighted",
-            "mm",
-            "low",
-            True,
-            "The mean of the surface distances of both directions taken together, each element counted once.",
+            variant=True,
         ),
         Measure(
             "masd_mm",
@@ -158,10 +147,50 @@ MEASURES: dict[str, Measure] = {
             "low",
             True,
             "The mean of the two directed average surface distances, each weighted by area.",
+            variant=True,
+        ),
+        Measure(
+            "hd_unweighted_mm",
+            "HD, voxels",
+            "mm",
+            "low",
+            True,
+            f"The largest distance from a boundary voxel of one mask to the nearest of the other; {_BOUNDARY}.",
+            variant=True,
+        ),
+        Measure(
+            "hd95_unweighted_mm",
+            "HD95, unweighted",
+            "mm",
+            "low",
+            True,
+            "The larger of the two directed 95th percentiles, interpolated, of the distances from one mask's boundary "
+            f"voxels to the nearest of the other, each counted once; {_BOUNDARY}.",
+            variant=True,
+        ),
+        Measure(
+            "hd95_pooled_unweighted_mm",
+            "HD95, pooled and unweighted",
+            "mm",
+            "low",
+            True,
+            "The 95th percentile, interpolated, of the distances from both masks' boundary voxels to the nearest of "
+            f"the other, taken together and each counted once; {_BOUNDARY}.",
+            variant=True,
+        ),
+        Measure(
+            "assd_unweighted_mm",
+            "ASSD, unweighted",
+            "mm",
+            "low",
+            True,
+            "The mean of the distances from both masks' boundary voxels to the nearest of the other, each counted "
+            f"once; {_BOUNDARY}.",
+            variant=True,
         ),
     )
 }
-"""All measures by name, in the order of the tables; the last four are variants of those above."""
+"""All measures by name, in the order of the tables: the fixed definitions, then the variants that others use."""
 
 
 @dataclass(frozen=True)
@@ -197,94 +226,98 @@ class Masks:
         """Take the masks (z, y, x); non-zero is inside.
 
         Raises:
-            InputError: they differ in shape, are not 3-D, or the spacing is not three positive numbers.
+            InputError: they differ in shape, are not 3-D, the spacing is not three positive numbers, or the tolerance
+                is no distance.
         """
         masks = checked_masks(masks)
         self.spacing = checked_spacing(spacing_zyx_mm)
         self.tolerance_mm = float(tolerance_mm)
+        if not 0.0 <= self.tolerance_mm < math.inf:
+            raise InputError(f"The tolerance must be a distance in mm, 0 or more, not {tolerance_mm}.")
         self.box = union_box(masks)
-        box = self.box or (slice(0, 0),) * 3
-        self._masks = [mask[box] != 0 for mask in masks]
-        self._voxels = [int(np.count_nonzero(mask)) for mask in self._masks]
-        self._surfaces: dict[int, Surface] = {}
+        grid = Grid(self.box, self.spacing)
+        self._first_slice = grid.box[0].start - grid.margin[0]
+        self._masks = [Marked(mask, grid) for mask in masks]
+        self._symmetric: dict[tuple[int, int], dict[str, float]] = {}
 
     def pair(self, a: int, b: int) -> PairMeasures:
         """All measures of the masks number ``a``, the reference, and ``b``, which is tested against it."""
-        mine, other = self._voxels[a], self._voxels[b]
+        mine, other = self._masks[a].voxels, self._masks[b].voxels
         volumes = [voxels * math.prod(self.spacing) / 1000.0 for voxels in (mine, other)]
         empty = {(True, True): "both", (True, False): "a", (False, True): "b"}.get((not mine, not other), "")
         if empty == "both":
             return PairMeasures(dict.fromkeys(MEASURES, math.nan), *volumes, self.tolerance_mm, empty)
-        both = int(np.count_nonzero(self._masks[a] & self._masks[b]))
-        distances = self.distances(a, b)
+        found = self._both_ways(a, b)
+        both = found["shared"]
         values = {
-            "dsc": 2.0 * both / (mine + other),
-            "surface_dice": distances.surface_dice(self.tolerance_mm),
-            "hd95_mm": distances.hausdorff(95.0),
-            "assd_mm": distances.average(),
-            "jaccard": both / (mine + other - both),
+            **found,
             "sensitivity": both / mine if mine else math.nan,
             "precision": both / other if other else math.nan,
             "volume_difference_cc": volumes[1] - volumes[0],
             "relative_volume_difference": (other - mine) / mine if mine else math.nan,
-            "hd_mm": distances.hausdorff(),
-            "added_path_length_mm": self._added_path(a, b),
-            "centroid_distance_mm": self._centroid_distance(a, b),
-            "hd95_pooled_mm": distances.pooled(95.0),
-            "hd95_unweighted_mm": distances.hausdorff(95.0, weighted=False),
-            "assd_unweighted_mm": distances.average(weighted=False),
-            "masd_mm": distances.mean_of_averages(),
+            "added_path_length_mm": float(len(self._added(a, b))) * self._pixel_mm,
         }
-        return PairMeasures(values, *volumes, self.tolerance_mm, empty)
-
-    def distances(self, a: int, b: int) -> SurfaceDistances:
-        """The distances between the surfaces of the masks number ``a`` and ``b``."""
-        return between(self._surface(a), self._surface(b))
+        return PairMeasures({name: values[name] for name in MEASURES}, *volumes, self.tolerance_mm, empty)
 
     def slices(self, a: int, b: int) -> list[dict[str, float]]:
         """Measures of each axial slice on which either of two masks marks something, in rising order.
 
         Each has ``slice`` (its index in the whole array), ``dsc``, ``area_a_mm2``, ``area_b_mm2``,
         ``disagreement_mm2`` (the area that one of the two marks), ``added_path_length_mm``, and ``hd_mm``, the
-        Hausdorff distance in the slice between the corners of pixels that the contours pass through; infinite where
-        one marks nothing.
+        Hausdorff distance between the two masks' contour pixels in the slice; infinite where one marks nothing.
         """
-        if self.box is None:
-            return []
-        mine, other = self._masks[a], self._masks[b]
-        areas = [np.count_nonzero(mask, axis=(1, 2)) for mask in (mine, other)]
-        both = np.count_nonzero(mine & other, axis=(1, 2))
-        added = np.count_nonzero(_contour(mine) & ~_contour(other), axis=(1, 2))
-        outlines = [Outlines(mask, self.spacing) for mask in (mine, other)]
-        farthest = np.maximum(outlines[0].farthest(outlines[1]), outlines[1].farthest(outlines[0]))
-        pixel = self.spacing[1] * self.spacing[2]
-        first = self.box[0].start
+        one, other = self._masks[a], self._masks[b]
+        areas = [np.count_nonzero(mask.inside, axis=(1, 2)) for mask in (one, other)]
+        both = np.count_nonzero(one.inside & other.inside, axis=(1, 2))
+        plane = one.inside[0].size
+        added = np.bincount(self._added(a, b) // plane, minlength=len(both))
+        farthest = np.zeros(len(both))
+        for here, there in ((one.contours, other.contours), (other.contours, one.contours)):
+            order, distances = here.distances_to(there)
+            # Of what goes to one place the last stays, which is the largest.
+            directed = np.zeros(len(both))
+            directed[here.places[order] // plane] = distances
+            farthest = np.maximum(farthest, directed)
+        pixel = self._pixel_mm**2
         return [
             {
-                "slice": first + z,
+                "slice": self._first_slice + z,
                 "dsc": float(2 * both[z] / (areas[0][z] + areas[1][z])),
                 "area_a_mm2": float(areas[0][z] * pixel),
                 "area_b_mm2": float(areas[1][z] * pixel),
                 "disagreement_mm2": float((areas[0][z] + areas[1][z] - 2 * both[z]) * pixel),
                 "hd_mm": float(farthest[z]),
-                "added_path_length_mm": float(added[z] * math.sqrt(pixel)),
+                "added_path_length_mm": float(added[z] * self._pixel_mm),
             }
             for z in np.flatnonzero(areas[0] + areas[1]).tolist()
         ]
 
-    def _surface(self, number: int) -> Surface:
-        if number not in self._surfaces:
-            self._surfaces[number] = Surface(self._masks[number], self.spacing)
-        return self._surfaces[number]
+    @property
+    def _pixel_mm(self) -> float:
+        """How wide a pixel is; of one that is not square, the side of the square as large."""
+        return math.sqrt(self.spacing[1] * self.spacing[2])
 
-    def _added_path(self, a: int, b: int) -> float:
-        added = np.count_nonzero(_contour(self._masks[a]) & ~_contour(self._masks[b]))
-        return float(added) * math.sqrt(self.spacing[1] * self.spacing[2])
+    def _both_ways(self, a: int, b: int) -> dict[str, float]:
+        """The voxels that both masks have, ``shared``, and the measures that do not depend on which is the reference.
 
-    def _centroid_distance(self, a: int, b: int) -> float:
-        if not self._voxels[a] or not self._voxels[b]:
-            return math.inf
-        return math.dist(_centroid(self._masks[a], self.spacing), _centroid(self._masks[b], self.spacing))
+        They are kept, because where there is a reference its exchange is asked for, too.
+        """
+        key = (min(a, b), max(a, b))
+        if key not in self._symmetric:
+            one, other = (self._masks[number] for number in key)
+            shared = int(np.count_nonzero(one.inside & other.inside))
+            self._symmetric[key] = {
+                "shared": shared,
+                "dsc": 2.0 * shared / (one.voxels + other.voxels),
+                "jaccard": shared / (one.voxels + other.voxels - shared),
+                **(_distances(one, other, self.tolerance_mm) if one.voxels and other.voxels else _INFINITE),
+            }
+        return self._symmetric[key]
+
+    def _added(self, a: int, b: int) -> np.ndarray:
+        """Places of the contour pixels of mask ``a`` that are no contour pixels of ``b``."""
+        contours = self._masks[a].contours
+        return contours.places[~self._masks[b].contours.on(contours.places)]
 
 
 def measure(
@@ -319,21 +352,28 @@ def compare(
     }
 
 
-def _contour(mask: np.ndarray) -> np.ndarray:
-    """Pixels of a mask (z, y, x) with one of their four neighbours in the slice outside, or beyond the edge."""
-    inner = mask.copy()
-    for axis in (1, 2):
-        along = np.moveaxis(mask, axis, 0)
-        kept = np.moveaxis(inner, axis, 0)
-        kept[1:] &= along[:-1]
-        kept[:-1] &= along[1:]
-        kept[[0, -1]] = False
-    return mask & ~inner
+def _distances(a: Marked, b: Marked, tolerance_mm: float) -> dict[str, float]:
+    """The measures of distance between two masks on one grid, neither of them empty."""
+    surfaces = between(a, b)
+    voxels = [a.boundary.distances_to(b.boundary)[1], b.boundary.distances_to(a.boundary)[1]]
+    together = np.concatenate(voxels)
+    return {
+        "surface_dice": surfaces.surface_dice(tolerance_mm),
+        "hd95_mm": surfaces.hausdorff(95.0),
+        "assd_mm": surfaces.average(),
+        "hd_mm": surfaces.hausdorff(100.0),
+        "centroid_distance_mm": math.dist(a.centroid_mm, b.centroid_mm),
+        "hd95_pooled_mm": surfaces.pooled(95.0),
+        "masd_mm": surfaces.mean_of_averages(),
+        "hd_unweighted_mm": float(together.max()),
+        "hd95_unweighted_mm": float(max(np.percentile(directed, 95.0) for directed in voxels)),
+        "hd95_pooled_unweighted_mm": float(np.percentile(together, 95.0)),
+        "assd_unweighted_mm": float(sum(directed.sum() for directed in voxels) / len(together)),
+    }
 
 
-def _centroid(mask: np.ndarray, spacing: Sequence[float]) -> tuple[float, ...]:
-    """Centre of mass of a mask that is not empty, in mm from the array's first voxel."""
-    counts = [np.count_nonzero(mask, axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
-    return tuple(
-        float(count @ np.arange(len(count)) / count.sum()) * step for count, step in zip(counts, spacing, strict=True)
-    )
+_INFINITE = {
+    "surface_dice": 0.0,
+    **{name: math.inf for name, measure in MEASURES.items() if measure.symmetric and measure.unit == "mm"},
+}
+"""What :func:`_distances` would find with one of the masks empty."""
