@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import subprocess
 import sys
@@ -127,6 +128,8 @@ def test_a_segment_behind_a_hash_goes_before_the_asked_one_unless_the_file_is_ca
     for file, segment in {"a.seg.nrrd": ORGAN.name, "seg.dcm": "2", "rt.dcm": ORGAN.name.upper()}.items():
         found = read_delineation(folder / f"{file}#{segment}", "A", volume, "Tumor")
         np.testing.assert_array_equal(found.mask, label == 7)
+    write_rtstruct(folder / "odd.dcm", label, volume, [dataclasses.replace(ORGAN, name="GTV//1/.")], {})
+    np.testing.assert_array_equal(read_delineation(f"{folder}/odd.dcm#GTV//1/.", "A", volume).mask, label == 7)
     (folder / "a#b.seg.nrrd").write_bytes((folder / "a.seg.nrrd").read_bytes())
     np.testing.assert_array_equal(read_delineation(folder / "a#b.seg.nrrd", "A", volume).mask, label == 1)
     np.testing.assert_array_equal(read_delineation(folder / f"a#b.seg.nrrd#{ORGAN.name}", "A", volume).mask, label == 7)

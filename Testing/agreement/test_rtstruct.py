@@ -148,18 +148,26 @@ def test_an_open_contour_is_closed_where_its_ends_are_near_and_left_out_where_th
     assert told(far, "Left out as open, with ends far apart: 1 contour.")
 
 
-def test_points_and_lines_are_left_out_and_told(read):
-    contours = [
-        Contour([(5, 5, 4)], "POINT"),
-        Contour([(5, 5, 4), (9, 9, 4)]),
-        Contour([(5, 5, 4), (7, 7, 4), (9, 9, 4)]),
-        Contour([]),
-    ]
-    found = read([*contours, box()])
+def test_points_are_left_out_and_told(read):
+    points = [Contour([(5, 5, 4)], "POINT"), Contour([(5, 5, 4), (7, 7, 4)], "POINT"), Contour([])]
+    found = read([*points, box()])
     np.testing.assert_array_equal(found.mask, block())
-    assert told(found, "Left out as points or lines, which enclose nothing: 4 contours.")
-    assert read(contours).empty
-    assert told(read(contours), "no contour that encloses anything")
+    assert told(found, "Left out as points, which are no contours: 3 contours.")
+    assert read(points).empty
+    assert told(read(points), "no contour that encloses anything")
+
+
+def test_a_closed_contour_that_is_but_a_line_marks_the_centres_it_runs_through_and_no_other(read):
+    lines = [Contour([(15, 5, 4)]), Contour([(15, 7, 4), (18, 7, 4)]), Contour([(15, 9, 4), (16, 10, 4), (17, 11, 4)])]
+    beside = [Contour([(15.3, 13, 4)]), Contour([(15.3, 14, 4), (18, 14.4, 4)])]
+    expected = block()
+    expected[4, [5, 7, 7, 7, 7, 9, 10, 11], [15, 15, 16, 17, 18, 15, 16, 17]] = True
+    found = read([*lines, *beside, box()])
+    np.testing.assert_array_equal(found.mask, expected)
+    assert told(found, "Enclosing no voxel centre: 2 contours.")
+    alone = read(lines)
+    np.testing.assert_array_equal(alone.mask, expected & ~block())
+    assert told(alone, "no contour that encloses anything")
 
 
 def test_a_contour_that_crosses_itself_has_both_its_lobes_and_is_told(read):

@@ -41,13 +41,14 @@ def winding(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def on_edge(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Pixel centres (rows, columns) bool that lie on an edge of a closed polygon, to :data:`ON_EDGE`."""
     marked = np.zeros(shape, dtype=bool)
+    corners = np.rint(polygon).astype(np.intp)
+    hit = (np.abs(polygon - corners) <= ON_EDGE).all(axis=1) & ((corners >= 0) & (corners < shape)).all(axis=1)
+    marked[tuple(corners[hit].T)] = True
     for along in (0, 1):
         # Steep edges are followed from row to row, flat ones from column to column.
         start = polygon[:, [along, 1 - along]]
         step = np.roll(start, -1, axis=0) - start
-        kept = (np.abs(step[:, 0]) >= np.abs(step[:, 1]) if along == 0 else np.abs(step[:, 0]) > np.abs(step[:, 1])) & (
-            step[:, 0] != 0
-        )
+        kept = (np.abs(step[:, 0]) >= np.abs(step[:, 1])) & (step[:, 0] != 0)
         start, step = start[kept], step[kept]
         ends = np.sort(np.stack([start[:, 0], start[:, 0] + step[:, 0]]), axis=0)
         first = np.clip(np.ceil(ends[0] - ON_EDGE), 0, shape[along]).astype(np.intp)

@@ -40,7 +40,7 @@ def read_delineation(
     Raises:
         InputError: no readable file, no such segment or several, or delineated on another image.
     """
-    path, segment = _split(Path(path), segment)
+    path, segment = _split(path, segment)
     target = target_of(image, series_uid)
     if path.is_dir():
         path = find_structure(path)
@@ -81,9 +81,9 @@ def read_case(
         InputError: a file is bad (see :func:`read_delineation`), or names are (see :class:`RatedCase`).
         Cancelled: ``cancelled()`` was true.
     """
-    files = [(rater, Path(file)) for rater, file in raters.items()]
+    files = [*raters.items()]
     if candidate is not None:
-        files.append((CANDIDATE, Path(candidate)))
+        files.append((CANDIDATE, candidate))
     progress("Reading the image", 0.0)
     volume = read_volume(image, series_uid)
     found = []
@@ -102,21 +102,21 @@ def read_case(
     )
 
 
-def _split(path: Path, segment: str | None) -> tuple[Path, str | None]:
+def _split(given: Path | str, segment: str | None) -> tuple[Path, str | None]:
     """``FILE#segment`` in its two parts, where no file has the whole name."""
-    text = str(path)
+    path, text = Path(given), str(given)
     if path.exists():
         return path, segment
     for place in (k for k, letter in enumerate(text) if letter == "#"):
         file, asked = Path(text[:place]), text[place + 1 :]
         if file.exists():
             if not asked:
-                raise InputError(f"{path} names no segment behind the #; write FILE#NAME.")
+                raise InputError(f"{text} names no segment behind the #; write FILE#NAME.")
             return file, asked
-    raise InputError(f"{path} does not exist; check the path.")
+    raise InputError(f"{text} does not exist; check the path.")
 
 
-def _twice(files: list[tuple[str, Path]], found: list[Delineation]) -> list[str]:
+def _twice(files: list[tuple[str, Path | str]], found: list[Delineation]) -> list[str]:
     """Sentences on raters whose delineations are one: the same file given twice, or the same voxels marked."""
     told = []
     for k, one in enumerate(found):
@@ -130,7 +130,7 @@ def _twice(files: list[tuple[str, Path]], found: list[Delineation]) -> list[str]
     return told
 
 
-def _digest(path: Path) -> str:
+def _digest(given: Path | str) -> str:
     """What tells one file's content from another's."""
-    path, _ = _split(path, None)
+    path, _ = _split(given, None)
     return sha256_of(path if path.is_file() else find_structure(path))

@@ -22,7 +22,7 @@ from ..volume import Geometry
 from .choice import Segment, choose
 from .delineation import Delineation
 from .dicom_objects import belongs, interpreting, text_of
-from .filling import combine, exclusive, same, winding
+from .filling import combine, exclusive, on_edge, same, winding
 from .target import COINCIDE, Target, nearest
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ _ONE_PLANE = 0.05
 """Mm: contours nearer than this along their normal lie in one plane; positions are rounded to 0.01 mm at worst."""
 _HALF_WAY = 0.01
 """Slices: planes are raised by this, so that one half-way between two slices marks the upper and no other."""
+_FLAT = 1e-3
+"""Mm: points nearer than this to one line enclose no area."""
 _OPEN = 0.5
 """Of an open contour's length: ends nearer together than this are joined."""
 
@@ -46,10 +48,13 @@ class _Contour:
     Attributes:
         points: (n, 3) LPS mm.
         exclusive: to be combined with its like by exclusive disjunction.
+        solid: whether it encloses an area; a point or line marks the voxel centres on it, which is how systems that
+            draw through the centres of pixels write one pixel or a row of them.
     """
 
     points: np.ndarray
     exclusive: bool
+    solid: bool
 
 
 @dataclass
@@ -102,10 +107,10 @@ def read_rtstruct(path: Path, name: str, header: Dataset, target: Target, asked:
         references = _references(header, regions[segments.index(chosen)], items)
         contours = _closed(path, items, told)
     own, related = belongs(path, target, *references)
+    mask = np.zeros(target.geometry.shape, dtype=bool)
     if contours:
-        mask = _fill(path, contours, target.geometry, own, told)
-    else:
-        mask = np.zeros(target.geometry.shape, dtype=bool)
+        _fill(path, mask, contours, target.geometry, own, told)
+    if not any(contour.solid for contour in contours):
         notes += ("The region has no contour that encloses anything.",)
     return Delineation(name, mask, chosen.name, SOURCE, notes + related + told.sentences())
 
@@ -139,16 +144,17 @@ def _closed(path: Path, items: Sequence[Dataset], told: _Told) -> list[_Contour]
         stated = item.get("NumberOfContourPoints")
         told.add("Of another number of points than stated", int(stated is not None and int(stated) != len(points)))
         kind = str(item.get("ContourGeometricType") or "CLOSED_PLANAR").upper()
-        if len(points) < 3 or np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[1] < 1e-3:
-            told.add("Left out as points or lines, which enclose nothing")
+        if kind == "POINT" or not len(points):
+            told.add("Left out as points, which are no contours")
             continue
+        solid = len(points) > 2 and np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[1] >= _FLAT
         if kind.startswith("OPEN"):
             length = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
             if np.linalg.norm(points[-1] - points[0]) > _OPEN * length:
                 told.add("Left out as open, with ends far apart")
                 continue
             told.add("Open, closed by joining the ends")
-        contours.append(_Contour(points, kind == "CLOSEDPLANAR_XOR"))
+        contours.append(_Contour(points, kind == "CLOSEDPLANAR_XOR", bool(solid)))
     return contours
 
 
@@ -166,17 +172,19 @@ def _points(path: Path, item: Dataset) -> np.ndarray:
     return points
 
 
-def _fill(path: Path, contours: list[_Contour], grid: Geometry, own: bool | None, told: _Told) -> np.ndarray:
-    """The mask (z, y, x) that contours mark on ``grid``, whichever of its axes they are across.
+def _fill(
+    path: Path, mask: np.ndarray, contours: list[_Contour], grid: Geometry, own: bool | None, told: _Told
+) -> None:
+    """Fill contours in ``mask`` (z, y, x) on ``grid``, in place, whichever of its axes they are across.
 
     Raises:
         InputError: none of them is within the grid.
     """
-    mask = np.zeros(grid.shape, dtype=bool)
     indices = [grid.to_index(contour.points) for contour in contours]
-    spread = np.median([np.ptp(index, axis=0) for index in indices], axis=0)
+    solid = [np.ptp(index, axis=0) for index, contour in zip(indices, contours, strict=True) if contour.solid]
+    spread = np.median(solid, axis=0) if solid else np.array([1.0, 1.0, 0.0])
     across = int(np.argmin(spread))
-    if spread[across] > COINCIDE:
+    if spread[across] > (0.5 if own else COINCIDE):
         outside = _fill_at_an_angle(mask, contours, grid, told)
     else:
         outside = _fill_in_slices(mask, contours, indices, across, grid, own, told)
@@ -185,7 +193,6 @@ def _fill(path: Path, contours: list[_Contour], grid: Geometry, own: bool | None
             f"{path} has no contour within the image, only {len(contours)} outside; give the image they were drawn on."
         )
     told.add("Left out, outside the image", outside)
-    return mask
 
 
 def _fill_in_slices(
@@ -286,8 +293,9 @@ def _fill_slice(plane: np.ndarray, polygons: list[np.ndarray], exclusives: list[
         return
     shifted = {k: polygons[k] - low for k in kept}
     turns = {k: winding(polygon, part.shape) for k, polygon in shifted.items()}
-    for turn in turns.values():
-        told.add("Enclosing no voxel centre", int(not turn.any()))
+    for k, turn in turns.items():
+        nothing = not turn.any() and not on_edge(shifted[k], part.shape).any()
+        told.add("Enclosing no voxel centre", int(nothing))
         looped = turn.max() > 1 or turn.min() < -1 or turn.max() > 0 > turn.min()
         told.add("Crossing themselves or going round twice, inside by the even-odd rule", int(looped))
     plain = [k for k in kept if not exclusives[k]]
@@ -305,7 +313,8 @@ def _fill_at_an_angle(mask: np.ndarray, contours: list[_Contour], grid: Geometry
     Each plane is filled on a grid of its own, four times as fine as the image, and voxels take the nearest of it.
     """
     normals = [_normal(contour.points) for contour in contours]
-    normal = np.sum([one * np.sign(one @ normals[0]) for one in normals], axis=0)
+    largest = max(normals, key=np.linalg.norm)
+    normal = np.sum([one * np.sign(one @ largest) for one in normals], axis=0)
     normal /= np.linalg.norm(normal)
     right = np.cross(normal, np.eye(3)[np.argmin(np.abs(normal))])
     right /= np.linalg.norm(right)
