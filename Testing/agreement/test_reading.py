@@ -143,6 +143,7 @@ def test_files_that_are_none_of_these_are_refused_with_their_path(written):
         "gone.seg.nrrd#Tumor": "does not exist",
         "a.seg.nrrd#": "names no segment behind the #",
         "a.seg.nrrd#Heart": "no segment 'Heart'; it holds 1: 'Tumor', 2: 'Left atrium é'",
+        "a.seg.nrrd#" + 300 * "long": "no segment 'longlong",
         "notes.txt": "neither an image file nor DICOM",
         f"ct/{volume.files[0].name}": r"another kind \(CT\); give a SEG or an RTSTRUCT",
     }
@@ -224,6 +225,10 @@ def test_the_same_file_twice_is_told_whatever_its_path_and_so_are_the_same_voxel
         "'A' and 'B' are the same file; their agreement means nothing.",
         "'A' and 'candidate' marked exactly the same voxels; check their files.",
         "'B' and 'candidate' marked exactly the same voxels; check their files.",
+    )
+    raters = {"A": folder / "a.seg.nrrd#Tumor", "B": folder / "rt.dcm#Tumor"}
+    assert read_case(folder / "ct", None, raters).notes == (
+        "'A' and 'B' marked exactly the same voxels; check their files.",
     )
     segments = {"A": folder / "a.seg.nrrd#Tumor", "B": folder / f"a.seg.nrrd#{ORGAN.name}"}
     assert read_case(folder / "ct", None, segments).notes == ()

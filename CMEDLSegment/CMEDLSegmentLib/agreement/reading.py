@@ -105,15 +105,23 @@ def read_case(
 def _split(given: Path | str, segment: str | None) -> tuple[Path, str | None]:
     """``FILE#segment`` in its two parts, where no file has the whole name."""
     path, text = Path(given), str(given)
-    if path.exists():
+    if _exists(path):
         return path, segment
     for place in (k for k, letter in enumerate(text) if letter == "#"):
         file, asked = Path(text[:place]), text[place + 1 :]
-        if file.exists():
+        if _exists(file):
             if not asked:
                 raise InputError(f"{text} names no segment behind the #; write FILE#NAME.")
             return file, asked
     raise InputError(f"{text} does not exist; check the path.")
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file; no name is too long to ask for, as that of a segment may be."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _twice(files: list[tuple[str, Path | str]], found: list[Delineation]) -> list[str]:
@@ -121,9 +129,10 @@ def _twice(files: list[tuple[str, Path | str]], found: list[Delineation]) -> lis
     told = []
     for k, one in enumerate(found):
         for j, other in enumerate(found[:k]):
-            if not np.array_equal(one.mask, other.mask) or (one.segment, one.source) != (other.segment, other.source):
+            if not np.array_equal(one.mask, other.mask):
                 continue
-            if _digest(files[k][1]) == _digest(files[j][1]):
+            of_one_kind = (one.segment, one.source) == (other.segment, other.source)
+            if of_one_kind and _digest(files[k][1]) == _digest(files[j][1]):
                 told.append(f"'{other.name}' and '{one.name}' are the same file; their agreement means nothing.")
             elif not one.empty:
                 told.append(f"'{other.name}' and '{one.name}' marked exactly the same voxels; check their files.")
