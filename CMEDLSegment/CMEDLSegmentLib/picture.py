@@ -107,10 +107,16 @@ def contour_panel(
     # Pillow's coordinates have their zero at the corner of the first pixel, ours at its centre.
     left = view.centre[1] + 0.5 - step_x * width / 2
     top = view.centre[0] + 0.5 - step_y * height / 2
+    # Where the panel enlarges, the image needs no more samples than the panel has pixels; only lines do.
+    coarse = OVERSAMPLING if OVERSAMPLING * max(step_x, step_y) <= 1 else 1
     shown = Image.fromarray(grey).transform(
-        (width, height), Image.Transform.AFFINE, (step_x, 0, left, 0, step_y, top), Image.Resampling.BICUBIC
+        (width // coarse, height // coarse),
+        Image.Transform.AFFINE,
+        (step_x * coarse, 0, left, 0, step_y * coarse, top),
+        Image.Resampling.BICUBIC,
     )
-    panel = Image.fromarray(np.clip(np.asarray(shown), 0, 255).astype(np.uint8)).convert("RGB")
+    panel = Image.fromarray(np.clip(np.asarray(shown), 0, 255).astype(np.uint8))
+    panel = panel.resize((width, height), Image.Resampling.NEAREST).convert("RGB")
     draw = ImageDraw.Draw(panel)
     if frame is not None:
         half = np.array([frame.height_mm / spacing[0], frame.width_mm / spacing[1]]) / 2
@@ -120,7 +126,7 @@ def contour_panel(
         for line in outlines(contour.mask):
             for piece in _dashes(np.array(place(line)), [length * OVERSAMPLING for length in contour.dash]):
                 draw.line(piece, contour.color, round(contour.width * OVERSAMPLING), joint="curve")
-    panel = panel.resize(size, Image.Resampling.LANCZOS)
+    panel = panel.reduce(OVERSAMPLING)
     _annotate(panel, bar_mm, scale / OVERSAMPLING, sides)
     return panel
 
