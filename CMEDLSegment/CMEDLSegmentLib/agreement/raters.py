@@ -183,10 +183,16 @@ def analyse(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
         first = votes.box[0].start
         student_slices = {first + row.pop("slice"): row for row in masks.slices(reference, people[n_raters])}
     tumors = {}
+    corner = tuple(part.start for part in votes.box)
     for who, column in _watched(list(agreed["majority"].items()), part(progress, 0.8, 1.0), "Matching the tumours"):
-        majority = np.zeros(case.geometry.shape, bool)
-        majority[votes.box] = votes.where(column)
-        tumors[names[who]] = match(majority, case.all[who].mask, case.spacing, tolerance_mm)
+        tumors[names[who]] = match(
+            votes.where(column),
+            votes.where(votes.patterns[:, who]),
+            case.spacing,
+            tolerance_mm,
+            corner,
+            consensus["majority"][names[who]],
+        )
 
     matrices = {name: _matrix(name, directed, votes) for name in MEASURES}
     counts = votes.counts.sum(axis=0)

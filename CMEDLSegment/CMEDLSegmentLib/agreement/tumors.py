@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .distances import checked_masks, checked_spacing, union_box
 from .measures import TOLERANCE_MM, PairMeasures, measure
-
-_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
-"""26-connectivity, as in the components of a result."""
+from .pieces import Pieces
 
 
 @dataclass(frozen=True)
@@ -54,34 +52,46 @@ class TumorMatch:
 
 
 def match(
-    a: np.ndarray, b: np.ndarray, spacing_zyx_mm: Sequence[float], tolerance_mm: float = TOLERANCE_MM
+    a: np.ndarray,
+    b: np.ndarray,
+    spacing_zyx_mm: Sequence[float],
+    tolerance_mm: float = TOLERANCE_MM,
+    origin: Sequence[int] = (0, 0, 0),
+    whole: PairMeasures | None = None,
 ) -> TumorMatch:
     """Match the tumours of the tested mask ``b`` with those of the reference ``a`` (z, y, x; non-zero is inside).
 
     Tumours are 26-connected components. They are matched one to one so that the volume that matched tumours share is
     the largest possible; tumours that share nothing are not matched.
 
+    Args:
+        a, b: the masks, or the same part of both.
+        spacing_zyx_mm: in mm.
+        tolerance_mm: of the surface Dice.
+        origin: where the part begins in the whole array (z, y, x).
+        whole: the measures of the two masks where they are known: those of their tumours if each has one.
+
     Raises:
         InputError: the masks differ in shape, are not 3-D, or the spacing is not three positive numbers (mm).
     """
-    from scipy import ndimage
-    from scipy.optimize import linear_sum_assignment
-
     a, b = checked_masks((a, b))
     spacing = checked_spacing(spacing_zyx_mm)
     box = union_box((a, b))
     if box is None:
         return TumorMatch((), (), ())
-    (in_a, count_a), (in_b, count_b) = (ndimage.label(mask[box], structure=_NEIGHBOURS) for mask in (a, b))
-    both = (in_a > 0) & (in_b > 0)
-    shared = np.zeros((count_a, count_b), np.int64)
-    np.add.at(shared, (in_a[both] - 1, in_b[both] - 1), 1)
-    matched = [(i, j) for i, j in zip(*linear_sum_assignment(shared, maximize=True), strict=True) if shared[i, j]]
-    tumors_a, tumors_b = (_tumors(labels, box, spacing) for labels in (in_a, in_b))
-    pairs = [
-        TumorPair(tumors_a[i], tumors_b[j], measure(in_a == i + 1, in_b == j + 1, spacing, tolerance_mm))
-        for i, j in matched
-    ]
+    a, b = a[box] != 0, b[box] != 0
+    pieces_a, pieces_b = Pieces(a), Pieces(b)
+    matched = sorted(_matched(*pieces_a.shared(pieces_b, a & b)))
+    corner = np.array([part.start for part in box]) + np.array(origin)
+    tumors_a, tumors_b = (_tumors(pieces, corner, spacing) for pieces in (pieces_a, pieces_b))
+    known = whole if pieces_a.count == pieces_b.count == 1 else None
+    pairs = []
+    for i, j in matched:
+        found = known
+        if found is None:
+            corners = np.minimum(pieces_a.first[i], pieces_b.first[j]), np.maximum(pieces_a.last[i], pieces_b.last[j])
+            found = measure(pieces_a.mask(i, *corners), pieces_b.mask(j, *corners), spacing, tolerance_mm)
+        pairs.append(TumorPair(tumors_a[i], tumors_b[j], found))
     found_a, found_b = {i for i, _ in matched}, {j for _, j in matched}
     return TumorMatch(
         tuple(sorted(pairs, key=lambda pair: -pair.a.volume_cc)),
@@ -90,19 +100,44 @@ def match(
     )
 
 
+def _matched(a: np.ndarray, b: np.ndarray, shared: np.ndarray) -> Iterator[tuple[int, int]]:
+    """The pairs of the one-to-one matching that shares most, of pairs (a, b) that share so many voxels.
+
+    Pieces that are linked by no chain of overlaps do not compete, so each group is matched by itself: thousands of
+    specks need no table of all against all.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(shared):
+        return
+    rows, row = np.unique(a, return_inverse=True)
+    columns, column = np.unique(b, return_inverse=True)
+    nodes = len(rows) + len(columns)
+    graph = coo_matrix((np.ones(len(shared), np.int8), (row, column + len(rows))), shape=(nodes, nodes))
+    group = connected_components(graph, directed=False)[1][row]
+    order = np.argsort(group, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        mine, i = np.unique(row[members], return_inverse=True)
+        theirs, j = np.unique(column[members], return_inverse=True)
+        table = np.zeros((len(mine), len(theirs)), np.int64)
+        table[i, j] = shared[members]
+        for i, j in zip(*linear_sum_assignment(table, maximize=True), strict=True):
+            if table[i, j]:
+                yield int(rows[mine[i]]), int(columns[theirs[j]])
+
+
 def _largest_first(tumors: Iterable[Tumor]) -> tuple[Tumor, ...]:
     return tuple(sorted(tumors, key=lambda tumor: -tumor.volume_cc))
 
 
-def _tumors(labels: np.ndarray, box: tuple[slice, ...], spacing: Sequence[float]) -> list[Tumor]:
-    """Every numbered piece, in the order of the numbers; ``box`` is where ``labels`` lie in the whole array."""
-    from scipy import ndimage
-
-    found = []
-    for number, part in enumerate(ndimage.find_objects(labels), start=1):
-        places = np.nonzero(labels[part] == number)
-        start = [inside.start + whole.start for inside, whole in zip(part, box, strict=True)]
-        centroid = tuple(float(along.mean() + first) for along, first in zip(places, start, strict=True))
-        volume = len(places[0]) * float(np.prod(spacing)) / 1000.0
-        found.append(Tumor(volume, (start[0], start[0] + part[0].stop - part[0].start - 1), centroid))
-    return found
+def _tumors(pieces: Pieces, corner: np.ndarray, spacing: Sequence[float]) -> list[Tumor]:
+    """Every piece, in the order of their numbers; ``corner`` is where their array lies in the whole one."""
+    voxel_cc = float(np.prod(spacing)) / 1000.0
+    return [
+        Tumor(float(voxels * voxel_cc), (int(first + corner[0]), int(last + corner[0])), tuple(centroid.tolist()))
+        for voxels, first, last, centroid in zip(
+            pieces.voxels, pieces.first[:, 0], pieces.last[:, 0], pieces.centroids + corner, strict=True
+        )
+    ]
