@@ -202,6 +202,7 @@ def test_what_lies_outside_the_image_is_left_out_and_told(read):
     np.testing.assert_array_equal(found.mask, expected)
     assert told(found, "Left out, outside the image: 4 contours.")
     assert told(found, "Cut at the border of the image: 2 contours.")
+    assert len(found.notes) == 3
 
 
 def test_damaged_coordinates_far_away_cost_neither_time_nor_memory(read, ct):
@@ -268,6 +269,12 @@ def test_contours_of_a_coarser_series_leave_no_slice_out(read):
     found = read(contours, on=finer(1 / 3, shift=1.3))
     assert found.mask.sum(axis=2).max(axis=1).tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3, 0, 0, 0]
     assert told(found, "Drawn 7.5 mm apart")
+    # What a plane has to tell is told once, though it marks three slices; one below the image marks its lowest.
+    found = read([box(-1), box(0), box(0), box(1)], on=finer(1 / 3, shift=1.3))
+    assert np.flatnonzero(found.mask.any(axis=(1, 2))).tolist() == [0, 1, 2, 3, 4, 5]
+    assert told(found, "Left out as copies of others: 1 contour.")
+    assert told(found, "Left out, outside the image: 1 contour.")
+    assert read([box(-1), box(0)], on=finer(1 / 3, shift=2.3)).mask[0].any()
 
 
 def test_contours_half_way_between_slices_keep_their_volume(read):

@@ -143,7 +143,7 @@ def _closed(path: Path, items: Sequence[Dataset], told: _Told) -> list[_Contour]
         points = _points(path, item)
         stated = item.get("NumberOfContourPoints")
         told.add("Of another number of points than stated", int(stated is not None and int(stated) != len(points)))
-        kind = str(item.get("ContourGeometricType") or "CLOSED_PLANAR").upper()
+        kind = str(item.get("ContourGeometricType") or "CLOSED_PLANAR").strip().upper()
         if kind == "POINT" or not len(points):
             told.add("Left out as points, which are no contours")
             continue
@@ -213,12 +213,18 @@ def _fill_in_slices(
     last = np.array(planes.shape[1:]) - 0.5
     beside = np.array([(p.max(axis=0) < -0.5).any() or (p.min(axis=0) > last).any() for p in polygons])
     cut = np.array([(p.min(axis=0) < -0.51).any() or (p.max(axis=0) > last + 0.01).any() for p in polygons])
-    beside |= (heights < -0.5) | (heights > len(planes) - 0.5)
-    told.add("Cut at the border of the image", int((cut & ~beside).sum()))
-    for place, members in _members(heights, grid.size[across], grid.spacing[across], own, told).items():
-        of_slice = [contours[k].exclusive for k in members]
-        _fill_slice(planes[place], [polygons[k] for k in members], of_slice, told)
-    return int(beside.sum())
+    above = (heights < -0.5) | (heights > len(planes) - 0.5)
+    told.add("Cut at the border of the image", int((cut & ~beside & ~above).sum()))
+    filled: dict[tuple[int, ...], np.ndarray] = {}
+    for place, of_slice in _members(heights, grid.size[across], grid.spacing[across], own, told).items():
+        members = tuple(k for k in of_slice if not beside[k])
+        if members and members not in filled:
+            _fill_slice(planes[place], [polygons[k] for k in members], [contours[k].exclusive for k in members], told)
+            filled[members] = planes[place]
+        elif members:  # a plane that marks several slices
+            planes[place] = filled[members]
+    used = {k for members in filled for k in members}
+    return sum(bool(beside[k] or (above[k] and k not in used)) for k in range(len(contours)))
 
 
 def _count_uneven(indices: list[np.ndarray], across: int) -> int:
