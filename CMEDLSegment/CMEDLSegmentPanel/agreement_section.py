@@ -108,9 +108,8 @@ class AgreementSection(Section):
         """Show the figures of the ticked segments, or have them worked out."""
         self._followScene()
         found, volume = self._entries(), self.volume
-        names = [entry.name for entry in found]
         try:
-            if volume is None or len(names) < 2 or names == [CANDIDATE]:
+            if volume is None or len(found) < 2:
                 self._nothing(_("Tick at least two contours above, or one beside the student's."))
                 return
             state = (Collector.state(volume, found), self.parameters.tolerance)
@@ -301,6 +300,7 @@ class AgreementSection(Section):
         self.figures, self._wanted, self._drawn = None, None, ()
         setText(self.ui.agreementLabel, sentence)
         self.ui.figuresWidget.visible = False
+        self.panel.experts.showFigures({}, True)
 
     def _show(self) -> None:
         """Show the figures, in grey while they are not those of the present contours."""
@@ -317,7 +317,7 @@ class AgreementSection(Section):
             setText(self.ui.agreementLabel, self._summary())
         box = self.ui.measureComboBox
         box.currentIndex = max(box.findData(self.parameters.measure), 0)
-        colors = [entry.color for entry in figures.rated.entries]
+        colors = [entry.color for entry in (self._entries() if fresh else figures.rated.entries)]
         drawn = (id(figures), fresh, self.parameters.measure, tuple(colors), blinded)
         if drawn != self._drawn:
             self._drawn = drawn
@@ -336,7 +336,10 @@ class AgreementSection(Section):
         setText(self.ui.stripLabel, _("Slices, feet to head: blue by everybody, orange by some."))
         self._strip.fill(figures.some, figures.everybody, tips, fresh)
         self.onSliceMoved()
-        answer = found.range.sentence if found.range else ""
+        mean = {row.name: view.figure("dsc", row.values["dsc"].mean) for row in found.raters}
+        dice = {ref: mean[entry.name] for entry in figures.rated.entries for ref in entry.refs}
+        self.panel.experts.showFigures(dice, fresh)
+        answer = "\n".join(filter(None, [found.range.sentence if found.range else "", self._tumors()]))
         setText(self.ui.rangeLabel, answer)
         self.ui.rangeLabel.visible = bool(answer)
         self.ui.rangeLabel.enabled = fresh
@@ -354,6 +357,15 @@ class AgreementSection(Section):
                 full=found.full_cc, any=found.any_cc
             )
         return "\n".join([*lines, *found.notes])
+
+    def _tumors(self) -> str:
+        """What the student missed and what it marked in excess, against the majority of the raters."""
+        found = self.figures.agreement.tumors.get(CANDIDATE)
+        if found is None or not (found.missed or found.extra):
+            return ""
+        lost, more = (sum(one.volume_cc for one in tumors) for tumors in (found.missed, found.extra))
+        sentence = _("Tumors: the student misses {missed} ({lost:.1f} cc) and marks {extra} more ({more:.1f} cc).")
+        return sentence.format(missed=len(found.missed), lost=lost, extra=len(found.extra), more=more)
 
     def _sliceTip(self, row) -> str:
         figures = self.figures

@@ -10,9 +10,10 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.scene import contours, experts, results
 from CMEDLSegmentLib.scene.experts import SegmentRef
 
+from .agreement_view import GREY
 from .section import Section, plainTip, told
 
-EXPERT, SHOW, COLOR, SEGMENT, RATER, STRUCTURE, SOURCE = range(7)
+EXPERT, SHOW, COLOR, SEGMENT, RATER, STRUCTURE, SOURCE, DICE = range(8)
 NAME_WIDTH = 80
 """Pixels at first: names can be long, and their columns made wider."""
 
@@ -24,11 +25,15 @@ class ExpertsSection(Section):
         super().__init__(panel)
         self._refs: list[SegmentRef] = []
         self._problems: dict[tuple, list[str]] = {}
+        self._figures: dict[SegmentRef, str] = {}
+        self._fresh = True
         self._styled: tuple = ()
         self._usual: int | None = None
         header = self.ui.expertsTable.horizontalHeader()
-        for column in (EXPERT, SHOW, COLOR, STRUCTURE):
+        for column in (EXPERT, SHOW, COLOR, STRUCTURE, DICE):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        # Beside the rater, where it is seen without scrolling.
+        header.moveSection(DICE, STRUCTURE)
         for column in (SEGMENT, RATER):
             header.resizeSection(column, NAME_WIDTH)
         self._buttons = {
@@ -67,6 +72,22 @@ class ExpertsSection(Section):
         self._style()
         self._rearrange()
         self._jump()
+
+    def showFigures(self, figures: dict[SegmentRef, str], fresh: bool) -> None:
+        """Show how far each segment agrees with the others.
+
+        Args:
+            figures: the text of each segment that has one.
+            fresh: whether they are those of the present contours; else they are grey.
+        """
+        if (figures, fresh) == (self._figures, self._fresh):
+            return
+        self._figures, self._fresh = figures, fresh
+        table = self.ui.expertsTable
+        blocked = table.blockSignals(True)
+        for row, ref in enumerate(self._refs):
+            self._figure(row, ref)
+        table.blockSignals(blocked)
 
     def restoreLayout(self) -> None:
         """Bring back the layout that a scene was saved with."""
@@ -195,7 +216,14 @@ class ExpertsSection(Section):
             found = self._problemsOf(ref) if role else []
             source = self._text(row, SOURCE, f"{ref.source}: {found[0]}" if found else ref.source)
             source.setToolTip(plainTip("\n".join(found)))
+            self._figure(row, ref)
         table.blockSignals(blocked)
+
+    def _figure(self, row: int, ref: SegmentRef) -> None:
+        item = self._text(row, DICE, self._figures.get(ref, ""))
+        item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+        if not self._fresh:
+            item.setForeground(qt.QBrush(qt.QColor(*GREY)))
 
     def _tick(self, row: int, column: int, checked: bool) -> None:
         item = qt.QTableWidgetItem()

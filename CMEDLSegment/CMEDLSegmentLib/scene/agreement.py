@@ -36,11 +36,13 @@ class Entry:
         name: the rater, or :data:`CANDIDATE`.
         refs: the segments; several of one rater are taken together.
         color: of the first of them.
+        student: whether it is the student's.
     """
 
     name: str
     refs: tuple[SegmentRef, ...]
     color: tuple[float, float, float]
+    student: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def entries(result: slicer.vtkMRMLSegmentationNode | None, structure: str) -> li
     found = [Entry(name, tuple(refs), experts.color_of(refs[0])) for name, refs in raters.items()]
     student = _student(result, structure)
     if student and (student.node_id, student.segment_id) not in taken:
-        found.append(Entry(CANDIDATE, (student,), experts.color_of(student)))
+        found.append(Entry(CANDIDATE, (student,), experts.color_of(student), student=True))
     return found
 
 
@@ -167,8 +169,8 @@ class Collector:
         case = RatedCase(
             name="",
             geometry=_cropped(view.geometry, crop),
-            raters=tuple(one for one in delineations if one.name != CANDIDATE),
-            candidate=next((one for one in delineations if one.name == CANDIDATE), None),
+            raters=tuple(one for one, entry in zip(delineations, rated, strict=True) if not entry.student),
+            candidate=next((one for one, entry in zip(delineations, rated, strict=True) if entry.student), None),
             image=view.array[crop],
         )
         whole = _in_native(crop, image.geometry, view)

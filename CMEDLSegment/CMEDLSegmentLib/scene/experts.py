@@ -214,9 +214,17 @@ def problems(ref: SegmentRef, volume_node: slicer.vtkMRMLScalarVolumeNode) -> li
     index = to_volume @ mask.matrix
     extent = np.array(volume_node.GetImageData().GetExtent(), dtype=float).reshape(3, 2)
     low, high = extent[:, 0] - 0.5 - ON_GRID, extent[:, 1] + 0.5 + ON_GRID
-    z, y, x = np.nonzero(mask.array)
-    places = apply(index, np.stack([x, y, z], axis=1) + mask.first)
-    inside = ((places >= low) & (places <= high)).all(axis=1)
+
+    def within(voxels: np.ndarray) -> np.ndarray:
+        places = apply(index, voxels)
+        return ((places >= low) & (places <= high)).all(axis=1)
+
+    # A linear map takes all voxels inside if it takes the outermost ones there, which spares looking at each.
+    ends = zip(mask.first, np.array(mask.first) + mask.array.shape[::-1] - 1, strict=True)
+    inside = within(np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3))
+    if not inside.all():
+        z, y, x = np.nonzero(mask.array)
+        inside = within(np.stack([x, y, z], axis=1) + mask.first)
     found = []
     if not inside.any():
         found.append(f"It lies outside of '{name}'; check that both are of one patient and frame of reference.")
