@@ -19,13 +19,17 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..errors import InputError
+
+Result = TypeVar("Result")
 
 _CODES = 256
 _ALL_INSIDE = _CODES - 1
@@ -33,6 +37,8 @@ _ROUNDING = 1e-12
 """Of a sum of areas: a share that is 95 % but for rounding is 95 %, in whatever order the areas were added."""
 _CHUNK = 2**18
 """Voxels that are worked on at a time: as many bytes as stay in a core's cache, a few times over."""
+_AT_ONCE = 2**15
+"""Elements that are looked around together, for the same reason; they lie in the same part of the volume, too."""
 _ROWS = 400
 """About as many rows as can be looked at in the time of one search in a k-d tree."""
 _FIRST_ROWS = 40
@@ -163,31 +169,34 @@ class Elements:
         """
         squares = np.full(len(self), np.inf)
         if len(other):
-            far = self._look_around(other, squares)
+            some = [slice(start, start + _AT_ONCE) for start in range(0, len(self), _AT_ONCE)]
+            far = np.concatenate([self._look_around(other, squares, part) for part in some])
             if len(far):
                 squares[far] = other._search(self.places[far])
         apart = np.flatnonzero(squares)
         order = np.concatenate([np.flatnonzero(squares == 0), apart[np.argsort(squares[apart])]])
         return order, np.sqrt(squares[order])
 
-    def _look_around(self, other: Elements, squares: np.ndarray) -> np.ndarray:
-        """Put squared distances into ``squares``, for all elements but those returned, which are farther away."""
+    def _look_around(self, other: Elements, squares: np.ndarray, part: slice) -> np.ndarray:
+        """Put squared distances of some elements into ``squares``; but of those returned, which are farther away."""
         grid, gaps = self._grid, other._gaps
         along = np.square(np.arange(_GAP + 1) * grid.spacing[2])
         along[_GAP] = np.inf
         rows = grid.rows_in_slice if self._in_slices else grid.rows
-        left, places, best = np.arange(len(self)), self.places, squares.copy()
+        places, best = self.places[part], squares[part]
+        left, count = np.arange(part.start, part.start + len(places)), len(places)
         looked = 0
         for (across, steps), (beyond, _) in itertools.pairwise(rows):
+            reached = across + along
             for step in steps:
                 # A step off the grid's ends is clipped to its first or last place, which is background.
-                np.minimum(best, across + along.take(gaps.take(places + step, mode="clip")), out=best)
+                np.minimum(best, reached.take(gaps.take(places + step, mode="clip")), out=best)
             open_ = best > beyond
             if np.count_nonzero(open_) < 0.8 * len(left):
                 squares[left] = best
                 left, places, best = left[open_], places[open_], best[open_]
             looked += len(steps)
-            if looked > _FIRST_ROWS and len(left) > 0.9 * len(self):
+            if looked > _FIRST_ROWS and len(left) > 0.9 * count:
                 break
         squares[left] = best
         return left[best > beyond]
@@ -198,13 +207,15 @@ class Elements:
         gaps = np.full(self._grid.shape, _GAP, np.uint8)
         flat = gaps.reshape(-1)
         flat[self.places] = 0
-        for plane in gaps:
+        some = max(1, _CHUNK // self._grid.strides[0])
+        for start in range(0, len(gaps), some):
+            part = gaps[start : start + some]
             # Twice as far each time: what is known of the place next to it, two, four, ... farther on.
             step = 1
             while step < _GAP:
-                known = plane + np.uint8(step)
-                np.minimum(plane[:, step:], known[:, :-step], out=plane[:, step:])
-                np.minimum(plane[:, :-step], known[:, step:], out=plane[:, :-step])
+                known = part + np.uint8(step)
+                np.minimum(part[..., step:], known[..., :-step], out=part[..., step:])
+                np.minimum(part[..., :-step], known[..., step:], out=part[..., :-step])
                 step *= 2
         return flat
 
@@ -317,13 +328,28 @@ class Marked:
         )
 
 
-def between(a: Marked, b: Marked) -> SurfaceDistances:
-    """The distances between the surfaces of two masks on one grid, neither of them empty."""
-    found: list[np.ndarray] = []
-    for here, other in ((a, b), (b, a)):
-        order, distances = here.surface.distances_to(other.surface)
-        found += [distances, here.areas[order]]
-    return SurfaceDistances(*found)
+def between(a: Marked, b: Marked) -> tuple[SurfaceDistances, list[np.ndarray]]:
+    """The distances between the surfaces of two masks on one grid, neither of them empty.
+
+    Returns:
+        Those of the surface elements, and the ascending distances (mm) of the boundary voxels of ``a`` and of ``b``.
+    """
+    in_threads([lambda mask=mask: mask.surface for mask in (a, b)], a.inside.size)
+    both_ways = [(a.surface, b.surface), (b.surface, a.surface), (a.boundary, b.boundary), (b.boundary, a.boundary)]
+    jobs = [lambda here=here, other=other: here.distances_to(other) for here, other in both_ways]
+    (order_a, to_b), (order_b, to_a), (_, voxels_to_b), (_, voxels_to_a) = in_threads(jobs, a.inside.size)
+    return SurfaceDistances(to_b, a.areas[order_a], to_a, b.areas[order_b]), [voxels_to_b, voxels_to_a]
+
+
+def in_threads(jobs: Sequence[Callable[[], Result]], voxels: int) -> list[Result]:
+    """The results of jobs on arrays of so many voxels, worked on at once where that is worth the threads.
+
+    numpy and scipy let go of the interpreter while they work on an array.
+    """
+    if voxels < _CHUNK:
+        return [job() for job in jobs]
+    with ThreadPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
+        return list(pool.map(lambda job: job(), jobs))
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -370,7 +396,8 @@ def checked_spacing(spacing: Sequence[float]) -> tuple[float, float, float]:
 
 def union_box(masks: Sequence[np.ndarray]) -> tuple[slice, ...] | None:
     """Slices of the smallest box around all masks (non-zero is inside); None if nothing is marked."""
-    boxes = [box for box in map(_box, masks) if box is not None]
+    voxels = masks[0].size if len(masks) else 0
+    boxes = [box for box in in_threads([lambda mask=mask: _box(mask) for mask in masks], voxels) if box is not None]
     if not boxes:
         return None
     return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))

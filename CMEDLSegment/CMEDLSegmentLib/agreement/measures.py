@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .distances import Grid, Marked, between, checked_masks, checked_spacing, union_box
+from .distances import Grid, Marked, between, checked_masks, checked_spacing, in_threads, union_box
 
 TOLERANCE_MM = 2.0
 """Of the surface Dice, where none is asked for."""
@@ -237,7 +237,7 @@ class Masks:
         self.box = union_box(masks)
         grid = Grid(self.box, self.spacing)
         self._first_slice = grid.box[0].start - grid.margin[0]
-        self._masks = [Marked(mask, grid) for mask in masks]
+        self._masks = in_threads([lambda mask=mask: Marked(mask, grid) for mask in masks], math.prod(grid.shape))
         self._symmetric: dict[tuple[int, int], dict[str, float]] = {}
 
     def pair(self, a: int, b: int) -> PairMeasures:
@@ -354,8 +354,7 @@ def compare(
 
 def _distances(a: Marked, b: Marked, tolerance_mm: float) -> dict[str, float]:
     """The measures of distance between two masks on one grid, neither of them empty."""
-    surfaces = between(a, b)
-    voxels = [a.boundary.distances_to(b.boundary)[1], b.boundary.distances_to(a.boundary)[1]]
+    surfaces, voxels = between(a, b)
     together = np.concatenate(voxels)
     return {
         "surface_dice": surfaces.surface_dice(tolerance_mm),
