@@ -29,7 +29,7 @@ from CMEDLSegmentLib.jobs import (
 )
 from CMEDLSegmentLib.volume import Volume
 
-POLL_MS = 100
+POLL_MS = 50
 
 
 @dataclass(frozen=True)
