@@ -188,6 +188,12 @@ def test_a_contour_written_twice_counts_once_whatever_its_rounding_and_direction
         assert told(found, "Left out as copies of others: 1 contour.")
 
 
+def test_a_ring_thinner_than_a_pixel_is_no_copy(read):
+    found = read([box(), box(y=(5.2, 10.8), x=(3.2, 8.8))])
+    np.testing.assert_array_equal(found.mask, block() & ~block(y=slice(6, 11), x=slice(4, 9)))
+    assert not told(found, "copies")
+
+
 def test_contours_that_overlap_in_part_are_taken_together_and_told(read):
     found = read([box(), box(x=(7.5, 14.5))])
     np.testing.assert_array_equal(found.mask, block(x=slice(3, 15)))
@@ -294,6 +300,24 @@ def test_planes_that_fall_on_every_third_slice_fill_those_between_only_if_drawn_
 def test_a_plane_left_out_by_the_rater_stays_empty(read):
     found = read([box(z) for z in (2, 3, 4, 6, 7)], on=finer(1, shift=0.3))
     assert np.flatnonzero(found.mask.any(axis=(1, 2))).tolist() == [2, 3, 4, 6, 7]
+
+
+def test_contours_of_one_plane_may_differ_in_height_by_their_rounding(read):
+    # 4.3 and 4.304 slices: 0.01 mm apart.
+    found = read([box(4.3), box(4.304, x=(14.5, 17.5)), box(5.3)])
+    np.testing.assert_array_equal(found.mask, block(slice(4, 6)) | block(x=slice(15, 18)))
+
+
+def test_a_plane_out_of_line_leaves_the_others_their_slices(read):
+    found = read([box(z) for z in (2.3, 3.3, 4.3, 4.5, 5.3)])
+    np.testing.assert_array_equal(found.mask, block(slice(2, 6)))
+
+
+def test_contours_of_the_image_itself_may_be_a_little_askew(read, ct):
+    askew = [Contour([(2.5, 4.5, z), (9.5, 4.5, z + 0.3), (9.5, 11.5, z + 0.3), (2.5, 11.5, z)]) for z in (3.9, 4.9)]
+    found = read(askew, image=ct, series_uid=ct.series_uid)
+    np.testing.assert_array_equal(found.mask, block(slice(4, 6)))
+    assert found.notes == ()
 
 
 def test_a_single_plane_between_slices_marks_the_nearer(read):

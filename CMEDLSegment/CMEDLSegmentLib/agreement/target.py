@@ -104,7 +104,7 @@ def _own_axes(own: Geometry, target: Geometry, limit: float) -> tuple[int, ...] 
     step = np.abs(np.linalg.inv(own.matrix) @ target.matrix)
     axes = step.argmax(axis=0)
     aside = step * (np.arange(3)[:, None] != axes) @ target.size
-    return tuple(axes.tolist()) if sorted(axes) == [0, 1, 2] and aside.max() < limit else None
+    return tuple(axes.tolist()) if aside.max() < limit else None
 
 
 def _count(mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[int, int]:
