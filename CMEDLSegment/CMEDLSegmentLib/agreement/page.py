@@ -54,6 +54,7 @@ table, tr { break-inside: avoid }
 thead { display: table-header-group }
 figure { margin: 10px 0 14px; break-inside: avoid }
 figure > svg, figure > img { display: block; width: 100%; height: auto }
+figure > img { border: 2px solid #101216 }
 .two { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 24px }
 .three { display: grid; grid-template-columns: 1fr 1fr 1fr; gap: 2px 18px }
 .two figure, .three figure { margin: 4px 0 6px }

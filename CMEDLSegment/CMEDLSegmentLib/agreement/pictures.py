@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..picture import LUNG_WINDOW, Contour, View, contour_panel, zoom
+from ..picture import BACKGROUND, LUNG_WINDOW, Contour, View, contour_panel, zoom
 from ..volume import AxialView, axial_view
 from .delineation import RatedCase
 from .looks import looks
@@ -30,7 +30,9 @@ SOFT_TISSUE_WINDOW = (-160.0, 240.0)
 """HU; the mediastinum's. The lung's would show a tumour there as one grey."""
 _AIR, _AIRY = -500.0, 0.1
 """HU of lung and below, and the share of a picture from which the lung's window serves."""
-_GAP = 8
+_HEADROOM = 0.8
+"""Of an image that is not in HU: what the window leaves above the marked, as a share of what it has below."""
+_GAP = 3
 _NO_IMAGE = 110.0
 
 
@@ -92,7 +94,7 @@ def render_worst(case: RatedCase, agreement: Agreement, n: int = PICTURES) -> li
     views = [zoom(mask, plane.spacing, MARGIN_MM, SMALLEST_MM) for mask in marked]
     side = max(view.width_mm for view in views)
     views = [View(view.centre, side, side) for view in views]
-    window = _window(case, images, views, plane.spacing)
+    window = _window(case, images, marked, views, plane.spacing)
     return [
         (z, _picture(case, plane, z, image, view, window)) for z, image, view in zip(chosen, images, views, strict=True)
     ]
@@ -105,15 +107,22 @@ def _image(case: RatedCase, plane: Plane, z: int) -> np.ndarray:
 
 
 def _window(
-    case: RatedCase, images: Sequence[np.ndarray], views: Sequence[View], spacing: tuple[float, float]
+    case: RatedCase,
+    images: Sequence[np.ndarray],
+    marked: Sequence[np.ndarray],
+    views: Sequence[View],
+    spacing: tuple[float, float],
 ) -> tuple[float, float]:
-    """Intensities to show black and white: the lung's or the soft tissue's for HU, else what the pictures hold."""
+    """Intensities to show black and white: the lung's or the soft tissue's for HU, else what is marked."""
     if case.image is None:
         return 0.0, 255.0
-    near = np.concatenate([_inside(image, view, spacing).ravel() for image, view in zip(images, views, strict=True)])
-    if near.min() < _AIR or case.image.min() < _AIR:
-        return LUNG_WINDOW if np.mean(near < _AIR) >= _AIRY else SOFT_TISSUE_WINDOW
-    low, high = np.percentile(near, (1, 99.5))
+    seen = np.concatenate([_inside(image, view, spacing).ravel() for image, view in zip(images, views, strict=True)])
+    if seen.min() < _AIR or case.image.min() < _AIR:
+        return LUNG_WINDOW if np.mean(seen < _AIR) >= _AIRY else SOFT_TISSUE_WINDOW
+    # What is marked decides the bright end: bone or fat beside would leave little contrast for a faint tumour.
+    inside = np.concatenate([image[mask] for image, mask in zip(images, marked, strict=True)])
+    low, high = np.percentile(seen, 1), np.percentile(inside, 98)
+    high += _HEADROOM * (high - low)
     return float(low), float(max(high, low + 1))
 
 
@@ -137,7 +146,7 @@ def _picture(
         Contour(plane.show(one.mask, z), styles[one.name].color, styles[one.name].width, dash=styles[one.name].dash)
         for one in case.all
     ]
-    both = Image.new("RGB", (2 * SIDE + _GAP, SIDE), "white")
+    both = Image.new("RGB", (2 * SIDE + _GAP, SIDE), BACKGROUND)
     for x, drawn in ((0, contours), (SIDE + _GAP, [])):
         panel = contour_panel(image, plane.spacing, drawn, (SIDE, SIDE), view, window, bar_mm=10, sides=plane.sides)
         both.paste(panel, (x, 0))
