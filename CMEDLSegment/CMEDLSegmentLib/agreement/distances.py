@@ -7,9 +7,9 @@ Nikolov et al., "Clinically applicable segmentation of head and neck anatomy for
   weight is the area of the marching-cubes surface there (mm^2).
 - An element's distance to the other mask is that to the other mask's nearest element (mm).
 
-The package finds the distances with a distance transform of the whole box around both masks. Here a mask's surface
-becomes a k-d tree of its elements, once, whatever it is compared with; elements that both masks have are 0 apart and
-need no search. The distances are the same, to the last bit: they are worked out from the steps between the corners.
+The package finds the distances with a distance transform of the whole box around both masks. Here only one axis of
+that is worked out everywhere, once for each mask, and the other two just around the elements that are asked for. The
+distances are the same, because they are worked out from the same steps between the corners.
 
 Arrays and spacings are (z, y, x), or any other order of three axes if both keep to it.
 """
@@ -20,6 +20,7 @@ import functools
 import itertools
 import math
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ _CHUNK = 2**18
 """Voxels that are worked on at a time: as many bytes as stay in a core's cache, a few times over."""
 _AT_ONCE = 2**15
 """Elements that are looked around together, for the same reason; they lie in the same part of the volume, too."""
+_KEPT = 2**28
+"""Bytes of what is known of the rows of a grid."""
 _ROWS = 400
 """About as many rows as can be looked at in the time of one search in a k-d tree."""
 _FIRST_ROWS = 40
@@ -113,6 +116,8 @@ class Grid:
         steps = [(z, y) for z in range(-dz, dz + 1) for y in range(-dy, dy + 1)]
         self.rows = self._rows(steps)
         self.rows_in_slice = self._rows([step for step in steps if step[0] == 0])
+        self._gaps: dict[Elements, np.ndarray] = {}
+        self._lock = threading.Lock()
 
     def _rows(self, steps: list[tuple[int, int]]) -> list[tuple[float, list[int]]]:
         """Rows by their distance squared, ascending, each with the differences of numbers that lead there.
@@ -133,6 +138,36 @@ class Grid:
         np.not_equal(mask[self.box], 0, out=padded[inner].view(bool))
         return padded
 
+    def gaps(self, elements: Elements) -> np.ndarray:
+        """Of every place, how many places along its row the nearest of some elements is, at most _GAP; uint8.
+
+        Those asked for last are kept, but not more than _KEPT bytes of them, however many masks there are.
+        """
+        with self._lock:
+            found = self._gaps.pop(elements, None)
+        if found is None:
+            found = self._gaps_of(elements.places)
+        with self._lock:
+            self._gaps[elements] = found
+            while len(self._gaps) * found.nbytes > max(_KEPT, found.nbytes):
+                del self._gaps[next(iter(self._gaps))]
+        return found
+
+    def _gaps_of(self, places: np.ndarray) -> np.ndarray:
+        gaps = np.full(self.shape, _GAP, np.uint8)
+        gaps.reshape(-1)[places] = 0
+        some = max(1, _CHUNK // self.strides[0])
+        for start in range(0, len(gaps), some):
+            part = gaps[start : start + some]
+            # Twice as far each time: what is known of the place next to it, two, four, ... farther on.
+            step = 1
+            while step < _GAP:
+                known = part + np.uint8(step)
+                np.minimum(part[..., step:], known[..., :-step], out=part[..., step:])
+                np.minimum(part[..., :-step], known[..., step:], out=part[..., :-step])
+                step *= 2
+        return gaps.reshape(-1)
+
     def coordinates(self, places: np.ndarray) -> np.ndarray:
         """The (z, y, x) of places, (n, 3)."""
         return np.stack(np.unravel_index(places, self.shape), axis=1)
@@ -141,10 +176,10 @@ class Grid:
 class Elements:
     """Some places of a grid, such as the elements of a mask's surface, and how far they are from those of another.
 
-    Every place of the grid is told once how far along its row the nearest element is (:attr:`_gaps`). The nearest of
-    all is then found by looking at the row a place is on and at those around it, the nearest first, until they are
-    farther away than what was found: few, where two masks outline the same thing. What is not within the reach of
-    that is searched for in a k-d tree.
+    Every place of the grid is told how far along its row the nearest element is (:meth:`Grid.gaps`). The nearest of all
+    is then found by looking at the row a place is on and at those around it, the nearest first, until they are farther
+    away than what was found: few, where two masks outline the same thing. What is not within the reach of that is
+    searched for in a k-d tree.
 
     Attributes:
         places: ascending.
@@ -160,7 +195,7 @@ class Elements:
 
     def on(self, places: np.ndarray) -> np.ndarray:
         """Which of these places are elements."""
-        return self._gaps.take(places) == 0
+        return self._grid.gaps(self).take(places) == 0
 
     def distances_to(self, other: Elements) -> tuple[np.ndarray, np.ndarray]:
         """The elements, by their index, in the order of their distance to the other's nearest; and the distances (mm).
@@ -168,7 +203,7 @@ class Elements:
         They are infinite where there is none.
         """
         squares = np.full(len(self), np.inf)
-        if len(other):
+        if len(self) and len(other):
             some = [slice(start, start + _AT_ONCE) for start in range(0, len(self), _AT_ONCE)]
             far = np.concatenate([self._look_around(other, squares, part) for part in some])
             if len(far):
@@ -179,7 +214,7 @@ class Elements:
 
     def _look_around(self, other: Elements, squares: np.ndarray, part: slice) -> np.ndarray:
         """Put squared distances of some elements into ``squares``; but of those returned, which are farther away."""
-        grid, gaps = self._grid, other._gaps
+        grid, gaps = self._grid, self._grid.gaps(other)
         along = np.square(np.arange(_GAP + 1) * grid.spacing[2])
         along[_GAP] = np.inf
         rows = grid.rows_in_slice if self._in_slices else grid.rows
@@ -200,24 +235,6 @@ class Elements:
                 break
         squares[left] = best
         return left[best > beyond]
-
-    @functools.cached_property
-    def _gaps(self) -> np.ndarray:
-        """Of every place of the grid, flat: how many places along its row the nearest element is, at most _GAP."""
-        gaps = np.full(self._grid.shape, _GAP, np.uint8)
-        flat = gaps.reshape(-1)
-        flat[self.places] = 0
-        some = max(1, _CHUNK // self._grid.strides[0])
-        for start in range(0, len(gaps), some):
-            part = gaps[start : start + some]
-            # Twice as far each time: what is known of the place next to it, two, four, ... farther on.
-            step = 1
-            while step < _GAP:
-                known = part + np.uint8(step)
-                np.minimum(part[..., step:], known[..., :-step], out=part[..., step:])
-                np.minimum(part[..., :-step], known[..., step:], out=part[..., :-step])
-                step *= 2
-        return flat
 
     def _search(self, places: np.ndarray) -> np.ndarray:
         """Squared distance (mm^2) of places, wherever they are, to the nearest element; infinite if there is none."""
