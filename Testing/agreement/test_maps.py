@@ -41,8 +41,8 @@ def test_overlaps_and_counts_are_those_of_the_masks_on_every_slice():
 def test_each_mask_can_be_had_back_from_the_patterns():
     masks = noisy_masks(3, seed=3)
     votes = Votes.of(masks)
-    for mask, column in zip(masks, votes.patterns.T, strict=True):
-        assert np.array_equal(votes.where(column), mask[votes.box])
+    for mask, found in zip(masks, votes.where(*votes.patterns.T), strict=True):
+        assert np.array_equal(found, mask[votes.box])
 
 
 def test_nothing_marked_is_an_empty_box():

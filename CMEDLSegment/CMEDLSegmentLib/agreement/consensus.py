@@ -50,7 +50,7 @@ def consensus_mask(case: RatedCase, method: Method, without: str | None = None) 
         raise InputError("With the only rater left out nobody is there to agree; give more raters.")
     votes = Votes.of([rater.mask for rater in raters])
     mask = np.zeros(case.geometry.shape, bool)
-    mask[votes.box] = votes.where(chosen_patterns(votes, range(len(raters)), method))
+    (mask[votes.box],) = votes.where(chosen_patterns(votes, range(len(raters)), method))
     return mask
 
 

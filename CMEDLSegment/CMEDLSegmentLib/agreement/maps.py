@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .distances import checked_masks, union_box
+from .distances import checked_masks, in_threads, union_box
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,7 @@ class Votes:
     patterns: np.ndarray
     counts: np.ndarray
     boxes: tuple[tuple[slice, ...] | None, ...]
-    _marked: np.ndarray  # bool (z, y, x) of the box: anyone marked it
-    _pattern: np.ndarray  # the pattern of each marked voxel, in the array's order
+    _pattern: np.ndarray  # (z, y, x) of the box: 0 where nobody marked anything, else 1 more than the pattern's number
 
     @classmethod
     def of(cls, masks: Sequence[np.ndarray]) -> Votes:
@@ -44,13 +43,14 @@ class Votes:
         boxes = tuple(union_box([mask]) for mask in masks)
         found = [box for box in boxes if box is not None]
         box = around(found) if found else (slice(0, 0),) * 3
-        inside = [mask[box] != 0 for mask in masks]
+        inside = [mask[box].astype(bool, copy=False) for mask in masks]
         marked = np.logical_or.reduce(inside)
+        inside = in_threads([lambda mask=mask: mask[marked] for mask in inside], marked.size)
         pattern = np.zeros(np.count_nonzero(marked), np.int64)
         patterns = np.zeros((1, 0), bool)
         for mask in inside:
             # Each mask splits every pattern in two; those that do not occur are left out at once.
-            split = 2 * pattern + mask[marked]
+            split = 2 * pattern + mask
             occurs = np.bincount(split, minlength=2 * len(patterns)) > 0
             pattern = (np.cumsum(occurs) - 1)[split]
             patterns = np.column_stack([np.repeat(patterns, 2, axis=0), np.tile([False, True], len(patterns))])[occurs]
@@ -60,15 +60,13 @@ class Votes:
             for here, end in zip(np.diff(ends, prepend=0), ends, strict=True)
         ]
         counts = np.stack(counts) if counts else np.zeros((0, len(patterns)), np.int64)
-        return cls(box, patterns, counts, boxes, marked, pattern.astype(np.int32))
+        numbers = np.zeros(marked.shape, np.min_scalar_type(len(patterns)))
+        numbers[marked] = pattern + 1
+        return cls(box, patterns, counts, boxes, numbers)
 
-    def where(self, chosen: np.ndarray) -> np.ndarray:
-        """Mask, bool (z, y, x) of the box, of the voxels whose pattern is chosen.
-
-        Args:
-            chosen: bool (k,).
-        """
-        return self._filled(chosen, bool)
+    def where(self, *chosen: np.ndarray) -> list[np.ndarray]:
+        """Masks, bool (z, y, x) of the box, of the voxels whose pattern is chosen; each choice is bool (k,)."""
+        return in_threads([lambda one=one: self._filled(one, bool) for one in chosen], self._pattern.size)
 
     def count_map(self, masks: slice) -> np.ndarray:
         """How many of the masks ``masks`` mark each voxel of the box: uint8 (z, y, x), uint16 beyond 255 masks."""
@@ -81,9 +79,7 @@ class Votes:
         return np.stack([(votes.T * counts) @ votes for counts in self.counts]) if len(self.counts) else _nothing(votes)
 
     def _filled(self, values: np.ndarray, dtype: type) -> np.ndarray:
-        filled = np.zeros(self._marked.shape, dtype)
-        filled[self._marked] = values.astype(dtype)[self._pattern]
-        return filled
+        return np.append(0, values).astype(dtype).take(self._pattern)
 
 
 @dataclass(frozen=True)

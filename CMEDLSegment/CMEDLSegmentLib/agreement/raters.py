@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from .maps import SliceRow, Votes, slice_rows, worst_first
 from .measures import MEASURES, TOLERANCE_MM, Masks, PairMeasures
 from .statistics import RangeAnswer, Spread, in_range
 from .tumors import TumorMatch, match
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Agreement:
         range: whether the student is within the raters' range; None without a student or with one rater.
         slices: every slice on which anybody marks something, in rising order.
         worst: their indices, most disagreement first.
-        tumors: everybody's tumours (tested) against those of the majority (reference) of the other raters.
+        tumors: the student's tumours (tested) against those of the majority (reference) of the raters; without a
+            student each rater's against those of the majority of the other raters.
         map: how many raters marked each voxel of ``box``, uint8 (z, y, x).
         box: slices (z, y, x) of the box around all marks in the whole array; empty ones where nothing is marked.
         full_cc: volume that all raters marked.
@@ -160,39 +163,28 @@ def analyse(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
     # A consensus that is the mask of somebody, or that both methods find, is prepared and measured once.
     columns = list({column.tobytes(): column for column in (*votes.patterns.T, *_columns(agreed))}.values())
     number = {column.tobytes(): which for which, column in enumerate(columns)}
-    masks = Masks([votes.where(column) for column in columns], case.spacing, tolerance_mm)
+    masks = Masks(votes.where(*columns), case.spacing, tolerance_mm)
     people = [number[column.tobytes()] for column in votes.patterns.T]
 
-    directed = {
-        (a, b): masks.pair(people[a], people[b])
-        for (a, b) in _watched(
-            [(a, b) for a in range(len(names)) for b in range(len(names)) if a != b],
-            part(progress, 0.0, 0.6),
-            "Comparing the raters",
-        )
-    }
-    tested = [
-        (method, who, number[column.tobytes()]) for method, found in agreed.items() for who, column in found.items()
-    ]
+    directed: dict[tuple[int, int], PairMeasures] = {}
+    for a, b in _watched(_to_and_fro(len(names)), part(progress, 0.0, 0.5), "Comparing the raters"):
+        directed[a, b] = masks.pair(people[a], people[b])
+        directed[b, a] = masks.pair(people[b], people[a])
+    tested = [(method, who) for who in range(len(names)) for method in METHODS if who in agreed[method]]
     consensus: dict[str, dict[str, PairMeasures]] = {method: {} for method in METHODS}
-    for method, who, reference in _watched(tested, part(progress, 0.6, 0.8), "Comparing with the consensus"):
-        consensus[method][names[who]] = masks.pair(reference, people[who])
+    for method, who in _watched(tested, part(progress, 0.5, 0.9), "Comparing with the consensus"):
+        consensus[method][names[who]] = masks.pair(number[agreed[method][who].tobytes()], people[who])
+    corner = tuple(part.start for part in votes.box)
     student_slices = {}
     if case.candidate:
         reference = number[agreed["majority"][n_raters].tobytes()]
-        first = votes.box[0].start
-        student_slices = {first + row.pop("slice"): row for row in masks.slices(reference, people[n_raters])}
+        student_slices = {corner[0] + row.pop("slice"): row for row in masks.slices(reference, people[n_raters])}
     tumors = {}
-    corner = tuple(part.start for part in votes.box)
-    for who, column in _watched(list(agreed["majority"].items()), part(progress, 0.8, 1.0), "Matching the tumours"):
-        tumors[names[who]] = match(
-            votes.where(column),
-            votes.where(votes.patterns[:, who]),
-            case.spacing,
-            tolerance_mm,
-            corner,
-            consensus["majority"][names[who]],
-        )
+    asked = [n_raters] if case.candidate else list(agreed["majority"])
+    for who in _watched(asked, part(progress, 0.9, 1.0), "Matching the tumours"):
+        inside = votes.where(agreed["majority"][who], votes.patterns[:, who])
+        known = consensus["majority"][names[who]]
+        tumors[names[who]] = match(*inside, case.spacing, tolerance_mm, corner, known)
 
     matrices = {name: _matrix(name, directed, votes) for name in MEASURES}
     counts = votes.counts.sum(axis=0)
@@ -206,7 +198,7 @@ def analyse(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
         tolerance_mm=float(tolerance_mm),
         spacing=case.spacing,
         notes=_notes(case, votes),
-        pairs=tuple(Pair(names[a], names[b], found) for (a, b), found in directed.items() if a < b),
+        pairs=tuple(Pair(names[a], names[b], directed[a, b]) for a, b in sorted(directed) if a < b),
         raters=tuple(_row(names[who], who, n_raters, matrices, volumes[who]) for who in range(len(names))),
         spread={name: Spread.of(_between(name, matrices[name], n_raters)) for name in MEASURES},
         volume=Spread.of(volumes[:n_raters]),
@@ -251,7 +243,13 @@ def _columns(agreed: Mapping[str, Mapping[int, np.ndarray]]) -> Iterator[np.ndar
         yield from found.values()
 
 
-def _watched(items: Sequence[Any], progress: Progress, stage: str) -> Iterator[Any]:
+def _to_and_fro(count: int) -> list[tuple[int, int]]:
+    """Every unordered pair once, so that each has a mask of one of the last few pairs, which is still prepared."""
+    rows = [[(a, b) for b in range(a + 1, count)] for a in range(count)]
+    return [pair for a, row in enumerate(rows) for pair in (row if a % 2 == 0 else reversed(row))]
+
+
+def _watched(items: Sequence[_Item], progress: Progress, stage: str) -> Iterator[_Item]:
     """The items one by one, telling how far it is."""
     for done, item in enumerate(items):
         progress(stage, done / len(items))
