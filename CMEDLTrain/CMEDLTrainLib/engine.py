@@ -25,7 +25,7 @@ from .cohort.sampling import Sampler
 from .cohort.store import Store
 from .configuration import Configuration
 from .evaluation.validation import validate
-from .methods import Batch, Phase
+from .methods import Batch, Phase, Step
 from .runs import HEARTBEAT_S, Run
 
 REPORT_STEPS = 50
@@ -129,16 +129,17 @@ class Trainer:
         generator = torch.Generator().manual_seed(int(seed) & (2**63 - 1))
         torch.manual_seed(int(seed) & (2**63 - 1))  # dropout
         batches = {role: self._batch(sampler(step), generator) for role, sampler in self.samplers.items()}
+        shared = Step(generator)
         self.networks.train()
         terms: dict[str, Tensor] = {}
         for phase in self.method.phases:
             for name, network in self.networks.items():
                 network.requires_grad_(name in phase.modules)
             optimiser = self.optimisers[phase.name]
-            for group in optimiser.param_groups:
-                group["lr"] = phase.learning_rate * self._rate(step)
+            for part, group in zip(phase.parts, optimiser.param_groups, strict=True):
+                group["lr"] = part.learning_rate * self._rate(step)
             with self._autocast():
-                losses = phase.losses(batches)
+                losses = phase.losses(batches, shared)
             optimiser.zero_grad(set_to_none=True)
             torch.stack(list(losses.values())).sum().backward()
             optimiser.step()
@@ -225,10 +226,15 @@ class Trainer:
         return {**dict(self.networks.items()), **averages}
 
     def _optimiser(self, phase: Phase) -> torch.optim.Optimizer:
-        weights = [weight for name in phase.modules for weight in self.networks[name].parameters()]
-        return torch.optim.Adam(
-            weights, lr=phase.learning_rate, betas=phase.betas, fused=self.device.type in ("cuda", "cpu")
-        )
+        groups = [
+            {
+                "params": [weight for name in part.modules for weight in self.networks[name].parameters()],
+                "lr": part.learning_rate,
+                "betas": part.betas,
+            }
+            for part in phase.parts
+        ]
+        return torch.optim.Adam(groups, fused=self.device.type in ("cuda", "cpu"))
 
     def _sampler(self, split: str, role: str) -> Sampler:
         settings = self.configuration.optimisation

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from CMEDLSegmentLib.errors import InputError
 
 from ..configuration import Configuration
-from .method import Batch, Method, Phase
+from .method import Batch, Method, Part, Phase, Step
 from .student_only import student_only
 
 METHODS: dict[str, Callable[[Configuration], Method]] = {"ct-only": student_only}
@@ -25,4 +25,4 @@ def create(configuration: Configuration) -> Method:
     return METHODS[configuration.method](configuration)
 
 
-__all__ = ["METHODS", "Batch", "Method", "Phase", "create"]
+__all__ = ["METHODS", "Batch", "Method", "Part", "Phase", "Step", "create"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 Losses = dict[str, Tensor]
 """Weighted loss terms by name; their sum is what a phase descends."""
@@ -19,22 +19,50 @@ class Batch:
     masks: Tensor
 
 
-@dataclass(frozen=True)
-class Phase:
-    """One optimiser's part of a step: only its own modules receive gradients.
+@dataclass
+class Step:
+    """What the phases of one step share.
 
     Attributes:
-        modules: names of the networks it updates.
-        losses: the batches by role -> loss terms.
-        learning_rate: of Adam.
-        betas: of Adam.
+        random: seeded with the run's seed and the step's number, so that a resumed run draws the same.
+        tensors: what an earlier phase made and a later one needs, such as translated images for the discriminators.
+    """
+
+    random: Generator
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Networks that a phase updates with one learning rate.
+
+    Attributes:
+        modules: their names.
+        learning_rate, betas: of Adam.
+    """
+
+    modules: tuple[str, ...]
+    learning_rate: float
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One forward and backward pass of a step: only the networks of its parts receive gradients.
+
+    Attributes:
+        parts: what it updates.
+        losses: the batches by role and what the step's phases share -> loss terms.
     """
 
     name: str
-    modules: tuple[str, ...]
-    losses: Callable[[dict[str, Batch]], Losses]
-    learning_rate: float
-    betas: tuple[float, float] = (0.9, 0.999)
+    parts: tuple[Part, ...]
+    losses: Callable[[dict[str, Batch], Step], Losses]
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The names of all networks that it updates."""
+        return tuple(name for part in self.parts for name in part.modules)
 
 
 @dataclass(frozen=True)
@@ -43,7 +71,7 @@ class Method:
 
     Attributes:
         roles: the cohort's roles that it draws batches from.
-        networks: all networks by name.
+        networks: all networks by name, and modules without weights whose state a resumed run needs.
         phases: in the order of a step.
         student: names of the networks that the student needs at test time, the segmentor last.
         segment: the student's networks by name and images (n, 1, h, w) -> logits.

@@ -10,7 +10,7 @@ from CMEDLSegmentLib.networks import create_segmentor
 
 from ..configuration import Configuration
 from ..losses.segmentation import segmentation_loss
-from .method import Batch, Losses, Method, Phase
+from .method import Batch, Losses, Method, Part, Phase, Step
 
 
 def student_only(configuration: Configuration) -> Method:
@@ -20,7 +20,7 @@ def student_only(configuration: Configuration) -> Method:
     student = create_segmentor(network.kind, in_channels=1, classes=classes, **network.arguments)
     loss = partial(segmentation_loss, **vars(configuration.loss))
 
-    def losses(batches: dict[str, Batch]) -> Losses:
+    def losses(batches: dict[str, Batch], step: Step) -> Losses:
         batch = batches["student"]
         logits, _ = student(batch.images)
         return {"segmentation": loss(logits, batch.masks)}
@@ -31,7 +31,7 @@ def student_only(configuration: Configuration) -> Method:
     return Method(
         roles=("student",),
         networks={"segmentor": student},
-        phases=(Phase("segmentation", ("segmentor",), losses, configuration.optimisation.learning_rate),),
+        phases=(Phase("segmentation", (Part(("segmentor",), configuration.optimisation.learning_rate),), losses),),
         student=("segmentor",),
         segment=segment,
         validation_loss=loss,
