@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import qt
@@ -27,6 +28,10 @@ from . import agreement_view as view
 from .background import Background
 from .section import Section, inBackground, setText, told
 
+if TYPE_CHECKING:
+    from CMEDLSegmentLib.agreement.maps import SliceRow
+    from CMEDLSegmentLib.agreement.raters import Agreement
+
 SETTLED_MS = 400
 """So long after the last change of a contour figures are worked out anew: strokes of a brush come quickly."""
 REPORTS = "CMEDL/ReportFolder"
@@ -45,7 +50,7 @@ class Figures:
 
     state: Hashable
     rated: RatedScene
-    agreement: object
+    agreement: Agreement
     some: list[int]
     everybody: list[int]
 
@@ -72,7 +77,9 @@ class AgreementSection(Section):
         self._background = Background(panel.uiWidget)
         self._wanted: Hashable = None
         self._drawn: tuple = ()
+        self._views: list = []
         self._worst = -1
+        self._reporting = False
         self._settled = qt.QTimer(panel.uiWidget)
         self._settled.setSingleShot(True)
         self._settled.connect("timeout()", self._begin)
@@ -130,7 +137,7 @@ class AgreementSection(Section):
         super().leave()
         self._settled.stop()
         self._background.drop()
-        self._wanted = None
+        self._wanted, self._views = None, []
 
     def cleanup(self) -> None:
         """The panel is closed for good."""
@@ -200,14 +207,15 @@ class AgreementSection(Section):
         question = _("There is a report in {folder}. Replace it?").format(folder=folder)
         if replace and not slicer.util.confirmYesNoDisplay(question, _("CMEDL: report")):
             return
-        self.ui.reportButton.enabled = False
-        with told(_("The report was not written.")):
-            reviews = self.panel.review.scores(figures.rated)
-            inBackground(
-                lambda: write_report(figures.rated.case, figures.agreement, folder, reviews=reviews, overwrite=replace)
-            )
-            self._say(_("Report written: {path}").format(path=folder / REPORT))
-        self.refreshSoon()
+        self._reporting, self.ui.reportButton.enabled = True, False
+        try:
+            with told(_("The report was not written.")):
+                case, reviews = figures.rated.case, self.panel.review.scores(figures.rated)
+                inBackground(lambda: write_report(case, figures.agreement, folder, reviews=reviews, overwrite=replace))
+                self._say(_("Report written: {path}").format(path=folder / REPORT))
+        finally:
+            self._reporting = False
+            self.refreshSoon()
 
     def _entries(self) -> list[Entry]:
         """Who is compared, of the structure that is chosen."""
@@ -235,10 +243,12 @@ class AgreementSection(Section):
             pairs.append((node, moved))
         if self.volume:
             pairs += [(self.volume, moved), (self.volume, vtk.vtkCommand.ModifiedEvent)]
-        if pairs != self._followed:
-            self.follow(*pairs)
+        self.follow(*pairs)
+        views = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+        if views != self._views:
+            self._views = views
             self.removeObservers(self.onSliceMoved)
-            for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            for node in views:
                 self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onSliceMoved)
 
     def onSliceMoved(self, caller=None, event=None) -> None:
@@ -273,7 +283,6 @@ class AgreementSection(Section):
             self.figures, self._worst = figures, -1
             self._bringUpToDate()
             self._show()
-            self.panel.review.refreshSoon()
         elif isinstance(error, CMEDLError):
             self._nothing(str(error))
         elif isinstance(error, ImportError):
@@ -301,6 +310,7 @@ class AgreementSection(Section):
         setText(self.ui.agreementLabel, sentence)
         self.ui.figuresWidget.visible = False
         self.panel.experts.showFigures({}, True)
+        self.panel.review.refreshSoon()
 
     def _show(self) -> None:
         """Show the figures, in grey while they are not those of the present contours."""
@@ -322,8 +332,10 @@ class AgreementSection(Section):
         if drawn != self._drawn:
             self._drawn = drawn
             self._draw(colors)
-        for button in (self.ui.consensusButton, self.ui.tablesButton, self.ui.reportButton):
+            self.panel.review.refreshSoon()
+        for button in (self.ui.consensusButton, self.ui.tablesButton):
             button.enabled = fresh
+        self.ui.reportButton.enabled = fresh and not self._reporting
         self.ui.mapCheckBox.enabled = fresh or self.ui.mapCheckBox.checked
         self._showMap()
 
@@ -367,7 +379,7 @@ class AgreementSection(Section):
         sentence = _("Tumors: the student misses {missed} ({lost:.1f} cc) and marks {extra} more ({more:.1f} cc).")
         return sentence.format(missed=len(found.missed), lost=lost, extra=len(found.extra), more=more)
 
-    def _sliceTip(self, row) -> str:
+    def _sliceTip(self, row: SliceRow) -> str:
         figures = self.figures
         position = middle_of(figures.rated, row.index)[2]
         lines = [_("Slice {index}, {position:.1f} mm").format(index=row.index, position=position)]

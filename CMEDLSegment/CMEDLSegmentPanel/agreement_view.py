@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import qt
 from slicer.i18n import tr as _
@@ -12,6 +13,10 @@ from CMEDLSegmentLib.agreement.delineation import CANDIDATE
 from CMEDLSegmentLib.agreement.measures import MEASURES
 
 from .section import plainTip
+
+if TYPE_CHECKING:
+    from CMEDLSegmentLib.agreement.raters import Agreement
+    from CMEDLSegmentLib.agreement.statistics import Spread
 
 SHOWN = ("dsc", "surface_dice", "hd95_mm")
 """The measures that the table of raters has columns for."""
@@ -22,12 +27,9 @@ ROW, MOST_ROWS = 24, 8
 NARROWEST, NAMES_WIDTH = 44, 110
 """Pixels of a column of the matrix, and at most of the names beside it."""
 
-BEST, MIDDLE, WORST = (0, 114, 178), (247, 247, 247), (230, 159, 0)
-"""Blue, white and orange, which every kind of colour vision tells apart, also in grey: the ends are darker."""
-GREY, PALE = (150, 150, 150), (235, 235, 235)
-BLUE, ORANGE, HERE = BEST, WORST, (30, 30, 30)
-SPAN = {"": 0.1, "mm": 2.0, "cc": 1.0}
-"""Values that differ by less than this are not made to look far apart."""
+BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
+"""Of what everybody and of what only some marked; every kind of colour vision tells them apart, also in grey."""
+GREY, PALE, HERE = (150, 150, 150), (235, 235, 235), (30, 30, 30)
 
 
 def called(name: str) -> str:
@@ -44,7 +46,7 @@ def figure(measure: str, value: float) -> str:
     return shown(value, unit, digits=1 if unit else 2)
 
 
-def fillRaters(table: qt.QTableWidget, agreement, colors: Sequence[tuple], fresh: bool) -> None:
+def fillRaters(table: qt.QTableWidget, agreement: Agreement, colors: Sequence[tuple], fresh: bool) -> None:
     """A row for everybody, and one for the raters among each other.
 
     Args:
@@ -76,7 +78,9 @@ def fillRaters(table: qt.QTableWidget, agreement, colors: Sequence[tuple], fresh
     fitHeight(table)
 
 
-def _spread(table, row: int, column: int, measure: str, spread, fresh: bool, bold: bool = False) -> None:
+def _spread(
+    table: qt.QTableWidget, row: int, column: int, measure: str, spread: Spread, fresh: bool, bold: bool = False
+) -> None:
     text = figure(measure, spread.mean)
     if spread.n > 1:
         text += f" \u00b1 {figure(measure, spread.std)}"
@@ -86,7 +90,7 @@ def _spread(table, row: int, column: int, measure: str, spread, fresh: bool, bol
     item.setToolTip(plainTip(_spreadTip(f"{MEASURES[measure].title}. {MEASURES[measure].definition}", spread)))
 
 
-def _spreadTip(title: str, spread) -> str:
+def _spreadTip(title: str, spread: Spread) -> str:
     lines = [title]
     if spread.n > 1:
         lines.append(
@@ -99,15 +103,17 @@ def _spreadTip(title: str, spread) -> str:
     return "\n".join(lines)
 
 
-def fillMatrix(table: qt.QTableWidget, agreement, measure: str, fresh: bool) -> None:
-    """Everybody against everybody in one measure, as a heat map."""
+def fillMatrix(table: qt.QTableWidget, agreement: Agreement, measure: str, fresh: bool) -> None:
+    """Everybody against everybody in one measure, as a heat map in the report's colours."""
+    from CMEDLSegmentLib.agreement.charts import shade, worst_of
+
     names = agreement.names
     matrix = agreement.matrix(measure)
+    worst = worst_of(matrix, measure)
     table.setRowCount(len(names))
     table.setColumnCount(len(names))
     table.verticalHeader().setMaximumWidth(NAMES_WIDTH)
     table.horizontalHeader().setMinimumSectionSize(NARROWEST)
-    values = [matrix[a, b] for a in range(len(names)) for b in range(len(names)) if a != b]
     table.setVerticalHeaderLabels([called(name) for name in names])
     short = [_("S") if name == CANDIDATE else str(number) for number, name in enumerate(names, start=1)]
     table.setHorizontalHeaderLabels(short)
@@ -118,15 +124,15 @@ def fillMatrix(table: qt.QTableWidget, agreement, measure: str, fresh: bool) -> 
             header.setToolTip(plainTip(called(reference)))
         for column, tested in enumerate(names):
             if row == column:
-                _paint(_cell(table, row, column, "", centre=True), PALE)
+                _cell(table, row, column, "").setBackground(qt.QBrush(qt.QColor(*PALE)))
                 continue
             value = float(matrix[row, column])
             item = _cell(table, row, column, figure(measure, value), fresh=fresh, centre=True)
             item.setToolTip(plainTip(_pairTip(measure, reference, tested, value)))
             if fresh:
-                color = heat(measure, value, values)
-                _paint(item, color)
-                item.setForeground(qt.QBrush(qt.QColor(*_readable(color))))
+                color, dark = shade(value, measure, worst)
+                item.setBackground(qt.QBrush(qt.QColor(color)))
+                item.setForeground(qt.QBrush(qt.QColor("white" if dark else "black")))
     fitHeight(table)
 
 
@@ -136,37 +142,6 @@ def _pairTip(measure: str, reference: str, tested: str, value: float) -> str:
     pair = _("{a} and {b}") if known.symmetric else _("{b} against {a} as the reference")
     text = f"{value:.3f} {known.unit}".strip() if math.isfinite(value) else figure(measure, value)
     return f"{pair.format(a=names[0], b=names[1])}: {text}\n{known.title}. {known.definition}"
-
-
-def heat(measure: str, value: float, among: Sequence[float]) -> tuple[int, int, int]:
-    """The colour of a value among others: blue agrees best, orange worst; grey where neither is better.
-
-    What has no value is pale, what is infinitely far is as bad as can be.
-    """
-    known = MEASURES[measure]
-    if math.isnan(value):
-        return PALE
-    finite = [abs(one) if not known.better else one for one in among if math.isfinite(one)]
-    low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
-    span = max(high - low, SPAN[known.unit])
-    if not known.better:
-        # Of differences with a sign: the larger, the darker.
-        share = min(abs(value) / max(high, SPAN[known.unit]), 1.0)
-        return _between(MIDDLE, GREY, share)
-    good = 0.0 if math.isinf(value) else (value - low) / span if known.better == "high" else (high - value) / span
-    if high - low < span and not math.isinf(value):
-        good += (1 - (high - low) / span) / 2
-    return _between(MIDDLE, BEST, 2 * good - 1) if good >= 0.5 else _between(MIDDLE, WORST, 1 - 2 * good)
-
-
-def _between(a: tuple, b: tuple, share: float) -> tuple[int, int, int]:
-    return tuple(round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
-
-
-def _readable(color: tuple) -> tuple[int, int, int]:
-    """Black or white, whichever is read on a colour."""
-    red, green, blue = color
-    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
 
 
 def fitHeight(table: qt.QTableWidget) -> None:
@@ -202,10 +177,6 @@ def _cell(
         item.setFont(font)
     table.setItem(row, column, item)
     return item
-
-
-def _paint(item: qt.QTableWidgetItem, color: tuple) -> None:
-    item.setBackground(qt.QBrush(qt.QColor(*color)))
 
 
 class Strip:

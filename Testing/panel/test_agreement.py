@@ -250,6 +250,29 @@ def test_what_keeps_from_comparing_is_told(rated, slicer_app, monkeypatch) -> No
     slicer_app.wait_until(lambda: "not installed" in rated.ui.agreementLabel.text)
 
 
+@pytest.mark.parametrize("everybody", [False, True])
+def test_empty_contours_are_shown_as_what_they_are(everybody: bool, panel, slicer_app) -> None:
+    from panel.bright import SHAPE, add_ct
+
+    panel.parameters.ct = add_ct()
+    nothing = np.zeros(SHAPE, dtype=bool)
+    for name, mask in (("Ann", nothing if everybody else larger()), ("Bob", nothing)):
+        add_rater(name, mask)
+        settle(panel, slicer_app)
+        tick(panel, slicer_app, name, EXPERT, True)
+    wait_for_figures(panel, slicer_app)
+    # One empty: nothing in common. Both empty: nothing that could be.
+    shown, other = panel.ui.ratersTable.item(0, DICE).text(), panel.ui.matrixTable.item(0, 1).text()
+    assert (shown, other) == ("\N{EN DASH} *", "\N{EN DASH}") if everybody else (shown, other) == ("0.00", "0.00")
+    assert "marked" in panel.ui.agreementLabel.text
+    assert panel.ui.stripTable.columnCount == (0 if everybody else np.count_nonzero(larger().any(axis=(1, 2))))
+    for button in (panel.ui.worstSliceButton, panel.ui.nextWorstButton, panel.ui.mapCheckBox, panel.ui.tablesButton):
+        button.click()
+    panel.ui.consensusButton.click()
+    settle(panel, slicer_app)
+    assert "consensus" in panel.ui.agreementDoneLabel.text
+
+
 def slice_now() -> int:
     """The CT's slice that the red view shows."""
     import slicer
@@ -277,6 +300,20 @@ def test_the_strip_and_the_buttons_lead_to_what_is_disputed(rated, slicer_app) -
     assert f"Slice {slice_now()}," in rated.ui.stripLabel.text
     here = [at for at in range(table.columnCount) if table.item(1, at).background().color().name() == "#1e1e1e"]
     assert here == [slice_now() - marked[0]]
+
+
+def test_the_strip_marks_the_slice_of_views_that_came_later(rated, slicer_app) -> None:
+    import slicer
+
+    rated.ui.sideBySideButton.click()
+    settle(rated, slicer_app)
+    view = slicer.app.layoutManager().sliceWidget("CMEDLStudent").sliceLogic()
+    rated.ui.worstSliceButton.click()
+    view.SetSliceOffset(view.GetSliceOffset() + SPACING[2])
+    settle(rated, slicer_app)
+    table, first = rated.ui.stripTable, np.flatnonzero(larger().any(axis=(1, 2)))[0]
+    here = [at for at in range(table.columnCount) if table.item(1, at).background().color().name() == "#1e1e1e"]
+    assert here == [rated.agreement.figures.agreement.worst[0] + 1 - first]
 
 
 def test_the_map_is_shown_and_taken_away_and_follows_the_contours(rated, slicer_app) -> None:
@@ -413,6 +450,14 @@ def test_a_review_starts_only_with_a_reviewer(rated, slicer_app) -> None:
     rated.ui.reviewedByLineEdit.text = " "
     settle(rated, slicer_app)
     assert not rated.ui.startReviewButton.enabled
+    rated.ui.reviewedByLineEdit.text = "R. Viewer"
+    settle(rated, slicer_app)
+    assert rated.ui.startReviewButton.enabled
+    edit("Bob", balls(SMALL))
+    settle(rated, slicer_app)
+    assert not rated.ui.startReviewButton.enabled
+    wait_for_figures(rated, slicer_app)
+    assert rated.ui.startReviewButton.enabled
 
 
 def test_during_a_review_nothing_tells_a_name(reviewed, slicer_app) -> None:

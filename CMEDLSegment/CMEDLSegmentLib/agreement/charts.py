@@ -44,7 +44,7 @@ def heat_map(names: Sequence[str], matrix: np.ndarray, measure: str, width: floa
     height = top + cell * n + 6
     drawing = Drawing(width, height, f"{MEASURES[measure].title}: everybody against everybody")
     rows, columns = labels(names, size, left - 8), labels(names, size, (top - 12) / 0.62)
-    worst = _worst(matrix, measure)
+    worst = worst_of(matrix, measure)
     for i, name in enumerate(names):
         middle = (i + 0.5) * cell
         if cell >= size:
@@ -59,7 +59,7 @@ def heat_map(names: Sequence[str], matrix: np.ndarray, measure: str, width: floa
     return drawing.svg()
 
 
-def _worst(matrix: np.ndarray, measure: str) -> float:
+def worst_of(matrix: np.ndarray, measure: str) -> float:
     """The end of the dark side of a measure's scale."""
     known = matrix[np.isfinite(matrix)]
     if MEASURES[measure].better == "high":
@@ -78,10 +78,8 @@ def _cell(
     worst: float,
     who: tuple[str, str],
 ) -> None:
-    best = 1.0 if MEASURES[measure].better == "high" else 0.0
     own = who[0] == who[1]
-    share = 1.0 if math.isinf(value) else 0.0 if math.isnan(value) else (abs(value) - best) / (worst - best)
-    fill, dark = ("#eceff2", False) if own or math.isnan(value) else _blue(share)
+    fill, dark = shade(math.nan if own else value, measure, worst)
     unit = MEASURES[measure].unit
     tip = f"{who[0]} / {who[1]}: {shown(value, unit)} {unit}"
     drawing.rect(x, y, side, side, fill, tip, stroke=PAPER, stroke_width=1)
@@ -90,6 +88,18 @@ def _cell(
     if not own and size >= 6:
         ink = PAPER if dark else INK
         drawing.text(x + side / 2, y + side / 2 + size * 0.35, text, size, "middle", ink)
+
+
+def shade(value: float, measure: str, worst: float) -> tuple[str, bool]:
+    """The colour of a value of a measure, pale where there is none, and whether text on it must be white.
+
+    Args:
+        worst: the end of the dark side; see :func:`worst_of`.
+    """
+    if math.isnan(value):
+        return "#eceff2", False
+    best = 1.0 if MEASURES[measure].better == "high" else 0.0
+    return _blue(1.0 if math.isinf(value) else (abs(value) - best) / (worst - best))
 
 
 def _blue(share: float) -> tuple[str, bool]:

@@ -190,7 +190,7 @@ def unhide(review: Review) -> None:
     node = review.node
     for index in range(node.GetNumberOfNodeReferences(_HIDDEN)):
         # By its ID, which the table also knows when it was taken out of the scene.
-        display = slicer.mrmlScene.GetNodeByID(node.GetNthNodeReferenceID(_HIDDEN, index))
+        display = slicer.mrmlScene.GetNodeByID(node.GetNthNodeReferenceID(_HIDDEN, index) or "")
         if display is not None:
             display.SetVisibility(True)
     node.RemoveNodeReferenceIDs(_HIDDEN)
