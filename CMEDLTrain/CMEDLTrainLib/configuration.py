@@ -34,8 +34,11 @@ class Images:
     field: int = 256
     """Side of the square patch in pixels (paper: 256)."""
     window_hu: tuple[float, float] = (-1000.0, 500.0)
+    """Of CT. MR is standardised by landmarks of its role's training cases (Nyul et al. 2000)."""
+    mr_maximum: float = 0.0
+    """Where standardised MR is clipped (paper: T1w 1136, T2w 1814); 0: at the last landmark."""
     slices: str = "lung"
-    """``lung``: the slices that contain lung, and those with the structure; ``all``: every slice."""
+    """``lung``: of CT the slices that contain lung, and those with the structure; ``all``: every slice."""
 
 
 @dataclass(frozen=True)

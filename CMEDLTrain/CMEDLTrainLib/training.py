@@ -12,7 +12,6 @@ from CMEDLSegmentLib import __version__
 from CMEDLSegmentLib.card import TUMOR, Card, Label, NetworkSpec
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.normalisation import Normalisation
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent
 from CMEDLSegmentLib.student import save_student
 
@@ -73,6 +72,7 @@ def _card(configuration: Configuration, trainer: Trainer) -> Card:
     network, settings = configuration.network, configuration.optimisation
     labels = [_label(value, name) for value, name in enumerate(configuration.labels, start=1)]
     classes = 1 if len(labels) == 1 else 1 + len(labels)
+    modality = trainer.store.modalities["student"]
     arguments = {"in_channels": 1, "classes": classes, **network.arguments}
     return Card(
         name=trainer.run.folder.name[:80].strip() or "student",
@@ -80,11 +80,11 @@ def _card(configuration: Configuration, trainer: Trainer) -> Card:
         summary="A student trained with CMEDLTrain; research use, not a medical device.",
         networks=(NetworkSpec("segmentor", network.kind, arguments),),
         labels=tuple(labels),
-        modality="CT",
-        normalisation=Normalisation("window", *configuration.images.window_hu),
+        modality=modality,
+        normalisation=trainer.store.normalisations["student"],
         spacing_mm=configuration.images.spacing_mm,
         field=configuration.images.field,
-        slices=configuration.images.slices,
+        slices=configuration.images.slices if modality == "CT" else "all",
         threshold=0.5,
         training={
             "method": configuration.method,

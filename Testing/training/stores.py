@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from CMEDLSegmentLib.normalisation import CT_WINDOW
 from CMEDLTrainLib.cohort.store import FORMAT, LEVELS, Patch, Store
 from CMEDLTrainLib.configuration import Images
 
@@ -30,6 +31,12 @@ def disc_store(folder: Path, patients: int = 6, slices: int = 4, field: int = 32
     folder.mkdir(parents=True)
     np.save(folder / "patches.npy", np.stack(images))
     np.save(folder / "masks.npy", np.stack(masks))
-    record = {"format": FORMAT, "images": asdict(Images(field=field)), "patches": [asdict(p) for p in patches]}
+    record = {
+        "format": FORMAT,
+        "images": asdict(Images(field=field)),
+        "modalities": {"student": "CT"},
+        "normalisations": {"student": CT_WINDOW.to_dict()},
+        "patches": [asdict(p) for p in patches],
+    }
     (folder / "store.json").write_text(json.dumps(record))
     return Store(folder)

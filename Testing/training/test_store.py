@@ -1,5 +1,6 @@
 """The slice store: what the student will see, once, and found again only while nothing changed."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -135,3 +136,41 @@ def test_patient_sampling_draws_by_the_root_of_a_patient_s_patches(tmp_path):
     share = np.mean([store.patches[i].patient == "p0" for i in drawn])
     # 4 patches against 16: roots 2 and 4.
     assert share == pytest.approx(2 / 6, abs=0.02)
+
+
+def mr_case(folder, name: str, gain: float, split: str = "train") -> Case:
+    """A ramp of intensities in air, as bright as the scanner's ``gain`` makes it."""
+    size = 48
+    image = np.zeros((6, size, size), np.float32)
+    image[:, 8:40, 8:40] = gain * np.linspace(200, 1000, 32)
+    mask = np.zeros(image.shape, np.uint8)
+    mask[2:4, 20:28, 20:28] = 1
+    geometry = Geometry((size, size, 6), (2.0, 2.0, 4.0))
+    write_image(folder / f"{name}.nii.gz", image, geometry)
+    write_image(folder / f"{name}-mask.nii.gz", mask, geometry)
+    return Case(name, name, "MR", folder / f"{name}.nii.gz", folder / f"{name}-mask.nii.gz", "teacher", split)
+
+
+def test_mr_is_standardised_by_its_role_s_training_cases_and_ct_is_windowed(tmp_path):
+    cases = [mr_case(tmp_path, "m0", 1.0), mr_case(tmp_path, "m1", 3.0), mr_case(tmp_path, "m2", 40.0, "validation")]
+    lungs = dataclasses.replace(ALL, slices="lung")
+    store = prepare([*cases, case(tmp_path)], ALL, 1, tmp_path / "slices")
+    assert store.modalities == {"teacher": "MR", "student": "CT"}
+    assert store.normalisations["student"].kind == "window"
+    standard = store.normalisations["teacher"]
+    # Twice the mean of 1 and 3 times the same ramp; the validation case has no say.
+    assert standard.landmarks[-1][1] == pytest.approx(2 * 1000, rel=0.02)
+    images = [store.read(np.array([index]))[0][0] for index in (2, 8, 14)]
+    for image in images[1:]:
+        np.testing.assert_allclose(image, images[0], atol=0.02)
+    # The patch sees the ramp alone, from a fifth of the last landmark to the whole of it.
+    assert images[0].min() == pytest.approx(2 * 200 / 1000 - 1, abs=0.02)
+    assert images[0].max() == pytest.approx(1, abs=0.01)
+    # MR has no lungs that could be found by HU: all its slices are there.
+    assert len(prepare(cases, lungs, 1, tmp_path / "slices").patches) == 18
+
+
+def test_a_role_of_two_modalities_is_refused(tmp_path):
+    other = dataclasses.replace(mr_case(tmp_path, "m0", 1.0), role="student")
+    with pytest.raises(InputError, match="one modality"):
+        prepare([case(tmp_path), other], ALL, 1, tmp_path / "slices")

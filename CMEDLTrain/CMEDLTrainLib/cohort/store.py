@@ -18,14 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from CMEDLSegmentLib.cohort import Case
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.errors import InputError, ModelError
+from CMEDLSegmentLib.normalisation import Normalisation, fit_landmarks
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
 
 from ..configuration import Images
 
 LEVELS = 32767
 """A patch stores normalised intensity (-1 to 1) times this: 0.02 HU of a 1500 HU window a level."""
-FORMAT = 1
+FORMAT = 2
 SAMPLED_BYTES = 1 << 20
 """A file's contents enter the store's name by its size, its first and its last so many bytes."""
 
@@ -49,6 +50,8 @@ class Store:
 
     Attributes:
         patches: one record a patch, in the order of the arrays.
+        modalities: ``CT`` or ``MR`` of each role.
+        normalisations: of each role, for the student's card.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,8 +65,12 @@ class Store:
             self._images = np.load(folder / "patches.npy", mmap_mode="r", allow_pickle=False)
             self._masks = np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False)
             self.patches = [Patch(**entry) for entry in record["patches"]]
+            self.modalities: dict[str, str] = record["modalities"]
+            self.normalisations = {
+                role: Normalisation.from_dict(stored) for role, stored in record["normalisations"].items()
+            }
             complete = record["format"] == FORMAT and len(self.patches) == len(self._images) == len(self._masks)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, ModelError) as error:
             raise InputError(f"{folder} is not a slice store ({error}); delete it, and it is made anew.") from error
         if not complete:
             raise InputError(f"The slice store {folder} is incomplete or of another version; delete it.")
@@ -119,13 +126,15 @@ def _extract(
     cancelled: CancelCheck,
 ) -> None:
     """Write the three files, patch by patch: memory holds one case at a time."""
+    modalities = _modalities(cases)
+    normalisations = {role: _normalisation(cases, role, modalities[role], images) for role in modalities}
     patches: list[Patch] = []
     shape = (images.field, images.field)
     with (folder / "patches.raw").open("wb") as image_file, (folder / "masks.raw").open("wb") as mask_file:
         for number, case in enumerate(cases):
             stop_if(cancelled)
             progress(f"Preparing slices of case {number + 1} of {len(cases)}", number / len(cases))
-            indices, pixels, masks = extract_case(case, images, labels)
+            indices, pixels, masks = extract_case(case, images, labels, normalisations[case.role])
             image_file.write(np.ascontiguousarray(pixels, "<i2").tobytes())
             mask_file.write(np.ascontiguousarray(masks, np.uint8).tobytes())
             for index, mask in zip(indices, masks, strict=True):
@@ -138,18 +147,53 @@ def _extract(
             np.lib.format.write_array_header_1_0(target, header)
             shutil.copyfileobj(source, target, 1 << 24)
         raw.unlink()
-    record = {"format": FORMAT, "images": asdict(images), "patches": [asdict(patch) for patch in patches]}
+    record = {
+        "format": FORMAT,
+        "images": asdict(images),
+        "modalities": modalities,
+        "normalisations": {role: found.to_dict() for role, found in normalisations.items()},
+        "patches": [asdict(patch) for patch in patches],
+    }
     (folder / "store.json").write_text(json.dumps(record), "utf-8")
 
 
-def extract_case(case: Case, images: Images, labels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _modalities(cases: Sequence[Case]) -> dict[str, str]:
+    """The modality of each role.
+
+    Raises:
+        InputError: a role has cases of both.
+    """
+    found: dict[str, Case] = {}
+    for case in cases:
+        first = found.setdefault(case.role, case)
+        if first.modality != case.modality:
+            raise InputError(
+                f"The case {first.case} is {first.modality} and {case.case} is {case.modality}, but both have the role "
+                f"{case.role}; give each role one modality."
+            )
+    return {role: case.modality for role, case in found.items()}
+
+
+def _normalisation(cases: Sequence[Case], role: str, modality: str, images: Images) -> Normalisation:
+    """How a role's intensities reach -1 to 1; landmarks are learned from its training cases alone."""
+    from CMEDLSegmentLib.volume import read_volume
+
+    if modality == "CT":
+        return Normalisation("window", *images.window_hu)
+    own = [case for case in cases if case.role == role]
+    learned = [case for case in own if case.split == "train"] or own
+    return fit_landmarks((read_volume(case.image).array for case in learned), maximum=images.mr_maximum or None)
+
+
+def extract_case(
+    case: Case, images: Images, labels: int, normalisation: Normalisation
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One case as the student will see it: slice indices, patches (n, f, f) int16 levels, masks (n, f, f) uint8.
 
     Raises:
         InputError: no mask, a mask of another geometry, or no lungs where the settings ask for them.
     """
     from CMEDLSegmentLib.anatomy import field_centre, find_lungs
-    from CMEDLSegmentLib.normalisation import Normalisation
     from CMEDLSegmentLib.resampling import FieldSampler, StudentField
     from CMEDLSegmentLib.volume import axial_view, read_mask, read_volume
 
@@ -160,13 +204,13 @@ def extract_case(case: Case, images: Images, labels: int) -> tuple[np.ndarray, n
     mask = axial_view(read_mask(case.mask, volume.geometry).array, volume.geometry).array
     rows, columns = view.array.shape[1:]
     marked = np.flatnonzero(mask.any(axis=(1, 2)))
-    if images.slices == "lung":
+    if images.slices == "lung" and case.modality == "CT":
         lungs = find_lungs(view.array, view.spacing)
         centre, kept = field_centre(lungs), np.union1d(lungs.slices, marked)
     else:
         centre, kept = ((rows - 1) / 2, (columns - 1) / 2), np.arange(len(view.array))
     field = StudentField((rows, columns), view.spacing[1:], centre, images.field, images.spacing_mm)
-    intensities = Normalisation("window", *images.window_hu).fit(view.array)
+    intensities = normalisation.fit(view.array)
     pixels = FieldSampler(field, intensities, "cpu")(view.array[kept])[:, 0].clamp(-1, 1).numpy()
     # Each label is sampled as a fraction of the pixel; the largest fraction, background included, wins.
     down, across = field.to_student
