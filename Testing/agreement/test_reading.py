@@ -232,6 +232,10 @@ def test_the_same_file_twice_is_told_whatever_its_path_and_so_are_the_same_voxel
     )
     segments = {"A": folder / "a.seg.nrrd#Tumor", "B": folder / f"a.seg.nrrd#{ORGAN.name}"}
     assert read_case(folder / "ct", None, segments).notes == ()
+    alike = [TUMOR, dataclasses.replace(TUMOR, name="The same")]
+    write_segmentation(folder / "alike.seg.nrrd", label, volume.geometry, alike, {})
+    case = read_case(folder / "ct", None, {"A": folder / "alike.seg.nrrd#1", "B": folder / "alike.seg.nrrd#2"})
+    assert case.notes == ("'A' and 'B' marked exactly the same voxels; check their files.",)
 
 
 def test_a_case_in_which_nobody_marked_anything_is_read(label, tmp_path):

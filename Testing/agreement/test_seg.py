@@ -60,6 +60,21 @@ def test_slices_without_frames_are_empty_wherever_the_patient_lies(tmp_path, dir
     np.testing.assert_array_equal(read_delineation(path, "A", volume).mask, one)
 
 
+@pytest.mark.parametrize("signs", [(1, 1, 1), (1, 1, -1), (-1, 1, -1), (1, -1, 1)])
+def test_on_an_image_that_is_not_dicom_slices_without_frames_are_empty_too_whichever_way_it_is_stored(tmp_path, signs):
+    gaps = A.copy()
+    gaps[4:6] = False
+    path = write_seg(tmp_path / "a.dcm", GRID, {"GTV": gaps})
+    start = [0 if sign > 0 else count - 1 for sign, count in zip(signs, GRID.size, strict=True)]
+    turned = Geometry(
+        GRID.size, GRID.spacing, tuple(GRID.to_physical([start])[0].tolist()), tuple(np.diag(signs).ravel().tolist())
+    )
+    expected = gaps[tuple(slice(None, None, sign) for sign in signs[::-1])]
+    found = read_delineation(path, "A", turned)
+    np.testing.assert_array_equal(found.mask, expected)
+    assert found.notes == ("The image does not name its DICOM series, so the structure was placed by its coordinates.",)
+
+
 def test_frames_without_anything_on_them_and_two_of_one_slice_are_right(tmp_path, ct):
     path = write_seg(tmp_path / "a.dcm", GRID, {"GTV": A}, series_uid=ct.series_uid, empty_frames=True)
     np.testing.assert_array_equal(read_delineation(path, "A", ct).mask, A)
