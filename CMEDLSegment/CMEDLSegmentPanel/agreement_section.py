@@ -276,7 +276,7 @@ class AgreementSection(Section):
         self._show()
 
     def _progress(self, stage: str, fraction: float) -> None:
-        setText(self.ui.agreementLabel, _("Working out the figures: {share:.0%}").format(share=fraction))
+        setText(self.ui.agreementProgressLabel, _("Working out the figures: {share:.0%}").format(share=fraction))
 
     def _finish(self, figures: Figures | None, error: Exception | None) -> None:
         if error is None:
@@ -308,7 +308,8 @@ class AgreementSection(Section):
         self._background.drop()
         self.figures, self._wanted, self._drawn = None, None, ()
         setText(self.ui.agreementLabel, sentence)
-        self.ui.figuresWidget.visible = False
+        setText(self.ui.agreementProgressLabel, "")
+        self.ui.agreementLabel.enabled, self.ui.figuresWidget.visible = True, False
         self.panel.experts.showFigures({}, True)
         self.panel.review.refreshSoon()
 
@@ -316,9 +317,11 @@ class AgreementSection(Section):
         """Show the figures, in grey while they are not those of the present contours."""
         figures, fresh = self.figures, self.fresh
         self.ui.figuresWidget.visible = figures is not None
-        if not fresh:
-            setText(self.ui.agreementLabel, _("Working out the figures ..."))
+        setText(self.ui.agreementProgressLabel, "" if fresh else _("Working out the figures ..."))
+        # Words that hold no more stay, in grey: a line that comes and goes would move everything below it.
+        self.ui.agreementLabel.enabled = fresh or figures is None
         if figures is None:
+            setText(self.ui.agreementLabel, "")
             return
         blinded = self.panel.review.blinded
         if blinded:

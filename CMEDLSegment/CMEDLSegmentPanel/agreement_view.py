@@ -22,7 +22,7 @@ SHOWN = ("dsc", "surface_dice", "hd95_mm")
 """The measures that the table of raters has columns for."""
 
 COLOR, NAME, VOLUME, FIRST = range(4)
-ROW, MOST_ROWS = 24, 8
+ROW, MOST_ROWS = 24, 12
 """Pixels, and rows that a table shows without scrolling."""
 NARROWEST, NAMES_WIDTH = 44, 110
 """Pixels of a column of the matrix, and at most of the names beside it."""

@@ -150,9 +150,10 @@ def test_figures_are_worked_out_beside_the_window(rated, slicer_app, monkeypatch
     edit("Bob", larger())
     slicer_app.wait_until(lambda: threads)
     assert threads[0] is not threading.main_thread()
-    assert "Working" in rated.ui.agreementLabel.text
+    slicer_app.wait_until(lambda: "Working" in rated.ui.agreementProgressLabel.text)
     held.set()
     wait_for_figures(rated, slicer_app)
+    assert rated.ui.agreementProgressLabel.text == ""
     assert rated.ui.matrixTable.item(0, 1).text() == "1.00"
 
 
