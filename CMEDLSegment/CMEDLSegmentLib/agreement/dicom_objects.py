@@ -19,6 +19,8 @@ _SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 _ONE_BYTE = {"", "ISO_IR 6", "ISO_IR 100"}
 """Character sets that are declared, or left out, where the text may be in UTF-8 all the same."""
+_FIRST_GROUP = b"\x08\x00"
+"""How an object without a preface begins: with an element of the group 0008."""
 _UNDEFINED = 0xFFFFFFFF
 
 
@@ -66,13 +68,16 @@ def find_structure(folder: Path) -> Path:
         if not path.is_file() or path.name.upper() == "DICOMDIR":
             continue
         try:
-            header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-        except (InvalidDicomError, EOFError, struct.error):
-            continue
-        if is_seg(header) or is_rtstruct(header):
-            found.append(path)
+            with interpreting(path):
+                header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+                if is_seg(header) or is_rtstruct(header):
+                    found.append(path)
+        except (InvalidDicomError, InputError):
+            continue  # something else, or a damaged file that may be anything
     if not found:
-        raise InputError(f"{folder} holds neither a DICOM SEG nor an RTSTRUCT; give one, or a labelmap file.")
+        raise InputError(
+            f"{folder} holds neither a DICOM SEG nor an RTSTRUCT that can be read; give one, or a labelmap file."
+        )
     if len(found) > 1:
         shown = ", ".join(path.relative_to(folder).as_posix() for path in found[:10])
         raise InputError(f"{folder} holds {len(found)} DICOM SEG and RTSTRUCT files ({shown}); give one of them.")
@@ -97,11 +102,12 @@ def read_object(path: Path) -> Dataset:
             header = dcmread(stream)
         except InvalidDicomError:
             stream.seek(0)
-            header = dcmread(stream, force=True)
-            if "SOPClassUID" not in header:
+            if stream.read(2) != _FIRST_GROUP:
                 raise InputError(
                     f"{path} is neither an image file nor DICOM; give .seg.nrrd, .nii.gz, .nrrd, .mha, SEG or RTSTRUCT."
                 ) from None
+            stream.seek(0)
+            header = dcmread(stream, force=True)
         header.get("SOPClassUID")
         for element in header.elements():
             # pydicom does not mind an element that is longer than what is left of the file; contours would be missing.
