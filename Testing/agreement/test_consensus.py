@@ -110,6 +110,17 @@ def test_raters_who_share_nothing_agree_on_nothing(method: str):
     assert not consensus_mask(rated_case({"A": row(0), "B": row(2), "C": row(4)}), method).any()
 
 
+def test_thousands_of_raters_have_a_consensus():
+    random = np.random.default_rng(0)
+    truth = np.zeros((3, 6, 6), bool)
+    truth[1:2, 2:5, 2:5] = True
+    # Each marks 60 % of what is there and 10 % of what is not: products of 2000 such shares are 0 as numbers.
+    shares = np.where(truth, 0.6, 0.1)
+    case = rated_case({f"R{number}": random.random(truth.shape) < shares for number in range(2000)})
+    for method in METHODS:
+        assert np.array_equal(consensus_mask(case, method), truth)
+
+
 def test_who_is_not_there_cannot_be_left_out_and_somebody_must_be_left():
     case = rated_case({"A": row(1)}, candidate=row(1))
     with pytest.raises(InputError, match="No rater is called 'B'"):

@@ -122,13 +122,31 @@ def test_slices_say_how_the_student_stands_to_the_majority_of_the_raters():
     assert alone.slices[0].student is None
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_everything_equals_measuring_the_masks_one_pair_at_a_time(seed: int):
-    case = noisy_case(4, seed)
+def test_tumors_are_those_of_the_student_or_of_every_rater_where_there_is_none():
+    one, other = block(range(1, 4)), block(range(7, 10))
+    raters = {"A": one | other, "B": one | other, "C": one}
+    with_student = analyse(rated_case(raters, candidate=other)).tumors
+    assert set(with_student) == {CANDIDATE}
+    assert [len(found) for found in (with_student[CANDIDATE].pairs, with_student[CANDIDATE].missed)] == [1, 1]
+    (pair,) = with_student[CANDIDATE].pairs
+    assert pair.b.centroid == pytest.approx((1.5, 2.5, 8.0))
+    assert pair.measures.values["dsc"] == 1.0
+    without = analyse(rated_case(raters)).tumors
+    assert list(without) == ["A", "B", "C"]
+    # Of A's two tumours, B and C both marked one; of the two that A and B marked, C missed one.
+    assert len(without["A"].extra) == 1
+    assert len(without["C"].missed) == 1
+    assert without["C"].missed[0].slices == (1, 2)
+
+
+@pytest.mark.parametrize("student", [True, False])
+def test_everything_equals_measuring_the_masks_one_pair_at_a_time(student: bool):
+    case = noisy_case(4, seed=student)
+    case = case if student else dataclasses.replace(case, candidate=None)
     found = analyse(case, tolerance_mm=1.5)
     masks = {one.name: one.mask for one in case.all}
-    for a, row in zip(found.names, range(5), strict=True):
-        for b, column in zip(found.names, range(5), strict=True):
+    for row, a in enumerate(found.names):
+        for column, b in enumerate(found.names):
             expected = measure(masks[a], masks[b], case.spacing, 1.5)
             for name in MEASURES:
                 assert found.matrix(name)[row, column] == pytest.approx(expected.values[name], abs=1e-9), name

@@ -82,6 +82,8 @@ def staple(marks: np.ndarray, counts: np.ndarray) -> np.ndarray:
         marks: bool (k, n), which of the raters mark a voxel of the pattern.
         counts: (k,) voxels of each; some must be marked and some not.
     """
+    from scipy.special import expit
+
     counts = counts.astype(float)
     inside = marks.mean(axis=1)
     prior = counts @ inside / counts.sum()
@@ -90,10 +92,12 @@ def staple(marks: np.ndarray, counts: np.ndarray) -> np.ndarray:
         weight, rest = counts * inside, counts * (1.0 - inside)
         rates = np.stack([weight @ marks / weight.sum(), rest @ ~marks / rest.sum()])
         sensitivity, specificity = rates
-        yes = prior * np.where(marks, sensitivity, 1.0 - sensitivity).prod(axis=1)
-        no = (1.0 - prior) * np.where(marks, 1.0 - specificity, specificity).prod(axis=1)
-        # A pattern that occurs nowhere can be impossible either way; it has no voxel to be wrong for.
-        inside = np.divide(yes, yes + no, out=np.zeros_like(yes), where=yes + no > 0)
+        # Logarithms, because products over hundreds of raters are too small for a number.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            yes = np.log(prior) + np.log(np.where(marks, sensitivity, 1.0 - sensitivity)).sum(axis=1)
+            no = np.log(1.0 - prior) + np.log(np.where(marks, 1.0 - specificity, specificity)).sum(axis=1)
+            # A pattern that is impossible either way has no voxel to be wrong for.
+            inside = np.nan_to_num(expit(yes - no), nan=0.0)
         if np.abs(rates - before).max() <= _CHANGE:
             break
         before = rates
