@@ -1,0 +1,215 @@
+"""How fast the measures of agreement are, beside surface-distance, MONAI and MedPy, in one run; and whether they agree.
+
+    python Testing/bench/agreement.py [--slices 150] [--repeats 3] [--only lungs]
+
+In a volume of 512 x 512 voxels two raters' lungs, the lungs of one who drew them larger, and two raters' tumour are
+compared. Each program computes what it is known for: this one all of its measures, surface-distance Dice, surface Dice,
+HD95 and the average distances, MONAI Dice, surface Dice, HD95 and ASSD, MedPy Dice, HD95 and ASSD. MONAI and MedPy are
+left out where they are not installed (``pip install --no-deps monai medpy``, into an environment that is thrown away).
+The programs take turns, so that other work on the machine disturbs all alike; every figure is the best of the repeats.
+Where the machine is busy, the ratio of the processor times means more than that of the times on the clock.
+
+Last, five raters' and the student's lungs and tumours: all pairs, all slices, and how high the memory rises.
+
+Results go to ``Testing/bench/results/``, with the machine they were measured on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# In place of this script's own folder, whose segmentation.py would hide the tests' room of that name.
+sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing")]
+
+import numpy as np  # noqa: E402
+
+from bench.worker import segmentation_bench  # noqa: E402
+from CMEDLSegmentLib.agreement import Masks, measure  # noqa: E402
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SPACING = (2.0, 0.75, 0.75)
+TOLERANCE_MM = 2.0
+Program = Callable[[np.ndarray, np.ndarray], dict[str, float]]
+
+
+def a_rater(kind: str, seed: int, slices: int, larger: float = 0.0) -> np.ndarray:
+    """Lungs or a tumour of 3 cm, bool (z, y, x), as one rater draws them: with bumps of a few millimetres.
+
+    ``larger`` is by what share all radii are.
+    """
+    shape = (slices, 512, 512)
+    z, y, x = (((np.arange(n) - (n - 1) / 2) * step).astype(np.float32) for n, step in zip(shape, SPACING, strict=True))
+    z, y, x = z[:, None, None], y[:, None], x
+    height = 0.46 * slices * SPACING[0]
+    bodies = [(0.0, -82.0, (height, 105.0, 68.0)), (0.0, 82.0, (height, 105.0, 68.0))]
+    if kind == "tumor":
+        bodies = [(-20.0, 70.0, (15.0, 15.0, 15.0))]
+    mask = np.zeros(shape, bool)
+    for number, (cy, cx, radii) in enumerate(bodies):
+        dz, dy, dx = z / radii[0], (y - cy) / radii[1], (x - cx) / radii[2]
+        # The same irregular body for all raters, and bumps of their own, as waves of random direction and phase.
+        bumps = 0.1 * waves(np.random.default_rng(number), dz, dy, dx)
+        bumps += 0.02 * waves(np.random.default_rng((seed, number)), 2 * dz, 2 * dy, 2 * dx)
+        mask |= dz**2 + dy**2 + dx**2 < (1 + larger + bumps) ** 2
+    return mask
+
+
+def waves(random: np.random.Generator, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A smooth random field of about unit size."""
+    found = np.zeros((), np.float32)
+    for _ in range(4):
+        (a, b, c), phase = random.normal(0, 4, 3), random.uniform(0, 2 * np.pi)
+        found = found + np.sin(a * z + b * y + c * x + phase, dtype=np.float32) / 2
+    return found
+
+
+def programs() -> dict[str, Program]:
+    """What is compared; those that are installed."""
+    found: dict[str, Program] = {"CMEDL": lambda a, b: measure(a, b, SPACING, TOLERANCE_MM).values}
+    for start in (surface_distance, monai, medpy):
+        try:
+            found[start.__name__.replace("_", "-")] = start()
+        except ImportError as error:
+            print(f"left out: {error}")
+    return found
+
+
+def surface_distance() -> Program:
+    import surface_distance as package
+
+    def run(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        distances = package.compute_surface_distances(a, b, SPACING)
+        return {
+            "dsc": package.compute_dice_coefficient(a, b),
+            "surface_dice": package.compute_surface_dice_at_tolerance(distances, TOLERANCE_MM),
+            "hd95_mm": package.compute_robust_hausdorff(distances, 95),
+            "masd_mm": sum(package.compute_average_surface_distance(distances)) / 2,
+        }
+
+    return run
+
+
+def monai() -> Program:
+    import torch
+    from monai import metrics
+
+    def run(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        one, other = (torch.from_numpy(mask)[None, None] for mask in (a, b))
+        given = {"y_pred": other, "y": one, "include_background": True, "spacing": SPACING}
+        surface = metrics.compute_surface_dice(**given, class_thresholds=[TOLERANCE_MM], use_subvoxels=True)
+        return {
+            "dsc": float(metrics.compute_dice(other, one)),
+            "surface_dice": float(surface),
+            "hd95_unweighted_mm": float(metrics.compute_hausdorff_distance(**given, percentile=95)),
+            "assd_unweighted_mm": float(metrics.compute_average_surface_distance(**given, symmetric=True)),
+        }
+
+    return run
+
+
+def medpy() -> Program:
+    from medpy.metric import binary
+
+    def run(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        # Its assd is the mean of two means over boundary voxels, which is none of this project's measures.
+        binary.assd(b, a, SPACING)
+        return {"dsc": binary.dc(b, a), "hd95_pooled_unweighted_mm": binary.hd95(b, a, SPACING)}
+
+    return run
+
+
+def timed(program: Program, a: np.ndarray, b: np.ndarray) -> tuple[float, float, dict[str, float]]:
+    """Seconds on the clock and of all processors, and what was found."""
+    clock, processor = time.perf_counter(), time.process_time()
+    found = program(a, b)
+    return time.perf_counter() - clock, time.process_time() - processor, found
+
+
+def compare(name: str, a: np.ndarray, b: np.ndarray, compared: dict[str, Program], repeats: int) -> dict:
+    """One pair of masks by all programs in turns."""
+    runs = [(which, *timed(program, a, b)) for _ in range(repeats) for which, program in compared.items()]
+    best: dict[str, dict] = {}
+    for which, clock, processor, found in runs:
+        row = best.setdefault(which, {"seconds": clock, "processor_seconds": processor, "found": found})
+        row["seconds"], row["processor_seconds"] = min(row["seconds"], clock), min(row["processor_seconds"], processor)
+    own = best["CMEDL"]
+    for row in best.values():
+        row["ratio"] = row["seconds"] / own["seconds"]
+        row["processor_ratio"] = row["processor_seconds"] / own["processor_seconds"]
+        found = row.pop("found") if row is not own else {}
+        row["largest_difference"] = max((abs(value - own["found"][key]) for key, value in found.items()), default=0.0)
+    shown = {key: own["found"][key] for key in ("dsc", "surface_dice", "hd95_mm", "assd_mm")}
+    del own["found"]
+    print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in shown.items()))
+    for which, row in best.items():
+        print(
+            f"  {which:18}{row['seconds']:8.3f} s {row['ratio']:6.1f}x   processor {row['processor_seconds']:8.3f} s "
+            f"{row['processor_ratio']:6.1f}x   differs by at most {row['largest_difference']:.1e}"
+        )
+    return {"figures": shown, "programs": best}
+
+
+def everybody(kind: str, slices: int) -> dict:
+    """Five raters and the student: all pairs and all slices, as a report needs them."""
+    masks = [a_rater(kind, seed, slices) for seed in range(6)]
+    pairs = list(itertools.combinations(range(6), 2))
+    with segmentation_bench().Peak() as before:
+        time.sleep(0.1)
+    with segmentation_bench().Peak() as peak:
+        clock, processor = time.perf_counter(), time.process_time()
+        compared = Masks(masks, SPACING, TOLERANCE_MM)
+        for a, b in pairs:
+            compared.pair(a, b)
+        measured = time.perf_counter() - clock
+        for a, b in pairs:
+            compared.slices(a, b)
+        whole = time.perf_counter() - clock
+        processor = time.process_time() - processor
+    print(
+        f"six {kind} masks: 15 pairs {measured:.2f} s, their slices {whole - measured:.2f} s, processor "
+        f"{processor:.2f} s, {peak.mb - before.mb:.0f} MB beyond the masks' {masks[0].nbytes * 6 / 1e6:.0f}"
+    )
+    return {
+        "pairs_seconds": measured,
+        "slices_seconds": whole - measured,
+        "processor_seconds": processor,
+        "beyond_the_masks_mb": peak.mb - before.mb,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--slices", type=int, default=150)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=("lungs", "larger", "tumor", "everybody"), help="one part, not stored")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    n = arguments.slices
+    result: dict = {"shape": [n, 512, 512], "spacing_mm": SPACING, "tolerance_mm": TOLERANCE_MM}
+    result["machine"] = {**segmentation_bench().machine("cpu"), "numpy": np.__version__}
+    cases = {
+        "lungs": lambda: (a_rater("lungs", 0, n), a_rater("lungs", 1, n)),
+        "larger": lambda: (a_rater("lungs", 0, n), a_rater("lungs", 1, n, larger=0.08)),
+        "tumor": lambda: (a_rater("tumor", 0, n), a_rater("tumor", 1, n)),
+    }
+    compared = programs()
+    for name, masks in cases.items():
+        if arguments.only in (None, name):
+            result[name] = compare(name, *masks(), compared, arguments.repeats)
+    if arguments.only in (None, "everybody"):
+        result["everybody"] = {kind: everybody(kind, n) for kind in ("lungs", "tumor")}
+    if not arguments.only:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"agreement_{n}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
