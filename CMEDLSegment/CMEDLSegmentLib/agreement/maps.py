@@ -15,7 +15,7 @@ import numpy as np
 from .distances import checked_masks, in_threads, union_box
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Votes:
     """Who marked what, of several masks on one grid.
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..progress import Progress, part, silent
-from .consensus import METHODS, chosen_patterns
+from .consensus import METHODS, Method, chosen_patterns
 from .delineation import CANDIDATE, RatedCase
 from .maps import SliceRow, Votes, slice_rows, worst_first
 from .measures import MEASURES, TOLERANCE_MM, Masks, PairMeasures
@@ -50,7 +50,7 @@ class RaterRow:
     volume_cc: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Agreement:
     """What :func:`analyse` finds out about a case.
 
@@ -159,60 +159,86 @@ def analyse(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
     names = tuple(one.name for one in case.all)
     n_raters = len(case.raters)
     votes = Votes.of([one.mask for one in case.all])
-    agreed = {name: dict(_consensus(votes, name, names, n_raters)) for name in METHODS}
-    # A consensus that is the mask of somebody, or that both methods find, is prepared and measured once.
-    columns = list({column.tobytes(): column for column in (*votes.patterns.T, *_columns(agreed))}.values())
-    number = {column.tobytes(): which for which, column in enumerate(columns)}
-    masks = Masks(votes.where(*columns), case.spacing, tolerance_mm)
-    people = [number[column.tobytes()] for column in votes.patterns.T]
-
-    directed: dict[tuple[int, int], PairMeasures] = {}
-    for a, b in _watched(_to_and_fro(len(names)), part(progress, 0.0, 0.5), "Comparing the raters"):
-        directed[a, b] = masks.pair(people[a], people[b])
-        directed[b, a] = masks.pair(people[b], people[a])
-    tested = [(method, who) for who in range(len(names)) for method in METHODS if who in agreed[method]]
-    consensus: dict[str, dict[str, PairMeasures]] = {method: {} for method in METHODS}
-    for method, who in _watched(tested, part(progress, 0.5, 0.9), "Comparing with the consensus"):
-        consensus[method][names[who]] = masks.pair(number[agreed[method][who].tobytes()], people[who])
-    corner = tuple(part.start for part in votes.box)
-    student_slices = {}
-    if case.candidate:
-        reference = number[agreed["majority"][n_raters].tobytes()]
-        student_slices = {corner[0] + row.pop("slice"): row for row in masks.slices(reference, people[n_raters])}
-    tumors = {}
-    asked = [n_raters] if case.candidate else list(agreed["majority"])
-    for who in _watched(asked, part(progress, 0.9, 1.0), "Matching the tumours"):
-        inside = votes.where(agreed["majority"][who], votes.patterns[:, who])
-        known = consensus["majority"][names[who]]
-        tumors[names[who]] = match(*inside, case.spacing, tolerance_mm, corner, known)
-
-    matrices = {name: _matrix(name, directed, votes) for name in MEASURES}
+    measured = _measure_all(case, votes, tolerance_mm, progress)
+    matrices = {name: _matrix(name, measured.directed, votes) for name in MEASURES}
     counts = votes.counts.sum(axis=0)
     voxel_cc = math.prod(case.spacing) / 1000.0
     marks = votes.patterns[:, :n_raters]
     volumes = [float(counts @ column * voxel_cc) for column in votes.patterns.T]
-    slices = slice_rows(votes, names, n_raters, case.spacing, student_slices)
+    slices = slice_rows(votes, names, n_raters, case.spacing, measured.student_slices)
     return Agreement(
         case=case.name,
         names=names,
         tolerance_mm=float(tolerance_mm),
         spacing=case.spacing,
         notes=_notes(case, votes),
-        pairs=tuple(Pair(names[a], names[b], directed[a, b]) for a, b in sorted(directed) if a < b),
+        pairs=tuple(Pair(names[a], names[b], found) for (a, b), found in sorted(measured.directed.items()) if a < b),
         raters=tuple(_row(names[who], who, n_raters, matrices, volumes[who]) for who in range(len(names))),
         spread={name: Spread.of(_between(name, matrices[name], n_raters)) for name in MEASURES},
         volume=Spread.of(volumes[:n_raters]),
-        consensus=consensus,
+        consensus=measured.consensus,
         range=_range(names, n_raters, matrices, votes),
         slices=slices,
         worst=worst_first(slices),
-        tumors=tumors,
+        tumors=measured.tumors,
         map=votes.count_map(slice(0, n_raters)),
         box=votes.box,
         full_cc=float(counts @ marks.all(axis=1) * voxel_cc),
         any_cc=float(counts @ marks.any(axis=1) * voxel_cc),
         _matrices=matrices,
     )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """All that needs the masks again.
+
+    Attributes:
+        directed: by the numbers of the reference and the tested one, every ordered pair.
+        consensus, tumors: as in :class:`Agreement`.
+        student_slices: the student against the majority, by the slice's index.
+    """
+
+    directed: dict[tuple[int, int], PairMeasures]
+    consensus: dict[str, dict[str, PairMeasures]]
+    student_slices: dict[int, dict[str, float]]
+    tumors: dict[str, TumorMatch]
+
+
+def _measure_all(case: RatedCase, votes: Votes, tolerance_mm: float, progress: Progress) -> _Measured:
+    names = [one.name for one in case.all]
+    n_raters = len(case.raters)
+    agreed = {method: _consensus(votes, method, len(names), n_raters) for method in METHODS}
+    # A consensus that is the mask of somebody, or that both methods find, is prepared and measured once.
+    columns = [*votes.patterns.T, *(column for found in agreed.values() for column in found.values())]
+    distinct = list({column.tobytes(): column for column in columns}.values())
+    number = {column.tobytes(): which for which, column in enumerate(distinct)}
+    masks = Masks(votes.where(*distinct), case.spacing, tolerance_mm)
+    people = [number[column.tobytes()] for column in votes.patterns.T]
+
+    directed: dict[tuple[int, int], PairMeasures] = {}
+    for a, b in _watched(_to_and_fro(len(names)), part(progress, 0.0, 0.5), "Comparing the raters"):
+        directed[a, b] = masks.pair(people[a], people[b])
+        directed[b, a] = masks.pair(people[b], people[a])
+
+    tested = [(method, who) for who in range(len(names)) for method in METHODS if who in agreed[method]]
+    consensus: dict[str, dict[str, PairMeasures]] = {method: {} for method in METHODS}
+    for method, who in _watched(tested, part(progress, 0.5, 0.9), "Comparing with the consensus"):
+        consensus[method][names[who]] = masks.pair(number[agreed[method][who].tobytes()], people[who])
+
+    corner = tuple(axis.start for axis in votes.box)
+    majority = agreed["majority"]
+    student_slices = {}
+    if case.candidate:
+        rows = masks.slices(number[majority[n_raters].tobytes()], people[n_raters])
+        student_slices = {corner[0] + row.pop("slice"): row for row in rows}
+    tumors = {}
+    asked = [n_raters] if case.candidate else list(majority)
+    for who in _watched(asked, part(progress, 0.9, 1.0), "Matching the tumours"):
+        inside = votes.where(majority[who], votes.patterns[:, who])
+        known = consensus["majority"][names[who]]
+        tumors[names[who]] = match(*inside, case.spacing, tolerance_mm, corner, known)
+    return _Measured(directed, consensus, student_slices, tumors)
 
 
 def plain(value: Any) -> Any:
@@ -230,17 +256,10 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _consensus(votes: Votes, method: str, names: Sequence[str], n_raters: int) -> Iterator[tuple[int, np.ndarray]]:
+def _consensus(votes: Votes, method: Method, n_all: int, n_raters: int) -> dict[int, np.ndarray]:
     """For everybody, the patterns in the consensus of the other raters; nothing for a lone rater."""
-    for who in range(len(names)):
-        others = [rater for rater in range(n_raters) if rater != who]
-        if others:
-            yield who, chosen_patterns(votes, others, method)
-
-
-def _columns(agreed: Mapping[str, Mapping[int, np.ndarray]]) -> Iterator[np.ndarray]:
-    for found in agreed.values():
-        yield from found.values()
+    others = {who: [rater for rater in range(n_raters) if rater != who] for who in range(n_all)}
+    return {who: chosen_patterns(votes, raters, method) for who, raters in others.items() if raters}
 
 
 def _to_and_fro(count: int) -> list[tuple[int, int]]:
