@@ -461,6 +461,15 @@ def test_a_review_starts_only_with_a_reviewer(rated, slicer_app) -> None:
     assert rated.ui.startReviewButton.enabled
 
 
+def test_an_unfolded_group_shows_only_what_a_start_needs(rated, slicer_app) -> None:
+    rated.ui.reviewGroupBox.collapsed = False
+    slicer_app.process_events()
+    seen = [rated.ui.startReviewButton, rated.ui.reviewedByLineEdit]
+    assert all(widget.isVisibleTo(rated.parent) for widget in seen)
+    unseen = [rated.ui.acceptButton, rated.ui.revealButton, rated.ui.cancelReviewButton, rated.ui.reviewTable]
+    assert not any(widget.isVisibleTo(rated.parent) for widget in unseen)
+
+
 def test_during_a_review_nothing_tells_a_name(reviewed, slicer_app) -> None:
     assert seen_segments() == ["Contour 1"]
     told = words_seen(reviewed)
