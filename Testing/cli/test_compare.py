@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy.stats import wilcoxon
 
 from CMEDLSegmentLib import cli
@@ -172,14 +173,17 @@ def test_a_segment_is_chosen_for_all_files_or_for_one(command, folder):
 
 
 def test_no_output_names_the_image_unless_asked(command, folder):
-    (folder / "scan.nii.gz").rename(folder / "Doe^Jane_4711.nii.gz")
+    # A fourth dimension, so that reading it leaves a note with the file's name.
+    image = sitk.JoinSeries([sitk.ReadImage(str(folder / "scan.nii.gz"))])
+    sitk.WriteImage(image, str(folder / "Doe^Jane_4711.nrrd"))
     (folder / "A.nii.gz").rename(folder / "Doe^Jane_A.nii.gz")
-    arguments = ("compare", folder / "Doe^Jane_4711.nii.gz", "--rater", f"A={folder / 'Doe^Jane_A.nii.gz'}")
+    arguments = ("compare", folder / "Doe^Jane_4711.nrrd", "--rater", f"A={folder / 'Doe^Jane_A.nii.gz'}")
     assert command(*arguments, "-o", folder / "out").code == 0
     for path in (folder / "out").iterdir():
         text = path.read_text(encoding="utf-8")
         assert "Doe^" not in text, path
         assert str(folder) not in text, path
+    assert "The image has four dimensions" in (folder / "out" / "report.html").read_text(encoding="utf-8")
     assert command(*arguments, "-o", folder / "out", "--names", "--overwrite").code == 0
     assert "Doe^Jane_4711" in (folder / "out" / "report.html").read_text(encoding="utf-8")
 
