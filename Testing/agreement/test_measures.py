@@ -390,6 +390,8 @@ def test_every_measure_says_what_it_is():
         assert known.name == name
         assert known.definition.endswith(".")
         assert name.endswith(f"_{known.unit}") or not known.unit
+    variants = [known.variant for known in MEASURES.values()]
+    assert variants == sorted(variants)
     assert len({known.definition for known in MEASURES.values()}) == len(MEASURES)
 
 

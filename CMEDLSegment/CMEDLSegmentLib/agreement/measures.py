@@ -120,7 +120,7 @@ MEASURES: dict[str, Measure] = {
             "low",
             False,
             "Length of contour that has to be drawn (Vaassen et al. 2020): the pixels of the reference's axial "
-            "contours that are no contour pixels of the tested mask, each counted as long as a pixel is wide; a "
+            "contours that are no contour pixels of the tested mask, each as long as the square root of its area; a "
             "contour pixel has one of its four neighbours outside.",
         ),
         Measure(
@@ -267,8 +267,8 @@ class Masks:
         Hausdorff distance between the two masks' contour pixels in the slice; infinite where one marks nothing.
         """
         one, other = self._masks[a], self._masks[b]
-        areas = [np.count_nonzero(mask.inside, axis=(1, 2)) for mask in (one, other)]
-        both = np.count_nonzero(one.inside & other.inside, axis=(1, 2))
+        areas = [np.count_nonzero(mask.inside.view(bool), axis=(1, 2)) for mask in (one, other)]
+        both = np.count_nonzero((one.inside & other.inside).view(bool), axis=(1, 2))
         plane = one.inside[0].size
         added = np.bincount(self._added(a, b) // plane, minlength=len(both))
         farthest = np.zeros(len(both))
@@ -305,7 +305,7 @@ class Masks:
         key = (min(a, b), max(a, b))
         if key not in self._symmetric:
             one, other = (self._masks[number] for number in key)
-            shared = int(np.count_nonzero(one.inside & other.inside))
+            shared = int(np.count_nonzero((one.inside & other.inside).view(bool)))
             self._symmetric[key] = {
                 "shared": shared,
                 "dsc": 2.0 * shared / (one.voxels + other.voxels),
