@@ -45,7 +45,7 @@ class ReviewSection(Section):
         super().__init__(panel)
         self._blind: Blind | None = None
         self._review: Review | None = None
-        self._number = 0
+        self._number, self._written = 0, -1
         self._named = (
             self.ui.resultCollapsibleButton,
             self.ui.candidatesCollapsibleButton,
@@ -132,7 +132,7 @@ class ReviewSection(Section):
             self._blind = Blind(rated, self._review, round(self.parameters.outlineWidth))
             numbers = self._blind.numbers
             open_ones = [number for number in numbers if not contours[number].score]
-            self._number = next(iter(open_ones or numbers), 0)
+            self._number, self._written = next(iter(open_ones or numbers), 0), -1
             for widget in self._named:
                 widget.visible = False
             self.panel.agreement.onWorst()
@@ -186,7 +186,7 @@ class ReviewSection(Section):
     def _score(self, **changes: str) -> None:
         with told(_("The score could not be kept.")):
             self._review.score(self._number, **changes)
-        self._showContour(typing="comment" in changes)
+        self._showContour()
 
     def _go(self, step: int) -> None:
         numbers = self._blind.numbers
@@ -210,7 +210,7 @@ class ReviewSection(Section):
             )
         return "" if ready else _("A review needs contours that can be compared; see above.")
 
-    def _showContour(self, typing: bool = False) -> None:
+    def _showContour(self) -> None:
         """Show the contour that is scored, and what is said of it so far."""
         contours = self._review.contours
         numbers = self._blind.numbers
@@ -227,8 +227,9 @@ class ReviewSection(Section):
             button.checked = score == chosen.score
         box = self.ui.reasonComboBox
         box.currentIndex = box.findData(chosen.reason)
-        if not typing:
-            self.ui.commentLineEdit.text = chosen.comment
+        if self._written != self._number:
+            # Not over what is being typed.
+            self._written, self.ui.commentLineEdit.text = self._number, chosen.comment
         self.ui.revealButton.enabled = self._review.complete
 
     def _fill(self, rows: list[dict[str, str]]) -> None:

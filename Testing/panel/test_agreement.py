@@ -512,6 +512,40 @@ def test_scores_get_their_names_at_the_end_and_go_into_the_report(reviewed, slic
     assert "&lt;b&gt;too" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_volumes_that_tell_whose_a_contour_is_leave_the_views_until_the_end(rated, slicer_app) -> None:
+    import slicer
+
+    def foregrounds() -> set:
+        nodes = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        return {node.GetForegroundVolumeID() for node in nodes}
+
+    rated.ui.reviewedByLineEdit.text = "R. Viewer"
+    for box in (rated.ui.mapCheckBox, rated.ui.showProbabilityCheckBox):
+        box.click()
+        settle(rated, slicer_app)
+        before = foregrounds()
+        assert before != {None}
+        rated.ui.startReviewButton.click()
+        settle(rated, slicer_app)
+        assert foregrounds() == {None}
+        slicer_app.answer("yes")
+        rated.ui.cancelReviewButton.click()
+        settle(rated, slicer_app)
+        assert foregrounds() == before
+
+
+def test_a_comment_is_not_written_over_while_it_is_typed(reviewed, slicer_app) -> None:
+    line = reviewed.ui.commentLineEdit
+    line.text = "too "
+    line.textEdited.emit("too ")
+    reviewed.review.refresh()
+    assert line.text == "too "
+    reviewed.ui.nextContourButton.click()
+    assert line.text == ""
+    reviewed.ui.previousContourButton.click()
+    assert line.text == "too"
+
+
 def test_leaving_the_module_brings_everything_back_and_the_review_can_go_on(reviewed, slicer_app) -> None:
     reviewed.ui.rejectButton.click()
     slicer_app.leave(reviewed)

@@ -16,9 +16,10 @@ import slicer
 
 from ..errors import InputError
 from .agreement import RatedScene
-from .agreement_nodes import fill_table, find_all, own
+from .agreement_nodes import fill_table, find_all, map_of, own
 from .attributes import PREFIX, get_json, set_json
 from .experts import one_line
+from .results import is_result, probability_of
 from .segments import add_segment, cropped, show_surface
 
 SCORES = ("accept", "minor edit", "major edit", "reject")
@@ -199,7 +200,9 @@ def unhide(review: Review) -> None:
 class Blind:
     """Copies of the contours shown in place of all segmentations of the scene, until :meth:`restore`.
 
-    Nothing tells when a scene is saved: what is hidden is therefore remembered with the review, in the scene.
+    Volumes that give away whose a contour is, or what most raters think, are taken out of the slice views meanwhile: a
+    student's probability, the agreement map, labelmaps. Nothing tells when a scene is saved: which segmentations are
+    hidden is therefore remembered with the review, in the scene.
 
     Args:
         rated: the contours.
@@ -232,6 +235,21 @@ class Blind:
             if display not in (self._others, self._chosen) and display.GetVisibility():
                 display.SetVisibility(False)
                 review.node.AddNodeReferenceID(_HIDDEN, display.GetID())
+        self._layers = self._take_layers(volume)
+
+    @staticmethod
+    def _take_layers(volume: slicer.vtkMRMLScalarVolumeNode) -> list[tuple[str, str | None, str | None]]:
+        """Take telling volumes out of the views; each view's composite node with the foreground and label it had."""
+        results = filter(is_result, slicer.util.getNodesByClass("vtkMRMLSegmentationNode"))
+        telling = {node.GetID() for node in (map_of(volume), *map(probability_of, results)) if node is not None}
+        taken = []
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            foreground, label = composite.GetForegroundVolumeID(), composite.GetLabelVolumeID()
+            taken.append((composite.GetID(), foreground, label))
+            if foreground in telling:
+                composite.SetForegroundVolumeID(None)
+            composite.SetLabelVolumeID(None)
+        return taken
 
     def _add_display(self, outline: int) -> slicer.vtkMRMLSegmentationDisplayNode:
         display = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationDisplayNode")
@@ -257,6 +275,11 @@ class Blind:
     def restore(self) -> None:
         """Show the segmentations again that were seen before, and take the copies out of the scene."""
         unhide(self._review)
+        for composite_id, foreground, label in self._layers:
+            composite = slicer.mrmlScene.GetNodeByID(composite_id)
+            if composite is not None:
+                composite.SetForegroundVolumeID(foreground)
+                composite.SetLabelVolumeID(label)
         for node in (self._node, self._others, self._chosen):
             if node.GetScene():
                 slicer.mrmlScene.RemoveNode(node)
