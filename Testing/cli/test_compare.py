@@ -19,9 +19,12 @@ from CMEDLSegmentLib.agreement.command import Comparison, compare_case, compare_
 from CMEDLSegmentLib.agreement.measures import TOLERANCE_MM
 from CMEDLSegmentLib.agreement.report import CASE_FILES
 from CMEDLSegmentLib.errors import Cancelled
-from CMEDLSegmentLib.volume import write_image
+from CMEDLSegmentLib.outputs import write_dicom_seg, write_rtstruct
+from CMEDLSegmentLib.student import TUMOR
+from CMEDLSegmentLib.volume import read_volume, write_image
 
 from .conftest import GEOMETRY, SHAPE
+from .test_dicom import write_series
 
 HEADER = "case,image,rater,file,segment\n"
 COLUMNS = {"A": (2, 12), "B": (4, 14), "C": (3, 16), "candidate": (4, 13)}
@@ -186,6 +189,25 @@ def test_no_output_names_the_image_unless_asked(command, folder):
     assert "The image has four dimensions" in (folder / "out" / "report.html").read_text(encoding="utf-8")
     assert command(*arguments, "-o", folder / "out", "--names", "--overwrite").code == 0
     assert "Doe^Jane_4711" in (folder / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_dicom_series_is_compared_with_seg_rtstruct_and_labelmap_and_no_output_names_the_patient(command, tmp_path):
+    write_series(tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    label = np.zeros(volume.array.shape, np.uint8)
+    label[1:3, 5:15, 4:14] = 1
+    write_dicom_seg(tmp_path / "seg.dcm", label, volume, [TUMOR], {})
+    write_rtstruct(tmp_path / "rt.dcm", label, volume, [TUMOR], {})
+    write_image(tmp_path / "label.nii.gz", label, volume.geometry)
+    raters = [("--rater", f"{name}={tmp_path / name}") for name in ("seg.dcm", "rt.dcm", "label.nii.gz")]
+    arguments = [part for rater in raters for part in rater]
+    ended = command("compare", tmp_path / "ct", *arguments, "--segment", "tumor", "-o", tmp_path / "out", "--json")
+    assert ended.code == 0, ended.err
+    assert [float(row["dsc"]) for row in rows(tmp_path / "out" / "pairs.csv")] == [1.0, 1.0, 1.0]
+    assert any("the very same voxels" in note for note in ended.json["notes"])
+    for path in (tmp_path / "out").iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert not any(word in text for word in ("Doe^Jane", volume.series_uid)), path
 
 
 def test_a_cancel_at_any_stage_leaves_nothing(folder):
