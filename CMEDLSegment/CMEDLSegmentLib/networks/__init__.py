@@ -2,25 +2,30 @@
 
 from .blocks import HINT_DEPTHS, Hints, Segmentor
 from .densefcn import DenseFCN
+from .drit import ContentEncoder, StyleGenerator, StyleTranslator
 from .factory import create_network, create_segmentor
 from .folding import fold_batch_norm
 from .fusion import WeightedFusion
-from .generator import Generator, InstanceNorm
+from .generator import Generator, InstanceNorm, initialise
 from .mrrn import WIRINGS, Mrrn
 from .unet import Unet
 
 __all__ = [
     "HINT_DEPTHS",
     "WIRINGS",
+    "ContentEncoder",
     "DenseFCN",
     "Generator",
     "Hints",
     "InstanceNorm",
     "Mrrn",
     "Segmentor",
+    "StyleGenerator",
+    "StyleTranslator",
     "Unet",
     "WeightedFusion",
     "create_network",
     "create_segmentor",
     "fold_batch_norm",
+    "initialise",
 ]

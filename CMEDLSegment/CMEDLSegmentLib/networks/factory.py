@@ -10,6 +10,7 @@ from torch import nn
 from ..errors import ModelError
 from .blocks import Segmentor
 from .densefcn import DenseFCN
+from .drit import StyleTranslator
 from .fusion import WeightedFusion
 from .generator import Generator
 from .mrrn import Mrrn
@@ -20,6 +21,7 @@ NETWORKS: Mapping[str, type[nn.Module]] = {
     **SEGMENTORS,
     "generator": Generator,
     "weighted-fusion": WeightedFusion,
+    "style-translator": StyleTranslator,
 }
 
 
@@ -51,8 +53,8 @@ def create_network(kind: str, /, **arguments: object) -> nn.Module:
     """Make any network a model card may name, with fresh weights.
 
     Args:
-        kind: a segmentor's, "generator" (one modality in, the other out) or "weighted-fusion" (an image and
-            its pseudo MRI in, both weighted out).
+        kind: a segmentor's, "generator" or "style-translator" (one modality in, the other out: CycleGAN's and
+            DRIT's), or "weighted-fusion" (an image and its pseudo MRI in, both weighted out).
         arguments: the arguments of that network's class.
 
     Raises:

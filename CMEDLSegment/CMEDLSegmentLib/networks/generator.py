@@ -13,7 +13,7 @@ class InstanceNorm(nn.Module):
     """Instance norm without affine parameters or running statistics.
 
     Written with ``var_mean`` because the framework's converts a channels_last input and back. The statistics
-    are taken in float32 whatever the input, which comes back in its own type.
+    are taken in float32 (float64 of a float64 input), and the input comes back in its own type.
     """
 
     def __init__(self, eps: float = 1e-5) -> None:
@@ -21,9 +21,17 @@ class InstanceNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         variance, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
         return ((wide - mean) * torch.rsqrt(variance + self.eps)).to(x.dtype)
+
+
+def initialise(module: nn.Module) -> None:
+    """Start the convolutions of a translation network from N(0, 0.02), their biases from zero."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(part.weight, 0.0, 0.02)
+            nn.init.zeros_(part.bias)
 
 
 class ResidualBlock(nn.Module):
@@ -72,10 +80,7 @@ class Generator(nn.Module):
         )
         self.last = nn.Conv2d(w, out_channels, 7, padding=3, padding_mode="reflect")
         self.norm = InstanceNorm()
-        for part in self.modules():
-            if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.normal_(part.weight, 0.0, 0.02)
-                nn.init.zeros_(part.bias)
+        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate a batch.
