@@ -79,7 +79,13 @@ class Votes:
         return np.stack([(votes.T * counts) @ votes for counts in self.counts]) if len(self.counts) else _nothing(votes)
 
     def _filled(self, values: np.ndarray, dtype: type) -> np.ndarray:
-        return np.append(0, values).astype(dtype).take(self._pattern)
+        table = np.append(0, values).astype(dtype)
+        filled = np.empty(self._pattern.shape, dtype)
+        # Slice by slice, because numpy makes big integers of the numbers first; clipping, which never happens here,
+        # spares a copy of what is written.
+        for pattern, out in zip(self._pattern, filled, strict=True):
+            np.take(table, pattern, out=out, mode="clip")
+        return filled
 
 
 @dataclass(frozen=True)
