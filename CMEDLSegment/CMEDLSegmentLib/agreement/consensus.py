@@ -7,7 +7,7 @@ majority: of two raters it is what both marked.
 inside together with each rater's sensitivity and specificity, until these change by less than 1e-7; inside is what is
 more likely inside than not. It starts from the share of raters who marked a voxel, and the prior is the mean of that
 share, all as in ITK's and SimpleITK's filter, whose result it is to rounding. It is worked out from the patterns of
-marks that occur rather than from every voxel, which takes milliseconds instead of minutes. The prior depends on how
+marks that occur rather than from every voxel, which takes milliseconds instead of seconds. The prior depends on how
 much background is looked at, so that is fixed: the box around the raters' marks with one voxel more on each side.
 """
 
