@@ -38,7 +38,7 @@ _ROUNDING = 1e-12
 """Of a sum of areas: a share that is 95 % but for rounding is 95 %, in whatever order the areas were added."""
 _CHUNK = 2**19
 """Voxels that are worked on at a time: as many bytes as stay in a core's cache, a few times over."""
-_AT_ONCE = 2**15
+_AT_ONCE = 2**16
 """Elements that are looked around together, for the same reason; they lie in the same part of the volume, too."""
 _KEPT = 2**28
 """Bytes of what is known of the rows of a grid."""
@@ -46,7 +46,7 @@ _ROWS = 400
 """About as many rows as can be looked at in the time of one search in a k-d tree."""
 _FIRST_ROWS = 40
 """After so many, surfaces of which nearly nothing was found near each other are taken to be far apart."""
-_GAP = 16
+_GAP = 32
 """The largest distance along a row that is told apart, in voxels; a power of two, for what finds it."""
 
 
