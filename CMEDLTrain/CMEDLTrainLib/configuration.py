@@ -14,6 +14,8 @@ from typing import Any
 
 from CMEDLSegmentLib.errors import InputError
 
+from .translation.base import TranslationSettings
+
 FORMAT = 1
 """Version of ``configuration.json``; raised when an old run could no longer be read."""
 
@@ -74,11 +76,35 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """What teacher and student descend in joint training (equations 1, 2, 7 and 13); a weight of 0 is an ablation."""
+
+    segmentation: float = 5.0
+    """Of all three parts of L_seg: the student's, and the teacher's on pseudo and on real images of its modality."""
+    teacher_pseudo: float = 1.0
+    teacher_real: float = 1.0
+    hint: float = 1.0
+    hints: str = "high"
+    """Depth of the features that are compared: ``high`` (the paper's last two), ``mid`` or ``low``."""
+    output: float = 0.0
+    """Of output distillation, which the paper compares hints with."""
+    temperature: float = 0.5
+    """Of output distillation."""
+
+    @property
+    def needs_pseudo(self) -> bool:
+        """Whether the teacher has to look at translated images."""
+        return bool(self.teacher_pseudo or self.hint or self.output)
+
+
+@dataclass(frozen=True)
 class Optimisation:
     """Adam, its schedule, and when to stop (section III-C)."""
 
     batch: int = 2
     learning_rate: float = 2e-4
+    """Of the segmentors."""
+    translation_learning_rate: float = 1e-4
     schedule: str = "constant"
     """``constant`` (paper) or ``cosine`` (linear warm-up over 2 % of the steps, then a cosine to zero)."""
     epochs: int = 100
@@ -111,6 +137,11 @@ class Configuration:
     images: Images = Images()
     augmentation: Augmentation = Augmentation()
     loss: Loss = Loss()
+    translation: TranslationSettings = field(default_factory=TranslationSettings)
+    features: str = "vgg19"
+    """Where the contextual loss's features come from: ``vgg19`` or ``vgg16`` (downloaded, hash checked), a file of such
+    weights, or ``random``."""
+    distillation: Distillation = Distillation()
     optimisation: Optimisation = Optimisation()
     format: int = FORMAT
 
@@ -160,7 +191,11 @@ PRESETS: dict[str, Configuration] = {
         network=Network(arguments={"width": 4}),
         images=Images(spacing_mm=6.0, field=64),
         loss=Loss(dice=1.0, cross_entropy=1.0),
-        optimisation=Optimisation(batch=4, learning_rate=3e-3, epochs=2, ema_half_life_steps=4),
+        translation=TranslationSettings(width=4, blocks=1, pool=8),
+        features="random:8",
+        optimisation=Optimisation(
+            batch=4, learning_rate=3e-3, translation_learning_rate=1e-3, epochs=2, ema_half_life_steps=4
+        ),
     ),
 }
 

@@ -71,7 +71,7 @@ class Trainer:
         if self.configuration.initial:
             self._start_from(self.configuration.initial)
         self.average = _Average(
-            {name: self.networks[name] for name in self.method.student}, settings.ema_half_life_steps
+            {spec.name: self.networks[spec.name] for spec in self.method.student}, settings.ema_half_life_steps
         )
         self.optimisers = {phase.name: self._optimiser(phase) for phase in self.method.phases}
         self.samplers = {role: self._sampler("train", role) for role in self.method.roles}
@@ -254,7 +254,7 @@ class Trainer:
         from CMEDLSegmentLib.student import load_student
 
         state = load_student(student_file).state
-        for name in self.method.student:
+        for name in (spec.name for spec in self.method.student):
             own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
             try:
                 self.networks[name].load_state_dict(own)

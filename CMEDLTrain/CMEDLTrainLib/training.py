@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from CMEDLSegmentLib import __version__
-from CMEDLSegmentLib.card import TUMOR, Card, Label, NetworkSpec
+from CMEDLSegmentLib.card import TUMOR, Card, Label
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent
@@ -62,7 +62,7 @@ def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = ne
 def best_networks(run: Run) -> dict[str, nn.Module]:
     """The student's networks with the averaged weights of the best validation."""
     method = methods.create(run.configuration())
-    networks = {name: method.networks[name] for name in method.student}
+    networks = {spec.name: method.networks[spec.name] for spec in method.student}
     checkpoints.load(run.best, networks, {})
     return {name: network.eval() for name, network in networks.items()}
 
@@ -71,14 +71,12 @@ def _card(configuration: Configuration, trainer: Trainer) -> Card:
     """What the program knows of the student; title, data and use are for the person who exports it to say."""
     network, settings = configuration.network, configuration.optimisation
     labels = [_label(value, name) for value, name in enumerate(configuration.labels, start=1)]
-    classes = 1 if len(labels) == 1 else 1 + len(labels)
     modality = trainer.store.modalities["student"]
-    arguments = {"in_channels": 1, "classes": classes, **network.arguments}
     return Card(
         name=trainer.run.folder.name[:80].strip() or "student",
         title=f"{network.kind} student, {configuration.method}",
         summary="A student trained with CMEDLTrain; research use, not a medical device.",
-        networks=(NetworkSpec("segmentor", network.kind, arguments),),
+        networks=trainer.method.student,
         labels=tuple(labels),
         modality=modality,
         normalisation=trainer.store.normalisations["student"],

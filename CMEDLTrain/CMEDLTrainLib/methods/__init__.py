@@ -7,10 +7,21 @@ from collections.abc import Callable
 from CMEDLSegmentLib.errors import InputError
 
 from ..configuration import Configuration
+from . import joint
 from .method import Batch, Method, Part, Phase, Step
 from .student_only import student_only
 
-METHODS: dict[str, Callable[[Configuration], Method]] = {"ct-only": student_only}
+METHODS: dict[str, Callable[[Configuration], Method]] = {
+    "ct-only": student_only,
+    "cmedl": joint.cmedl,
+    "vae-cmedl": joint.vae_cmedl,
+    "pmri-cmedl": joint.pmri_cmedl,
+    "output-distillation": joint.output_distillation,
+    "cmedl-without-contextual": joint.without_contextual,
+    "cmedl-without-cycle": joint.without_cycle,
+    "cmedl-without-real-labels": joint.without_real_labels,
+    "cmedl-without-pseudo-labels": joint.without_pseudo_labels,
+}
 """Method by the name that ``--method`` takes."""
 
 

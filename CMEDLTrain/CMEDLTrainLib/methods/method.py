@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 
 from torch import Generator, Tensor, nn
 
+from CMEDLSegmentLib.card import NetworkSpec
+
+from ..configuration import Configuration
+
 Losses = dict[str, Tensor]
 """Weighted loss terms by name; their sum is what a phase descends."""
 
@@ -73,7 +77,7 @@ class Method:
         roles: the cohort's roles that it draws batches from.
         networks: all networks by name, and modules without weights whose state a resumed run needs.
         phases: in the order of a step.
-        student: names of the networks that the student needs at test time, the segmentor last.
+        student: the networks that the student needs at test time, as its card names them, the segmentor last.
         segment: the student's networks by name and images (n, 1, h, w) -> logits.
         validation_loss: logits and masks -> the segmentation loss that early stopping watches.
     """
@@ -81,6 +85,12 @@ class Method:
     roles: tuple[str, ...]
     networks: dict[str, nn.Module]
     phases: tuple[Phase, ...]
-    student: tuple[str, ...]
+    student: tuple[NetworkSpec, ...]
     segment: Callable[[dict[str, nn.Module], Tensor], Tensor]
     validation_loss: Callable[[Tensor, Tensor], Tensor]
+
+
+def segmentor_arguments(configuration: Configuration) -> dict[str, object]:
+    """What the configured segmentor is made of: one image in; one class for one label, else the background too."""
+    labels = len(configuration.labels)
+    return {"in_channels": 1, "classes": 1 if labels == 1 else 1 + labels, **configuration.network.arguments}

@@ -6,18 +6,18 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from CMEDLSegmentLib.card import NetworkSpec
 from CMEDLSegmentLib.networks import create_segmentor
 
 from ..configuration import Configuration
 from ..losses.segmentation import segmentation_loss
-from .method import Batch, Losses, Method, Part, Phase, Step
+from .method import Batch, Losses, Method, Part, Phase, Step, segmentor_arguments
 
 
 def student_only(configuration: Configuration) -> Method:
     """One network, one phase, the segmentation loss of equation 1's last term."""
-    classes = 1 if len(configuration.labels) == 1 else 1 + len(configuration.labels)
-    network = configuration.network
-    student = create_segmentor(network.kind, in_channels=1, classes=classes, **network.arguments)
+    kind, arguments = configuration.network.kind, segmentor_arguments(configuration)
+    student = create_segmentor(kind, **arguments)
     loss = partial(segmentation_loss, **vars(configuration.loss))
 
     def losses(batches: dict[str, Batch], step: Step) -> Losses:
@@ -32,7 +32,7 @@ def student_only(configuration: Configuration) -> Method:
         roles=("student",),
         networks={"segmentor": student},
         phases=(Phase("segmentation", (Part(("segmentor",), configuration.optimisation.learning_rate),), losses),),
-        student=("segmentor",),
+        student=(NetworkSpec("segmentor", kind, arguments),),
         segment=segment,
         validation_loss=loss,
     )

@@ -1,0 +1,136 @@
+"""Joint training of translation, teacher and student, unpaired: CMEDL, VAE-CMEDL, and what is taken out of them.
+
+A step has two phases. In the first, generators, teacher and student descend one sum of all their terms, equation 7 with
+CycleGAN and equation 13 with DRIT: one set of weights for all of them, so that one forward pass of each network and one
+backward pass serve all (the paper's gradient of the segmentors carries no weights, that of the generators does). In the
+second, the discriminators learn from what the generators made. Roles are student and teacher: with CT as student and MR
+as teacher the teacher is an informative one, with the roles exchanged a weak one, and with two contrasts of MR an equal
+one; the cohort's table says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor, nn
+
+from CMEDLSegmentLib.card import NetworkSpec
+from CMEDLSegmentLib.networks import create_segmentor
+
+from ..configuration import Configuration
+from ..losses.contextual import contextual_loss_of_images
+from ..losses.distillation import distillation_loss
+from ..losses.features import load_features
+from ..losses.hint import hint_loss
+from ..losses.segmentation import segmentation_loss
+from ..translation import create as create_translation
+from .method import Batch, Losses, Method, Part, Phase, Step, segmentor_arguments
+
+SEGMENTOR, FEATURES = "segmentor", "features"
+"""The network that segments at test time, which a card calls so, and the frozen one of the contextual loss."""
+TRANSLATION_BETAS = (0.5, 0.999)
+"""Of Adam for generators and discriminators (section III-C; CycleGAN's)."""
+
+
+def cmedl(configuration: Configuration) -> Method:
+    """The paper's default: CycleGAN with the contextual loss, hints, the student alone at test time."""
+    return _joint(replace(configuration, translation=replace(configuration.translation, kind="cyclegan")))
+
+
+def vae_cmedl(configuration: Configuration) -> Method:
+    """The same with DRIT, whose equation 13 has no contextual loss."""
+    translation = replace(configuration.translation, kind="drit", contextual=0.0)
+    return _joint(replace(configuration, translation=translation))
+
+
+def pmri_cmedl(configuration: Configuration) -> Method:
+    """Trained like :func:`cmedl`, but the teacher segments translated images at test time (Table III)."""
+    translation = replace(configuration.translation, kind="cyclegan")
+    return _joint(replace(configuration, translation=translation), use_teacher=True)
+
+
+def output_distillation(configuration: Configuration) -> Method:
+    """The teacher's output is imitated in place of its features (section IV-H)."""
+    distillation = replace(configuration.distillation, hint=0.0, output=configuration.distillation.output or 1.0)
+    return cmedl(replace(configuration, distillation=distillation))
+
+
+def without_contextual(configuration: Configuration) -> Method:
+    """Table VIII, row 1: without L_cx."""
+    return cmedl(replace(configuration, translation=replace(configuration.translation, contextual=0.0)))
+
+
+def without_cycle(configuration: Configuration) -> Method:
+    """Table VIII, row 2: without L_cyc."""
+    return cmedl(replace(configuration, translation=replace(configuration.translation, cycle=0.0)))
+
+
+def without_real_labels(configuration: Configuration) -> Method:
+    """Table VIII, row 3: the teacher never sees a contour drawn on a real image of its modality."""
+    return cmedl(replace(configuration, distillation=replace(configuration.distillation, teacher_real=0.0)))
+
+
+def without_pseudo_labels(configuration: Configuration) -> Method:
+    """Table VIII, row 4: the teacher does not learn from translated images."""
+    return cmedl(replace(configuration, distillation=replace(configuration.distillation, teacher_pseudo=0.0)))
+
+
+def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
+    """Teacher and student with the configured translation between their domains; see the module."""
+    student_name, teacher_name = ("student", SEGMENTOR) if use_teacher else (SEGMENTOR, "teacher")
+    weights, optimisation = configuration.distillation, configuration.optimisation
+    arguments = segmentor_arguments(configuration)
+    kind = configuration.network.kind
+    student, teacher = (create_segmentor(kind, **arguments, hints=weights.hints) for _ in range(2))
+    features = load_features(configuration.features) if configuration.translation.contextual else None
+    contextual = None if features is None else partial(contextual_loss_of_images, features)
+    translation = create_translation(configuration.translation, contextual)
+    segmentation = partial(segmentation_loss, **vars(configuration.loss))
+
+    def descend(batches: dict[str, Batch], step: Step) -> Losses:
+        own, other = batches["student"], batches["teacher"]
+        terms = translation.generator_losses(own.images, other.images, step.tensors)
+        logits, hints = student(own.images)
+        terms["student"] = weights.segmentation * segmentation(logits, own.masks)
+        if weights.needs_pseudo:
+            pseudo_logits, pseudo_hints = teacher(step.tensors["pseudo_teacher"])
+            if weights.teacher_pseudo:
+                loss = segmentation(pseudo_logits, own.masks)
+                terms["teacher_pseudo"] = weights.segmentation * weights.teacher_pseudo * loss
+            if weights.hint:
+                terms["hint"] = weights.hint * hint_loss(hints, pseudo_hints)
+            if weights.output:
+                terms["output"] = weights.output * distillation_loss(logits, pseudo_logits, weights.temperature)
+        if weights.teacher_real:
+            loss = segmentation(teacher(other.images)[0], other.masks)
+            terms["teacher_real"] = weights.segmentation * weights.teacher_real * loss
+        return terms
+
+    def judge(batches: dict[str, Batch], step: Step) -> Losses:
+        own, other = batches["student"].images, batches["teacher"].images
+        return translation.judge_losses(own, other, step.tensors, step.random)
+
+    def segment(networks: dict[str, nn.Module], images: Tensor) -> Tensor:
+        seen = translation.translate(images, networks) if use_teacher else images
+        return networks[SEGMENTOR](seen)[0]
+
+    spec = NetworkSpec(SEGMENTOR, kind, arguments)
+    translation_part = partial(Part, learning_rate=optimisation.translation_learning_rate, betas=TRANSLATION_BETAS)
+    parts = (Part((student_name, teacher_name), optimisation.learning_rate), translation_part(translation.generators))
+    return Method(
+        roles=("student", "teacher"),
+        networks={
+            student_name: student,
+            teacher_name: teacher,
+            **translation.networks,
+            **({} if features is None else {FEATURES: features}),
+        },
+        phases=(
+            Phase("networks", parts, descend),
+            Phase("discriminators", (translation_part(translation.judges),), judge),
+        ),
+        student=(*translation.student_specs, spec) if use_teacher else (spec,),
+        segment=segment,
+        validation_loss=segmentation,
+    )
