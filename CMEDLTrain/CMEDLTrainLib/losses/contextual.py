@@ -19,8 +19,9 @@ from torch.autograd.function import once_differentiable
 from .precision import wide
 
 ORDERS = ("targets", "generated")
-CHUNK_ELEMENTS = 1 << 22
-"""Elements of one matrix of pairs that are worked on at a time (16 MB in float32); three such are alive at once."""
+CHUNK_ELEMENTS = 1 << 21
+"""Elements of one matrix of pairs that are worked on at a time (8 MB in float32): small beside the features, and within
+the cache of a large GPU."""
 SMALLEST_NORM = 1e-4
 """A feature nearer than this to the mean of the targets has no direction: its cosine, and its gradient, fade to 0."""
 
@@ -92,17 +93,17 @@ class _Similarity(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, ours: Tensor, theirs: Tensor, bandwidth: float, eps: float, order: str, rows: int) -> Tensor:
         images, count, _ = ours.shape
-        nearest = ours.new_empty(images, count, dtype=torch.long)
-        scale = ours.new_empty(images, count)  # 1 / (h (min_k d_ik + eps))
-        similar = ours.new_empty(images, count)  # order "generated": max_j CX_ij of each i
-        best = ours.new_zeros(images, theirs.shape[1])  # order "targets": max_i CX_ij of each j, and its i
+        closest, sharpness, similar = ours.new_empty(3, images, count)
+        nearest = torch.empty_like(closest, dtype=torch.long)
+        best = ours.new_zeros(images, theirs.shape[1])
         winner = torch.zeros_like(best, dtype=torch.long)
         for part in _parts(count, rows):
-            distance = _distances(ours[:, part], theirs)
-            least, nearest[:, part] = distance.min(dim=2)
-            scale[:, part] = 1 / (bandwidth * (least + eps))
-            # The 1 / h of the numerator cancels in the softmax.
-            similarity = distance.mul_(-scale[:, part, None]).softmax(dim=2)
+            cosine = torch.bmm(ours[:, part], theirs.transpose(1, 2))
+            closest[:, part], nearest[:, part] = cosine.max(dim=2)
+            # Rounding takes a cosine beyond 1; a negative distance could cancel eps.
+            least = ((1 - closest[:, part]) / 2).clamp_(min=0)
+            sharpness[:, part] = 0.5 / (bandwidth * (least + eps))
+            similarity = _exponents(cosine, closest, sharpness, part).softmax(dim=2)
             if order == "generated":
                 similar[:, part] = similarity.gather(2, nearest[:, part, None])[..., 0]
                 continue
@@ -110,7 +111,7 @@ class _Similarity(torch.autograd.Function):
             winner = torch.where(value > best, index + part.start, winner)
             best = torch.maximum(value, best)
         found = similar if order == "generated" else best
-        ctx.save_for_backward(ours, theirs, nearest, scale, found, winner)
+        ctx.save_for_backward(ours, theirs, closest, nearest, sharpness, found, winner)
         ctx.bandwidth, ctx.order, ctx.rows = bandwidth, order, rows
         return found.mean(dim=1)
 
@@ -124,25 +125,25 @@ class _Similarity(torch.autograd.Function):
 def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """Gradients for the directions, each where it is needed, from the rows computed again.
 
-    For row i let z_ij = -s_i d_ij with s_i = 1 / (h (min_k d_ik + eps)), so that CX_i = softmax(z_i), and let G_ij be
-    the gradient of CX_ij: one value for each winner, else 0. Then, with n the nearest target of i,
+    For row i let n be its nearest target, s_i = 1 / (2 h (d_in + eps)) and z_ij = s_i (cos_ij - cos_in), so that
+    CX_i = softmax(z_i), and let G_ij be the gradient of CX_ij: one value for each winner, else 0. Then
 
         dL/dz_ij = CX_ij (G_ij - sum_k G_ik CX_ik)
-        dL/dd_ij = -s_i dL/dz_ij + [j = n] h s_i^2 sum_k dL/dz_ik d_ik
-        dL/dcos_ij = -dL/dd_ij / 2
+        dL/dcos_ij = s_i (dL/dz_ij + [j = n] h sum_k dL/dz_ik z_ik)
+
+    where the last term comes through s_i, and is so short because the dL/dz_ij of a row add up to 0.
     """
-    ours, theirs, nearest, scale, found, winner = ctx.saved_tensors
-    share = (gradient / found.shape[1])[:, None]
-    gains = share * found  # G CX of the winners
+    ours, theirs, closest, nearest, sharpness, found, winner = ctx.saved_tensors
+    gains = (gradient / found.shape[1])[:, None] * found  # G CX of the winners
     lost = gains
     if ctx.order == "targets":
-        lost = torch.zeros_like(scale).scatter_add_(1, winner, gains)
+        lost = torch.zeros_like(sharpness).scatter_add_(1, winner, gains)
     for_ours = torch.empty_like(ours) if ctx.needs_input_grad[0] else None
     for_theirs = torch.zeros_like(theirs) if ctx.needs_input_grad[1] else None
     for part in _parts(ours.shape[1], ctx.rows):
-        distance = _distances(ours[:, part], theirs)
-        slope = (distance * -scale[:, part, None]).softmax(dim=2)
-        slope.mul_(-lost[:, part, None])
+        cosine = torch.bmm(ours[:, part], theirs.transpose(1, 2))
+        exponent = _exponents(cosine, closest, sharpness, part)
+        slope = exponent.softmax(dim=2).mul_(-lost[:, part, None])
         if ctx.order == "generated":
             slope.scatter_add_(2, nearest[:, part, None], gains[:, part, None])
         else:
@@ -150,20 +151,20 @@ def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None
             inside = (winner >= part.start) & (winner < part.stop)
             row = torch.where(inside, winner - part.start, 0)
             slope.scatter_add_(1, row[:, None], torch.where(inside, gains, 0)[:, None])
-        s = scale[:, part, None]
-        through_least = distance.mul_(slope).sum(dim=2, keepdim=True).mul_(-0.5 * ctx.bandwidth * s * s)
-        slope.mul_(0.5 * s).scatter_add_(2, nearest[:, part, None], through_least)
+        through_least = exponent.mul_(slope).sum(dim=2, keepdim=True).mul_(ctx.bandwidth)
+        slope.scatter_add_(2, nearest[:, part, None], through_least)
         if for_ours is not None:
             for_ours[:, part] = torch.bmm(slope, theirs)
         if for_theirs is not None:
-            for_theirs.baddbmm_(slope.transpose(1, 2), ours[:, part])
+            for_theirs.baddbmm_(slope.transpose(1, 2), ours[:, part] * sharpness[:, part, None])
+    if for_ours is not None:
+        for_ours.mul_(sharpness[..., None])
     return for_ours, for_theirs
 
 
-def _distances(ours: Tensor, theirs: Tensor) -> Tensor:
-    """(1 - cos) / 2 of all pairs, (n, rows, q)."""
-    # Rounding takes a cosine beyond 1; a negative distance could cancel eps.
-    return torch.bmm(ours, theirs.transpose(1, 2)).mul_(-0.5).add_(0.5).clamp_(min=0)
+def _exponents(cosine: Tensor, closest: Tensor, sharpness: Tensor, part: slice) -> Tensor:
+    """The exponents of CX less each row's largest, in place of ``cosine``: what is common to a row cancels."""
+    return cosine.sub_(closest[:, part, None]).mul_(sharpness[:, part, None])
 
 
 def _parts(count: int, rows: int) -> Iterator[slice]:
