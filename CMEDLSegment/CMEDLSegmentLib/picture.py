@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .colors import EXPERT_YELLOW, STUDENT_RED
 from .files import atomic_path
 
 LUNG_WINDOW = (-1000.0, 500.0)
 """HU from black to white: what the paper clips CT to."""
 
-STUDENT_RED = (235, 64, 52)
-EXPERT_YELLOW = (250, 214, 60)
 BACKGROUND = (16, 18, 22)
 BRIGHT = (238, 240, 243)
 DIM = (160, 166, 176)

@@ -22,14 +22,14 @@ from CMEDLSegmentLib.agreement import CANDIDATE, MEASURES, Agreement, RatedCase,
 from CMEDLSegmentLib.agreement import report as report_module
 from CMEDLSegmentLib.agreement.charts import box_plot, case_chart, heat_map, range_chart, slice_strip, volume_chart
 from CMEDLSegmentLib.agreement.cohort_report import cohort_page
-from CMEDLSegmentLib.agreement.looks import DASHES, RATER_COLORS, labels, looks, probability, shown, text_width
+from CMEDLSegmentLib.agreement.looks import DASHES, labels, looks, probability, shown, text_width
 from CMEDLSegmentLib.agreement.pictures import SIDE, Plane, render_worst
 from CMEDLSegmentLib.agreement.report import CASE_FILES, FIGURES, REPORT, REVIEWS, write_report
 from CMEDLSegmentLib.agreement.statistics import MAIN
 from CMEDLSegmentLib.agreement.svg import Scale
 from CMEDLSegmentLib.agreement.tables import case_tables
+from CMEDLSegmentLib.colors import EXPERT_YELLOW, RATER_COLORS, STUDENT_RED
 from CMEDLSegmentLib.errors import Cancelled, InputError
-from CMEDLSegmentLib.picture import EXPERT_YELLOW, STUDENT_RED
 from CMEDLSegmentLib.volume import Geometry, axial_view
 
 PAIRS = "a,b,dsc,surface_dice,hd95_mm,assd_mm,volume_a_cc,volume_b_cc"

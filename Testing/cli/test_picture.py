@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from CMEDLSegmentLib.colors import EXPERT_YELLOW, STUDENT_RED
 from CMEDLSegmentLib.picture import (
-    EXPERT_YELLOW,
-    STUDENT_RED,
     Contour,
     View,
     comparison,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from CMEDLSegmentLib.colors import EXPERT_YELLOW
 from panel.bright import LARGE, SHAPE, balls, distance_mm
 from panel.conftest import settle
 from panel.test_run import results
 
+YELLOW = "#{:02x}{:02x}{:02x}".format(*EXPERT_YELLOW)
 EXPERT, SHOW, COLOR, SEGMENT, RATER, STRUCTURE, SOURCE = range(7)
 
 
@@ -74,8 +76,8 @@ def test_the_first_expert_is_yellow_and_the_next_ones_are_not(compared, slicer_a
     tick(compared, slicer_app, "Bob", EXPERT, True)
     table = compared.ui.expertsTable
     colors = [table.item(row_of(compared, name), COLOR).background().color().name() for name in ("Ann", "Bob")]
-    assert colors[0] == "#ffff00"
-    assert colors[1] not in ("#ffff00", "#ff0000")
+    assert colors[0] == YELLOW
+    assert colors[1] not in (YELLOW, "#ff0000")
 
 
 @pytest.mark.parametrize("name", ["<b>Dr. Who</b>", "x" * 300, "Ünï & Co\nsecond line"])
@@ -185,6 +187,6 @@ def test_a_saved_scene_brings_raters_colours_and_the_layout_back(compared, slice
     settle(compared, slicer_app)
     row = row_of(compared, "Ann")
     assert compared.ui.expertsTable.item(row, RATER).text() == "Dr. Ann <b>"
-    assert compared.ui.expertsTable.item(row, COLOR).background().color().name() == "#ffff00"
+    assert compared.ui.expertsTable.item(row, COLOR).background().color().name() == YELLOW
     assert compared.ui.sideBySideButton.checked
     assert len(results()) == 2

@@ -10,6 +10,7 @@ import pytest
 import slicer
 import vtk
 
+from CMEDLSegmentLib.colors import EXPERT_YELLOW, RATER_COLORS
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.scene import experts, results
 from CMEDLSegmentLib.scene.candidates import Candidates
@@ -18,6 +19,7 @@ from CMEDLSegmentLib.scene.segments import array_on_volume
 from scene.patients import BLOB, FAR, SHAPE, a_segmentation, a_volume, an_outcome, box_label, grid, put_under
 from scene.saving import saved_and_loaded
 
+YELLOW = pytest.approx([part / 255 for part in EXPERT_YELLOW], abs=1e-6)
 ODD_NAMES = ("<b>Dr. Müller</b>", "x" * 300, "A|B:C;D~E%41^F", '"quoted" & <img src=x>', "山田")
 
 
@@ -78,8 +80,8 @@ def test_the_first_rater_is_yellow_and_all_differ(scene: object) -> None:
     for number, ref in enumerate(refs):
         experts.set_role(ref, f"Rater {number}")
     colors = [experts.color_of(ref) for ref in refs]
-    assert colors[0] == (1.0, 1.0, 0.0)
-    assert len(set(colors)) == 8
+    assert colors[0] == YELLOW
+    assert len(set(colors)) == len(RATER_COLORS)
     # Told apart also from the student's red.
     assert min(np.linalg.norm(np.array(color) - (0.9, 0.1, 0.1)) for color in colors) > 0.5
 
@@ -98,7 +100,7 @@ def test_a_rater_has_one_colour_and_keeps_it_when_renamed(scene: object) -> None
     assert len({experts.color_of(ref) for ref in (a, b, c)}) == 3
     experts.set_role(a, None)
     experts.set_role(a, "Dora")
-    assert experts.color_of(a) == (1.0, 1.0, 0.0)
+    assert experts.color_of(a) == YELLOW
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -132,7 +134,7 @@ def test_a_labelmap_volume_becomes_a_segmentation(scene: object) -> None:
     node = scene.GetNodeByID(ref.node_id)
     for one, value in zip(listed, (1, 3), strict=True):
         np.testing.assert_array_equal(array_on_volume(node, one.segment_id, volume), label == value)
-    assert experts.color_of(ref) == (1.0, 1.0, 0.0)
+    assert experts.color_of(ref) == YELLOW
     assert experts.problems(ref, volume) == []
 
 

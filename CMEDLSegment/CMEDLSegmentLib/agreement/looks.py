@@ -1,8 +1,7 @@
 """How raters and figures look in the report: colours, line patterns, labels that fit, numbers as text.
 
-Everybody is told apart three times: by colour, by line pattern and by name. The colours are those among bright ones
-whose least CIEDE2000 difference from the others is largest, over normal vision and the three kinds of colour
-blindness; the patterns carry a print in grey.
+Everybody is told apart three times: by colour (see ``colors.py``), by line pattern, which carries a print in grey, and
+by name.
 """
 
 from __future__ import annotations
@@ -13,19 +12,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..picture import EXPERT_YELLOW, STUDENT_RED
+from ..colors import RATER_COLORS, STUDENT_RED, Color
 from .delineation import CANDIDATE
 
-Color = tuple[int, int, int]
-
-RATER_COLORS: tuple[Color, ...] = (
-    EXPERT_YELLOW,
-    (0, 127, 255),
-    (165, 255, 232),
-    (191, 124, 157),
-    (76, 191, 133),
-    (165, 188, 255),
-)
 DASHES: tuple[tuple[float, ...], ...] = ((), (9, 5), (2.5, 3.5), (10, 4, 2.5, 4), (18, 6))
 """Lengths of lines and gaps in pixels. Five, so that with six colours the pairs repeat after thirty raters."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import slicer
 
+from ..colors import RATER_COLORS
 from ..errors import InputError
 from . import hierarchy
 from .attributes import DROPPED, PREFIX, set_tag, tag
@@ -20,18 +21,7 @@ from .segments import ON_GRID, Mask, cropped, mask_of, segment_of
 
 RTSTRUCT, SEG, LABELMAP, DRAWN, STUDENT = "RTSTRUCT", "SEG", "labelmap", "drawn", "student"
 
-COLORS = (
-    (1.0, 1.0, 0.0),
-    (0.34, 0.71, 0.91),
-    (0.0, 0.62, 0.45),
-    (0.80, 0.47, 0.65),
-    (0.90, 0.62, 0.0),
-    (0.0, 0.45, 0.70),
-    (0.6, 1.0, 0.8),
-    (0.85, 0.75, 1.0),
-)
-"""Yellow, then Okabe and Ito's series for all kinds of colour vision, without its red, which is the student's, and its
-black, which no CT shows; last two light tints. Further raters begin anew."""
+COLORS = tuple(tuple(part / 255 for part in color) for color in RATER_COLORS)
 
 STRUCTURE = "Tumor"
 
