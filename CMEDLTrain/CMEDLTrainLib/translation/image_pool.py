@@ -34,8 +34,8 @@ class ImagePool(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor, random: torch.Generator) -> Tensor:
-        """New images (n, c, h, w), detached -> as many for the discriminator, in float32 at least."""
-        new = wide(images.detach())
+        """New images (n, c, h, w) -> as many for the discriminator, without a graph, in float32 at least."""
+        new = wide(images)
         if len(self.images) == 0:
             self.images = new.new_zeros((self.size, *new.shape[1:]))
         slots = self._draw(self.size, len(new), random)
