@@ -164,6 +164,10 @@ def test_raters_slices_and_tumours_say_what_the_agreement_says(agreement):
         assert float(row["staple_dsc"]) == agreement.consensus["staple"][rater.name].values["dsc"]
     assert [int(row["slice"]) for row in sorted(tables["slices.csv"], key=lambda r: int(r["rank"]))] == agreement.worst
     assert float(tables["slices.csv"][0]["area_mm2 R2"]) == agreement.slices[0].areas_mm2["R2"]
+    for row, found in zip(tables["slices.csv"], agreement.slices, strict=True):
+        told = "" if found.student is None else repr(found.student["dsc"])
+        assert row["candidate_dsc"] == told
+    assert any(row["candidate_dsc"] for row in tables["slices.csv"])
     for name, found in agreement.tumors.items():
         outcomes = [row["outcome"] for row in tables["tumors.csv"] if row["name"] == name]
         expected = {"matched": len(found.pairs), "missed": len(found.missed), "extra": len(found.extra)}

@@ -78,6 +78,7 @@ def cohort_page(cohort: CohortAgreement, agreements: Sequence[Agreement], links:
             notes([left_out] if failed else []),
             _tests(cohort),
             _people(cohort, agreements),
+            _person_tests(cohort),
             _cases(cohort, agreements, links),
             notes([f"{one.case}: {note}" for one in agreements for note in one.notes]),
             definitions(cohort.tolerance_mm),
@@ -146,6 +147,29 @@ def _people(cohort: CohortAgreement, agreements: Sequence[Agreement]) -> str:
         f'<div class="two">{"".join(boxes)}</div>',
         paragraph("Each mark is one pair in one case.", "lesser"),
     )
+
+
+def _person_tests(cohort: CohortAgreement) -> str:
+    """The student against each person, both by their mean to the same other raters; only where people are the same."""
+    if not cohort.person_tests:
+        return ""
+    rows = [
+        (
+            kind(who),
+            [
+                name(who),
+                *(
+                    f"{shown(found[m].difference, MEASURES[m].unit, signed=True)}<small>p {text(probability(found[m].p))}, "
+                    f"N = {found[m].n}</small>"
+                    for m in MAIN
+                ),
+            ],
+        )
+        for who, found in cohort.person_tests.items()
+    ]
+    header = ("Student less", *(titled(measure, cohort.tolerance_mm) for measure in MAIN))
+    told = "Mean difference over the cases; both are measured by the same other raters. No correction for the number"
+    return section("The student and each rater", table(header, rows), paragraph(f"{told} of tests.", "lesser"))
 
 
 def _row(row: RaterRow) -> tuple[str, list[str]]:

@@ -125,17 +125,13 @@ def _exists(path: Path) -> bool:
 
 
 def _twice(files: list[tuple[str, Path | str]], found: list[Delineation]) -> list[str]:
-    """Sentences on raters whose delineations are one: the same file given twice, or the same voxels marked."""
+    """Sentences on raters who were given the same file; equal voxels of different files are told with the figures."""
     told = []
     for k, one in enumerate(found):
         for j, other in enumerate(found[:k]):
-            if not np.array_equal(one.mask, other.mask):
-                continue
             of_one_kind = (one.segment, one.source) == (other.segment, other.source)
-            if of_one_kind and _digest(files[k][1]) == _digest(files[j][1]):
+            if of_one_kind and np.array_equal(one.mask, other.mask) and _digest(files[k][1]) == _digest(files[j][1]):
                 told.append(f"'{other.name}' and '{one.name}' are the same file; their agreement means nothing.")
-            elif not one.empty:
-                told.append(f"'{other.name}' and '{one.name}' marked exactly the same voxels; check their files.")
     return told
 
 

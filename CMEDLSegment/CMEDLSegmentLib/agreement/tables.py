@@ -25,6 +25,7 @@ DEFINITIONS = "surface distances weighted by area per surface element; HD95 the 
 _FIRST = ("dsc", "surface_dice", "hd95_mm", "assd_mm")
 _FURTHER = tuple(name for name in MEASURES if name not in _FIRST)
 _OF_SPREAD = ("mean", "std", "cv", "n", "excluded")
+_STUDENT_SLICE = ("dsc", "hd_mm", "added_path_length_mm", "disagreement_mm2")
 _REVIEW = ("rater", "score", "reason", "comment", "reviewer", "date")
 
 
@@ -129,9 +130,13 @@ def cases_table(cohort: CohortAgreement) -> Table:
 
 
 def slices_table(agreement: Agreement) -> Table:
-    """A row for each slice on which anybody marks something; ``rank`` 1 is the one with the most disagreement."""
+    """A row for each slice on which anybody marks something; ``rank`` 1 is the one with the most disagreement.
+
+    Columns that begin with ``candidate_`` compare the student with the majority of the raters on that slice.
+    """
     rank = {index: place for place, index in enumerate(agreement.worst, start=1)}
     areas = {name: f"area_mm2 {name}" for name in agreement.names}
+    of_student = _STUDENT_SLICE if agreement.candidate else ()
     rows = [
         {
             "slice": row.index,
@@ -144,11 +149,13 @@ def slices_table(agreement: Agreement) -> Table:
             "disagreement_cc": row.disagreement_cc,
             "disagreement_with_candidate_cc": row.with_student_cc,
             **{areas[name]: area for name, area in row.areas_mm2.items()},
+            **{f"candidate_{name}": (row.student or {}).get(name, "") for name in of_student},
         }
         for row in agreement.slices
     ]
     counts = ("voxels_any_rater", "voxels_all_raters", "disagreement_cc", "disagreement_with_candidate_cc")
-    columns = ("slice", "rank", "dsc_mean", "dsc_min", "worst_a", "worst_b", *counts, *areas.values())
+    student = (f"candidate_{name}" for name in of_student)
+    columns = ("slice", "rank", "dsc_mean", "dsc_min", "worst_a", "worst_b", *counts, *areas.values(), *student)
     return Table(columns, tuple(rows))
 
 
