@@ -16,8 +16,8 @@ from .generator import InstanceNorm, ResidualBlock, initialise
 class LayerNorm(nn.Module):
     """Norm over channels and pixels of each image, then a scale and a shift per channel.
 
-    An instance norm would take the style away again: codes are constant over an image, and so is what they add to a
-    channel.
+    As in DRIT: codes are constant over an image, and an instance norm would take away what they add to a channel's
+    mean.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
