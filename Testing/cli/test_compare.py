@@ -302,7 +302,8 @@ def test_people_have_a_row_over_the_cohort_only_where_they_are_said_to_be_the_sa
     page = (folder / "out" / "report.html").read_text(encoding="utf-8")
     _, _, tests = page.partition("The student and each rater")
     shown = re.findall(r"<td>([^<]*)<small>p ([^<]*), N = 4</small>", tests)
-    found = known.json["person_tests"]["A"]["dsc"]
+    figures = json.loads((folder / "out" / "agreement.json").read_text(encoding="utf-8"))
+    found = figures["person_tests"]["A"]["dsc"]
     assert float(shown[0][0].replace("\N{MINUS SIGN}", "-")) == pytest.approx(found["difference"], abs=0.0051)
     assert [row["case"] for row in rows(folder / "out" / "cases.csv")] == [f"Doe^{number}" for number in range(4)]
 

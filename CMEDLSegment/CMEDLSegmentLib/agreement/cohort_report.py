@@ -17,7 +17,7 @@ from .pooling import CohortAgreement
 from .raters import Agreement, RaterRow
 from .report import FIGURES, REPORT, check_outputs, write_texts
 from .sections import definitions, kind, notes, spread_cell, titled
-from .statistics import MAIN
+from .statistics import MAIN, PairedTest
 from .tables import as_json, case_tables, cases_table, joined, people_table
 
 COHORT_FILES = (FIGURES, "cases.csv", "pairs.csv", "raters.csv", "slices.csv", "tumors.csv", REPORT)
@@ -153,18 +153,13 @@ def _person_tests(cohort: CohortAgreement) -> str:
     """The student against each person, both by their mean to the same other raters; only where people are the same."""
     if not cohort.person_tests:
         return ""
+
+    def cell(measure: str, test: PairedTest) -> str:
+        difference = shown(test.difference, MEASURES[measure].unit, signed=True)
+        return f"{difference}<small>p {text(probability(test.p))}, N = {test.n}</small>"
+
     rows = [
-        (
-            kind(who),
-            [
-                name(who),
-                *(
-                    f"{shown(found[m].difference, MEASURES[m].unit, signed=True)}<small>p {text(probability(found[m].p))}, "
-                    f"N = {found[m].n}</small>"
-                    for m in MAIN
-                ),
-            ],
-        )
+        (kind(who), [name(who), *(cell(measure, found[measure]) for measure in MAIN)])
         for who, found in cohort.person_tests.items()
     ]
     header = ("Student less", *(titled(measure, cohort.tolerance_mm) for measure in MAIN))
