@@ -1,5 +1,6 @@
 """The contextual loss against its formula in numpy, against autograd of the plain computation, and in memory."""
 
+import os
 import subprocess
 import sys
 from itertools import product
@@ -191,10 +192,17 @@ def test_loss_of_images_is_the_sum_over_layers_and_descends_in_the_generated_alo
     torch.testing.assert_close(generated.grad, torch.autograd.grad(expected, generated)[0], rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory of a process from /proc")
+def peak_is_told() -> bool:
+    status = Path("/proc/self/status")
+    return status.is_file() and "VmHWM" in status.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not peak_is_told(), reason="this system does not tell the peak memory of a process in /proc")
 def test_it_takes_little_memory_at_the_size_of_the_paper():
     """2 images of 4096 positions and 256 channels, forward and backward, in a process of its own."""
     command = [sys.executable, str(REPOSITORY / "Testing" / "bench" / "contextual.py"), "--memory-of", "streamed"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    # glibc hands blocks of this size back at once: what is alive counts.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     # One matrix of all pairs is 134 MB.
-    assert 10 < float(done.stdout.splitlines()[-1]) < 130
+    assert 10 < float(done.stdout.splitlines()[-1]) < 100
