@@ -16,6 +16,19 @@ from CMEDLSegmentLib.errors import InputError
 
 from .translation.base import TranslationSettings
 
+METHODS = {
+    "ct-only": "the student alone",
+    "cmedl": "student, teacher and CycleGAN together",
+    "vae-cmedl": "student, teacher and DRIT together",
+    "pmri-cmedl": "as cmedl, but the teacher segments translated images at test time",
+    "output-distillation": "as cmedl, with the teacher's outputs in place of its features",
+    "cmedl-without-contextual": "cmedl without the contextual loss",
+    "cmedl-without-cycle": "cmedl without the cycle loss",
+    "cmedl-without-real-labels": "cmedl without the teacher's own contours",
+    "cmedl-without-pseudo-labels": "cmedl without translated images for the teacher",
+}
+"""What each method is, in words; ``methods`` builds them, and this is read before torch is."""
+
 FORMAT = 1
 """Version of ``configuration.json``; raised when an old run could no longer be read."""
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from CMEDLTrainLib import configuration as settings_of_runs
 from CMEDLTrainLib import methods, runs
 from CMEDLTrainLib.configuration import PRESETS, Configuration, Network, with_settings
 from CMEDLTrainLib.engine import Trainer
@@ -187,3 +188,7 @@ def test_the_teacher_and_its_translation_are_the_student_of_pmri_cmedl():
         network.eval()
     chained = made.networks["segmentor"](made.networks["to_teacher"](images))[0]
     torch.testing.assert_close(made.segment(made.networks, images), chained)
+
+
+def test_every_method_is_told_of_in_the_help():
+    assert list(settings_of_runs.METHODS) == list(METHODS)

@@ -61,6 +61,19 @@ def test_the_student_of_a_run_segments_a_phantom(run, cohort, tmp_path, capsys):
     assert output.is_file()
 
 
+def test_a_student_that_translates_first_is_trained_exported_and_segments(cohort, tmp_path, capsys):
+    folder, output = tmp_path / "pmri", tmp_path / "student.safetensors"
+    arguments = ["run", str(cohort), "-o", str(folder), "--preset", "tiny", "--method", "pmri-cmedl"]
+    assert cli.main([*arguments, "--set", "optimisation.epochs=1", "--device", "cpu"]) == 0
+    assert cli.main(["export", str(folder), "-o", str(output)]) == 0
+    assert [spec.name for spec in read_card(output).networks] == ["to_teacher", "segmentor"]
+    image = next(case.image for case in read_cohort(cohort) if case.role == "student")
+    assert (
+        segment_cli.main(["run", str(image), "-o", str(tmp_path / "t.nii.gz"), "--model", str(output), "--json"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["lung_slices"] > 3
+
+
 def test_evaluation_scores_the_test_patients_and_keeps_the_figures(run, capsys):
     assert cli.main(["evaluate", str(run), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
