@@ -15,7 +15,8 @@ class ImagePool(nn.Module):
 
     While it fills, images are stored and given back. From then on a coin decides for each: the image itself, or a
     stored one drawn at random. A module with buffers, so that a checkpoint keeps it; its draws come from the given
-    generator, so that a resumed run draws the same. Nothing waits for the device: all decisions are tensors.
+    generator, so that a resumed run draws the same. Nothing waits for the device: all decisions are tensors, and with a
+    generator of that device nothing is copied to it either, as a CUDA graph needs.
 
     Args:
         size: images stored at most.
