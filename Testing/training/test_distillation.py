@@ -59,10 +59,11 @@ def test_sure_outputs_stay_finite_at_a_low_temperature():
     assert float(distillation_loss(student, teacher)) == pytest.approx(0.25 * 600)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("classes", [1, 4])
-def test_outputs_in_bfloat16_are_compared_in_float32(classes):
+def test_outputs_in_bfloat16_are_compared_in_float32(classes, autocast):
     student, teacher = logits(classes, 7).bfloat16(), logits(classes, 8).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         found = distillation_loss(student, teacher)
     assert found.dtype == torch.float32
     assert float(found) == pytest.approx(float(distillation_loss(student.double(), teacher.double())), rel=1e-5)

@@ -27,9 +27,10 @@ def test_gradients_reach_student_and_teacher_alike():
         torch.testing.assert_close(theirs.grad, -expected)
 
 
-def test_squares_are_taken_in_float32_also_of_features_in_bfloat16():
+@pytest.mark.parametrize("autocast", [False, True])
+def test_squares_are_taken_in_float32_also_of_features_in_bfloat16(autocast):
     student, teacher = hints(4, torch.bfloat16), hints(5, torch.bfloat16)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         found = hint_loss(student, teacher)
     exact = hint_loss([layer.double() for layer in student], [layer.double() for layer in teacher])
     assert found.dtype == torch.float32
