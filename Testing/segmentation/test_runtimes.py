@@ -26,6 +26,10 @@ NETWORKS = {
         NetworkSpec("translator", "generator", {"width": 8, "blocks": 1}),
         NetworkSpec("segmentor", "unet", {"width": 8, "in_channels": 2}, ("image", "translator")),
     ),
+    "unet after drit": (
+        NetworkSpec("translator", "style-translator", {"width": 8, "blocks": 1, "content_blocks": 1}),
+        NetworkSpec("segmentor", "unet", {"width": 8, "in_channels": 2}, ("image", "translator")),
+    ),
 }
 
 
@@ -73,7 +77,7 @@ def test_openvino_in_fp32_gives_the_networks_own_logits(openvino_unet: Callable,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["densefcn", "unet after a generator"])
+@pytest.mark.parametrize("name", ["densefcn", "unet after a generator", "unet after drit"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.4)])
 def test_openvino_runs_every_network(name: str, precision: str, tolerance: float) -> None:
     pytest.importorskip("CMEDLSegmentLib.runtimes.openvino_runtime")
