@@ -103,10 +103,10 @@ def test_cyclegans_gradients_are_those_of_equations_4_to_7(settings, weights, ga
 @pytest.mark.parametrize(
     ("settings", "weights", "gan"),
     [
-        ({}, {"adv": 1, "c": 1, "vae": 1, "kl": 0.01, "lr": 10, "cc": 10}, "log"),
+        ({}, {"adv": 1, "c": 1, "vae": 1, "kl": 1, "lr": 10, "cc": 10}, "log"),
         (
-            {"gan": "lsgan", "kl": 1, "adversarial": 2, "content": 3, "vae": 4, "latent": 5, "content_code": 6},
-            {"adv": 2, "c": 3, "vae": 4, "kl": 1, "lr": 5, "cc": 6},
+            {"gan": "lsgan", "kl": 0.01, "adversarial": 2, "content": 3, "vae": 4, "latent": 5, "content_code": 6},
+            {"adv": 2, "c": 3, "vae": 4, "kl": 0.01, "lr": 5, "cc": 6},
             "lsgan",
         ),
     ],

@@ -46,8 +46,8 @@ class TranslationSettings:
     """DRIT, lambda_c: of L_adv^c (equation 8)."""
     vae: float = 1.0
     """DRIT, lambda_vae: of L_VAE (equation 10)."""
-    kl: float = 0.01
-    """DRIT: of the KL divergence within L_VAE; DRIT's own ("hyper-parameters as is"), where equation 10 shows 1."""
+    kl: float = 1.0
+    """DRIT: of the KL divergence within L_VAE, which equation 10 shows as it is; DRIT was published with 0.01."""
     content_code: float = 10.0
     """DRIT, lambda_cc: of L_cc (equation 9)."""
     latent: float = 10.0
