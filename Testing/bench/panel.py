@@ -122,6 +122,8 @@ def measure(app, slices: int, repeats: int) -> dict:
     panel = app.open("CMEDLSegment")
     panel.parameters.ct = add_ct(slices)
     panel.parameters.student, panel.parameters.device = "bright", "cpu"
+    # With its surface in the 3-D view, which is the most that the window has to do.
+    panel.ui.overlayButton.click()
     app.process_events(1.0)
     cold = click(app, panel)
     warm = [click(app, panel) for _ in range(repeats)]
