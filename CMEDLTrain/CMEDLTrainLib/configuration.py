@@ -21,6 +21,12 @@ METHODS = {
     "cmedl": "student, teacher and CycleGAN together",
     "vae-cmedl": "student, teacher and DRIT together",
     "pmri-cmedl": "as cmedl, but the teacher segments translated images at test time",
+    "weak": "cmedl; student and teacher are MR and CT in the table, hints alone",
+    "weak+pseudo": "weak, and the student learns from translated teacher images too",
+    "pmri-cycle": "the student's images translated by CycleGAN, segmented",
+    "pmri-drit": "the student's images translated by DRIT, segmented",
+    "ct+pmri": "an image and its translation segmented as two channels",
+    "weighted": "an image and its translation, weighted by a network",
     "output-distillation": "as cmedl, with the teacher's outputs in place of its features",
     "cmedl-without-contextual": "cmedl without the contextual loss",
     "cmedl-without-cycle": "cmedl without the cycle loss",
@@ -96,6 +102,8 @@ class Distillation:
     """Of all three parts of L_seg: the student's, and the teacher's on pseudo and on real images of its modality."""
     teacher_pseudo: float = 1.0
     teacher_real: float = 1.0
+    student_pseudo: float = 0.0
+    """Of the student on teacher images that were translated into its modality (Table VI)."""
     hint: float = 1.0
     hints: str = "high"
     """Depth of the features that are compared: ``high`` (the paper's last two), ``mid`` or ``low``."""

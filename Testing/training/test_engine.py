@@ -147,14 +147,17 @@ def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(tmp_path, store, monke
 def test_validation_counts_what_a_perfect_and_a_blind_student_deserve(tmp_path, store):
     trainer = Trainer(runs.create(tmp_path / "run", settings()), store)
 
-    def perfect(networks, images):
-        return torch.where(images > -0.1, 20.0, -20.0)
+    class Perfect(torch.nn.Module):
+        def forward(self, images):
+            return torch.where(images > -0.1, 20.0, -20.0)
 
-    blind = replace(trainer.method, segment=lambda networks, images: torch.full_like(images, -20.0))
-    seeing = replace(trainer.method, segment=perfect)
-    networks = trainer.average.networks
-    good = validate(networks, seeing, store, torch.device("cpu"))
-    bad = validate(networks, blind, store, torch.device("cpu"))
+    class Blind(torch.nn.Module):
+        def forward(self, images):
+            return torch.full_like(images, -20.0)
+
+    good, bad = (
+        validate({"segmentor": network}, trainer.method, store, torch.device("cpu")) for network in (Perfect(), Blind())
+    )
     assert good["dsc"] > 0.98
     assert bad["dsc"] == 0
     assert bad["false_pixels"] == 0

@@ -169,7 +169,7 @@ def test_the_joint_update_is_equation_7_network_by_network():
 
 def test_a_weight_of_zero_takes_its_term_away():
     terms = {}
-    for method in ("cmedl", "output-distillation", *JOINT[4:]):
+    for method in JOINT:
         made, batches, step = prepared(settings(method))
         terms[method] = set(made.phases[0].losses(batches, step))
     everything = terms["cmedl"]
@@ -178,6 +178,31 @@ def test_a_weight_of_zero_takes_its_term_away():
     assert everything - terms["cmedl-without-real-labels"] == {"teacher_real"}
     assert everything - terms["cmedl-without-pseudo-labels"] == {"teacher_pseudo"}
     assert terms["output-distillation"] ^ everything == {"hint", "output"}
+    assert terms["weak+pseudo"] - terms["weak"] == {"student_pseudo"}
+    assert terms["weak"] == everything
+
+
+@pytest.mark.parametrize("method", ["pmri-cycle", "pmri-drit", "ct+pmri", "weighted"])
+def test_fusion_segments_the_translation_and_teaches_it_nothing(method):
+    made, batches, step = prepared(settings(method))
+    terms = made.phases[0].losses(batches, step)
+    assert not any("contextual" in name for name in terms)
+    for network in made.networks.values():
+        network.zero_grad(set_to_none=True)
+    sum(made.phases[2].losses(batches, step).values()).backward()
+    reached = {name for name, net in made.networks.items() if any(w.grad is not None for w in net.parameters())}
+    assert reached == ({"segmentor", "fusion"} if method == "weighted" else {"segmentor"})
+    for network in made.networks.values():
+        network.eval()
+    images = batches["student"].images
+    seen = made.networks["to_teacher"](images)
+    if method in ("ct+pmri", "weighted"):
+        seen = torch.cat((images, seen), dim=1)
+    if method == "weighted":
+        alpha = made.networks["fusion"].weigh(seen)
+        seen = torch.cat(((1 - alpha) * seen[:, :1], alpha * seen[:, 1:]), dim=1)
+    expected = made.networks["segmentor"](seen)[0]
+    torch.testing.assert_close(made.segment(made.networks, images), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_teacher_and_its_translation_are_the_student_of_pmri_cmedl():

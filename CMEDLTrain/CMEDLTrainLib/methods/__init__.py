@@ -7,7 +7,7 @@ from collections.abc import Callable
 from CMEDLSegmentLib.errors import InputError
 
 from ..configuration import Configuration
-from . import joint
+from . import fusion, joint
 from .method import Batch, Method, Part, Phase, Step
 from .student_only import student_only
 
@@ -16,6 +16,12 @@ METHODS: dict[str, Callable[[Configuration], Method]] = {
     "cmedl": joint.cmedl,
     "vae-cmedl": joint.vae_cmedl,
     "pmri-cmedl": joint.pmri_cmedl,
+    "weak": joint.cmedl,
+    "weak+pseudo": joint.weak_with_pseudo,
+    "pmri-cycle": fusion.pmri_cycle,
+    "pmri-drit": fusion.pmri_drit,
+    "ct+pmri": fusion.both,
+    "weighted": fusion.weighted,
     "output-distillation": joint.output_distillation,
     "cmedl-without-contextual": joint.without_contextual,
     "cmedl-without-cycle": joint.without_cycle,

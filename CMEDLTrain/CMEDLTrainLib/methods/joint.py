@@ -13,8 +13,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from torch import Tensor, nn
-
 from CMEDLSegmentLib.card import NetworkSpec
 from CMEDLSegmentLib.networks import create_segmentor
 
@@ -25,12 +23,21 @@ from ..losses.features import load_features
 from ..losses.hint import hint_loss
 from ..losses.segmentation import segmentation_loss
 from ..translation import create as create_translation
-from .method import Batch, Losses, Method, Part, Phase, Step, segmentor_arguments
+from .method import (
+    SEGMENTOR,
+    Batch,
+    Losses,
+    Method,
+    Part,
+    Phase,
+    Step,
+    judges_phase,
+    segmentor_arguments,
+    translation_part,
+)
 
-SEGMENTOR, FEATURES = "segmentor", "features"
-"""The network that segments at test time, which a card calls so, and the frozen one of the contextual loss."""
-TRANSLATION_BETAS = (0.5, 0.999)
-"""Of Adam for generators and discriminators (section III-C; CycleGAN's)."""
+FEATURES = "features"
+"""The frozen network of the contextual loss."""
 
 
 def cmedl(configuration: Configuration) -> Method:
@@ -48,6 +55,12 @@ def pmri_cmedl(configuration: Configuration) -> Method:
     """Trained like :func:`cmedl`, but the teacher segments translated images at test time (Table III)."""
     translation = replace(configuration.translation, kind="cyclegan")
     return _joint(replace(configuration, translation=translation), use_teacher=True)
+
+
+def weak_with_pseudo(configuration: Configuration) -> Method:
+    """Table VI, last row: the student also learns from teacher images translated into its modality."""
+    weight = configuration.distillation.student_pseudo or 1.0
+    return cmedl(replace(configuration, distillation=replace(configuration.distillation, student_pseudo=weight)))
 
 
 def output_distillation(configuration: Configuration) -> Method:
@@ -102,22 +115,19 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
                 terms["hint"] = weights.hint * hint_loss(hints, pseudo_hints)
             if weights.output:
                 terms["output"] = weights.output * distillation_loss(logits, pseudo_logits, weights.temperature)
+        if weights.student_pseudo:
+            loss = segmentation(student(step.tensors["pseudo_student"])[0], other.masks)
+            terms["student_pseudo"] = weights.segmentation * weights.student_pseudo * loss
         if weights.teacher_real:
             loss = segmentation(teacher(other.images)[0], other.masks)
             terms["teacher_real"] = weights.segmentation * weights.teacher_real * loss
         return terms
 
-    def judge(batches: dict[str, Batch], step: Step) -> Losses:
-        own, other = batches["student"].images, batches["teacher"].images
-        return translation.judge_losses(own, other, step.tensors, step.random)
-
-    def segment(networks: dict[str, nn.Module], images: Tensor) -> Tensor:
-        seen = translation.translate(images, networks) if use_teacher else images
-        return networks[SEGMENTOR](seen)[0]
-
-    spec = NetworkSpec(SEGMENTOR, kind, arguments)
-    translation_part = partial(Part, learning_rate=optimisation.translation_learning_rate, betas=TRANSLATION_BETAS)
-    parts = (Part((student_name, teacher_name), optimisation.learning_rate), translation_part(translation.generators))
+    rate = optimisation.translation_learning_rate
+    segmentors = Part((student_name, teacher_name), optimisation.learning_rate)
+    specs = (NetworkSpec(SEGMENTOR, kind, arguments),)
+    if use_teacher:
+        specs = (*translation.student_specs, replace(specs[0], inputs=translation.student_needs))
     return Method(
         roles=("student", "teacher"),
         networks={
@@ -127,10 +137,9 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
             **({} if features is None else {FEATURES: features}),
         },
         phases=(
-            Phase("networks", parts, descend),
-            Phase("discriminators", (translation_part(translation.judges),), judge),
+            Phase("networks", (segmentors, translation_part(translation.generators, rate)), descend),
+            judges_phase(translation, rate),
         ),
-        student=(*translation.student_specs, spec) if use_teacher else (spec,),
-        segment=segment,
+        student=specs,
         validation_loss=segmentation,
     )

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Generator, Tensor, nn
 
 from CMEDLSegmentLib.card import NetworkSpec
+from CMEDLSegmentLib.student import StudentNetwork
 
 from ..configuration import Configuration
+from ..translation import Translation
+
+SEGMENTOR = "segmentor"
+"""The network that segments at test time: a card's last one is called so."""
+TRANSLATION_BETAS = (0.5, 0.999)
+"""Of Adam for generators and discriminators (section III-C; CycleGAN's)."""
 
 Losses = dict[str, Tensor]
 """Weighted loss terms by name; their sum is what a phase descends."""
@@ -78,7 +85,6 @@ class Method:
         networks: all networks by name, and modules without weights whose state a resumed run needs.
         phases: in the order of a step.
         student: the networks that the student needs at test time, as its card names them, the segmentor last.
-        segment: the student's networks by name and images (n, 1, h, w) -> logits.
         validation_loss: logits and masks -> the segmentation loss that early stopping watches.
     """
 
@@ -86,11 +92,39 @@ class Method:
     networks: dict[str, nn.Module]
     phases: tuple[Phase, ...]
     student: tuple[NetworkSpec, ...]
-    segment: Callable[[dict[str, nn.Module], Tensor], Tensor]
     validation_loss: Callable[[Tensor, Tensor], Tensor]
+
+    def segment(self, networks: Mapping[str, nn.Module], images: Tensor) -> Tensor:
+        """The logits of images (n, 1, h, w), from the student's networks by name, wired as its card says."""
+        return StudentNetwork(self.student, [networks[spec.name] for spec in self.student])(images)
 
 
 def segmentor_arguments(configuration: Configuration) -> dict[str, object]:
     """What the configured segmentor is made of: one image in; one class for one label, else the background too."""
     labels = len(configuration.labels)
     return {"in_channels": 1, "classes": 1 if labels == 1 else 1 + labels, **configuration.network.arguments}
+
+
+def translation_part(names: tuple[str, ...], learning_rate: float) -> Part:
+    """Networks of a translation as part of a phase."""
+    return Part(names, learning_rate, TRANSLATION_BETAS)
+
+
+def judges_phase(translation: Translation, learning_rate: float) -> Phase:
+    """The discriminators learn from what the generators left in the step."""
+
+    def judge(batches: dict[str, Batch], step: Step) -> Losses:
+        own, other = batches["student"].images, batches["teacher"].images
+        return translation.judge_losses(own, other, step.tensors, step.random)
+
+    return Phase("discriminators", (translation_part(translation.judges, learning_rate),), judge)
+
+
+def translation_phases(translation: Translation, learning_rate: float) -> tuple[Phase, Phase]:
+    """A translation that learns by itself: its generators, then its discriminators."""
+
+    def descend(batches: dict[str, Batch], step: Step) -> Losses:
+        return translation.generator_losses(batches["student"].images, batches["teacher"].images, step.tensors)
+
+    generators = Phase("translation", (translation_part(translation.generators, learning_rate),), descend)
+    return generators, judges_phase(translation, learning_rate)

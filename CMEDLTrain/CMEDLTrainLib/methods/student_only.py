@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import Tensor, nn
-
 from CMEDLSegmentLib.card import NetworkSpec
 from CMEDLSegmentLib.networks import create_segmentor
 
 from ..configuration import Configuration
 from ..losses.segmentation import segmentation_loss
-from .method import Batch, Losses, Method, Part, Phase, Step, segmentor_arguments
+from .method import SEGMENTOR, Batch, Losses, Method, Part, Phase, Step, segmentor_arguments
 
 
 def student_only(configuration: Configuration) -> Method:
@@ -25,14 +23,10 @@ def student_only(configuration: Configuration) -> Method:
         logits, _ = student(batch.images)
         return {"segmentation": loss(logits, batch.masks)}
 
-    def segment(networks: dict[str, nn.Module], images: Tensor) -> Tensor:
-        return networks["segmentor"](images)[0]
-
     return Method(
         roles=("student",),
-        networks={"segmentor": student},
-        phases=(Phase("segmentation", (Part(("segmentor",), configuration.optimisation.learning_rate),), losses),),
-        student=(NetworkSpec("segmentor", kind, arguments),),
-        segment=segment,
+        networks={SEGMENTOR: student},
+        phases=(Phase("segmentation", (Part((SEGMENTOR,), configuration.optimisation.learning_rate),), losses),),
+        student=(NetworkSpec(SEGMENTOR, kind, arguments),),
         validation_loss=loss,
     )
