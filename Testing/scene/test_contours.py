@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import slicer
 
+from CMEDLSegmentLib.colors import EXPERT_YELLOW
 from CMEDLSegmentLib.scene import contours, experts, results
 from CMEDLSegmentLib.scene.candidates import Candidates
 from CMEDLSegmentLib.scene.contours import EXPERTS_VIEW, OVERLAY, SIDE_BY_SIDE, STUDENT_VIEW
@@ -20,7 +21,7 @@ SHAPE = (40, 60, 72)
 STUDENT = (slice(15, 22), slice(20, 32), slice(30, 45))
 ANNA = (slice(14, 24), slice(24, 38), slice(25, 40))
 BOB = (slice(30, 33), slice(24, 38), slice(25, 40))
-YELLOW = (1.0, 1.0, 0.0)
+YELLOW = tuple(part / 255 for part in EXPERT_YELLOW)
 
 
 def the_grid(kind: str) -> np.ndarray:

@@ -21,7 +21,7 @@ from .segments import ON_GRID, Mask, cropped, mask_of, segment_of
 
 RTSTRUCT, SEG, LABELMAP, DRAWN, STUDENT = "RTSTRUCT", "SEG", "labelmap", "drawn", "student"
 
-COLORS = tuple(tuple(part / 255 for part in color) for color in RATER_COLORS)
+COLORS = tuple(tuple(round(part / 255, 6) for part in color) for color in RATER_COLORS)
 
 STRUCTURE = "Tumor"
 
