@@ -22,7 +22,7 @@ from CMEDLSegmentLib.errors import Cancelled, InputError
 from CMEDLSegmentLib.outputs import write_dicom_seg, write_labelmap, write_rtstruct, write_segmentation
 from CMEDLSegmentLib.volume import Volume, read_volume
 from dicom_samples import write_series
-from volumes.conftest import ORGAN, grid, orientations, rotation
+from volumes.conftest import ORGAN, a_ct, a_label, grid, orientations, rotation
 from volumes.test_dicom_series import tilted
 
 LABELS = [TUMOR, ORGAN]
@@ -33,20 +33,14 @@ DIRECTIONS = {**orientations(), "tilted": tilted(15), "tilted-oblique": rotation
 
 @pytest.fixture
 def label() -> np.ndarray:
-    """(12, 20, 24) uint8: a tumor with a hole and an island, one at the border, one in a corner; an organ."""
-    label = np.zeros((12, 20, 24), dtype=np.uint8)
-    label[3:8, 4:13, 5:15] = 1
-    label[4:7, 7:10, 8:11] = 0
-    label[5, 8, 9] = 1
-    label[9:, 15:, 20:] = 1
+    """The label of ``volumes``, with a tumor that also touches a corner."""
+    label = a_label()
     label[3, 13, 15] = 1
-    label[2:6, 15:18, 2:9] = 7
     return label
 
 
 def series(folder: Path, direction: np.ndarray, **options: object) -> Volume:
-    array = np.random.default_rng(3).integers(-1000, 1500, (12, 20, 24)).astype(np.int16)
-    write_series(folder, array, grid(direction), **options)
+    write_series(folder, a_ct(), grid(direction), **options)
     return read_volume(folder)
 
 

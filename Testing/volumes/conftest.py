@@ -51,14 +51,17 @@ def all_axis_orders() -> list[np.ndarray]:
     ]
 
 
-@pytest.fixture
-def ct() -> np.ndarray:
+def a_ct() -> np.ndarray:
     """(12, 20, 24) int16 noise in HU, so that every voxel tells where it is."""
     return np.random.default_rng(3).integers(-1000, 1500, (12, 20, 24)).astype(np.int16)
 
 
 @pytest.fixture
-def label() -> np.ndarray:
+def ct() -> np.ndarray:
+    return a_ct()
+
+
+def a_label() -> np.ndarray:
     """(12, 20, 24) uint8: a tumour with a hole, one that touches the border, and an organ of value 7."""
     label = np.zeros((12, 20, 24), dtype=np.uint8)
     label[3:8, 4:13, 5:15] = 1
@@ -67,3 +70,8 @@ def label() -> np.ndarray:
     label[9:, 15:, 20:] = 1
     label[2:6, 15:18, 2:9] = 7
     return label
+
+
+@pytest.fixture
+def label() -> np.ndarray:
+    return a_label()
