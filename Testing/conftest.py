@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from harness.fixtures import _slicer_session, slicer_app  # noqa: F401 (fixtures)
+# PyTorch's builds for NVIDIA cards import triton where it is there, and the process ends when VTK was loaded before it.
+# Slicer's processes do not meet this: the worker, which imports PyTorch, loads no VTK.
+sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
+
+from harness.fixtures import _slicer_session, slicer_app  # noqa: E402, F401 (fixtures)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -27,9 +27,12 @@ class InstanceNorm(nn.Module):
 
 
 def initialise(module: nn.Module) -> None:
-    """Start the convolutions of a translation network from N(0, 0.02), their biases from zero."""
+    """Start the convolutions of a translation network from N(0, 0.02), their biases from zero.
+
+    On the meta device there is nothing to start, and drawing there would import PyTorch's compiler.
+    """
     for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) and not part.weight.is_meta:
             nn.init.normal_(part.weight, 0.0, 0.02)
             nn.init.zeros_(part.bias)
 
