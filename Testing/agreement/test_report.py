@@ -178,8 +178,9 @@ def test_names_of_any_kind_come_back_from_the_tables_as_they_were(hostile, tmp_p
     files = write_report(hostile, analyse(hostile), tmp_path)
     with files["raters.csv"].open(encoding="utf-8", newline="") as stream:
         names = [row["name"] for row in csv.DictReader(stream)]
-    # A lone surrogate is no text, which a file of text cannot hold.
-    assert names == [*(name.replace("\ud800", "?") for name in HOSTILE), CANDIDATE]
+    # A lone surrogate is no text, which a file of text cannot hold, and no CSV of Python 3.10 holds a null character.
+    told = [name.replace("\ud800", "?").replace("\0", "\N{REPLACEMENT CHARACTER}") for name in HOSTILE]
+    assert names == [*told, CANDIDATE]
 
 
 def test_the_page_shows_hostile_names_as_text_and_asks_for_nothing(hostile, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.processes import exists
 from panel.bright import LARGE, SMALL, add_ct, balls, install_student
 from panel.conftest import FAKE, QUICK, click_segment, settle
 
@@ -95,18 +96,8 @@ def test_the_panel_tells_stage_times_and_log_while_it_runs(panel, slicer_app, py
     assert panel.ui.releaseButton.enabled
     pid = panel.logic.runner.client.pid
     panel.ui.releaseButton.click()
-    slicer_app.wait_until(lambda: not alive(pid), 5)
+    slicer_app.wait_until(lambda: not exists(pid), 5)
     assert not panel.ui.releaseButton.enabled
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # A process that has ended but was not waited for counts as gone.
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_cancel_leaves_nothing_and_the_next_run_is_fine(panel, slicer_app, python_slicer, place: Path) -> None:
@@ -117,7 +108,7 @@ def test_cancel_leaves_nothing_and_the_next_run_is_fine(panel, slicer_app, pytho
     pid = panel.logic.runner.client.pid
     panel.ui.segmentButton.click()
     assert "Cancelled" in panel.ui.messageLabel.text
-    slicer_app.wait_until(lambda: not alive(pid), 10)
+    slicer_app.wait_until(lambda: not exists(pid), 10)
     settle(panel, slicer_app)
     assert panel.ui.segmentButton.text == "Segment tumor"
     assert results() == []
@@ -196,7 +187,7 @@ def test_a_scene_closed_while_a_run_is_under_way_ends_it(panel, slicer_app, pyth
     slicer_app.wait_until(lambda: panel.ui.stageLabel.text == "Segmenting on cpu")
     pid = panel.logic.runner.client.pid
     slicer.mrmlScene.Clear(0)
-    slicer_app.wait_until(lambda: not panel.logic.busy and not alive(pid), 10)
+    slicer_app.wait_until(lambda: not panel.logic.busy and not exists(pid), 10)
     settle(panel, slicer_app)
     assert results() == []
     assert panel.parameters.ct is None
@@ -225,6 +216,6 @@ def test_closing_the_module_ends_the_worker(panel, slicer_app, python_slicer, pl
     slicer_app.wait_until(lambda: panel.ui.stageLabel.text == "Segmenting on cpu")
     pid = panel.logic.runner.client.pid
     slicer_app.close(panel)
-    slicer_app.wait_until(lambda: not alive(pid), 2)
+    slicer_app.wait_until(lambda: not exists(pid), 2)
     assert results() == []
     assert list(place.iterdir()) == []

@@ -46,7 +46,8 @@ class Table:
 
 
 def _cell(value: Any) -> str:
-    return repr(float(value)) if isinstance(value, float) else str(value)
+    """A null character in a name is replaced: the CSV writer of Python 3.10 refuses it."""
+    return repr(float(value)) if isinstance(value, float) else str(value).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def joined(tables: Sequence[tuple[str, Table]]) -> Table:
