@@ -130,7 +130,10 @@ def outdated(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """
     changed = {name for name, version in before.items() if after.get(name) != version}
     names = importlib.metadata.packages_distributions().items()
-    return sorted({package for module, packages in names if module in sys.modules for package in packages} & changed)
+    in_memory = {package for module, packages in names if module in sys.modules for package in packages}
+    # Python 3.10 knows the modules of some packages only; most are called like their package.
+    in_memory |= {name for name in changed if name.lower().replace("-", "_") in sys.modules}
+    return sorted(in_memory & changed)
 
 
 def _offerRestart(packages: list[str]) -> None:
