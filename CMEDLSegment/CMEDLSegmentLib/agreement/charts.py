@@ -158,6 +158,13 @@ def _tick(value: float) -> str:
     return f"{value:g}".replace("-", "\N{MINUS SIGN}")
 
 
+def _uprights(drawing: Drawing, scale: Scale, count: int, top: float, bottom: float) -> None:
+    """Lines across the rows at about ``count`` ticks of the axis, each with its number below."""
+    for tick in scale.ticks(count):
+        drawing.line(scale(tick), top, scale(tick), bottom)
+        drawing.text(scale(tick), bottom + 15, _tick(tick), 10.5, "middle", SOFT)
+
+
 def box_plot(
     names: Sequence[str],
     values: Sequence[np.ndarray],
@@ -181,9 +188,7 @@ def box_plot(
         drawing.text(left, top + 14, "no finite value", 12, fill=SOFT)
         return drawing.svg()
     scale = _axis(known.tolist(), measure, left, width - right)
-    for tick in scale.ticks(6):
-        drawing.line(scale(tick), top, scale(tick), bottom)
-        drawing.text(scale(tick), bottom + 15, _tick(tick), 10.5, "middle", SOFT)
+    _uprights(drawing, scale, 6, top, bottom)
     unit = MEASURES[measure].unit
     for number, (label, name) in enumerate(zip(labels(names, 11.5, left - 10), names, strict=True)):
         y = top + row * (number + 0.5)
@@ -230,9 +235,7 @@ def case_chart(cases: Sequence[str], raters: Sequence[np.ndarray], student: Sequ
         drawing.text(left, top + 14, "no finite value", 12, fill=SOFT)
         return drawing.svg()
     scale = _axis(known.tolist(), measure, left, WIDTH - right)
-    for tick in scale.ticks(10):
-        drawing.line(scale(tick), top, scale(tick), bottom)
-        drawing.text(scale(tick), bottom + 15, _tick(tick), 10.5, "middle", SOFT)
+    _uprights(drawing, scale, 10, top, bottom)
     for number, label in enumerate(labels(cases, 10.5, left - 12)):
         y = top + row * (number + 0.5)
         drawing.text(left - 10, y + 4, label, 10.5, "end")
@@ -252,9 +255,7 @@ def volume_chart(volumes: Mapping[str, float], styles: Mapping[str, Look]) -> st
     bottom = top + row * len(volumes)
     drawing = Drawing(WIDTH, bottom + 22, "Volumes in cc")
     scale = Scale(0.0, max([*volumes.values(), 1e-3]) * 1.04, left, WIDTH - right)
-    for tick in scale.ticks(8):
-        drawing.line(scale(tick), top, scale(tick), bottom)
-        drawing.text(scale(tick), bottom + 15, _tick(tick), 10.5, "middle", SOFT)
+    _uprights(drawing, scale, 8, top, bottom)
     for number, (label, name) in enumerate(zip(labels(list(volumes), 12, left - 12), volumes, strict=True)):
         y = top + row * (number + 0.5)
         drawing.text(left - 10, y + 4, label, 12, "end", font_weight="600" if name == CANDIDATE else "400")
