@@ -167,13 +167,13 @@ def _annotate(panel: Image.Image, bar_mm: float | None, scale: float, sides: tup
     draw = ImageDraw.Draw(panel)
     width, height = panel.size
     dark = {"stroke_width": 2, "stroke_fill": BACKGROUND}  # readable on bone as on air
-    draw.text((8, height / 2), sides[0], DIM, _font(15), anchor="lm", **dark)
-    draw.text((width - 8, height / 2), sides[1], DIM, _font(15), anchor="rm", **dark)
+    draw.text((8, height / 2), sides[0], DIM, font(15), anchor="lm", **dark)
+    draw.text((width - 8, height / 2), sides[1], DIM, font(15), anchor="rm", **dark)
     if bar_mm is not None:
         length, y = bar_mm * scale, height - 14
         draw.rectangle([12, y - 3, 16 + length, y + 3], BACKGROUND)
         draw.rectangle([14, y - 1, 14 + length, y + 1], BRIGHT)
-        draw.text((14 + length / 2, y - 6), f"{bar_mm / 10:g} cm", BRIGHT, _font(14), anchor="mb", **dark)
+        draw.text((14 + length / 2, y - 6), f"{bar_mm / 10:g} cm", BRIGHT, font(14), anchor="mb", **dark)
 
 
 def slice_dice(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -241,13 +241,13 @@ def comparison(
     width = GAP + columns * (PANEL + GAP)
     canvas = Image.new("RGB", (width, top + caption + 2 * (PANEL + GAP) + 24 * len(notes) + GAP), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    draw.text((GAP, top / 2), title, BRIGHT, _font(24), anchor="lm")
-    _legend(draw, width - GAP, top / 2, ((names[0], STUDENT_RED), (names[1], EXPERT_YELLOW)))
+    draw.text((GAP, top / 2), title, BRIGHT, font(24), anchor="lm")
+    legend(draw, width - GAP, top / 2, ((names[0], STUDENT_RED), (names[1], EXPERT_YELLOW)))
     for column, ((word, z), around) in enumerate(zip(chosen, zooms, strict=True)):
         left = GAP + column * (PANEL + GAP)
         agreement = f", DSC {score[z]:.2f}" if np.isfinite(score[z]) else ""
         place = (left + PANEL / 2, top + caption / 2)
-        draw.text(place, f"{word}: slice {z + 1} of {len(image)}{agreement}", BRIGHT, _font(17), anchor="mm")
+        draw.text(place, f"{word}: slice {z + 1} of {len(image)}{agreement}", BRIGHT, font(17), anchor="mm")
         contours = [
             Contour(expert[z], EXPERT_YELLOW, 1.6, names[1]),
             Contour(student[z], STUDENT_RED, 1.6, names[0]),
@@ -259,7 +259,7 @@ def comparison(
         canvas.paste(close, (left, top + caption + PANEL + GAP))
     for row, note in enumerate(notes):
         y = canvas.height - GAP - 24 * (len(notes) - row) + 12
-        draw.text((GAP, y), note, DIM, _font(17), anchor="lm")
+        draw.text((GAP, y), note, DIM, font(17), anchor="lm")
     return canvas
 
 
@@ -288,18 +288,18 @@ def zoom(
     return View((float(ends[0].mean()), float(ends[1].mean())), side, side)
 
 
-def _legend(
+def legend(
     draw: ImageDraw.ImageDraw, right: float, y: float, entries: Sequence[tuple[str, tuple[int, int, int]]]
 ) -> None:
     """Line samples with their names, ending at ``right``."""
-    font = _font(17)
+    letters = font(17)
     for name, color in reversed(entries):
-        draw.text((right, y), name, BRIGHT, font, anchor="rm")
-        right -= draw.textlength(name, font) + 8
+        draw.text((right, y), name, BRIGHT, letters, anchor="rm")
+        right -= draw.textlength(name, letters) + 8
         draw.line([(right - 28, y), (right, y)], color, 4)
         right -= 28 + 20
 
 
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     """The font that comes with Pillow: no font of the system is needed."""
     return ImageFont.load_default(size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -65,6 +66,25 @@ def best_networks(run: Run) -> dict[str, nn.Module]:
     networks = {spec.name: method.networks[spec.name] for spec in method.student}
     checkpoints.load(run.best, networks, {})
     return {name: network.eval() for name, network in networks.items()}
+
+
+def networks_of(run: Run) -> tuple[methods.Method, dict[str, nn.Module]]:
+    """The run's method, and its networks by name as they were at the last checkpoint, for evaluation.
+
+    The frozen network of the contextual loss is left out. The student's own networks are among them with the weights
+    that were being trained; :func:`best_networks` are those of the best validation.
+
+    Raises:
+        InputError: the run has no checkpoint yet, or it cannot be read.
+    """
+    if not run.last.is_file():
+        raise InputError(f"The run {run.folder} has no checkpoint yet; let it train until its first validation.")
+    configuration = run.configuration()
+    translation = replace(configuration.translation, contextual=0.0)
+    method = methods.create(replace(configuration, translation=translation))
+    networks = {name: network for name, network in method.networks.items() if any(True for _ in network.parameters())}
+    checkpoints.load(run.last, networks, {})
+    return method, {name: network.eval().requires_grad_(False) for name, network in networks.items()}
 
 
 def _card(configuration: Configuration, trainer: Trainer) -> Card:
