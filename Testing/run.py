@@ -24,6 +24,8 @@ CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 STAMP = ENVIRONMENT / "cmedl-setup.txt"
 SUPPORTED = ("3.12", "3.11", "3.10")
 SCRIPTS = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
+MOST_PROCESSES = 4
+"""Test processes at a time at most: each may hold some GB."""
 
 
 class SetupError(Exception):
@@ -127,8 +129,11 @@ def demo() -> int:
 def test(arguments: list[str]) -> int:
     """Check style, then run the tests (also when the style is wrong); 0 only if all is well."""
     python = str(SCRIPTS / "python")
-    steps = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pytest", *arguments])
-    codes = [subprocess.run([python, "-m", *step], cwd=ROOT).returncode for step in steps]
+    # The files of tests in several processes of one thread each: most tests are too small for more threads.
+    spread = ["-n", str(min(MOST_PROCESSES, os.cpu_count() or 1)), "--dist", "loadfile"]
+    steps = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pytest", *spread, *arguments])
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    codes = [subprocess.run([python, "-m", *step], cwd=ROOT, env=environment).returncode for step in steps]
     return next((code for code in codes if code), 0)
 
 
