@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from CMEDLSegmentLib.errors import CMEDLError, DeviceError, InputError
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent
 
-from . import checkpoints, methods
+from . import checkpoints, methods, previews
 from .augmentation import augment
 from .cohort.sampling import Sampler
 from .cohort.store import Store
@@ -170,6 +170,8 @@ class Trainer:
         epoch = self.progress.step // self.steps_per_epoch
         with self._autocast():
             figures = validate(self.average.networks, self.method, self.store, self.device)
+            networks = {**self.networks, **self.average.networks}
+            previews.write(self.run, self.method, networks, self.store, self.progress.step)
         self.progress.validation = figures
         if figures["loss"] < self.progress.best_loss:
             self.progress.best_loss, self.progress.best_epoch = figures["loss"], epoch

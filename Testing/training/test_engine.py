@@ -141,6 +141,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(tmp_path, store, monke
         "configuration.json",
         "events.jsonl",
         "last.safetensors",
+        "previews",
     ]
 
 

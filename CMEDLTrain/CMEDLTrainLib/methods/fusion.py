@@ -83,4 +83,5 @@ def _fused(configuration: Configuration, kind: str, inputs: tuple[str, ...], wei
         ),
         student=tuple(specs),
         validation_loss=segmentation,
+        translation=translation,
     )

@@ -142,4 +142,6 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
         ),
         student=specs,
         validation_loss=segmentation,
+        translation=translation,
+        teacher=teacher_name,
     )

@@ -86,6 +86,9 @@ class Method:
         phases: in the order of a step.
         student: the networks that the student needs at test time, as its card names them, the segmentor last.
         validation_loss: logits and masks -> the segmentation loss that early stopping watches.
+        translation: between the roles' images; None for a method without one.
+        teacher: the name of the network that segments images of the teacher's modality, translated ones too; empty for
+            a method without one.
     """
 
     roles: tuple[str, ...]
@@ -93,6 +96,8 @@ class Method:
     phases: tuple[Phase, ...]
     student: tuple[NetworkSpec, ...]
     validation_loss: Callable[[Tensor, Tensor], Tensor]
+    translation: Translation | None = None
+    teacher: str = ""
 
     def segment(self, networks: Mapping[str, nn.Module], images: Tensor) -> Tensor:
         """The logits of images (n, 1, h, w), from the student's networks by name, wired as its card says."""

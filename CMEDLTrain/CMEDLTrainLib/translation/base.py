@@ -85,6 +85,10 @@ class Translation(Protocol):
         """The pseudo-teacher images as at test time, by ``networks`` (an average of the own ones) if given."""
         ...
 
+    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
+        """Student images as their translations ``pseudo`` give them back; to look at, without randomness."""
+        ...
+
     def generator_losses(self, student: Tensor, teacher: Tensor, shared: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weighted terms that the generators descend, by name."""
         ...

@@ -58,6 +58,10 @@ class CycleGan:
         """See :meth:`.base.Translation.translate`."""
         return (networks or self.networks)["to_teacher"](student)
 
+    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
+        """See :meth:`.base.Translation.back`; equation 6's inner part."""
+        return (networks or self.networks)["to_student"](pseudo)
+
     def generator_losses(self, student: Tensor, teacher: Tensor, shared: dict[str, Tensor]) -> dict[str, Tensor]:
         """Equation 7 without the hint and segmentation terms, which are the method's.
 

@@ -110,6 +110,14 @@ class Drit:
         """See :meth:`.base.Translation.translate`; drawn in the mean style."""
         return (networks or self.networks)["to_teacher"](student)
 
+    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
+        """See :meth:`.base.Translation.back`: the content of ``pseudo`` in the mean style of ``student``."""
+        networks = networks or self.networks
+        mean, _ = networks["style_student"](student)
+        return networks["to_student"](
+            networks["to_teacher"].content(pseudo), mean, (student.shape[-2], student.shape[-1])
+        )
+
     def generator_losses(self, student: Tensor, teacher: Tensor, shared: dict[str, Tensor]) -> dict[str, Tensor]:
         """Equation 13 without the hint and segmentation terms, which are the method's.
 
