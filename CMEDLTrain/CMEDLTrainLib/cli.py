@@ -51,7 +51,7 @@ def parser() -> Parser:
     run = _command(commands, "run", _run, "train a student in a new run folder")
     run.add_argument("cohort", type=Path, metavar="COHORT.csv", help="patient,case,role,modality,image,mask,split")
     run.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="the run's folder, new or empty")
-    methods = "; ".join(f"{name}: {what}" for name, what in configuration.METHODS.items())
+    methods = "; ".join(f"{name}: {entry.words}" for name, entry in configuration.METHODS.items())
     run.add_argument("--method", default="ct-only", metavar="ID", help=f"default: ct-only. {methods}")
     run.add_argument("--preset", choices=sorted(configuration.PRESETS), default="fast", help="default: fast")
     run.add_argument("--segmentor", metavar="NAME", help="unet (default), densefcn or mrrn")

@@ -16,24 +16,46 @@ from CMEDLSegmentLib.errors import InputError
 
 from .translation.base import TranslationSettings
 
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """What is known of a method before its networks are built and torch is imported.
+
+    Attributes:
+        builder: file and function of ``methods`` that build it from a configuration.
+        words: what it is.
+        roles: the cohort's roles that it learns from.
+    """
+
+    builder: str
+    words: str
+    roles: tuple[str, ...] = ("student", "teacher")
+
+
 METHODS = {
-    "ct-only": "the student alone",
-    "cmedl": "student, teacher and CycleGAN together",
-    "vae-cmedl": "student, teacher and DRIT together",
-    "pmri-cmedl": "as cmedl, but the teacher segments translated images at test time",
-    "weak": "cmedl; student and teacher are MR and CT in the table, hints alone",
-    "weak+pseudo": "weak, and the student learns from translated teacher images too",
-    "pmri-cycle": "the student's images translated by CycleGAN, segmented",
-    "pmri-drit": "the student's images translated by DRIT, segmented",
-    "ct+pmri": "an image and its translation segmented as two channels",
-    "weighted": "an image and its translation, weighted by a network",
-    "output-distillation": "as cmedl, with the teacher's outputs in place of its features",
-    "cmedl-without-contextual": "cmedl without the contextual loss",
-    "cmedl-without-cycle": "cmedl without the cycle loss",
-    "cmedl-without-real-labels": "cmedl without the teacher's own contours",
-    "cmedl-without-pseudo-labels": "cmedl without translated images for the teacher",
+    "ct-only": MethodEntry("student_only.student_only", "the student alone", ("student",)),
+    "cmedl": MethodEntry("joint.cmedl", "student, teacher and CycleGAN together"),
+    "vae-cmedl": MethodEntry("joint.vae_cmedl", "student, teacher and DRIT together"),
+    "pmri-cmedl": MethodEntry("joint.pmri_cmedl", "as cmedl, but the teacher segments translated images at test time"),
+    "weak": MethodEntry("joint.cmedl", "cmedl; student and teacher are MR and CT in the table, hints alone"),
+    "weak+pseudo": MethodEntry(
+        "joint.weak_with_pseudo", "weak, and the student learns from translated teacher images too"
+    ),
+    "pmri-cycle": MethodEntry("fusion.pmri_cycle", "the student's images translated by CycleGAN, segmented"),
+    "pmri-drit": MethodEntry("fusion.pmri_drit", "the student's images translated by DRIT, segmented"),
+    "ct+pmri": MethodEntry("fusion.both", "an image and its translation segmented as two channels"),
+    "weighted": MethodEntry("fusion.weighted", "an image and its translation, weighted by a network"),
+    "output-distillation": MethodEntry(
+        "joint.output_distillation", "as cmedl, with the teacher's outputs in place of its features"
+    ),
+    "cmedl-without-contextual": MethodEntry("joint.without_contextual", "cmedl without the contextual loss"),
+    "cmedl-without-cycle": MethodEntry("joint.without_cycle", "cmedl without the cycle loss"),
+    "cmedl-without-real-labels": MethodEntry("joint.without_real_labels", "cmedl without the teacher's own contours"),
+    "cmedl-without-pseudo-labels": MethodEntry(
+        "joint.without_pseudo_labels", "cmedl without translated images for the teacher"
+    ),
 }
-"""What each method is, in words; ``methods`` builds them, and this is read before torch is."""
+"""Method by the name that ``--method`` takes; another one is a function and a line."""
 
 FORMAT = 1
 """Version of ``configuration.json``; raised when an old run could no longer be read."""
@@ -165,6 +187,17 @@ class Configuration:
     distillation: Distillation = Distillation()
     optimisation: Optimisation = Optimisation()
     format: int = FORMAT
+
+    @property
+    def entry(self) -> MethodEntry:
+        """The configured method.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        if self.method not in METHODS:
+            raise InputError(f"There is no method '{self.method}'; there are: {', '.join(METHODS)}.")
+        return METHODS[self.method]
 
     def to_json(self) -> str:
         """The whole tree as indented JSON."""

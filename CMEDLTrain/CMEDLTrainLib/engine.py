@@ -74,7 +74,7 @@ class Trainer:
             {spec.name: self.networks[spec.name] for spec in self.method.student}, settings.ema_half_life_steps
         )
         self.optimisers = {phase.name: self._optimiser(phase) for phase in self.method.phases}
-        self.samplers = {role: self._sampler("train", role) for role in self.method.roles}
+        self.samplers = {role: self._sampler("train", role) for role in self.configuration.entry.roles}
         self._sampler("validation", "student")
         self.steps_per_epoch = self.samplers["student"].steps_per_epoch
         self.steps = settings.epochs * self.steps_per_epoch

@@ -51,7 +51,7 @@ def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = ne
         InputError: the cohort has no case of the method's roles, or one that cannot be read.
     """
     configuration = run.configuration()
-    roles = set(methods.create(configuration).roles)
+    roles = set(configuration.entry.roles)
     cohort = read_cohort(Path(configuration.cohort), required=("mask", "role", "split"))
     cases = [case for case in cohort if case.role in roles and case.split in ("train", "validation")]
     if not cases:
@@ -62,7 +62,7 @@ def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = ne
 
 def best_networks(run: Run) -> dict[str, nn.Module]:
     """The student's networks with the averaged weights of the best validation."""
-    method = methods.create(run.configuration())
+    method = methods.create(run.configuration(), features=False)
     networks = {spec.name: method.networks[spec.name] for spec in method.student}
     checkpoints.load(run.best, networks, {})
     return {name: network.eval() for name, network in networks.items()}

@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from CMEDLTrainLib import configuration as settings_of_runs
 from CMEDLTrainLib import methods, runs
-from CMEDLTrainLib.configuration import PRESETS, Configuration, Network, with_settings
+from CMEDLTrainLib.configuration import METHODS, PRESETS, Configuration, Network, with_settings
 from CMEDLTrainLib.engine import Trainer
-from CMEDLTrainLib.methods import METHODS, Batch, Method, Step
+from CMEDLTrainLib.methods import Batch, Method, Step
 from training.stores import disc_store
 
 JOINT = [name for name in METHODS if name != "ct-only"]
@@ -215,5 +214,7 @@ def test_the_teacher_and_its_translation_are_the_student_of_pmri_cmedl():
     torch.testing.assert_close(made.segment(made.networks, images), chained)
 
 
-def test_every_method_is_told_of_in_the_help():
-    assert list(settings_of_runs.METHODS) == list(METHODS)
+def test_what_is_no_training_needs_no_features():
+    made = methods.create(settings("cmedl", "features=absent.pth"), features=False)
+    assert {"segmentor", "teacher", "to_teacher"} <= made.networks.keys()
+    assert "features" not in made.networks

@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from CMEDLSegmentLib.errors import InputError
+from dataclasses import replace
+from importlib import import_module
 
 from ..configuration import Configuration
-from . import fusion, joint
 from .method import Batch, Method, Part, Phase, Step
-from .student_only import student_only
-
-METHODS: dict[str, Callable[[Configuration], Method]] = {
-    "ct-only": student_only,
-    "cmedl": joint.cmedl,
-    "vae-cmedl": joint.vae_cmedl,
-    "pmri-cmedl": joint.pmri_cmedl,
-    "weak": joint.cmedl,
-    "weak+pseudo": joint.weak_with_pseudo,
-    "pmri-cycle": fusion.pmri_cycle,
-    "pmri-drit": fusion.pmri_drit,
-    "ct+pmri": fusion.both,
-    "weighted": fusion.weighted,
-    "output-distillation": joint.output_distillation,
-    "cmedl-without-contextual": joint.without_contextual,
-    "cmedl-without-cycle": joint.without_cycle,
-    "cmedl-without-real-labels": joint.without_real_labels,
-    "cmedl-without-pseudo-labels": joint.without_pseudo_labels,
-}
-"""Method by the name that ``--method`` takes."""
 
 
-def create(configuration: Configuration) -> Method:
+def create(configuration: Configuration, features: bool = True) -> Method:
     """Build the networks and phases of the configured method.
 
+    Args:
+        configuration: of the run.
+        features: whether to train, with the contextual loss where the method has one; False leaves out its network,
+            whose weights are large and may have to be downloaded, and which no trained network needs.
+
     Raises:
-        InputError: no such method.
+        InputError: no such method, or the features cannot be had.
     """
-    if configuration.method not in METHODS:
-        raise InputError(f"There is no method '{configuration.method}'; there are: {', '.join(METHODS)}.")
-    return METHODS[configuration.method](configuration)
+    module, _, function = configuration.entry.builder.partition(".")
+    build: Callable[[Configuration], Method] = getattr(import_module(f".{module}", __name__), function)
+    if not features:
+        configuration = replace(configuration, translation=replace(configuration.translation, contextual=0.0))
+    return build(configuration)
 
 
-__all__ = ["METHODS", "Batch", "Method", "Part", "Phase", "Step", "create"]
+__all__ = ["Batch", "Method", "Part", "Phase", "Step", "create"]

@@ -75,7 +75,6 @@ def _fused(configuration: Configuration, kind: str, inputs: tuple[str, ...], wei
         return terms
 
     return Method(
-        roles=("student", "teacher"),
         networks={**networks, **translation.networks},
         phases=(
             *translation_phases(translation, configuration.optimisation.translation_learning_rate),

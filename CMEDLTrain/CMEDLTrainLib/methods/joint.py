@@ -129,7 +129,6 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
     if use_teacher:
         specs = (*translation.student_specs, replace(specs[0], inputs=translation.student_needs))
     return Method(
-        roles=("student", "teacher"),
         networks={
             student_name: student,
             teacher_name: teacher,

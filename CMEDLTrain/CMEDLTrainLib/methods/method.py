@@ -81,7 +81,6 @@ class Method:
     """Networks, the phases that train them, and what remains as the student.
 
     Attributes:
-        roles: the cohort's roles that it draws batches from.
         networks: all networks by name, and modules without weights whose state a resumed run needs.
         phases: in the order of a step.
         student: the networks that the student needs at test time, as its card names them, the segmentor last.
@@ -91,7 +90,6 @@ class Method:
             a method without one.
     """
 
-    roles: tuple[str, ...]
     networks: dict[str, nn.Module]
     phases: tuple[Phase, ...]
     student: tuple[NetworkSpec, ...]

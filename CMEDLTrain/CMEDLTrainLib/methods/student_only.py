@@ -24,7 +24,6 @@ def student_only(configuration: Configuration) -> Method:
         return {"segmentation": loss(logits, batch.masks)}
 
     return Method(
-        roles=("student",),
         networks={SEGMENTOR: student},
         phases=(Phase("segmentation", (Part((SEGMENTOR,), configuration.optimisation.learning_rate),), losses),),
         student=(NetworkSpec(SEGMENTOR, kind, arguments),),
