@@ -73,6 +73,21 @@ def segmented(panel, slicer_app):
     return panel
 
 
+@pytest.fixture
+def rated(segmented, slicer_app):
+    """The panel with the student's result and two experts, "Ann" and "Bob", and their figures."""
+    from panel.comparing import smaller, wait_for_figures
+    from panel.test_experts import EXPERT, add_rater, larger, tick
+
+    add_rater("Ann", larger())
+    add_rater("Bob", smaller())
+    settle(segmented, slicer_app)
+    for name in ("Ann", "Bob"):
+        tick(segmented, slicer_app, name, EXPERT, True)
+    wait_for_figures(segmented, slicer_app)
+    return segmented
+
+
 def click_segment(panel, app, seconds: float = 60.0) -> None:
     """Click the large button and wait until the run is over and shown."""
     panel.ui.segmentButton.click()

@@ -35,6 +35,15 @@ def choose(panel, app, name: str = "CT"):
     return ct
 
 
+def begin(panel, app, python_slicer, seconds: int):
+    """The CT, and a run on it that takes ``seconds`` and is in the middle of its work."""
+    python_slicer(str(QUICK), str(seconds))
+    ct = choose(panel, app)
+    panel.ui.segmentButton.click()
+    app.wait_until(lambda: panel.ui.stageLabel.text == "Segmenting on cpu")
+    return ct
+
+
 def test_a_click_leaves_a_red_contour_on_what_is_bright(panel, slicer_app, place: Path) -> None:
     choose(panel, slicer_app)
     assert panel.ui.segmentButton.enabled
@@ -101,10 +110,7 @@ def test_the_panel_tells_stage_times_and_log_while_it_runs(panel, slicer_app, py
 
 
 def test_cancel_leaves_nothing_and_the_next_run_is_fine(panel, slicer_app, python_slicer, place: Path) -> None:
-    python_slicer(str(QUICK), "60")
-    choose(panel, slicer_app)
-    panel.ui.segmentButton.click()
-    slicer_app.wait_until(lambda: panel.ui.stageLabel.text == "Segmenting on cpu")
+    begin(panel, slicer_app, python_slicer, 60)
     pid = panel.logic.runner.client.pid
     panel.ui.segmentButton.click()
     assert "Cancelled" in panel.ui.messageLabel.text
@@ -119,10 +125,7 @@ def test_cancel_leaves_nothing_and_the_next_run_is_fine(panel, slicer_app, pytho
 
 
 def test_a_killed_worker_is_told_and_the_next_run_is_fine(panel, slicer_app, python_slicer, place: Path) -> None:
-    python_slicer(str(QUICK), "60")
-    choose(panel, slicer_app)
-    panel.ui.segmentButton.click()
-    slicer_app.wait_until(lambda: panel.ui.stageLabel.text == "Segmenting on cpu")
+    begin(panel, slicer_app, python_slicer, 60)
     os.kill(panel.logic.runner.client.pid, signal.SIGKILL)
     slicer_app.wait_until(lambda: not panel.logic.busy, 5)
     settle(panel, slicer_app)
@@ -166,10 +169,7 @@ def test_a_temporary_folder_that_takes_no_file_is_told(panel, slicer_app, place:
 def test_a_volume_removed_while_it_is_segmented_ends_the_run(panel, slicer_app, python_slicer) -> None:
     import slicer
 
-    python_slicer(str(QUICK), "60")
-    ct = choose(panel, slicer_app)
-    panel.ui.segmentButton.click()
-    slicer_app.wait_until(lambda: panel.ui.stageLabel.text == "Segmenting on cpu")
+    ct = begin(panel, slicer_app, python_slicer, 60)
     slicer.mrmlScene.RemoveNode(ct)
     slicer_app.wait_until(lambda: not panel.logic.busy, 10)
     settle(panel, slicer_app)
@@ -181,10 +181,7 @@ def test_a_volume_removed_while_it_is_segmented_ends_the_run(panel, slicer_app, 
 def test_a_scene_closed_while_a_run_is_under_way_ends_it(panel, slicer_app, python_slicer) -> None:
     import slicer
 
-    python_slicer(str(QUICK), "60")
-    choose(panel, slicer_app)
-    panel.ui.segmentButton.click()
-    slicer_app.wait_until(lambda: panel.ui.stageLabel.text == "Segmenting on cpu")
+    begin(panel, slicer_app, python_slicer, 60)
     pid = panel.logic.runner.client.pid
     slicer.mrmlScene.Clear(0)
     slicer_app.wait_until(lambda: not panel.logic.busy and not exists(pid), 10)
@@ -194,10 +191,7 @@ def test_a_scene_closed_while_a_run_is_under_way_ends_it(panel, slicer_app, pyth
 
 
 def test_a_run_goes_on_while_another_module_is_open(panel, slicer_app, python_slicer) -> None:
-    python_slicer(str(QUICK), "1")
-    choose(panel, slicer_app)
-    panel.ui.segmentButton.click()
-    slicer_app.wait_until(lambda: panel.ui.stageLabel.text == "Segmenting on cpu")
+    begin(panel, slicer_app, python_slicer, 1)
     slicer_app.leave(panel)
     assert panel.parameters is None
     slicer_app.wait_until(lambda: not panel.logic.busy)
@@ -210,10 +204,7 @@ def test_a_run_goes_on_while_another_module_is_open(panel, slicer_app, python_sl
 
 
 def test_closing_the_module_ends_the_worker(panel, slicer_app, python_slicer, place: Path) -> None:
-    python_slicer(str(QUICK), "60")
-    choose(panel, slicer_app)
-    panel.ui.segmentButton.click()
-    slicer_app.wait_until(lambda: panel.ui.stageLabel.text == "Segmenting on cpu")
+    begin(panel, slicer_app, python_slicer, 60)
     pid = panel.logic.runner.client.pid
     slicer_app.close(panel)
     slicer_app.wait_until(lambda: not exists(pid), 2)
