@@ -100,15 +100,15 @@ def write_cohort(path: Path | str, cases: Iterable[Case]) -> None:
     writer.writeheader()
     for case in cases:
         row = {name: getattr(case, name) for name in COLUMNS}
-        row["image"] = _relative(case.image, folder)
-        row["mask"] = "" if case.mask is None else _relative(case.mask, folder)
+        row["image"] = relative(case.image, folder)
+        row["mask"] = "" if case.mask is None else relative(case.mask, folder)
         writer.writerow(row)
     with atomic_path(path) as beside:
         beside.write_text(text.getvalue(), encoding="utf-8")
 
 
-def _relative(target: Path, folder: Path) -> str:
-    """``target`` as seen from ``folder``, with forward slashes."""
+def relative(target: Path, folder: Path) -> str:
+    """``target`` as seen from ``folder``, with forward slashes; absolute where no relative path leads there."""
     try:
         return Path(os.path.relpath(target, folder)).as_posix()
     except ValueError:  # Windows: another drive, which no relative path reaches

@@ -105,7 +105,7 @@ def _phantom(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 
 def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    read_cohort(options.cohort, required=("mask", "role", "split"))
+    read_cohort(options.cohort, required=("mask", "role", "split"), check_files=False)
     settings = configuration.PRESETS[options.preset]
     network = settings.network
     if options.segmentor and options.segmentor != network.kind:

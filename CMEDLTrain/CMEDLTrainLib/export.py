@@ -91,10 +91,7 @@ def _figures(run: Run, card: Card, entries: dict[str, Any]) -> list[dict[str, An
 
 def _patients(store: Store) -> Iterator[torch.Tensor]:
     """The slices of each validation patient, (n, 1, field, field)."""
-    members: dict[str, list[int]] = {}
-    for index in store.select("validation"):
-        members.setdefault(store.patches[index].patient, []).append(int(index))
-    for indices in members.values():
+    for indices in store.by_patient("validation"):
         yield _images(store, indices)
 
 

@@ -17,7 +17,8 @@ from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent
 from CMEDLSegmentLib.student import save_student
 
 from . import checkpoints, methods
-from .cohort.store import Store, prepare
+from .cohort.preparation import prepare
+from .cohort.store import Store
 from .configuration import Configuration
 from .engine import Trainer
 from .runs import Run
@@ -47,12 +48,14 @@ def train(run: Run, progress: Progress, cancelled: CancelCheck) -> bool:
 def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = never) -> Store:
     """The store of the run's training and validation slices: beside the run, or below ``$CMEDL_SLICES``.
 
+    Where it is prepared already, the scans need not be there.
+
     Raises:
         InputError: the cohort has no case of the method's roles, or one that cannot be read.
     """
     configuration = run.configuration()
     roles = set(configuration.entry.roles)
-    cohort = read_cohort(Path(configuration.cohort), required=("mask", "role", "split"))
+    cohort = read_cohort(Path(configuration.cohort), required=("mask", "role", "split"), check_files=False)
     cases = [case for case in cohort if case.role in roles and case.split in ("train", "validation")]
     if not cases:
         raise InputError(f"The cohort {configuration.cohort} has no case of role {' or '.join(sorted(roles))}.")
@@ -111,7 +114,7 @@ def _card(configuration: Configuration, trainer: Trainer) -> Card:
             "epochs_best": trainer.progress.best_epoch,
             "steps": trainer.progress.step,
             "batch": settings.batch,
-            "patients": len({p.patient for p in trainer.store.patches if p.split == "train"}),
+            "patients": sum(1 for role in trainer.store.modalities for _ in trainer.store.by_patient("train", role)),
             "validation": trainer.progress.best_validation,
         },
         intended_use="Research on the segmentation of the structure it was trained on, reviewed by a clinician.",

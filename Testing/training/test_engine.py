@@ -109,9 +109,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_names_the_term_and_keeps_the_ch
 
 
 def test_a_cohort_without_validation_patients_is_refused_with_a_sentence(tmp_path):
-    store = disc_store(tmp_path / "store")
-    for index, patch in enumerate(store.patches):
-        store.patches[index] = replace(patch, split="train")
+    store = disc_store(tmp_path / "store", validation=0)
     run = runs.create(tmp_path / "run", settings())
     with pytest.raises(InputError, match="validation"):
         Trainer(run, store)
@@ -174,7 +172,7 @@ def test_events_are_lines_of_json_with_what_a_panel_shows(tmp_path, store):
 
 def test_cancelled_is_not_swallowed_by_preparation(tmp_path):
     from CMEDLSegmentLib.cohort import Case
-    from CMEDLTrainLib.cohort.store import prepare
+    from CMEDLTrainLib.cohort.preparation import prepare
 
     image = tmp_path / "image.nii.gz"
     image.write_bytes(b"x")

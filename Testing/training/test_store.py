@@ -1,16 +1,24 @@
 """The slice store: what the student will see, once, and found again only while nothing changed."""
 
 import dataclasses
+import errno
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 
 from CMEDLSegmentLib.cohort import Case
 from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.files import sha256_of
+from CMEDLSegmentLib.resampling import StudentField
 from CMEDLSegmentLib.volume import Geometry, write_image
+from CMEDLTrainLib.cohort import contents, preparation
+from CMEDLTrainLib.cohort.contents import contents_of
+from CMEDLTrainLib.cohort.preparation import SURROUNDINGS_MM, enclosing, prepare
 from CMEDLTrainLib.cohort.sampling import Sampler
-from CMEDLTrainLib.cohort.store import LEVELS, Store, prepare
+from CMEDLTrainLib.cohort.store import LEVELS, Store
 from CMEDLTrainLib.configuration import Images
 from training.stores import disc_store
 
@@ -83,7 +91,7 @@ def test_a_failed_extraction_leaves_nothing_behind(tmp_path):
     (tmp_path / "missing.nii.gz").write_bytes(b"not an image")
     with pytest.raises(InputError):
         prepare([good, bad], ALL, 1, tmp_path / "slices")
-    assert list((tmp_path / "slices").iterdir()) == []
+    assert [path.name for path in (tmp_path / "slices").iterdir()] == ["contents.json"]
 
 
 def test_a_case_without_mask_is_refused_by_name(tmp_path):
@@ -95,7 +103,7 @@ def test_a_case_without_mask_is_refused_by_name(tmp_path):
 def test_an_incomplete_store_is_refused(tmp_path):
     store = disc_store(tmp_path / "store")
     record = json.loads((store.folder / "store.json").read_text())
-    record["patches"].pop()
+    record["patches"] -= 1
     (store.folder / "store.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="incomplete"):
         Store(store.folder)
@@ -125,12 +133,7 @@ def test_a_step_s_batch_does_not_depend_on_the_steps_before_it(tmp_path):
 
 
 def test_patient_sampling_draws_by_the_root_of_a_patient_s_patches(tmp_path):
-    store = disc_store(tmp_path / "store", patients=4, slices=16)
-    train = store.select("train")
-    few = [i for i in train if store.patches[i].patient == "p0"][4:]
-    store.patches = [
-        p if i not in few else type(p)(**{**vars(p), "split": "test"}) for i, p in enumerate(store.patches)
-    ]
+    store = disc_store(tmp_path / "store", patients=4, slices=(4, 16, 16, 16))
     sampler = Sampler(store, "train", "student", 4, "patient", seed=1)
     drawn = np.concatenate([sampler(step) for step in range(400 * sampler.steps_per_epoch)])
     share = np.mean([store.patches[i].patient == "p0" for i in drawn])
@@ -174,3 +177,125 @@ def test_a_role_of_two_modalities_is_refused(tmp_path):
     other = dataclasses.replace(mr_case(tmp_path, "m0", 1.0), role="student")
     with pytest.raises(InputError, match="one modality"):
         prepare([case(tmp_path), other], ALL, 1, tmp_path / "slices")
+
+
+def off_centre(folder, split: str) -> Case:
+    """A structure of 20 mm at the left end of a wide image, whose middle a field of 64 mm shows."""
+    image = np.zeros((3, 64, 160), np.int16)
+    mask = np.zeros(image.shape, np.uint8)
+    mask[1, 20:40, 30:50] = 1
+    image[mask > 0] = 400
+    geometry = Geometry((160, 64, 3), (1.0, 1.0, 4.0))
+    write_image(folder / f"{split}.nii.gz", image, geometry)
+    write_image(folder / f"{split}-mask.nii.gz", mask, geometry)
+    return Case(split, split, "CT", folder / f"{split}.nii.gz", folder / f"{split}-mask.nii.gz", "student", split)
+
+
+def test_a_training_field_moves_by_the_least_that_encloses_the_structure_and_a_validation_field_never(tmp_path):
+    cases = [off_centre(tmp_path, "train"), off_centre(tmp_path, "validation")]
+    store = prepare(cases, ALL, 1, tmp_path / "slices")
+    images, masks = store.read(np.arange(6))
+    # 20 x 20 mm are 10 x 10 pixels, 10 mm (5 pixels) from the border of the patch; down the middle nothing moves.
+    rows, columns = (np.flatnonzero(masks[1].any(axis=1 - axis)) for axis in (0, 1))
+    assert (len(rows), len(columns), columns[0]) == (10, 10, 5)
+    assert rows[0] in (10, 11)
+    # The field's middle is 79.5 mm; 32 mm to its left is 47.5, so 2 of the 20 mm are left to see.
+    assert np.count_nonzero(masks[4]) in (10, 20)
+    np.testing.assert_array_equal(images[0], images[3])
+    assert [patch.pixels for patch in store.patches[1:2]] == [100]
+
+
+def test_enclosing_is_the_least_move_by_a_plain_search():
+    random = np.random.default_rng(3)
+    for _ in range(200):
+        spacing = tuple(random.uniform(0.5, 2, 2))
+        field = StudentField((90, 120), spacing, tuple(random.uniform(30, 60, 2)), 32, 1.5)
+        mask = np.zeros(field.shape, bool)
+        y, x, height, width = (int(value) for value in random.integers((0, 0, 1, 1), (60, 80, 30, 40)))
+        mask[y : y + height, x : x + width] = True
+        found = enclosing(field, mask)
+        for axis, (first, last) in enumerate(((y, y + height - 1), (x, x + width - 1))):
+            half, margin = 31 / 2 * 1.5 / spacing[axis], SURROUNDINGS_MM / spacing[axis]
+            shifts = np.arange(-200, 200, 0.01)
+            centres = field.centre[axis] + shifts
+            fits = (centres - half <= first - margin) & (centres + half >= last + margin)
+            moved = found.centre[axis] - field.centre[axis]
+            if fits.any():
+                assert abs(moved) == pytest.approx(np.abs(shifts[fits]).min(), abs=0.011)
+            else:
+                assert found.centre[axis] == (first + last) / 2
+    assert enclosing(field, np.zeros(field.shape, bool)) is field
+
+
+def test_files_are_read_again_only_when_they_changed_and_their_content_counts(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(contents, "sha256_of", lambda path: read.append(path.name) or sha256_of(path))
+    one = case(tmp_path)
+    first = prepare([one], ALL, 1, tmp_path / "slices")
+    assert sorted(read) == ["c0-mask.nii.gz", "c0.nii.gz"]
+    prepare([one], ALL, 1, tmp_path / "slices")
+    assert len(read) == 2
+    # Another time of change alone: read again, found the same.
+    os.utime(one.image, ns=(1, 1))
+    assert prepare([one], ALL, 1, tmp_path / "slices").folder == first.folder
+    assert read[2:] == ["c0.nii.gz"]
+
+
+def test_a_change_in_the_middle_of_a_large_file_is_noticed(tmp_path):
+    folder = tmp_path / "series" / "below"
+    folder.mkdir(parents=True)
+    (folder / "a").write_bytes(bytes(3_000_000))
+    scan = Case("p", "c", "CT", tmp_path / "series")
+    (before,) = {contents_of([scan], tmp_path)[0]}
+    data = bytearray(3_000_000)
+    data[1_500_000] = 1
+    (folder / "a").write_bytes(data)
+    assert contents_of([scan], tmp_path)[0] != before
+    (folder / "a").rename(folder / "b")
+    (folder / "b").write_bytes(bytes(3_000_000))
+    assert contents_of([scan], tmp_path)[0] != before
+
+
+def test_prepared_slices_serve_where_the_scans_were_never_copied(tmp_path):
+    home, away = tmp_path / "home", tmp_path / "away"
+    home.mkdir()
+    store = prepare([case(home)], ALL, 1, home / "slices")
+    shutil.copytree(home / "slices", away / "slices")
+    there = [Case("c0", "c0", "CT", away / "c0.nii.gz", away / "c0-mask.nii.gz", "student", "train")]
+    assert prepare(there, ALL, 1, away / "slices").folder.name == store.folder.name
+    (away / "slices" / "contents.json").unlink()
+    with pytest.raises(InputError, match=r"2 files are missing, the first of the case c0"):
+        prepare(there, ALL, 1, away / "slices")
+
+
+def test_what_a_killed_preparation_left_is_removed_when_it_is_old(tmp_path):
+    old, fresh = tmp_path / "slices" / ".abc.1", tmp_path / "slices" / ".abc.2"
+    for folder in (old, fresh):
+        folder.mkdir(parents=True)
+        (folder / "patches.npy").write_bytes(b"half")
+    for path in (old / "patches.npy", old):
+        os.utime(path, (1, 1))
+    prepare([case(tmp_path)], ALL, 1, tmp_path / "slices")
+    assert not old.exists()
+    assert fresh.exists()
+
+
+def test_a_full_disk_ends_preparation_with_a_sentence_and_leaves_nothing_half(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(preparation, "write_store", full)
+    with pytest.raises(InputError, match=r"No space left on device.*CMEDL_SLICES"):
+        prepare([case(tmp_path)], ALL, 1, tmp_path / "slices")
+    assert [path.name for path in (tmp_path / "slices").iterdir()] == ["contents.json"]
+
+
+def test_the_columns_of_a_store_give_the_same_as_a_walk_over_its_patches(tmp_path):
+    store = disc_store(tmp_path / "store", patients=5, slices=(4, 3, 1, 5, 2, 4), teachers=1)
+    for split, role in (("train", "student"), ("validation", "student"), ("train", "teacher"), ("test", "student")):
+        members: dict[str, list[int]] = {}
+        for index, patch in enumerate(store.patches):
+            if (patch.split, patch.role) == (split, role):
+                members.setdefault(patch.patient, []).append(index)
+        assert [list(indices) for indices in store.by_patient(split, role)] == list(members.values())
+        assert list(store.select(split, role)) == sorted(i for indices in members.values() for i in indices)

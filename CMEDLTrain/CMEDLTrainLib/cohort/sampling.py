@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 
 from .store import Store
@@ -22,8 +20,8 @@ class Sampler:
         self._indices = store.select(split, role)
         if len(self._indices) == 0:
             raise ValueError(f"no {role} patches in the split {split}")
-        counts = Counter(store.patches[i].patient for i in self._indices)
-        weights = np.array([counts[store.patches[i].patient] ** -0.5 for i in self._indices])
+        patients, _ = store.patches.patients(self._indices)
+        weights = np.bincount(patients)[patients] ** -0.5
         self._weights = weights / weights.sum() if kind == "patient" else None
         self._batch, self._seed = batch, seed
         self._epoch, self._order = -1, np.empty(0, np.int64)

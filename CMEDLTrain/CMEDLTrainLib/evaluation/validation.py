@@ -24,13 +24,9 @@ def validate(networks: dict[str, nn.Module], method: Method, store: Store, devic
     """
     for network in networks.values():
         network.eval()
-    indices = store.select("validation")
-    patients: dict[str, list[int]] = {}
-    for index in indices:
-        patients.setdefault(store.patches[index].patient, []).append(int(index))
     losses, dsc, dsc_structure = [], [], []
     false_pixels, empty_slices = 0.0, 0
-    for members in patients.values():
+    for members in store.by_patient("validation"):
         images, masks = store.read(members)
         targets = torch.from_numpy(masks).to(device)
         parts = [

@@ -1,0 +1,103 @@
+"""What the files of a cohort hold, as digests that are worked out once and remembered beside the slices.
+
+A file is read again only when its size or its time of change did. One that is not there counts as it is remembered, so
+that a run can go on from prepared slices on a machine to which the scans were never copied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from CMEDLSegmentLib.cohort import Case, relative
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.files import atomic_path, sha256_of
+from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
+
+NAME = "contents.json"
+
+
+def contents_of(
+    cases: Sequence[Case], folder: Path, progress: Progress = silent, cancelled: CancelCheck = never
+) -> list[str]:
+    """SHA-256 of the image and of the mask of each case, two for each, "" where there is no mask.
+
+    Args:
+        cases: the cohort.
+        folder: where ``contents.json`` is kept; paths in it are relative to this folder, so that both can be moved.
+        progress, cancelled: as everywhere.
+
+    Raises:
+        InputError: files are neither there nor remembered.
+        Cancelled: ``cancelled()`` was true; what was read until then is remembered.
+    """
+    remembered = _remembered(folder / NAME)
+    known = dict(remembered)
+    found: list[str] = []
+    missing: list[tuple[Case, Path]] = []
+    try:
+        for number, case in enumerate(cases):
+            progress(f"Reading the files of case {number + 1} of {len(cases)}", number / len(cases))
+            for path in (case.image, case.mask):
+                stop_if(cancelled)
+                digest = "" if path is None else _digest(path, relative(path, folder), known)
+                if digest is None:
+                    missing.append((case, path))
+                else:
+                    found.append(digest)
+    finally:
+        if known != remembered:
+            with atomic_path(folder / NAME) as beside:
+                beside.write_text(json.dumps(known), "utf-8")
+    if missing:
+        case, path = missing[0]
+        count = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
+        raise InputError(
+            f"{count} missing, the first of the case {case.case} ({path}); correct the path in the cohort's table, or "
+            "take the line out."
+        )
+    return found
+
+
+def _remembered(path: Path) -> dict[str, list[str]]:
+    """[stamp, digest] by path; nothing where the file is absent or damaged, which costs another look at the scans."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {path: entry for path, entry in found.items() if isinstance(entry, list) and len(entry) == 2}
+
+
+def _digest(path: Path, name: str, known: dict[str, list[str]]) -> str | None:
+    """The digest of a file, or of all files of a folder; None where it is neither there nor remembered."""
+    if not path.exists():
+        return known[name][1] if name in known else None
+    files = list(_files(path))
+    if files == [path]:
+        stamp = _stamp(path)
+        if known.get(name, [""])[0] != stamp:
+            known[name] = [stamp, sha256_of(path)]
+        return known[name][1]
+    stamps = [[file.relative_to(path).as_posix(), _stamp(file)] for file in files]
+    stamp = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+    if known.get(name, [""])[0] != stamp:
+        digests = [[file.relative_to(path).as_posix(), sha256_of(file)] for file in files]
+        known[name] = [stamp, hashlib.sha256(json.dumps(digests).encode()).hexdigest()]
+    return known[name][1]
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The file itself, or all files of a folder and its sub-folders in a fixed order."""
+    if path.is_dir():
+        yield from sorted(file for file in path.rglob("*") if file.is_file())
+    else:
+        yield path
+
+
+def _stamp(path: Path) -> str:
+    found = path.stat()
+    return f"{found.st_size}-{found.st_mtime_ns}"

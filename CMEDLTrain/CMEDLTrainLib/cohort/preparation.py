@@ -1,0 +1,227 @@
+"""From the cases of a cohort to the slice store that a run trains from, made once and found again.
+
+A store's name is a digest of the settings and of the files' contents, so that it is found while nothing changed and
+made anew when something did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from CMEDLSegmentLib.cohort import Case
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.normalisation import Normalisation, fit_landmarks
+from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent, stop_if
+
+from ..configuration import Images
+from .contents import contents_of
+from .store import FORMAT, LEVELS, Store, write_store
+
+if TYPE_CHECKING:
+    from CMEDLSegmentLib.resampling import StudentField
+
+SURROUNDINGS_MM = 10.0
+"""What counts as the surroundings of a structure, which a training patch encloses too."""
+ABANDONED_S = 3600.0
+"""A half-made store that nobody wrote to for so long was left by a process that was killed."""
+_WORKERS = 2
+
+Extracted = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def prepare(
+    cases: Sequence[Case],
+    images: Images,
+    labels: int,
+    parent: Path,
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+) -> Store:
+    """The store of these cases and settings below ``parent``; extracted first if it is not there yet.
+
+    Raises:
+        InputError: a case cannot be read, or has no mask, or the disk is full.
+        Cancelled: ``cancelled()`` was true; nothing half-made is left.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    contents = contents_of(cases, parent, part(progress, 0.0, 0.1), cancelled)
+    folder = parent / _name(cases, images, labels, contents)
+    if (folder / "store.json").is_file():
+        return Store(folder)
+    _remove_abandoned(parent)
+    beside = parent / f".{folder.name}.{secrets.token_hex(4)}"
+    beside.mkdir()
+    try:
+        _extract(cases, images, labels, beside, part(progress, 0.1, 1.0), cancelled)
+        try:
+            beside.replace(folder)
+        except OSError:  # another run finished the same store meanwhile: theirs is as good
+            if not (folder / "store.json").is_file():
+                raise
+    except OSError as error:
+        raise InputError(
+            f"The slices could not be written to {parent} ({error.strerror or error}); free some space there, or name "
+            "another folder by the environment variable CMEDL_SLICES."
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Store(folder)
+
+
+def _name(cases: Sequence[Case], images: Images, labels: int, contents: Sequence[str]) -> str:
+    """A name that changes with the settings, the table or the contents of the files."""
+    table = [[case.patient, case.case, case.role, case.modality, case.split] for case in cases]
+    described = json.dumps([FORMAT, asdict(images), labels, table, list(contents)])
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for folder in parent.glob(".*"):
+        if folder.is_dir():
+            with suppress(OSError):  # somebody else removed it just now
+                newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+                if time.time() - newest > ABANDONED_S:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _extract(
+    cases: Sequence[Case], images: Images, labels: int, folder: Path, progress: Progress, cancelled: CancelCheck
+) -> None:
+    modalities = _modalities(cases)
+    normalisations = {role: _normalisation(cases, role, modalities[role], images, cancelled) for role in modalities}
+    parts = _extracted(cases, images, labels, normalisations, progress, cancelled)
+    write_store(folder, parts, images, modalities, normalisations)
+
+
+def _extracted(
+    cases: Sequence[Case],
+    images: Images,
+    labels: int,
+    normalisations: dict[str, Normalisation],
+    progress: Progress,
+    cancelled: CancelCheck,
+) -> Iterator[tuple[Case, np.ndarray, np.ndarray, np.ndarray]]:
+    """Each case with what was extracted, in order; a few are worked on at once and no more are held."""
+    waiting: deque[Future[Extracted]] = deque()
+    coming = iter(cases)
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for number, case in enumerate(cases):
+            while len(waiting) <= _WORKERS and (following := next(coming, None)) is not None:
+                normalisation = normalisations[following.role]
+                waiting.append(pool.submit(extract_case, following, images, labels, normalisation))
+            progress(f"Preparing slices of case {number + 1} of {len(cases)}", number / len(cases))
+            stop_if(cancelled)
+            yield (case, *waiting.popleft().result())
+
+
+def _modalities(cases: Sequence[Case]) -> dict[str, str]:
+    """The modality of each role.
+
+    Raises:
+        InputError: a role has cases of both.
+    """
+    found: dict[str, Case] = {}
+    for case in cases:
+        first = found.setdefault(case.role, case)
+        if first.modality != case.modality:
+            raise InputError(
+                f"The case {first.case} is {first.modality} and {case.case} is {case.modality}, but both have the role "
+                f"{case.role}; give each role one modality."
+            )
+    return {role: case.modality for role, case in found.items()}
+
+
+def _normalisation(
+    cases: Sequence[Case], role: str, modality: str, images: Images, cancelled: CancelCheck
+) -> Normalisation:
+    """How a role's intensities reach -1 to 1; landmarks are learned from its training cases alone."""
+    from CMEDLSegmentLib.volume import read_volume
+
+    if modality == "CT":
+        return Normalisation("window", *images.window_hu)
+
+    def volumes() -> Iterator[np.ndarray]:
+        own = [case for case in cases if case.role == role]
+        for case in [case for case in own if case.split == "train"] or own:
+            stop_if(cancelled)
+            yield read_volume(case.image).array
+
+    return fit_landmarks(volumes(), maximum=images.mr_maximum or None)
+
+
+def extract_case(case: Case, images: Images, labels: int, normalisation: Normalisation) -> Extracted:
+    """One case as the student will see it: slice indices, patches (n, f, f) int16 levels, masks (n, f, f) uint8.
+
+    The field lies as it will at test time: centred on the lungs, or on the image where lungs are not looked for; what
+    is beyond the image is padded. Of a training case, a field that would cut the structure or its surroundings is
+    moved, in that slice, by the least that encloses both (section III-C); a structure larger than the field is centred.
+    Validation patches are never moved: they show what the student will see, cut or not.
+
+    Raises:
+        InputError: no mask, a mask of another geometry, or no lungs where the settings ask for them.
+    """
+    from CMEDLSegmentLib.anatomy import field_centre, find_lungs
+    from CMEDLSegmentLib.resampling import FieldSampler, StudentField
+    from CMEDLSegmentLib.volume import axial_view, read_mask, read_volume
+
+    if case.mask is None:
+        raise InputError(f"The case {case.case} has no mask; training needs one for every case.")
+    volume = read_volume(case.image)
+    view = axial_view(volume.array, volume.geometry)
+    mask = axial_view(read_mask(case.mask, volume.geometry).array, volume.geometry).array
+    rows, columns = view.array.shape[1:]
+    marked = np.flatnonzero(mask.any(axis=(1, 2)))
+    if images.slices == "lung" and case.modality == "CT":
+        lungs = find_lungs(view.array, view.spacing)
+        centre, kept = field_centre(lungs), np.union1d(lungs.slices, marked)
+    else:
+        centre, kept = ((rows - 1) / 2, (columns - 1) / 2), np.arange(len(view.array))
+    field = StudentField((rows, columns), view.spacing[1:], centre, images.field, images.spacing_mm)
+    intensities = normalisation.fit(view.array)
+    fields = [enclosing(field, mask[index]) if case.split == "train" else field for index in kept]
+    patches = np.empty((len(kept), images.field, images.field), np.int16)
+    targets = np.empty(patches.shape, np.uint8)
+    for place in dict.fromkeys(fields):
+        here = np.array([one == place for one in fields])
+        pixels = FieldSampler(place, intensities, "cpu")(view.array[kept[here]])[:, 0].clamp(-1, 1).numpy()
+        patches[here] = np.round(pixels * LEVELS)
+        targets[here] = _sampled(mask[kept[here]], place, labels)
+    return kept, patches, targets
+
+
+def enclosing(field: StudentField, mask: np.ndarray) -> StudentField:
+    """``field`` moved by the least that encloses what ``mask`` (rows, columns) marks, and its surroundings.
+
+    Unmoved where nothing is marked or all is enclosed; centred on the structure along an axis where it does not fit.
+    """
+    centre = []
+    for axis in (0, 1):
+        marked = np.flatnonzero(mask.any(axis=1 - axis))
+        if not len(marked):
+            return field
+        margin = SURROUNDINGS_MM / field.spacing[axis]
+        half = (field.pixels - 1) / 2 * field.pixel_mm / field.spacing[axis]
+        least, most = marked[-1] + margin - half, marked[0] - margin + half
+        middle = (marked[0] + marked[-1]) / 2
+        centre.append(float(np.clip(field.centre[axis], least, most)) if least <= most else float(middle))
+    return replace(field, centre=tuple(centre))
+
+
+def _sampled(mask: np.ndarray, field: StudentField, labels: int) -> np.ndarray:
+    """A mask (n, rows, columns) on the field: of each pixel the largest fraction wins, background included."""
+    down, across = field.to_student
+    fractions = [down @ (mask == value).astype(np.float32) @ across.T for value in range(1, labels + 1)]
+    return np.argmax([1 - sum(fractions), *fractions], axis=0).astype(np.uint8)
