@@ -6,7 +6,6 @@ face for scripts and needs no window. Nothing is imported here that Slicer does 
 """
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +29,7 @@ from CMEDLSegmentLib.card import Card
 from CMEDLSegmentLib.errors import CMEDLError, InputError
 from CMEDLSegmentLib.jobs import Outcome, Request, WorkerClient
 from CMEDLSegmentLib.scene import pieces, results, volumes
-from CMEDLSegmentPanel import dependencies, devices, samples
+from CMEDLSegmentPanel import dependencies, devices, interpreter, samples
 from CMEDLSegmentPanel.agreement_section import AgreementSection
 from CMEDLSegmentPanel.binding import Binding
 from CMEDLSegmentPanel.candidates_section import CandidatesSection
@@ -314,7 +313,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         """What runs segmentations; made at the first one."""
         if self._runner is None:
             client = WorkerClient(
-                python=[self.python()],
+                python=[interpreter.python()],
                 environment={**os.environ, **devices.ORDER},
                 folder=Path(slicer.app.temporaryPath),
             )
@@ -346,20 +345,6 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         if self._runner:
             self._runner.close()
             self._runner = None
-
-    @staticmethod
-    def python() -> str:
-        """Slicer's own Python interpreter.
-
-        Raises:
-            InputError: it is not found.
-        """
-        found = shutil.which("PythonSlicer", path=str(Path(slicer.app.slicerHome, "bin"))) or shutil.which(
-            "PythonSlicer"
-        )
-        if found is None:
-            raise InputError(_("PythonSlicer was not found; start Slicer by its launcher."))
-        return found
 
     @staticmethod
     def _add(volumeNode: vtkMRMLScalarVolumeNode, outcome: Outcome) -> vtkMRMLSegmentationNode:

@@ -1,15 +1,20 @@
-"""The module a physicist opens in 3D Slicer to watch a training run: choose a run's folder, see how it is doing.
+"""The module a physicist opens in 3D Slicer: curate a cohort, train a student in the background, judge and install it.
 
-A run is a folder that ``cmedl-train`` makes and trains in; this panel reads it and never changes it. Nothing is
-imported here that Slicer does not bring along.
+The file puts things together and is thin: the sections of the panel are in ``CMEDLTrainPanel``, the work is in
+``CMEDLTrainLib``, and training is ``cmedl-train`` in a process of its own. Logic is the face for scripts and needs no
+window. Nothing is imported here that Slicer does not bundle.
 """
 
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -18,8 +23,20 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from CMEDLSegmentLib.errors import CMEDLError
-from CMEDLTrainLib import runs
+from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.errors import CMEDLError, InputError
+from CMEDLSegmentPanel import devices, interpreter
+from CMEDLSegmentPanel.binding import Binding
+from CMEDLTrainLib import configuration, runs
+from CMEDLTrainLib.background import LOG, Program
+from CMEDLTrainLib.run_list import RUNS
+from CMEDLTrainPanel.cohort_section import CohortSection
+from CMEDLTrainPanel.outcome_section import OutcomeSection
+from CMEDLTrainPanel.run_section import RunSection
+from CMEDLTrainPanel.training_section import TrainingSection
+
+TABLE = "cohort.csv"
+SLICES = "slices"
 
 
 class CMEDLTrain(ScriptedLoadableModule):
@@ -32,8 +49,9 @@ class CMEDLTrain(ScriptedLoadableModule):
         self.parent.dependencies = ["CMEDLSegment"]
         self.parent.contributors = ["CMEDL contributors"]
         self.parent.helpText = _(
-            "Shows how a training run of cmedl-train is doing: choose the run's folder. Runs are started on the "
-            "command line for now. Research use, not a medical device."
+            "Trains students for CMEDL Segment, alone or with a teacher that sees MRI: collect cases in a cohort's "
+            "folder, choose a method, start a run. Training is a process of its own, which goes on when this module or "
+            "Slicer is closed. Research use, not a medical device."
         )
         self.parent.acknowledgementText = _(
             'The method: J. Jiang, A. Rimner, J. O. Deasy, H. Veeraraghavan, "Unpaired cross-modality educed '
@@ -46,106 +64,184 @@ class CMEDLTrain(ScriptedLoadableModule):
 class CMEDLTrainParameterNode:
     """What the panel remembers in the scene.
 
-    run - the run's folder; empty when none was chosen
+    cohort - the cohort's folder; empty when none was chosen
+    method - what learns from what, see ``CMEDLTrainLib.configuration.METHODS``
+    preset - where all settings start from
+    segmentor - the network that draws the contour
+    translation - how images change their modality; empty takes the method's own
+    device - where training runs: "auto", "cpu", "cuda:0", ...
+    epochs - at most so many; 0 takes the preset's
+    initial - the installed student that training starts from; empty starts from scratch
+    run - the name of the run that the panel shows, in the cohort's folder
     """
 
+    cohort: str = ""
+    method: str = "cmedl"
+    preset: str = "fast"
+    segmentor: str = "unet"
+    translation: str = ""
+    device: str = "auto"
+    epochs: Annotated[int, WithinRange(0, 100000)] = 0
+    initial: str = ""
     run: str = ""
 
 
 class CMEDLTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel: a folder, and what Logic says about it."""
+    """The panel: it owns the sections and gives them the scene's parameter node while the module is open."""
 
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = None
-        self._parameterNode = None
+        self.uiWidget = self.ui = self.logic = self._binding = None
+        self.sections = []
+
+    @property
+    def parameters(self) -> CMEDLTrainParameterNode | None:
+        """The scene's parameters; None while the module is not open or the scene is being closed."""
+        return self._binding.parameters if self._binding else None
 
     def setup(self) -> None:
         """Build the panel; called when the module is opened for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/CMEDLTrain.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/CMEDLTrain.ui"))
+        self.layout.addWidget(self.uiWidget)
+        for part in ("cohort", "training", "run", "outcome"):
+            place = slicer.util.childWidgetVariables(self.uiWidget).__dict__[f"{part}Widget"]
+            place.layout().addWidget(slicer.util.loadUI(self.resourcePath(f"UI/{part.capitalize()}.ui")))
+        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
+        self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = CMEDLTrainLogic()
-
-        self.ui.runPathLineEdit.connect("currentPathChanged(QString)", self.onRunChosen)
-        self.ui.refreshButton.connect("clicked(bool)", self.refresh)
+        self.cohort, self.training = CohortSection(self), TrainingSection(self)
+        self.run, self.outcome = RunSection(self), OutcomeSection(self)
+        self.sections = [self.cohort, self.training, self.run, self.outcome]
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.initializeParameterNode()
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEnd)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEnd)
+        self.bind()
 
     def cleanup(self) -> None:
-        """Called when the module is unloaded or Slicer ends."""
+        """Called when the module is unloaded or Slicer ends: runs go on, everything else of the panel ends."""
+        self.unbind()
         self.removeObservers()
+        for section in self.sections:
+            section.cleanup()
 
     def enter(self) -> None:
-        """Called each time the module is opened: the run has gone on meanwhile."""
-        self.initializeParameterNode()
+        """Called each time the module is opened."""
+        self.bind()
+
+    def exit(self) -> None:
+        """Called each time another module is opened."""
+        self.unbind()
 
     def onSceneStartClose(self, caller, event) -> None:
         """The scene is about to be closed, and the parameter node with it."""
-        self._parameterNode = None
+        self.unbind()
 
-    def onSceneEndClose(self, caller, event) -> None:
-        """The scene was closed; an open panel needs a parameter node in the new one."""
+    def onSceneEnd(self, caller, event) -> None:
+        """The scene was closed or read; an open panel needs the parameter node that it has now."""
         if self.parent.isEntered:
-            self.initializeParameterNode()
+            self.bind()
 
-    def initializeParameterNode(self) -> None:
-        """Take the scene's parameter node and show the run that it names."""
-        self._parameterNode = self.logic.getParameterNode()
-        self.ui.runPathLineEdit.currentPath = self._parameterNode.run
+    def bind(self) -> None:
+        """Show the scene's parameter node and follow its changes."""
+        self.unbind()
+        node = self.logic.parameterNode()
+        self._binding = Binding(node, CMEDLTrainParameterNode, self.ui)
+        self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.refresh)
         self.refresh()
 
-    def onRunChosen(self, path: str) -> None:
-        """Remember the run in the scene and show it."""
-        if self._parameterNode:
-            self._parameterNode.run = path
-            self.refresh()
+    def unbind(self) -> None:
+        """Let go of the parameter node and of everything that the sections follow."""
+        for section in self.sections:
+            section.leave()
+        if self._binding:
+            self.removeObserver(self._binding.node, vtk.vtkCommand.ModifiedEvent, self.refresh)
+            self._binding.release()
+            self._binding = None
 
-    def refresh(self, checked: bool = False) -> None:
-        """Read the run's folder again."""
-        folder = self._parameterNode.run if self._parameterNode else ""
-        self.ui.statusLabel.text = self.logic.describe(folder) if folder else _("Choose the folder of a run.")
+    def refresh(self, caller=None, event=None) -> None:
+        """Let every section show the parameters, once for all the changes that come together."""
+        for section in self.sections:
+            section.refreshSoon()
 
 
 class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
-    """The module's face for scripts."""
+    """The module's face for scripts: runs are started, stopped, resumed and looked at without a window."""
+
+    def parameterNode(self):
+        """The scene's parameter node as it is in the scene."""
+        return super().getParameterNode()
 
     def getParameterNode(self) -> CMEDLTrainParameterNode:
-        """The scene's parameter node."""
-        return CMEDLTrainParameterNode(super().getParameterNode())
+        """The scene's parameter node with typed parameters."""
+        return CMEDLTrainParameterNode(self.parameterNode())
 
-    def status(self, folder: str) -> dict:
-        """What ``cmedl-train status --json`` tells of the run in ``folder``.
+    @property
+    def program(self) -> Program:
+        """``cmedl-train`` in Slicer's own interpreter.
 
         Raises:
-            CMEDLSegmentLib.errors.InputError: it is no run.
+            InputError: the interpreter is not found.
         """
-        return runs.open_run(Path(folder)).status()
+        return Program([interpreter.python()], {**os.environ, **devices.ORDER})
 
-    def describe(self, folder: str) -> str:
-        """The status in lines for the panel; a sentence when ``folder`` is no run."""
+    def settings(self, parameters: CMEDLTrainParameterNode) -> configuration.Configuration:
+        """The configuration that the parameters ask for; a run's cohort is added when it is started."""
+        settings = configuration.PRESETS[parameters.preset]
+        if parameters.segmentor != settings.network.kind:
+            settings = replace(settings, network=configuration.Network(parameters.segmentor))
+        if parameters.translation:
+            settings = replace(settings, translation=replace(settings.translation, kind=parameters.translation))
+        if parameters.epochs:
+            settings = replace(settings, optimisation=replace(settings.optimisation, epochs=parameters.epochs))
+        return replace(settings, method=parameters.method, device=parameters.device, initial=parameters.initial)
+
+    def start(self, cohort: Path | str, settings: configuration.Configuration, name: str = "") -> runs.Run:
+        """Train in a new run of a cohort's folder, in a process that goes on when Slicer is closed.
+
+        Args:
+            cohort: the cohort's folder.
+            settings: of the run.
+            name: the run's; empty takes the method's and a number.
+
+        Raises:
+            InputError: the cohort cannot be trained with, the run exists, or it cannot be started.
+        """
+        table = Path(cohort, TABLE).resolve()
+        read_cohort(table, required=("mask", "role", "split"))
+        folder = Path(cohort, RUNS, name) if name else self._free(Path(cohort, RUNS), settings.method)
+        run = runs.create(folder, replace(settings, cohort=str(table)))
+        self.resume(run)
+        return run
+
+    def resume(self, run: runs.Run) -> None:
+        """Go on with a run that is not being trained; the first start is that too.
+
+        Raises:
+            InputError: it is being trained, or the trainer cannot be started.
+        """
+        if run.running():
+            raise InputError(_("This run is being trained already."))
+        slices = os.environ.get("CMEDL_SLICES") or str(run.folder.parents[1] / SLICES)
         try:
-            status = self.status(folder)
-        except CMEDLError as error:
-            return str(error)
-        lines = [
-            _("State: {state}").format(state=status["state"]),
-            _("Step: {step} of {steps}").format(step=status["step"], steps=status["steps"] or "?"),
-            _("Epoch: {epoch}").format(epoch=status["epoch"]),
-        ]
-        if status["seconds_left"] is not None:
-            lines.append(_("Minutes left: {minutes:.0f}").format(minutes=status["seconds_left"] / 60))
-        for title, figures in ((_("Loss"), status["losses"]), (_("Validation"), status["validation"])):
-            lines += [f"{title}, {name}: {value:.4g}" for name, value in figures.items()]
-        return "\n".join(lines)
+            self.program.detach(["resume", str(run.folder)], run.folder / LOG, {"CMEDL_SLICES": slices})
+        except OSError as error:
+            raise InputError(
+                _("The trainer could not be started ({reason}).").format(reason=error.strerror or error)
+            ) from error
+
+    @staticmethod
+    def _free(folder: Path, method: str) -> Path:
+        """A folder for a run that does not exist yet."""
+        number = 1
+        while (folder / f"{method}-{number}").exists():
+            number += 1
+        return folder / f"{method}-{number}"
 
 
 class CMEDLTrainTest(ScriptedLoadableModuleTest):
-    """What can be checked inside Slicer without training."""
+    """What Reload and Test checks inside Slicer, without training."""
 
     def setUp(self) -> None:
         """Start from an empty scene."""
@@ -154,8 +250,10 @@ class CMEDLTrainTest(ScriptedLoadableModuleTest):
     def runTest(self) -> None:
         """Run all tests."""
         self.setUp()
-        self.test_a_folder_that_is_no_run_is_told_so()
+        self.test_a_folder_without_a_cohort_is_refused()
 
-    def test_a_folder_that_is_no_run_is_told_so(self) -> None:
-        """The panel shows a sentence, not a traceback."""
-        self.assertIn("is not a run", CMEDLTrainLogic().describe(slicer.app.temporaryPath))
+    def test_a_folder_without_a_cohort_is_refused(self) -> None:
+        """Logic says what is missing instead of starting a process."""
+        logic = CMEDLTrainLogic()
+        with self.assertRaises(CMEDLError):
+            logic.start(slicer.app.temporaryPath, logic.settings(logic.getParameterNode()))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from .groups import end_group, own_group
 from .protocol import LONGEST_LINE, Message, decode, encode
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[2]
@@ -63,7 +62,7 @@ class WorkerProcess:
             cwd=PACKAGE_FOLDER,
             env=environment,
             bufsize=0,
-            **_own_group(),
+            **own_group(),
         )
         self.pid = self._process.pid
         self._threads = [
@@ -91,19 +90,8 @@ class WorkerProcess:
             if self._killed:
                 return
             self._killed = True
-            if sys.platform == "win32":
-                # Started, not waited for: the caller may be the thread that draws the window.
-                subprocess.Popen(
-                    ["taskkill", "/T", "/F", "/PID", str(self._process.pid)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    creationflags=subprocess.CREATE_NO_WINDOW,
-                )
-            else:
-                # The leader, which may be a launcher, is not reaped before this: the group's number is still ours.
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
+            # The leader, which may be a launcher, is not reaped before this: the group's number is still ours.
+            end_group(self._process.pid)
 
     def join(self, seconds: float) -> None:
         """Wait until the process is gone and the threads have ended, for at most ``seconds``."""
@@ -182,10 +170,3 @@ class _Lines:
                     return line
                 raise StopIteration
             self._rest += more
-
-
-def _own_group() -> dict:
-    """What makes a process the leader of a group of its own, so that all of it can be ended."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-    return {"start_new_session": True}

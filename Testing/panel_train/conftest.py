@@ -1,0 +1,98 @@
+"""The panel CMEDLTrain in the harness, with cohorts that are small and known, and a PythonSlicer on the PATH."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from CMEDLSegmentLib.cohort import Case, write_cohort
+from CMEDLSegmentLib.volume import Geometry, write_image
+
+SHAPE = (6, 24, 24)
+SPACING = (3.0, 2.0, 2.0)
+"""Of the small cases, (z, y, x) in voxels and mm."""
+
+
+def disc(number: int, modality: str = "CT") -> tuple[np.ndarray, np.ndarray]:
+    """Image and mask (z, y, x) of a small case: air, a body of tissue, and in it a disc on slices 1 to 4.
+
+    Cases of different numbers differ in every voxel, so that none is another one's duplicate.
+    """
+    rows, columns = np.mgrid[: SHAPE[1], : SHAPE[2]]
+    random = np.random.default_rng(number)
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[1:5] = (rows - 12) ** 2 + (columns - 10 - number % 4) ** 2 < 9
+    body = (rows - 12) ** 2 + (columns - 12) ** 2 < 100
+    outside, inside, contrast = (-1000, 20, 30) if modality == "CT" else (5, 300, 200)
+    image = np.where(body, inside, outside) + contrast * mask
+    return (image + random.integers(-4, 5, SHAPE)).astype(np.int16), mask
+
+
+def geometry(shift: float = 0.0) -> Geometry:
+    """The grid of the small cases, perhaps shifted along x (mm)."""
+    return Geometry(SHAPE[::-1], SPACING[::-1], (shift, 0.0, 0.0))
+
+
+def write_cases(folder: Path, students: int = 6, teachers: int = 4, split: bool = True) -> Path:
+    """A cohort's folder of CT and MR cases as the panel makes it; returns its table."""
+    rows = []
+    for number in range(students + teachers):
+        role, modality = ("student", "CT") if number < students else ("teacher", "MR")
+        place = folder / f"case{number + 1:03d}"
+        image, mask = disc(number, modality)
+        write_image(place / "image.nii.gz", image, geometry())
+        write_image(place / "mask.nii.gz", mask, geometry())
+        part = ("train", "train", "train", "validation", "test")[number % 5] if split else ""
+        rows.append(Case(f"p{number}", place.name, modality, place / "image.nii.gz", place / "mask.nii.gz", role, part))
+    write_cohort(folder / "cohort.csv", rows)
+    return folder / "cohort.csv"
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """A folder with a small cohort: six CT cases of six patients, four MR cases of four others."""
+    return write_cases(tmp_path / "cohort").parent
+
+
+@pytest.fixture
+def python_slicer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launcher named PythonSlicer on the PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    launcher = folder / "PythonSlicer"
+    launcher.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n', encoding="utf-8")
+    launcher.chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
+
+
+@pytest.fixture
+def panel(slicer_app, python_slicer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The open module, no cohort chosen."""
+    monkeypatch.setenv("CMEDL_MODELS", str(tmp_path / "students"))
+    widget = slicer_app.open("CMEDLTrain")
+    settle(widget, slicer_app)
+    return widget
+
+
+@pytest.fixture
+def filled(panel, cohort: Path, slicer_app):
+    """The open module with the small cohort."""
+    choose(panel, slicer_app, cohort)
+    return panel
+
+
+def choose(panel, app, folder: Path) -> None:
+    """Choose a cohort's folder and wait until it is shown."""
+    panel.ui.cohortPathLineEdit.currentPath = str(folder)
+    settle(panel, app)
+
+
+def settle(panel, app) -> None:
+    """Wait until the panel shows what the scene and the folder are."""
+    app.process_events()
+    app.wait_until(lambda: not any(section._soon.active for section in panel.sections))

@@ -1,0 +1,91 @@
+"""The four sections together: what they share, and a real trainer in the background."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from CMEDLSegmentLib.errors import CMEDLError
+from CMEDLTrainLib import configuration, runs
+from CMEDLTrainLib.background import Program
+from panel_train.conftest import choose, settle
+
+
+def test_the_panel_carries_the_widgets_of_all_parts(panel) -> None:
+    for name in ("studentTable", "methodComboBox", "runsTable", "outcomeLabel"):
+        assert getattr(panel.ui, name).parent() is not None
+
+
+def test_the_status_of_a_run_is_shown_in_words(filled, cohort: Path, slicer_app) -> None:
+    run = runs.create(cohort / "runs" / "first", configuration.PRESETS["tiny"])
+    run.report("step", step=30, steps=120, epoch=2, losses={"segmentation": 0.4321})
+    filled.run.refresh()
+    assert filled.ui.runsTable.item(0, 0).text() == "first"
+    filled.run.onRowClicked(0, 0)
+    settle(filled, slicer_app)
+    assert "segmentation: 0.4321" in filled.ui.runStatusLabel.text
+
+
+def test_settings_are_remembered_in_the_scene_and_reach_the_configuration(panel, slicer_app) -> None:
+    for box, name in ((panel.ui.presetComboBox, "tiny"), (panel.ui.segmentorComboBox, "mrrn")):
+        box.currentIndex = [box.itemData(index) for index in range(box.count)].index(name)
+        box.activated.emit(box.currentIndex)
+    panel.ui.epochsSpinBox.value = 7
+    slicer_app.leave(panel)
+    slicer_app.open("CMEDLTrain")
+    settle(panel, slicer_app)
+    settings = panel.logic.settings(panel.parameters)
+    assert (settings.preset, settings.network.kind, settings.optimisation.epochs) == ("tiny", "mrrn", 7)
+
+
+@pytest.mark.slow
+def test_a_run_is_trained_in_a_process_of_its_own(panel, cohort: Path, slicer_app) -> None:
+    choose(panel, slicer_app, cohort)
+    settings = configuration.PRESETS["tiny"]
+    panel.logic.settings = lambda parameters: replace(
+        settings, device="cpu", images=replace(settings.images, field=16, slices="all")
+    )
+    panel.ui.startButton.click()
+    run = runs.open_run(cohort / "runs" / "ct-only-1")
+    slicer_app.wait_until(run.running, 60)
+    holder = json.loads(run.trainer.read_text())
+    # Neither the end of this process's group nor its terminal reaches the trainer.
+    assert os.getsid(holder["pid"]) != os.getsid(0)
+    slicer_app.wait_until(lambda: run.status()["state"] == "finished", 120)
+    assert run.student.is_file()
+    assert (cohort / "slices").is_dir()
+
+
+def test_a_run_of_a_cohort_that_cannot_be_trained_with_is_told(panel, tmp_path: Path, slicer_app) -> None:
+    choose(panel, slicer_app, tmp_path)
+    panel.ui.startButton.click()
+    assert "could not be started" in slicer_app.messages[-1].text
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_command_answers_tells_why_it_failed_and_is_cancelled_with_its_children(tmp_path: Path) -> None:
+    program = Program([sys.executable], {})
+    failed = program.start(["status", str(tmp_path), "--json"])
+    end = time.monotonic() + 60
+    while not failed.done:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    with pytest.raises(CMEDLError, match="is not a run"):
+        failed.result()
+    run = runs.create(tmp_path / "run", configuration.PRESETS["tiny"])
+    told = program.start(["status", str(run.folder), "--json"])
+    while not told.done:
+        time.sleep(0.02)
+    assert told.result()["state"] == "stopped"
+    long = program.start(["phantom", "-o", str(tmp_path / "phantoms"), "--cases", "50"])
+    long.cancel()
+    while not long.done:
+        time.sleep(0.02)
+    assert long._process.returncode == -signal.SIGKILL
