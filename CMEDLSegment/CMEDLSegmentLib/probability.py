@@ -66,11 +66,20 @@ class ProbabilityField:
 
         result = np.zeros(self.geometry.shape, dtype=dtype)
         view = axial_view(result, self.geometry).array
+        for z, plane in self.planes(label):
+            view[z] = plane
+        return result
+
+    def planes(self, label: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """For every slice that the student saw: its axial index, and the probability on the native slice (y, x).
+
+        Args:
+            label: one label's value; None is the probability of any label.
+        """
         rows, columns = self.field.to_native
         for z, values in zip(self.slices, self.values, strict=True):
             chosen = values.sum(axis=0, dtype=np.float32) if label is None else values[self.labels.index(label)]
-            view[z] = np.clip(rows @ chosen.astype(np.float32) @ columns.T, 0.0, 1.0)
-        return result
+            yield int(z), np.clip(rows @ chosen.astype(np.float32) @ columns.T, 0.0, 1.0)
 
     def label(self, threshold: float, minimum_cc: float = 0.0) -> np.ndarray:
         """The native label map uint8 (z, y, x) at another threshold; see :meth:`segment`."""

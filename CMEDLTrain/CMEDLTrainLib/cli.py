@@ -11,14 +11,16 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from CMEDLSegmentLib.cohort import Case, read_cohort
+from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.console import Bar, Interrupt, Parser, command_line, emit_json
 from CMEDLSegmentLib.errors import InputError
 
 from . import __version__, configuration, runs
+from .evaluation import commands as evaluation
 
 PROGRAM = "cmedl-train"
 EPILOG = """\
@@ -63,17 +65,12 @@ def parser() -> Parser:
         ("resume", _resume, "go on with a run that was stopped or killed"),
         ("stop", _stop, "ask a running trainer to stop after its current step"),
         ("status", _status, "tell how a run is doing"),
-        ("evaluate", _evaluate, "score a run's student on whole volumes of the cohort's test patients"),
         ("export", _export, "write a run's student, with its card, to one file"),
     ):
         sub = _command(commands, name, action, text)
         sub.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
-        if name in ("status", "evaluate"):
+        if name == "status":
             sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
-        if name == "evaluate":
-            sub.add_argument("--cohort", type=Path, metavar="COHORT.csv", help="another cohort than the run's own")
-            sub.add_argument("--split", default="test", choices=("test", "validation"), help="default: test")
-            sub.add_argument("--device", default="auto", metavar="auto|cuda|cuda:N|mps|cpu", help="default: auto")
         if name == "export":
             sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
             sub.add_argument(
@@ -81,6 +78,7 @@ def parser() -> Parser:
             )
             sub.add_argument("--int8", action="store_true", help="calibrate int8 and keep it if it agrees with fp32")
             sub.add_argument("--full-precision", action="store_true", help="keep fp32 (default: half precision)")
+    evaluation.register(partial(_command, commands))
     return top
 
 
@@ -164,31 +162,6 @@ def _status(options: argparse.Namespace, interrupt: Interrupt) -> int:
     if status["seconds_left"] is not None:
         print(f"about {status['seconds_left'] / 60:.0f} min left")
     return 0
-
-
-def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    from .evaluation.volumes import evaluate
-
-    run = runs.open_run(options.run)
-    cases = _cases(options.cohort or Path(run.configuration().cohort), options.split)
-    bar = Bar(sys.stderr, quiet=options.json)
-    try:
-        result = evaluate(run.student, cases, options.device, bar, interrupt)
-    finally:
-        bar.clear()
-    result.write(run.folder / ("evaluation.json" if options.split == "test" else "evaluation-validation.json"))
-    if options.json:
-        emit_json(result.to_json())
-    else:
-        print(result.report())
-    return 0
-
-
-def _cases(cohort: Path, split: str) -> list[Case]:
-    cases = [case for case in read_cohort(cohort, required=("mask",)) if case.split == split and case.role != "teacher"]
-    if not cases:
-        raise InputError(f"The cohort {cohort} has no student case with split '{split}'; mark some in the table.")
-    return cases
 
 
 def _export(options: argparse.Namespace, interrupt: Interrupt) -> int:

@@ -17,7 +17,7 @@ from CMEDLSegmentLib.runtimes.quantisation import calibrate_int8, check_int8
 from CMEDLSegmentLib.student import Student, load_student, save_student
 
 from .cohort.store import Store
-from .evaluation.volumes import MEASURES
+from .evaluation.measures import MEASURES, definition
 from .runs import Run
 from .training import best_networks, slices_of
 
@@ -41,12 +41,11 @@ def export(run: Run, path: Path, entries: dict[str, Any], half: bool, int8: bool
     Raises:
         InputError: the run has not finished, or an entry does not fit the card.
     """
-    if not run.student.is_file():
-        raise InputError(f"The run {run.folder} has no student yet; let it finish first.")
+    student_file = run.finished_student()
     unknown = sorted(set(entries) - {item.name for item in fields(Card)})
     if unknown:
         raise InputError(f"A model card has no entry '{unknown[0]}'; remove it.")
-    card = load_student(run.student).card
+    card = load_student(student_file).card
     card = replace(card, **{"figures": _figures(run, card, entries), **entries})
     networks = best_networks(run)
     save_student(path, card, networks, half=half)
@@ -68,24 +67,25 @@ def export(run: Run, path: Path, entries: dict[str, Any], half: bool, int8: bool
 
 
 def _figures(run: Run, card: Card, entries: dict[str, Any]) -> list[dict[str, Any]]:
-    """The held-out figures of this very student, where it was evaluated."""
+    """The held-out figures of this very student, where it was evaluated on the run's own test patients."""
     path = run.folder / "evaluation.json"
     if not path.is_file():
         return []
     evaluation = json.loads(path.read_text("utf-8"))
-    if evaluation["weights_sha256"] != card.weights_sha256:
+    if evaluation["weights_sha256"] != card.weights_sha256 or not evaluation.get("own_cohort"):
         return []
     # The first source is the cohort's; others are what the weights started from.
     name_of_data = next((source["name"] for source in entries.get("data", ())), "the cohort")
     return [
         {
-            "measure": MEASURES[name],
+            "measure": definition(name, evaluation["tolerance_mm"]),
             "value": round(figures["mean"], 4),
             "spread": round(figures["std"], 4),
-            "n": int(figures["n"]),
+            "n": figures["n"],
             "data": f"test patients of {name_of_data}",
         }
         for name, figures in evaluation["summary"].items()
+        if name in MEASURES and figures["n"]
     ]
 
 

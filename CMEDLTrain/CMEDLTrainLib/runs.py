@@ -75,6 +75,16 @@ class Run:
             raise InputError(f"{self.folder} is not a run: it has no configuration.json; name a folder made by run.")
         return from_json(path.read_text("utf-8"))
 
+    def finished_student(self) -> Path:
+        """The finished student's file.
+
+        Raises:
+            InputError: there is none yet.
+        """
+        if not self.student.is_file():
+            raise InputError(f"The run {self.folder} has no student yet; let it finish first.")
+        return self.student
+
     def report(self, event: str, **figures: Any) -> None:
         """Append one line to the events; readers never see half a line because it is one write."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **figures}, ensure_ascii=False)

@@ -1,58 +1,232 @@
-"""Figures of an evaluation, against a case small enough to count by hand."""
+"""Figures of an evaluation, against cases small enough to count by hand and other programs' statistics."""
+
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage, stats
 
+from CMEDLSegmentLib.card import TUMOR
+from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.volume import Geometry
-from CMEDLTrainLib.evaluation.volumes import CaseFigures, Evaluation, score
+from CMEDLTrainLib.evaluation.comparison import compare, compare_patients, spread
+from CMEDLTrainLib.evaluation.measures import MEASURES, CaseFigures, PatientFigures, score
+from CMEDLTrainLib.evaluation.results import Evaluation
+from CMEDLTrainLib.evaluation.roc import Roc
 
 GRID = Geometry((4, 4, 5), (2.0, 5.0, 10.0))
 """A voxel is 0.1 cc."""
+CUBE = Geometry((24, 24, 24), (1.0, 1.0, 1.0))
+TUMORS = (TUMOR,)
+NODE = replace(TUMOR, value=2, name="Node")
 
 
 def masks() -> tuple[np.ndarray, np.ndarray]:
-    expert, found = np.zeros((2, 5, 4, 4), bool)
-    expert[1:3, :2, :2] = True  # 8 voxels in slices 1 and 2
-    found[1, :2, :2] = True  # 4 of them
-    found[3, 0, :3] = True  # 3 false ones in an empty slice that was seen
+    expert, found = np.zeros((2, 5, 4, 4), np.uint8)
+    expert[1:3, :2, :2] = 1  # 8 voxels in slices 1 and 2
+    found[1, :2, :2] = 1  # 4 of them
+    found[3, 0, :3] = 1  # 3 false ones in an empty slice that was seen
     return found, expert
+
+
+def cubes(*corners: tuple[int, int, int], value: int = 1, side: int = 6) -> np.ndarray:
+    array = np.zeros(CUBE.shape, np.uint8)
+    for z, y, x in corners:
+        array[z : z + side, y : y + side, x : x + side] = value
+    return array
+
+
+def figures(case: str, *values: float | None, missed: tuple[str, ...] = ()) -> CaseFigures:
+    return CaseFigures(case, {"Tumor": dict(zip(MEASURES, values, strict=True))}, missed, 3, 2)
+
+
+def evaluation(*cases: CaseFigures, **changes) -> Evaluation:
+    whole = Evaluation(
+        student="s",
+        weights_sha256="0",
+        threshold=0.5,
+        tolerance_mm=2.0,
+        device="cpu",
+        runtime="torch fp32",
+        batch=1,
+        milliseconds_per_slice=3.0,
+        labels=("Tumor",),
+        cases=cases,
+        patients=tuple(PatientFigures.of([case]) for case in cases),
+        roc={"": Roc(0.75, ((0.0, 0.0), (0.5, 1.0), (1.0, 1.0)))},
+    )
+    return replace(whole, **changes)
 
 
 def test_dsc_and_false_volume_are_those_counted_by_hand():
     found, expert = masks()
-    figures = score("c", found, expert, GRID, np.array([1, 2, 3, 4]))
-    assert figures.dsc_structure_slices == pytest.approx(2 * 4 / (4 + 8))
-    assert figures.dsc_all_slices == pytest.approx(2 * 4 / (7 + 8))
-    assert (figures.structure_slices, figures.empty_slices) == (2, 2)
-    assert figures.false_cc_per_empty_slice == pytest.approx(0.3 / 2)
+    case = score("c", found, expert, GRID, np.array([1, 2, 3, 4]), TUMORS)
+    assert case.values["dsc_structure_slices"] == pytest.approx(2 * 4 / (4 + 8))
+    assert case.values["dsc"] == pytest.approx(2 * 4 / (7 + 8))
+    assert (case.structure_slices, case.empty_slices) == (2, 2)
+    assert case.values["false_cc_per_empty_slice"] == pytest.approx(0.3 / 2)
+    assert not case.missed
 
 
 def test_figures_do_not_depend_on_how_the_volume_is_stored():
     found, expert = masks()
     flipped = Geometry(GRID.size, GRID.spacing, (0.0, 0.0, 40.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0))
-    assert score("c", found[::-1], expert[::-1], flipped, np.array([1, 2, 3, 4])) == score(
-        "c", found, expert, GRID, np.array([1, 2, 3, 4])
-    )
+    seen = np.array([1, 2, 3, 4])
+    assert score("c", found[::-1], expert[::-1], flipped, seen, TUMORS) == score("c", found, expert, GRID, seen, TUMORS)
 
 
-def test_a_missed_tumour_counts_as_zero_and_an_absent_one_is_left_out():
+def test_surface_measures_of_a_cube_moved_by_three_millimetres():
+    """The faces across the move are 3 mm apart (two of six), the other faces lie in each other for the most part."""
+    moved = score("c", cubes((8, 8, 11)), cubes((8, 8, 8)), CUBE, np.arange(24), TUMORS, tolerance_mm=2.0)
+    assert moved.values["hd95_mm"] == pytest.approx(3.0)
+    assert moved.values["dsc"] == pytest.approx(0.5)
+    wide = score("c", cubes((8, 8, 11)), cubes((8, 8, 8)), CUBE, np.arange(24), TUMORS, tolerance_mm=3.0)
+    assert wide.values["surface_dice"] == pytest.approx(1.0)
+    assert 0.5 < moved.values["surface_dice"] < 0.9
+
+
+def test_surface_measures_are_in_millimetres_of_the_volume_s_own_spacing():
+    coarse = Geometry(CUBE.size, (1.0, 1.0, 4.0))
+    moved = score("c", cubes((11, 8, 8)), cubes((8, 8, 8)), coarse, np.arange(24), TUMORS)
+    assert moved.values["hd95_mm"] == pytest.approx(12.0)
+
+
+def test_tumors_are_matched_before_they_are_compared():
+    """Two of three found, each shifted by one voxel; a fourth is extra. The largest measure is not the whole's."""
+    expert = cubes((1, 1, 1), (1, 12, 12), (15, 1, 1))
+    found = cubes((1, 1, 2), (1, 12, 13), (15, 15, 15))
+    tumors = score("c", found, expert, CUBE, np.arange(24), TUMORS).tumors
+    assert [tumor.outcome for tumor in tumors] == ["matched", "matched", "missed", "extra"]
+    matched, missed, extra = tumors[0], tumors[2], tumors[3]
+    assert matched.values["dsc"] == pytest.approx(5 / 6)
+    assert matched.values["hd95_mm"] == pytest.approx(1.0)
+    assert (missed.values["dsc"], missed.values["hd95_mm"], missed.student_cc) == (0.0, None, None)
+    assert missed.expert_cc == pytest.approx(0.216)
+    assert (extra.values["dsc"], extra.expert_cc, extra.slices) == (None, None, (15, 20))
+    assert sum(tumor.outcome != "extra" for tumor in tumors) == ndimage.label(expert)[1]
+
+
+def test_a_missed_tumor_counts_as_zero_and_an_absent_one_is_left_out():
     found, expert = masks()
     nothing = np.zeros_like(found)
-    assert score("c", nothing, expert, GRID, np.arange(5)).dsc_all_slices == 0
-    absent = score("c", nothing, nothing, GRID, np.arange(5))
-    assert absent.dsc_all_slices is None
-    assert absent.false_cc_per_empty_slice == 0
+    missed = score("c", nothing, expert, GRID, np.arange(5), TUMORS)
+    assert (missed.values["dsc"], missed.values["surface_dice"], missed.values["hd95_mm"]) == (0.0, 0.0, None)
+    assert missed.missed == ("Tumor",)
+    absent = score("c", nothing, nothing, GRID, np.arange(5), TUMORS)
+    assert absent.values["dsc"] is None
+    assert absent.values["false_cc_per_empty_slice"] == 0
+    assert not absent.missed
 
 
-def test_the_summary_counts_only_cases_that_have_the_figure():
-    cases = (
-        CaseFigures("a", 0.5, 0.4, 3, 2, 0.1),
-        CaseFigures("b", 0.7, 0.6, 3, 0, None),
-        CaseFigures("c", None, None, 0, 2, 0.3),
+def test_a_tumor_that_the_student_marked_elsewhere_is_missed_and_has_a_distance():
+    elsewhere = score("c", cubes((15, 15, 15)), cubes((1, 1, 1)), CUBE, np.arange(24), TUMORS)
+    assert elsewhere.missed == ("Tumor",)
+    assert elsewhere.values["dsc"] == 0
+    assert elsewhere.values["hd95_mm"] > 14
+
+
+def test_several_structures_are_scored_each_by_its_name():
+    expert = cubes((1, 1, 1)) + cubes((12, 12, 12), value=2)
+    found = cubes((1, 1, 1)) + cubes((12, 12, 15), value=2)
+    case = score("c", found, expert, CUBE, np.arange(24), (TUMOR, NODE))
+    assert case.labels["Tumor"]["dsc"] == 1
+    assert case.labels["Node"]["dsc"] == pytest.approx(0.5)
+    assert case.values["dsc"] == pytest.approx(0.75)
+    swapped = score("c", np.where(found, 3 - found, 0).astype(np.uint8), expert, CUBE, np.arange(24), (TUMOR, NODE))
+    assert swapped.missed == ("Tumor", "Node")
+
+
+def test_a_student_of_one_structure_takes_whatever_the_expert_marked():
+    assert score("c", cubes((1, 1, 1)), cubes((1, 1, 1), value=7), CUBE, np.arange(24), TUMORS).values["dsc"] == 1
+
+
+def test_a_patient_with_two_scans_counts_once():
+    patient = PatientFigures.of(
+        [figures("a", 0.4, 0.2, 8.0, 0.4, 1.0), figures("b", 0.8, 0.6, None, 0.8, None, missed=("Tumor",))]
     )
-    summary = Evaluation("s", "", 0.5, "torch", cases).summary()
-    assert summary["dsc_structure_slices"]["mean"] == pytest.approx(0.6)
-    assert summary["dsc_structure_slices"]["n"] == 2
-    assert summary["false_cc_per_empty_slice"] == pytest.approx(
-        {"mean": 0.2, "std": np.std([0.1, 0.3], ddof=1), "median": 0.2, "n": 2}
+    assert patient.cases == ("a", "b")
+    assert patient.values["dsc"] == pytest.approx(0.6)
+    assert patient.values["hd95_mm"] == 8.0
+    assert patient.missed == ("Tumor",)
+
+
+def test_the_summary_counts_only_patients_that_have_the_figure():
+    whole = evaluation(
+        figures("a", 0.5, 0.3, 4.0, 0.4, 0.1),
+        figures("b", 0.0, 0.0, None, 0.0, None, missed=("Tumor",)),
+        figures("c", None, None, None, None, 0.3),
     )
+    summary = whole.summary()
+    assert summary["dsc"]["mean"] == pytest.approx(0.25)
+    assert (summary["dsc"]["n"], summary["dsc"]["absent"]) == (2, 1)
+    assert (summary["hd95_mm"]["n"], summary["hd95_mm"]["ci95"]) == (1, None)
+    assert summary["false_cc_per_empty_slice"]["std"] == pytest.approx(np.std([0.1, 0.3], ddof=1))
+    assert whole.missed() | {"patients": 1, "of_patients": 2} == whole.missed()
+    assert "1 of 2 patients" in whole.report()
+
+
+def test_the_interval_of_a_mean_is_scipy_s_bootstrap():
+    values = np.random.default_rng(4).normal(0.6, 0.2, 30)
+    found = spread(values)
+    expected = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
+    assert found["ci95"] == pytest.approx([expected.low, expected.high], abs=0.004)
+    assert found["median"] == np.median(values)
+
+
+def test_two_students_are_compared_on_the_same_patients():
+    random = np.random.default_rng(2)
+    mine, theirs = random.uniform(0.3, 0.9, (2, 12))
+    theirs[3] = mine[3]
+    a = [figures(f"c{n}", value, value, 9.0 - n, value, 0.0) for n, value in enumerate(mine)]
+    b = [figures(f"c{n}", value, value, 10.0, value, 0.0) for n, value in enumerate(theirs)]
+    b[5] = figures("c5", 0.0, 0.0, None, 0.0, 0.0, missed=("Tumor",))
+    theirs[5] = 0.0
+    found = compare(evaluation(*a), evaluation(*reversed(b), student="other"))
+    dsc = found["dsc"]
+    assert dsc["delta_mean"] == pytest.approx(np.mean(mine - theirs))
+    assert dsc["delta_median"] == pytest.approx(np.median(mine - theirs))
+    assert dsc["p"] == pytest.approx(stats.wilcoxon(mine, theirs, zero_method="wilcox").pvalue)
+    assert (dsc["n"], dsc["ties"], dsc["excluded"]) == (12, 1, 0)
+    assert (found["hd95_mm"]["n"], found["hd95_mm"]["excluded"]) == (11, 1)
+    assert found["hd95_mm"]["delta_mean"] == pytest.approx(np.mean([-1.0 - n for n in range(12) if n != 5]))
+    assert "other" in dsc["sentence"]
+    assert found["false_cc_per_empty_slice"]["p"] == 1
+
+
+def test_only_patients_of_both_are_compared_and_none_is_an_error():
+    one, two, three = (PatientFigures.of([figures(name, 0.5, 0.5, 1.0, 0.5, 0.0)]) for name in "abc")
+    assert compare_patients([one, two], [two, three])["dsc"]["n"] == 1
+    with pytest.raises(InputError, match="different cases"):
+        compare_patients([one], [three])
+
+
+def test_other_tolerances_are_not_compared():
+    case = figures("a", 0.5, 0.5, 1.0, 0.5, 0.0)
+    with pytest.raises(InputError, match="3 mm"):
+        compare(evaluation(case), evaluation(case, tolerance_mm=3.0))
+
+
+def test_an_evaluation_is_read_back_as_it_was_written():
+    expert, found = cubes((1, 1, 1), (15, 1, 1)), cubes((1, 1, 2), (15, 15, 15))
+    real = score("c", found, expert, CUBE, np.arange(24), TUMORS)
+    whole = evaluation(real, figures("b", 0.0, 0.0, None, None, None, missed=("Tumor",)))
+    told = json.loads(json.dumps(whole.to_json(), allow_nan=False))
+    assert Evaluation.from_json(told) == whole
+    assert told["cases"][1] | {"case": "b", "dsc": 0.0, "hd95_mm": None, "missed": True} == told["cases"][1]
+    assert told["patients"][0]["cases"] == ["c"]
+    assert told["tumors"][0]["dsc"] == pytest.approx(5 / 6)
+    assert "2 mm" in told["definitions"]["surface_dice"]
+    del told["tolerance_mm"]
+    with pytest.raises(InputError, match="tolerance_mm"):
+        Evaluation.from_json(told)
+
+
+def test_tables_hold_every_figure_in_full_precision():
+    expert, found = cubes((1, 1, 1), (15, 1, 1)), cubes((1, 1, 2))
+    tables = evaluation(score("c", found, expert, CUBE, np.arange(24), TUMORS)).tables()
+    header, row = tables["cases.csv"].csv().splitlines()
+    cells = dict(zip(header.split(","), row.split(","), strict=False))
+    assert float(cells["dsc"]) == 2 * 180 / (216 * 3)
+    assert cells["tolerance_mm"] == "2.0"
+    assert [line.split(",")[2] for line in tables["tumors.csv"].csv().splitlines()[1:]] == ["matched", "missed"]

@@ -80,6 +80,26 @@ def test_evaluation_scores_the_test_patients_and_keeps_the_figures(run, capsys):
     assert printed == json.loads((run / "evaluation.json").read_text())
     assert len(printed["cases"]) == 1
     assert 0 <= printed["summary"]["dsc_structure_slices"]["mean"] <= 1
+    assert printed["tolerance_mm"] == 2
+    assert printed["own_cohort"]
+    assert "phantom-ct" not in json.dumps(printed)  # the patients' names in the table
+    assert {path.name for path in (run / "evaluation").iterdir()} == {"cases.csv", "tumors.csv", "roc.svg"}
+
+
+def test_a_student_compared_with_itself_does_not_differ(run, cohort, capsys):
+    arguments = ["evaluate", str(run), "--against", str(run), "--split", "validation", "--tolerance", "3", "--json"]
+    assert cli.main([*arguments, "--cohort", str(cohort), "--device", "cpu"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((run / "evaluation-validation.json").read_text())
+    assert (printed["tolerance_mm"], printed["own_cohort"]) == (3, False)
+    dsc = printed["against"]["comparisons"]["dsc"]
+    assert (dsc["delta_mean"], dsc["ties"]) == (0, dsc["n"])
+    assert (run / "evaluation-validation" / "paired.svg").is_file()
+
+
+def test_a_tolerance_that_is_no_distance_is_refused(run, capsys):
+    assert cli.main(["evaluate", str(run), "--tolerance", "-1"]) == 2
+    assert '"-1" is not a distance' in capsys.readouterr().err
 
 
 def test_an_exported_student_carries_the_card_that_was_given(run, tmp_path):

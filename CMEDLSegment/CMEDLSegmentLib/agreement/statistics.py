@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .measures import MEASURES
+from .measures import MEASURES, Measure
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,16 @@ def _bootstrap(own: np.ndarray, others: np.ndarray, drawn: np.ndarray) -> np.nda
     return mine[0][usable] / mine[1][usable] - theirs[0][usable] / theirs[1][usable]
 
 
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % percentile interval of the mean, from bootstrap samples with a fixed seed; NaN of fewer than two values."""
+    n = len(values)
+    if n < 2:
+        return math.nan, math.nan
+    # Sorted, so that the random samples do not depend on the order of the values.
+    drawn = np.random.default_rng(_SEED).multinomial(n, [1.0 / n] * n, DRAWS)
+    return _interval(drawn @ np.sort(values) / n)
+
+
 def _interval(values: np.ndarray) -> tuple[float, float]:
     if not len(values):
         return math.nan, math.nan
@@ -263,21 +273,28 @@ TEST_METHOD = (
 )
 
 
-def paired_test(measure: str, student: Sequence[float], raters: Sequence[float], who: str) -> PairedTest:
-    """Compare the student with raters over cases.
+def paired_test(
+    measure: str,
+    student: Sequence[float],
+    raters: Sequence[float],
+    who: str,
+    measures: Mapping[str, Measure] = MEASURES,
+) -> PairedTest:
+    """Compare the student with raters, or with another student, over cases.
 
     Args:
         measure: the measure's name.
         student: one value a case; NaN or infinite where there is none.
         raters: the same for the raters.
         who: whom the student is compared with, in the sentence.
+        measures: where the measure's title and unit stand.
     """
     from scipy.stats import wilcoxon
 
     both = np.array([student, raters], float).reshape(2, -1)
     kept = both[:, np.isfinite(both).all(axis=0)]
     excluded, n = both.shape[1] - kept.shape[1], kept.shape[1]
-    title, unit = MEASURES[measure].title, MEASURES[measure].unit
+    title, unit = measures[measure].title, measures[measure].unit
     if not n:
         sentence = f"{title}: no case has a value for both the student and {who}."
         return PairedTest(0, excluded, *(math.nan,) * 3, (math.nan, math.nan), 0, math.nan, math.nan, sentence)
@@ -288,11 +305,7 @@ def paired_test(measure: str, student: Sequence[float], raters: Sequence[float],
         # Without the ties scipy can work out the exact p of up to 50 cases.
         found = wilcoxon(differences[differences != 0], alternative="two-sided")
         statistic, p = float(found.statistic), float(found.pvalue)
-    interval = (math.nan, math.nan)
-    if n > 1:
-        # Sorted, so that the random samples do not depend on the order of the cases.
-        drawn = np.random.default_rng(_SEED).multinomial(n, [1.0 / n] * n, DRAWS)
-        interval = _interval(drawn @ np.sort(differences) / n)
+    interval = mean_interval(differences)
     means, difference = kept.mean(axis=1), float(differences.mean())
     sentence = (
         f"{title}: the student's mean is {_said(float(means[0]), unit)}, that of {who} {_said(float(means[1]), unit)}; "

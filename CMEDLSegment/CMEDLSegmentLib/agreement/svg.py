@@ -30,7 +30,11 @@ class Drawing:
 
     def path(self, points: Sequence[tuple[float, float]], fill: str, tip: str = "", **style: object) -> None:
         """A closed polygon."""
-        self._add("polygon", tip, points=" ".join(f"{_number(x)},{_number(y)}" for x, y in points), fill=fill, **style)
+        self._add("polygon", tip, points=_joined(points), fill=fill, **style)
+
+    def curve(self, points: Sequence[tuple[float, float]], color: str, width: float = 1.0, **style: object) -> None:
+        """A line through points."""
+        self._add("polyline", "", points=_joined(points), fill="none", stroke=color, stroke_width=width, **style)
 
     def dot(self, x: float, y: float, radius: float, fill: str, tip: str = "") -> None:
         """A rater's value: a disc with a dark rim, which also shows a pale colour on paper."""
@@ -87,6 +91,10 @@ class Scale:
         step = next(step for step in steps if span / step < most)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [round(k * step, 10) for k in range(first, last + 1)]
+
+
+def _joined(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
 
 
 def _number(value: float) -> str:

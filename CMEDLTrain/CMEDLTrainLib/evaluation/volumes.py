@@ -1,166 +1,134 @@
-"""A student scored on whole volumes, through the same Segmenter that a clinician's click runs.
-
-Per patient, slices pooled: the DSC over the slices that hold the structure, the DSC over all slices, and the false
-volume on lung slices without the structure. None of them needs neighbouring slices, so they hold for volumes of
-which only some slices were kept.
-"""
+"""A student scored on whole volumes, through the same Segmenter that a clinician's click runs."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from CMEDLSegmentLib.agreement.measures import TOLERANCE_MM
 from CMEDLSegmentLib.cohort import Case
-from CMEDLSegmentLib.console import plain, table
-from CMEDLSegmentLib.files import atomic_path
+from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent
 
-MEASURES = {
-    "dsc_structure_slices": "DSC, a patient's slices with the structure pooled, mean over patients",
-    "dsc_all_slices": "DSC, all slices of a patient pooled, mean over patients",
-    "false_cc_per_empty_slice": "false volume per slice without the structure (cc), mean over patients",
-}
-"""What is summed up over cases, in words."""
+from .measures import CaseFigures, PatientFigures, score, structure
+from .results import Evaluation
+from .roc import RocCounts
 
+if TYPE_CHECKING:
+    from CMEDLSegmentLib.card import Label
+    from CMEDLSegmentLib.segmentation import Segmentation
+    from CMEDLSegmentLib.volume import Geometry, Volume
 
-@dataclass(frozen=True)
-class CaseFigures:
-    """Figures of one case; a DSC is None where neither contour marks anything."""
-
-    case: str
-    dsc_structure_slices: float | None
-    """2 |A and B| / (|A| + |B|) over the slices that the expert marked."""
-    dsc_all_slices: float | None
-    """The same over every slice of the volume."""
-    structure_slices: int
-    empty_slices: int
-    """Slices that the student looked at and the expert left empty."""
-    false_cc_per_empty_slice: float | None
-    """Volume marked on those, per slice, in cc; None where there is none."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures of a student on a cohort."""
-
-    student: str
-    weights_sha256: str
-    threshold: float
-    runtime: str
-    cases: tuple[CaseFigures, ...]
-
-    def values(self, name: str) -> np.ndarray:
-        """One figure of all cases that have it."""
-        found = (getattr(case, name) for case in self.cases)
-        return np.array([value for value in found if value is not None], float)
-
-    def summary(self) -> dict[str, dict[str, float]]:
-        """Mean, standard deviation, median and N over cases of each figure."""
-        result = {}
-        for name in MEASURES:
-            values = self.values(name)
-            if len(values):
-                spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-                figures = {"mean": float(values.mean()), "std": spread, "median": float(np.median(values))}
-                result[name] = {**figures, "n": len(values)}
-        return result
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as ``evaluation.json`` holds it."""
-        return {**asdict(self), "summary": self.summary()}
-
-    def write(self, path: Path) -> None:
-        """Write :meth:`to_json` to ``path``."""
-        with atomic_path(path) as beside:
-            beside.write_text(json.dumps(plain(self.to_json()), indent=2) + "\n", "utf-8")
-
-    def report(self) -> str:
-        """A table of the cases and a line for each summary."""
-        rows = [[case.case, *(_shown(getattr(case, name)) for name in MEASURES)] for case in self.cases]
-        lines = [table(["case", "DSC (its slices)", "DSC (all slices)", "false cc per empty slice"], rows), ""]
-        for name, figures in self.summary().items():
-            lines.append(f"{MEASURES[name]}: {figures['mean']:.3f} +- {figures['std']:.3f} (N = {figures['n']:.0f})")
-        return "\n".join(lines)
+OnCase = Callable[[Case, "Volume", np.ndarray, "Segmentation"], None]
+"""Told of each case: the case, its volume, the expert's labels (z, y, x) on its grid, and what the student found."""
 
 
 def evaluate(
-    student_file: Path,
+    student_file: Path | str,
     cases: Sequence[Case],
     device: str = "auto",
     progress: Progress = silent,
     cancelled: CancelCheck = never,
     runtime: str = "auto",
     precision: str = "auto",
+    tolerance_mm: float = TOLERANCE_MM,
+    on_case: OnCase | None = None,
 ) -> Evaluation:
     """Score a student on cases with masks.
 
+    Args:
+        student_file: the student's file, or the name of an installed one.
+        cases: of the student's modality, with masks.
+        device, runtime, precision: as those of ``Segmenter``.
+        progress, cancelled: told and asked for each case.
+        tolerance_mm: of the surface DSC.
+        on_case: told of each case while its volume is in memory, for pictures.
+
     Raises:
-        InputError: a case cannot be read, or the student does not fit it.
+        InputError: there is no case, one cannot be read or has no mask, or the student does not fit it.
+        DeviceError: as ``Segmenter``.
+        Cancelled: ``cancelled()`` became true.
     """
     from CMEDLSegmentLib.segmentation import Segmenter
     from CMEDLSegmentLib.student import load_student
     from CMEDLSegmentLib.volume import read_mask, read_volume
 
+    if not cases:
+        raise InputError("There is no case to score the student on; name at least one with a mask.")
     student = load_student(student_file)
+    labels = student.card.labels
     segmenter = Segmenter(student, device=device, runtime=runtime, precision=precision)
-    figures = []
+    figures: list[CaseFigures] = []
+    counts = {label: RocCounts() for label in _curves(labels)}
+    milliseconds = []
     for number, case in enumerate(cases):
-        words = f"Case {number + 1} of {len(cases)}"
+        if case.mask is None:
+            raise InputError(f"The case {case.case} has no mask; an evaluation needs the expert's of every case.")
         step = part(progress, number / len(cases), (number + 1) / len(cases))
+        words = f"Case {number + 1} of {len(cases)}"
         volume = read_volume(case.image)
-        expert = read_mask(case.mask, volume.geometry).array > 0
-
-        def report(stage: str, fraction: float, step: Progress = step, words: str = words) -> None:
-            step(f"{words}: {stage}", fraction)
-
-        result = segmenter.segment(volume, progress=report, cancelled=cancelled)
+        expert = read_mask(case.mask, volume.geometry).array
+        result = segmenter.segment(volume, progress=_within(step, words), cancelled=cancelled)
         seen = result.probability.slices
-        figures.append(score(case.case, result.label > 0, expert, volume.geometry, seen))
+        step(f"{words}: comparing with the expert", 0.9)
+        figures.append(score(case.case, result.label, expert, volume.geometry, seen, labels, tolerance_mm))
+        _count(counts, result, expert, volume.geometry, labels)
+        milliseconds.append(1000.0 * result.timings["network"] / max(len(seen), 1))
+        if on_case is not None:
+            on_case(case, volume, expert, result)
     return Evaluation(
         student=student.card.name,
         weights_sha256=student.card.weights_sha256,
         threshold=student.card.threshold,
+        tolerance_mm=tolerance_mm,
+        device=result.device,
         runtime=result.runtime,
+        batch=segmenter.plan.batch,
+        milliseconds_per_slice=float(np.median(milliseconds)),
+        labels=tuple(label.name for label in labels),
         cases=tuple(figures),
+        patients=_patients(cases, figures),
+        roc={name: found.curve() for name, found in counts.items()},
     )
 
 
-def score(case: str, found: np.ndarray, expert: np.ndarray, geometry: Any, seen: np.ndarray) -> CaseFigures:
-    """Figures of one case.
+def _within(step: Progress, words: str) -> Progress:
+    """The progress of one case's segmentation, as nine tenths of the case."""
+    inner = part(step, 0.0, 0.9)
+    return lambda stage, fraction: inner(f"{words}: {stage}", fraction)
 
-    Args:
-        case: its name.
-        found, expert: bool (z, y, x) on the volume's grid.
-        geometry: that grid (``CMEDLSegmentLib.volume.Geometry``).
-        seen: axial indices of the slices that the student looked at.
+
+def _patients(cases: Sequence[Case], figures: Sequence[CaseFigures]) -> tuple[PatientFigures, ...]:
+    """The cases' figures brought together by patient, in the order of each one's first case."""
+    members: dict[str, list[CaseFigures]] = {}
+    for case, found in zip(cases, figures, strict=True):
+        members.setdefault(case.patient, []).append(found)
+    return tuple(map(PatientFigures.of, members.values()))
+
+
+def _curves(labels: Sequence[Label]) -> dict[str, int | None]:
+    """The ROC curves to make: of any structure, and where there are several of each; with the label's value."""
+    return {"": None} | ({label.name: label.value for label in labels} if len(labels) > 1 else {})
+
+
+def _count(
+    counts: dict[str, RocCounts], result: Segmentation, expert: np.ndarray, geometry: Geometry, labels: Sequence[Label]
+) -> None:
+    """Count the voxels of one case by probability.
+
+    Those of the slices that the student looked at, and of slices that it passed over though the expert marked them,
+    where its probability is 0. Other slices would only add voxels that nobody calls a structure.
     """
     from CMEDLSegmentLib.volume import axial_view
 
-    found, expert = (axial_view(mask, geometry).array for mask in (found, expert))
-    holds = expert.any(axis=(1, 2))
-    empty = np.setdiff1d(seen, np.flatnonzero(holds))
-    false_cc = None
-    if len(empty):
-        false_cc = float(np.count_nonzero(found[empty]) * geometry.voxel_cc / len(empty))
-    return CaseFigures(
-        case=case,
-        dsc_structure_slices=_dice(found[holds], expert[holds]),
-        dsc_all_slices=_dice(found, expert),
-        structure_slices=int(holds.sum()),
-        empty_slices=len(empty),
-        false_cc_per_empty_slice=false_cc,
-    )
-
-
-def _dice(found: np.ndarray, expert: np.ndarray) -> float | None:
-    total = np.count_nonzero(found) + np.count_nonzero(expert)
-    return 2 * np.count_nonzero(found & expert) / total if total else None
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    expert = axial_view(expert, geometry).array
+    passed = np.setdiff1d(np.flatnonzero(expert.any(axis=(1, 2))), result.probability.slices)
+    for name, value in _curves(labels).items():
+        wanted = expert if value is None else structure(expert, value, len(labels))
+        for z, plane in result.probability.planes(value):
+            counts[name].add(plane, wanted[z] != 0)
+        for z in passed:
+            counts[name].add(np.zeros(wanted[z].shape, np.float16), wanted[z] != 0)

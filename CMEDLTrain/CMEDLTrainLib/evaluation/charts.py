@@ -1,0 +1,107 @@
+"""Figures of an evaluation: the ROC curve (Fig. 4), and two students patient by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from CMEDLSegmentLib.agreement.looks import labels, shown
+from CMEDLSegmentLib.agreement.svg import INK, PAPER, RULE, SOFT, Drawing, Scale
+
+from .measures import MEASURES, SURFACE
+
+if TYPE_CHECKING:
+    from .results import Evaluation
+    from .roc import Roc
+
+OWN, OTHER, WORSE = "#c22a2a", "#33689c", "#b9762b"
+"""Colors: this student, the other one, and a patient on whom this student is worse."""
+
+_SIDE = 380.0
+"""Of the ROC's square."""
+
+
+def charts(result: Evaluation, other: Evaluation | None = None) -> dict[str, str]:
+    """The figures as SVG by file name: ``roc.svg``, and with another student ``paired.svg``."""
+    found = {}
+    curves = [(one.student, one.roc[""]) for one in (result, other) if one is not None and one.roc[""].auc is not None]
+    if curves:
+        found["roc.svg"] = roc_chart(curves)
+    if other is not None:
+        found["paired.svg"] = paired_chart(result, other)
+    return found
+
+
+def roc_chart(curves: Sequence[tuple[str, Roc]]) -> str:
+    """Curves of one student or two with their names, the first drawn on top; each with its area."""
+    left, top = 58.0, 16.0
+    drawing = Drawing(left + _SIDE + 16, top + _SIDE + 50, "Receiver operating characteristic")
+    drawing.rect(0, 0, drawing.width, drawing.height, PAPER)
+    x, y = Scale(0.0, 1.0, left, left + _SIDE), Scale(0.0, 1.0, top + _SIDE, top)
+    for tick in x.ticks(7):
+        drawing.line(x(tick), y(0), x(tick), y(1))
+        drawing.line(x(0), y(tick), x(1), y(tick))
+        drawing.text(x(tick), y(0) + 17, f"{tick:g}", 11, "middle", SOFT)
+        drawing.text(x(0) - 8, y(tick) + 4, f"{tick:g}", 11, "end", SOFT)
+    drawing.line(x(0), y(0), x(1), y(1), SOFT, 1.0, stroke_dasharray="4 4")
+    drawing.text(x(0.5), y(0) + 40, "false-positive rate of voxels", 12.5, "middle")
+    drawing.text(16, y(0.5), "true-positive rate", 12.5, "middle", transform=f"rotate(-90 16 {y(0.5):.1f})")
+    foot = y(0) - 26
+    drawing.rect(x(1) - 256, foot - 22 * len(curves) + 2, 248, 10 + 22 * len(curves), PAPER, stroke=RULE)
+    names = labels([name for name, _ in curves], 12.5, 140)
+    for number in reversed(range(len(curves))):
+        color, curve = (OWN, OTHER)[number], curves[number][1]
+        drawing.curve([(x(a), y(b)) for a, b in curve.points], color, 2.2)
+        height = foot - 22 * (len(curves) - 1 - number)
+        drawing.line(x(1) - 246, height - 4, x(1) - 222, height - 4, color, 3)
+        drawing.text(x(1) - 214, height, names[number], 12.5)
+        drawing.text(x(1) - 16, height, f"{curve.auc:.4f}", 12.5, "end", font_weight="600")
+    return drawing.svg()
+
+
+def paired_chart(result: Evaluation, other: Evaluation) -> str:
+    """For each measure a line a patient, from the other student's value to this one's; broad lines are the means.
+
+    Patients without a value for both, such as a missed structure's HD95, are counted below.
+    """
+    width, top, height = 236.0, 58.0, 270.0
+    drawing = Drawing(width * len(SURFACE), top + height + 66, f"{result.student} against {other.student}")
+    drawing.rect(0, 0, drawing.width, drawing.height, PAPER)
+    theirs = {frozenset(patient.cases): patient for patient in other.patients}
+    pairs = [(theirs[key], one) for one in result.patients if (key := frozenset(one.cases)) in theirs]
+    ends = labels([other.student, result.student], 11.5, 96)
+    for number, name in enumerate(SURFACE):
+        left = number * width + 46
+        values = [(a.values[name], b.values[name], ", ".join(b.cases)) for a, b in pairs]
+        known = [(a, b, who) for a, b, who in values if a is not None and b is not None]
+        high = 1.0 if MEASURES[name].better == "high" else max([*(max(a, b) for a, b, _ in known), 1.0]) * 1.05
+        y = Scale(0.0, high, top + height, top)
+        title = f"{MEASURES[name].title} {f'({MEASURES[name].unit})' if MEASURES[name].unit else ''}".strip()
+        title += f", {result.tolerance_mm:g} mm" if name == "surface_dice" else ""
+        drawing.text(left, 22, title, 13.5, font_weight="600")
+        for tick in y.ticks(7):
+            drawing.line(left, y(tick), left + 160, y(tick))
+            drawing.text(left - 7, y(tick) + 4, f"{tick:g}", 10.5, "end", SOFT)
+        _slopes(drawing, name, known, left + 30, left + 130, y)
+        for place, end in zip((left + 30, left + 130), ends, strict=True):
+            drawing.text(place, top + height + 20, end, 11.5, "middle")
+        drawing.text(left, top + height + 48, f"N = {len(known)}, without a value {len(values) - len(known)}", 11)
+    drawing.text(46, 42, "a line a patient; brown: worse than with the other student; black: means", 11, fill=SOFT)
+    return drawing.svg()
+
+
+def _slopes(
+    drawing: Drawing, name: str, known: Sequence[tuple[float, float, str]], start: float, stop: float, y: Scale
+) -> None:
+    """The lines of one measure, from ``start`` to ``stop``; of each patient the two values and the cases."""
+    sign, unit = (1.0 if MEASURES[name].better == "high" else -1.0), MEASURES[name].unit
+    for a, b, who in known:
+        color = WORSE if sign * (b - a) < 0 else OTHER
+        drawing.line(start, y(a), stop, y(b), color, 1.3, stroke_opacity=0.75)
+        for place, value in ((start, a), (stop, b)):
+            drawing.dot(place, y(value), 3.2, color, f"{who}: {shown(value, unit)} {unit}")
+    if known:
+        before, after = (sum(pair[side] for pair in known) / len(known) for side in (0, 1))
+        drawing.line(start, y(before), stop, y(after), INK, 4)
+        drawing.text(start - 6, y(before) - 6, shown(before, unit), 12, "end", font_weight="600")
+        drawing.text(stop + 6, y(after) - 6, shown(after, unit), 12, font_weight="600")

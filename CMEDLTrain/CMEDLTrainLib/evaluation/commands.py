@@ -1,0 +1,143 @@
+"""``cmedl-train evaluate``: a run's student scored on whole volumes, by itself or against another student.
+
+Only light modules are imported here, as in ``cli``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from CMEDLSegmentLib.cohort import Case, read_cohort
+from CMEDLSegmentLib.console import Bar, Interrupt, Parser, emit_json
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.files import atomic_path
+from CMEDLSegmentLib.progress import part
+
+from .. import runs
+
+if TYPE_CHECKING:
+    from .results import Evaluation
+
+Action = Callable[[argparse.Namespace, Interrupt], int]
+
+
+def register(add: Callable[[str, Action, str], Parser]) -> None:
+    """Add the command to ``cmedl-train``; ``add`` makes a sub-command of a name, an action and a sentence."""
+    sub = add("evaluate", _evaluate, "score a run's student on whole volumes of the cohort's test patients")
+    sub.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    sub.add_argument("--against", metavar="STUDENT", help="compare with this student: a file, a name or a run's folder")
+    sub.add_argument("--cohort", type=Path, metavar="COHORT.csv", help="another cohort than the run's own")
+    sub.add_argument("--split", default="test", choices=("test", "validation"), help="default: test")
+    sub.add_argument(
+        "--tolerance", type=_distance, default=2.0, metavar="MM", help="of the surface DSC, in mm (default: 2)"
+    )
+    sub.add_argument("--device", default="auto", metavar="auto|cuda|cuda:N|mps|cpu", help="default: auto")
+    sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
+
+
+def scored_cases(cohort: Path, split: str = "test") -> list[Case]:
+    """The student's cases of one split of a cohort.
+
+    Raises:
+        InputError: the table cannot be used, or has no such case.
+    """
+    cases = [case for case in read_cohort(cohort, required=("mask",)) if case.split == split and case.role != "teacher"]
+    if not cases:
+        raise InputError(f"The cohort {cohort} has no student case with split '{split}'; mark some in the table.")
+    return cases
+
+
+def training_speed(run: runs.Run) -> dict[str, Any]:
+    """``milliseconds_per_step`` of a run's training and its ``device``; None where the run was too short to tell.
+
+    The median over stretches between two reports with nothing else between them, such as a validation.
+    """
+    events = run.read_events()
+    found = [
+        1000.0 * (after["time"] - before["time"]) / (after["step"] - before["step"])
+        for before, after in pairwise(events)
+        if before["event"] == after["event"] == "step"
+    ]
+    device = next((event["device"] for event in reversed(events) if event["event"] == "start"), None)
+    return {"milliseconds_per_step": median(found) if found else None, "device": device}
+
+
+def _distance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if 0.0 <= value < math.inf:
+        return value
+    raise argparse.ArgumentTypeError(f'"{text}" is not a distance in mm, 0 or more')
+
+
+def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .volumes import evaluate
+
+    run = runs.open_run(options.run)
+    student = run.finished_student()
+    cases = scored_cases(options.cohort or Path(run.configuration().cohort), options.split)
+    other = None
+    bar = Bar(sys.stderr, quiet=options.json)
+    try:
+        progress = bar
+        if options.against:
+            # The other one first: a name that is wrong shows at once.
+            against = _student(options.against)
+            first, progress = part(bar, 0.0, 0.5), part(bar, 0.5, 1.0)
+            other = evaluate(against, cases, options.device, first, interrupt, tolerance_mm=options.tolerance)
+        result = evaluate(student, cases, options.device, progress, interrupt, tolerance_mm=options.tolerance)
+    finally:
+        bar.clear()
+    told = {
+        **result.to_json(),
+        "split": options.split,
+        "own_cohort": options.cohort is None,
+        "training": training_speed(run),
+    }
+    if other is not None:
+        told["against"] = _against(result, other)
+    name = "evaluation" if options.split == "test" else f"evaluation-{options.split}"
+    _write(run.folder / name, told, result, other)
+    if options.json:
+        emit_json(told)
+        return 0
+    print(result.report())
+    if other is not None:
+        print(f"\nAgainst {other.student}, on the same patients:")
+        print("\n".join(found["sentence"] for found in told["against"]["comparisons"].values()))
+    print(f"\nFigures and tables: {run.folder / name}")
+    return 0
+
+
+def _student(given: str) -> Path | str:
+    """The student that ``--against`` names: that of a run's folder, a file's, or an installed one's."""
+    return runs.open_run(Path(given)).finished_student() if Path(given).is_dir() else given
+
+
+def _against(result: Evaluation, other: Evaluation) -> dict[str, Any]:
+    from .comparison import TEST_METHOD, compare
+
+    told = other.to_json()
+    kept = ("student", "weights_sha256", "summary", "tumor_summary", "missed", "roc", "milliseconds_per_slice")
+    return {**{name: told[name] for name in kept}, "comparisons": compare(result, other), "test_method": TEST_METHOD}
+
+
+def _write(folder: Path, told: Mapping[str, Any], result: Evaluation, other: Evaluation | None) -> None:
+    """``evaluation.json`` beside the folder, tables and figures in it."""
+    from .charts import charts
+    from .results import write_json
+
+    texts = {name: found.csv() for name, found in result.tables().items()} | charts(result, other)
+    for name, text in texts.items():
+        with atomic_path(folder / name) as beside:
+            beside.write_text(text, "utf-8")
+    write_json(folder.with_suffix(".json"), told)

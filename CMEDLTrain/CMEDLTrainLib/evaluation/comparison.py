@@ -1,0 +1,98 @@
+"""Figures over patients: means with their interval, and two students on the same patients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from CMEDLSegmentLib.agreement.statistics import DRAWS, Spread, mean_interval, paired_test
+from CMEDLSegmentLib.errors import InputError
+
+from .measures import MEASURES, PatientFigures
+
+if TYPE_CHECKING:
+    from .results import Evaluation
+
+INTERVAL_METHOD = f"95 % percentile interval of the mean from {DRAWS} bootstrap samples of the patients, fixed seed."
+TEST_METHOD = (
+    "Two-sided paired Wilcoxon signed-rank test (scipy) over the patients that have a value for both students; equal "
+    "values are left out of the ranks and counted as ties. p is not corrected for the number of tests. "
+    "Differences are this student's value minus the other's; their interval is found as that of a mean."
+)
+
+
+def spread(values: Iterable[float | None]) -> dict[str, Any]:
+    """``mean``, ``std`` (n - 1), ``median``, ``n`` and ``ci95`` of the values that exist, and how many are ``absent``.
+
+    Without any value the figures are None; one value has no interval and a standard deviation of 0.
+    """
+    several = np.array([math.nan if value is None else value for value in values], float)
+    known = several[np.isfinite(several)]
+    found = Spread.of(several)
+    if not found.n:
+        return {"mean": None, "std": None, "median": None, "n": 0, "absent": found.excluded, "ci95": None}
+    return {
+        "mean": found.mean,
+        "std": found.std if found.n > 1 else 0.0,
+        "median": float(np.median(known)),
+        "n": found.n,
+        "absent": found.excluded,
+        "ci95": list(mean_interval(known)) if found.n > 1 else None,
+    }
+
+
+def summary(patients: Sequence[PatientFigures], label: str | None = None) -> dict[str, dict[str, Any]]:
+    """:func:`spread` of each measure over patients: of one structure, or of the means over all."""
+    every = [patient.values if label is None else patient.labels[label] for patient in patients]
+    return {name: spread(values[name] for values in every) for name in MEASURES}
+
+
+def compare(a: Evaluation, b: Evaluation) -> dict[str, dict[str, Any]]:
+    """Two students on the patients that both were scored on; see :func:`compare_patients`.
+
+    Raises:
+        InputError: they have no patient in common, or other tolerances.
+    """
+    if a.tolerance_mm != b.tolerance_mm:
+        raise InputError(
+            f"The students were scored with surface tolerances of {a.tolerance_mm:g} and {b.tolerance_mm:g} mm; "
+            "evaluate them with one."
+        )
+    return compare_patients(a.patients, b.patients, b.student)
+
+
+def compare_patients(
+    a: Sequence[PatientFigures], b: Sequence[PatientFigures], other: str = "the other student"
+) -> dict[str, dict[str, Any]]:
+    """For each measure how ``a`` differs from ``b`` on the same patients, and the Wilcoxon test of it.
+
+    Patients are told by their cases' names. Each measure gets ``delta_mean`` and ``delta_median`` of a minus b,
+    ``ci95`` of the mean, ``p``, ``n`` (patients with a value for both), ``excluded`` (without), ``ties`` (equal
+    values, which the test leaves out) and all of it as a ``sentence``; what does not exist is None.
+
+    Raises:
+        InputError: no patient is in both.
+    """
+    theirs = {frozenset(patient.cases): patient.values for patient in b}
+    pairs = [(one.values, theirs[key]) for one in a if (key := frozenset(one.cases)) in theirs]
+    if not pairs:
+        raise InputError("The two students were scored on different cases; evaluate both on one cohort.")
+    found = {}
+    for name in MEASURES:
+        values = np.array([[math.nan if one[name] is None else one[name] for one in pair] for pair in pairs], float)
+        test = paired_test(name, values[:, 0], values[:, 1], other, MEASURES)
+        differences = (values[:, 0] - values[:, 1])[np.isfinite(values).all(axis=1)]
+        found[name] = {
+            "delta_mean": test.difference if test.n else None,
+            "delta_median": float(np.median(differences)) if test.n else None,
+            "ci95": list(test.interval) if test.n > 1 else None,
+            "p": test.p if test.n else None,
+            "n": test.n,
+            "excluded": test.excluded,
+            "ties": test.ties,
+            "sentence": test.sentence,
+        }
+    return found
