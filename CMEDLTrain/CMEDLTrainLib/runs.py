@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,12 +24,11 @@ from typing import Any
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
 
+from . import holders
 from .configuration import Configuration, from_json
 
 HEARTBEAT_S = 5.0
 """The trainer touches ``trainer.json`` this often."""
-SILENT_S = 60.0
-"""A trainer on another machine whose heartbeat is older than this is taken for dead."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +113,7 @@ class Run:
 
     def running(self) -> bool:
         """Whether a trainer holds this run now, here or on another machine."""
-        try:
-            holder = json.loads(self.trainer.read_text("utf-8"))
-            silent = time.time() - self.trainer.stat().st_mtime
-        except (FileNotFoundError, ValueError):
-            return False
-        if holder.get("host") != socket.gethostname():
-            return silent < SILENT_S
-        return _process_start(int(holder.get("pid", -1))) == holder.get("started")
+        return holders.living(self.trainer) is not None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -134,9 +125,7 @@ class Run:
         if self.running():
             raise InputError(f"The run {self.folder} is being trained already; stop it first, or wait for its end.")
         (self.folder / "stop").unlink(missing_ok=True)
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": _process_start(os.getpid())}
-        with atomic_path(self.trainer) as path:
-            path.write_text(json.dumps(holder), "utf-8")
+        holders.take(self.trainer)
         try:
             yield
         finally:
@@ -195,20 +184,3 @@ def open_run(folder: Path) -> Run:
     run = Run(Path(folder).resolve())
     run.configuration()
     return run
-
-
-def _process_start(pid: int) -> str | None:
-    """A mark of the process that no later process of the same number shares; None when there is no such process."""
-    try:
-        # Field 22 of Linux's stat: start time in clock ticks since boot; the name before it may hold spaces.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except FileNotFoundError:
-        if Path("/proc/self").exists():
-            return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "alive"

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from CMEDLSegmentLib.errors import InputError
-from CMEDLTrainLib import runs
+from CMEDLTrainLib import holders, runs
 from CMEDLTrainLib.configuration import PRESETS, Configuration, from_json, with_settings
 
 
@@ -135,7 +135,7 @@ def test_a_process_of_the_same_number_that_started_later_is_not_the_trainer(run)
 def test_a_trainer_elsewhere_is_alive_while_its_heartbeat_is_fresh(run):
     run.trainer.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": "1"}))
     assert run.running()
-    old = time.time() - runs.SILENT_S - 1
+    old = time.time() - holders.SILENT_S - 1
     os.utime(run.trainer, (old, old))
     assert not run.running()
 
