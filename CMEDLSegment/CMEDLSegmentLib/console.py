@@ -30,6 +30,9 @@ from .errors import Cancelled, CMEDLError, InputError
 
 REDRAW_SECONDS = 0.1
 """The bar is drawn at most ten times a second."""
+PROGRESS = "CMEDL_PROGRESS"
+"""Environment variable: ``messages`` makes commands tell their progress on stderr as the worker does, a line of JSON
+each, for a program that runs them; with ``--json`` too."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,6 +71,7 @@ class Bar:
         self._stream = stream
         self._quiet = quiet
         self._clock = clock
+        self._messages = os.environ.get(PROGRESS) == "messages"
         self._terminal = stream.isatty()
         self._full, self._empty = ("█", "░") if _can_print(stream, "█░") else ("#", "-")
         self._start = clock()
@@ -77,17 +81,27 @@ class Bar:
 
     def __call__(self, stage: str, fraction: float) -> None:
         """Show that ``stage`` runs and ``fraction`` (0 to 1) of the whole job is done."""
-        if self._quiet:
-            return
         fraction = min(max(fraction, 0.0), 1.0)
         now = self._clock()
-        if not self._terminal:
+        if self._messages:
+            self._tell(stage, fraction, now)
+        elif self._quiet:
+            return
+        elif not self._terminal:
             if stage != self._stage:
                 self._write(f"{stage} ({fraction:.0%})\n")
         elif stage != self._stage or now - self._drawn >= REDRAW_SECONDS or fraction == 1.0:
             self._draw(self._line(stage, fraction, now - self._start))
             self._drawn = now
         self._stage = stage
+
+    def _tell(self, stage: str, fraction: float, now: float) -> None:
+        """Write the message that the worker would send."""
+        if stage != self._stage or now - self._drawn >= REDRAW_SECONDS:
+            from .jobs.protocol import Progressed, encode
+
+            self._write(encode(Progressed(stage, fraction)).decode())
+            self._drawn = now
 
     def say(self, text: str) -> None:
         """Print a line of its own above the bar."""

@@ -7,12 +7,15 @@ import json
 import os
 import subprocess
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from CMEDLSegmentLib.errors import CMEDLError
+from CMEDLSegmentLib.console import PROGRESS
+from CMEDLSegmentLib.errors import Cancelled, CMEDLError
 from CMEDLSegmentLib.jobs.groups import end_group, own_group
+from CMEDLSegmentLib.jobs.protocol import Progressed, decode
 
 PACKAGES = Path(__file__).resolve().parents[1]
 LOG = "trainer.log"
@@ -64,31 +67,41 @@ class Program:
         return process.pid
 
     def start(self, arguments: Sequence[str]) -> Command:
-        """Start a command whose answer is waited for, such as ``estimate --json``.
+        """Start a command whose answer is waited for, such as ``estimate``; ``--json`` is added.
 
         Raises:
             OSError: it could not be started.
         """
+        settings = {**self._settings, "env": {**self._settings["env"], PROGRESS: "messages"}}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return Command(
-            subprocess.Popen([*self._command, *arguments], text=True, encoding="utf-8", **pipes, **self._settings)
-        )
+        return Command(subprocess.Popen([*self._command, *arguments, "--json"], **pipes, **settings))
 
 
 class Command:
-    """A command of ``cmedl-train`` that runs as a child.
+    """A command of ``cmedl-train`` that runs as a child; forgotten, it ends.
 
     Attributes:
-        lines: what it printed last on its standard error: stages of the work, and at the end its complaint.
+        stage: what it does, in words, and the fraction (0 to 1) that is done.
+        lines: what else it printed last on its standard error, for the log.
     """
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self._answer = ""
+        self._printed = b""
+        self._cancelled = False
+        self.stage = ("", 0.0)
         self.lines: collections.deque[str] = collections.deque(maxlen=REMEMBERED_LINES)
-        self._threads = [threading.Thread(target=read, daemon=True) for read in (self._read_answer, self._read_lines)]
+        self._threads = [threading.Thread(target=read, args=(weakref.ref(self), process)) for read in (_hear, _listen)]
         for thread in self._threads:
+            thread.daemon = True
             thread.start()
+        # When nobody holds the command any more, or the interpreter ends.
+        self._end = weakref.finalize(self, _end, process)
+
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
 
     @property
     def done(self) -> bool:
@@ -99,23 +112,55 @@ class Command:
         """The object that it printed last, once it is :attr:`done`.
 
         Raises:
+            Cancelled: it was.
             CMEDLError: it failed; the message is its own sentence.
         """
-        if self._process.returncode:
-            raise CMEDLError(self.lines[-1] if self.lines else f"The process ended with {self._process.returncode}.")
-        return json.loads(self._answer.strip().splitlines()[-1])
+        if self._cancelled:
+            raise Cancelled("Cancelled; nothing of the unfinished work is left.")
+        try:
+            found = json.loads(self._printed.splitlines()[-1])
+        except (IndexError, ValueError):
+            found = {}
+        if "error" in found:
+            raise CMEDLError(str(found["error"]))
+        if not found:
+            said = self.lines[-1] if self.lines else "it said nothing"
+            raise CMEDLError(f"cmedl-train ended without a result (exit code {self._process.returncode}): {said}")
+        return found
 
     def cancel(self) -> None:
         """End it and all that it started, at once."""
-        if self._process.poll() is None:
-            end_group(self._process.pid)
+        self._cancelled = True
+        self._end()
 
-    def _read_answer(self) -> None:
-        with self._process.stdout as stream:
-            self._answer = stream.read()
 
-    def _read_lines(self) -> None:
-        with self._process.stderr as stream:
-            for line in stream:
-                if line.strip():
-                    self.lines.append(line.strip())
+# In the threads of a command, which do not keep it from being forgotten.
+
+
+def _hear(command: weakref.ref[Command], process: subprocess.Popen[bytes]) -> None:
+    with process.stdout as stream:
+        printed = stream.read()
+    if (owner := command()) is not None:
+        owner._printed = printed
+
+
+def _listen(command: weakref.ref[Command], process: subprocess.Popen[bytes]) -> None:
+    with process.stderr as stream:
+        for line in stream:
+            if (owner := command()) is None:
+                continue
+            try:
+                message = decode(line)
+            except ValueError:
+                message = None
+            if isinstance(message, Progressed):
+                owner.stage = (message.text, message.fraction)
+            elif text := line.decode("utf-8", "replace").strip():
+                owner.lines.append(text)
+            del owner
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        end_group(process.pid)
+        process.wait()

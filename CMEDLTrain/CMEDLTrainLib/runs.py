@@ -26,6 +26,7 @@ from CMEDLSegmentLib.files import atomic_path
 
 from . import holders
 from .configuration import Configuration, from_json
+from .history import History, Reader
 
 HEARTBEAT_S = 5.0
 """The trainer touches ``trainer.json`` this often."""
@@ -136,27 +137,19 @@ class Run:
 
         The state is ``running``, ``finished``, ``stopped`` (it was asked to, or never started) or ``crashed``.
         """
-        status: dict[str, Any] = {
-            "state": "stopped",
-            "step": 0,
-            "steps": None,
-            "epoch": 0,
-            "seconds_left": None,
-        }
-        status |= {"losses": {}, "validation": {}}
-        begun = False
-        for event in self.read_events():
-            kind = event["event"]
-            if kind == "start":
-                begun = True
-            elif kind in ("stopped", "finished"):
-                begun, status["state"] = False, kind
-            status |= {name: event[name] for name in status.keys() & event.keys()}
+        reader = Reader(self.events)
+        reader.read(most=None)
+        return self.status_of(reader.history)
+
+    def status_of(self, history: History) -> dict[str, Any]:
+        """:meth:`status` by events that were read already."""
+        state = history.state
         if self.running():
-            status["state"] = "running"
-        elif begun:
-            status["state"] = "crashed"
-        if status["state"] != "running":
+            state = "running"
+        elif state in ("running", "failed"):
+            state = "crashed"
+        status = {"state": state, **history.figures}
+        if state != "running":
             status["seconds_left"] = None
         return status
 

@@ -1,0 +1,118 @@
+"""Commands and trainers of ``cmedl-train`` as processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from CMEDLSegmentLib.errors import Cancelled, CMEDLError
+from CMEDLTrainLib import runs
+from CMEDLTrainLib.background import Command, Program
+from CMEDLTrainLib.configuration import PRESETS
+from jobs.processes import exists
+
+
+def waited(condition, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.02)
+
+
+def cmedl_train(*arguments: str) -> Command:
+    return Program([sys.executable], os.environ).start(arguments)
+
+
+def instead(folder: Path, program: str) -> Program:
+    """Runs ``program`` whatever it is called with."""
+    path = folder / "program.py"
+    path.write_text(program, encoding="utf-8")
+    return Program([sys.executable, str(path)], os.environ)
+
+
+def test_a_command_s_object_is_its_result(tmp_path: Path) -> None:
+    run = runs.create(tmp_path / "run", PRESETS["tiny"])
+    command = cmedl_train("status", str(run.folder))
+    waited(lambda: command.done)
+    assert command.result() == run.status()
+
+
+def test_a_sentence_is_its_error(tmp_path: Path) -> None:
+    command = cmedl_train("status", str(tmp_path))
+    waited(lambda: command.done)
+    with pytest.raises(CMEDLError, match="is not a run"):
+        command.result()
+
+
+def test_its_progress_is_heard_while_it_works(tmp_path: Path) -> None:
+    program = """
+import pathlib, sys, time
+from CMEDLSegmentLib.console import Bar, emit_json
+bar = Bar(sys.stderr, quiet=True)
+bar("Half way", 0.5)
+print("a library's advice", file=sys.stderr, flush=True)
+while not pathlib.Path(GO).exists(): time.sleep(0.02)
+emit_json({"answer": "x" * 200_000})
+"""
+    go = tmp_path / "go"
+    command = instead(tmp_path, program.replace("GO", repr(str(go)))).start([])
+    waited(lambda: command.done or command.stage == ("Half way", 0.5))
+    assert not command.done
+    go.touch()
+    waited(lambda: command.done)
+    assert command.result() == {"answer": "x" * 200_000}
+    assert list(command.lines) == ["a library's advice"]
+
+
+def test_one_that_dies_without_a_word_is_told(tmp_path: Path) -> None:
+    command = instead(tmp_path, "import os; os.abort()").start([])
+    waited(lambda: command.done)
+    with pytest.raises(CMEDLError, match="without a result"):
+        command.result()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks the kernel for processes")
+@pytest.mark.parametrize("how", ["cancelled", "forgotten"])
+def test_ended_it_leaves_no_process(tmp_path: Path, how: str) -> None:
+    program = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print("child", child.pid, file=sys.stderr, flush=True)
+time.sleep(600)
+"""
+    command = instead(tmp_path, program).start([])
+    waited(lambda: command.done or command.lines)
+    pids = [command.pid, int(command.lines[-1].split()[1])]
+    if how == "cancelled":
+        command.cancel()
+        waited(lambda: command.done)
+        with pytest.raises(Cancelled):
+            command.result()
+    else:
+        del command
+    waited(lambda: not any(exists(pid) for pid in pids), 10)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks the kernel for processes")
+def test_a_trainer_outlives_the_process_that_started_it(tmp_path: Path) -> None:
+    log = tmp_path / "trainer.log"
+    (tmp_path / "slow.py").write_text("import time; print('training', flush=True); time.sleep(600)")
+    python = [sys.executable, str(tmp_path / "slow.py")]
+    program = f"""
+import os
+from pathlib import Path
+from CMEDLTrainLib.background import Program
+print(Program({python!r}, os.environ).detach([], Path({str(log)!r})), flush=True)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    pid = int(done.stdout)
+    waited(lambda: log.read_text() == "training\n")
+    assert exists(pid)
+    os.killpg(pid, signal.SIGKILL)

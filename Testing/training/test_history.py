@@ -1,0 +1,121 @@
+"""A run's events read as they grow: the same status as all of them at once, curves that stay small."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from CMEDLTrainLib import runs
+from CMEDLTrainLib.configuration import PRESETS
+from CMEDLTrainLib.history import MOST_POINTS, Curves, Reader
+
+
+def step(number: int, loss: float = 1.0) -> dict:
+    return {"event": "step", "step": number, "steps": 10**6, "epoch": number // 100, "losses": {"student": loss}}
+
+
+def write(path: Path, *events: dict, end: str = "\n") -> None:
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write("\n".join(json.dumps(event) for event in events) + end)
+
+
+def test_what_was_added_is_read_and_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    reader = Reader(path)
+    assert reader.read() is False
+    write(path, {"event": "start", "step": 0, "steps": 9}, step(50, 2.0), end="")
+    reader.read()
+    assert reader.history.state == "running"
+    assert reader.history.losses.steps == []
+    path.write_text(path.read_text() + "\n")
+    reader.read()
+    assert reader.history.losses.values == {"student": [2.0]}
+    assert reader.history.figures["step"] == 50
+    write(
+        path, {"event": "epoch", "step": 60, "epoch": 1, "validation": {"dsc": 0.5}}, {"event": "stopped", "step": 60}
+    )
+    reader.read()
+    assert reader.history.validation.values == {"dsc": [0.5]}
+    assert reader.history.state == "stopped"
+    assert reader.history.figures["validation"] == {"dsc": 0.5}
+
+
+def test_lines_that_are_no_events_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"event": "sta\n[1]\n\xff\xfe\n{"event": "unheard of", "step": 3}\n{"step": 7}\n')
+    write(path, step(50))
+    reader = Reader(path)
+    reader.read()
+    assert reader.history.losses.steps == [50]
+
+
+def test_a_file_that_became_shorter_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, step(50), step(100), step(150))
+    reader = Reader(path)
+    reader.read()
+    path.write_text(json.dumps(step(50, 7.0)) + "\n")
+    reader.read()
+    assert reader.history.losses.values == {"student": [7.0]}
+
+
+def test_steps_that_are_done_again_after_a_crash_stand_once_in_the_curves(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, {"event": "start", "step": 0}, step(50, 5.0), step(100, 4.0), step(150, 3.0))
+    write(path, {"event": "start", "step": 100}, step(150, 2.0))
+    reader = Reader(path)
+    reader.read()
+    assert reader.history.losses.steps == [50, 100, 150]
+    assert reader.history.losses.values["student"] == [5.0, 4.0, 2.0]
+
+
+def test_a_curve_keeps_evenly_spaced_points_of_all_its_length() -> None:
+    curves = Curves()
+    for number in range(1, 20 * MOST_POINTS):
+        curves.add(number, {"a": float(number)} if number > 5 else {})
+    assert MOST_POINTS / 2 <= len(curves.steps) <= MOST_POINTS
+    gaps = {after - before for before, after in zip(curves.steps, curves.steps[1:], strict=False)}
+    assert len(gaps) == 1
+    assert curves.steps[-1] > 19.9 * MOST_POINTS
+    assert curves.values["a"] == [float(number) if number > 5 else None for number in curves.steps]
+
+
+def test_a_figure_that_comes_later_is_missing_before() -> None:
+    curves = Curves()
+    curves.add(1, {"a": 1.0})
+    curves.add(2, {"b": 2.0})
+    assert curves.values == {"a": [1.0, None], "b": [None, 2.0]}
+
+
+def test_a_hundred_thousand_events_are_read_in_small_portions(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    terms = {f"term {number}": 0.123456 for number in range(10)}
+    with path.open("w", encoding="utf-8") as stream:
+        for number in range(100_000):
+            stream.write(json.dumps({**step(number), "losses": terms}) + "\n")
+    reader = Reader(path)
+    longest, more = 0.0, True
+    while more:
+        began = time.process_time()
+        more = reader.read()
+        longest = max(longest, time.process_time() - began)
+    assert reader.history.figures["step"] == 99_999
+    assert all(len(column) <= MOST_POINTS for column in reader.history.losses.values.values())
+    # The bar of the panel is 0.1 s.
+    assert longest < 0.5
+
+
+def test_the_status_of_a_run_is_that_of_its_history(tmp_path: Path) -> None:
+    run = runs.create(tmp_path / "run", PRESETS["tiny"])
+    assert run.status()["state"] == "stopped"
+    run.report("start", step=0, steps=20)
+    assert run.status()["state"] == "crashed"
+    with run.held():
+        assert run.status()["state"] == "running"
+    run.report("failed", step=3, term="hint")
+    assert run.status() | {"seconds_left": 1} == {
+        "state": "crashed", "step": 3, "steps": 20, "epoch": 0, "seconds_left": 1, "losses": {}, "validation": {}
+    }  # fmt: skip
+    run.report("finished", step=20)
+    assert run.status()["state"] == "finished"
