@@ -45,6 +45,9 @@ METHODS = {
     "pmri-drit": MethodEntry("fusion.pmri_drit", "the student's images translated by DRIT, segmented"),
     "ct+pmri": MethodEntry("fusion.both", "an image and its translation segmented as two channels"),
     "weighted": MethodEntry("fusion.weighted", "an image and its translation, weighted by a network"),
+    "mutual": MethodEntry(
+        "mutual.mutual", "two students, of their own and of translated teacher images, that imitate each other"
+    ),
     "output-distillation": MethodEntry(
         "joint.output_distillation", "as cmedl, with the teacher's outputs in place of its features"
     ),
@@ -79,7 +82,9 @@ class Images:
     window_hu: tuple[float, float] = (-1000.0, 500.0)
     """Of CT. MR is standardised by landmarks of its role's training cases (Nyul et al. 2000)."""
     mr_maximum: float = 0.0
-    """Where standardised MR is clipped (paper: T1w 1136, T2w 1814); 0: at the last landmark."""
+    """Where standardised MR of the student is clipped (paper: T1w 1136, T2w 1814); 0: at the last landmark."""
+    teacher_mr_maximum: float = 0.0
+    """The same of the teacher."""
     slices: str = "lung"
     """``lung``: of CT the slices that contain lung, and those with the structure; ``all``: every slice."""
 
@@ -133,6 +138,9 @@ class Distillation:
     """Of output distillation, which the paper compares hints with."""
     temperature: float = 0.5
     """Of output distillation."""
+    separate: bool = False
+    """Whether generators and segmentors have updates of their own, as section III-A3 alternates: the generators descend
+    the weighted sum, the segmentors L_hint and L_seg without weights. It costs a second pass through the segmentors."""
 
     @property
     def needs_pseudo(self) -> bool:

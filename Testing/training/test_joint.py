@@ -7,27 +7,32 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from CMEDLSegmentLib.errors import InputError
 from CMEDLTrainLib import methods, runs
-from CMEDLTrainLib.configuration import METHODS, PRESETS, Configuration, Network, with_settings
+from CMEDLTrainLib.configuration import METHODS, Network
 from CMEDLTrainLib.engine import Trainer
-from CMEDLTrainLib.methods import Batch, Method, Step
+from training.joint_reference import (
+    assert_same_gradients,
+    descended,
+    gradients,
+    plain_contextual,
+    plain_dice,
+    prepared,
+    settings,
+)
 from training.stores import disc_store
 
 JOINT = [name for name in METHODS if name != "ct-only"]
+WIRINGS = ("cmedl", "vae-cmedl", "pmri-cmedl", "weak+pseudo", "pmri-cycle", "weighted", "mutual")
+"""The methods that differ in more than weights and channels."""
 
 
 @pytest.fixture
 def store(tmp_path):
     return disc_store(tmp_path / "store", patients=4, slices=2, teachers=2)
-
-
-def settings(method: str, *changes: str) -> Configuration:
-    base = replace(PRESETS["tiny"], method=method, network=Network(arguments={"width": 2}), device="cpu")
-    return with_settings(base, ("optimisation.epochs=3", "optimisation.batch=2", "translation.width=2", *changes))
 
 
 def trained(folder, store, configuration, cancelled=lambda: False):
@@ -38,7 +43,9 @@ def trained(folder, store, configuration, cancelled=lambda: False):
     return run, trainer
 
 
-@pytest.mark.parametrize("method", JOINT)
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=() if name in WIRINGS else pytest.mark.slow) for name in JOINT]
+)
 def test_a_joint_run_cut_at_any_step_ends_with_the_weights_of_one_that_was_not(tmp_path, store, method):
     configuration = settings(method)
     whole, trainer = trained(tmp_path / "whole", store, configuration)
@@ -59,9 +66,10 @@ def test_a_joint_run_cut_at_any_step_ends_with_the_weights_of_one_that_was_not(t
             assert any(not torch.equal(before[key], after[key]) for key in before), name
 
 
+@pytest.mark.parametrize("change", ["distillation.separate=false", "distillation.separate=true"])
 @pytest.mark.parametrize("method", JOINT)
-def test_no_phase_leaves_a_gradient_where_it_does_not_learn(method):
-    made, batches, step = prepared(settings(method))
+def test_no_phase_leaves_a_gradient_where_it_does_not_learn(method, change):
+    made, batches, step = prepared(settings(method, change))
     for phase in made.phases:
         for name, network in made.networks.items():
             network.requires_grad_(name in phase.modules)
@@ -75,69 +83,21 @@ def test_no_phase_leaves_a_gradient_where_it_does_not_learn(method):
         assert with_gradient == set(phase.modules)
 
 
-def prepared(configuration: Configuration, size: int = 32) -> tuple[Method, dict[str, Batch], Step]:
-    """The method in fp64, training mode, with two images of each role."""
-    torch.manual_seed(3)
-    made = methods.create(configuration)
-    for network in made.networks.values():
-        network.double().train()
-    random = torch.Generator().manual_seed(5)
-    batches = {
-        role: Batch(
-            torch.rand(2, 1, size, size, generator=random, dtype=torch.float64) * 2 - 1,
-            (torch.rand(2, size, size, generator=random) < 0.2).to(torch.uint8),
-        )
-        for role in ("student", "teacher")
-    }
-    return made, batches, Step(random)
+READINGS = {
+    "default": ((), {"order": 0, "segmentors": (5, 3)}),
+    "the order of equation 3": (("translation.contextual_order=generated",), {"order": 1, "segmentors": (5, 3)}),
+    "updates of their own": (("distillation.separate=true",), {"order": 0, "segmentors": (1, 1)}),
+}
+"""Settings; which maximum the contextual loss takes, and the weights of L_seg and L_hint for the segmentors."""
 
 
-def plain_dice(logits: Tensor, mask: Tensor) -> Tensor:
-    p, g = logits.sigmoid()[:, 0], (mask > 0).double()
-    return 1 - (2 * (p * g).sum() + 1) / (p.sum() + g.sum() + 1)
-
-
-def plain_contextual(features: nn.Module, generated: Tensor, target: Tensor) -> Tensor:
-    """Equations 3 and 4 for one image after the other, as the contextual loss's authors write them."""
-    losses = []
-    for layer, layer_target in zip(features(generated), features(target), strict=True):
-        values = []
-        for g, m in zip(layer, layer_target, strict=True):
-            g, m = (x.flatten(1).T for x in (g, m))
-            centre = m.mean(dim=0)
-            g, m = F.normalize(g - centre, dim=1), F.normalize(m - centre, dim=1)
-            distance = (1 - g @ m.T) / 2
-            relative = distance / (distance.min(dim=1, keepdim=True).values + 1e-5)
-            similarity = torch.exp((1 - relative) / 0.5)
-            similarity = similarity / similarity.sum(dim=1, keepdim=True)
-            values.append(-similarity.max(dim=0).values.mean().log())
-        losses.append(torch.stack(values).mean())
-    return sum(losses)
-
-
-def gradients(networks: dict[str, nn.Module], loss: Tensor) -> dict[str, list[Tensor]]:
-    """Of every weight of every network, zeros where it has none."""
-    weights = [weight for network in networks.values() for weight in network.parameters()]
-    found = iter(torch.autograd.grad(loss, weights, allow_unused=True, retain_graph=True))
-    return {
-        name: [g if (g := next(found)) is not None else torch.zeros_like(w) for w in network.parameters()]
-        for name, network in networks.items()
-    }
-
-
-def test_the_joint_update_is_equation_7_network_by_network():
-    configuration = with_settings(
-        settings("cmedl"), ("loss.dice=1.0", "loss.cross_entropy=0.0", "distillation.hint=3.0", "translation.pool=0")
-    )
-    made, batches, step = prepared(configuration)
+@pytest.mark.parametrize("reading", READINGS)
+def test_the_joint_update_is_equation_7_network_by_network(reading):
+    changes, expect = READINGS[reading]
+    plain = ("loss.dice=1.0", "loss.cross_entropy=0.0", "distillation.hint=3.0", "translation.pool=0")
+    made, batches, step = prepared(settings("cmedl", *plain, *changes))
     reference = {name: copy.deepcopy(network) for name, network in made.networks.items()}
-    descend, judge = made.phases
-    sum(descend.losses(batches, step).values()).backward()
-    found = {name: [w.grad.clone() for w in made.networks[name].parameters()] for name in descend.modules}
-    for network in made.networks.values():
-        network.zero_grad(set_to_none=True)
-    sum(judge.losses(batches, step).values()).backward()
-    found |= {name: [w.grad.clone() for w in made.networks[name].parameters()] for name in judge.modules}
+    found = descended(made, batches, step)
 
     # The equations, each network called anew wherever it stands in them.
     c, m = batches["student"].images, batches["teacher"].images
@@ -147,23 +107,66 @@ def test_the_joint_update_is_equation_7_network_by_network():
     s_ct, s_mr = reference["segmentor"], reference["teacher"]
     adversarial = (d_m(to_m(c)) - 1).square().mean() + (d_c(to_c(m)) - 1).square().mean()
     cycle = (to_c(to_m(c)) - c).abs().mean() + (to_m(to_c(m)) - m).abs().mean()
-    contextual = plain_contextual(reference["features"], to_m(c), m)
+    contextual = plain_contextual(reference["features"], to_m(c), m, expect["order"])
     hint = sum((a - b).square().mean() for a, b in zip(s_ct(c)[1], s_mr(to_m(c))[1], strict=True))
     segmentation = plain_dice(s_mr(m)[0], y_m) + plain_dice(s_mr(to_m(c))[0], y_c) + plain_dice(s_ct(c)[0], y_c)
-    total = adversarial + 10 * cycle + contextual + 3 * hint + 5 * segmentation
-    expected = gradients({name: reference[name] for name in descend.modules}, total)
+    generators = {name: reference[name] for name in ("to_teacher", "to_student")}
+    expected = gradients(generators, adversarial + 10 * cycle + contextual + 3 * hint + 5 * segmentation)
+    of_segmentation, of_hint = expect["segmentors"]
+    segmentors = {name: reference[name] for name in ("segmentor", "teacher")}
+    expected |= gradients(segmentors, of_hint * hint + of_segmentation * segmentation)
     judged = 0.5 * (
         (d_m(m) - 1).square().mean()
         + d_m(to_m(c).detach()).square().mean()
         + (d_c(c) - 1).square().mean()
         + d_c(to_c(m).detach()).square().mean()
     )
-    expected |= gradients({name: reference[name] for name in judge.modules}, judged)
-    assert found.keys() == expected.keys()
-    for name, wanted in expected.items():
-        ours, theirs = (torch.cat([g.flatten() for g in each]) for each in (found[name], wanted))
-        assert theirs.norm() > 0, name
-        assert (ours - theirs).norm() < 1e-6 * theirs.norm(), name
+    expected |= gradients({name: reference[name] for name in ("judge_teacher", "judge_student")}, judged)
+    assert_same_gradients(found, expected)
+
+
+def test_mutual_distillation_is_what_its_docstring_writes():
+    made, batches, step = prepared(
+        settings("mutual", "loss.cross_entropy=0.0", "distillation.output=0.7", "distillation.temperature=2.0")
+    )
+    reference = {name: copy.deepcopy(network) for name, network in made.networks.items()}
+    found = descended(made, batches, step)
+    c, m = batches["student"].images, batches["teacher"].images
+    y_c, y_m = batches["student"].masks, batches["teacher"].masks
+    s, t = reference["segmentor"], reference["counterpart"]
+    pseudo = reference["to_student"](m).detach()
+
+    def divergence(target: Tensor, imitation: Tensor) -> Tensor:
+        """T^2 KL(target || imitation) of Bernoulli pixels, T = 2; the target fixed."""
+        p, q = (torch.distributions.Bernoulli(logits=logits / 2) for logits in (target.detach(), imitation))
+        return 4 * torch.distributions.kl_divergence(p, q).mean()
+
+    of_s = plain_dice(s(c)[0], y_c) + 0.7 * divergence(t(pseudo)[0], s(pseudo)[0])
+    of_t = plain_dice(t(pseudo)[0], y_m) + 0.7 * divergence(s(c)[0], t(c)[0])
+    expected = gradients({"segmentor": s}, of_s) | gradients({"counterpart": t}, of_t)
+    assert_same_gradients({name: found[name] for name in expected}, expected)
+    assert [spec.name for spec in made.student] == ["segmentor"]
+
+
+@pytest.mark.parametrize("hints", ["low", "mid", "high"])
+@pytest.mark.parametrize(
+    ("kind", "arguments"), [("unet", {"width": 2}), ("densefcn", {"width": 4, "growth": 2}), ("mrrn", {"width": 2})]
+)
+def test_hints_of_every_depth_reach_student_teacher_and_generator(kind, arguments, hints):
+    configuration = replace(settings("cmedl", f"distillation.hints={hints}"), network=Network(kind, arguments))
+    made, batches, step = prepared(configuration)
+    terms = made.phases[0].losses(batches, step)
+    for network in made.networks.values():
+        network.zero_grad(set_to_none=True)
+    terms["hint"].backward()
+    for name in ("segmentor", "teacher", "to_teacher"):
+        reached = [w.grad for w in made.networks[name].parameters() if w.grad is not None]
+        assert any(bool(gradient.any()) for gradient in reached), name
+
+
+def test_an_order_of_the_contextual_loss_that_there_is_not_is_refused():
+    with pytest.raises(InputError, match="targets, generated"):
+        methods.create(settings("cmedl", "translation.contextual_order=both"))
 
 
 def test_a_weight_of_zero_takes_its_term_away():

@@ -159,7 +159,8 @@ def _normalisation(
             stop_if(cancelled)
             yield read_volume(case.image).array
 
-    return fit_landmarks(volumes(), maximum=images.mr_maximum or None)
+    maximum = images.mr_maximum if role == "student" else images.teacher_mr_maximum
+    return fit_landmarks(volumes(), maximum=maximum or None)
 
 
 def extract_case(case: Case, images: Images, labels: int, normalisation: Normalisation) -> Extracted:

@@ -2,26 +2,33 @@
 
 A step has two phases. In the first, generators, teacher and student descend one sum of all their terms, equation 7 with
 CycleGAN and equation 13 with DRIT: one set of weights for all of them, so that one forward pass of each network and one
-backward pass serve all (the paper's gradient of the segmentors carries no weights, that of the generators does). In the
-second, the discriminators learn from what the generators made. Roles are student and teacher: with CT as student and MR
-as teacher the teacher is an informative one, with the roles exchanged a weak one, and with two contrasts of MR an equal
-one; the cohort's table says which.
+backward pass serve all. In the second, the discriminators learn from what the generators made. The paper's gradients
+carry weights for the generators and none for the segmentors (section III-A3); ``distillation.separate`` takes that
+reading: generators, discriminators, and the segmentors last, on the translations that the step began with.
+
+Roles are student and teacher: with CT as student and MR as teacher the teacher is an informative one, with the roles
+exchanged a weak one, and with two contrasts of MR an equal one; the cohort's table says which.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from torch import Tensor
+
 from CMEDLSegmentLib.card import NetworkSpec
+from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.networks import create_segmentor
 
-from ..configuration import Configuration
-from ..losses.contextual import contextual_loss_of_images
+from ..configuration import Configuration, Distillation
+from ..losses.contextual import ORDERS, contextual_loss_of_images
 from ..losses.distillation import distillation_loss
-from ..losses.features import load_features
+from ..losses.features import VggFeatures, load_features
 from ..losses.hint import hint_loss
 from ..losses.segmentation import segmentation_loss
+from ..translation import Contextual, Translation
 from ..translation import create as create_translation
 from .method import (
     SEGMENTOR,
@@ -92,22 +99,20 @@ def without_pseudo_labels(configuration: Configuration) -> Method:
 def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
     """Teacher and student with the configured translation between their domains; see the module."""
     student_name, teacher_name = ("student", SEGMENTOR) if use_teacher else (SEGMENTOR, "teacher")
-    weights, optimisation = configuration.distillation, configuration.optimisation
-    arguments = segmentor_arguments(configuration)
-    kind = configuration.network.kind
-    student, teacher = (create_segmentor(kind, **arguments, hints=weights.hints) for _ in range(2))
-    features = load_features(configuration.features) if configuration.translation.contextual else None
-    contextual = None if features is None else partial(contextual_loss_of_images, features)
+    optimisation, hints_at = configuration.optimisation, configuration.distillation.hints
+    kind, arguments = configuration.network.kind, segmentor_arguments(configuration)
+    student, teacher = (create_segmentor(kind, **arguments, hints=hints_at) for _ in range(2))
+    contextual, features = _contextual(configuration)
     translation = create_translation(configuration.translation, contextual)
     segmentation = partial(segmentation_loss, **vars(configuration.loss))
 
-    def descend(batches: dict[str, Batch], step: Step) -> Losses:
+    def segmentors(batches: dict[str, Batch], made: dict[str, Tensor], weights: Distillation) -> Losses:
+        """L_seg and L_hint (equations 1 and 2); ``made`` holds the translated images."""
         own, other = batches["student"], batches["teacher"]
-        terms = translation.generator_losses(own.images, other.images, step.tensors)
         logits, hints = student(own.images)
-        terms["student"] = weights.segmentation * segmentation(logits, own.masks)
+        terms = {"student": weights.segmentation * segmentation(logits, own.masks)}
         if weights.needs_pseudo:
-            pseudo_logits, pseudo_hints = teacher(step.tensors["pseudo_teacher"])
+            pseudo_logits, pseudo_hints = teacher(made["pseudo_teacher"])
             if weights.teacher_pseudo:
                 loss = segmentation(pseudo_logits, own.masks)
                 terms["teacher_pseudo"] = weights.segmentation * weights.teacher_pseudo * loss
@@ -116,15 +121,14 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
             if weights.output:
                 terms["output"] = weights.output * distillation_loss(logits, pseudo_logits, weights.temperature)
         if weights.student_pseudo:
-            loss = segmentation(student(step.tensors["pseudo_student"])[0], other.masks)
+            loss = segmentation(student(made["pseudo_student"])[0], other.masks)
             terms["student_pseudo"] = weights.segmentation * weights.student_pseudo * loss
         if weights.teacher_real:
             loss = segmentation(teacher(other.images)[0], other.masks)
             terms["teacher_real"] = weights.segmentation * weights.teacher_real * loss
         return terms
 
-    rate = optimisation.translation_learning_rate
-    segmentors = Part((student_name, teacher_name), optimisation.learning_rate)
+    learned = Part((student_name, teacher_name), optimisation.learning_rate)
     specs = (NetworkSpec(SEGMENTOR, kind, arguments),)
     if use_teacher:
         specs = (*translation.student_specs, replace(specs[0], inputs=translation.student_needs))
@@ -135,12 +139,52 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
             **translation.networks,
             **({} if features is None else {FEATURES: features}),
         },
-        phases=(
-            Phase("networks", (segmentors, translation_part(translation.generators, rate)), descend),
-            judges_phase(translation, rate),
-        ),
+        phases=_phases(translation, segmentors, learned, configuration),
         student=specs,
         validation_loss=segmentation,
         translation=translation,
         teacher=teacher_name,
     )
+
+
+def _contextual(configuration: Configuration) -> tuple[Contextual | None, VggFeatures | None]:
+    """The contextual loss and the network that it compares features of, where it has a weight.
+
+    Raises:
+        InputError: there is no such order, or the features cannot be had.
+    """
+    settings = configuration.translation
+    if not settings.contextual:
+        return None, None
+    if settings.contextual_order not in ORDERS:
+        raise InputError(
+            f"The contextual loss has no order '{settings.contextual_order}'; there are: {', '.join(ORDERS)}."
+        )
+    features = load_features(configuration.features)
+    return partial(contextual_loss_of_images, features, order=settings.contextual_order), features
+
+
+def _phases(
+    translation: Translation,
+    segmentors: Callable[[dict[str, Batch], dict[str, Tensor], Distillation], Losses],
+    learned: Part,
+    configuration: Configuration,
+) -> tuple[Phase, ...]:
+    """One sum for generators and segmentors, then the discriminators; or a phase for each of the three."""
+    weights, rate = configuration.distillation, configuration.optimisation.translation_learning_rate
+    translators, judges = translation_part(translation.generators, rate), judges_phase(translation, rate)
+
+    def translate(batches: dict[str, Batch], step: Step, weights: Distillation) -> Losses:
+        terms = translation.generator_losses(batches["student"].images, batches["teacher"].images, step.tensors)
+        return terms | segmentors(batches, step.tensors, weights)
+
+    if not weights.separate:
+        return Phase("networks", (learned, translators), partial(translate, weights=weights)), judges
+    # What the teacher says of real images reaches no generator.
+    through = partial(translate, weights=replace(weights, teacher_real=0.0))
+    plain = replace(weights, segmentation=1.0, hint=float(weights.hint > 0), output=float(weights.output > 0))
+
+    def segment(batches: dict[str, Batch], step: Step) -> Losses:
+        return segmentors(batches, {name: made.detach() for name, made in step.tensors.items()}, plain)
+
+    return Phase("translation", (translators,), through), judges, Phase("segmentation", (learned,), segment)

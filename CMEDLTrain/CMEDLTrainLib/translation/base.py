@@ -38,6 +38,9 @@ class TranslationSettings:
     """CycleGAN: of L_cx (equation 4)."""
     both_ways: bool = False
     """CycleGAN: the contextual loss of pseudo-student images too; equation 4 has pseudo-teacher ones alone."""
+    contextual_order: str = "targets"
+    """CycleGAN: ``targets``: for each target feature the most similar generated one, as its authors have it;
+    ``generated``: the reverse, which is equation 3 as written."""
     pool: int = 50
     """CycleGAN: translated images kept for the discriminators, of each modality; 0: none are."""
     codes: int = 8

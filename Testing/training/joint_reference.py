@@ -1,0 +1,89 @@
+"""The joint update written plainly from the paper's equations, for any test that compares gradients with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from CMEDLTrainLib import methods
+from CMEDLTrainLib.configuration import PRESETS, Configuration, Network, with_settings
+from CMEDLTrainLib.methods import Batch, Method, Step
+
+
+def settings(method: str, *changes: str) -> Configuration:
+    base = replace(PRESETS["tiny"], method=method, network=Network(arguments={"width": 2}), device="cpu")
+    return with_settings(base, ("optimisation.epochs=3", "optimisation.batch=2", "translation.width=2", *changes))
+
+
+def prepared(configuration: Configuration, size: int = 32) -> tuple[Method, dict[str, Batch], Step]:
+    """The method in fp64, training mode, with two images of each role."""
+    torch.manual_seed(3)
+    made = methods.create(configuration)
+    for network in made.networks.values():
+        network.double().train()
+    random = torch.Generator().manual_seed(5)
+    batches = {
+        role: Batch(
+            torch.rand(2, 1, size, size, generator=random, dtype=torch.float64) * 2 - 1,
+            (torch.rand(2, size, size, generator=random) < 0.2).to(torch.uint8),
+        )
+        for role in ("student", "teacher")
+    }
+    return made, batches, Step(random)
+
+
+def plain_dice(logits: Tensor, mask: Tensor) -> Tensor:
+    p, g = logits.sigmoid()[:, 0], (mask > 0).double()
+    return 1 - (2 * (p * g).sum() + 1) / (p.sum() + g.sum() + 1)
+
+
+def plain_contextual(features: nn.Module, generated: Tensor, target: Tensor, over: int = 0) -> Tensor:
+    """Equations 3 and 4 for one image after the other; the maximum over the generated features, or (1) the targets."""
+    losses = []
+    for layer, layer_target in zip(features(generated), features(target), strict=True):
+        values = []
+        for g, m in zip(layer, layer_target, strict=True):
+            g, m = (x.flatten(1).T for x in (g, m))
+            centre = m.mean(dim=0)
+            g, m = F.normalize(g - centre, dim=1), F.normalize(m - centre, dim=1)
+            distance = (1 - g @ m.T) / 2
+            relative = distance / (distance.min(dim=1, keepdim=True).values + 1e-5)
+            similarity = torch.exp((1 - relative) / 0.5)
+            similarity = similarity / similarity.sum(dim=1, keepdim=True)
+            values.append(-similarity.max(dim=over).values.mean().log())
+        losses.append(torch.stack(values).mean())
+    return sum(losses)
+
+
+def gradients(networks: dict[str, nn.Module], loss: Tensor) -> dict[str, list[Tensor]]:
+    """Of every weight of every network, zeros where it has none."""
+    weights = [weight for network in networks.values() for weight in network.parameters()]
+    found = iter(torch.autograd.grad(loss, weights, allow_unused=True, retain_graph=True))
+    return {
+        name: [g if (g := next(found)) is not None else torch.zeros_like(w) for w in network.parameters()]
+        for name, network in networks.items()
+    }
+
+
+def descended(made: Method, batches: dict[str, Batch], step: Step) -> dict[str, list[Tensor]]:
+    """Gradients of every network that a phase updates, each phase run as the engine runs it, without an update."""
+    found = {}
+    for phase in made.phases:
+        for name, network in made.networks.items():
+            network.requires_grad_(name in phase.modules)
+            network.zero_grad(set_to_none=True)
+        sum(phase.losses(batches, step).values()).backward()
+        found |= {name: [w.grad.clone() for w in made.networks[name].parameters()] for name in phase.modules}
+    return found
+
+
+def assert_same_gradients(found: dict[str, list[Tensor]], expected: dict[str, list[Tensor]]) -> None:
+    """Each network's gradients agree to 1e-6 of their norm, and are not zero."""
+    assert found.keys() == expected.keys()
+    for name, wanted in expected.items():
+        ours, theirs = (torch.cat([g.flatten() for g in each]) for each in (found[name], wanted))
+        assert theirs.norm() > 0, name
+        assert (ours - theirs).norm() < 1e-6 * theirs.norm(), name
