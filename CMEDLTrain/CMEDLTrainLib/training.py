@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -82,9 +81,7 @@ def networks_of(run: Run) -> tuple[methods.Method, dict[str, nn.Module]]:
     """
     if not run.last.is_file():
         raise InputError(f"The run {run.folder} has no checkpoint yet; let it train until its first validation.")
-    configuration = run.configuration()
-    translation = replace(configuration.translation, contextual=0.0)
-    method = methods.create(replace(configuration, translation=translation))
+    method = methods.create(run.configuration(), features=False)
     networks = {name: network for name, network in method.networks.items() if any(True for _ in network.parameters())}
     checkpoints.load(run.last, networks, {})
     return method, {name: network.eval().requires_grad_(False) for name, network in networks.items()}

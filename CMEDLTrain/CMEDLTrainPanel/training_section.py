@@ -34,7 +34,7 @@ class TrainingSection(Section):
         self.devices.ask()
         for name, titles in self._titles().items():
             showChoices(self._boxes[name], titles, getattr(self.parameters, name))
-        setText(self.ui.trainingNoteLabel, str(configuration.METHODS.get(self.parameters.method, "")))
+        setText(self.ui.trainingNoteLabel, configuration.METHODS[self.parameters.method].words)
 
     def onChosen(self, parameter: str, index: int) -> None:
         """Remember a choice in the scene."""
