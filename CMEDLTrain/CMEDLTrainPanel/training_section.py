@@ -34,7 +34,8 @@ class TrainingSection(Section):
         self.devices.ask()
         for name, titles in self._titles().items():
             showChoices(self._boxes[name], titles, getattr(self.parameters, name))
-        setText(self.ui.trainingNoteLabel, configuration.METHODS[self.parameters.method].words)
+        entry = configuration.METHODS.get(self.parameters.method)  # a saved scene may name another program's
+        setText(self.ui.trainingNoteLabel, entry.words if entry else "")
 
     def onChosen(self, parameter: str, index: int) -> None:
         """Remember a choice in the scene."""
