@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,15 +76,47 @@ def read_cohort(path: Path | str, required: Collection[str] = (), check_files: b
             twice, a patient is in two splits, or a file is missing.
     """
     path = Path(path)
-    rows = read_rows(path, COLUMNS)
-    cases = tuple(_case(path, line, row, required) for line, row in rows)
-    if not cases:
-        raise InputError(f"{path} has a header but no case; add one line for each scan.")
-    _check_names(path, cases)
-    _check_splits(path, cases)
+    cases, problems = survey_cohort(path, required)
+    if problems:
+        raise InputError(problems[0].sentence)
     if check_files:
         _check_files(path, cases)
     return cases
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one line of a table: a sentence, the line, and its case where that can be told."""
+
+    sentence: str
+    line: int
+    case: str = ""
+
+
+def survey_cohort(path: Path | str, required: Collection[str] = ()) -> tuple[tuple[Case, ...], list[Problem]]:
+    """A cohort table with everything that is wrong with it, where :func:`read_cohort` stops at the first.
+
+    Returns:
+        The cases whose lines can be read, and the problems: lines that cannot, cases named twice, patients in two
+        splits. Files are not looked at.
+
+    Raises:
+        InputError: not a readable table, a column is missing, or no line at all.
+    """
+    path = Path(path)
+    rows = read_rows(path, COLUMNS)
+    if not rows:
+        raise InputError(f"{path} has a header but no case; add one line for each scan.")
+    cases: list[Case] = []
+    problems: list[Problem] = []
+    for line, row in rows:
+        try:
+            cases.append(_case(path, line, row, required))
+        except InputError as error:
+            problems.append(Problem(str(error), line, row["case"]))
+    problems += _same_names(path, cases)
+    problems += _leaks(path, cases)
+    return tuple(cases), problems
 
 
 def write_cohort(path: Path | str, cases: Iterable[Case]) -> None:
@@ -184,13 +216,7 @@ def _case(path: Path, line: int, row: dict[str, str], required: Collection[str])
     modality = _word(path, line, "modality", row["modality"].upper(), MODALITIES)
     split = _word(path, line, "split", row["split"].lower(), SPLITS)
     name = row["case"]
-    if (
-        len(name) > LONGEST_CASE
-        or name.startswith(".")
-        or name.endswith(".")
-        or name.split(".")[0].lower() in DEVICES
-        or any(letter in FORBIDDEN or not letter.isprintable() for letter in name)
-    ):
+    if not names_a_file(name):
         raise InputError(
             f'{path}, line {line}: the column "case" cannot name a file; use at most {LONGEST_CASE} letters, '
             "digits, spaces, points, hyphens and underscores, with no point at either end."
@@ -200,6 +226,17 @@ def _case(path: Path, line: int, row: dict[str, str], required: Collection[str])
     return Case(row["patient"], name, modality, folder / row["image"], mask, role, split, line)
 
 
+def names_a_file(name: str) -> bool:
+    """Whether a case of this name can have files of its name on all platforms."""
+    return not (
+        len(name) > LONGEST_CASE
+        or name.startswith(".")
+        or name.endswith(".")
+        or name.split(".")[0].lower() in DEVICES
+        or any(letter in FORBIDDEN or not letter.isprintable() for letter in name)
+    )
+
+
 def _word(path: Path, line: int, column: str, value: str, words: tuple[str, ...]) -> str:
     """``value`` if it is empty or one of ``words``."""
     if value and value not in words:
@@ -207,18 +244,17 @@ def _word(path: Path, line: int, column: str, value: str, words: tuple[str, ...]
     return value
 
 
-def _check_names(path: Path, cases: Iterable[Case]) -> None:
+def _same_names(path: Path, cases: Iterable[Case]) -> Iterator[Problem]:
     """No case twice, also not in another case of letters: some file systems do not tell them apart."""
     seen: dict[str, int] = {}
     for case in cases:
         first = seen.setdefault(case.case.casefold(), case.line)
         if first != case.line:
-            raise InputError(
-                f'{path}, lines {first} and {case.line} have the same "case"; give each scan its own name.'
-            )
+            sentence = f'{path}, lines {first} and {case.line} have the same "case"; give each scan its own name.'
+            yield Problem(sentence, case.line, case.case)
 
 
-def _check_splits(path: Path, cases: Iterable[Case]) -> None:
+def _leaks(path: Path, cases: Iterable[Case]) -> Iterator[Problem]:
     """A patient in two splits would let training see the test."""
     seen: dict[str, Case] = {}
     for case in cases:
@@ -226,9 +262,11 @@ def _check_splits(path: Path, cases: Iterable[Case]) -> None:
             continue
         first = seen.setdefault(case.patient, case)
         if first.split != case.split:
-            raise InputError(
+            yield Problem(
                 f"{path}, lines {first.line} and {case.line} put one patient in two splits ({first.split}, "
-                f"{case.split}); give all scans of a patient the same split."
+                f"{case.split}); give all scans of a patient the same split.",
+                case.line,
+                case.case,
             )
 
 

@@ -20,6 +20,7 @@ from CMEDLSegmentLib.console import Bar, Interrupt, Parser, command_line, emit_j
 from CMEDLSegmentLib.errors import InputError
 
 from . import __version__, configuration, runs
+from .cohort import commands as cohort
 from .evaluation import commands as evaluation
 
 PROGRAM = "cmedl-train"
@@ -49,6 +50,8 @@ def parser() -> Parser:
     phantom.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder, new or empty")
     phantom.add_argument("--cases", type=_count, default=8, metavar="N", help="CT and MR cases each (default: 8)")
     phantom.add_argument("--seed", type=int, default=0, help="of the anatomies (default: 0)")
+
+    cohort.register(partial(_command, commands))
 
     run = _command(commands, "run", _run, "train a student in a new run folder")
     run.add_argument("cohort", type=Path, metavar="COHORT.csv", help="patient,case,role,modality,image,mask,split")

@@ -1,0 +1,332 @@
+"""Whether a cohort can be trained from: every case looked at, every finding told, not the first alone.
+
+An error keeps a case, or the cohort, from being trained from or makes its figures worthless; a warning is something to
+look at. Each is one sentence with the case that it is about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from CMEDLSegmentLib.cohort import ROLES, SPLITS, Case
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.hounsfield import DARKEST_HU, check_hounsfield
+from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
+
+if TYPE_CHECKING:
+    from CMEDLSegmentLib.volume import AxialView, Volume
+
+ERROR, WARNING = "error", "warning"
+
+PIXEL_MM = (0.3, 3.0)
+"""Usual in-plane spacing of CT and MR; what is beyond may be in another unit or lost."""
+THICKEST_MM = 10.0
+INVERTED = 0.5
+"""A mask that marks a greater share of its image marks the background."""
+FEW_PIXELS = 10
+FEW_PATIENTS = 5
+"""Fewer training patients than this teach a network little but themselves."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found: ``error`` or ``warning``, the case's name ("" for the whole cohort), one sentence."""
+
+    severity: str
+    case: str
+    sentence: str
+    line: int = 0
+    """Of the table; 0 where it is not known."""
+
+
+@dataclass
+class Examined:
+    """One case as it was found.
+
+    Attributes:
+        case: which.
+        findings: what is wrong or odd.
+        spacing: (z, y, x) of the axial slices, mm; None where the image cannot be read.
+        structure_slices: slices that the expert marked.
+        volume_cc: what is marked, all labels together.
+        values: the mask's values above 0.
+        image_digest, mask_digest: of the voxels, whatever the file's format and the order of its axes; "" where they
+            cannot be read or, of a mask, mark nothing.
+    """
+
+    case: Case
+    findings: list[Finding] = field(default_factory=list)
+    spacing: tuple[float, float, float] | None = None
+    structure_slices: int = 0
+    volume_cc: float = 0.0
+    values: tuple[int, ...] = ()
+    image_digest: str = ""
+    mask_digest: str = ""
+
+    def tell(self, severity: str, sentence: str) -> None:
+        """Add a finding."""
+        self.findings.append(Finding(severity, self.case.case, sentence, self.case.line))
+
+
+def check_case(case: Case, labels: Sequence[str]) -> list[Finding]:
+    """What is wrong with one image and its mask; see :func:`examine`."""
+    return examine(case, labels).findings
+
+
+def examine(case: Case, labels: Sequence[str]) -> Examined:
+    """Read one image and its mask and look at everything that can be told from them alone.
+
+    Args:
+        case: its files.
+        labels: names of the mask's values 1, 2, ...
+    """
+    from CMEDLSegmentLib.volume import axial_view, read_volume
+
+    seen = Examined(case)
+    try:
+        volume = read_volume(case.image)
+    except InputError as error:
+        seen.tell(ERROR, str(error))
+        return seen
+    view = axial_view(volume.array, volume.geometry)
+    seen.spacing, seen.image_digest = view.spacing, _digest(view.array)
+    for warning in volume.warnings:
+        seen.tell(WARNING, warning)
+    _check_geometry(seen, view)
+    _check_intensities(seen, volume)
+    _check_mask(seen, volume, labels)
+    return seen
+
+
+def check_cohort(
+    cases: Sequence[Case],
+    labels: Sequence[str],
+    roles: Collection[str] = ROLES,
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+) -> list[Finding]:
+    """All that is wrong with a cohort: of each case, between cases, and for the roles of a method.
+
+    Args:
+        cases: the cohort; what a table says wrongly in itself is told by ``survey_cohort``.
+        labels: names of the masks' values.
+        roles: what the method learns from.
+
+    Raises:
+        Cancelled: ``cancelled()`` was true.
+    """
+    found: list[Finding] = []
+    examined = []
+    for number, case in enumerate(cases):
+        stop_if(cancelled)
+        progress(f"Looking at case {number + 1} of {len(cases)}", number / len(cases))
+        examined.append(examine(case, labels))
+        found += examined[-1].findings
+    found += _same_contents(examined)
+    found += _both_roles(cases)
+    found += _modalities(cases)
+    found += _unused_labels(examined, labels)
+    found += _too_few(cases, roles)
+    return found
+
+
+def summary(cases: Sequence[Case]) -> str:
+    """What the cohort can support, in one sentence."""
+    said = []
+    for role in ROLES:
+        own = [case for case in cases if case.role == role]
+        if own:
+            splits = Counter(case.split or "without split" for case in own)
+            parts = ", ".join(f"{splits[name]} {name}" for name in (*SPLITS, "without split") if splits[name])
+            modality = " and ".join(sorted({case.modality for case in own}))
+            patients = len({case.patient for case in own})
+            said.append(f"{_count(own)} of the {role} ({modality}) of {_plural(patients, 'patient')}: {parts}")
+    lacking = [finding.sentence for finding in _too_few(cases, ROLES) if finding.severity == ERROR]
+    if not lacking:
+        can = "joint training and training the student alone are possible"
+    elif not any(finding.severity == ERROR for finding in _too_few(cases, ("student",))):
+        can = "the student can be trained alone, but nothing teaches it"
+    else:
+        can = "nothing can be trained yet"
+    return f"{'; '.join(said) or 'No case has a role'}; {can}."
+
+
+def _digest(array: np.ndarray) -> str:
+    """Of the values of an array (z, y, x) and its shape, slice by slice: a copy of the whole is never made."""
+    digest = hashlib.sha256(str(array.shape).encode())
+    for plane in array:
+        digest.update(np.ascontiguousarray(plane, np.float32))
+    return digest.hexdigest()
+
+
+def _check_geometry(seen: Examined, view: AxialView) -> None:
+    from CMEDLSegmentLib.segmentation import OBLIQUE_DEGREES
+
+    z, y, x = view.spacing
+    shown = f"{x:.4g} x {y:.4g} x {z:.4g} mm"
+    if not all(PIXEL_MM[0] <= step <= PIXEL_MM[1] for step in (y, x)):
+        seen.tell(WARNING, f"The pixels are {shown}, which is unusual; check the unit and write the true spacing.")
+    if z > THICKEST_MM:
+        seen.tell(WARNING, f"The slices are {z:.4g} mm apart; check that the spacing is the true one.")
+    if (z, y, x) == (1.0, 1.0, 1.0) and not any(view.geometry.origin):
+        seen.tell(WARNING, "The voxels are 1 mm at the origin, as where a conversion lost the spacing; check it.")
+    if view.obliquity_degrees >= OBLIQUE_DEGREES:
+        seen.tell(
+            WARNING,
+            f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; slices are taken "
+            "along its own.",
+        )
+
+
+def _check_intensities(seen: Examined, volume: Volume) -> None:
+    modality = seen.case.modality
+    if volume.modality is not None and volume.modality != modality:
+        seen.tell(ERROR, f"The image is {volume.modality}, but the table says {modality}; correct one of them.")
+        return
+    if volume.array.min() == volume.array.max():
+        seen.tell(ERROR, f"Every voxel of the image is {volume.array.flat[0]:g}; give the scan itself.")
+        return
+    if modality != "CT":
+        return
+    try:
+        for sentence in check_hounsfield(volume.array):
+            seen.tell(WARNING, sentence)
+    except InputError as error:
+        if _part_of_a_ct(volume.array):
+            seen.tell(
+                WARNING,
+                "The values may be HU, but not of a whole chest; for a clipped CT or one of another region train with "
+                "images.slices=all and a window of its own.",
+            )
+        else:
+            seen.tell(ERROR, str(error))
+
+
+def _part_of_a_ct(array: np.ndarray) -> bool:
+    """Whether values could be HU without a lung, as of a limb or clipped at fat: soft tissue around water."""
+    values = array[:: max(1, len(array) // 50), ::4, ::4]
+    low = float(array.min())
+    tissue = values[values > -150]
+    return bool(DARKEST_HU <= low <= -150 and len(tissue) and abs(float(np.median(tissue))) < 150)
+
+
+def _check_mask(seen: Examined, volume: Volume, labels: Sequence[str]) -> None:
+    from CMEDLSegmentLib.volume import axial_view, read_mask
+
+    if seen.case.mask is None:
+        seen.tell(ERROR, "The case has no mask; training needs one for every case.")
+        return
+    try:
+        mask = axial_view(read_mask(seen.case.mask, volume.geometry).array, volume.geometry).array
+    except InputError as error:
+        seen.tell(ERROR, str(error))
+        return
+    marked = [int(np.count_nonzero(plane)) for plane in mask]
+    total = sum(marked)
+    seen.structure_slices, seen.volume_cc = sum(count > 0 for count in marked), total * volume.geometry.voxel_cc
+    if not total:
+        seen.tell(ERROR, "The mask marks nothing; draw the structure, or take the line out.")
+        return
+    seen.mask_digest = _digest(mask)
+    seen.values = tuple(int(value) for value in np.unique(mask) if value)
+    if total > INVERTED * mask.size:
+        seen.tell(ERROR, f"The mask marks {total / mask.size:.0%} of the image, as if inverted; mark the structure.")
+    elif total < FEW_PIXELS:
+        seen.tell(WARNING, f"The mask marks {_plural(total, 'voxel')} only; check that it is the structure.")
+    beyond = [value for value in seen.values if value > len(labels)]
+    if beyond:
+        shown = ", ".join(map(str, beyond[:10]))
+        seen.tell(
+            ERROR,
+            f"The mask holds the value{'s' if len(beyond) > 1 else ''} {shown}, but {_plural(len(labels), 'label')} "
+            f"({', '.join(labels)}) {'is' if len(labels) == 1 else 'are'} named; name them all, or write 1, 2, ...",
+        )
+
+
+def _same_contents(examined: Sequence[Examined]) -> Iterator[Finding]:
+    """Images twice, also under another name and format, and masks that two patients share."""
+    images: dict[str, Case] = {}
+    masks: dict[str, Case] = {}
+    for seen in examined:
+        case = seen.case
+        first = images.setdefault(seen.image_digest or case.case, case)
+        if first is not case:
+            yield Finding(
+                ERROR, case.case, f"It has the same voxels as the case {first.case}; keep one of them.", case.line
+            )
+            continue
+        first = masks.setdefault(seen.mask_digest or case.case, case)
+        if first.patient != case.patient:
+            sentence = f"Its mask is that of the case {first.case}, another patient's; check whose it is."
+            yield Finding(ERROR, case.case, sentence, case.line)
+
+
+def _both_roles(cases: Sequence[Case]) -> Iterator[Finding]:
+    """Patients who train both networks: allowed, but no longer unpaired."""
+    first: dict[str, Case] = {}
+    told = set()
+    for case in (case for case in cases if case.role and case.split != "test"):
+        other = first.setdefault(case.patient, case)
+        if other.role != case.role and case.patient not in told:
+            told.add(case.patient)
+            yield Finding(
+                WARNING,
+                case.case,
+                f"It and the case {other.case} are of one patient in both roles; unpaired training has other patients "
+                "for each, so give one role to each patient.",
+                case.line,
+            )
+
+
+def _modalities(cases: Sequence[Case]) -> Iterator[Finding]:
+    first: dict[str, Case] = {}
+    for case in cases:
+        other = first.setdefault(case.role, case)
+        if case.role and other.modality != case.modality:
+            yield Finding(
+                ERROR,
+                case.case,
+                f"It is {case.modality} and the case {other.case} {other.modality}, but both have the role "
+                f"{case.role}; give each role one modality.",
+                case.line,
+            )
+
+
+def _unused_labels(examined: Sequence[Examined], labels: Sequence[str]) -> Iterator[Finding]:
+    used = {value for seen in examined for value in seen.values}
+    for value, name in enumerate(labels, start=1):
+        if used and value not in used:
+            yield Finding(WARNING, "", f"No mask holds the value {value}, which is to be {name}; check the labels.")
+
+
+def _too_few(cases: Sequence[Case], roles: Collection[str]) -> Iterator[Finding]:
+    """What the cohort lacks for a method that learns from ``roles``."""
+    patients = {
+        (role, split): len({case.patient for case in cases if (case.role, case.split) == (role, split)})
+        for role in ROLES
+        for split in SPLITS
+    }
+    needs = [(role, "train", "trains") for role in ROLES if role in roles]
+    needs.append(("student", "validation", "validates, so training cannot tell when to stop"))
+    for role, split, verb in needs:
+        if not patients[role, split]:
+            yield Finding(ERROR, "", f"No case of the {role} {verb}; mark some with the split '{split}'.")
+        elif split == "train" and patients[role, split] < FEW_PATIENTS:
+            count = _plural(patients[role, split], "patient")
+            yield Finding(WARNING, "", f"Only {count} of the {role} train; expect little from so few.")
+    if not patients["student", "test"]:
+        yield Finding(WARNING, "", "No case of the student is left to test; mark some with the split 'test'.")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _count(cases: Sequence[Case]) -> str:
+    return _plural(len(cases), "case")

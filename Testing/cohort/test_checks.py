@@ -1,0 +1,279 @@
+"""``check``: each kind of fault is found, all of them at once, and a good cohort is left alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from CMEDLSegmentLib.cohort import Case, write_cohort
+from CMEDLSegmentLib.errors import Cancelled
+from CMEDLSegmentLib.phantom import thorax_ct, thorax_mr
+from CMEDLSegmentLib.volume import Geometry, write_image
+from CMEDLTrainLib import cli
+from CMEDLTrainLib.cohort.checks import ERROR, WARNING, check_case, check_cohort, examine, summary
+
+LABELS = ["Tumor"]
+
+
+@dataclasses.dataclass
+class Scan:
+    """A good scan, whose parts a test changes before it is written."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    geometry: Geometry
+    modality: str = "CT"
+    mask_geometry: Geometry | None = None
+
+    def write(self, folder: Path, name: str = "c", ending: str = ".nii.gz", **entries) -> Case:
+        image, mask = folder / f"{name}{ending}", folder / f"{name}-mask.nii.gz"
+        write_image(image, self.image, self.geometry)
+        write_image(mask, self.mask, self.mask_geometry or self.geometry)
+        return Case(
+            **{"patient": name, "case": name, "modality": self.modality, "image": image, "mask": mask} | entries
+        )
+
+
+def phantom(make, seed: int = 0) -> Scan:
+    """A chest of 30 slices with 3 mm pixels."""
+    made = make(seed=seed, size=(30, 128, 128), spacing=(10.0, 3.0, 3.0))
+    return Scan(made.image.array, made.mask, made.image.geometry, made.image.modality)
+
+
+@pytest.fixture(scope="module")
+def good() -> Scan:
+    return phantom(thorax_ct)
+
+
+@pytest.fixture(scope="module")
+def mr() -> Scan:
+    return phantom(thorax_mr)
+
+
+@pytest.fixture
+def scan(good) -> Scan:
+    return dataclasses.replace(good, image=good.image.copy(), mask=good.mask.copy())
+
+
+def sentences(findings, severity: str) -> list[str]:
+    return [one.sentence for one in findings if one.severity == severity]
+
+
+def test_good_scans_of_both_modalities_are_left_alone(good, mr, tmp_path):
+    assert check_case(good.write(tmp_path, "ct"), LABELS) == []
+    assert check_case(mr.write(tmp_path, "mr"), LABELS) == []
+
+
+def test_what_a_table_shows_of_a_case_is_measured(good, tmp_path):
+    seen = examine(good.write(tmp_path), LABELS)
+    assert seen.spacing == pytest.approx((10.0, 3.0, 3.0))
+    assert seen.volume_cc == pytest.approx(np.count_nonzero(good.mask) * 0.09)
+    assert seen.structure_slices == len(np.unique(np.nonzero(good.mask)[0]))
+    assert seen.values == (1,)
+
+
+def invert(scan):
+    scan.mask = 1 - scan.mask
+
+
+def empty(scan):
+    scan.mask[:] = 0
+
+
+def two_labels(scan):
+    scan.mask[scan.mask > 0] = 3
+
+
+def shifted_mask(scan):
+    g = scan.geometry
+    scan.mask_geometry = dataclasses.replace(g, origin=(g.origin[0] + 7, *g.origin[1:]))
+
+
+def off_by_1024(scan):
+    scan.image = scan.image + np.int16(1024)
+
+
+def constant(scan):
+    scan.image[:] = 5
+
+
+def few_voxels(scan):
+    first = np.argwhere(scan.mask)[0]
+    scan.mask[:] = 0
+    scan.mask[tuple(first)] = 1
+
+
+def clipped(scan):
+    scan.image = np.clip(scan.image, -200, 300)
+
+
+def lost_spacing(scan):
+    scan.geometry = Geometry(scan.geometry.size)
+
+
+def thick(scan):
+    g = scan.geometry
+    scan.geometry = dataclasses.replace(g, spacing=(*g.spacing[:2], 25.0))
+
+
+def another_unit(scan):
+    g = scan.geometry
+    scan.geometry = dataclasses.replace(g, spacing=tuple(step / 20 for step in g.spacing))
+
+
+@pytest.mark.parametrize(
+    ("change", "severity", "words"),
+    [
+        (invert, ERROR, "as if inverted"),
+        (empty, ERROR, "marks nothing"),
+        (two_labels, ERROR, "holds the value 3, but 1 label (Tumor) is named"),
+        (shifted_mask, ERROR, "is on another grid"),
+        (off_by_1024, ERROR, "off by about +1024; subtract 1024"),
+        (constant, ERROR, "Every voxel of the image is 5"),
+        (few_voxels, WARNING, "marks 1 voxel only"),
+        (clipped, WARNING, "images.slices=all"),
+        (lost_spacing, WARNING, "lost the spacing"),
+        (thick, WARNING, "25 mm apart"),
+        (another_unit, WARNING, "0.15 x 0.15 x 0.5 mm"),
+    ],
+)
+def test_each_fault_of_a_case_is_found_and_no_other(scan, tmp_path, change, severity, words):
+    change(scan)
+    findings = check_case(scan.write(tmp_path), LABELS)
+    assert [one.severity for one in findings] == [severity]
+    assert words in findings[0].sentence
+    assert findings[0].case == "c"
+
+
+def test_an_mr_in_the_ct_table_is_an_error(mr, tmp_path):
+    (found,) = sentences(check_case(mr.write(tmp_path, modality="CT"), LABELS), ERROR)
+    assert "not in Hounsfield units" in found
+
+
+def test_missing_and_damaged_files_are_findings_too(good, tmp_path):
+    case = good.write(tmp_path)
+    assert "no mask" in check_case(dataclasses.replace(case, mask=None), LABELS)[0].sentence
+    case.mask.write_bytes(case.mask.read_bytes()[:50])
+    assert check_case(case, LABELS)[0].severity == ERROR
+    case.image.unlink()
+    (found,) = check_case(case, LABELS)
+    assert "does not exist" in found.sentence
+
+
+def test_several_faults_of_one_case_are_all_told(scan, tmp_path):
+    off_by_1024(scan)
+    two_labels(scan)
+    assert len(sentences(check_case(scan.write(tmp_path), LABELS), ERROR)) == 2
+
+
+def test_the_same_voxels_in_another_format_and_order_are_the_same_image(good, tmp_path):
+    first = good.write(tmp_path, "a", role="student", split="train")
+    g = good.geometry
+    top = tuple(g.to_physical(np.array([[0, 0, g.size[2] - 1]]))[0])
+    turned = Geometry(g.size, g.spacing, top, (1, 0, 0, 0, 1, 0, 0, 0, -1))
+    upside_down = dataclasses.replace(good, image=good.image[::-1], mask=good.mask[::-1], geometry=turned)
+    second = upside_down.write(tmp_path, "b", ".nrrd", role="student", split="test")
+    found = [one for one in check_cohort([first, second], LABELS) if one.case == "b"]
+    assert [one.sentence for one in found] == ["It has the same voxels as the case a; keep one of them."]
+
+
+def test_two_patients_with_one_mask_are_told(good, tmp_path):
+    first = good.write(tmp_path, "a", role="student", split="train")
+    other = dataclasses.replace(good, image=good.image + np.int16(1)).write(tmp_path, "b", role="student", split="test")
+    assert any(
+        "Its mask is that of the case a" in one for one in sentences(check_cohort([first, other], LABELS), ERROR)
+    )
+    same = dataclasses.replace(other, patient="a", split="train")
+    assert not any("Its mask" in one.sentence for one in check_cohort([first, same], LABELS))
+
+
+def tiny(modality: str, seed: int) -> Scan:
+    """A few voxels whose values have the shares of air, soft tissue and bone that a chest has."""
+    random = np.random.default_rng([seed, len(modality + modality[0])])
+    image = random.choice(np.array([-870, 40, 600]), (4, 12, 12), p=(0.4, 0.55, 0.05)) + random.integers(
+        -9, 9, (4, 12, 12)
+    )
+    mask = np.zeros(image.shape, np.uint8)
+    mask[1:3, 2 : 5 + seed % 4, 3 : 6 + seed // 4] = 1
+    geometry = Geometry((12, 12, 4), (2.0, 2.0, 5.0))
+    return Scan((image + 1000 * (modality == "MR")).astype(np.int16), mask, geometry, modality)
+
+
+def cohort(folder: Path) -> list[Case]:
+    """Seven student patients and five teachers."""
+    cases = []
+    for n, split in enumerate(["train"] * 5 + ["validation", "test"]):
+        cases.append(tiny("CT", n).write(folder, f"ct{n}", role="student", split=split))
+    for n in range(5):
+        cases.append(tiny("MR", 10 + n).write(folder, f"mr{n}", role="teacher", split="train"))
+    return cases
+
+
+def test_a_good_cohort_has_no_findings_and_says_what_it_can(tmp_path):
+    cases = cohort(tmp_path)
+    assert check_cohort(cases, LABELS) == []
+    assert summary(cases) == (
+        "7 cases of the student (CT) of 7 patients: 5 train, 1 validation, 1 test; 5 cases of the teacher (MR) of 5 "
+        "patients: 5 train; joint training and training the student alone are possible."
+    )
+    assert summary(cases[:7]).endswith("the student can be trained alone, but nothing teaches it.")
+    assert summary([]) == "No case has a role; nothing can be trained yet."
+
+
+def test_faults_between_cases_name_the_cases(tmp_path):
+    cases = cohort(tmp_path)
+    both = dataclasses.replace(cases[7], patient="ct0")
+    (found,) = check_cohort([*cases[:7], both, *cases[8:]], LABELS)
+    assert (found.severity, found.case) == (WARNING, "mr0")
+    assert "ct0 are of one patient in both roles" in found.sentence
+    mixed = dataclasses.replace(cases[8], role="student")
+    found = [one for one in check_cohort([*cases[:8], mixed, *cases[9:]], LABELS) if "one modality" in one.sentence]
+    assert [(one.severity, one.case) for one in found] == [(ERROR, "mr1")]
+    (found,) = check_cohort(cases, ["Tumor", "Node"])
+    assert "value 2, which is to be Node" in found.sentence
+
+
+def test_a_cohort_too_small_for_its_method_is_told(tmp_path):
+    cases = cohort(tmp_path)
+    assert sentences(check_cohort(cases[:5], LABELS, ("student",)), ERROR) == [
+        "No case of the student validates, so training cannot tell when to stop; mark some with the split 'validation'."
+    ]
+    assert any("No case of the teacher trains" in one for one in sentences(check_cohort(cases[:7], LABELS), ERROR))
+    assert "Only 3 patients of the teacher train" in sentences(check_cohort(cases[:-2], LABELS), WARNING)[0]
+
+
+def test_checking_can_be_cancelled(tmp_path):
+    with pytest.raises(Cancelled):
+        check_cohort([tiny("CT", 0).write(tmp_path)], LABELS, cancelled=lambda: True)
+
+
+def test_the_command_tells_all_findings_at_once_with_their_lines_and_ends_with_2(tmp_path, capsys):
+    cases = cohort(tmp_path)
+    cases[1] = dataclasses.replace(cases[1], patient="ct6", mask=tmp_path / "lost.nii.gz")
+    cases[3] = dataclasses.replace(cases[3], case="ct2")
+    cases[4] = dataclasses.replace(cases[4], split="exam")
+    table = tmp_path / "cohort.csv"
+    write_cohort(table, cases)
+    assert cli.main(["check", str(table), "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert (told["errors"], told["cases"]) == (4, 11)
+    lines = {one["line"]: one["sentence"] for one in told["findings"] if one["severity"] == "error"}
+    assert "one patient in two splits" in lines[8]
+    assert 'same "case"' in lines[5]
+    assert '"split" says "exam"' in lines[6]
+    assert "does not exist" in lines[3]
+    assert cli.main(["check", str(table)]) == 2
+    assert "error: ct1 (line 3): " in capsys.readouterr().out
+
+
+def test_the_command_ends_with_0_where_nothing_is_wrong(tmp_path, capsys):
+    table = tmp_path / "cohort.csv"
+    write_cohort(table, cohort(tmp_path))
+    assert cli.main(["check", str(table), "--method", "cmedl", "--labels", "Tumor"]) == 0
+    assert capsys.readouterr().out.startswith("0 errors, 0 warnings. 7 cases")
+    assert cli.main(["check", str(table), "--method", "magic"]) == 2
+    assert "There is no method 'magic'" in capsys.readouterr().err
