@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from CMEDLSegmentLib.errors import CMEDLError, DeviceError, InputError
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent
 
-from . import checkpoints, methods, previews
+from . import checkpoints, holders, methods, previews
 from .augmentation import augment
 from .cohort.sampling import Sampler
 from .cohort.store import Store
 from .configuration import Configuration
 from .evaluation.validation import validate
 from .methods import Batch, Phase, Step
-from .runs import HEARTBEAT_S, Run
+from .runs import Run
 
 REPORT_STEPS = 50
 """Losses are read from the device and reported this often: reading waits for the device."""
@@ -68,7 +68,7 @@ class Trainer:
         torch.manual_seed(self.configuration.seed)
         self.method = methods.create(self.configuration)
         self.networks = nn.ModuleDict(self.method.networks).to(self.device, memory_format=torch.channels_last)
-        if self.configuration.initial:
+        if self.configuration.initial and not run.last.is_file():
             self._start_from(self.configuration.initial)
         self.average = _Average(
             {spec.name: self.networks[spec.name] for spec in self.method.student}, settings.ema_half_life_steps
@@ -90,17 +90,15 @@ class Trainer:
             TrainingFailed: a loss term is infinite or not a number.
         """
         started, first = time.monotonic(), self.progress.step
-        beaten = saved = started
+        saved = started
         terms: dict[str, Tensor] = {}
+        holders.add(self.run.trainer, device=str(self.device))
         self.run.report("start", step=first, steps=self.steps, device=str(self.device))
         while self.progress.step < self.steps and not self._stopping_early():
             step = self.progress.step
             terms = self._step(step)
             self.progress.step = step + 1
             now = time.monotonic()
-            if now - beaten > HEARTBEAT_S:
-                self.run.beat()
-                beaten = now
             if self.progress.step % REPORT_STEPS == 0:
                 self._report(terms, (now - started) / (self.progress.step - first), progress)
             if self.progress.step % self.steps_between_validations == 0 or self.progress.step == self.steps:

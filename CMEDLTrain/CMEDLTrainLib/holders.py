@@ -1,63 +1,135 @@
-"""Who holds a folder: a process, told in a small file there that it removes at a clean end.
+"""Who holds a folder: a process, told in a small file there that it touches while it lives and removes at a clean end.
 
-It is JSON with the process's number (``pid``), its machine (``host``) and a mark of its start (``started``), which
-no later process of the same number has.
+It is JSON with the process's number (``pid``), its machine (``host``), the space that numbers processes there
+(``space``, a container's or the machine's), a ``mark`` of its start that no later process of the same number has, also
+after a restart of the machine, and when it took the folder (``started``, seconds since 1970).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import socket
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from CMEDLSegmentLib.files import atomic_path
 
+HEARTBEAT_S = 5.0
+"""A holder touches its file this often, from a thread of its own: also while its work is busy elsewhere."""
 SILENT_S = 60.0
-"""A holder on another machine that has not touched its file for longer than this is taken for dead."""
+"""A holder whose process cannot be looked at, on another machine or where there is no ``/proc``, is taken for dead when
+it has not touched its file for longer than this."""
+SETTLE_S = 0.1
+"""Of two processes that take a folder at the same moment, the one whose file is there after this has it."""
 
 
 def this_process() -> dict[str, Any]:
     """What this process writes to hold something."""
-    return {"pid": os.getpid(), "host": socket.gethostname(), "started": _process_start(os.getpid())}
+    return {**_place(), "pid": os.getpid(), "mark": _mark(os.getpid()), "started": round(time.time(), 3)}
 
 
-def take(file: Path) -> None:
+def take(file: Path, **more: Any) -> None:
     """Hold ``file``'s folder, whoever did so before.
+
+    Args:
+        file: where this is told.
+        more: what else readers should know.
 
     Raises:
         InputError: it cannot be written.
     """
     with atomic_path(file) as beside:
-        beside.write_text(json.dumps(this_process()), "utf-8")
+        beside.write_text(json.dumps({**this_process(), **more}), "utf-8")
+
+
+@contextlib.contextmanager
+def held(file: Path, **more: Any) -> Iterator[bool]:
+    """Hold ``file``'s folder while inside and tell readers that this process lives; False when another one has it.
+
+    Args:
+        file: where this is told; removed at the end.
+        more: what else readers should know.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    if living(file) is not None:
+        yield False
+        return
+    token = secrets.token_hex(8)
+    take(file, token=token, **more)
+    time.sleep(SETTLE_S)
+    if _read(file).get("token") != token:
+        yield False
+        return
+    ended = threading.Event()
+    beating = threading.Thread(target=_beat, args=(file, ended), name="cmedl-heartbeat", daemon=True)
+    beating.start()
+    try:
+        yield True
+    finally:
+        ended.set()
+        beating.join()
+        file.unlink(missing_ok=True)
+
+
+def add(file: Path, **more: Any) -> None:
+    """Tell readers more of the holder, which this process is; nothing where no one holds the folder."""
+    if told := _read(file):
+        with atomic_path(file) as beside:
+            beside.write_text(json.dumps({**told, **more}), "utf-8")
 
 
 def living(file: Path) -> dict[str, Any] | None:
     """The holder that ``file`` tells of; None where there is none, or none that is alive."""
-    try:
-        holder = json.loads(file.read_text("utf-8"))
-        silent = time.time() - file.stat().st_mtime
-    except (OSError, ValueError):
+    holder = _read(file)
+    here, mark = _place(), holder.get("mark")
+    if not holder:
         return None
-    if holder.get("host") != socket.gethostname():
-        return holder if silent < SILENT_S else None
-    return holder if _process_start(int(holder.get("pid", -1))) == holder.get("started") else None
-
-
-def _process_start(pid: int) -> str | None:
-    """A mark of the process that no later process of the same number shares; None when there is no such process."""
-    try:
-        # Field 22 of Linux's stat: start time in clock ticks since boot; the name before it may hold spaces.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except FileNotFoundError:
-        if Path("/proc/self").exists():
+    if mark is None or any(holder.get(name) != value for name, value in here.items()):
+        try:
+            return holder if time.time() - file.stat().st_mtime < SILENT_S else None
+        except OSError:
             return None
+    return holder if _mark(holder.get("pid")) == mark else None
+
+
+def _read(file: Path) -> dict[str, Any]:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        found = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _beat(file: Path, ended: threading.Event) -> None:
+    while not ended.wait(HEARTBEAT_S):
+        with contextlib.suppress(OSError):
+            os.utime(file)
+
+
+def _place() -> dict[str, str | None]:
+    """This machine, and the space in which it numbers this process."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - "pid:[4026531836]" is no path
+    except OSError:
+        space = None
+    return {"host": socket.gethostname(), "space": space}
+
+
+def _mark(pid: Any) -> str | None:
+    """A mark of the process's start; None when there is no such process, or no ``/proc`` to look in."""
+    try:
+        # Linux's stat after the name, which may hold spaces: the state, and as field 22 of all the start in ticks.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except (OSError, UnicodeError):
         return None
-    except PermissionError:
-        pass
-    return "alive"
+    # A process that was killed and that its parent has not asked about yet is dead.
+    return None if fields[0] in "ZX" else f"{boot} {fields[19]}"

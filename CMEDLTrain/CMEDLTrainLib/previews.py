@@ -108,7 +108,7 @@ def _labels(logits: Tensor) -> np.ndarray:
 def _column(images: Tensor, *outlines: tuple[np.ndarray, Color]) -> np.ndarray:
     """Images (n, 1, h, w) with outlines of label maps (n, h, w) as colours (n, side, side, 3); the last on top."""
     grey = ((images[:, 0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
-    factor = max(1, SIDE // grey.shape[-1])
+    factor = -(-SIDE // grey.shape[-1])
     column = np.repeat(_enlarged(grey, factor)[..., None], 3, axis=-1)
     for labels, color in outlines:
         column[_outline(_enlarged(labels, factor))] = color

@@ -4,7 +4,8 @@
 ``events.jsonl``        one JSON object a line: what happened, in order
 ``last.safetensors``    state to resume from; ``best.safetensors`` the same at the best validation
 ``student.safetensors`` the student, when the run has finished
-``trainer.json``        who is training now: process, host, start; removed at a clean end
+``previews``            pictures of validation slices, with what the networks make of them
+``trainer.json``        who is training now: process, host, start, device; removed at a clean end
 ``stop``                asks the trainer to end after the current step
 
 Nothing here imports torch.
@@ -27,9 +28,6 @@ from CMEDLSegmentLib.files import atomic_path
 from . import holders
 from .configuration import Configuration, from_json
 from .history import History, Reader
-
-HEARTBEAT_S = 5.0
-"""The trainer touches ``trainer.json`` this often."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +84,20 @@ class Run:
 
     def report(self, event: str, **figures: Any) -> None:
         """Append one line to the events; readers never see half a line because it is one write."""
-        line = json.dumps({"time": round(time.time(), 3), "event": event, **figures}, ensure_ascii=False)
-        with self.events.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **figures}, ensure_ascii=False) + "\n"
+        with self.events.open("ab+") as stream:
+            if stream.tell():
+                stream.seek(-1, os.SEEK_END)
+                if stream.read(1) != b"\n":  # a crash cut the line before: this one must not become part of it
+                    line = "\n" + line
+            stream.write(line.encode())
 
     def read_events(self) -> list[dict[str, Any]]:
-        """All events so far; a last line cut by a crash is left out."""
+        """All events so far; a line cut by a crash is left out."""
         if not self.events.is_file():
             return []
         found = []
-        for line in self.events.read_text("utf-8").splitlines():
+        for line in self.events.read_bytes().split(b"\n"):
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
         return found
@@ -108,10 +110,6 @@ class Run:
         """Whether somebody asked the trainer to stop."""
         return (self.folder / "stop").exists()
 
-    def beat(self) -> None:
-        """Tell readers that the trainer is alive."""
-        os.utime(self.trainer)
-
     def running(self) -> bool:
         """Whether a trainer holds this run now, here or on another machine."""
         return holders.living(self.trainer) is not None
@@ -123,19 +121,17 @@ class Run:
         Raises:
             InputError: it is held already.
         """
-        if self.running():
-            raise InputError(f"The run {self.folder} is being trained already; stop it first, or wait for its end.")
-        (self.folder / "stop").unlink(missing_ok=True)
-        holders.take(self.trainer)
-        try:
+        with holders.held(self.trainer, device=self.configuration().device) as mine:
+            if not mine:
+                raise InputError(f"The run {self.folder} is being trained already; stop it first, or wait for its end.")
+            (self.folder / "stop").unlink(missing_ok=True)
             yield
-        finally:
-            self.trainer.unlink(missing_ok=True)
 
     def status(self) -> dict[str, Any]:
         """What ``cmedl-train status`` prints: state, step, steps, epoch, seconds left, losses and validation.
 
-        The state is ``running``, ``finished``, ``stopped`` (it was asked to, or never started) or ``crashed``.
+        The state is ``running``, ``finished``, ``stopped`` (it was asked to, or never started) or ``crashed``: its
+        trainer is gone without having said why it ended.
         """
         reader = Reader(self.events)
         reader.read(most=None)
@@ -146,7 +142,7 @@ class Run:
         state = history.state
         if self.running():
             state = "running"
-        elif state in ("running", "failed"):
+        elif state in ("running", "failed") or self.trainer.exists():
             state = "crashed"
         status = {"state": state, **history.figures}
         if state != "running":

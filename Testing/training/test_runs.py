@@ -2,9 +2,11 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -119,25 +121,92 @@ def test_a_trainer_that_was_killed_leaves_a_crashed_run_that_can_be_held_again(r
         assert trainer.stdout.readline() == b"held\n"
         assert run.status()["state"] == "running"
         trainer.kill()
+        if Path("/proc/self").exists():  # also while its parent has not asked about it
+            end = time.monotonic() + 10
+            while run.running() and time.monotonic() < end:
+                time.sleep(0.01)
+            assert run.status()["state"] == "crashed"
         trainer.wait()
-    assert run.status()["state"] == "crashed"
     with run.held():
         assert run.running()
 
 
-def test_a_process_of_the_same_number_that_started_later_is_not_the_trainer(run):
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "another-boot 1",  # the machine was started anew, and the number and its ticks came again
+        f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} 1",  # the number was given again
+    ]
+    if Path("/proc/self").exists()
+    else [],
+)
+def test_a_process_of_the_same_number_that_is_not_the_trainer_is_not_taken_for_it(run, mark):
     run.report("start", step=0, steps=10)
-    holder = {"pid": os.getpid(), "host": __import__("socket").gethostname(), "started": "1"}
-    run.trainer.write_text(json.dumps(holder))
+    run.trainer.write_text(json.dumps({**holders.this_process(), "mark": mark}))
     assert run.status()["state"] == "crashed"
 
 
-def test_a_trainer_elsewhere_is_alive_while_its_heartbeat_is_fresh(run):
-    run.trainer.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": "1"}))
+@pytest.mark.parametrize("elsewhere", [{"host": "elsewhere"}, {"space": "pid:[1]"}, {"mark": None}])
+def test_a_trainer_that_cannot_be_looked_at_is_alive_while_its_heartbeat_is_fresh(run, elsewhere):
+    run.trainer.write_text(json.dumps({**holders.this_process(), **elsewhere}))
     assert run.running()
     old = time.time() - holders.SILENT_S - 1
     os.utime(run.trainer, (old, old))
     assert not run.running()
+
+
+def test_a_trainer_that_is_busy_goes_on_beating(run, monkeypatch):
+    monkeypatch.setattr(holders, "HEARTBEAT_S", 0.01)
+    with run.held():
+        os.utime(run.trainer, (1, 1))
+        end = time.monotonic() + 10
+        while run.trainer.stat().st_mtime < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert run.trainer.stat().st_mtime > time.time() - 60
+
+
+def test_of_two_trainers_that_start_at_the_same_moment_one_is_refused(run, monkeypatch):
+    take = holders.take
+
+    def take_and_lose(file, **more):
+        take(file, **more)
+        take(file, token="the other's")
+
+    monkeypatch.setattr(holders, "take", take_and_lose)
+    with pytest.raises(InputError, match="already"), run.held():
+        pass
+    assert run.running(), "the other one's file must stay"
+
+
+def test_the_trainers_file_says_where_on_what_and_since_when_it_trains(run):
+    with run.held():
+        holders.add(run.trainer, device="cpu")
+        told = json.loads(run.trainer.read_text())
+    assert (told["pid"], told["host"], told["device"]) == (os.getpid(), socket.gethostname(), "cpu")
+    assert time.time() - 60 < told["started"] <= time.time()
+
+
+def test_a_trainer_that_was_killed_before_it_began_leaves_a_crashed_run(run):
+    run.trainer.write_text(json.dumps({**holders.this_process(), "pid": 2**22 + 1}))
+    assert run.status()["state"] == "crashed"
+
+
+def test_a_run_that_was_moved_after_a_crash_still_says_so(run, tmp_path):
+    run.report("start", step=0, steps=10)
+    run.trainer.write_text(json.dumps({**holders.this_process(), "mark": "another-boot 1"}))
+    moved = runs.open_run(run.folder.rename(tmp_path / "elsewhere"))
+    assert moved.status()["state"] == "crashed"
+    with moved.held():
+        assert moved.status()["state"] == "running"
+
+
+def test_what_is_reported_after_a_crash_does_not_join_the_line_that_it_cut(run):
+    run.report("start", step=0, steps=10)
+    with run.events.open("a") as stream:
+        stream.write('{"time": 1, "event": "st')
+    run.report("stopped", step=4, note="\u2028")
+    assert [event["event"] for event in run.read_events()] == ["start", "stopped"]
+    assert run.read_events()[-1]["note"] == "\u2028"
 
 
 def test_a_line_cut_by_a_crash_does_not_hide_the_lines_before_it(run):
