@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from CMEDLSegmentLib.agreement.looks import labels, shown
 from CMEDLSegmentLib.agreement.svg import INK, PAPER, RULE, SOFT, Drawing, Scale
 
-from .measures import MEASURES, SURFACE
+from .measures import MEASURES, SURFACE, titled
 
 if TYPE_CHECKING:
     from .results import Evaluation
@@ -33,7 +33,7 @@ def charts(result: Evaluation, other: Evaluation | None = None) -> dict[str, str
 
 
 def roc_chart(curves: Sequence[tuple[str, Roc]]) -> str:
-    """Curves of one student or two with their names, the first drawn on top; each with its area."""
+    """Curves of one student or two with their names, the second in dashes; each with its area."""
     left, top = 58.0, 16.0
     drawing = Drawing(left + _SIDE + 16, top + _SIDE + 50, "Receiver operating characteristic")
     drawing.rect(0, 0, drawing.width, drawing.height, PAPER)
@@ -47,13 +47,15 @@ def roc_chart(curves: Sequence[tuple[str, Roc]]) -> str:
     drawing.text(x(0.5), y(0) + 40, "false-positive rate of voxels", 12.5, "middle")
     drawing.text(16, y(0.5), "true-positive rate", 12.5, "middle", transform=f"rotate(-90 16 {y(0.5):.1f})")
     foot = y(0) - 26
-    drawing.rect(x(1) - 256, foot - 22 * len(curves) + 2, 248, 10 + 22 * len(curves), PAPER, stroke=RULE)
+    drawing.rect(x(1) - 256, foot - 22 * len(curves) - 10, 248, 22 + 22 * len(curves), PAPER, stroke=RULE)
     names = labels([name for name, _ in curves], 12.5, 140)
-    for number in reversed(range(len(curves))):
-        color, curve = (OWN, OTHER)[number], curves[number][1]
-        drawing.curve([(x(a), y(b)) for a, b in curve.points], color, 2.2)
+    drawing.text(x(1) - 16, foot - 22 * len(curves) + 5, "area", 11, "end", SOFT)
+    for number, (_, curve) in enumerate(curves):
+        # The other one lies on top as dashes, so that both are seen where they coincide.
+        color, dash = ((OWN, {}), (OTHER, {"stroke_dasharray": "7 6"}))[number]
+        drawing.curve([(x(a), y(b)) for a, b in curve.points], color, 2.4, **dash)
         height = foot - 22 * (len(curves) - 1 - number)
-        drawing.line(x(1) - 246, height - 4, x(1) - 222, height - 4, color, 3)
+        drawing.line(x(1) - 246, height - 4, x(1) - 222, height - 4, color, 3, **dash)
         drawing.text(x(1) - 214, height, names[number], 12.5)
         drawing.text(x(1) - 16, height, f"{curve.auc:.4f}", 12.5, "end", font_weight="600")
     return drawing.svg()
@@ -64,29 +66,32 @@ def paired_chart(result: Evaluation, other: Evaluation) -> str:
 
     Patients without a value for both, such as a missed structure's HD95, are counted below.
     """
-    width, top, height = 236.0, 58.0, 270.0
-    drawing = Drawing(width * len(SURFACE), top + height + 66, f"{result.student} against {other.student}")
+    width, top, height = 256.0, 40.0, 270.0
+    drawing = Drawing(width * len(SURFACE) + 8, top + height + 78, f"{result.student} against {other.student}")
     drawing.rect(0, 0, drawing.width, drawing.height, PAPER)
     theirs = {frozenset(patient.cases): patient for patient in other.patients}
     pairs = [(theirs[key], one) for one in result.patients if (key := frozenset(one.cases)) in theirs]
-    ends = labels([other.student, result.student], 11.5, 96)
+    ends = labels([other.student, result.student], 11.5, 86)
     for number, name in enumerate(SURFACE):
         left = number * width + 46
         values = [(a.values[name], b.values[name], ", ".join(b.cases)) for a, b in pairs]
         known = [(a, b, who) for a, b, who in values if a is not None and b is not None]
         high = 1.0 if MEASURES[name].better == "high" else max([*(max(a, b) for a, b, _ in known), 1.0]) * 1.05
         y = Scale(0.0, high, top + height, top)
-        title = f"{MEASURES[name].title} {f'({MEASURES[name].unit})' if MEASURES[name].unit else ''}".strip()
-        title += f", {result.tolerance_mm:g} mm" if name == "surface_dice" else ""
+        title = titled(name) + (f", {result.tolerance_mm:g} mm" if name == "surface_dice" else "")
         drawing.text(left, 22, title, 13.5, font_weight="600")
         for tick in y.ticks(7):
-            drawing.line(left, y(tick), left + 160, y(tick))
+            drawing.line(left, y(tick), left + 200, y(tick))
             drawing.text(left - 7, y(tick) + 4, f"{tick:g}", 10.5, "end", SOFT)
-        _slopes(drawing, name, known, left + 30, left + 130, y)
-        for place, end in zip((left + 30, left + 130), ends, strict=True):
+        _slopes(drawing, name, known, left + 56, left + 144, y)
+        for place, end in zip((left + 56, left + 144), ends, strict=True):
             drawing.text(place, top + height + 20, end, 11.5, "middle")
-        drawing.text(left, top + height + 48, f"N = {len(known)}, without a value {len(values) - len(known)}", 11)
-    drawing.text(46, 42, "a line a patient; brown: worse than with the other student; black: means", 11, fill=SOFT)
+        counted = f"N = {len(known)}" + (
+            f", {len(values) - len(known)} without a value" if len(known) < len(values) else ""
+        )
+        drawing.text(left + 100, top + height + 40, counted, 11, "middle", SOFT)
+    words = f"A line is a patient; blue: {result.student} is no worse, brown: it is worse; black: the means."
+    drawing.text(46, top + height + 68, words, 11, fill=SOFT)
     return drawing.svg()
 
 
@@ -103,5 +108,5 @@ def _slopes(
     if known:
         before, after = (sum(pair[side] for pair in known) / len(known) for side in (0, 1))
         drawing.line(start, y(before), stop, y(after), INK, 4)
-        drawing.text(start - 6, y(before) - 6, shown(before, unit), 12, "end", font_weight="600")
-        drawing.text(stop + 6, y(after) - 6, shown(after, unit), 12, font_weight="600")
+        drawing.text(start - 7, y(before) + 4, shown(before, unit), 12, "end", font_weight="600")
+        drawing.text(stop + 7, y(after) + 4, shown(after, unit), 12, font_weight="600")

@@ -9,6 +9,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -80,21 +81,23 @@ def _distance(text: str) -> float:
 
 
 def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from CMEDLSegmentLib.student import load_student
+
     from .volumes import evaluate
 
     run = runs.open_run(options.run)
     student = run.finished_student()
     cases = scored_cases(options.cohort or Path(run.configuration().cohort), options.split)
-    other = None
+    other, against, first = None, None, 1.0
+    if options.against:
+        against, first = _student(options.against), 0.5
+        load_student(against)  # what is wrong with it shows now, and not after half of the work
     bar = Bar(sys.stderr, quiet=options.json)
     try:
-        progress = bar
-        if options.against:
-            # The other one first: a name that is wrong shows at once.
-            against = _student(options.against)
-            first, progress = part(bar, 0.0, 0.5), part(bar, 0.5, 1.0)
-            other = evaluate(against, cases, options.device, first, interrupt, tolerance_mm=options.tolerance)
-        result = evaluate(student, cases, options.device, progress, interrupt, tolerance_mm=options.tolerance)
+        score = partial(evaluate, cases=cases, device=options.device, tolerance_mm=options.tolerance)
+        result = score(student, progress=part(bar, 0.0, first), cancelled=interrupt)
+        if against is not None:
+            other = score(against, progress=part(bar, first, 1.0), cancelled=interrupt)
     finally:
         bar.clear()
     told = {

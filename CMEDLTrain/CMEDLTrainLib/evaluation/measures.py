@@ -69,6 +69,11 @@ def definition(name: str, tolerance_mm: float) -> str:
     return MEASURES[name].definition.replace("the tolerance", f"a tolerance of {tolerance_mm:g} mm")
 
 
+def titled(name: str) -> str:
+    """The short name of one of :data:`MEASURES`, with millimeters where it has them."""
+    return MEASURES[name].title + (" (mm)" if MEASURES[name].unit == "mm" else "")
+
+
 @dataclass(frozen=True)
 class TumorFigures:
     """One connected piece of a label: matched (expert's and student's), missed (expert's) or extra (student's).

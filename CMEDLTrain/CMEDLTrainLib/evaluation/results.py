@@ -20,7 +20,7 @@ from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
 
 from .comparison import INTERVAL_METHOD, spread, summary
-from .measures import MEASURES, SURFACE, CaseFigures, PatientFigures, TumorFigures, Values, definition
+from .measures import MEASURES, SURFACE, CaseFigures, PatientFigures, TumorFigures, Values, definition, titled
 from .roc import Roc
 
 
@@ -134,15 +134,16 @@ class Evaluation:
 
     def report(self) -> str:
         """A table of the cases, a line for each summary, and what was missed."""
-        rows = [[case.case, *(_shown(case.values[name]) for name in MEASURES)] for case in self.cases]
-        lines = [table(["case", *(measure.title for measure in MEASURES.values())], rows), ""]
+        rows = [[case.case, *(_shown(case.values[name], name) for name in MEASURES)] for case in self.cases]
+        lines = [table(["case", *map(titled, MEASURES)], rows), ""]
         for name, figures in self.summary().items():
             if figures["n"]:
-                spread_words = f"{figures['mean']:.3f} +- {figures['std']:.3f}, median {figures['median']:.3f}"
+                mean, std, median = (_shown(figures[part], name) for part in ("mean", "std", "median"))
+                words = f"{mean} +- {std}, median {median}"
                 if figures["ci95"]:
-                    low, high = figures["ci95"]
-                    spread_words += f", 95 % interval of the mean {low:.3f} to {high:.3f}"
-                lines.append(f"{definition(name, self.tolerance_mm)}: {spread_words} (N = {figures['n']})")
+                    low, high = (_shown(end, name) for end in figures["ci95"])
+                    words += f", 95 % interval of the mean {low} to {high}"
+                lines.append(f"{definition(name, self.tolerance_mm)}: {words} (N = {figures['n']})")
         missed = self.missed()
         lines.append(
             f"Missed altogether: {missed['patients']} of {missed['of_patients']} patients, {missed['tumors']} of "
@@ -249,5 +250,6 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _shown(value: float | None, name: str) -> str:
+    """A value of a measure for a terminal: mm to a tenth, shares and cc to a thousandth."""
+    return "-" if value is None else f"{value:.{1 if MEASURES[name].unit == 'mm' else 3}f}"
