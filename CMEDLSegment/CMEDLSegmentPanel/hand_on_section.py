@@ -62,7 +62,8 @@ class HandOnSection(Section):
                 result, volume = self._pair()
                 segment = next(iter(label_segments(result).values()), "")
                 # Compressing a whole CT takes seconds.
-                path = inBackground(training_case.collect(volume, result, segment, folder, reviewer).write)
+                case = training_case.collect(volume, [training_case.Mark(result, segment)], folder, reviewer)
+                path = inBackground(case.write)
                 setText(self.ui.handOnLabel, _("Saved in {path}").format(path=path))
         finally:
             self._saving = False

@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.scene.grids import FLIP, to_vtk
+from CMEDLSegmentLib.scene.grids import ras_of, to_vtk
 
 from .section import inBackground
 
@@ -67,10 +67,7 @@ def _draw(size: tuple[int, int, int], spacing: tuple[float, float, float]) -> tu
 
 
 def _add_ct(phantom: Phantom) -> slicer.vtkMRMLScalarVolumeNode:
-    geometry = phantom.image.geometry
-    to_lps = np.eye(4)
-    to_lps[:3, :3], to_lps[:3, 3] = geometry.matrix, geometry.origin
-    matrix = to_vtk(FLIP @ to_lps)
+    matrix = to_vtk(ras_of(phantom.image.geometry))
     ct = slicer.util.addVolumeFromArray(phantom.image.array, matrix, _("CMEDL chest phantom"))
     display = ct.GetDisplayNode()
     display.SetAutoWindowLevel(False)

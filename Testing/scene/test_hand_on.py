@@ -16,7 +16,7 @@ from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.scene import results
 from CMEDLSegmentLib.scene.candidates import Candidates
 from CMEDLSegmentLib.scene.export import export_dicom
-from CMEDLSegmentLib.scene.training_case import collect
+from CMEDLSegmentLib.scene.training_case import Mark, collect
 from CMEDLSegmentLib.scene.volumes import dicom_files
 from CMEDLSegmentLib.volume import read_mask, read_volume
 from dicom_samples import PATIENT_ID, PATIENT_NAME
@@ -36,7 +36,7 @@ def test_a_saved_case_is_the_image_and_the_mask_where_they_are(scene: object, ki
     put_under(volume, moved())
     node = results.add_result(volume, an_outcome(volume, box_label(BLOB)))
     edit(node, "Segment_1", (1, 2, 3))
-    folder = collect(volume, node, "Segment_1", tmp_path / "new", " Dr. A\n").write()
+    folder = collect(volume, [Mark(node, "Segment_1")], tmp_path / "new", " Dr. A\n").write()
     (case,) = read_cohort(tmp_path / "new" / "cohort.csv", required=("mask", "role", "split"))
     assert (case.case, case.modality, case.role, case.split) == (folder.name, "CT", "student", "train")
     from CMEDLSegmentLib.scene.volumes import volume_of
@@ -57,7 +57,7 @@ def test_a_scaled_and_sheared_ct_keeps_its_grid(scene: object, tmp_path: Path) -
     shear[1, 2], shear[0, 0] = 0.3, 1.1
     transform = put_under(volume, shear)
     node.SetAndObserveTransformNodeID(transform.GetID())
-    collect(volume, node, "Segment_1", tmp_path, "A").write()
+    collect(volume, [Mark(node, "Segment_1")], tmp_path, "A").write()
     (case,) = read_cohort(tmp_path / "cohort.csv")
     assert case.image.suffix == ".nrrd"
 
@@ -70,15 +70,15 @@ def test_nothing_is_overwritten_and_a_patient_stays_one(scene: object, tmp_path:
         'patient,case,role,modality,image,mask,split,notes\nown,Case001,student,CT,a.nii.gz,b.nii.gz,test,"a, note"\n',
         encoding="utf-8",
     )
-    first = collect(volume, node, "Segment_1", tmp_path, "A", split="validation").write()
-    second = collect(volume, node, "Segment_1", tmp_path, "B", split="train").write()
+    first = collect(volume, [Mark(node, "Segment_1")], tmp_path, "A", split="validation").write()
+    second = collect(volume, [Mark(node, "Segment_1")], tmp_path, "B", split="train").write()
     assert [first.name, second.name] == ["case003", "case004"]
     lines = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     assert lines[0]["notes"] == "a, note"
     assert lines[1]["patient"] == lines[2]["patient"]
     assert [line["split"] for line in lines] == ["test", "validation", "validation"]
     other, other_node = a_result()
-    collect(other, other_node, "Segment_1", tmp_path, "A").write()
+    collect(other, [Mark(other_node, "Segment_1")], tmp_path, "A").write()
     patients = [case.patient for case in read_cohort(table, check_files=False)]
     assert patients[3] not in patients[:3]
 
@@ -93,7 +93,7 @@ def test_scans_under_one_patient_share_the_pseudonym(scene: object, tmp_path: Pa
         node.SetName(f"{PATIENT_NAME} result")
         item = tree.CreateItem(tree.CreateStudyItem(patient, "study"), volume)
         tree.SetItemUID(item, "DICOM", "1.2.3.4711")
-        collect(volume, node, "Segment_1", tmp_path, "A").write()
+        collect(volume, [Mark(node, "Segment_1")], tmp_path, "A").write()
     cases = read_cohort(tmp_path / "cohort.csv")
     assert len({case.patient for case in cases}) == 1
     import SimpleITK as sitk
@@ -116,12 +116,12 @@ def test_what_makes_no_case_is_told_and_leaves_nothing(scene: object, tmp_path: 
     damaged.mkdir()
     (damaged / "cohort.csv").write_text("no,cohort\n1,2\n")
     for words, arguments in {
-        "who corrected": (volume, node, "Segment_1", tmp_path, " \n"),
-        "Nothing is marked": (volume, empty, "Segment_1", tmp_path, "A"),
-        "no longer has": (volume, node, "gone", tmp_path, "A"),
-        "no longer in the scene": (None, node, "Segment_1", tmp_path, "A"),
-        "takes no case": (volume, node, "Segment_1", blocked / "below", "A"),
-        "lacks the column": (volume, node, "Segment_1", damaged, "A"),
+        "who corrected": (volume, [Mark(node, "Segment_1")], tmp_path, " \n"),
+        "Nothing is marked": (volume, [Mark(empty, "Segment_1")], tmp_path, "A"),
+        "no longer has": (volume, [Mark(node, "gone")], tmp_path, "A"),
+        "no longer in the scene": (None, [Mark(node, "Segment_1")], tmp_path, "A"),
+        "takes no case": (volume, [Mark(node, "Segment_1")], blocked / "below", "A"),
+        "lacks the column": (volume, [Mark(node, "Segment_1")], damaged, "A"),
     }.items():
         with pytest.raises(InputError, match=words):
             collect(*arguments).write()

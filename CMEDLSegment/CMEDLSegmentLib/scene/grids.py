@@ -86,6 +86,13 @@ def geometry_of(matrix: np.ndarray, extent: tuple[int, ...]) -> Geometry:
     )
 
 
+def ras_of(geometry: Geometry) -> np.ndarray:
+    """(4, 4) from the indices (i, j, k) of a grid to RAS: what :func:`geometry_of` was made from."""
+    lps = np.eye(4)
+    lps[:3, :3], lps[:3, 3] = geometry.matrix, geometry.origin
+    return FLIP @ lps
+
+
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """``matrix`` (4, 4) applied to ``points`` (..., 3)."""
     return np.asarray(points, dtype=float) @ matrix[:3, :3].T + matrix[:3, 3]
