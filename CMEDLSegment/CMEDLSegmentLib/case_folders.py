@@ -1,6 +1,6 @@
 """A cohort as a folder: ``cohort.csv`` (see :mod:`CMEDLSegmentLib.cohort`) and a folder for each case copied into it.
 
-A case's folder holds ``image``, ``mask`` and ``case.json``. Nothing in it names the patient unless whoever adds the case
+A case's folder holds ``image``, ``mask`` and ``case.json``. Nothing in it names the patient unless who adds the case
 does: cases are numbered. What is there is never overwritten; lines and columns of the table that others wrote stay.
 """
 
@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ SEGMENT = "segment"
 """Keys of a case's facts; the reviewer is a column of the table too."""
 
 Rows = list[dict[str, str]]
+_editing = threading.Lock()
+"""Cases are written in threads: each reads the table that the one before has left."""
 
 
 @dataclass(frozen=True)
@@ -119,15 +122,16 @@ def edit_table(table: Path, change: Callable[[Rows], Rows]) -> None:
     Raises:
         InputError: it is no readable cohort, or cannot be written.
     """
-    rows: Rows = []
-    header = [*COLUMNS, REVIEWER]
-    if table.exists():
-        rows = [row for _, row in read_rows(table, COLUMNS)]
-        first = next(csv.reader(io.StringIO(table.read_text(encoding="utf-8-sig"), newline="")))
-        header = [name.strip().lower() for name in first]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, header, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(change(rows))
-    with atomic_path(table) as beside:
-        beside.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+    with _editing:
+        rows: Rows = []
+        header = [*COLUMNS, REVIEWER]
+        if table.exists():
+            rows = [row for _, row in read_rows(table, COLUMNS)]
+            first = next(csv.reader(io.StringIO(table.read_text(encoding="utf-8-sig"), newline="")))
+            header = [name.strip().lower() for name in first]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, header, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(change(rows))
+        with atomic_path(table) as beside:
+            beside.write_text(text.getvalue(), encoding="utf-8", newline="\n")

@@ -19,7 +19,7 @@ SPACING = (3.0, 2.0, 2.0)
 
 
 def disc(number: int, modality: str = "CT") -> tuple[np.ndarray, np.ndarray]:
-    """Image and mask (z, y, x) of a small case: air, a body of tissue, and in it a disc on slices 1 to 4.
+    """Image and mask (z, y, x) of a small case: air, a body with a bone, and in it a disc on slices 1 to 4.
 
     Cases of different numbers differ in every voxel, so that none is another one's duplicate.
     """
@@ -27,9 +27,12 @@ def disc(number: int, modality: str = "CT") -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(number)
     mask = np.zeros(SHAPE, np.uint8)
     mask[1:5] = (rows - 12) ** 2 + (columns - 10 - number % 4) ** 2 < 9
+    # A tail that tells masks of different numbers apart.
+    mask[4, 4, 6:16] = [(number >> bit) & 1 for bit in range(10)]
     body = (rows - 12) ** 2 + (columns - 12) ** 2 < 100
     outside, inside, contrast = (-1000, 20, 30) if modality == "CT" else (5, 300, 200)
     image = np.where(body, inside, outside) + contrast * mask
+    image[:, 12, 20] = 700 if modality == "CT" else 400
     return (image + random.integers(-4, 5, SHAPE)).astype(np.int16), mask
 
 

@@ -128,12 +128,19 @@ def check_cohort(
         progress(f"Looking at case {number + 1} of {len(cases)}", number / len(cases))
         examined.append(examine(case, labels))
         found += examined[-1].findings
-    found += _same_contents(examined)
-    found += _both_roles(cases)
-    found += _modalities(cases)
-    found += _unused_labels(examined, labels)
-    found += _too_few(cases, roles)
-    return found
+    return found + compare(examined, labels, roles)
+
+
+def compare(examined: Sequence[Examined], labels: Sequence[str], roles: Collection[str] = ROLES) -> list[Finding]:
+    """What is wrong between the cases of a cohort, all of which were examined, and for the roles of a method."""
+    cases = [seen.case for seen in examined]
+    return [
+        *_same_contents(examined),
+        *_both_roles(cases),
+        *_modalities(cases),
+        *_unused_labels(examined, labels),
+        *_too_few(cases, roles),
+    ]
 
 
 def summary(cases: Sequence[Case]) -> str:

@@ -1,0 +1,189 @@
+"""What the cases of a cohort are like: looked at once, remembered beside the table until their files change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from CMEDLSegmentLib import __version__
+from CMEDLSegmentLib.case_folders import FACTS, SEGMENT
+from CMEDLSegmentLib.cohort import ROLES, Case, Problem, relative
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.files import atomic_path
+from CMEDLSegmentLib.progress import Progress, silent
+
+from .checks import ERROR, Examined, Finding, compare, examine
+
+NAME = "facts.json"
+SAVED_EVERY = 25
+"""Cases after which what was found is saved, so that a long survey that is cut is not lost."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of one case.
+
+    Attributes:
+        files: what its findings hold for: its line in the table, and its files' sizes and times.
+        segment: what its mask marks, as its maker called it; may be empty.
+        examined: what the checks found.
+    """
+
+    files: str
+    segment: str
+    examined: Examined
+
+
+class Survey:
+    """What is known of a cohort's cases.
+
+    Args:
+        folder: of the cohort.
+        labels: names of the masks' values.
+
+    Attributes:
+        known: by case. A thread may fill it while another one reads.
+    """
+
+    def __init__(self, folder: Path, labels: Sequence[str]) -> None:
+        self.folder, self.labels = folder, tuple(labels)
+        self._remembered = self._read()
+        self.known: dict[str, Known] = {}
+
+    def recall(self, cases: Iterable[Case]) -> None:
+        """Take what is remembered of ``cases``, without a look at their files."""
+        for case in cases:
+            entry = self._remembered.get(case.case)
+            if entry is not None and case.case not in self.known:
+                with suppress(KeyError, TypeError):
+                    self.known[case.case] = _from_json(case, entry)
+
+    def look(self, cases: Sequence[Case], progress: Progress = silent) -> None:
+        """Look at the cases that are new or whose files have changed.
+
+        Args:
+            cases: all of the cohort; what is known of others is forgotten.
+            progress: told of each case, and may raise :class:`Cancelled`; what was found until then is kept.
+        """
+        self.recall(cases)
+        looked = 0
+        try:
+            for number, case in enumerate(cases):
+                progress(f"Checking case {number + 1} of {len(cases)}", number / max(1, len(cases)))
+                files = _files(case)
+                before = self.known.get(case.case)
+                # The table can say otherwise of the same files.
+                if (
+                    before is not None
+                    and before.files == files
+                    and _line(before.examined.case, self.folder) == _line(case, self.folder)
+                ):
+                    continue
+                self.known[case.case] = Known(files, _segment(case), examine(case, self.labels))
+                looked += 1
+                if looked % SAVED_EVERY == 0:
+                    self._save()
+        finally:
+            forgotten = self.known.keys() - {case.case for case in cases}
+            for name in forgotten:
+                del self.known[name]
+            if looked or forgotten:
+                self._save()
+
+    def complete(self, cases: Iterable[Case]) -> bool:
+        """Whether something is known of all cases."""
+        return all(case.case in self.known for case in cases)
+
+    def findings(
+        self, cases: Sequence[Case], problems: Iterable[Problem] = (), roles: Collection[str] = ROLES
+    ) -> list[Finding]:
+        """All that is wrong, as far as it is known; what is wrong between cases once all of them were looked at.
+
+        Args:
+            cases: the cohort.
+            problems: with its table.
+            roles: what the method learns from.
+        """
+        found = [Finding(ERROR, problem.case, problem.sentence, problem.line) for problem in problems]
+        examined = [self.known[case.case].examined for case in cases if case.case in self.known]
+        for one in examined:
+            found += one.findings
+        if self.complete(cases):
+            found += compare(examined, self.labels, roles)
+        return found
+
+    def volumes(self, cases: Iterable[Case]) -> dict[str, float]:
+        """What is marked of each patient, cc, summed over the cases."""
+        found: dict[str, float] = {}
+        for case in cases:
+            own = self.known[case.case].examined.volume_cc if case.case in self.known else 0.0
+            found[case.patient] = found.get(case.patient, 0.0) + own
+        return found
+
+    def _header(self) -> dict[str, Any]:
+        """What findings hold for: another program or other labels look anew."""
+        return {"program": __version__, "labels": list(self.labels)}
+
+    def _read(self) -> dict[str, Any]:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            stored = json.loads((self.folder / NAME).read_text("utf-8"))
+            if {key: stored[key] for key in self._header()} == self._header():
+                return dict(stored["cases"])
+        return {}
+
+    def _save(self) -> None:
+        """Remember what is known; a disk that cannot be written to costs a look at the next opening, no more."""
+        stored = {name: _to_json(known) for name, known in list(self.known.items())}
+        with suppress(InputError), atomic_path(self.folder / NAME) as beside:
+            beside.write_text(json.dumps({**self._header(), "cases": stored}), "utf-8")
+
+
+def _to_json(known: Known) -> dict[str, Any]:
+    seen = known.examined
+    told = {name: value for name, value in vars(seen).items() if name not in ("case", "findings")}
+    findings = [[one.severity, one.sentence] for one in seen.findings]
+    return {
+        "files": known.files,
+        "segment": known.segment,
+        "findings": findings,
+        "examined": told,
+    }
+
+
+def _from_json(case: Case, entry: dict[str, Any]) -> Known:
+    told = dict(entry["examined"])
+    told["spacing"] = None if told["spacing"] is None else tuple(told["spacing"])
+    told["values"] = tuple(told["values"])
+    findings = [Finding(severity, case.case, sentence, case.line) for severity, sentence in entry["findings"]]
+    return Known(entry["files"], entry["segment"], Examined(case, findings, **told))
+
+
+def _line(case: Case, folder: Path) -> list[str]:
+    """What of a case's line its findings hold for; paths from the cohort's folder, which can be moved."""
+    return [case.modality, *("" if path is None else relative(path, folder) for path in (case.image, case.mask))]
+
+
+def _files(case: Case) -> list[str]:
+    """Sizes and times of a case's files; of a DICOM folder, of all that is in it."""
+    told = []
+    for path in (case.image, case.mask):
+        if path is None:
+            continue
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            with suppress(OSError):
+                found = file.stat()
+                told.append(f"{found.st_size}@{found.st_mtime_ns}")
+    return told
+
+
+def _segment(case: Case) -> str:
+    """What a case's maker called its structure."""
+    if case.mask is None:
+        return ""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((case.mask.parent / FACTS).read_text("utf-8"))[SEGMENT])
+    return ""
