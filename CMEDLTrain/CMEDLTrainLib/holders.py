@@ -100,6 +100,12 @@ def living(file: Path) -> dict[str, Any] | None:
     return holder if _mark(holder.get("pid")) == mark else None
 
 
+def is_this_process(holder: dict[str, Any]) -> bool:
+    """Whether a holder that :func:`living` told of is this very process."""
+    own = {**_place(), "pid": os.getpid(), "mark": _mark(os.getpid())}
+    return all(holder.get(name) == value for name, value in own.items())
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text("utf-8"))

@@ -171,7 +171,7 @@ time.sleep(60)
 
 
 def test_a_disk_that_takes_no_change_is_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, **more: object) -> None:
         raise InputError(f"{path} could not be written (Read-only file system)")
 
     # What a read-only disk does; the rights of files do not stop root, who runs tests in containers.

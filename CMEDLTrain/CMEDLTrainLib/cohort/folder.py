@@ -88,7 +88,7 @@ class CohortFolder:
             return
         lock = self.folder / LOCK
         holder = holders.living(lock)
-        if holder is not None and holder != holders.this_process():
+        if holder is not None and not holders.is_this_process(holder):
             self.obstacle = (
                 f"Another Slicer (process {holder.get('pid')} on {holder.get('host')}) has this cohort open, so it can "
                 "only be looked at here; close it there to change it here."
@@ -184,7 +184,8 @@ class CohortFolder:
 
     def _held(self) -> bool:
         """Whether this process is the one who changes the cohort."""
-        return holders.living(self.folder / LOCK) == holders.this_process()
+        holder = holders.living(self.folder / LOCK)
+        return holder is not None and holders.is_this_process(holder)
 
     def _signature(self) -> tuple[int, ...] | None:
         """What another version of the table does not share; None where there is none."""
