@@ -48,8 +48,9 @@ def parser() -> Parser:
 
     phantom = _command(commands, "phantom", _phantom, "make a cohort of synthetic cases to try the program with")
     phantom.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder, new or empty")
-    phantom.add_argument("--cases", type=_count, default=8, metavar="N", help="CT and MR cases each (default: 8)")
+    phantom.add_argument("--cases", type=_count, default=8, metavar="N", help="cases of either role (default: 8)")
     phantom.add_argument("--seed", type=int, default=0, help="of the anatomies (default: 0)")
+    phantom.add_argument("--organs", action="store_true", help="abdomens on T1 and T2 MR with four organs, not tumors")
 
     cohort.register(partial(_command, commands))
 
@@ -98,10 +99,14 @@ def _count(text: str) -> int:
 
 
 def _phantom(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    from CMEDLSegmentLib.phantom import write_cohort_phantoms
+    from CMEDLSegmentLib.phantom import ORGANS, write_cohort_phantoms
 
-    table = write_cohort_phantoms(options.output, options.cases, options.seed)
-    print(f"{table} names {options.cases} synthetic CT and {options.cases} synthetic MR cases; they prove nothing.")
+    anatomy = "abdomen" if options.organs else "thorax"
+    table = write_cohort_phantoms(options.output, options.cases, options.seed, anatomy=anatomy)
+    images = "synthetic T1 and {0} synthetic T2 MR" if options.organs else "synthetic CT and {0} synthetic MR"
+    print(f"{table} names {options.cases} {images.format(options.cases)} cases; they prove nothing.")
+    if options.organs:
+        print(f"Train with --set 'labels={json.dumps(list(ORGANS.values()))}'.")
     return 0
 
 

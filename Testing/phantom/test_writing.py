@@ -9,7 +9,7 @@ import pytest
 
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.errors import Cancelled, InputError
-from CMEDLSegmentLib.phantom import thorax_ct, write_cohort_phantoms, write_phantom
+from CMEDLSegmentLib.phantom import ORGANS, thorax_ct, write_cohort_phantoms, write_phantom
 from CMEDLSegmentLib.volume import read_mask, read_volume
 
 SIZE, SPACING = (12, 48, 48), (24.0, 8.0, 8.0)
@@ -38,6 +38,18 @@ def test_a_cohort_has_ct_and_mr_of_different_patients(tmp_path: Path) -> None:
     images = [read_volume(case.image).array for case in cases]
     assert len({image.tobytes() for image in images}) == 10
     assert not any(str(tmp_path) in line for line in table.read_text(encoding="utf-8").splitlines())
+
+
+def test_a_cohort_of_organs_has_two_contrasts_of_different_patients(tmp_path: Path) -> None:
+    table = write_cohort_phantoms(tmp_path, 3, 3, (12, 64, 64), (16.0, 6.0, 6.0), anatomy="abdomen")
+    cases = read_cohort(table, required=("mask", "role", "split"))
+    assert [(case.modality, case.role) for case in cases] == [("MR", "student"), ("MR", "teacher")] * 3
+    images = [read_volume(case.image) for case in cases]
+    masks = [read_mask(case.mask, image.geometry).array for case, image in zip(cases, images, strict=True)]
+    assert all(set(np.unique(mask)) == {0, *ORGANS} for mask in masks)
+    assert len({mask.tobytes() for mask in masks}) == len(cases)
+    with pytest.raises(InputError, match="thorax, abdomen"):
+        write_cohort_phantoms(tmp_path, 3, anatomy="pelvis")
 
 
 def test_the_seed_is_the_cohort(tmp_path: Path) -> None:

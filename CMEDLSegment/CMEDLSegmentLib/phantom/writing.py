@@ -1,7 +1,9 @@
-"""Phantoms on disk: one case, or a whole cohort of unpaired CT and MR. For demonstrations and tests."""
+"""Phantoms on disk: one case, or a whole cohort of unpaired images in two modalities. For demonstrations and tests."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from ..errors import InputError
 from ..files import atomic_path
 from ..progress import CancelCheck, Progress, never, silent, stop_if
 from ..volume import write_image
+from .abdomen import abdomen
 from .result import Phantom
 from .thorax import thorax_ct, thorax_mr
 
@@ -41,59 +44,110 @@ def write_phantom(folder: Path | str, phantom: Phantom, name: str = "phantom") -
     return paths
 
 
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One role's images of a cohort.
+
+    Attributes:
+        name: the cases' prefix and their folder.
+        make: seed, place of the tumor, size and spacing -> a case.
+        stream: keeps the patients of the two roles apart.
+    """
+
+    name: str
+    modality: str
+    role: str
+    make: Callable[[int, str, tuple[int, int, int], Triple], Phantom]
+    stream: int
+
+
+def _thorax(make: Callable[..., Phantom]) -> Callable[..., Phantom]:
+    return lambda seed, place, size, spacing: make(seed, size, spacing, tumor=place)
+
+
+def _abdomen(contrast: str) -> Callable[..., Phantom]:
+    return lambda seed, place, size, spacing: abdomen(contrast, seed, size, spacing)
+
+
+COHORTS = {
+    "thorax": (
+        # Of one seed these two are different patients already.
+        _Series("ct", "CT", "student", _thorax(thorax_ct), 9),
+        _Series("mr", "MR", "teacher", _thorax(thorax_mr), 9),
+    ),
+    "abdomen": (
+        _Series("t1", "MR", "student", _abdomen("T1"), 10),
+        _Series("t2", "MR", "teacher", _abdomen("T2"), 11),
+    ),
+}
+"""Lung tumors on CT with T2-like MR as the teacher's; or four organs on two contrasts of MR, an equal teacher."""
+GRIDS: dict[str, tuple[tuple[int, int, int], Triple]] = {
+    "thorax": ((96, 256, 256), (3.0, 1.5, 1.5)),
+    "abdomen": ((48, 256, 256), (5.0, 1.5, 1.5)),
+}
+"""Voxels and spacing in mm, (z, y, x)."""
+
+
 def write_cohort_phantoms(
     folder: Path | str,
     cases: int = 10,
     seed: int = 0,
-    size: tuple[int, int, int] = (96, 256, 256),
-    spacing: tuple[float, float, float] = (3.0, 1.5, 1.5),
+    size: tuple[int, int, int] | None = None,
+    spacing: Triple | None = None,
     progress: Progress = silent,
     cancelled: CancelCheck = never,
+    anatomy: str = "thorax",
 ) -> Path:
-    """Write ``cases`` CT (role student) and as many MR (role teacher) phantoms of different patients.
+    """Write ``cases`` phantoms of the role student and as many of the role teacher, of different patients.
 
-    About a fifth of either modality, one case at least, is for validation and as many for test; with fewer than
-    three cases all of them train.
+    About a fifth of either role, one case at least, is for validation and as many for test; with fewer than three cases
+    all of them train.
 
     Args:
-        folder: where ``cohort.csv`` and the folders ``ct`` and ``mr`` go.
-        cases: number of patients of either modality.
+        folder: where ``cohort.csv`` goes, and a folder for each role's images.
+        cases: number of patients of either role.
         seed: the cohort; the same seed writes the same voxels.
-        size: voxels (z, y, x).
-        spacing: mm (z, y, x).
+        size: voxels (z, y, x); by default that of ``GRIDS``.
+        spacing: mm (z, y, x); by default that of ``GRIDS``.
         progress: told after every case.
         cancelled: asked before every case.
+        anatomy: ``thorax``: tumors on CT (student) and on MR (teacher). ``abdomen``: four organs (``abdomen.ORGANS``)
+            on T1 weighted MR (student) and on T2 weighted MR (teacher).
 
     Returns:
         The path of ``cohort.csv``, written last.
 
     Raises:
-        InputError: a number makes no cohort, or the folder cannot be written.
+        InputError: a number makes no cohort, there is no such anatomy, or the folder cannot be written.
         Cancelled: the user did; there is no ``cohort.csv`` then.
     """
     if cases < 1:
         raise InputError(f"A cohort of {cases} cases is none; ask for one or more.")
+    if anatomy not in COHORTS:
+        raise InputError(f"There are no phantoms of '{anatomy}'; ask for one of {', '.join(COHORTS)}.")
     folder = Path(folder)
     splits = _splits(cases)
     rows: list[Case] = []
-    makers = (("CT", "student", thorax_ct), ("MR", "teacher", thorax_mr))
     for number in range(cases):
-        for modality, role, make in makers:
+        for series in COHORTS[anatomy]:
             stop_if(cancelled)
-            place = PLACES[number % len(PLACES)]
             # A seed of its own for every patient of every cohort.
-            own = int(np.random.SeedSequence([seed, number, len(modality + role)]).generate_state(1)[0])
-            phantom = make(own, size, spacing, tumor=place)
-            name = f"{modality.lower()}{number + 1:03d}"
-            paths = write_phantom(folder / modality.lower(), phantom, name)
+            own = int(np.random.SeedSequence([seed, number, series.stream]).generate_state(1)[0])
+            place = PLACES[number % len(PLACES)]
+            phantom = series.make(own, place, size or GRIDS[anatomy][0], spacing or GRIDS[anatomy][1])
+            name = f"{series.name}{number + 1:03d}"
+            paths = write_phantom(folder / series.name, phantom, name)
             rows.append(
                 Case(
                     patient=f"phantom-{name}",
                     case=name,
-                    modality=modality,
+                    modality=series.modality,
                     image=paths["image"],
                     mask=paths["mask"],
-                    role=role,
+                    role=series.role,
                     split=splits[number],
                 )
             )
@@ -104,7 +158,7 @@ def write_cohort_phantoms(
 
 
 def _splits(cases: int) -> list[str]:
-    """Split of every case of one modality, the training ones first."""
+    """Split of every case of one role, the training ones first."""
     if cases < 3:
         return ["train"] * cases
     held = max(1, round(0.2 * cases))
