@@ -205,6 +205,8 @@ def test_other_tolerances_are_not_compared():
     case = figures("a", 0.5, 0.5, 1.0, 0.5, 0.0)
     with pytest.raises(InputError, match="3 mm"):
         compare(evaluation(case), evaluation(case, tolerance_mm=3.0))
+    with pytest.raises(InputError, match="1 and 2 structures"):
+        compare(evaluation(case), evaluation(case, labels=("Tumor", "Node")))
 
 
 def test_an_evaluation_is_read_back_as_it_was_written():
@@ -216,6 +218,9 @@ def test_an_evaluation_is_read_back_as_it_was_written():
     assert told["cases"][1] | {"case": "b", "dsc": 0.0, "hd95_mm": None, "missed": True} == told["cases"][1]
     assert told["patients"][0]["cases"] == ["c"]
     assert told["tumors"][0]["dsc"] == pytest.approx(5 / 6)
+    # Two tumors, one of them missed; the extra one does not count.
+    assert told["pooled"]["dsc"]["mean"] == pytest.approx(5 / 12)
+    assert (told["pooled"]["hd95_mm"]["n"], told["pooled"]["hd95_mm"]["absent"]) == (1, 1)
     assert "2 mm" in told["definitions"]["surface_dice"]
     del told["tolerance_mm"]
     with pytest.raises(InputError, match="tolerance_mm"):

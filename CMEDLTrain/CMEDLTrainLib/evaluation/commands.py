@@ -130,7 +130,7 @@ def _against(result: Evaluation, other: Evaluation) -> dict[str, Any]:
     from .comparison import TEST_METHOD, compare
 
     told = other.to_json()
-    kept = ("student", "weights_sha256", "summary", "tumor_summary", "missed", "roc", "milliseconds_per_slice")
+    kept = ("student", "weights_sha256", "summary", "pooled", "missed", "roc", "milliseconds_per_slice")
     return {**{name: told[name] for name in kept}, "comparisons": compare(result, other), "test_method": TEST_METHOD}
 
 

@@ -54,8 +54,12 @@ def compare(a: Evaluation, b: Evaluation) -> dict[str, dict[str, Any]]:
     """Two students on the patients that both were scored on; see :func:`compare_patients`.
 
     Raises:
-        InputError: they have no patient in common, or other tolerances.
+        InputError: they have no patient in common, other tolerances, or another number of structures.
     """
+    if len(a.labels) != len(b.labels):
+        raise InputError(
+            f"The students mark {len(a.labels)} and {len(b.labels)} structures; compare two that mark the same."
+        )
     if a.tolerance_mm != b.tolerance_mm:
         raise InputError(
             f"The students were scored with surface tolerances of {a.tolerance_mm:g} and {b.tolerance_mm:g} mm; "

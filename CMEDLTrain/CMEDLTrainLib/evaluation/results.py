@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class Evaluation:
     labels: tuple[str, ...]
     cases: tuple[CaseFigures, ...]
     patients: tuple[PatientFigures, ...]
-    roc: dict[str, Roc] = field(default_factory=dict)
+    roc: dict[str, Roc]
 
     def values(self, name: str) -> np.ndarray:
         """One measure of all patients that have it."""
@@ -63,8 +63,8 @@ class Evaluation:
         """Mean, standard deviation, median, N and interval over patients, of each measure."""
         return summary(self.patients)
 
-    def tumor_summary(self) -> dict[str, dict[str, Any]]:
-        """The same over all tumors that the expert marked, all patients' together; a missed one has a DSC of 0."""
+    def pooled(self) -> dict[str, dict[str, Any]]:
+        """The same of DSC, surface DSC and HD95 over all tumors that the expert marked, whosever they are."""
         wanted = [tumor.values for case in self.cases for tumor in case.tumors if tumor.outcome != "extra"]
         return {name: spread(values[name] for values in wanted) for name in SURFACE}
 
@@ -95,7 +95,7 @@ class Evaluation:
         told["tumors"] = [
             {"case": case.case, **_flat(vars(tumor), "values")} for case in self.cases for tumor in case.tumors
         ]
-        told["summary"], told["tumor_summary"], told["missed"] = self.summary(), self.tumor_summary(), self.missed()
+        told["summary"], told["pooled"], told["missed"] = self.summary(), self.pooled(), self.missed()
         told["roc"] = _told_roc(self.roc)
         if len(self.labels) > 1:
             told["label_summary"] = {label: summary(self.patients, label) for label in self.labels}
@@ -150,7 +150,7 @@ class Evaluation:
             f"{missed['of_tumors']} tumors (they count with a DSC of 0 and without HD95); "
             f"{missed['extra_tumors']} extra ones marked."
         )
-        if self.roc and self.roc[""].auc is not None:
+        if self.roc[""].auc is not None:
             lines.append(f"Area under the ROC curve, voxels of all cases: {self.roc[''].auc:.4f}")
         if self.milliseconds_per_slice is not None:
             lines.append(
@@ -231,8 +231,8 @@ def _read_scored(told: Mapping[str, Any]) -> tuple[dict[str, Values], tuple[str,
 def _told_roc(roc: Mapping[str, Roc]) -> dict[str, Any]:
     """The curve of any structure, and of several structures each one's under ``labels``."""
     curves = {label: vars(curve) for label, curve in roc.items()}
-    whole = curves.pop("", vars(Roc(None, ())))
-    return {**whole, "labels": curves} if len(curves) > 1 else whole
+    whole = curves.pop("")
+    return {**whole, "labels": curves} if curves else whole
 
 
 def _read_roc(told: Mapping[str, Any]) -> dict[str, Roc]:

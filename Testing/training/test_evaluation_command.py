@@ -1,0 +1,48 @@
+"""What ``cmedl-train evaluate`` says of runs that are not what it needs, and of how fast a run trained."""
+
+import json
+
+import pytest
+
+from CMEDLSegmentLib.errors import InputError
+from CMEDLTrainLib import cli, configuration, runs
+from CMEDLTrainLib.evaluation.commands import training_speed
+from CMEDLTrainLib.evaluation.results import read_evaluation
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run that has not begun."""
+    return runs.create(tmp_path / "run", configuration.PRESETS["tiny"])
+
+
+def events(run, *told) -> None:
+    lines = [{"time": 100.0, "event": "start", "device": "cuda:0", "step": 0}, *told]
+    run.events.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def step(time: float, number: int) -> dict:
+    return {"time": time, "event": "step", "step": number}
+
+
+def test_a_run_without_a_student_cannot_be_evaluated(run, capsys):
+    assert cli.main(["evaluate", str(run.folder)]) == 2
+    assert "has no student yet" in capsys.readouterr().err
+
+
+def test_a_step_s_time_is_that_between_reports_without_a_validation_between(run):
+    validation = {"time": 109.0, "event": "epoch", "step": 100}
+    events(run, step(101, 50), step(102, 100), validation, step(110, 150), step(111.5, 200), step(114.5, 250))
+    assert training_speed(run) == {"milliseconds_per_step": 30.0, "device": "cuda:0"}
+
+
+def test_a_run_too_short_to_tell_has_no_time_of_a_step(run):
+    events(run, step(101, 50))
+    assert training_speed(run)["milliseconds_per_step"] is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"cases": []}', '{"tumors": 3}'])
+def test_a_file_that_is_no_evaluation_is_refused(tmp_path, text):
+    (tmp_path / "evaluation.json").write_text(text)
+    with pytest.raises(InputError, match="evaluate the student anew"):
+        read_evaluation(tmp_path / "evaluation.json")
