@@ -69,6 +69,7 @@ class CMEDLTrainParameterNode:
     preset - where all settings start from
     segmentor - the network that draws the contour
     translation - how images change their modality; empty takes the method's own
+    labels - names of the masks' values 1, 2, ..., between commas
     device - where training runs: "auto", "cpu", "cuda:0", ...
     epochs - at most so many; 0 takes the preset's
     initial - the installed student that training starts from; empty starts from scratch
@@ -80,6 +81,7 @@ class CMEDLTrainParameterNode:
     preset: str = "fast"
     segmentor: str = "unet"
     translation: str = ""
+    labels: str = "Tumor"
     device: str = "auto"
     epochs: Annotated[int, WithinRange(0, 100000)] = 0
     initial: str = ""
@@ -195,6 +197,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
             settings = replace(settings, translation=replace(settings.translation, kind=parameters.translation))
         if parameters.epochs:
             settings = replace(settings, optimisation=replace(settings.optimisation, epochs=parameters.epochs))
+        settings = replace(settings, labels=configuration.labels_of(parameters.labels))
         return replace(settings, method=parameters.method, device=parameters.device, initial=parameters.initial)
 
     def start(self, cohort: Path | str, settings: configuration.Configuration, name: str = "") -> runs.Run:

@@ -212,6 +212,11 @@ class Configuration:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
 
+def labels_of(text: str) -> tuple[str, ...]:
+    """The names of a mask's values 1, 2, ... that stand between commas; without any, those of a new configuration."""
+    return tuple(name.strip() for name in text.split(",") if name.strip()) or Configuration().labels
+
+
 def from_json(text: str) -> Configuration:
     """Read :meth:`Configuration.to_json` back.
 

@@ -34,7 +34,7 @@ def _check(options: argparse.Namespace, interrupt: Interrupt) -> int:
     cases, problems = survey_cohort(options.cohort)
     present = {case.role for case in cases} | {"student"}
     roles = configuration.METHODS[options.method].roles if options.method else tuple(present)
-    labels = [name.strip() for name in options.labels.split(",") if name.strip()]
+    labels = configuration.labels_of(options.labels)
     bar = Bar(sys.stderr, quiet=options.json)
     try:
         findings = check_cohort(cases, labels, roles, bar, interrupt)
