@@ -78,6 +78,15 @@ def read_series(folder: Path, series_uid: str | None = None) -> Volume:
     )
 
 
+def modalities(folder: Path) -> dict[str, str]:
+    """The modality of each image series in ``folder`` and its sub-folders, by Series Instance UID.
+
+    Raises:
+        InputError: a file is cut or cannot be read.
+    """
+    return {uid: str(slices[0].header.get("Modality", "")) for uid, slices in _find_series(folder).items()}
+
+
 def _find_series(folder: Path) -> dict[str, list[_Slice]]:
     """The image series below ``folder`` by their UID; scouts are left out of a series that has other images."""
     from pydicom import dcmread

@@ -1,0 +1,247 @@
+"""From folders of scans to a cohort's folder: ``cohort.csv``, and the masks and images that had to be made.
+
+Images and masks are referred to where they are, unless they are to be copied. What was contoured in DICOM becomes a
+NIfTI mask in a folder of the case's name; so does a series that shares its folder with others. Nothing that is there is
+overwritten, and a case is in the table only when its files are complete.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CMEDLSegmentLib.cohort import (
+    FORBIDDEN,
+    LONGEST_CASE,
+    Case,
+    further_columns,
+    names_a_file,
+    read_cohort,
+    write_cohort,
+)
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
+
+from .patterns import Scan, find_mask, find_scans
+
+if TYPE_CHECKING:
+    from CMEDLSegmentLib.volume import Geometry, Volume
+
+TABLE = "cohort.csv"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is looked for, and how it enters the cohort.
+
+    Attributes:
+        role, modality: of all cases of this call.
+        image: pattern of the images' paths below the source; a folder is searched for its one series of the modality.
+        mask: pattern of the masks; "" where the structures lie in the image's own DICOM folder.
+        structures: names of segments or regions of interest, which become the labels 1, 2, ...; none takes a labelmap
+            as it is, and of DICOM the only structure or the only tumor.
+        copy: bring images and masks into the cohort's folder.
+    """
+
+    role: str
+    modality: str
+    image: str = "{patient}"
+    mask: str = ""
+    structures: tuple[str, ...] = ()
+    copy: bool = False
+
+
+@dataclass
+class Collected:
+    """What a call did.
+
+    Attributes:
+        cases: the whole cohort, the cases that were there first.
+        added: names of new cases.
+        there: names of cases that were in the table already.
+        refused: of each scan that could not be taken, its case name and why.
+        notes: of each case, its name and what was done to its structures.
+    """
+
+    cases: list[Case]
+    added: list[str] = field(default_factory=list)
+    there: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def collect(
+    source: Path, folder: Path, rules: Rules, progress: Progress = silent, cancelled: CancelCheck = never
+) -> Collected:
+    """Add the scans below ``source`` to the cohort in ``folder``; a scan that cannot be taken does not stop the rest.
+
+    Raises:
+        InputError: nothing matches, a pattern makes no sense, or the table that is there cannot be read or written.
+        Cancelled: ``cancelled()`` was true; the cases finished until then are in the table.
+    """
+    scans = find_scans(source, rules.image)
+    made = Collected(read_table(folder))
+    known = {case.case.casefold(): case for case in made.cases}
+    splits = {case.patient: case.split for case in made.cases if case.split}
+    try:
+        for number, scan in enumerate(scans):
+            stop_if(cancelled)
+            progress(f"Taking scan {number + 1} of {len(scans)}", number / len(scans))
+            patient = scan.patient or scan.case
+            name = _case_name(scan, rules, known)
+            if name.casefold() in known and name not in made.added:
+                made.there.append(name)
+                continue
+            try:
+                image, mask = _take(source, folder, scan, name, rules, made)
+            except InputError as error:
+                made.refused.append((name, str(error)))
+                continue
+            split = splits.get(patient, "")
+            known[name.casefold()] = case = Case(patient, name, rules.modality, image, mask, rules.role, split)
+            made.cases.append(case)
+            made.added.append(name)
+    finally:
+        if made.added:
+            write_table(folder / TABLE, made.cases)
+    return made
+
+
+def read_table(folder: Path) -> list[Case]:
+    """The cases of a cohort's folder; none where it has no table yet.
+
+    Raises:
+        InputError: the table cannot be read.
+    """
+    table = folder / TABLE
+    return list(read_cohort(table, check_files=False)) if table.exists() else []
+
+
+def write_table(table: Path, cases: Sequence[Case]) -> None:
+    """Write ``cohort.csv``, or a version of it, with the columns of its user's own.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    original = table.parent / TABLE
+    write_cohort(table, cases, further_columns(original) if original.exists() else None)
+
+
+def _case_name(scan: Scan, rules: Rules, known: dict[str, Case]) -> str:
+    """A name for files: patient and case, or the patient and the modality; that of another role's case is not taken."""
+    modality = rules.modality.lower()
+    parts = [scan.patient, scan.case] if scan.case else [scan.patient, modality]
+    if scan.case.startswith(scan.patient):
+        parts = [scan.case]
+    name = "-".join(part for part in parts if part)
+    name = "".join("_" if letter in FORBIDDEN or not letter.isprintable() else letter for letter in name).strip(". ")
+    other = known.get(name.casefold())
+    if other is not None and (other.role, other.modality) != (rules.role, rules.modality):
+        name = f"{name}-{modality}"
+    return name[:LONGEST_CASE]
+
+
+def _take(source: Path, folder: Path, scan: Scan, name: str, rules: Rules, made: Collected) -> tuple[Path, Path]:
+    """The paths of a case's image and mask, made or copied in a folder of the case where needed."""
+    from CMEDLSegmentLib.volume import IMAGE_ENDINGS
+
+    if name in made.added:
+        raise InputError(f"The image {scan.image} is the second of its name; write {{case}} where their paths differ.")
+    same = next((case.case for case in made.cases if case.image == scan.image and case.role == rules.role), None)
+    if same is not None:
+        raise InputError(f"The image {scan.image} is in the cohort already, as the case {same}.")
+    if not names_a_file(name):
+        raise InputError(f"'{name}' cannot name the files of a case; rename the folder or file {scan.image}.")
+    if not rules.mask and not scan.image.is_dir():
+        raise InputError(f"Where the mask of {scan.image} lies is not known; give its pattern by --mask.")
+    mask = find_mask(source, rules.mask, scan) if rules.mask else scan.image
+    as_it_is = mask.is_file() and mask.name.lower().endswith(IMAGE_ENDINGS) and not rules.structures
+    volume, alone = (None, True) if as_it_is and not scan.image.is_dir() else _read(scan.image, rules.modality)
+    if as_it_is and alone and not rules.copy:
+        return scan.image, mask
+    final = folder / name
+    if final.exists():
+        raise InputError(f"The folder {final} exists, but the table has no such case; move it away.")
+    beside = folder / f".{secrets.token_hex(6)}"
+    try:
+        beside.mkdir(parents=True)
+        files = [
+            _image(scan.image, volume, alone, rules.copy, beside),
+            _copied(mask, beside, "mask", rules.copy) if as_it_is else _drawn(mask, volume, name, rules, beside, made),
+        ]
+        beside.replace(final)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"The case could not be written to {folder} ({reason}); choose another folder.") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    image, mask = (final / path.name if path.parent == beside else path for path in files)
+    return image, mask
+
+
+def _read(image: Path, modality: str) -> tuple[Volume, bool]:
+    """An image, and whether it is alone where it is: of a folder, the one series of the modality."""
+    from CMEDLSegmentLib.dicom_series import modalities
+    from CMEDLSegmentLib.volume import read_volume
+
+    if not image.is_dir():
+        return read_volume(image), True
+    series = modalities(image)
+    wanted = [uid for uid, found in series.items() if found == modality]
+    if len(wanted) != 1:
+        raise InputError(f"{image} holds {len(wanted)} {modality} series; give a folder with exactly one.")
+    return read_volume(image, wanted[0]), len(series) == 1
+
+
+def _image(path: Path, volume: Volume | None, alone: bool, copy: bool, folder: Path) -> Path:
+    """The image where it is, or in ``folder``: a copy of the file, or the series as NIfTI."""
+    from CMEDLSegmentLib.volume import write_image
+
+    if not path.is_dir():
+        return _copied(path, folder, "image", copy)
+    if alone and not copy:
+        return path
+    made = folder / f"image{_ending(volume.geometry)}"
+    write_image(made, volume.array, volume.geometry)
+    return made
+
+
+def _drawn(path: Path, volume: Volume, name: str, rules: Rules, folder: Path, made: Collected) -> Path:
+    """The structures as a mask on the image's grid; where several overlap, the one named first holds."""
+    import numpy as np
+
+    from CMEDLSegmentLib.agreement.reading import read_delineation
+    from CMEDLSegmentLib.volume import write_image
+
+    labels = np.zeros(volume.geometry.shape, np.uint8)
+    for value, structure in enumerate(rules.structures or (None,), start=1):
+        found = read_delineation(path, "expert", volume, structure)
+        made.notes += [(name, note) for note in found.notes]
+        taken = found.mask & (labels > 0)
+        if taken.any():
+            share = np.count_nonzero(taken) / np.count_nonzero(found.mask)
+            made.notes.append((name, f"{share:.1%} of '{structure}' lies in structures named before it and is theirs."))
+        labels[found.mask & ~taken] = value
+    file = folder / f"mask{_ending(volume.geometry)}"
+    write_image(file, labels, volume.geometry)
+    return file
+
+
+def _ending(geometry: Geometry) -> str:
+    return ".nrrd" if geometry.is_sheared else ".nii.gz"  # NIfTI has no sheared grids
+
+
+def _copied(path: Path, folder: Path, name: str, copy: bool) -> Path:
+    """An image file where it is, or a copy below ``folder``, its format's ending kept."""
+    from CMEDLSegmentLib.volume import IMAGE_ENDINGS
+
+    if not copy:
+        return path
+    ending = next((end for end in IMAGE_ENDINGS if path.name.lower().endswith(end)), None)
+    if ending is None or ending == ".mhd":
+        raise InputError(f"{path} is not one file of a known image format; give .nii.gz, .nrrd or .mha to copy it.")
+    return Path(shutil.copyfile(path, folder / f"{name}{ending}"))
