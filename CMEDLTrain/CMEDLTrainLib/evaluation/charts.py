@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from CMEDLSegmentLib.agreement.looks import labels, shown
 from CMEDLSegmentLib.agreement.svg import INK, PAPER, RULE, SOFT, Drawing, Scale
 
+from .comparison import paired
 from .measures import MEASURES, SURFACE, titled
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 OWN, OTHER, WORSE = "#c22a2a", "#33689c", "#b9762b"
 """Colors: this student, the other one, and a patient on whom this student is worse."""
+
+LINES = ((OWN, ""), (OTHER, "7 6"), (WORSE, "2 4"), ("#3d8a5f", "12 4 2 4"), ("#7a4f9a", "16 6"), (INK, "4 3"))
+"""Colors and dashes of curves. Later ones lie on top as dashes, so that all are seen where they coincide."""
 
 _SIDE = 380.0
 """Of the ROC's square."""
@@ -33,7 +37,7 @@ def charts(result: Evaluation, other: Evaluation | None = None) -> dict[str, str
 
 
 def roc_chart(curves: Sequence[tuple[str, Roc]]) -> str:
-    """Curves of one student or two with their names, the second in dashes; each with its area."""
+    """Curves of students with their names and areas; the first is the one that the others are compared with."""
     left, top = 58.0, 16.0
     drawing = Drawing(left + _SIDE + 16, top + _SIDE + 50, "Receiver operating characteristic")
     drawing.rect(0, 0, drawing.width, drawing.height, PAPER)
@@ -46,17 +50,17 @@ def roc_chart(curves: Sequence[tuple[str, Roc]]) -> str:
     drawing.line(x(0), y(0), x(1), y(1), SOFT, 1.0, stroke_dasharray="4 4")
     drawing.text(x(0.5), y(0) + 40, "false-positive rate of voxels", 12.5, "middle")
     drawing.text(16, y(0.5), "true-positive rate", 12.5, "middle", transform=f"rotate(-90 16 {y(0.5):.1f})")
-    foot = y(0) - 26
-    drawing.rect(x(1) - 256, foot - 22 * len(curves) - 10, 248, 22 + 22 * len(curves), PAPER, stroke=RULE)
+    foot, room = y(0) - 26, 22 * len(curves)
+    drawing.rect(x(1) - 256, foot - room - 10, 248, 22 + room, PAPER, stroke=RULE)
+    drawing.text(x(1) - 16, foot - room + 5, "area", 11, "end", SOFT)
     names = labels([name for name, _ in curves], 12.5, 140)
-    drawing.text(x(1) - 16, foot - 22 * len(curves) + 5, "area", 11, "end", SOFT)
     for number, (_, curve) in enumerate(curves):
-        # The other one lies on top as dashes, so that both are seen where they coincide.
-        color, dash = ((OWN, {}), (OTHER, {"stroke_dasharray": "7 6"}))[number]
-        drawing.curve([(x(a), y(b)) for a, b in curve.points], color, 2.4, **dash)
-        height = foot - 22 * (len(curves) - 1 - number)
-        drawing.line(x(1) - 246, height - 4, x(1) - 222, height - 4, color, 3, **dash)
-        drawing.text(x(1) - 214, height, names[number], 12.5)
+        color, dash = LINES[number % len(LINES)]
+        style = {"stroke_dasharray": dash} if dash else {}
+        height = foot - room + 22 * (number + 1)
+        drawing.curve([(x(a), y(b)) for a, b in curve.points], color, 2.4, **style)
+        drawing.line(x(1) - 246, height - 4, x(1) - 218, height - 4, color, 3, **style)
+        drawing.text(x(1) - 210, height, names[number], 12.5)
         drawing.text(x(1) - 16, height, f"{curve.auc:.4f}", 12.5, "end", font_weight="600")
     return drawing.svg()
 
@@ -69,8 +73,7 @@ def paired_chart(result: Evaluation, other: Evaluation) -> str:
     width, top, height = 256.0, 40.0, 270.0
     drawing = Drawing(width * len(SURFACE) + 8, top + height + 78, f"{result.student} against {other.student}")
     drawing.rect(0, 0, drawing.width, drawing.height, PAPER)
-    theirs = {frozenset(patient.cases): patient for patient in other.patients}
-    pairs = [(theirs[key], one) for one in result.patients if (key := frozenset(one.cases)) in theirs]
+    pairs = paired(other.patients, result.patients)
     ends = labels([other.student, result.student], 11.5, 86)
     for number, name in enumerate(SURFACE):
         left = number * width + 46

@@ -50,6 +50,12 @@ def summary(patients: Sequence[PatientFigures], label: str | None = None) -> dic
     return {name: spread(values[name] for values in every) for name in MEASURES}
 
 
+def paired(a: Sequence[PatientFigures], b: Sequence[PatientFigures]) -> list[tuple[PatientFigures, PatientFigures]]:
+    """The patients of both, in the order of ``a``; they are told by the names of their cases."""
+    theirs = {frozenset(patient.cases): patient for patient in b}
+    return [(one, theirs[key]) for one in a if (key := frozenset(one.cases)) in theirs]
+
+
 def compare(a: Evaluation, b: Evaluation) -> dict[str, dict[str, Any]]:
     """Two students on the patients that both were scored on; see :func:`compare_patients`.
 
@@ -73,15 +79,14 @@ def compare_patients(
 ) -> dict[str, dict[str, Any]]:
     """For each measure how ``a`` differs from ``b`` on the same patients, and the Wilcoxon test of it.
 
-    Patients are told by their cases' names. Each measure gets ``delta_mean`` and ``delta_median`` of a minus b,
+    Each measure gets ``delta_mean`` and ``delta_median`` of a minus b,
     ``ci95`` of the mean, ``p``, ``n`` (patients with a value for both), ``excluded`` (without), ``ties`` (equal
     values, which the test leaves out) and all of it as a ``sentence``; what does not exist is None.
 
     Raises:
         InputError: no patient is in both.
     """
-    theirs = {frozenset(patient.cases): patient.values for patient in b}
-    pairs = [(one.values, theirs[key]) for one in a if (key := frozenset(one.cases)) in theirs]
+    pairs = [(one.values, two.values) for one, two in paired(a, b)]
     if not pairs:
         raise InputError("The two students were scored on different cases; evaluate both on one cohort.")
     found = {}
