@@ -6,7 +6,9 @@ alone brings a run back to where it was.
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from torch import Tensor, nn
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
 
+from .distribution import Processes
+from .translation.image_pool import ImagePool
+
 
 def save(
     path: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer], progress: dict
@@ -27,14 +32,11 @@ def save(
     for name, module in modules.items():
         for key, value in module.state_dict().items():
             tensors[f"module.{name}.{key}"] = value.detach().cpu().contiguous()
-    groups: dict[str, Any] = {}
     for name, optimiser in optimisers.items():
-        state = optimiser.state_dict()
-        groups[name] = state["param_groups"]
-        for index, entries in state["state"].items():
+        for index, entries in optimiser.state_dict()["state"].items():
             for key, value in entries.items():
                 tensors[f"optimiser.{name}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
-    metadata = {"progress": json.dumps(progress), "groups": json.dumps(groups)}
+    metadata = {"progress": json.dumps(progress)}
     with atomic_path(path) as beside:
         try:
             # Clones: safetensors refuses tensors that share memory, as a student and its average may at the start.
@@ -46,32 +48,75 @@ def save(
             ) from error
 
 
-def load(path: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer]) -> dict:
-    """Restore what :func:`save` wrote into the given modules and optimisers; return ``progress``.
+def progress(path: Path) -> dict[str, Any]:
+    """The ``progress`` that :func:`save` was given.
+
+    Raises:
+        InputError: the file is cut.
+    """
+    with _reading(path), safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["progress"])
+
+
+def load(path: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer]) -> None:
+    """Restore what :func:`save` wrote into the given modules and optimisers; these keep their own settings.
 
     Raises:
         InputError: the file is cut or belongs to other networks.
     """
-    try:
+    with _reading(path):
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         for name, module in modules.items():
             module.load_state_dict(_below(tensors, f"module.{name}."))
-        groups = json.loads(metadata["groups"])
         for name, optimiser in optimisers.items():
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in _below(tensors, f"optimiser.{name}.").items():
                 index, entry = key.split(".", 1)
                 state.setdefault(int(index), {})[entry] = value
-            optimiser.load_state_dict({"state": state, "param_groups": groups[name]})
+            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
             _take_layout(optimiser)
-        return json.loads(metadata["progress"])
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(
             f"The checkpoint {path} cannot be read ({error}); it may be cut or belong to other networks. "
             "Resume from a copy, or start a new run."
         ) from error
+
+
+def modules_of(
+    networks: Mapping[str, nn.Module], averages: Mapping[str, nn.Module], processes: Processes
+) -> dict[str, nn.Module]:
+    """What a checkpoint keeps of one process, by name: all networks, the student's averages, its own image pools."""
+    named = {
+        _of_process(processes.rank, name) if isinstance(module, ImagePool) else name: module
+        for name, module in networks.items()
+    }
+    return named | {f"average.{name}": module for name, module in averages.items()}
+
+
+def pools_of_others(networks: Mapping[str, nn.Module], processes: Processes) -> dict[str, nn.Module]:
+    """In the first process: copies of the other processes' image pools, by the names that their owners give them.
+
+    All processes have to call it.
+    """
+    copies: dict[str, nn.Module] = {}
+    for name, pool in networks.items():
+        if not isinstance(pool, ImagePool) or processes.count == 1:
+            continue
+        images, counts = (processes.gathered(values.cpu()) for values in (pool.images, pool.count))
+        for rank in range(1, len(images)):
+            copies[_of_process(rank, name)] = ImagePool(pool.size).holding(images[rank], counts[rank])
+    return copies
+
+
+def _of_process(rank: int, name: str) -> str:
+    return f"process{rank}.{name}" if rank else name
 
 
 def _take_layout(optimiser: torch.optim.Optimizer) -> None:

@@ -7,6 +7,7 @@ once can be resumed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -111,6 +112,8 @@ def _phantom(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 
 def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    if not runs.first_process():
+        return _train(runs.Run(options.output.resolve()), interrupt)  # the first one is making it
     read_cohort(options.cohort, required=("mask", "role", "split"), check_files=False)
     settings = configuration.PRESETS[options.preset]
     network = settings.network
@@ -133,15 +136,18 @@ def _resume(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 
 def _train(run: runs.Run, interrupt: Interrupt) -> int:
-    bar = Bar(sys.stderr)
+    first = runs.first_process()
+    bar = Bar(sys.stderr, quiet=not first)
     try:
-        with run.held():
+        with run.held() if first else contextlib.nullcontext():
             bar("Starting", 0.0)
             from .training import train
 
             finished = train(run, bar, interrupt)
     finally:
         bar.clear()
+    if not first:
+        return 0 if finished else 3
     if finished:
         print(f"The student is {run.student}.")
         return 0

@@ -169,6 +169,10 @@ class Optimisation:
     """Half-life of the exponential moving average of the student's weights; 0 switches it off."""
     precision: str = "fp32"
     """``fp32`` or ``bf16`` (autocast; losses stay in fp32)."""
+    graph: bool = False
+    """The whole step as one CUDA graph; one process on an NVIDIA GPU alone."""
+    compile: bool = False
+    """The networks through ``torch.compile``, which takes minutes before the first step."""
 
 
 @dataclass(frozen=True)

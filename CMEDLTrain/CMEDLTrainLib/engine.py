@@ -1,14 +1,16 @@
 """The training loop: batches, phases, average of the student, validation, early stopping, checkpoints.
 
 One loop for every method. What is random in step k comes from generators seeded with (seed, k), so a run resumed from
-any checkpoint repeats the steps that were lost and ends with the same weights, bit for bit on a CPU.
+any checkpoint repeats the steps that were lost and ends with the same weights, bit for bit on a CPU. Several processes
+can train one run (:mod:`.distribution`): all of them go through this loop in step, and the first one alone writes.
 """
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import math
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,26 +18,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from CMEDLSegmentLib.errors import CMEDLError, DeviceError, InputError
+from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent
 
 from . import checkpoints, holders, methods, previews
 from .augmentation import augment
+from .averaging import Average
 from .cohort.sampling import Sampler
 from .cohort.store import Store
 from .configuration import Configuration
+from .distribution import ALONE, Processes, choose_device, pooling
 from .evaluation.validation import validate
+from .graph import StepGraph
 from .methods import Batch, Phase, Step
 from .runs import Run
+from .watch import TrainingFailed, Watch, check_weights
 
 REPORT_STEPS = 50
 """Losses are read from the device and reported this often: reading waits for the device."""
 CHECKPOINT_S = 120.0
 """A run loses at most so much work when it is killed."""
-
-
-class TrainingFailed(CMEDLError):
-    """A loss became infinite or not a number; the last checkpoint is intact."""
+COMPILER = "inductor"
+"""What ``torch.compile`` makes of the networks."""
 
 
 @dataclass
@@ -49,28 +53,31 @@ class Progressed:
     """Figures of the last epoch."""
     best_validation: dict[str, float] = field(default_factory=dict)
     """Figures of the best epoch, whose weights the student has."""
+    processes: int = 1
+    """How many train the run: a step's patches and the number of steps depend on it."""
 
 
 class Trainer:
     """One run being trained: built from its configuration, continued from its last checkpoint."""
 
-    def __init__(self, run: Run, store: Store) -> None:
+    def __init__(self, run: Run, store: Store, processes: Processes = ALONE) -> None:
         """Build networks and optimisers, and restore the last checkpoint if the run has one.
 
         Raises:
-            InputError: the cohort has no training or validation patches, or the checkpoint does not fit.
+            InputError: the cohort has no training or validation patches, the checkpoint does not fit, or the device
+                cannot do what the settings ask for.
             DeviceError: the configured device is absent.
         """
-        self.run, self.store = run, store
+        self.run, self.store, self.processes = run, store, processes
         self.configuration: Configuration = run.configuration()
         settings = self.configuration.optimisation
-        self.device = choose_device(self.configuration.device)
+        self.device = choose_device(self.configuration.device, processes)
         torch.manual_seed(self.configuration.seed)
         self.method = methods.create(self.configuration)
         self.networks = nn.ModuleDict(self.method.networks).to(self.device, memory_format=torch.channels_last)
         if self.configuration.initial and not run.last.is_file():
             self._start_from(self.configuration.initial)
-        self.average = _Average(
+        self.average = Average(
             {spec.name: self.networks[spec.name] for spec in self.method.student}, settings.ema_half_life_steps
         )
         self.optimisers = {phase.name: self._optimiser(phase) for phase in self.method.phases}
@@ -79,21 +86,27 @@ class Trainer:
         self.steps_per_epoch = self.samplers["student"].steps_per_epoch
         self.steps = settings.epochs * self.steps_per_epoch
         self.steps_between_validations = settings.validate_every * self.steps_per_epoch
-        self.progress = Progressed()
+        self.progress = Progressed(processes=processes.count)
         if run.last.is_file():
-            self.progress = Progressed(**checkpoints.load(run.last, self._modules(), self.optimisers))
+            self.progress = self._continued()
+        # Equal already but for the rounding of another machine's initialisation.
+        processes.copy_first([weight.data for weight in self.networks.parameters()])
+        self._watch = Watch()
+        self._random = torch.Generator(self.device)
+        self._update = self._accelerated()
 
     def train(self, progress: Progress = silent, cancelled: CancelCheck = never) -> bool:
         """Train until the end, the early stop, or a request to stop; True when the run is finished.
 
         Raises:
-            TrainingFailed: a loss term is infinite or not a number.
+            TrainingFailed: a loss term or a weight is not finite, or a loss term exploded.
+            ProcessLost: one of several processes ended.
         """
         started, first = time.monotonic(), self.progress.step
         saved = started
-        terms: dict[str, Tensor] = {}
-        holders.add(self.run.trainer, device=str(self.device))
-        self.run.report("start", step=first, steps=self.steps, device=str(self.device))
+        if self.processes.first:
+            holders.add(self.run.trainer, device=str(self.device))
+        self._tell("start", step=first, steps=self.steps, device=str(self.device), processes=self.processes.count)
         while self.progress.step < self.steps and not self._stopping_early():
             step = self.progress.step
             terms = self._step(step)
@@ -101,49 +114,79 @@ class Trainer:
             now = time.monotonic()
             if self.progress.step % REPORT_STEPS == 0:
                 self._report(terms, (now - started) / (self.progress.step - first), progress)
-            if self.progress.step % self.steps_between_validations == 0 or self.progress.step == self.steps:
-                self._validate(terms)
+            asked, late = self.processes.any_wants(cancelled() or self.run.stop_asked(), now - saved > CHECKPOINT_S)
+            due = self.progress.step % self.steps_between_validations == 0 or self.progress.step == self.steps
+            if due or late or asked:
+                self._check(terms)
+                if due:
+                    self._validate()
                 self.save()
                 saved = time.monotonic()
-            elif now - saved > CHECKPOINT_S:
-                self._check(terms)
-                self.save()
-                saved = time.monotonic()
-            if cancelled() or self.run.stop_asked():
-                self._check(terms)
-                self.save()
-                self.run.report("stopped", step=self.progress.step)
+            if asked:
+                self._tell("stopped", step=self.progress.step)
                 return False
-        self.run.report("finished", step=self.progress.step, best_epoch=self.progress.best_epoch)
+        self._tell("finished", step=self.progress.step, best_epoch=self.progress.best_epoch)
         return True
 
     def save(self) -> None:
-        """Write the checkpoint that a later start resumes from."""
-        checkpoints.save(self.run.last, self._modules(), self.optimisers, vars(self.progress))
+        """Write the checkpoint that a later start resumes from, unless a weight is not finite."""
+        with self._telling_failure():
+            check_weights(self.networks, self.progress.step)
+        modules = self._modules() | checkpoints.pools_of_others(self.networks, self.processes)
+        if self.processes.first:
+            checkpoints.save(self.run.last, modules, self.optimisers, vars(self.progress))
 
     def _step(self, step: int) -> dict[str, Tensor]:
         """One update of every phase on fresh batches; returns the loss terms, still on the device."""
-        seed = np.random.SeedSequence([self.configuration.seed, step]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(seed) & (2**63 - 1))
-        torch.manual_seed(int(seed) & (2**63 - 1))  # dropout
+        rank = (self.processes.rank,) if self.processes.rank else ()
+        entropy = np.random.SeedSequence([self.configuration.seed, step, *rank]).generate_state(1, np.uint64)[0]
+        seed = int(entropy) & (2**63 - 1)
+        torch.manual_seed(seed)  # dropout, sampled styles
+        self._random.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         batches = {role: self._batch(sampler(step), generator) for role, sampler in self.samplers.items()}
-        shared = Step(generator)
         self.networks.train()
+        for phase in self.method.phases:
+            for part, group in zip(phase.parts, self.optimisers[phase.name].param_groups, strict=True):
+                rate = part.learning_rate * self._rate(step)
+                group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
+        self.average.weigh(step)
+        return self._update(batches)
+
+    def _descend(self, batches: dict[str, Batch]) -> dict[str, Tensor]:
+        """The device's part of a step: every phase in turn, then the average."""
+        shared = Step(self._random)
         terms: dict[str, Tensor] = {}
         for phase in self.method.phases:
             for name, network in self.networks.items():
                 network.requires_grad_(name in phase.modules)
             optimiser = self.optimisers[phase.name]
-            for part, group in zip(phase.parts, optimiser.param_groups, strict=True):
-                group["lr"] = part.learning_rate * self._rate(step)
-            with self._autocast():
+            with self._autocast(), pooling(self.processes):
                 losses = phase.losses(batches, shared)
             optimiser.zero_grad(set_to_none=True)
             torch.stack(list(losses.values())).sum().backward()
+            weights = [weight for name in phase.modules for weight in self.networks[name].parameters()]
+            self.processes.average([weight.grad for weight in weights if weight.grad is not None])
             optimiser.step()
             terms |= {name: value.detach() for name, value in losses.items()}
-        self.average.update(step)
+        self.processes.average(list(_running_statistics(self.networks)))
+        self.average.update()
         return terms
+
+    def _accelerated(self) -> Callable[[dict[str, Batch]], dict[str, Tensor]]:
+        """The update as the settings want it: networks compiled, the whole of it as a CUDA graph, both or neither."""
+        settings = self.configuration.optimisation
+        if settings.compile:
+            for network in self.networks.values():
+                network.compile(backend=COMPILER, dynamic=False)
+        if not settings.graph:
+            return self._descend
+        if self.device.type != "cuda" or self.processes.count > 1:
+            raise InputError(
+                f"A step cannot be a CUDA graph on the device '{self.device}' with {self.processes.count} processes; "
+                "set optimisation.graph=false, or train with one process on an NVIDIA GPU."
+            )
+        return StepGraph(self._descend, (self._random,))
 
     def _batch(self, indices: np.ndarray, generator: torch.Generator) -> Batch:
         images, masks = self.store.read(indices)
@@ -162,20 +205,21 @@ class Trainer:
             return (step + 1) / warm
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
 
-    def _validate(self, terms: dict[str, Tensor]) -> None:
+    def _validate(self) -> None:
         """Validate the averaged student; keep it if its segmentation loss is the lowest so far."""
-        self._check(terms)
         epoch = self.progress.step // self.steps_per_epoch
         with self._autocast():
-            figures = validate(self.average.networks, self.method, self.store, self.device)
-            networks = {**self.networks, **self.average.networks}
-            previews.write(self.run, self.method, networks, self.store, self.progress.step)
+            figures = validate(self.average.networks, self.method, self.store, self.device, self.processes)
+            if self.processes.first:
+                networks = {**self.networks, **self.average.networks}
+                previews.write(self.run, self.method, networks, self.store, self.progress.step)
         self.progress.validation = figures
         if figures["loss"] < self.progress.best_loss:
             self.progress.best_loss, self.progress.best_epoch = figures["loss"], epoch
             self.progress.best_validation = figures
-            checkpoints.save(self.run.best, self.average.networks, {}, vars(self.progress))
-        self.run.report(
+            if self.processes.first:
+                checkpoints.save(self.run.best, self.average.networks, {}, vars(self.progress))
+        self._tell(
             "epoch",
             epoch=epoch,
             step=self.progress.step,
@@ -198,10 +242,11 @@ class Trainer:
             "losses": losses,
         }
         figures["learning_rate"] = self._rate(self.progress.step)
-        figures["images_per_second"] = round(self.configuration.optimisation.batch / seconds_per_step, 2)
+        images = self.configuration.optimisation.batch * self.processes.count
+        figures["images_per_second"] = round(images / seconds_per_step, 2)
         if self.device.type == "cuda":
             figures["gpu_memory_gb"] = round(torch.cuda.max_memory_allocated(self.device) / 1e9, 2)
-        self.run.report("step", **figures, seconds_left=round(left))
+        self._tell("step", **figures, seconds_left=round(left))
         words = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
         dsc = self.progress.validation.get("dsc")
         words += "" if dsc is None else f", validation DSC {dsc:.3f}"
@@ -210,20 +255,40 @@ class Trainer:
         )
 
     def _check(self, terms: dict[str, Tensor]) -> dict[str, float]:
-        """The loss terms as numbers; stops the run, before anything is saved, when one is not finite."""
-        losses = {name: float(value) for name, value in terms.items()}
-        for name, value in losses.items():
-            if not math.isfinite(value):
-                self.run.report("failed", step=self.progress.step, term=name)
-                raise TrainingFailed(
-                    f"The loss term '{name}' became {value} before step {self.progress.step}; the last checkpoint is "
-                    "intact. Resume with a lower learning rate, or with precision fp32."
-                )
+        """The loss terms as numbers, the mean over the processes; stops the run, before anything is saved, when one
+        shows that training has failed."""
+        values = torch.stack([value.float() for value in terms.values()])
+        self.processes.average([values])
+        losses = dict(zip(terms, values.tolist(), strict=True))
+        with self._telling_failure():
+            self._watch.losses(losses, self.progress.step)
         return losses
 
+    def _tell(self, event: str, **figures: Any) -> None:
+        if self.processes.first:
+            self.run.report(event, **figures)
+
+    @contextlib.contextmanager
+    def _telling_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except TrainingFailed as error:
+            self._tell("failed", step=self.progress.step, term=error.term)
+            raise
+
     def _modules(self) -> dict[str, nn.Module]:
-        averages = {f"average.{name}": module for name, module in self.average.networks.items()}
-        return {**dict(self.networks.items()), **averages}
+        return checkpoints.modules_of(self.networks, self.average.networks, self.processes)
+
+    def _continued(self) -> Progressed:
+        """Restore the last checkpoint."""
+        progress = Progressed(**checkpoints.progress(self.run.last))
+        if progress.processes != self.processes.count:
+            raise InputError(
+                f"The run was trained by {progress.processes} processes, and these are {self.processes.count}; resume "
+                "it with as many as before."
+            )
+        checkpoints.load(self.run.last, self._modules(), self.optimisers)
+        return progress
 
     def _optimiser(self, phase: Phase) -> torch.optim.Optimizer:
         groups = [
@@ -234,12 +299,25 @@ class Trainer:
             }
             for part in phase.parts
         ]
-        return torch.optim.Adam(groups, fused=self.device.type in ("cuda", "cpu"))
+        graph = self.configuration.optimisation.graph
+        if graph:
+            for group in groups:
+                group["lr"] = torch.tensor(group["lr"], device=self.device)
+        return torch.optim.Adam(groups, fused=self.device.type in ("cuda", "cpu"), capturable=graph)
 
     def _sampler(self, split: str, role: str) -> Sampler:
         settings = self.configuration.optimisation
         try:
-            return Sampler(self.store, split, role, settings.batch, settings.sampling, self.configuration.seed)
+            return Sampler(
+                self.store,
+                split,
+                role,
+                settings.batch,
+                settings.sampling,
+                self.configuration.seed,
+                self.processes.rank,
+                self.processes.count,
+            )
         except ValueError as error:
             raise InputError(
                 f"The cohort gives {error}; mark cases of that role with split '{split}' in the table."
@@ -265,40 +343,8 @@ class Trainer:
                 ) from error
 
 
-class _Average:
-    """Exponential moving average of the student's weights and running statistics, by half-life in steps."""
-
-    def __init__(self, networks: dict[str, nn.Module], half_life: float) -> None:
-        self._live = networks
-        self._half_life = half_life
-        self.networks = {name: copy.deepcopy(network).requires_grad_(False) for name, network in networks.items()}
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        # At the start the average follows closely, so that the random initial weights are forgotten.
-        weight = 1.0
-        if self._half_life > 0:
-            weight = max(1 - 0.5 ** (1 / self._half_life), 1 / (step + 1))
-        for name, network in self.networks.items():
-            live = self._live[name].state_dict()
-            for key, value in network.state_dict().items():
-                if value.is_floating_point():
-                    value.lerp_(live[key], weight)
-                else:
-                    value.copy_(live[key])
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu`` as a device that is there.
-
-    Raises:
-        DeviceError: it is not.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise DeviceError(f"The device '{name}' is not available on this machine; choose auto or cpu.") from error
-    return device
+def _running_statistics(networks: nn.ModuleDict) -> Iterator[Tensor]:
+    for module in networks.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+            yield module.running_mean
+            yield module.running_var

@@ -150,6 +150,11 @@ class Run:
         return status
 
 
+def first_process() -> bool:
+    """Whether this process writes the run: of several that torchrun started to train it together, the first alone."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def create(folder: Path, configuration: Configuration) -> Run:
     """Make a run's folder, with its configuration.
 

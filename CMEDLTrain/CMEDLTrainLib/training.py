@@ -19,6 +19,7 @@ from . import checkpoints, methods
 from .cohort.preparation import prepare
 from .cohort.store import Store
 from .configuration import Configuration
+from .distribution import joined
 from .engine import Trainer
 from .runs import Run
 
@@ -29,19 +30,23 @@ NOT_FOR = (
 
 
 def train(run: Run, progress: Progress, cancelled: CancelCheck) -> bool:
-    """Train ``run`` from where it is; True when it finished and its student was written.
+    """Train ``run`` from where it is, with the other processes that torchrun started, if any.
+
+    Returns:
+        True when it finished; its student was then written.
 
     Raises:
         InputError: the cohort cannot be used.
-        TrainingFailed: a loss became infinite or not a number.
+        TrainingFailed: a loss term or a weight is not finite, or a loss term exploded.
+        ProcessLost: one of several processes ended.
     """
-    configuration = run.configuration()
-    trainer = Trainer(run, slices_of(run, part(progress, 0, 0.02), cancelled))
-    if not trainer.train(part(progress, 0.02, 1.0), cancelled):
-        return False
-    networks = best_networks(run)
-    save_student(run.student, _card(configuration, trainer), networks)
-    return True
+    with joined() as processes:
+        store = processes.in_turn(lambda: slices_of(run, part(progress, 0, 0.02), cancelled))
+        trainer = Trainer(run, store, processes)
+        finished = trainer.train(part(progress, 0.02, 1.0), cancelled)
+    if finished and processes.first:
+        save_student(run.student, _card(run.configuration(), trainer), best_networks(run))
+    return finished
 
 
 def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = never) -> Store:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..cohort.store import Store
+from ..distribution import ALONE, Processes
 from ..losses.segmentation import one_hot, probabilities
 from ..methods.method import Method
 
@@ -14,8 +15,17 @@ BATCH = 8
 
 
 @torch.no_grad()
-def validate(networks: dict[str, nn.Module], method: Method, store: Store, device: torch.device) -> dict[str, float]:
+def validate(
+    networks: dict[str, nn.Module],
+    method: Method,
+    store: Store,
+    device: torch.device,
+    processes: Processes = ALONE,
+) -> dict[str, float]:
     """Figures over the validation patients, each patient's slices pooled, then the mean over patients.
+
+    Whole volumes, as the student sees them: the store holds every slice of a validation case that the student would
+    segment, and those with the structure. Several processes share the patients out; all get all figures.
 
     Returns:
         ``loss``: the segmentation loss that early stopping watches. ``dsc``: over all slices of a patient.
@@ -24,31 +34,44 @@ def validate(networks: dict[str, nn.Module], method: Method, store: Store, devic
     """
     for network in networks.values():
         network.eval()
-    losses, dsc, dsc_structure = [], [], []
-    false_pixels, empty_slices = 0.0, 0
-    for members in store.by_patient("validation"):
-        images, masks = store.read(members)
-        targets = torch.from_numpy(masks).to(device)
-        parts = [
-            method.segment(networks, torch.from_numpy(images[start : start + BATCH, None]).to(device)).float()
-            for start in range(0, len(members), BATCH)
-        ]
-        logits = torch.cat(parts)
-        losses.append(float(method.validation_loss(logits, targets)))
-        predicted = probabilities(logits)
-        found = (predicted > 0.5).float()
-        wanted = one_hot(targets, predicted.shape[1])
-        holds = (targets > 0).flatten(1).any(dim=1)
-        dsc.append(_dice(found, wanted))
-        dsc_structure.append(_dice(found[holds], wanted[holds]))
-        false_pixels += float(found[~holds].sum())
-        empty_slices += int((~holds).sum())
+    patients = list(store.by_patient("validation"))
+    rows = torch.zeros(len(patients), 5, dtype=torch.float64)
+    for number, members in enumerate(patients):
+        if number % processes.count == processes.rank:
+            rows[number] = torch.tensor(_of_patient(networks, method, store, device, members), dtype=torch.float64)
+    rows = processes.summed(rows)
+    loss, dsc, dsc_structure = rows[:, :3].mean(dim=0).tolist()
+    false_pixels, empty_slices = rows[:, 3:].sum(dim=0).tolist()
     return {
-        "loss": float(np.mean(losses)),
-        "dsc": float(np.mean(dsc)),
-        "dsc_structure_slices": float(np.mean(dsc_structure)),
+        "loss": loss,
+        "dsc": dsc,
+        "dsc_structure_slices": dsc_structure,
         "false_pixels": false_pixels / max(1, empty_slices),
     }
+
+
+def _of_patient(
+    networks: dict[str, nn.Module], method: Method, store: Store, device: torch.device, members: np.ndarray
+) -> tuple[float, float, float, float, float]:
+    """Of one patient's slices: loss, DSC, DSC of slices with the structure, false pixels, slices without it."""
+    images, masks = store.read(members)
+    targets = torch.from_numpy(masks).to(device)
+    parts = [
+        method.segment(networks, torch.from_numpy(images[start : start + BATCH, None]).to(device)).float()
+        for start in range(0, len(members), BATCH)
+    ]
+    logits = torch.cat(parts)
+    predicted = probabilities(logits)
+    found = (predicted > 0.5).float()
+    wanted = one_hot(targets, predicted.shape[1])
+    holds = (targets > 0).flatten(1).any(dim=1)
+    return (
+        float(method.validation_loss(logits, targets)),
+        _dice(found, wanted),
+        _dice(found[holds], wanted[holds]),
+        float(found[~holds].sum()),
+        float((~holds).sum()),
+    )
 
 
 def _dice(found: torch.Tensor, wanted: torch.Tensor) -> float:

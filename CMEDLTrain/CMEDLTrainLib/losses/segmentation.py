@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..distribution import pooled
 from .precision import wide
 
 
@@ -29,7 +30,7 @@ def one_hot(mask: Tensor, labels: int) -> Tensor:
 
 
 def soft_dice_loss(logits: Tensor, mask: Tensor, smooth: float = 1.0, recall: float = 0.5) -> Tensor:
-    """One minus the soft Dice coefficient, pooled over the batch and averaged over the labels.
+    """One minus the soft Dice coefficient, pooled over the batch (of all processes) and averaged over the labels.
 
     Pooling over the batch keeps the loss defined on slices without the structure: there it only counts the false
     foreground, instead of jumping between 0 and 1.
@@ -45,6 +46,7 @@ def soft_dice_loss(logits: Tensor, mask: Tensor, smooth: float = 1.0, recall: fl
     target = one_hot(mask, predicted.shape[1])
     overlap = (predicted * target).sum(dim=(0, 2, 3))
     total = 2 * ((1 - recall) * predicted.sum(dim=(0, 2, 3)) + recall * target.sum(dim=(0, 2, 3)))
+    overlap, total = pooled(torch.stack((overlap, total)))
     return 1 - ((2 * overlap + smooth) / (total + smooth)).mean()
 
 

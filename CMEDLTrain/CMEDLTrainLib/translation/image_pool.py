@@ -53,6 +53,11 @@ class ImagePool(nn.Module):
             self.count += filling
         return torch.cat(given)
 
+    def holding(self, images: Tensor, count: Tensor) -> ImagePool:
+        """This pool with the contents of another of its size: its ``images`` and ``count``."""
+        self.images, self.count = images, count
+        return self
+
     def _draw(self, below: int, n: int, random: torch.Generator) -> Tensor:
         drawn = torch.randint(below, (n,), generator=random, device=random.device)
         return drawn.to(self.images.device, non_blocking=True)
