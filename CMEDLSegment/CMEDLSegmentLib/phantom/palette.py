@@ -26,6 +26,7 @@ CT = {
     "kidney": 32.0,
     "bowel": 30.0,
     "tumor": 36.0,
+    "infiltrate": 20.0,
     "table shell": -420.0,
     "table core": -930.0,
 }
@@ -69,6 +70,7 @@ MR_T2 = {
     "kidney": 520.0,
     "bowel": 420.0,
     "tumor": 470.0,
+    "infiltrate": 260.0,
     "table shell": 0.0,
     "table core": 0.0,
 }

@@ -183,8 +183,8 @@ def paint_tumor(
 ) -> None:
     """Paint a tumour into an image (in place) and its body into a mask.
 
-    Around a tumour at the mediastinum the fat is infiltrated to nearly soft tissue: that is what makes its edge hard
-    to see.
+    Around a tumour at the mediastinum the fat is infiltrated. On CT that is nearly soft tissue, which makes the
+    tumour's edge hard to see; on T2 weighted MR fibrous tissue is dark, and the tumour stands out.
     """
     reach = 1.6 * max(tumor.radii) + 24
     window = grid.window([c - reach for c in tumor.centre], [c + reach for c in tumor.centre])
@@ -202,7 +202,7 @@ def paint_tumor(
         fat, soft = palette["fat"], value
         # Only fat takes it up: between fat and soft tissue, by how near the voxel's value is to fat.
         fatty = np.clip(1 - np.abs(view - fat) / (0.8 * abs(soft - fat)), 0, 1)
-        mix(view, value - 0.12 * (soft - fat), fatty * cover(distance - 11, 8.0))
+        mix(view, palette["infiltrate"], fatty * cover(distance - 11, 8.0))
     airy = np.abs(view - palette["lung"]) < 0.35 * abs(value - palette["lung"])
     halo = np.exp(-np.maximum(distance, 0) / np.float32(1.6)) * np.float32(0.16)
     mix(view, value, halo * airy)
