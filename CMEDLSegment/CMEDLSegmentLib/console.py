@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -196,6 +197,21 @@ def plain(value: Any) -> Any:
         return plain(value.tolist())
     number = float(value)
     return number if number - number == 0 else None
+
+
+def amount(what: str) -> Callable[[str], float]:
+    """An argument's type: a finite number of 0 or more; ``what`` it is stands in the sentence that refuses others."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if 0.0 <= value < math.inf:
+            return value
+        raise argparse.ArgumentTypeError(f'"{text}" is not {what}, 0 or more')
+
+    return read
 
 
 class Interrupt:

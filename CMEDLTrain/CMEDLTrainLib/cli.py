@@ -23,6 +23,7 @@ from CMEDLSegmentLib.errors import InputError
 from . import __version__, configuration, runs
 from .cohort import commands as cohort
 from .evaluation import commands as evaluation
+from .experiments import commands as experiments
 
 PROGRAM = "cmedl-train"
 EPILOG = """\
@@ -84,6 +85,7 @@ def parser() -> Parser:
             sub.add_argument("--int8", action="store_true", help="calibrate int8 and keep it if it agrees with fp32")
             sub.add_argument("--full-precision", action="store_true", help="keep fp32 (default: half precision)")
     evaluation.register(partial(_command, commands))
+    experiments.register(partial(_command, commands))
     return top
 
 

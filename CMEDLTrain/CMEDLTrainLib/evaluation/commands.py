@@ -6,9 +6,8 @@ Only light modules are imported here, as in ``cli``.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.cohort import Case, read_cohort
-from CMEDLSegmentLib.console import Bar, Interrupt, Parser, emit_json
+from CMEDLSegmentLib.console import Bar, Interrupt, Parser, amount, emit_json
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
 from CMEDLSegmentLib.progress import part
@@ -37,7 +36,11 @@ def register(add: Callable[[str, Action, str], Parser]) -> None:
     sub.add_argument("--cohort", type=Path, metavar="COHORT.csv", help="another cohort than the run's own")
     sub.add_argument("--split", default="test", choices=("test", "validation"), help="default: test")
     sub.add_argument(
-        "--tolerance", type=_distance, default=2.0, metavar="MM", help="of the surface DSC, in mm (default: 2)"
+        "--tolerance",
+        type=amount("a distance in mm"),
+        default=2.0,
+        metavar="MM",
+        help="of the surface DSC, in mm (default: 2)",
     )
     sub.add_argument("--device", default="auto", metavar="auto|cuda|cuda:N|mps|cpu", help="default: auto")
     sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
@@ -70,16 +73,6 @@ def training_speed(run: runs.Run) -> dict[str, Any]:
     return {"milliseconds_per_step": median(found) if found else None, "device": device}
 
 
-def _distance(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if 0.0 <= value < math.inf:
-        return value
-    raise argparse.ArgumentTypeError(f'"{text}" is not a distance in mm, 0 or more')
-
-
 def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from CMEDLSegmentLib.student import load_student
 
@@ -100,16 +93,7 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
             other = score(against, progress=part(bar, first, 1.0), cancelled=interrupt)
     finally:
         bar.clear()
-    told = {
-        **result.to_json(),
-        "split": options.split,
-        "own_cohort": options.cohort is None,
-        "training": training_speed(run),
-    }
-    if other is not None:
-        told["against"] = _against(result, other)
-    name = "evaluation" if options.split == "test" else f"evaluation-{options.split}"
-    _write(run.folder / name, told, result, other)
+    told = write_evaluation(run, result, options.split, options.cohort is None, other)
     if options.json:
         emit_json(told)
         return 0
@@ -117,7 +101,7 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
     if other is not None:
         print(f"\nAgainst {other.student}, on the same patients:")
         print("\n".join(found["sentence"] for found in told["against"]["comparisons"].values()))
-    print(f"\nFigures and tables: {run.folder / name}")
+    print(f"\nFigures and tables: {_folder(run, options.split)}")
     return 0
 
 
@@ -134,13 +118,37 @@ def _against(result: Evaluation, other: Evaluation) -> dict[str, Any]:
     return {**{name: told[name] for name in kept}, "comparisons": compare(result, other), "test_method": TEST_METHOD}
 
 
-def _write(folder: Path, told: Mapping[str, Any], result: Evaluation, other: Evaluation | None) -> None:
-    """``evaluation.json`` beside the folder, tables and figures in it."""
+def write_evaluation(
+    run: runs.Run,
+    result: Evaluation,
+    split: str = "test",
+    own_cohort: bool = True,
+    other: Evaluation | None = None,
+) -> dict[str, Any]:
+    """Write what a run's student reached beside its checkpoints, and return it as ``evaluation.json`` has it.
+
+    Args:
+        run: whose student it is.
+        result: its figures.
+        split: of the cohort.
+        own_cohort: whether the cohort is the one that the run learned from.
+        other: the student that it is compared with.
+    """
     from .charts import charts
     from .results import write_json
 
+    told = {**result.to_json(), "split": split, "own_cohort": own_cohort, "training": training_speed(run)}
+    if other is not None:
+        told["against"] = _against(result, other)
+    folder = _folder(run, split)
     texts = {name: found.csv() for name, found in result.tables().items()} | charts(result, other)
     for name, text in texts.items():
         with atomic_path(folder / name) as beside:
             beside.write_text(text, "utf-8")
     write_json(folder.with_suffix(".json"), told)
+    return told
+
+
+def _folder(run: runs.Run, split: str) -> Path:
+    """Where tables and figures go; ``evaluation.json`` lies beside it, written last."""
+    return run.folder / ("evaluation" if split == "test" else f"evaluation-{split}")

@@ -1,0 +1,54 @@
+"""``cmedl-train experiment``: run what an experiment has not done yet, and rewrite its results.
+
+Only light modules are imported here, as in ``cli``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from CMEDLSegmentLib.console import Bar, Interrupt, Parser, amount
+
+from .plan import Cell, read_experiment
+from .running import Bench
+
+STOPPED = 3
+
+
+def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int], str], Parser]) -> None:
+    """Add the command to ``cmedl-train``; ``add`` makes a sub-command of a name, an action and a sentence."""
+    sub = add("experiment", _experiment, "run what an experiment has not done yet, and rewrite its results")
+    sub.add_argument("name", metavar="NAME|FILE", help="a folder of Testing/experiments, or an experiment's JSON file")
+    sub.add_argument("--work", type=Path, metavar="DIR", help="runs and slices (default: work beside the file)")
+    sub.add_argument("--device", default="auto", metavar="auto|cuda|cuda:N|mps|cpu", help="default: auto")
+    sub.add_argument(
+        "--budget",
+        type=amount("a number of minutes"),
+        metavar="MINUTES",
+        help="stop after so long; 0 only rewrites the results",
+    )
+
+
+def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .results import write_results
+
+    experiment = read_experiment(options.name)
+    bench = Bench(experiment, options.work or experiment.folder / "work", options.device)
+    bar = Bar(sys.stderr)
+
+    def done(cell: Cell) -> None:
+        bar.clear()
+        print(f"{cell.name}: {bench.progress_of(cell).state}", flush=True)
+        write_results(bench)
+
+    try:
+        finished = bench.work_off(None if options.budget is None else 60.0 * options.budget, done, bar, interrupt)
+    finally:
+        bar.clear()
+    results = write_results(bench)
+    states = [cell["state"] for cell in results["cells"]]
+    print(f"{states.count('finished')} of {len(states)} runs are finished; see {experiment.folder / 'results.md'}.")
+    return 0 if finished else STOPPED

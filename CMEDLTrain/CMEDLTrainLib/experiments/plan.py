@@ -1,0 +1,196 @@
+"""What an experiment is: a small JSON file, and the cells (fold x row x seed) that it asks for.
+
+    {"title": "...", "about": "...",
+     "cohort": {"kind": "phantom", ...},            see ``cohorts``; "folds" may be the name of a file beside
+     "preset": "tiny", "settings": {"network.arguments.width": 8},
+     "rows": {"ct-only": {}, "cmedl": {}, "hint-low": {"method": "cmedl", "settings": {"distillation.hints": "low"}}},
+     "reference": "cmedl", "seeds": [0, 1, 2], "tolerance_mm": 2.0, "note": "narrow networks"}
+
+A row is a line of the results: a method, by default the one that it is named after, with settings of its own. Settings
+are those of ``cmedl-train run --set``; ``$CMEDL_DATA`` at the beginning of one is the folder of the data. Nothing here
+imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from CMEDLSegmentLib.errors import InputError
+
+from ..configuration import METHODS, PRESETS, Configuration, with_settings
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+FILE = "experiment.json"
+DATA = "$CMEDL_DATA"
+"""What stands in settings and results for the folder of the data, which is another one on each machine."""
+DEFAULTS: dict[str, Any] = {
+    "about": "",
+    "note": "",
+    "preset": "fast",
+    "settings": {},
+    "seeds": [0],
+    "tolerance_mm": 2.0,
+}
+NEEDED = ("title", "cohort", "rows", "reference")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run of an experiment: its fold (from 1), its row and its seed."""
+
+    fold: int
+    row: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of its run's folder."""
+        return f"fold{self.fold}-{self.row}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the results: a method and what it is run with beyond the experiment's settings."""
+
+    method: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment as its file says.
+
+    Attributes:
+        name: its folder's name.
+        folder: where the file lies and the results go.
+        title, about, note: for the reader; the note stands with every row (such as "narrow networks").
+        cohort: how the cohort is made.
+        preset, settings: of all runs.
+        rows: by name.
+        reference: the row that the others are compared with.
+        seeds: of the runs.
+        tolerance_mm: of the surface Dice.
+    """
+
+    name: str
+    folder: Path
+    title: str
+    about: str
+    note: str
+    cohort: Mapping[str, Any]
+    preset: str
+    settings: Mapping[str, Any]
+    rows: Mapping[str, Row]
+    reference: str
+    seeds: tuple[int, ...]
+    tolerance_mm: float
+
+    @property
+    def folds(self) -> int:
+        """How many folds there are; a cohort without folds is one."""
+        return len(self.cohort.get("folds", ())) or 1
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells; the rows of one fold and seed follow each other, so that unfinished results compare."""
+        return tuple(
+            Cell(fold, row, seed) for seed in self.seeds for fold in range(1, self.folds + 1) for row in self.rows
+        )
+
+    def configuration(self, cell: Cell, cohort: Path, device: str) -> Configuration:
+        """The settings of a cell's run.
+
+        Raises:
+            InputError: a setting that there is not, or data that is not there.
+        """
+        row = self.rows[cell.row]
+        base = replace(
+            PRESETS[self.preset], method=row.method, seed=cell.seed, cohort=str(cohort.resolve()), device=device
+        )
+        settings = {**self.settings, **row.settings}
+        return with_settings(base, [f"{key}={json.dumps(_expanded(value))}" for key, value in settings.items()])
+
+
+def read_experiment(name: str) -> Experiment:
+    """The experiment of a name, of a folder with an ``experiment.json``, or of such a file.
+
+    Raises:
+        InputError: it is not there, or the file does not describe one.
+    """
+    path = _file(name)
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"The experiment {path} cannot be read ({error}); give a JSON file.") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"The experiment {path} is not a JSON object; see Testing/experiments for examples.")
+    unknown = sorted(set(tree) - set(NEEDED) - set(DEFAULTS))
+    missing = [key for key in NEEDED if key not in tree]
+    if unknown or missing:
+        what = f"an unknown entry '{unknown[0]}'" if unknown else f"no entry '{missing[0]}'"
+        raise InputError(f"The experiment {path} has {what}; it has {', '.join((*NEEDED, *DEFAULTS))}.")
+    tree = {**DEFAULTS, **tree}
+    try:
+        tree["cohort"] = _with_folds(tree["cohort"], path.parent)
+        rows = {key: Row(row.get("method", key), row.get("settings", {})) for key, row in tree["rows"].items()}
+        tree |= {"rows": rows, "seeds": tuple(map(int, tree["seeds"])), "tolerance_mm": float(tree["tolerance_mm"])}
+        experiment = Experiment(name=path.parent.name, folder=path.parent, **tree)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"The experiment {path} has an entry of the wrong type ({error}); correct it.") from error
+    _check(experiment, path)
+    return experiment
+
+
+def _with_folds(cohort: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The cohort, its folds read from the file that it names: several experiments share them."""
+    folds = cohort.get("folds")
+    if not isinstance(folds, str):
+        return dict(cohort)
+    try:
+        return {**cohort, "folds": json.loads((folder / folds).read_text("utf-8"))}
+    except OSError as error:
+        raise InputError(f"The folds {folder / folds} cannot be read ({error}); restore the file.") from error
+
+
+def _check(experiment: Experiment, path: Path) -> None:
+    unknown = [row.method for row in experiment.rows.values() if row.method not in METHODS]
+    if unknown:
+        raise InputError(f"The experiment {path} has the method '{unknown[0]}'; there are: {', '.join(METHODS)}.")
+    if experiment.reference not in experiment.rows:
+        raise InputError(f"The experiment {path} compares with '{experiment.reference}', which is none of its rows.")
+    if experiment.preset not in PRESETS:
+        raise InputError(
+            f"The experiment {path} has the preset '{experiment.preset}'; there are: {', '.join(PRESETS)}."
+        )
+
+
+def _file(name: str) -> Path:
+    known = REPOSITORY / "Testing" / "experiments"
+    for path in (Path(name), Path(name) / FILE, known / name / FILE):
+        if path.is_file():
+            return path.resolve()
+    there = sorted(path.parent.name for path in known.glob(f"*/{FILE}"))
+    raise InputError(f"There is no experiment '{name}'; give a file, or one of: {', '.join(there) or 'none'}.")
+
+
+def data_folder() -> Path:
+    """The folder of the data: ``$CMEDL_DATA``, or ``shared/data`` beside the checkout.
+
+    Raises:
+        InputError: it is not there.
+    """
+    folder = Path(os.environ.get(DATA[1:]) or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        raise InputError(f"The data folder {folder} is not there; name it with the environment variable CMEDL_DATA.")
+    return folder.resolve()
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(DATA):
+        return str(data_folder() / value.removeprefix(DATA).lstrip("/"))
+    return value

@@ -1,0 +1,180 @@
+"""Run what an experiment has not done yet: each cell is a run's folder, trained, then scored on its test patients.
+
+Nothing is remembered but those folders: a cell whose student was scored is finished, any other goes on from its last
+checkpoint, so that an experiment can be stopped at any moment, by a budget too, and called again.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from CMEDLSegmentLib.errors import Cancelled, InputError
+from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent
+
+from .. import runs
+from .cohorts import make_cohort
+from .plan import Cell, Experiment
+
+FINISHED, FAILED = "finished", "failed"
+"""States of a cell beside those of a run: trained and scored; stopped by a loss that is not finite."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """How far a cell is.
+
+    Attributes:
+        cell: which one.
+        state: ``finished`` (trained and scored), ``trained``, ``failed``, or that of its run; ``not begun``.
+        step, steps: of its training.
+        seconds: spent in training.
+        device: where, as the machine names it.
+    """
+
+    cell: Cell
+    state: str
+    step: int = 0
+    steps: int | None = None
+    seconds: float = 0.0
+    device: str = ""
+
+
+class Bench:
+    """An experiment on this machine: its work folder, its cohort, and its cells' runs."""
+
+    def __init__(self, experiment: Experiment, work: Path, device: str = "auto") -> None:
+        self.experiment, self.work, self.device = experiment, work.resolve(), device
+
+    def run_of(self, cell: Cell) -> runs.Run:
+        """The run of a cell, whether or not it was begun."""
+        return runs.Run(self.work / "runs" / cell.name)
+
+    def progress_of(self, cell: Cell) -> Progressed:
+        """How far a cell is, read from its run's folder."""
+        run = self.run_of(cell)
+        if not (run.folder / "configuration.json").is_file():
+            return Progressed(cell, "not begun")
+        status, events = run.status(), run.read_events()
+        state = status["state"]
+        if state == FINISHED and not evaluation_of(run).is_file():
+            state = "trained"
+        elif state == "crashed" and events[-1]["event"] == FAILED:
+            state = FAILED
+        device = next((event["name"] for event in reversed(events) if event["event"] == "machine"), "")
+        return Progressed(cell, state, status["step"], status["steps"], training_seconds(run), device)
+
+    def work_off(
+        self,
+        budget_s: float | None,
+        done: Callable[[Cell], None],
+        progress: Progress = silent,
+        cancelled: CancelCheck = never,
+    ) -> bool:
+        """Train and score the cells that are not finished, in order; True when all are.
+
+        Args:
+            budget_s: seconds after which no more is begun and the run at hand is stopped with a checkpoint; None: none.
+            done: told of each cell as it is finished, or failed.
+            progress, cancelled: told and asked throughout.
+
+        Raises:
+            InputError: the cohort cannot be made, or a run's folder belongs to other settings.
+        """
+        end = None if budget_s is None else time.monotonic() + budget_s
+
+        def over() -> bool:
+            return cancelled() or (end is not None and time.monotonic() >= end)
+
+        tables = None
+        cells = self.experiment.cells
+        for number, cell in enumerate(cells):
+            if self.progress_of(cell).state == FINISHED:
+                continue
+            if over():
+                return False
+            tables = tables or make_cohort(self.experiment, self.work, progress, over)
+            share = part(progress, number / len(cells), (number + 1) / len(cells))
+            if not self._work_off(cell, tables[cell.fold - 1], share, over):
+                return False
+            done(cell)
+        return all(self.progress_of(cell).state == FINISHED for cell in cells)
+
+    def _work_off(self, cell: Cell, cohort: Path, progress: Progress, cancelled: CancelCheck) -> bool:
+        """Train and score one cell; False if it was stopped before its end."""
+        from ..engine import TrainingFailed
+        from ..training import train
+
+        run = self._opened(cell, cohort)
+
+        def named(stage: str, fraction: float) -> None:
+            progress(f"{cell.name}: {stage}", fraction)
+
+        try:
+            if not run.student.is_file():
+                with run.held():
+                    run.report("machine", name=machine(run.configuration().device))
+                    if not train(run, part(named, 0.0, 0.95), cancelled):
+                        return False
+            self._score(run, cohort, part(named, 0.95, 1.0), cancelled)
+        except TrainingFailed:
+            return True  # the run's events name the term; the other cells can still be done
+        except Cancelled:
+            return False
+        return True
+
+    def _opened(self, cell: Cell, cohort: Path) -> runs.Run:
+        """The run of a cell: made if it is not there, and of these very settings if it is."""
+        run = self.run_of(cell)
+        wanted = self.experiment.configuration(cell, cohort, self.device)
+        if not (run.folder / "configuration.json").is_file():
+            return runs.create(run.folder, wanted)
+        # A run goes on where it was begun, whatever device is named now.
+        found = replace(run.configuration(), device=self.device)
+        if found != wanted:
+            other = next(key for key, value in asdict(wanted).items() if asdict(found)[key] != value)
+            raise InputError(
+                f"The run {run.folder} was begun with other settings ('{other}'); remove it, or name another --work."
+            )
+        return run
+
+    def _score(self, run: runs.Run, cohort: Path, progress: Progress, cancelled: CancelCheck) -> None:
+        from ..evaluation.commands import scored_cases, write_evaluation
+        from ..evaluation.volumes import evaluate
+
+        tolerance = self.experiment.tolerance_mm
+        cases = scored_cases(cohort)
+        result = evaluate(run.student, cases, self.device, progress, cancelled, tolerance_mm=tolerance)
+        write_evaluation(run, result)
+
+
+def evaluation_of(run: runs.Run) -> Path:
+    """The figures of a run's student on its test patients."""
+    return run.folder / "evaluation.json"
+
+
+def training_seconds(run: runs.Run) -> float:
+    """Time between the first and the last event of each of a run's sessions, added up."""
+    total, begun, last = 0.0, None, 0.0
+    for event in run.read_events():
+        if event["event"] == "start":
+            total += 0.0 if begun is None else last - begun
+            begun = event["time"]
+        last = event["time"]
+    return total + (0.0 if begun is None else last - begun)
+
+
+def machine(device: str) -> str:
+    """The name of what trains on ``device``: the graphics card's, or the processor's with its threads."""
+    import torch
+
+    from ..engine import choose_device
+
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        return torch.cuda.get_device_name(chosen)
+    threads = torch.get_num_threads()
+    return f"{platform.machine()} CPU, {threads} {'thread' if threads == 1 else 'threads'}"

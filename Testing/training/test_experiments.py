@@ -1,0 +1,274 @@
+"""Experiments: what the file says, the cohorts, running what is not done, and figures against plain recomputation."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.errors import InputError
+from CMEDLTrainLib import cli, runs
+from CMEDLTrainLib.evaluation.measures import MEASURES, CaseFigures, PatientFigures
+from CMEDLTrainLib.evaluation.results import Evaluation, write_json
+from CMEDLTrainLib.evaluation.roc import Roc
+from CMEDLTrainLib.experiments import plan
+from CMEDLTrainLib.experiments.cohorts import make_cohort
+from CMEDLTrainLib.experiments.plan import Cell, read_experiment
+from CMEDLTrainLib.experiments.results import collect, markdown
+from CMEDLTrainLib.experiments.running import Bench, evaluation_of, training_seconds
+
+COMMITTED = Path(__file__).resolve().parents[1] / "experiments"
+PHANTOMS = {
+    "kind": "phantom",
+    "seed": 3,
+    "counts": {"train": 1, "validation": 1, "test": 2, "teacher": 1},
+    "size": [6, 32, 32],
+    "spacing": [8.0, 6.0, 6.0],
+    "tumor": "mediastinum",
+}
+TREE = {
+    "title": "Two rows",
+    "cohort": PHANTOMS,
+    "preset": "tiny",
+    "settings": {
+        "images.field": 32,
+        "images.slices": "all",
+        "optimisation.epochs": 2,
+        "optimisation.ema_half_life_steps": 0,
+    },
+    "rows": {"ct-only": {}, "strict": {"method": "ct-only", "settings": {"loss.recall": 0.3}}},
+    "reference": "strict",
+}
+
+
+def written(folder, **changes):
+    """An experiment's file in a folder of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "experiment.json"
+    path.write_text(json.dumps({**TREE, **changes}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A small experiment that was stopped by its budget, then finished; its folder and the first results."""
+    folder = tmp_path_factory.mktemp("experiments") / "two-rows"
+    path = written(folder)
+    assert cli.main(["experiment", str(path), "--device", "cpu", "--budget", "0"]) == 3
+    first = json.loads((folder / "results.json").read_text())
+    assert cli.main(["experiment", str(path), "--device", "cpu"]) == 0
+    return folder, first
+
+
+def test_before_anything_is_trained_the_results_say_so(trained):
+    _, first = trained
+    assert first["complete"] is False
+    assert first["methods"] == first["comparisons"] == {}
+    assert [cell["state"] for cell in first["cells"]] == ["not begun", "not begun"]
+
+
+def test_an_experiment_trains_scores_and_compares_all_its_cells(trained):
+    folder, _ = trained
+    results = json.loads((folder / "results.json").read_text())
+    assert results["complete"] is True
+    assert results["methods"].keys() == {"ct-only", "strict"}
+    assert results["methods"]["strict"]["dsc"]["n"] == 2
+    assert results["comparisons"].keys() == {"ct-only"}
+    assert results["configuration"]["strict"]["loss"]["recall"] == 0.3
+    assert "CPU" in results["device"]
+    assert all(cell["training_minutes"] >= 0 and cell["step"] == cell["steps"] > 0 for cell in results["cells"])
+
+
+def test_the_committed_results_name_no_path_of_the_machine(trained):
+    folder, _ = trained
+    for name in ("results.json", "results.md"):
+        assert str(folder.parent) not in (folder / name).read_text()
+
+
+def test_a_second_call_trains_nothing_again(trained):
+    folder, _ = trained
+    before = {path: path.stat().st_mtime_ns for path in (folder / "work" / "runs").rglob("*") if path.is_file()}
+    assert cli.main(["experiment", str(folder), "--device", "cpu"]) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_run_begun_with_other_settings_is_not_taken_for_this_one(trained, tmp_path, capsys):
+    folder, _ = trained
+    path = written(tmp_path / "changed", settings={**TREE["settings"], "optimisation.learning_rate": 0.1})
+    (folder / "work" / "runs" / "fold1-ct-only-seed0" / "evaluation.json").rename(tmp_path / "kept.json")
+    try:
+        assert cli.main(["experiment", str(path), "--work", str(folder / "work"), "--device", "cpu"]) == 2
+    finally:
+        (tmp_path / "kept.json").rename(folder / "work" / "runs" / "fold1-ct-only-seed0" / "evaluation.json")
+    assert "other settings ('optimisation')" in capsys.readouterr().err
+
+
+def test_a_cell_that_was_stopped_goes_on_where_it_was(trained, tmp_path):
+    folder, _ = trained
+    path = written(tmp_path / "cut", rows={"ct-only": {}}, reference="ct-only", seeds=[5])
+    bench = Bench(read_experiment(str(path)), folder / "work", "cpu")
+    (cell,) = bench.experiment.cells
+    run = bench.run_of(cell)
+    assert bench.work_off(None, lambda cell: None, cancelled=run.last.is_file) is False
+    assert bench.progress_of(cell).state == "stopped"
+    cut = max(event["step"] for event in run.read_events() if event["event"] == "stopped")
+    assert 0 < cut < bench.progress_of(cell).steps
+    assert bench.work_off(None, lambda cell: None) is True
+    assert [event["step"] for event in run.read_events() if event["event"] == "start"] == [0, cut]
+    assert bench.progress_of(cell).state == "finished"
+
+
+# Figures, from evaluations written by hand
+
+
+def evaluation(dsc, hd95, missed=()):
+    """An evaluation of the patients case0, case1, ... with one structure."""
+    cases = tuple(
+        CaseFigures(
+            f"case{number}",
+            {"Tumor": {**dict.fromkeys(MEASURES), "dsc": one, "surface_dice": one / 2, "hd95_mm": far}},
+            ("Tumor",) if number in missed else (),
+            3,
+            2,
+        )
+        for number, (one, far) in enumerate(zip(dsc, hd95, strict=True))
+    )
+    patients = tuple(PatientFigures.of([case]) for case in cases)
+    roc = {"": Roc(None, ())}
+    return Evaluation("s", "0" * 64, 0.5, 2.0, "cpu", "torch", 1, None, ("Tumor",), cases, patients, roc)
+
+
+def scored(bench, cell, result):
+    """A finished run's folder with this evaluation."""
+    run = runs.create(bench.run_of(cell).folder, bench.experiment.configuration(cell, Path("c.csv"), "cpu"))
+    lines = [
+        {"time": 100.0, "event": "start", "step": 0, "steps": 9},
+        {"time": 160.0, "event": "stopped", "step": 4},
+        {"time": 900.0, "event": "start", "step": 4, "steps": 9},
+        {"time": 960.0, "event": "finished", "step": 9},
+    ]
+    run.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_json(evaluation_of(run), result.to_json())
+    return run
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(read_experiment(str(written(tmp_path / "by-hand", seeds=[0, 1]))), tmp_path / "work")
+
+
+def test_figures_are_means_over_seeds_then_over_patients(bench):
+    random = np.random.default_rng(4)
+    dsc = {(row, seed): random.uniform(0.2, 0.9, 9) for row in ("ct-only", "strict") for seed in (0, 1)}
+    far = random.uniform(2, 30, 9)
+    for (row, seed), values in dsc.items():
+        distances = [None if number == 2 and seed == 0 else one for number, one in enumerate(far + seed)]
+        run = scored(bench, Cell(1, row, seed), evaluation(values, distances, missed=(2,) if seed == 0 else ()))
+    found = collect(bench)
+    ours, theirs = ((dsc[row, 0] + dsc[row, 1]) / 2 for row in ("strict", "ct-only"))
+    told = found["methods"]["strict"]
+    assert told["dsc"]["mean"] == pytest.approx(ours.mean())
+    assert told["dsc"]["std"] == pytest.approx(ours.std(ddof=1))
+    assert told["dsc"]["median"] == pytest.approx(np.median(ours))
+    low, high = told["dsc"]["ci95"]
+    assert low < ours.mean() < high
+    assert told["surface_dice"]["mean"] == pytest.approx(ours.mean() / 2)
+    # The patient that one seed missed has the distance of the other seed.
+    assert told["hd95_mm"]["mean"] == pytest.approx(np.where(np.arange(9) == 2, far + 1, far + 0.5).mean())
+    assert told["missed"] == {"times": 1, "of": 18}
+    compared = found["comparisons"]["ct-only"]
+    assert compared["delta_dsc"] == pytest.approx((ours - theirs).mean())
+    assert compared["p"] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
+    assert training_seconds(run) == pytest.approx(120.0)
+    assert told["training_minutes"] == 2.0
+    assert found["patients"]["strict"]["case3"]["dsc"] == pytest.approx(ours[3])
+
+
+def test_rows_are_compared_on_the_runs_that_both_have_finished(bench):
+    few, distances = np.array([0.5, 0.6, 0.7]), [1.0, 2.0, 3.0]
+    scored(bench, Cell(1, "strict", 0), evaluation(few, distances))
+    scored(bench, Cell(1, "strict", 1), evaluation(few + 0.3, distances))
+    scored(bench, Cell(1, "ct-only", 1), evaluation(few + 0.1, distances))
+    found = collect(bench)
+    assert found["complete"] is False
+    assert found["comparisons"]["ct-only"]["runs"] == 1
+    assert found["comparisons"]["ct-only"]["delta_dsc"] == pytest.approx(0.2)
+    text = markdown(bench.experiment, found)
+    assert "1 of 4 runs are not finished" in text
+    assert "- ct-only, fold 1, seed 0: not begun, step 0 of unknown" in text
+
+
+# The file and the cohorts
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reference": "cmedl"}, "none of its rows"),
+        ({"rows": {"x": {}}, "reference": "x"}, "the method 'x'"),
+        ({"preset": "huge"}, "the preset .huge."),
+        ({"colour": 1}, "unknown entry 'colour'"),
+        ({"seeds": None}, "wrong type"),
+        ({"cohort": {"kind": "sts", "folds": "gone.json"}}, "gone.json"),
+    ],
+)
+def test_a_file_that_is_no_experiment_is_refused_with_a_sentence(tmp_path, changes, words):
+    with pytest.raises(InputError, match=words):
+        read_experiment(str(written(tmp_path / "bad", **changes)))
+
+
+def test_a_cohort_that_is_badly_described_is_refused(tmp_path):
+    for cohort in ({"kind": "mice"}, {**PHANTOMS, "colour": 1}, {**PHANTOMS, "counts": {}}):
+        with pytest.raises(InputError):
+            make_cohort(read_experiment(str(written(tmp_path / "bad", cohort=cohort))), tmp_path)
+
+
+def test_another_cohort_has_another_folder(trained, tmp_path):
+    folder, _ = trained
+    experiment = read_experiment(str(folder))
+    (table,) = make_cohort(experiment, folder / "work")
+    roles = [(case.role, case.modality, case.split) for case in read_cohort(table)]
+    assert roles.count(("student", "CT", "test")) == 2
+    assert roles.count(("teacher", "MR", "train")) == 1
+    assert len({case.patient for case in read_cohort(table)}) == len(roles)
+    other = replace(experiment, cohort={**PHANTOMS, "counts": dict.fromkeys(PHANTOMS["counts"], 0), "seed": 4})
+    assert make_cohort(other, tmp_path)[0].parent.name != table.parent.name
+
+
+@pytest.mark.parametrize("path", sorted(COMMITTED.glob("*/experiment.json")), ids=lambda path: path.parent.name)
+def test_the_committed_experiments_ask_for_settings_that_there_are(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("CMEDL_DATA", str(tmp_path))
+    experiment = read_experiment(path.parent.name)
+    assert experiment.folder == path.parent
+    for cell in experiment.cells:
+        configuration = experiment.configuration(cell, Path("cohort.csv"), "cpu")
+        assert configuration.seed == cell.seed
+        assert "$" not in configuration.features
+
+
+def test_the_folds_of_sts_test_each_patient_once_and_give_each_one_part():
+    folds = json.loads((COMMITTED / "sts-folds.json").read_text())
+    assert sorted(patient for fold in folds for patient in fold["test"]) == [f"STS_{n:03d}" for n in range(1, 41)]
+    for fold in folds:
+        everybody = [patient for group in fold.values() for patient in group]
+        assert len(everybody) == len(set(everybody)) == 40
+        assert min(len(group) for group in fold.values()) >= 4
+
+
+def test_the_sts_cohort_shows_each_patient_in_one_modality(data_root, monkeypatch, tmp_path):
+    monkeypatch.setenv("CMEDL_DATA", str(data_root))
+    tables = make_cohort(read_experiment("sts-unet"), tmp_path)
+    for table in tables:
+        cases = read_cohort(table, required=("mask", "role", "split"))
+        assert {case.modality for case in cases if case.role == "student"} == {"CT"}
+        assert {(case.modality, case.split) for case in cases if case.role == "teacher"} == {("MR", "train")}
+        assert len({case.patient for case in cases}) == len(cases) == 40
+
+
+def test_without_the_data_a_sentence_says_how_to_name_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("CMEDL_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="CMEDL_DATA"):
+        plan.data_folder()
