@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,15 +119,8 @@ def survey_cohort(path: Path | str, required: Collection[str] = ()) -> tuple[tup
     return tuple(cases), problems
 
 
-def write_cohort(
-    path: Path | str, cases: Iterable[Case], further: Mapping[str, Mapping[str, str]] | None = None
-) -> None:
+def write_cohort(path: Path | str, cases: Iterable[Case]) -> None:
     """Write a cohort table, its paths relative to ``path``'s folder, so that the folder can be moved.
-
-    Args:
-        path: the CSV file.
-        cases: its lines.
-        further: of a case, by its name, what stands in columns of the user's own; see :func:`further_columns`.
 
     Raises:
         InputError: the table cannot be written.
@@ -135,23 +128,21 @@ def write_cohort(
     path = Path(path)
     folder = path.absolute().parent
     text = io.StringIO()
-    further = further or {}
-    own = list(dict.fromkeys(name for values in further.values() for name in values))
-    writer = csv.DictWriter(text, [*COLUMNS, *own], restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for case in cases:
-        row = {**further.get(case.case, {}), **{name: getattr(case, name) for name in COLUMNS}}
-        row["image"] = relative(case.image, folder)
-        row["mask"] = "" if case.mask is None else relative(case.mask, folder)
-        writer.writerow(row)
+    writer.writerows(row_of(case, folder) for case in cases)
     with atomic_path(path) as beside:
         beside.write_text(text.getvalue(), encoding="utf-8")
 
 
-def further_columns(path: Path | str) -> dict[str, dict[str, str]]:
-    """What stands in columns of the user's own in a cohort table, by case; raises as :func:`read_cohort`."""
-    rows = read_rows(Path(path), COLUMNS)
-    return {row["case"]: {name: value for name, value in row.items() if name not in COLUMNS} for _, row in rows}
+def row_of(case: Case, folder: Path) -> dict[str, str]:
+    """A case as its line, column -> value, in a table in ``folder``."""
+    row = {name: getattr(case, name) for name in COLUMNS}
+    return {
+        **row,
+        "image": relative(case.image, folder),
+        "mask": "" if case.mask is None else relative(case.mask, folder),
+    }
 
 
 def relative(target: Path, folder: Path) -> str:

@@ -5,6 +5,9 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -299,3 +302,32 @@ def test_the_columns_of_a_store_give_the_same_as_a_walk_over_its_patches(tmp_pat
                 members.setdefault(patch.patient, []).append(index)
         assert [list(indices) for indices in store.by_patient(split, role)] == list(members.values())
         assert list(store.select(split, role)) == sorted(i for indices in members.values() for i in indices)
+
+
+def test_reading_does_not_grow_the_process_to_the_size_of_the_store(tmp_path):
+    store = disc_store(tmp_path / "store", patients=40, slices=8, field=128)
+    store.read([0])
+    before = mapped_kilobytes()
+    store.read(np.arange(len(store.patches)))
+    # 320 patches of 48 KB are 15 MB.
+    assert mapped_kilobytes() - before < 2000
+
+
+def mapped_kilobytes() -> int:
+    """Memory of this process that mirrors files."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        pytest.skip("only Linux tells how much of a file is mapped")
+    return next(int(line.split()[1]) for line in status.read_text("ascii").splitlines() if line.startswith("RssFile"))
+
+
+@pytest.mark.slow
+def test_ten_thousand_cases_start_within_a_minute_and_memory_does_not_grow_with_steps():
+    bench = Path(__file__).resolve().parents[1] / "bench" / "cohort.py"
+    done = subprocess.run([sys.executable, str(bench), "--json"], stdout=subprocess.PIPE, check=True)
+    _, larger = json.loads(done.stdout)["cohorts"]
+    assert larger["cases"] == 10_000
+    assert larger["start_seconds"] < 60
+    # A few kilobytes a case, none a step: 4 KB would hold a fifth of one of its patches.
+    assert larger["mb_after_an_epoch"]["all"] < 40
+    assert larger["mb_after_an_epoch"]["all"] - larger["mb_after_the_start"]["all"] < 3

@@ -14,15 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CMEDLSegmentLib.cohort import (
-    FORBIDDEN,
-    LONGEST_CASE,
-    Case,
-    further_columns,
-    names_a_file,
-    read_cohort,
-    write_cohort,
-)
+from CMEDLSegmentLib.case_folders import TABLE, edit_table
+from CMEDLSegmentLib.cohort import FORBIDDEN, LONGEST_CASE, Case, names_a_file, read_cohort, row_of, write_cohort
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
 
@@ -30,8 +23,6 @@ from .patterns import Scan, find_mask, find_scans
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.volume import Geometry, Volume
-
-TABLE = "cohort.csv"
 
 
 @dataclass(frozen=True)
@@ -107,7 +98,7 @@ def collect(
             made.added.append(name)
     finally:
         if made.added:
-            write_table(folder / TABLE, made.cases)
+            add_lines(folder / TABLE, [case for case in made.cases if case.case in made.added])
     return made
 
 
@@ -121,14 +112,16 @@ def read_table(folder: Path) -> list[Case]:
     return list(read_cohort(table, check_files=False)) if table.exists() else []
 
 
-def write_table(table: Path, cases: Sequence[Case]) -> None:
-    """Write ``cohort.csv``, or a version of it, with the columns of its user's own.
+def add_lines(table: Path, cases: Sequence[Case]) -> None:
+    """Add cases to a table as it is on the disk now, all its columns kept; or begin it.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be read or written.
     """
-    original = table.parent / TABLE
-    write_cohort(table, cases, further_columns(original) if original.exists() else None)
+    if not table.exists():
+        write_cohort(table, cases)
+        return
+    edit_table(table, lambda rows: [*rows, *(row_of(case, table.parent) for case in cases)])
 
 
 def _case_name(scan: Scan, rules: Rules, known: dict[str, Case]) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from CMEDLSegmentLib.cohort import MODALITIES, ROLES, SPLITS, Case, survey_cohort
+from CMEDLSegmentLib.case_folders import TABLE, edit_table
+from CMEDLSegmentLib.cohort import MODALITIES, ROLES, SPLITS, Case, survey_cohort, write_cohort
 from CMEDLSegmentLib.console import Bar, Interrupt, Parser, emit_json
 from CMEDLSegmentLib.errors import InputError
 
@@ -80,7 +81,7 @@ def _shares(text: str) -> tuple[float, ...]:
 
 
 def _prepare(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    from .collecting import TABLE, Collected, Rules, collect, read_table
+    from .collecting import Collected, Rules, collect, read_table
 
     if options.source is None and not (options.split or options.folds):
         raise InputError("There is nothing to do; give the folder of the scans, --split or --folds.")
@@ -113,7 +114,6 @@ def _prepare(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 def _divide(options: argparse.Namespace, cases: list[Case], fold_tables: list[Path]) -> list[Case]:
     """Write the splits and the folds that were asked for; the cases with their splits."""
-    from .collecting import TABLE, write_table
     from .splitting import folds, split_by_patient, structure_volumes
 
     if not cases and options.source is None:
@@ -123,10 +123,14 @@ def _divide(options: argparse.Namespace, cases: list[Case], fold_tables: list[Pa
     volumes = structure_volumes(cases)
     if options.folds:
         for table, fold in zip(fold_tables, folds(cases, options.folds, options.seed, volumes), strict=True):
-            write_table(table, fold)
+            write_cohort(table, fold)
     if options.split:
         cases = list(split_by_patient(cases, options.split, options.seed, volumes, options.resplit))
-        write_table(options.output / TABLE, cases)
+        splits = {case.case: case.split for case in cases}
+        edit_table(
+            options.output / TABLE,
+            lambda rows: [{**row, "split": splits.get(row["case"], row["split"])} for row in rows],
+        )
     return cases
 
 

@@ -8,6 +8,7 @@ what stays in memory is a few bytes a patch.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -124,7 +125,19 @@ class Store:
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images (n, field, field) float32 in [-1, 1] and masks (n, field, field) uint8."""
         images = self._images[indices].astype(np.float32) / LEVELS
-        return images, np.asarray(self._masks[indices])
+        masks = np.array(self._masks[indices])
+        for mapped in (self._images, self._masks):
+            _let_go(mapped)
+        return images, masks
+
+
+def _let_go(mapped: np.ndarray) -> None:
+    """Take what was read out of the process's memory, where it otherwise grows to the size of the store.
+
+    It stays in the system's cache, so that reading it again costs no disk.
+    """
+    if hasattr(mmap, "MADV_DONTNEED") and isinstance(mapped.base, mmap.mmap):
+        mapped.base.madvise(mmap.MADV_DONTNEED)
 
 
 def write_store(
