@@ -37,6 +37,7 @@ TREE = {
         "images.field": 32,
         "images.slices": "all",
         "optimisation.epochs": 2,
+        "optimisation.batch": 2,
         "optimisation.ema_half_life_steps": 0,
     },
     "rows": {"ct-only": {}, "strict": {"method": "ct-only", "settings": {"loss.recall": 0.3}}},
