@@ -11,7 +11,7 @@ from CMEDLSegmentLib.card import TUMOR
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.volume import Geometry
 from CMEDLTrainLib.evaluation.comparison import compare, compare_patients, spread
-from CMEDLTrainLib.evaluation.measures import MEASURES, CaseFigures, PatientFigures, score
+from CMEDLTrainLib.evaluation.measures import MEASURES, MOST_EXTRA, CaseFigures, PatientFigures, score
 from CMEDLTrainLib.evaluation.results import Evaluation
 from CMEDLTrainLib.evaluation.roc import Roc
 
@@ -105,6 +105,16 @@ def test_tumors_are_matched_before_they_are_compared():
     assert missed.expert_cc == pytest.approx(0.216)
     assert (extra.values["dsc"], extra.expert_cc, extra.slices) == (None, None, (15, 20))
     assert sum(tumor.outcome != "extra" for tumor in tumors) == ndimage.label(expert)[1]
+
+
+def test_of_a_student_that_marks_specks_the_largest_are_listed_and_all_counted():
+    found = cubes((1, 1, 1))
+    found[12:22:3, ::3, ::3] = 1
+    case = score("c", found, np.zeros_like(found), CUBE, np.arange(24), TUMORS)
+    assert case.extra_tumors == 1 + 4 * 8 * 8 == ndimage.label(found, np.ones((3, 3, 3)))[1]
+    assert len(case.tumors) == MOST_EXTRA
+    assert case.tumors[0].student_cc == pytest.approx(0.216)
+    assert evaluation(case).missed()["extra_tumors"] == 257
 
 
 def test_a_missed_tumor_counts_as_zero_and_an_absent_one_is_left_out():

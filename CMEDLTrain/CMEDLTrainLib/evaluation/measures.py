@@ -18,7 +18,7 @@ import numpy as np
 
 from CMEDLSegmentLib.agreement.distances import dice
 from CMEDLSegmentLib.agreement.measures import TOLERANCE_MM, Measure, measure
-from CMEDLSegmentLib.agreement.tumors import Tumor, match
+from CMEDLSegmentLib.agreement.tumors import Tumor, TumorMatch, match
 from CMEDLSegmentLib.volume import Geometry, axial_view
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ Values = dict[str, float | None]
 
 SURFACE = ("dsc", "surface_dice", "hd95_mm")
 """Measures of volumes and of tumors, as in the paper's tables."""
+
+MOST_EXTRA = 20
+"""Extra tumors that are listed: a student that has learned nothing marks thousands of specks, which are counted."""
 
 MEASURES: dict[str, Measure] = {
     found.name: found
@@ -104,7 +107,8 @@ class CaseFigures:
         missed: structures that the expert marked and the student shares no voxel with.
         structure_slices: slices on which the expert marked anything.
         empty_slices: slices that the student looked at and the expert left empty.
-        tumors: the pieces of all structures.
+        extra_tumors: how many pieces the student marked that match none of the expert's.
+        tumors: the pieces of all structures; of the extra ones the largest, :data:`MOST_EXTRA` a structure.
     """
 
     case: str
@@ -112,6 +116,7 @@ class CaseFigures:
     missed: tuple[str, ...]
     structure_slices: int
     empty_slices: int
+    extra_tumors: int = 0
     tumors: tuple[TumorFigures, ...] = ()
 
     @property
@@ -190,15 +195,18 @@ def score(
     """
     view = axial_view(found, geometry)
     found, expert = view.array, axial_view(expert, geometry).array
-    values, missed, tumors = {}, [], []
+    values, missed, tumors, extra = {}, [], [], 0
     for label in labels:
         mine, wanted = found == label.value, structure(expert, label.value, len(labels))
         values[label.name] = _values(mine, wanted, view.spacing, seen, tolerance_mm)
         if wanted.any() and not (mine & wanted).any():
             missed.append(label.name)
-        tumors += _tumors(label.name, mine, wanted, view.spacing, tolerance_mm)
+        matched = match(wanted, mine, view.spacing, tolerance_mm)
+        tumors += _told(label.name, matched)
+        extra += len(matched.extra)
     holds = np.flatnonzero(expert.any(axis=(1, 2)))
-    return CaseFigures(case, values, tuple(missed), len(holds), len(np.setdiff1d(seen, holds)), tuple(tumors))
+    empty = len(np.setdiff1d(seen, holds))
+    return CaseFigures(case, values, tuple(missed), len(holds), empty, extra, tuple(tumors))
 
 
 def structure(expert: np.ndarray, value: int, labels: int) -> np.ndarray:
@@ -223,11 +231,8 @@ def _values(
     }
 
 
-def _tumors(
-    label: str, found: np.ndarray, expert: np.ndarray, spacing: Sequence[float], tolerance_mm: float
-) -> list[TumorFigures]:
-    """The pieces of one label, matched one to one before they are compared, the expert's largest first."""
-    matched = match(expert, found, spacing, tolerance_mm)
+def _told(label: str, matched: TumorMatch) -> list[TumorFigures]:
+    """The pieces of one label, the expert's largest first, then the largest extra ones."""
     missed, extra = {"dsc": 0.0, "surface_dice": 0.0, "hd95_mm": None}, dict.fromkeys(SURFACE)
 
     def told(outcome: str, a: Tumor | None, b: Tumor | None, values: Values) -> TumorFigures:
@@ -241,7 +246,7 @@ def _tumors(
             for pair in matched.pairs
         ),
         *(told("missed", tumor, None, missed) for tumor in matched.missed),
-        *(told("extra", None, tumor, extra) for tumor in matched.extra),
+        *(told("extra", None, tumor, extra) for tumor in matched.extra[:MOST_EXTRA]),
     ]
 
 

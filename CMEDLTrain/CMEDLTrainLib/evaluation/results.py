@@ -76,7 +76,7 @@ class Evaluation:
             "of_patients": sum(patient.marked for patient in self.patients),
             "tumors": outcomes.count("missed"),
             "of_tumors": outcomes.count("missed") + outcomes.count("matched"),
-            "extra_tumors": outcomes.count("extra"),
+            "extra_tumors": sum(case.extra_tumors for case in self.cases),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -88,6 +88,7 @@ class Evaluation:
                 **_scored(case),
                 "structure_slices": case.structure_slices,
                 "empty_slices": case.empty_slices,
+                "extra_tumors": case.extra_tumors,
             }
             for case in self.cases
         ]
@@ -122,6 +123,7 @@ class Evaluation:
                     *_read_scored(one),
                     one["structure_slices"],
                     one["empty_slices"],
+                    one["extra_tumors"],
                     tuple(tumors.get(one["case"], ())),
                 )
                 for one in told["cases"]
