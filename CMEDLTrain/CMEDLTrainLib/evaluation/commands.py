@@ -145,6 +145,8 @@ def write_evaluation(
     for name, text in texts.items():
         with atomic_path(folder / name) as beside:
             beside.write_text(text, "utf-8")
+    if other is None:
+        (folder / "paired.svg").unlink(missing_ok=True)  # of an earlier comparison
     write_json(folder.with_suffix(".json"), told)
     return told
 
