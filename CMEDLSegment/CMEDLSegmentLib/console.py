@@ -120,10 +120,10 @@ class Bar:
         columns = shutil.get_terminal_size().columns - 1
         length = 24 if columns >= 70 else 10
         filled = round(length * fraction)
-        times = _duration(elapsed)
+        times = duration(elapsed)
         # A forecast from the first percents would jump about more than it tells.
         if 0.05 <= fraction < 1 and elapsed >= 1:
-            times += f", about {_duration(elapsed / fraction * (1 - fraction))} left"
+            times += f", about {duration(elapsed / fraction * (1 - fraction))} left"
         bar = self._full * filled + self._empty * (length - filled)
         return f"{bar} {fraction:4.0%}  {stage}  {times}"[:columns]
 
@@ -146,7 +146,7 @@ def _can_print(stream: TextIO, text: str) -> bool:
     return True
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """``7 s``, ``2 min 05 s`` or ``1 h 10 min``."""
     whole = round(seconds)
     if whole < 60:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,11 @@ from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.console import Bar, Interrupt, Parser, command_line, emit_json
 from CMEDLSegmentLib.errors import InputError
 
-from . import __version__, configuration, runs
+from . import __version__, runs
 from .cohort import commands as cohort
 from .evaluation import commands as evaluation
 from .experiments import commands as experiments
+from .options import add_options, chosen
 
 PROGRAM = "cmedl-train"
 EPILOG = """\
@@ -57,15 +57,13 @@ def parser() -> Parser:
     cohort.register(partial(_command, commands))
 
     run = _command(commands, "run", _run, "train a student in a new run folder")
-    run.add_argument("cohort", type=Path, metavar="COHORT.csv", help="patient,case,role,modality,image,mask,split")
+    add_options(run)
     run.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="the run's folder, new or empty")
-    methods = "; ".join(f"{name}: {entry.words}" for name, entry in configuration.METHODS.items())
-    run.add_argument("--method", default="ct-only", metavar="ID", help=f"default: ct-only. {methods}")
-    run.add_argument("--preset", choices=sorted(configuration.PRESETS), default="fast", help="default: fast")
-    run.add_argument("--segmentor", metavar="NAME", help="unet (default), densefcn or mrrn")
-    run.add_argument("--init", metavar="STUDENT", default="", help="start from the weights of this student")
-    run.add_argument("--device", default="auto", metavar="auto|cuda|cuda:N|mps|cpu", help="default: auto")
-    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. optimisation.epochs=20")
+
+    estimate = _command(commands, "estimate", _estimate, "try steps of a run and tell what it would take")
+    add_options(estimate)
+    estimate.add_argument("-o", "--output", type=Path, metavar="RUN", help="where the run would be: finds its slices")
+    estimate.add_argument("--json", action="store_true", help="print one JSON object on one line")
 
     for name, action, text in (
         ("resume", _resume, "go on with a run that was stopped or killed"),
@@ -75,6 +73,8 @@ def parser() -> Parser:
     ):
         sub = _command(commands, name, action, text)
         sub.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+        if name == "resume":
+            sub.add_argument("--cohort", type=Path, metavar="COHORT.csv", help="where the run's cohort was moved to")
         if name == "status":
             sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
         if name == "export":
@@ -117,24 +117,32 @@ def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
     if not runs.first_process():
         return _train(runs.Run(options.output.resolve()), interrupt)  # the first one is making it
     read_cohort(options.cohort, required=("mask", "role", "split"), check_files=False)
-    settings = configuration.PRESETS[options.preset]
-    network = settings.network
-    if options.segmentor and options.segmentor != network.kind:
-        network = configuration.Network(options.segmentor)
-    settings = replace(
-        settings,
-        method=options.method,
-        cohort=str(options.cohort.resolve()),
-        initial=str(Path(options.init).resolve()) if Path(options.init).is_file() else options.init,
-        device=options.device,
-        network=network,
-    )
-    run = runs.create(options.output, configuration.with_settings(settings, options.set))
+    run = runs.create(options.output, chosen(options))
     return _train(run, interrupt)
 
 
+def _estimate(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    settings = chosen(options)
+    read_cohort(options.cohort, required=("mask", "role", "split"), check_files=False)
+    bar = Bar(sys.stderr, quiet=options.json)
+    try:
+        bar("Starting", 0.0)
+        from .estimate import estimate
+
+        slices = runs.slices_folder((options.output or options.cohort).resolve())
+        found = estimate(settings, slices, bar, interrupt)
+    finally:
+        bar.clear()
+    emit_json(found.to_json()) if options.json else print(found.report())
+    return 0
+
+
 def _resume(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    return _train(runs.open_run(options.run), interrupt)
+    run = runs.open_run(options.run)
+    if options.cohort is not None:
+        read_cohort(options.cohort, required=("mask", "role", "split"), check_files=False)
+        run.move_cohort(options.cohort)
+    return _train(run, interrupt)
 
 
 def _train(run: runs.Run, interrupt: Interrupt) -> int:

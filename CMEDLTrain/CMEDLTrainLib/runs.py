@@ -18,7 +18,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,19 @@ class Run:
         if not path.is_file():
             raise InputError(f"{self.folder} is not a run: it has no configuration.json; name a folder made by run.")
         return from_json(path.read_text("utf-8"))
+
+    def move_cohort(self, cohort: Path) -> None:
+        """Note that the cohort's table lies elsewhere now; what was prepared from it is known by its contents.
+
+        Raises:
+            InputError: the run is being trained, or cannot be written.
+        """
+        with self.held():
+            self._write(replace(self.configuration(), cohort=str(Path(cohort).resolve())))
+
+    def _write(self, configuration: Configuration) -> None:
+        with atomic_path(self.folder / "configuration.json") as path:
+            path.write_text(configuration.to_json(), "utf-8")
 
     def finished_student(self) -> Path:
         """The finished student's file.
@@ -164,9 +177,14 @@ def create(folder: Path, configuration: Configuration) -> Run:
     folder = Path(folder).resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not empty; resume it, or name a new folder for this run.")
-    with atomic_path(folder / "configuration.json") as path:
-        path.write_text(configuration.to_json(), "utf-8")
-    return Run(folder)
+    run = Run(folder)
+    run._write(configuration)
+    return run
+
+
+def slices_folder(run: Path) -> Path:
+    """Where the prepared slices of a run in the folder ``run`` are: beside it, or what ``$CMEDL_SLICES`` names."""
+    return Path(os.environ.get("CMEDL_SLICES") or run.parent / "slices")
 
 
 def open_run(folder: Path) -> Run:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import datetime
-import os
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from CMEDLSegmentLib import __version__
 from CMEDLSegmentLib.card import TUMOR, Card, Label
-from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.cohort import Case, read_cohort
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent
 from CMEDLSegmentLib.student import save_student
 
-from . import checkpoints, methods
+from . import checkpoints, methods, runs
 from .cohort.preparation import prepare
 from .cohort.store import Store
 from .configuration import Configuration
-from .distribution import joined
+from .distribution import Processes, joined
+from .dry_step import dry_step
 from .engine import Trainer
 from .runs import Run
 
@@ -42,11 +43,22 @@ def train(run: Run, progress: Progress, cancelled: CancelCheck) -> bool:
     """
     with joined() as processes:
         store = processes.in_turn(lambda: slices_of(run, part(progress, 0, 0.02), cancelled))
+        if processes.first and not run.last.is_file():
+            _try_a_step(run, store, processes, progress)
         trainer = Trainer(run, store, processes)
         finished = trainer.train(part(progress, 0.02, 1.0), cancelled)
     if finished and processes.first:
         save_student(run.student, _card(run.configuration(), trainer), best_networks(run))
     return finished
+
+
+def _try_a_step(run: Run, store: Store, processes: Processes, progress: Progress) -> None:
+    """Tell what the run will take, by the first process alone while the others wait; refuse what does not fit."""
+    progress("Trying a step", 0.02)
+    found = dry_step(run.configuration(), store)
+    found = replace(found, steps_per_epoch=max(1, found.steps_per_epoch // processes.count))
+    run.report("estimate", **found.to_json())
+    progress(found.report(), 0.02)
 
 
 def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = never) -> Store:
@@ -58,13 +70,25 @@ def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = ne
         InputError: the cohort has no case of the method's roles, or one that cannot be read.
     """
     configuration = run.configuration()
-    roles = set(configuration.entry.roles)
-    cohort = read_cohort(Path(configuration.cohort), required=("mask", "role", "split"), check_files=False)
-    cases = [case for case in cohort if case.role in roles and case.split in ("train", "validation")]
-    if not cases:
-        raise InputError(f"The cohort {configuration.cohort} has no case of role {' or '.join(sorted(roles))}.")
-    parent = Path(os.environ.get("CMEDL_SLICES") or run.folder.parent / "slices")
+    cases = training_cases(configuration)
+    parent = runs.slices_folder(run.folder)
     return prepare(cases, configuration.images, len(configuration.labels), parent, progress, cancelled)
+
+
+def training_cases(configuration: Configuration) -> list[Case]:
+    """The cohort's training and validation cases of the method's roles.
+
+    Raises:
+        InputError: the table cannot be used, or has no such case.
+    """
+    cohort, roles = Path(configuration.cohort), configuration.entry.roles
+    if not cohort.is_file():
+        raise InputError(f"The cohort {cohort} is not there any more; resume the run with --cohort and its new place.")
+    found = read_cohort(cohort, required=("mask", "role", "split"), check_files=False)
+    cases = [case for case in found if case.role in roles and case.split in ("train", "validation")]
+    if not cases:
+        raise InputError(f"The cohort {cohort} has no case of role {' or '.join(sorted(roles))}.")
+    return cases
 
 
 def best_networks(run: Run) -> dict[str, nn.Module]:

@@ -56,9 +56,7 @@ def prepare(
         InputError: a case cannot be read, or has no mask, or the disk is full.
         Cancelled: ``cancelled()`` was true; nothing half-made is left.
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    contents = contents_of(cases, parent, part(progress, 0.0, 0.1), cancelled)
-    folder = parent / _name(cases, images, labels, contents)
+    folder = _folder(cases, images, labels, parent, part(progress, 0.0, 0.1), cancelled)
     if (folder / "store.json").is_file():
         return Store(folder)
     _remove_abandoned(parent)
@@ -81,11 +79,35 @@ def prepare(
     return Store(folder)
 
 
-def _name(cases: Sequence[Case], images: Images, labels: int, contents: Sequence[str]) -> str:
-    """A name that changes with the settings, the table or the contents of the files."""
+def find(
+    cases: Sequence[Case],
+    images: Images,
+    labels: int,
+    parent: Path,
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+) -> Store | None:
+    """The store that :func:`prepare` would give without extracting anything; None where it has not been made.
+
+    Raises:
+        InputError: files of a case are missing.
+        Cancelled: ``cancelled()`` was true.
+    """
+    if not any(parent.glob("*/store.json")):
+        return None  # to name a store, all scans have to be read once
+    folder = _folder(cases, images, labels, parent, progress, cancelled)
+    return Store(folder) if (folder / "store.json").is_file() else None
+
+
+def _folder(
+    cases: Sequence[Case], images: Images, labels: int, parent: Path, progress: Progress, cancelled: CancelCheck
+) -> Path:
+    """Below ``parent``, with a name that changes with the settings, the table or the contents of the files."""
+    parent.mkdir(parents=True, exist_ok=True)
+    contents = contents_of(cases, parent, progress, cancelled)
     table = [[case.patient, case.case, case.role, case.modality, case.split] for case in cases]
-    described = json.dumps([FORMAT, asdict(images), labels, table, list(contents)])
-    return hashlib.sha256(described.encode()).hexdigest()[:16]
+    described = json.dumps([FORMAT, asdict(images), labels, table, contents])
+    return parent / hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 def _remove_abandoned(parent: Path) -> None:
