@@ -55,7 +55,7 @@ def test_a_step_is_measured_as_it_is():
     before = memory._status("VmRSS")
     found = measured(hungry(50 * MB), "optimisation.batch=6")
     assert found.memory_gb * 1000 == pytest.approx((before / MB) + 300, abs=60)
-    assert 0.01 <= found.seconds_per_step < 1
+    assert 0.01 <= found.seconds_per_step < 30
     assert (found.batch, found.steps_per_epoch, found.epochs) == (6, 4, 2)
     told = found.to_json()
     assert told["steps"] == 8
