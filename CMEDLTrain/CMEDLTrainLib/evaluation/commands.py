@@ -18,7 +18,7 @@ from CMEDLSegmentLib.cohort import Case, read_cohort
 from CMEDLSegmentLib.console import Bar, Interrupt, Parser, amount, emit_json
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
-from CMEDLSegmentLib.progress import part
+from CMEDLSegmentLib.progress import Progress, part
 
 from .. import runs
 
@@ -41,6 +41,11 @@ def register(add: Callable[[str, Action, str], Parser]) -> None:
         default=2.0,
         metavar="MM",
         help="of the surface DSC, in mm (default: 2)",
+    )
+    sub.add_argument(
+        "--figures",
+        action="store_true",
+        help="pictures of contours, features and t-SNE, and how good translated images are; takes minutes more",
     )
     sub.add_argument("--device", default="auto", metavar="auto|cuda|cuda:N|mps|cpu", help="default: auto")
     sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
@@ -80,20 +85,28 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
     run = runs.open_run(options.run)
     student = run.finished_student()
-    cases = scored_cases(options.cohort or Path(run.configuration().cohort), options.split)
-    other, against, first = None, None, 1.0
-    if options.against:
-        against, first = _student(options.against), 0.5
+    cohort = options.cohort or Path(run.configuration().cohort)
+    cases = scored_cases(cohort, options.split)
+    against = _student(options.against) if options.against else None
+    if against is not None:
         load_student(against)  # what is wrong with it shows now, and not after half of the work
+    figures, other, pictures = None, None, None
     bar = Bar(sys.stderr, quiet=options.json)
+    first, second, last = _shares(bar, against is not None, options.figures)
+    score = partial(evaluate, cases=cases, device=options.device, cancelled=interrupt, tolerance_mm=options.tolerance)
     try:
-        score = partial(evaluate, cases=cases, device=options.device, tolerance_mm=options.tolerance)
-        result = score(student, progress=part(bar, 0.0, first), cancelled=interrupt)
+        if options.figures:
+            from .figures import Figures
+
+            figures = Figures(run, _folder(run, options.split), cases, read_cohort(cohort), options.device, against)
+        result = score(student, progress=first, on_case=figures.student if figures else None)
         if against is not None:
-            other = score(against, progress=part(bar, first, 1.0), cancelled=interrupt)
+            other = score(against, progress=second, on_case=figures.compared if figures else None)
+        if figures is not None:
+            pictures = figures.finish(last, interrupt)
     finally:
         bar.clear()
-    told = write_evaluation(run, result, options.split, options.cohort is None, other)
+    told = write_evaluation(run, result, options.split, options.cohort is None, other, pictures)
     if options.json:
         emit_json(told)
         return 0
@@ -103,6 +116,13 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
         print("\n".join(found["sentence"] for found in told["against"]["comparisons"].values()))
     print(f"\nFigures and tables: {_folder(run, options.split)}")
     return 0
+
+
+def _shares(bar: Progress, two: bool, figures: bool) -> tuple[Progress, Progress, Progress]:
+    """The parts of the bar for the run's student, the other one, and the pictures at the end."""
+    end = 0.8 if figures else 1.0
+    middle = end / 2 if two else end
+    return part(bar, 0.0, middle), part(bar, middle, end), part(bar, end, 1.0)
 
 
 def _student(given: str) -> Path | str:
@@ -124,6 +144,7 @@ def write_evaluation(
     split: str = "test",
     own_cohort: bool = True,
     other: Evaluation | None = None,
+    pictures: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write what a run's student reached beside its checkpoints, and return it as ``evaluation.json`` has it.
 
@@ -133,6 +154,7 @@ def write_evaluation(
         split: of the cohort.
         own_cohort: whether the cohort is the one that the run learned from.
         other: the student that it is compared with.
+        pictures: what :class:`.figures.Figures` says of those that it made.
     """
     from .charts import charts
     from .results import write_json
@@ -140,6 +162,8 @@ def write_evaluation(
     told = {**result.to_json(), "split": split, "own_cohort": own_cohort, "training": training_speed(run)}
     if other is not None:
         told["against"] = _against(result, other)
+    if pictures is not None:
+        told["figures"] = pictures
     folder = _folder(run, split)
     texts = {name: found.csv() for name, found in result.tables().items()} | charts(result, other)
     for name, text in texts.items():

@@ -1,0 +1,87 @@
+"""``cmedl-train evaluate --figures``: what methods with and without teacher and translation show of their cases."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from CMEDLSegmentLib.cohort import read_cohort, write_cohort
+from CMEDLSegmentLib.phantom import write_cohort_phantoms
+from CMEDLTrainLib import cli
+from CMEDLTrainLib.evaluation import embedding, panels
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """A phantom cohort whose test patient has both images."""
+    folder = tmp_path_factory.mktemp("cohort")
+    table = write_cohort_phantoms(folder, cases=4, seed=3, size=(24, 64, 64), spacing=(12.0, 6.0, 6.0))
+    cases = read_cohort(table)
+    patient = next(case.patient for case in cases if (case.role, case.split) == ("student", "test"))
+    write_cohort(table, [replace(case, patient=patient) if case.split == "test" else case for case in cases])
+    return table
+
+
+@pytest.fixture(scope="module")
+def runs(cohort, tmp_path_factory):
+    """A tiny run of a method with everything, of one with a translation alone, and of one with neither."""
+    folder = tmp_path_factory.mktemp("runs")
+    for method in ("cmedl", "pmri-cycle", "ct-only"):
+        arguments = ["run", str(cohort), "-o", str(folder / method), "--preset", "tiny", "--method", method]
+        assert cli.main([*arguments, "--device", "cpu", "--set", "optimisation.epochs=1"]) == 0
+    return folder
+
+
+def evaluated(run, capsys, *options: str) -> dict:
+    assert cli.main(["evaluate", str(run), "--figures", "--json", *options]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == json.loads((run / "evaluation.json").read_text("utf-8"))
+    return told["figures"]
+
+
+def height(picture) -> int:
+    with Image.open(picture) as opened:
+        return opened.height
+
+
+def test_a_joint_method_against_another_shows_rows_maps_and_figures_of_both(runs, capsys, monkeypatch):
+    monkeypatch.setattr(embedding, "PERPLEXITY", 5)
+    monkeypatch.setattr(embedding, "ITERATIONS", 250)
+    found = evaluated(runs / "cmedl", capsys, "--against", str(runs / "ct-only"))
+    folder = runs / "cmedl" / "evaluation"
+    row = panels.CAPTION + panels.SIDE + 12
+    picture = next(iter(found["contours"]["cases"].values()))
+    assert height(folder / picture) == panels.TITLE + 3 * row
+    assert height(folder / found["contours"]["file"]) == height(folder / picture) + panels.CAPTION
+    assert found["features"]["networks"] == ["ct-only", "teacher on pMRI", "student"]
+    assert [one["student"] for one in found["embedding"]["maps"]] == ["ct-only", "student"]
+    assert height(folder / "embedding.png") > embedding.SIDE
+    assert height(folder / "features.png") > 0
+    translation = found["translation"]
+    assert translation["kl"] > 0
+    assert translation["paired"]["ssim"]["n"] == len(translation["pairs"]) == 1
+    assert 0 < translation["paired"]["psnr_db"]["mean"] < 40
+    assert translation["pairs"][0]["slices"] > 0
+
+
+def test_a_translation_without_a_teacher_shows_the_student_s_contour_on_it(runs, capsys):
+    found = evaluated(runs / "pmri-cycle", capsys)
+    assert found["features"]["networks"] == ["student"]
+    assert found["translation"]["pairs"]
+    picture = runs / "pmri-cycle" / "evaluation" / next(iter(found["contours"]["cases"].values()))
+    assert height(picture) == panels.TITLE + 2 * (panels.CAPTION + panels.SIDE + 12)
+
+
+def test_a_student_alone_leaves_translation_out_and_says_why_there_is_no_map(runs, capsys):
+    found = evaluated(runs / "ct-only", capsys)
+    assert "translation" not in found
+    # The phantom's tumor has too few pixels of 6 mm for the paper's perplexity.
+    assert "pixels" in found["embedding"]["left_out"]
+    assert not (runs / "ct-only" / "evaluation" / "embedding.png").exists()
+
+
+def test_pictures_are_made_only_when_asked_for(runs, capsys):
+    assert cli.main(["evaluate", str(runs / "ct-only"), "--split", "validation", "--json"]) == 0
+    assert "figures" not in json.loads(capsys.readouterr().out)
+    assert not (runs / "ct-only" / "evaluation-validation" / "contours").exists()
