@@ -1,24 +1,274 @@
-"""Section "Cohort": the cases to train with."""
+"""Section "Cohort": the folder, its cases in two tables, what is wrong with them, and what can be done to them."""
 
 from __future__ import annotations
 
-from CMEDLSegmentPanel.section import Section
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CMEDLSegmentLib.cohort import Case
+from CMEDLSegmentLib.errors import CMEDLError
+from CMEDLSegmentPanel.background import Background
+from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
+from CMEDLSegmentPanel.section import Section, setText, told
+from CMEDLTrainLib.cohort.checks import ERROR, Finding, summary
+from CMEDLTrainLib.cohort.folder import CohortFolder
+from CMEDLTrainLib.cohort.survey import Survey
+from CMEDLTrainLib.configuration import METHODS, labels_of
+
+from .adding import Adding
+from .case_view import CaseView
+from .cases_table import CasesTable, Row
+
+WATCH_MS = 2000
+"""How often the folder is looked at while the panel is seen: others may change it."""
+FILL_EVERY = 25
+"""Polls of the checks after which the tables are filled with what was found, twice a second or so."""
 
 
 class CohortSection(Section):
-    """The cohort's folder."""
+    """The cohort that the panel shows.
+
+    Attributes:
+        cohort: the opened folder; None while there is none.
+        survey: what is known of its cases.
+    """
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
+        self.cohort: CohortFolder | None = None
+        self.survey: Survey | None = None
+        self._path, self._refused, self._polls = "", "", 0
+        self._checks, self._view = Background(panel.uiWidget), CaseView(panel.uiWidget, self._showButtons)
+        self._adding = Adding(self)
+        self._watch = qt.QTimer(panel.uiWidget)
+        self._watch.setInterval(WATCH_MS)
+        self._watch.connect("timeout()", self.onWatch)
+        made = (self.onSplitChosen, self.showCase, self._showButtons)
+        self._tables = {
+            "student": CasesTable(self.ui.studentTable, *made),
+            "teacher": CasesTable(self.ui.teacherTable, *made),
+        }
         self.ui.cohortProgressWidget.visible = False
         self.ui.cohortPathLineEdit.connect("currentPathChanged(QString)", self.onFolder)
+        self.ui.addFromSceneButton.connect("clicked(bool)", lambda: self._adding.fromScene())
+        self.ui.addFromDicomButton.connect("clicked(bool)", lambda: self._adding.fromScene(dicom=True))
+        self.ui.addFromFolderButton.connect("clicked(bool)", lambda: self._adding.fromFolder())
+        self.ui.openCaseButton.connect("clicked(bool)", self.onOpenCase)
+        self.ui.removeCaseButton.connect("clicked(bool)", self.onRemove)
+        self.ui.splitButton.connect("clicked(bool)", self.onSplit)
+        self.ui.cohortCancelButton.connect("clicked(bool)", self.onCancel)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the masks' values."""
+        return labels_of(self.parameters.labels)
 
     def refresh(self) -> None:
-        """Show the folder."""
-        if self.ui.cohortPathLineEdit.currentPath != self.parameters.cohort:
-            self.ui.cohortPathLineEdit.currentPath = self.parameters.cohort
+        """Show the folder that the parameter node names; open it if it is another one than before."""
+        path = self.parameters.cohort
+        if self.ui.cohortPathLineEdit.currentPath != path:
+            self.ui.cohortPathLineEdit.currentPath = path
+        if path != self._path or (self.cohort is None and path):
+            self._open(path)
+        elif self.cohort and self.survey.labels != self.labels:
+            self._survey()
+        if path and not self._watch.active:
+            self._watch.start()
+        self.show()
 
     def onFolder(self, path: str) -> None:
         """Another folder was chosen."""
         if self.parameters and path != self.parameters.cohort:
             self.parameters.cohort = path
+
+    def onWatch(self) -> None:
+        """Look whether somebody has changed the table, or let go of the cohort."""
+        if self.cohort is None:
+            self.refreshSoon()
+        elif self.cohort.changed():
+            self.reload()
+        else:
+            obstacle = self.cohort.obstacle
+            self.cohort.take() if obstacle else self.cohort.beat()
+            if self.cohort.obstacle != obstacle:
+                self.show()
+
+    def onSplitChosen(self, cases: list[Case], split: str) -> None:
+        """Put patients into a split."""
+        with told(_("The split was not changed.")):
+            self.cohort.set_splits({case.patient: split for case in cases})
+        self.reload()
+
+    def onSplit(self, checked: bool = False) -> None:
+        """Divide the patients at random."""
+        shares = tuple(box.value for box in (self.ui.trainSpinBox, self.ui.validationSpinBox, self.ui.testSpinBox))
+        with told(_("The patients were not divided.")):
+            volumes = self.survey.volumes(self.cohort.cases)
+            self.cohort.split(shares, self.ui.seedSpinBox.value, volumes, not self.ui.keepSplitCheckBox.checked)
+        self.reload()
+
+    def onRemove(self, checked: bool = False) -> None:
+        """Take the selected cases out, after asking."""
+        names = [case.case for case in self._selected()]
+        text = _("Take {count} of the cases out of the cohort: {names}? Their copies go to the folder's bin.")
+        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        if not slicer.util.confirmYesNoDisplay(text.format(count=len(names), names=shown)):
+            return
+        self._view.hide()
+        with told(_("The cases were not taken out.")):
+            self.cohort.remove(names)
+        self.reload()
+
+    def onOpenCase(self, checked: bool) -> None:
+        """Show the selected case in the views, or take it out of them."""
+        selected = self._selected()
+        if checked and selected:
+            self.showCase(selected[0])
+        else:
+            self._view.hide()
+            self._showButtons()
+
+    def showCase(self, case: Case) -> None:
+        """Show a case with its contour in the views, until another one is shown or the panel is left."""
+        self._view.show(case, self.labels)
+
+    def onCancel(self, checked: bool = False) -> None:
+        """Stop adding, or checking; what was added and found stays."""
+        self._adding.cancel()
+        self._checks.drop()
+        self.reload(check=False)
+
+    def reload(self, check: bool = True) -> None:
+        """Read the table again, show it, and look at cases that are new."""
+        if self.cohort is None:
+            return
+        try:
+            self.cohort.reload()
+            self.cohort.take()
+            self._refused = ""
+        except CMEDLError as error:
+            self._refused = str(error)
+        if check and not self._adding.busy and self.parameters:
+            self._survey()
+        self.show()
+
+    def show(self) -> None:
+        """Fill the tables and the lines around them."""
+        cohort = self.cohort
+        findings = self._findings()
+        editable = bool(cohort) and not cohort.obstacle and not self._refused and not self._adding.busy
+        for role, table in self._tables.items():
+            cases = [case for case in cohort.cases if (case.role or "student") == role] if cohort else []
+            known = self.survey.known if self.survey else {}
+            table.show([Row(case, known.get(case.case), findings.get(case.case, ())) for case in cases], editable)
+        for widget in (self.ui.splitButton, self.ui.addFromSceneButton, self.ui.addFromFolderButton):
+            widget.enabled = editable
+        self.ui.addFromDicomButton.enabled = editable
+        self._showNote(findings.get("", ()))
+        self._showProgress()
+        self._showButtons()
+
+    def leave(self) -> None:
+        """The panel is no longer seen: others may change the cohort. What is being added goes on."""
+        super().leave()
+        self._watch.stop()
+        self._close()
+
+    def cleanup(self) -> None:
+        """The panel is closed for good."""
+        self._adding.close()
+        self._checks.close()
+        self._view.close()
+
+    def _open(self, path: str) -> None:
+        self._close()
+        self._path = path
+        if not path:
+            return
+        try:
+            self.cohort = CohortFolder(path)
+        except CMEDLError as error:
+            self._refused = str(error)
+            return
+        self.cohort.take()
+        self._survey()
+
+    def _close(self) -> None:
+        self._checks.drop()
+        self._view.hide()
+        for table in self._tables.values():
+            table.closeBox()
+        if self.cohort and not self._adding.busy:
+            self.cohort.release()
+        self.cohort = self.survey = None
+        self._path = self._refused = ""
+
+    def _survey(self) -> None:
+        """Look at the cases that are new or have changed, in the background."""
+        cases = self.cohort.cases
+        if self.survey is None or self.survey.labels != self.labels or self.survey.folder != self.cohort.folder:
+            self.survey = Survey(self.cohort.folder, self.labels)
+        self.survey.recall(cases)
+        survey = self.survey
+        if cases:
+            self._checks.start(lambda progress: survey.look(cases, progress), self._surveyed, self._surveying)
+
+    def _surveying(self, stage: str, fraction: float) -> None:
+        self._polls += 1
+        self._showProgress(stage, fraction)
+        if self._polls % FILL_EVERY == 0:
+            self.show()
+
+    def _surveyed(self, result: None, error: Exception | None) -> None:
+        self.show()
+        if error:
+            raise error
+
+    def _findings(self) -> dict[str, list[Finding]]:
+        """What is wrong, by case, errors first; under "" what is wrong with the cohort as a whole."""
+        found: dict[str, list[Finding]] = {}
+        if self.cohort and self.survey and self.parameters:
+            method = METHODS.get(self.parameters.method)
+            roles = {"roles": method.roles} if method else {}
+            for finding in self.survey.findings(self.cohort.cases, self.cohort.problems, **roles):
+                found.setdefault(finding.case, []).append(finding)
+        for own in found.values():
+            own.sort(key=lambda finding: finding.severity != ERROR)
+        return found
+
+    def _showNote(self, findings: list[Finding]) -> None:
+        """The line below the folder, and the one below the tables."""
+        note, style = "", BLOCKED
+        if self._refused:
+            note = self._refused
+        elif not self.cohort:
+            note, style = _("Choose the folder of a cohort, or an empty one for a new cohort."), ""
+        elif self.cohort.obstacle:
+            note, style = self.cohort.obstacle, DOUBTFUL
+        elif self.cohort.is_new:
+            note, style = _("A new cohort: it begins with the first case that is added."), ""
+        setText(self.ui.cohortNoteLabel, note)
+        self.ui.cohortNoteLabel.styleSheet = style
+        self.ui.cohortNoteLabel.visible = bool(note)
+        lines = [summary(self.cohort.cases)] if self.cohort and self.cohort.cases else []
+        lines += [finding.sentence for finding in findings]
+        setText(self.ui.cohortSummaryLabel, "\n".join(lines))
+        errors = any(finding.severity == ERROR for finding in findings)
+        self.ui.cohortSummaryLabel.styleSheet = BLOCKED if errors else DOUBTFUL if findings else ""
+
+    def _showProgress(self, stage: str = "", fraction: float = 0.0) -> None:
+        self.ui.cohortProgressWidget.visible = self._adding.busy or self._checks.busy
+        if self._adding.busy:
+            stage, fraction = self._adding.stage
+        setText(self.ui.cohortProgressLabel, stage)
+        self.ui.cohortProgressBar.value = round(1000 * fraction)
+
+    def _showButtons(self) -> None:
+        selected = self._selected()
+        self.ui.openCaseButton.enabled = bool(selected) or self._view.shown
+        self.ui.openCaseButton.checked = self._view.shown
+        self.ui.removeCaseButton.enabled = bool(selected) and self._tables["student"].editable
+
+    def _selected(self) -> list[Case]:
+        return [case for table in self._tables.values() for case in table.selected]

@@ -20,8 +20,10 @@ from CMEDLSegmentLib.case_folders import TABLE, Rows, TrainingCase, edit_table
 from CMEDLSegmentLib.cohort import COLUMNS, SPLITS, Case, Problem, read_rows, survey_cohort
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
+from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent
 
 from .. import holders
+from .collecting import Collected, Rules, collect
 from .splitting import split_by_patient
 
 FORMAT = 1
@@ -84,7 +86,7 @@ class CohortFolder:
     def take(self) -> None:
         """Become the one who changes the cohort, unless another Slicer is; :attr:`obstacle` says how that went."""
         self.obstacle = ""
-        if not self.folder.is_dir():
+        if self.is_new:
             return
         lock = self.folder / LOCK
         holder = holders.living(lock)
@@ -123,6 +125,20 @@ class CohortFolder:
         self.take()
         self._mark()
         return written
+
+    def collect(
+        self, source: Path, rules: Rules, progress: Progress = silent, cancelled: CancelCheck = never
+    ) -> Collected:
+        """Copy the scans that are found below ``source``; see :func:`collecting.collect`.
+
+        Raises:
+            InputError: the cohort cannot be changed or written, or nothing is found.
+        """
+        self._require()
+        collected = collect(source, self.folder, rules, progress, cancelled)
+        self.take()
+        self._mark()
+        return collected
 
     def remove(self, names: Collection[str]) -> None:
         """Take cases out of the table; files that were copied in go to the bin, others stay where they are.

@@ -1,0 +1,1 @@
+"""Between cohorts and Slicer's scene; imported by the panel alone, because it needs ``slicer``."""

@@ -1,0 +1,205 @@
+"""The questions that are asked before cases are added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CMEDLSegmentLib.cohort import MODALITIES, ROLES
+from CMEDLSegmentLib.scene.training_case import Mark, pseudonym
+from CMEDLSegmentPanel.section import plainTip
+from CMEDLTrainLib.cohort.collecting import Rules
+from CMEDLTrainLib.scene.proposals import Proposal
+
+ADD, IMAGE, SEGMENT, MODALITY, ROLE, PATIENT, NOTE = range(7)
+WIDTH, HEIGHT = 820, 380
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A case that somebody wants: an image with its structures, see ``training_case.collect``."""
+
+    volume: slicer.vtkMRMLScalarVolumeNode
+    marks: list[Mark]
+    role: str
+    modality: str
+    patient: str
+
+
+class _Dialog(qt.QDialog):
+    """A dialog with an OK button of its own text."""
+
+    def __init__(self, title: str, accept: str) -> None:
+        qt.QDialog.__init__(self, slicer.util.mainWindow())
+        self.setWindowTitle(title)
+        self.rows = qt.QVBoxLayout(self)
+        self.buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+        self.buttons.button(qt.QDialogButtonBox.Ok).setText(accept)
+        self.buttons.connect("accepted()", self.accept)
+        self.buttons.connect("rejected()", self.reject)
+
+    def ask(self) -> bool:
+        """Show it and wait; whether it was accepted."""
+        self.rows.addWidget(self.buttons)
+        return bool(self.exec_())
+
+
+class SceneDialog(_Dialog):
+    """Which images and segments of the scene become cases.
+
+    Args:
+        found: what the scene offers.
+        labels: names of the masks' values.
+        reviewer: who drew them, as told the last time.
+    """
+
+    def __init__(self, found: Sequence[Proposal], labels: Sequence[str], reviewer: str) -> None:
+        super().__init__(_("Add cases from the scene"), _("Add"))
+        self.resize(WIDTH, HEIGHT)
+        self._found, self._labels = found, labels
+        text = _("Ticked segments are copied with their images. Segments of one image become one case: {labels}.")
+        told = ", ".join(f"{value} {name}" for value, name in enumerate(labels, start=1))
+        label = qt.QLabel(text.format(labels=told))
+        label.setWordWrap(True)
+        self.rows.addWidget(label)
+        self.table = qt.QTableWidget(len(found), 7)
+        self.table.setHorizontalHeaderLabels(
+            [_("Add"), _("Image"), _("Segment"), _("Modality"), _("Role"), _("Patient"), _("Note")]
+        )
+        self.table.verticalHeader().setVisible(False)
+        self.table.horizontalHeader().setStretchLastSection(True)
+        for row, proposal in enumerate(found):
+            self._fill(row, proposal)
+        self.table.resizeColumnsToContents()
+        self.rows.addWidget(self.table)
+        line = qt.QHBoxLayout()
+        line.addWidget(qt.QLabel(_("Drawn or checked by:")))
+        self._reviewer = qt.QLineEdit(reviewer)
+        line.addWidget(self._reviewer)
+        self.rows.addLayout(line)
+
+    @property
+    def reviewer(self) -> str:
+        """Who drew them."""
+        return self._reviewer.text.strip()
+
+    def wishes(self) -> list[Wish]:
+        """A case for each image of which something is ticked."""
+        made: dict[str, Wish] = {}
+        for row, proposal in enumerate(self._found):
+            if self.table.item(row, ADD).checkState() != qt.Qt.Checked:
+                continue
+            node = slicer.mrmlScene.GetNodeByID(proposal.ref.node_id)
+            mark = Mark(node, proposal.ref.segment_id, self._value(proposal.ref.name))
+            wish = made.get(proposal.volume.GetID())
+            if wish is None:
+                made[proposal.volume.GetID()] = Wish(
+                    proposal.volume,
+                    [mark],
+                    self._choice(row, ROLE),
+                    self._choice(row, MODALITY),
+                    self.table.item(row, PATIENT).text(),
+                )
+            else:
+                wish.marks.append(mark)
+        return list(made.values())
+
+    def _value(self, segment: str) -> int:
+        """The label of that name, else the first."""
+        names = [label.casefold() for label in self._labels]
+        return names.index(segment.casefold()) + 1 if segment.casefold() in names else 1
+
+    def _fill(self, row: int, proposal: Proposal) -> None:
+        tick = qt.QTableWidgetItem()
+        tick.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled if proposal.possible else qt.Qt.NoItemFlags)
+        tick.setCheckState(qt.Qt.Checked if proposal.possible else qt.Qt.Unchecked)
+        self.table.setItem(row, ADD, tick)
+        texts = {IMAGE: proposal.volume.GetName(), SEGMENT: proposal.ref.name, NOTE: proposal.problem}
+        for column, text in texts.items():
+            item = qt.QTableWidgetItem(text)
+            item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+            item.setToolTip(plainTip(text))
+            self.table.setItem(row, column, item)
+        self.table.setItem(row, PATIENT, qt.QTableWidgetItem(pseudonym(proposal.volume)))
+        self._offer(row, MODALITY, dict(zip(MODALITIES, MODALITIES, strict=True)), proposal.modality)
+        self._offer(row, ROLE, dict(zip(ROLES, (_("student"), _("teacher")), strict=True)), proposal.role)
+
+    def _offer(self, row: int, column: int, titles: dict[str, str], chosen: str) -> None:
+        box = qt.QComboBox()
+        for name, title in titles.items():
+            box.addItem(title, name)
+        box.currentIndex = list(titles).index(chosen)
+        self.table.setCellWidget(row, column, box)
+
+    def _choice(self, row: int, column: int) -> str:
+        box = self.table.cellWidget(row, column)
+        return box.itemData(box.currentIndex)
+
+
+class FolderDialog(_Dialog):
+    """A folder of scans and the patterns of their paths.
+
+    Args:
+        labels: names of the masks' values.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__(_("Add cases from a folder"), _("Add"))
+        self.resize(WIDTH // 2, 0)
+        import ctk
+
+        form = qt.QFormLayout()
+        self._source = ctk.ctkPathLineEdit()
+        self._source.filters = ctk.ctkPathLineEdit.Dirs
+        self._image = qt.QLineEdit("{patient}/ct.nii.gz")
+        self._mask = qt.QLineEdit("{patient}/gtv.nii.gz")
+        self._structures = qt.QLineEdit()
+        self._structures.toolTip = _(
+            "Names of segments or regions of interest that become the labels {labels}, between commas; empty takes a "
+            "labelmap as it is."
+        ).format(labels=", ".join(labels))
+        self._modality, self._role = qt.QComboBox(), qt.QComboBox()
+        for name in MODALITIES:
+            self._modality.addItem(name, name)
+        for name, title in zip(ROLES, (_("student"), _("teacher")), strict=True):
+            self._role.addItem(title, name)
+        self._modality.connect("activated(int)", self._onModality)
+        form.addRow(_("Folder:"), self._source)
+        form.addRow(_("Images:"), self._image)
+        form.addRow(_("Masks:"), self._mask)
+        form.addRow(_("Structures:"), self._structures)
+        form.addRow(_("Modality:"), self._modality)
+        form.addRow(_("Role:"), self._role)
+        note = qt.QLabel(
+            _(
+                "Patterns are paths below the folder: {patient} and {case} stand for names, * for anything. A folder is "
+                "searched for its DICOM series; without a pattern for masks the structures are looked for there too."
+            )
+        )
+        note.setWordWrap(True)
+        self.rows.addLayout(form)
+        self.rows.addWidget(note)
+
+    @property
+    def source(self) -> str:
+        """The folder."""
+        return self._source.currentPath
+
+    def rules(self) -> Rules:
+        """What is looked for; everything is copied."""
+        return Rules(
+            role=self._role.itemData(self._role.currentIndex),
+            modality=self._modality.itemData(self._modality.currentIndex),
+            image=self._image.text.strip(),
+            mask=self._mask.text.strip(),
+            structures=tuple(name.strip() for name in self._structures.text.split(",") if name.strip()),
+            copy=True,
+        )
+
+    def _onModality(self, index: int) -> None:
+        """CT is usually the student's, MR the teacher's."""
+        self._role.currentIndex = index

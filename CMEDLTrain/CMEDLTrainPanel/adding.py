@@ -1,0 +1,159 @@
+"""Adding cases to the cohort: asked for in a dialog, copied one after the other while Slicer goes on answering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from CMEDLSegmentLib.case_folders import TrainingCase
+from CMEDLSegmentLib.errors import CMEDLError
+from CMEDLSegmentLib.progress import Progress
+from CMEDLSegmentLib.scene.training_case import collect
+from CMEDLSegmentPanel.background import Background
+from CMEDLSegmentPanel.hand_on_section import REVIEWER
+from CMEDLTrainLib.cohort.collecting import Collected
+from CMEDLTrainLib.cohort.folder import CohortFolder
+from CMEDLTrainLib.scene.proposals import proposals
+
+from .add_dialogs import FolderDialog, SceneDialog
+
+
+class Adding:
+    """What is being added to a cohort. It goes on when the panel is left.
+
+    Args:
+        section: the panel's section "Cohort".
+    """
+
+    def __init__(self, section) -> None:
+        self._section = section
+        self._work = Background(section.panel.uiWidget)
+        self._waiting: list[Callable[[], TrainingCase]] = []
+        self._done = self._total = 0
+        self._refused: list[str] = []
+        self._cohort: CohortFolder | None = None
+        self.stage = ("", 0.0)
+        """What is being done, and the share of it that is done."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether cases are being added."""
+        return self._cohort is not None
+
+    def fromScene(self, dicom: bool = False) -> None:
+        """Ask which images of the scene become cases, and copy them."""
+        found = proposals(dicom)
+        if not found:
+            text = _("No study in the scene has an image with an RTSTRUCT or SEG; load both from the DICOM module.")
+            if not dicom:
+                text = _("The scene has no image with a segment drawn on it; load or draw one first.")
+            slicer.util.infoDisplay(text)
+            return
+        dialog = SceneDialog(found, self._section.labels, slicer.util.settingsValue(REVIEWER, ""))
+        if not dialog.ask():
+            return
+        slicer.app.userSettings().setValue(REVIEWER, dialog.reviewer)
+        self._begin()
+        folder = self._cohort.folder
+        self._waiting = [
+            partial(
+                collect,
+                wish.volume,
+                wish.marks,
+                folder,
+                dialog.reviewer,
+                wish.role,
+                "",
+                wish.patient,
+                wish.modality,
+            )
+            for wish in dialog.wishes()
+        ]
+        self._total = len(self._waiting)
+        self._next()
+
+    def fromFolder(self) -> None:
+        """Ask for a folder and a pattern, and copy what is found."""
+        dialog = FolderDialog(self._section.labels)
+        if not dialog.ask():
+            return
+        self._begin()
+        cohort, source, rules = self._cohort, Path(dialog.source), dialog.rules()
+        self._start(lambda progress: cohort.collect(source, rules, progress), self._collected)
+
+    def cancel(self) -> None:
+        """Add no more; what was added stays."""
+        self._waiting.clear()
+        self._work.drop()
+        self._end()
+
+    def close(self) -> None:
+        """The panel is closed for good."""
+        self._waiting.clear()
+        self._work.close()
+        self._end()
+
+    def _begin(self) -> None:
+        self._cohort, self._done, self._refused = self._section.cohort, 0, []
+
+    def _next(self) -> None:
+        """Copy the next case; taking it out of the scene is done here, writing it in a thread."""
+        while self._waiting:
+            make = self._waiting.pop(0)
+            self._done += 1
+            self._tell(_("Adding case {number} of {count}").format(number=self._done, count=self._total), 0.0)
+            try:
+                case, cohort = make(), self._cohort
+            except CMEDLError as error:
+                self._refused.append(str(error))
+                continue
+            self._start(lambda progress, case=case, cohort=cohort: cohort.add(case), self._added)
+            return
+        self._finish()
+
+    def _start(self, work: Callable[[Progress], object], done: Callable) -> None:
+        self._work.start(work, done, self._tell)
+
+    def _tell(self, stage: str, fraction: float) -> None:
+        if self._total:
+            fraction = (self._done - 1) / self._total
+        self.stage = (stage or self.stage[0], fraction)
+        self._section.show()
+
+    def _added(self, result: Path | None, error: Exception | None) -> None:
+        if isinstance(error, CMEDLError):
+            self._refused.append(str(error))
+        elif error:
+            self._end()
+            raise error
+        self._section.reload(check=False)
+        self._next()
+
+    def _collected(self, result: Collected | None, error: Exception | None) -> None:
+        if isinstance(error, CMEDLError):
+            self._refused.append(str(error))
+        elif error:
+            self._end()
+            raise error
+        else:
+            self._refused += [f"{name}: {why}" for name, why in result.refused]
+            self._refused += [_("{name} is in the cohort already.").format(name=name) for name in result.there]
+        self._finish()
+
+    def _finish(self) -> None:
+        refused = self._refused
+        self._end()
+        self._section.reload()
+        if refused:
+            shown = refused[:10] + ([_("... and {count} more").format(count=len(refused) - 10)] if refused[10:] else [])
+            slicer.util.errorDisplay(_("Not everything was added.") + "\n\n" + "\n".join(shown))
+
+    def _end(self) -> None:
+        cohort, self._cohort, self._total = self._cohort, None, 0
+        # The panel was left meanwhile, or shows another cohort.
+        if cohort is not None and cohort is not self._section.cohort:
+            cohort.release()

@@ -1,0 +1,86 @@
+"""One case of a cohort in the views: read in the background, taken out of the scene again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CMEDLSegmentLib.cohort import Case
+from CMEDLSegmentLib.colors import RATER_COLORS
+from CMEDLSegmentLib.errors import CMEDLError
+from CMEDLSegmentLib.volume import Volume, read_mask, read_volume
+from CMEDLSegmentPanel.background import Background
+from CMEDLTrainLib.scene.case_nodes import CaseNodes, Structure
+
+
+class CaseView:
+    """The case that is looked at.
+
+    Args:
+        parent: the panel.
+        changed: called when a case is shown or gone.
+    """
+
+    def __init__(self, parent: qt.QWidget, changed: Callable[[], None]) -> None:
+        self._reading = Background(parent)
+        self._nodes: CaseNodes | None = None
+        self._changed = changed
+
+    @property
+    def shown(self) -> bool:
+        """Whether a case is shown, or being read to be shown."""
+        return self._nodes is not None or self._reading.busy
+
+    def show(self, case: Case, labels: Sequence[str], more: Callable[[Volume], list[Structure]] = lambda volume: []) -> None:
+        """Show a case with its contours, in place of the one before.
+
+        Args:
+            case: the case.
+            labels: names of its mask's values.
+            more: further structures on its image's grid; called in a thread with the image.
+        """
+        self.hide()
+
+        def read(progress) -> tuple[Volume, list[Structure]]:
+            volume = read_volume(case.image)
+            return volume, [*_structures(case, volume, labels), *more(volume)]
+
+        def show(result: tuple[Volume, list[Structure]] | None, error: Exception | None) -> None:
+            if isinstance(error, CMEDLError):
+                slicer.util.errorDisplay(_("The case cannot be shown.") + f"\n\n{error}")
+            elif error:
+                raise error
+            else:
+                self._nodes = CaseNodes(case.case, result[0], case.modality, result[1])
+            self._changed()
+
+        self._reading.start(read, show)
+        self._changed()
+
+    def hide(self) -> None:
+        """Take what is shown out of the scene."""
+        self._reading.drop()
+        if self._nodes:
+            self._nodes.remove()
+            self._nodes = None
+
+    def close(self) -> None:
+        """The panel is closed for good."""
+        self.hide()
+        self._reading.close()
+
+
+def _structures(case: Case, volume: Volume, labels: Sequence[str]) -> list[Structure]:
+    """What the expert marked, a structure for each of the mask's values."""
+    if case.mask is None:
+        return []
+    mask = read_mask(case.mask, volume.geometry).array
+    found = []
+    for value in np.unique(mask[mask > 0]):
+        name = labels[value - 1] if value <= len(labels) else str(value)
+        found.append((name, mask == value, RATER_COLORS[(int(value) - 1) % len(RATER_COLORS)]))
+    return found
