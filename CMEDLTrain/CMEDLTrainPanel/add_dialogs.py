@@ -144,62 +144,40 @@ class FolderDialog(_Dialog):
     """A folder of scans and the patterns of their paths.
 
     Args:
+        form: the path of its ``.ui`` file.
         labels: names of the masks' values.
     """
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, form: str, labels: Sequence[str]) -> None:
         super().__init__(_("Add cases from a folder"), _("Add"))
-        self.resize(WIDTH // 2, 0)
-        import ctk
-
-        form = qt.QFormLayout()
-        self._source = ctk.ctkPathLineEdit()
-        self._source.filters = ctk.ctkPathLineEdit.Dirs
-        self._image = qt.QLineEdit("{patient}/ct.nii.gz")
-        self._mask = qt.QLineEdit("{patient}/gtv.nii.gz")
-        self._structures = qt.QLineEdit()
-        self._structures.toolTip = _(
-            "Names of segments or regions of interest that become the labels {labels}, between commas; empty takes a "
-            "labelmap as it is."
-        ).format(labels=", ".join(labels))
-        self._modality, self._role = qt.QComboBox(), qt.QComboBox()
+        widget = slicer.util.loadUI(form)
+        self.ui = slicer.util.childWidgetVariables(widget)
+        self.rows.addWidget(widget)
+        tip = _("Names that become the labels {labels}, between commas; empty takes a labelmap as it is.")
+        self.ui.structuresLineEdit.toolTip = plainTip(tip.format(labels=", ".join(labels)))
         for name in MODALITIES:
-            self._modality.addItem(name, name)
+            self.ui.modalityComboBox.addItem(name, name)
         for name, title in zip(ROLES, (_("student"), _("teacher")), strict=True):
-            self._role.addItem(title, name)
-        self._modality.connect("activated(int)", self._onModality)
-        form.addRow(_("Folder:"), self._source)
-        form.addRow(_("Images:"), self._image)
-        form.addRow(_("Masks:"), self._mask)
-        form.addRow(_("Structures:"), self._structures)
-        form.addRow(_("Modality:"), self._modality)
-        form.addRow(_("Role:"), self._role)
-        note = qt.QLabel(
-            _(
-                "Patterns are paths below the folder: {patient} and {case} stand for names, * for anything. A folder is "
-                "searched for its DICOM series; without a pattern for masks the structures are looked for there too."
-            )
-        )
-        note.setWordWrap(True)
-        self.rows.addLayout(form)
-        self.rows.addWidget(note)
+            self.ui.roleComboBox.addItem(title, name)
+        self.ui.modalityComboBox.connect("activated(int)", self.onModality)
 
     @property
     def source(self) -> str:
         """The folder."""
-        return self._source.currentPath
+        return self.ui.sourcePathLineEdit.currentPath
 
     def rules(self) -> Rules:
         """What is looked for; everything is copied."""
+        role, modality = self.ui.roleComboBox, self.ui.modalityComboBox
         return Rules(
-            role=self._role.itemData(self._role.currentIndex),
-            modality=self._modality.itemData(self._modality.currentIndex),
-            image=self._image.text.strip(),
-            mask=self._mask.text.strip(),
-            structures=tuple(name.strip() for name in self._structures.text.split(",") if name.strip()),
+            role=role.itemData(role.currentIndex),
+            modality=modality.itemData(modality.currentIndex),
+            image=self.ui.imagePatternLineEdit.text.strip(),
+            mask=self.ui.maskPatternLineEdit.text.strip(),
+            structures=tuple(name.strip() for name in self.ui.structuresLineEdit.text.split(",") if name.strip()),
             copy=True,
         )
 
-    def _onModality(self, index: int) -> None:
+    def onModality(self, index: int) -> None:
         """CT is usually the student's, MR the teacher's."""
-        self._role.currentIndex = index
+        self.ui.roleComboBox.currentIndex = index

@@ -78,7 +78,8 @@ class Adding:
 
     def fromFolder(self) -> None:
         """Ask for a folder and a pattern, and copy what is found."""
-        dialog = FolderDialog(self._section.labels)
+        form = self._section.panel.resourcePath("UI/AddFromFolder.ui")
+        dialog = FolderDialog(form, self._section.labels)
         if not dialog.ask():
             return
         self._begin()

@@ -35,7 +35,9 @@ class CaseView:
         """Whether a case is shown, or being read to be shown."""
         return self._nodes is not None or self._reading.busy
 
-    def show(self, case: Case, labels: Sequence[str], more: Callable[[Volume], list[Structure]] = lambda volume: []) -> None:
+    def show(
+        self, case: Case, labels: Sequence[str], more: Callable[[Volume], list[Structure]] = lambda volume: []
+    ) -> None:
         """Show a case with its contours, in place of the one before.
 
         Args:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import qt
 from slicer.i18n import tr as _
@@ -31,14 +32,17 @@ class Row:
 
     Attributes:
         case: its line in the cohort.
+        split: its split in words, see :func:`splitTitles`.
         known: what was found; None while nothing is known.
         findings: all that is wrong with it, errors first.
     """
 
     case: Case
+    split: str
     known: Known | None = None
-    findings: Sequence[Finding] = field(default_factory=tuple)
+    findings: Sequence[Finding] = ()
 
+    @cached_property
     def texts(self) -> list[str]:
         """What stands in each column."""
         case, seen = self.case, self.known and self.known.examined
@@ -51,10 +55,11 @@ class Row:
             spacing,
             str(seen.structure_slices) if seen else "",
             f"{seen.volume_cc:.2f}" if seen else "",
-            splitTitles()[case.split],
-            self.state(),
+            self.split,
+            self.state,
         ]
 
+    @cached_property
     def state(self) -> str:
         """The findings in few words."""
         if self.findings:
@@ -62,6 +67,7 @@ class Row:
             return self.findings[0].sentence + more
         return _("Good") if self.known else _("Not checked yet")
 
+    @cached_property
     def color(self) -> str | None:
         """Of the state; None for the usual one."""
         if not self.findings:
@@ -72,14 +78,14 @@ class Row:
         """What the rows are sorted by."""
         seen = self.known and self.known.examined
         if column in (SPACING, SLICES, VOLUME):
-            values = {SPACING: seen.spacing or (), SLICES: (seen.structure_slices,), VOLUME: (seen.volume_cc,)} if seen else {}
-            return values.get(column, ())
+            if seen is None:
+                return ()
+            return {SPACING: seen.spacing or (), SLICES: (seen.structure_slices,), VOLUME: (seen.volume_cc,)}[column]
         if column == SPLIT:
             return ((*SPLITS, "").index(self.case.split),)
         if column == STATE:
-            worst = 2 if self.color() is None else (RED, AMBER, GREY).index(self.color()) if self.findings else 3
-            return (worst, self.state())
-        return (self.texts()[column].casefold(),)
+            return ((RED, AMBER, GREY, None).index(self.color), self.state)
+        return (self.texts[column].casefold(),)
 
 
 class CasesTable:
@@ -111,8 +117,8 @@ class CasesTable:
         for column, width in ((SPACING, 88), (SLICES, 48), (VOLUME, 72), (SPLIT, 80)):
             header.resizeSection(column, width)
         # What is wrong is seen without scrolling.
-        header.moveSection(STATE, SEGMENT)
-        header.moveSection(header.visualIndex(SPLIT), SEGMENT)
+        header.moveSection(STATE, IMAGE)
+        header.moveSection(header.visualIndex(SPLIT), IMAGE)
         header.resizeSection(STATE, 150)
         header.setSectionsClickable(True)
         header.setSortIndicatorShown(True)
@@ -193,7 +199,7 @@ class CasesTable:
             self.table.removeCellWidget(row, SPLIT)
 
     def _showRow(self, number: int, row: Row) -> None:
-        texts, color = row.texts(), row.color()
+        texts, color = row.texts, row.color
         state = [*texts, color or ""]
         before = self._texts[number] if number < len(self._texts) else None
         if state == before:

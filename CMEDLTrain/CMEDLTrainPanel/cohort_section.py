@@ -6,7 +6,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.cohort import Case
+from CMEDLSegmentLib.cohort import ROLES, Case
 from CMEDLSegmentLib.errors import CMEDLError
 from CMEDLSegmentPanel.background import Background
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
@@ -18,7 +18,7 @@ from CMEDLTrainLib.configuration import METHODS, labels_of
 
 from .adding import Adding
 from .case_view import CaseView
-from .cases_table import CasesTable, Row
+from .cases_table import CasesTable, Row, splitTitles
 
 WATCH_MS = 2000
 """How often the folder is looked at while the panel is seen: others may change it."""
@@ -158,10 +158,13 @@ class CohortSection(Section):
         cohort = self.cohort
         findings = self._findings()
         editable = bool(cohort) and not cohort.obstacle and not self._refused and not self._adding.busy
+        known = self.survey.known if self.survey else {}
+        splits, rows = splitTitles(), {role: [] for role in self._tables}
+        for case in cohort.cases if cohort else ():
+            row = Row(case, splits[case.split], known.get(case.case), findings.get(case.case, ()))
+            rows[case.role or ROLES[0]].append(row)
         for role, table in self._tables.items():
-            cases = [case for case in cohort.cases if (case.role or "student") == role] if cohort else []
-            known = self.survey.known if self.survey else {}
-            table.show([Row(case, known.get(case.case), findings.get(case.case, ())) for case in cases], editable)
+            table.show(rows[role], editable)
         for widget in (self.ui.splitButton, self.ui.addFromSceneButton, self.ui.addFromFolderButton):
             widget.enabled = editable
         self.ui.addFromDicomButton.enabled = editable

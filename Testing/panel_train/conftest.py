@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -56,10 +57,16 @@ def write_cases(folder: Path, students: int = 6, teachers: int = 4, split: bool 
     return folder / "cohort.csv"
 
 
+@pytest.fixture(scope="session")
+def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What each test gets a copy of."""
+    return write_cases(tmp_path_factory.mktemp("small") / "cohort").parent
+
+
 @pytest.fixture
-def cohort(tmp_path: Path) -> Path:
+def cohort(small_cohort: Path, tmp_path: Path) -> Path:
     """A folder with a small cohort: six CT cases of six patients, four MR cases of four others."""
-    return write_cases(tmp_path / "cohort").parent
+    return Path(shutil.copytree(small_cohort, tmp_path / "cohort"))
 
 
 @pytest.fixture
