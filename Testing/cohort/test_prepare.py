@@ -235,3 +235,20 @@ def test_what_was_prepared_passes_check_where_it_is_good(volumes, tmp_path, caps
     found = json.loads(capsys.readouterr().out)
     assert {one["case"] for one in found["findings"]} <= {"p0-ct", "p1-ct", "p2-ct", "p3-ct", ""}
     assert found["summary"].startswith("4 cases of the student (CT) of 4 patients: 2 train, 1 validation, 1 test")
+
+
+def test_an_image_under_another_name_is_known_by_its_path(volumes, tmp_path, capsys):
+    prepare(volumes, "-o", tmp_path / "cohort", *FILES)
+    capsys.readouterr()
+    found = told(
+        capsys,
+        tmp_path,
+        "-o",
+        tmp_path / "cohort",
+        "--image",
+        "source/{case}/ct.nii.gz",
+        "--mask",
+        "source/{case}/gtv*",
+    )
+    assert found["added"] == []
+    assert "in the cohort already, as the case p0-ct" in found["refused"][0][1]

@@ -17,9 +17,11 @@ from CMEDLTrainLib.training import slices_of
 WITHOUT = """
 import sys
 
+ABSENT = {"SimpleITK", "scipy", "skimage", "vtk", "pydicom", "highdicom", "PIL", "openvino"}
+
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"SimpleITK", "scipy", "skimage", "vtk", "pydicom", "highdicom", "PIL", "openvino"}:
+        if name.partition(".")[0] in ABSENT:
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
 sys.meta_path.insert(0, Absent())

@@ -7,6 +7,7 @@ overwritten, and a case is in the table only when its files are complete.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -75,30 +76,16 @@ def collect(
         Cancelled: ``cancelled()`` was true; the cases finished until then are in the table.
     """
     scans = find_scans(source, rules.image)
-    made = Collected(read_table(folder))
-    known = {case.case.casefold(): case for case in made.cases}
-    splits = {case.patient: case.split for case in made.cases if case.split}
+    collector = _Collector(source, folder, rules, Collected(read_table(folder)))
+    made, before = collector.made, len(collector.made.cases)
     try:
         for number, scan in enumerate(scans):
             stop_if(cancelled)
             progress(f"Taking scan {number + 1} of {len(scans)}", number / len(scans))
-            patient = scan.patient or scan.case
-            name = _case_name(scan, rules, known)
-            if name.casefold() in known and name not in made.added:
-                made.there.append(name)
-                continue
-            try:
-                image, mask = _take(source, folder, scan, name, rules, made)
-            except InputError as error:
-                made.refused.append((name, str(error)))
-                continue
-            split = splits.get(patient, "")
-            known[name.casefold()] = case = Case(patient, name, rules.modality, image, mask, rules.role, split)
-            made.cases.append(case)
-            made.added.append(name)
+            collector.take(scan)
     finally:
         if made.added:
-            add_lines(folder / TABLE, [case for case in made.cases if case.case in made.added])
+            add_lines(folder / TABLE, made.cases[before:])
     return made
 
 
@@ -124,56 +111,92 @@ def add_lines(table: Path, cases: Sequence[Case]) -> None:
     edit_table(table, lambda rows: [*rows, *(row_of(case, table.parent) for case in cases)])
 
 
-def _case_name(scan: Scan, rules: Rules, known: dict[str, Case]) -> str:
-    """A name for files: patient and case, or the patient and the modality; that of another role's case is not taken."""
-    modality = rules.modality.lower()
-    parts = [scan.patient, scan.case] if scan.case else [scan.patient, modality]
-    if scan.case.startswith(scan.patient):
-        parts = [scan.case]
-    name = "-".join(part for part in parts if part)
-    name = "".join("_" if letter in FORBIDDEN or not letter.isprintable() else letter for letter in name).strip(". ")
-    other = known.get(name.casefold())
-    if other is not None and (other.role, other.modality) != (rules.role, rules.modality):
-        name = f"{name}-{modality}"
-    return name[:LONGEST_CASE]
+class _Collector:
+    """Takes one scan after the other into a cohort's folder."""
 
+    def __init__(self, source: Path, folder: Path, rules: Rules, made: Collected) -> None:
+        self._source, self._folder, self._rules, self.made = source, folder, rules, made
+        self._before = {case.case.casefold(): case for case in made.cases}
+        self._names = set(self._before)
+        self._images = {(os.path.normpath(case.image), case.role): case.case for case in made.cases}
+        self._splits = {case.patient: case.split for case in made.cases if case.split}
 
-def _take(source: Path, folder: Path, scan: Scan, name: str, rules: Rules, made: Collected) -> tuple[Path, Path]:
-    """The paths of a case's image and mask, made or copied in a folder of the case where needed."""
-    from CMEDLSegmentLib.volume import IMAGE_ENDINGS
+    def take(self, scan: Scan) -> None:
+        """Add a scan to the cases, or tell why it cannot be or need not be added."""
+        rules, name = self._rules, self._case_name(scan)
+        if name.casefold() in self._before:
+            self.made.there.append(name)
+            return
+        try:
+            self._refuse(scan, name)
+            image, mask = self._files(scan, name)
+        except InputError as error:
+            self.made.refused.append((name, str(error)))
+            return
+        patient = scan.patient or scan.case
+        split = self._splits.get(patient, "")
+        self.made.cases.append(Case(patient, name, rules.modality, image, mask, rules.role, split))
+        self.made.added.append(name)
+        self._names.add(name.casefold())
+        self._images[os.path.normpath(scan.image), rules.role] = name
 
-    if name in made.added:
-        raise InputError(f"The image {scan.image} is the second of its name; write {{case}} where their paths differ.")
-    same = next((case.case for case in made.cases if case.image == scan.image and case.role == rules.role), None)
-    if same is not None:
-        raise InputError(f"The image {scan.image} is in the cohort already, as the case {same}.")
-    if not names_a_file(name):
-        raise InputError(f"'{name}' cannot name the files of a case; rename the folder or file {scan.image}.")
-    if not rules.mask and not scan.image.is_dir():
-        raise InputError(f"Where the mask of {scan.image} lies is not known; give its pattern by --mask.")
-    mask = find_mask(source, rules.mask, scan) if rules.mask else scan.image
-    as_it_is = mask.is_file() and mask.name.lower().endswith(IMAGE_ENDINGS) and not rules.structures
-    volume, alone = (None, True) if as_it_is and not scan.image.is_dir() else _read(scan.image, rules.modality)
-    if as_it_is and alone and not rules.copy:
-        return scan.image, mask
-    final = folder / name
-    if final.exists():
-        raise InputError(f"The folder {final} exists, but the table has no such case; move it away.")
-    beside = folder / f".{secrets.token_hex(6)}"
-    try:
-        beside.mkdir(parents=True)
-        files = [
-            _image(scan.image, volume, alone, rules.copy, beside),
-            _copied(mask, beside, "mask", rules.copy) if as_it_is else _drawn(mask, volume, name, rules, beside, made),
-        ]
-        beside.replace(final)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"The case could not be written to {folder} ({reason}); choose another folder.") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    image, mask = (final / path.name if path.parent == beside else path for path in files)
-    return image, mask
+    def _case_name(self, scan: Scan) -> str:
+        """A name for files: patient and case, or patient and modality; that of another role's case is not taken."""
+        rules, modality = self._rules, self._rules.modality.lower()
+        parts = [scan.patient, scan.case] if scan.case else [scan.patient, modality]
+        if scan.case.startswith(scan.patient):
+            parts = [scan.case]
+        letters = "-".join(part for part in parts if part)
+        name = "".join("_" if one in FORBIDDEN or not one.isprintable() else one for one in letters).strip(". ")
+        other = self._before.get(name.casefold())
+        if other is not None and (other.role, other.modality) != (rules.role, rules.modality):
+            name = f"{name}-{modality}"
+        return name[:LONGEST_CASE]
+
+    def _refuse(self, scan: Scan, name: str) -> None:
+        """Raise for a scan that cannot be a case of this name."""
+        image = scan.image
+        if name.casefold() in self._names:
+            raise InputError(f"The image {image} is the second of its name; write {{case}} where their paths differ.")
+        same = self._images.get((os.path.normpath(image), self._rules.role))
+        if same is not None:
+            raise InputError(f"The image {image} is in the cohort already, as the case {same}.")
+        if not names_a_file(name):
+            raise InputError(f"'{name}' cannot name the files of a case; rename the folder or file {image}.")
+        if not self._rules.mask and not image.is_dir():
+            raise InputError(f"Where the mask of {image} lies is not known; give its pattern by --mask.")
+
+    def _files(self, scan: Scan, name: str) -> tuple[Path, Path]:
+        """The paths of a case's image and mask, made or copied in a folder of the case where needed."""
+        from CMEDLSegmentLib.volume import IMAGE_ENDINGS
+
+        rules, image = self._rules, scan.image
+        mask = find_mask(self._source, rules.mask, scan) if rules.mask else image
+        as_it_is = mask.is_file() and mask.name.lower().endswith(IMAGE_ENDINGS) and not rules.structures
+        volume, alone = (None, True) if as_it_is and not image.is_dir() else _read(image, rules.modality)
+        if as_it_is and alone and not rules.copy:
+            return image, mask
+        final = self._folder / name
+        if final.exists():
+            raise InputError(f"The folder {final} exists, but the table has no such case; move it away.")
+        beside = self._folder / f".{secrets.token_hex(6)}"
+        try:
+            beside.mkdir(parents=True)
+            image = _image(image, volume, alone, rules.copy, beside)
+            if as_it_is:
+                mask = _copied(mask, beside, "mask", rules.copy)
+            else:
+                mask, notes = _drawn(mask, volume, rules.structures, beside)
+                self.made.notes += [(name, note) for note in notes]
+            beside.replace(final)
+        except OSError as error:
+            raise InputError(
+                f"The case could not be written to {self._folder} ({error.strerror or error}); choose another folder."
+            ) from error
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        image, mask = (final / path.name if path.parent == beside else path for path in (image, mask))
+        return image, mask
 
 
 def _read(image: Path, modality: str) -> tuple[Volume, bool]:
@@ -203,25 +226,26 @@ def _image(path: Path, volume: Volume | None, alone: bool, copy: bool, folder: P
     return made
 
 
-def _drawn(path: Path, volume: Volume, name: str, rules: Rules, folder: Path, made: Collected) -> Path:
-    """The structures as a mask on the image's grid; where several overlap, the one named first holds."""
+def _drawn(path: Path, volume: Volume, structures: Sequence[str], folder: Path) -> tuple[Path, list[str]]:
+    """The structures as a mask on the image's grid, and what to tell; where they overlap, the first one named holds."""
     import numpy as np
 
     from CMEDLSegmentLib.agreement.reading import read_delineation
     from CMEDLSegmentLib.volume import write_image
 
     labels = np.zeros(volume.geometry.shape, np.uint8)
-    for value, structure in enumerate(rules.structures or (None,), start=1):
+    notes: list[str] = []
+    for value, structure in enumerate(structures or (None,), start=1):
         found = read_delineation(path, "expert", volume, structure)
-        made.notes += [(name, note) for note in found.notes]
+        notes += found.notes
         taken = found.mask & (labels > 0)
         if taken.any():
             share = np.count_nonzero(taken) / np.count_nonzero(found.mask)
-            made.notes.append((name, f"{share:.1%} of '{structure}' lies in structures named before it and is theirs."))
+            notes.append(f"{share:.1%} of '{structure}' lies in structures named before it and is theirs.")
         labels[found.mask & ~taken] = value
     file = folder / f"mask{_ending(volume.geometry)}"
     write_image(file, labels, volume.geometry)
-    return file
+    return file, notes
 
 
 def _ending(geometry: Geometry) -> str:
