@@ -122,6 +122,17 @@ def test_a_cell_that_was_stopped_goes_on_where_it_was(trained, tmp_path):
     assert bench.progress_of(cell).state == "finished"
 
 
+def test_a_run_whose_loss_is_no_number_is_told_and_the_others_go_on(trained, tmp_path):
+    folder, _ = trained
+    settings = {**TREE["settings"], "optimisation.learning_rate": 1e38}
+    rows = {"wild": {"method": "ct-only", "settings": settings}, "ct-only": {}}
+    path = written(tmp_path / "wild", rows=rows, reference="ct-only", seeds=[6])
+    assert cli.main(["experiment", str(path), "--work", str(folder / "work"), "--device", "cpu"]) == 3
+    results = json.loads((path.parent / "results.json").read_text())
+    assert {cell["row"]: cell["state"] for cell in results["cells"]} == {"wild": "failed", "ct-only": "finished"}
+    assert results["complete"] is False
+
+
 # Figures, from evaluations written by hand
 
 
@@ -186,6 +197,7 @@ def test_figures_are_means_over_seeds_then_over_patients(bench):
     assert training_seconds(run) == pytest.approx(120.0)
     assert told["training_minutes"] == 2.0
     assert found["patients"]["strict"]["case3"]["dsc"] == pytest.approx(ours[3])
+    assert found["patients"]["strict"]["case2"]["missed"] is True
 
 
 def test_rows_are_compared_on_the_runs_that_both_have_finished(bench):

@@ -26,7 +26,8 @@ from ..configuration import METHODS, PRESETS, Configuration, with_settings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FILE = "experiment.json"
-DATA = "$CMEDL_DATA"
+VARIABLE = "CMEDL_DATA"
+DATA = f"${VARIABLE}"
 """What stands in settings and results for the folder of the data, which is another one on each machine."""
 DEFAULTS: dict[str, Any] = {
     "about": "",
@@ -184,9 +185,9 @@ def data_folder() -> Path:
     Raises:
         InputError: it is not there.
     """
-    folder = Path(os.environ.get(DATA[1:]) or REPOSITORY.parent / "shared" / "data")
+    folder = Path(os.environ.get(VARIABLE) or REPOSITORY.parent / "shared" / "data")
     if not folder.is_dir():
-        raise InputError(f"The data folder {folder} is not there; name it with the environment variable CMEDL_DATA.")
+        raise InputError(f"The data folder {folder} is not there; name it with the environment variable {VARIABLE}.")
     return folder.resolve()
 
 

@@ -55,10 +55,11 @@ def collect(bench: Bench) -> dict[str, Any]:
             read = read_evaluation(evaluation_of(bench.run_of(one.cell)))
             finished[one.cell.row].append((one.cell, read.patients))
     reference = experiment.reference
+    configuration = {name: _configuration(experiment, name) for name in experiment.rows}
     return {
         "title": experiment.title,
         "methods": {
-            name: _figures(found, [one for one in cells if one.cell.row == name])
+            name: _figures(found, [one for one in cells if one.cell.row == name], configuration[name]["features"])
             for name, found in finished.items()
             if found
         },
@@ -74,11 +75,14 @@ def collect(bench: Bench) -> dict[str, Any]:
         "note": experiment.note,
         "intervals": INTERVAL_METHOD,
         "test": TEST_METHOD,
-        "configuration": {name: _configuration(experiment, name) for name in experiment.rows},
+        "configuration": configuration,
         "cells": [_told(one) for one in cells],
         "patients": {
             name: {
-                " ".join(patient.cases): {measure: patient.values[measure] for measure in SHOWN}
+                " ".join(patient.cases): {
+                    **{measure: patient.values[measure] for measure in SHOWN},
+                    "missed": bool(patient.missed),
+                }
                 for patient in _pooled(found)
             }
             for name, found in finished.items()
@@ -87,8 +91,8 @@ def collect(bench: Bench) -> dict[str, Any]:
     }
 
 
-def _figures(found: Sequence[FOUND], cells: Sequence[Progressed]) -> dict[str, Any]:
-    """One row's figures over patients."""
+def _figures(found: Sequence[FOUND], cells: Sequence[Progressed], features: str) -> dict[str, Any]:
+    """One row's figures over patients; ``features`` are those of its settings, which not every method uses."""
     from ..evaluation.comparison import summary
 
     several = summary(_pooled(found))
@@ -98,6 +102,7 @@ def _figures(found: Sequence[FOUND], cells: Sequence[Progressed]) -> dict[str, A
         **{measure: several[measure] for measure in SHOWN},
         "missed": {"times": sum(tested), "of": len(tested)},
         "training_minutes": round(sum(trained) / len(trained), 1),
+        "features": features if any(one.contextual for one in cells) else "none",
         "runs": len(found),
     }
 
@@ -206,15 +211,12 @@ def _legend(experiment: Experiment, results: Mapping[str, Any]) -> str:
 
 
 def _row(results: Mapping[str, Any], name: str) -> list[str]:
-    configuration = results["configuration"][name]
-    joint = configuration["method"] != "ct-only" and configuration["translation"]["contextual"] > 0
-    features = configuration["features"] if joint else "none"
     figures = results["methods"].get(name)
     if figures is None:
-        return [name, *["not finished"] * len(SHOWN), "-", features, "-", "0"]
+        return [name, *["not finished"] * len(SHOWN), "-", "-", "-", "0"]
+    shown = [_spread(figures[measure]) for measure in SHOWN]
     missed = f"{figures['missed']['times']} of {figures['missed']['of']}"
-    minutes = f"{figures['training_minutes']:.1f}"
-    return [name, *(_spread(figures[measure]) for measure in SHOWN), missed, features, minutes, str(figures["runs"])]
+    return [name, *shown, missed, figures["features"], f"{figures['training_minutes']:.1f}", str(figures["runs"])]
 
 
 def _spread(figures: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ class Progressed:
         step, steps: of its training.
         seconds: spent in training.
         device: where, as the machine names it.
+        contextual: whether the contextual loss was among its losses.
     """
 
     cell: Cell
@@ -41,6 +42,7 @@ class Progressed:
     steps: int | None = None
     seconds: float = 0.0
     device: str = ""
+    contextual: bool = False
 
 
 class Bench:
@@ -65,7 +67,8 @@ class Bench:
         elif state == "crashed" and events[-1]["event"] == FAILED:
             state = FAILED
         device = next((event["name"] for event in reversed(events) if event["event"] == "machine"), "")
-        return Progressed(cell, state, status["step"], status["steps"], training_seconds(run), device)
+        contextual = any(name.startswith("contextual") for name in status["losses"])
+        return Progressed(cell, state, status["step"], status["steps"], training_seconds(run), device, contextual)
 
     def work_off(
         self,
@@ -96,7 +99,10 @@ class Bench:
                 continue
             if over():
                 return False
-            tables = tables or make_cohort(self.experiment, self.work, progress, over)
+            try:
+                tables = tables or make_cohort(self.experiment, self.work, progress, over)
+            except Cancelled:
+                return False
             share = part(progress, number / len(cells), (number + 1) / len(cells))
             if not self._work_off(cell, tables[cell.fold - 1], share, over):
                 return False
@@ -105,8 +111,8 @@ class Bench:
 
     def _work_off(self, cell: Cell, cohort: Path, progress: Progress, cancelled: CancelCheck) -> bool:
         """Train and score one cell; False if it was stopped before its end."""
-        from ..engine import TrainingFailed
         from ..training import train
+        from ..watch import TrainingFailed
 
         run = self._opened(cell, cohort)
 
@@ -171,7 +177,7 @@ def machine(device: str) -> str:
     """The name of what trains on ``device``: the graphics card's, or the processor's with its threads."""
     import torch
 
-    from ..engine import choose_device
+    from ..distribution import choose_device
 
     chosen = choose_device(device)
     if chosen.type == "cuda":
