@@ -97,6 +97,11 @@ def off_by_1024(scan):
     scan.image = scan.image + np.int16(1024)
 
 
+def without_lungs(scan):
+    # The patient's lungs are filled; the air around is left.
+    scan.image[:, 30:100, 20:108] = 40
+
+
 def constant(scan):
     scan.image[:] = 5
 
@@ -120,9 +125,9 @@ def thick(scan):
     scan.geometry = dataclasses.replace(g, spacing=(*g.spacing[:2], 25.0))
 
 
-def another_unit(scan):
+def wide_pixels(scan):
     g = scan.geometry
-    scan.geometry = dataclasses.replace(g, spacing=tuple(step / 20 for step in g.spacing))
+    scan.geometry = dataclasses.replace(g, spacing=(4.5, 4.5, g.spacing[2]))
 
 
 @pytest.mark.parametrize(
@@ -133,12 +138,13 @@ def another_unit(scan):
         (two_labels, ERROR, "holds the value 3, but 1 label (Tumor) is named"),
         (shifted_mask, ERROR, "is on another grid"),
         (off_by_1024, ERROR, "off by about +1024; subtract 1024"),
+        (without_lungs, WARNING, "No lungs were found"),
         (constant, ERROR, "Every voxel of the image is 5"),
         (few_voxels, WARNING, "marks 1 voxel only"),
         (clipped, WARNING, "images.slices=all"),
         (lost_spacing, WARNING, "lost the spacing"),
         (thick, WARNING, "25 mm apart"),
-        (another_unit, WARNING, "0.15 x 0.15 x 0.5 mm"),
+        (wide_pixels, WARNING, "4.5 x 4.5 x 10 mm"),
     ],
 )
 def test_each_fault_of_a_case_is_found_and_no_other(scan, tmp_path, change, severity, words):
@@ -192,15 +198,16 @@ def test_two_patients_with_one_mask_are_told(good, tmp_path):
 
 
 def tiny(modality: str, seed: int) -> Scan:
-    """A few voxels whose values have the shares of air, soft tissue and bone that a chest has."""
-    random = np.random.default_rng([seed, len(modality + modality[0])])
-    image = random.choice(np.array([-870, 40, 600]), (4, 12, 12), p=(0.4, 0.55, 0.05)) + random.integers(
-        -9, 9, (4, 12, 12)
-    )
+    """Four slices of a body with two lungs and a spine, 3 mm a pixel, as simple as it can be."""
+    image = np.full((4, 60, 60), -1000, np.int16)
+    image[:, 8:52, 5:55] = 40
+    image[:, 15:45, 9:26] = image[:, 15:45, 34:51] = -850
+    image[:, 38:48, 27:33] = 600
+    image += np.random.default_rng([seed, ord(modality[0])]).integers(-9, 9, image.shape, dtype=np.int16)
     mask = np.zeros(image.shape, np.uint8)
     mask[1:3, 2 : 5 + seed % 4, 3 : 6 + seed // 4] = 1
-    geometry = Geometry((12, 12, 4), (2.0, 2.0, 5.0))
-    return Scan((image + 1000 * (modality == "MR")).astype(np.int16), mask, geometry, modality)
+    geometry = Geometry((60, 60, 4), (3.0, 3.0, 5.0))
+    return Scan(image + np.int16(1000 * (modality == "MR")), mask, geometry, modality)
 
 
 def cohort(folder: Path) -> list[Case]:

@@ -99,7 +99,7 @@ def test_a_failed_extraction_leaves_nothing_behind(tmp_path):
 
 def test_a_case_without_mask_is_refused_by_name(tmp_path):
     good = case(tmp_path)
-    with pytest.raises(InputError, match="c0 has no mask"):
+    with pytest.raises(InputError, match=r"case c0 cannot be prepared\. It has no mask"):
         prepare([Case("p", "c0", "CT", good.image, None, "student", "train")], ALL, 1, tmp_path / "slices")
 
 
@@ -281,6 +281,11 @@ def test_what_a_killed_preparation_left_is_removed_when_it_is_old(tmp_path):
     prepare([case(tmp_path)], ALL, 1, tmp_path / "slices")
     assert not old.exists()
     assert fresh.exists()
+
+
+def test_a_case_that_cannot_be_prepared_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"The case c0 cannot be prepared\. No lungs were found"):
+        prepare([case(tmp_path)], dataclasses.replace(ALL, slices="lung"), 1, tmp_path / "slices")
 
 
 def test_a_full_disk_ends_preparation_with_a_sentence_and_leaves_nothing_half(tmp_path, monkeypatch):

@@ -42,7 +42,12 @@ def contents_of(
             progress(f"Reading the files of case {number + 1} of {len(cases)}", number / len(cases))
             for path in (case.image, case.mask):
                 stop_if(cancelled)
-                digest = "" if path is None else _digest(path, relative(path, folder), known)
+                try:
+                    digest = "" if path is None else _digest(path, relative(path, folder), known)
+                except OSError as error:
+                    raise InputError(
+                        f"{path} cannot be read ({error.strerror}); check the file and its permissions."
+                    ) from error
                 if digest is None:
                     missing.append((case, path))
                 else:

@@ -146,7 +146,11 @@ def _extracted(
                 waiting.append(pool.submit(extract_case, following, images, labels, normalisation))
             progress(f"Preparing slices of case {number + 1} of {len(cases)}", number / len(cases))
             stop_if(cancelled)
-            yield (case, *waiting.popleft().result())
+            try:
+                made = waiting.popleft().result()
+            except InputError as error:
+                raise InputError(f"The case {case.case} cannot be prepared. {error}") from error
+            yield (case, *made)
 
 
 def _modalities(cases: Sequence[Case]) -> dict[str, str]:
@@ -201,7 +205,7 @@ def extract_case(case: Case, images: Images, labels: int, normalisation: Normali
     from CMEDLSegmentLib.volume import axial_view, read_mask, read_volume
 
     if case.mask is None:
-        raise InputError(f"The case {case.case} has no mask; training needs one for every case.")
+        raise InputError("It has no mask; training needs one for every case.")
     volume = read_volume(case.image)
     view = axial_view(volume.array, volume.geometry)
     mask = axial_view(read_mask(case.mask, volume.geometry).array, volume.geometry).array

@@ -20,6 +20,7 @@ import numpy as np
 
 from CMEDLSegmentLib.cohort import Case
 from CMEDLSegmentLib.errors import InputError, ModelError
+from CMEDLSegmentLib.files import atomic_path
 from CMEDLSegmentLib.normalisation import Normalisation
 
 from ..configuration import Images
@@ -157,7 +158,7 @@ def write_store(
         modalities, normalisations: of each role.
 
     Raises:
-        OSError: the disk is full or not writable.
+        OSError, InputError: the disk is full or not writable.
     """
     cases: list[Case] = []
     records: list[np.ndarray] = []
@@ -183,7 +184,8 @@ def write_store(
             _header(file, kind, count, images.field)
             file.flush()
             os.fsync(file.fileno())
-    np.save(folder / "records.npy", np.concatenate([np.zeros(0, _RECORD), *records]))
+    with atomic_path(folder / "records.npy") as beside:
+        np.save(beside, np.concatenate([np.zeros(0, _RECORD), *records]))
     record = {
         "format": FORMAT,
         "images": asdict(images),
@@ -192,7 +194,8 @@ def write_store(
         "cases": {name: [getattr(case, name) for case in cases] for name in _COLUMNS},
         "patches": count,
     }
-    (folder / "store.json").write_text(json.dumps(record), "utf-8")
+    with atomic_path(folder / "store.json") as beside:
+        beside.write_text(json.dumps(record), "utf-8")
 
 
 def _header(file: BinaryIO, kind: str, count: int, field: int) -> None:
