@@ -174,6 +174,8 @@ def test_the_summary_counts_only_patients_that_have_the_figure():
     assert summary["false_cc_per_empty_slice"]["std"] == pytest.approx(np.std([0.1, 0.3], ddof=1))
     assert whole.missed() | {"patients": 1, "of_patients": 2} == whole.missed()
     assert "1 of 2 patients" in whole.report()
+    nothing = evaluation(figures("b", 0.0, 0.0, None, 0.0, None, missed=("Tumor",))).report()
+    assert "HD95 of a patient's volume (mm), mean over patients: no patient has a value" in nothing
 
 
 def test_the_interval_of_a_mean_is_scipy_s_bootstrap():
@@ -200,7 +202,8 @@ def test_two_students_are_compared_on_the_same_patients():
     assert (dsc["n"], dsc["ties"], dsc["excluded"]) == (12, 1, 0)
     assert (found["hd95_mm"]["n"], found["hd95_mm"]["excluded"]) == (11, 1)
     assert found["hd95_mm"]["delta_mean"] == pytest.approx(np.mean([-1.0 - n for n in range(12) if n != 5]))
-    assert "other" in dsc["sentence"]
+    assert "that of other" in dsc["sentence"]
+    assert "12 patients" in dsc["sentence"]
     assert found["false_cc_per_empty_slice"]["p"] == 1
 
 

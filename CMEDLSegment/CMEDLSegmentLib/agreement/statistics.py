@@ -279,6 +279,7 @@ def paired_test(
     raters: Sequence[float],
     who: str,
     measures: Mapping[str, Measure] = MEASURES,
+    each: str = "case",
 ) -> PairedTest:
     """Compare the student with raters, or with another student, over cases.
 
@@ -288,6 +289,7 @@ def paired_test(
         raters: the same for the raters.
         who: whom the student is compared with, in the sentence.
         measures: where the measure's title and unit stand.
+        each: what the values are of, in the sentence.
     """
     from scipy.stats import wilcoxon
 
@@ -296,7 +298,7 @@ def paired_test(
     excluded, n = both.shape[1] - kept.shape[1], kept.shape[1]
     title, unit = measures[measure].title, measures[measure].unit
     if not n:
-        sentence = f"{title}: no case has a value for both the student and {who}."
+        sentence = f"{title}: no {each} has a value for both the student and {who}."
         return PairedTest(0, excluded, *(math.nan,) * 3, (math.nan, math.nan), 0, math.nan, math.nan, sentence)
     differences = np.round(kept[0] - kept[1], _ROUNDING_DIGITS)
     ties = int(np.count_nonzero(differences == 0))
@@ -313,6 +315,6 @@ def paired_test(
     )
     if n > 1:
         sentence += f" (95 % interval {' to '.join(_said(value, unit, signed=True) for value in interval)})"
-    sentence += f", {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'}, {n} {'case' if n == 1 else 'cases'}"
+    sentence += f", {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'}, {n} {each if n == 1 else f'{each}s'}"
     sentence += f", {excluded} left out without a value." if excluded else "."
     return PairedTest(n, excluded, float(means[0]), float(means[1]), difference, interval, ties, statistic, p, sentence)

@@ -92,7 +92,7 @@ def compare_patients(
     found = {}
     for name in MEASURES:
         values = np.array([[math.nan if one[name] is None else one[name] for one in pair] for pair in pairs], float)
-        test = paired_test(name, values[:, 0], values[:, 1], other, MEASURES)
+        test = paired_test(name, values[:, 0], values[:, 1], other, MEASURES, "patient")
         differences = (values[:, 0] - values[:, 1])[np.isfinite(values).all(axis=1)]
         found[name] = {
             "delta_mean": test.difference if test.n else None,

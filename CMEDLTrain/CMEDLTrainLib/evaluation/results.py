@@ -139,13 +139,7 @@ class Evaluation:
         rows = [[case.case, *(_shown(case.values[name], name) for name in MEASURES)] for case in self.cases]
         lines = [table(["case", *map(titled, MEASURES)], rows), ""]
         for name, figures in self.summary().items():
-            if figures["n"]:
-                mean, std, median = (_shown(figures[part], name) for part in ("mean", "std", "median"))
-                words = f"{mean} +- {std}, median {median}"
-                if figures["ci95"]:
-                    low, high = (_shown(end, name) for end in figures["ci95"])
-                    words += f", 95 % interval of the mean {low} to {high}"
-                lines.append(f"{definition(name, self.tolerance_mm)}: {words} (N = {figures['n']})")
+            lines.append(f"{definition(name, self.tolerance_mm)}: {_summed(figures, name)}")
         missed = self.missed()
         lines.append(
             f"Missed altogether: {missed['patients']} of {missed['of_patients']} patients, {missed['tumors']} of "
@@ -250,6 +244,17 @@ def _flat(parts: Mapping[str, Any], inner: str) -> dict[str, Any]:
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:
     """Without what does not exist: an empty cell of a table."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _summed(figures: Mapping[str, Any], name: str) -> str:
+    """One measure over patients in words."""
+    if not figures["n"]:
+        return "no patient has a value"
+    mean, std, median = (_shown(figures[part], name) for part in ("mean", "std", "median"))
+    words = f"{mean} +- {std}, median {median}"
+    if figures["ci95"]:
+        words += ", 95 % interval of the mean " + " to ".join(_shown(end, name) for end in figures["ci95"])
+    return f"{words} (N = {figures['n']})"
 
 
 def _shown(value: float | None, name: str) -> str:
