@@ -37,7 +37,7 @@ def augment(
     if settings.window:
         centre = window_centres(masks.cpu(), settings.window, generator)
         height, width = min(height, settings.window), min(width, settings.window)
-    grid = sampling_grid((height, width), centre, images.shape[-2:], settings, spacing_mm, generator).to(images.device)
+    grid = sampling_grid((height, width), centre, images.shape[-2:], settings, spacing_mm, generator, images.device)
     images = F.grid_sample(images + 1, grid, mode="bilinear", padding_mode="zeros", align_corners=False) - 1
     sampled = F.grid_sample(
         masks[:, None].to(images.dtype), grid, mode="nearest", padding_mode="zeros", align_corners=False
@@ -74,6 +74,7 @@ def sampling_grid(
     settings: Augmentation,
     spacing_mm: float,
     generator: torch.Generator,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """Where each output pixel comes from: (n, h, w, 2) as ``grid_sample`` wants it (align_corners off).
 
@@ -83,7 +84,8 @@ def sampling_grid(
         source: height and width of the patches that are sampled.
         settings: what may change and how far.
         spacing_mm: size of a pixel.
-        generator: source of all randomness.
+        generator: source of all randomness, on the CPU.
+        device: where the grid is made, from the few numbers that were drawn.
     """
     (height, width), count = shape, len(centre)
     low, high = (math.log(value) for value in settings.scale)
@@ -93,18 +95,21 @@ def sampling_grid(
     mirror = torch.ones(count)
     if settings.flip:
         mirror -= 2.0 * (torch.rand(count, generator=generator) < 0.5)
+    drawn = torch.stack([torch.cos(angle) / scale, torch.sin(angle) / scale, mirror, *shift.unbind(dim=1)])
+    cosine, sine, mirror, shift_x, shift_y = drawn.to(device, non_blocking=True)[:, :, None, None]
     # Pixels rather than grid_sample's [-1, 1], so that a rotation stays one where the patch is not square.
     rows, columns = torch.meshgrid(
-        torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij"
+        torch.arange(height, device=device) - (height - 1) / 2,
+        torch.arange(width, device=device) - (width - 1) / 2,
+        indexing="ij",
     )
     x, y = columns[None], rows[None]
-    cosine, sine = (torch.cos(angle) / scale)[:, None, None], (torch.sin(angle) / scale)[:, None, None]
-    source_x = (cosine * x - sine * y) * mirror[:, None, None] + shift[:, 0, None, None]
-    source_y = sine * x + cosine * y + shift[:, 1, None, None]
+    source_x = (cosine * x - sine * y) * mirror + shift_x
+    source_y = sine * x + cosine * y + shift_y
     if settings.elastic_mm > 0:
         knots = [max(4, round(side * spacing_mm / settings.elastic_spacing_mm) + 1) for side in shape]
         control = torch.randn((count, 2, *knots), generator=generator) * settings.elastic_mm / spacing_mm
-        bend = F.interpolate(control, size=shape, mode="bicubic", align_corners=True)
+        bend = F.interpolate(control.to(device, non_blocking=True), size=shape, mode="bicubic", align_corners=True)
         source_x, source_y = source_x + bend[:, 0], source_y + bend[:, 1]
     return torch.stack([source_x * 2 / source[1], source_y * 2 / source[0]], dim=-1)
 
