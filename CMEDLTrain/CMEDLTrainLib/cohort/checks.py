@@ -99,7 +99,7 @@ def examine(case: Case, labels: Sequence[str]) -> Examined:
     for warning in volume.warnings:
         seen.tell(WARNING, warning)
     _check_geometry(seen, view)
-    _check_intensities(seen, volume, view)
+    _check_intensities(seen, volume)
     _check_mask(seen, volume, labels)
     return seen
 
@@ -191,7 +191,7 @@ def _check_geometry(seen: Examined, view: AxialView) -> None:
         )
 
 
-def _check_intensities(seen: Examined, volume: Volume, view: AxialView) -> None:
+def _check_intensities(seen: Examined, volume: Volume) -> None:
     modality = seen.case.modality
     if volume.modality is not None and volume.modality != modality:
         seen.tell(ERROR, f"The image is {volume.modality}, but the table says {modality}; correct one of them.")
@@ -204,7 +204,6 @@ def _check_intensities(seen: Examined, volume: Volume, view: AxialView) -> None:
     try:
         for sentence in check_hounsfield(volume.array):
             seen.tell(WARNING, sentence)
-        _check_lungs(seen, view)
     except InputError as error:
         if _part_of_a_ct(volume.array):
             seen.tell(
@@ -214,16 +213,6 @@ def _check_intensities(seen: Examined, volume: Volume, view: AxialView) -> None:
             )
         else:
             seen.tell(ERROR, str(error))
-
-
-def _check_lungs(seen: Examined, view: AxialView) -> None:
-    """Training by the slices with lung, which is usual, stops at a CT without any."""
-    from CMEDLSegmentLib.anatomy import find_lungs
-
-    try:
-        find_lungs(view.array, view.spacing)
-    except InputError:
-        seen.tell(WARNING, "No lungs were found; for a CT of another region train with images.slices=all.")
 
 
 def _part_of_a_ct(array: np.ndarray) -> bool:
