@@ -30,10 +30,20 @@ def test_a_run_without_a_student_cannot_be_evaluated(run, capsys):
     assert "has no student yet" in capsys.readouterr().err
 
 
+def epoch(time: float, number: int) -> dict:
+    return {"time": time, "event": "epoch", "step": number}
+
+
 def test_a_step_s_time_is_that_between_reports_without_a_validation_between(run):
-    validation = {"time": 109.0, "event": "epoch", "step": 100}
-    events(run, step(101, 50), step(102, 100), validation, step(110, 150), step(111.5, 200), step(114.5, 250))
-    assert training_speed(run) == {"milliseconds_per_step": 30.0, "device": "cuda:0"}
+    validated = (epoch(109, 120), step(109.9, 150))
+    events(run, step(101, 50), step(102, 100), *validated, step(111.5, 200), epoch(119, 240), step(119.1, 250))
+    # 20, 30 and 32 ms; the last stretch is too short to count.
+    assert training_speed(run) == {"milliseconds_per_step": pytest.approx(30.0), "device": "cuda:0"}
+
+
+def test_epochs_shorter_than_a_report_tell_the_time_too(run):
+    events(run, epoch(103, 30), step(103.4, 50), epoch(120, 60), epoch(130, 90), step(130.1, 100), epoch(135, 120))
+    assert training_speed(run)["milliseconds_per_step"] == pytest.approx(15.0)
 
 
 def test_a_run_too_short_to_tell_has_no_time_of_a_step(run):

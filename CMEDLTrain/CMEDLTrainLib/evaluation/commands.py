@@ -66,14 +66,17 @@ def scored_cases(cohort: Path, split: str = "test") -> list[Case]:
 def training_speed(run: runs.Run) -> dict[str, Any]:
     """``milliseconds_per_step`` of a run's training and its ``device``; None where the run was too short to tell.
 
-    The median over stretches between two reports with nothing else between them, such as a validation.
+    The median over stretches from a report or a validation's end to the next report, of those at least half as long
+    as the longest: validations are not in it, in short epochs the writing of a checkpoint is.
     """
     events = run.read_events()
-    found = [
-        1000.0 * (after["time"] - before["time"]) / (after["step"] - before["step"])
+    stretches = [
+        (after["step"] - before["step"], after["time"] - before["time"])
         for before, after in pairwise(events)
-        if before["event"] == after["event"] == "step"
+        if before["event"] in ("step", "epoch") and after["event"] == "step" and after["step"] > before["step"]
     ]
+    longest = max((steps for steps, _ in stretches), default=0)
+    found = [1000.0 * seconds / steps for steps, seconds in stretches if 2 * steps >= longest]
     device = next((event["device"] for event in reversed(events) if event["event"] == "start"), None)
     return {"milliseconds_per_step": median(found) if found else None, "device": device}
 
