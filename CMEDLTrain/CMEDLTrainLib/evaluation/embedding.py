@@ -136,10 +136,10 @@ def picture(maps: Sequence[tuple[str, Embedding]]) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     for number, (name, found) in enumerate(maps):
         left = GAP + number * (SIDE + GAP)
-        draw.text((left, TITLE / 2), name, BRIGHT, font(17), anchor="lm")
+        draw.text((left, TITLE / 2), f"{name}, {len(found.points)} pixels", BRIGHT, font(17), anchor="lm")
         canvas.paste(_scatter(found), (left, TITLE))
     below = TITLE + SIDE + TITLE / 2
-    words = f"t-SNE of {len(maps[0][1].points)} pixels, perplexity {PERPLEXITY}, {ITERATIONS} iterations"
+    words = f"t-SNE, perplexity {PERPLEXITY}, {ITERATIONS} iterations"
     draw.text((GAP, below), words, DIM, font(14), anchor="lm")
     legend(draw, canvas.width - GAP, below, (("tumor", INSIDE), ("background", OUTSIDE)))
     return canvas

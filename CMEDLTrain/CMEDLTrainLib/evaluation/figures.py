@@ -268,7 +268,8 @@ class Figures:
         """The pictures of the worst, the median and the best case in one."""
         names = list(self._drawn)
         ranked = panels.telling(np.array([drawn.dsc for drawn in self._drawn.values()]))
-        parts = [(f"{word} of {len(names)} cases", self._drawn[names[place]].path) for word, place in ranked]
+        words = [f"the {word} of {len(names)} cases" if len(names) > 1 else "the only case" for word, _ in ranked]
+        parts = [(line, self._drawn[names[place]].path) for line, (_, place) in zip(words, ranked, strict=True)]
         save_png(panels.overview(parts), self._folder / "contours.png")
         files = {name: f"contours/{drawn.path.name}" for name, drawn in self._drawn.items()}
         return {"file": "contours.png", "shown": [names[place] for _, place in ranked], "cases": files}
