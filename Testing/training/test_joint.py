@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from CMEDLSegmentLib.errors import InputError
 from CMEDLTrainLib import methods, runs
 from CMEDLTrainLib.configuration import METHODS, Network
 from CMEDLTrainLib.engine import Trainer
+from CMEDLTrainLib.losses.features import CONVOLUTIONS
 from training.joint_reference import (
     assert_same_gradients,
     descended,
@@ -123,6 +124,27 @@ def test_the_joint_update_is_equation_7_network_by_network(reading):
     )
     expected |= gradients({name: reference[name] for name in ("judge_teacher", "judge_student")}, judged)
     assert_same_gradients(found, expected)
+
+
+def test_updates_of_their_own_train_to_the_end(tmp_path, store):
+    run, trainer = trained(tmp_path / "run", store, settings("cmedl", "distillation.separate=true"))
+    assert [phase.name for phase in trainer.method.phases] == ["translation", "discriminators", "segmentation"]
+    assert run.status()["state"] == "finished"
+
+
+def test_the_features_of_vgg16_serve_a_joint_step(tmp_path):
+    random, channels, weights = torch.Generator().manual_seed(1), 3, {}
+    for number, filters in zip(CONVOLUTIONS["vgg16"], (4, 4, 8, 8, 16, 16, 16, 32), strict=True):
+        weights[f"features.{number}.weight"] = torch.randn(filters, channels, 3, 3, generator=random) * 0.3
+        weights[f"features.{number}.bias"] = torch.zeros(filters)
+        channels = filters
+    save_file(weights, tmp_path / "vgg16.safetensors")
+    made, batches, step = prepared(settings("cmedl", f"features={tmp_path / 'vgg16.safetensors'}"))
+    assert made.networks["features"].kind == "vgg16"
+    found = made.phases[0].losses(batches, step)["contextual_teacher"]
+    generated = made.networks["to_teacher"](batches["student"].images)
+    expected = plain_contextual(made.networks["features"], generated, batches["teacher"].images)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
 
 
 def test_mutual_distillation_is_what_its_docstring_writes():
