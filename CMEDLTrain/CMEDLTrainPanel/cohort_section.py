@@ -39,6 +39,7 @@ class CohortSection(Section):
         self.cohort: CohortFolder | None = None
         self.survey: Survey | None = None
         self._path, self._refused, self._polls = "", "", 0
+        self._told: dict[str, list[Finding]] = {}
         self._checks, self._view = Background(panel.uiWidget), CaseView(panel.uiWidget, self._showButtons)
         self._adding = Adding(self)
         self._watch = qt.QTimer(panel.uiWidget)
@@ -156,7 +157,7 @@ class CohortSection(Section):
     def show(self) -> None:
         """Fill the tables and the lines around them."""
         cohort = self.cohort
-        findings = self._findings()
+        findings = self._told = self._findings()
         editable = bool(cohort) and not cohort.obstacle and not self._refused and not self._adding.busy
         known = self.survey.known if self.survey else {}
         splits, rows = splitTitles(), {role: [] for role in self._tables}
@@ -272,6 +273,9 @@ class CohortSection(Section):
         self.ui.openCaseButton.enabled = bool(selected) or self._view.shown
         self.ui.openCaseButton.checked = self._view.shown
         self.ui.removeCaseButton.enabled = bool(selected) and self._tables["student"].editable
+        one = self._told.get(selected[0].case, ()) if len(selected) == 1 else ()
+        setText(self.ui.caseNoteLabel, "\n".join(finding.sentence for finding in one))
+        self.ui.caseNoteLabel.visible = bool(one)
 
     def _selected(self) -> list[Case]:
         return [case for table in self._tables.values() for case in table.selected]

@@ -168,6 +168,8 @@ def test_bad_cases_are_told_in_words(panel, cohort: Path, slicer_app) -> None:
     assert "marks nothing" in told["case003"]
     assert "both roles" in told["both"]
     assert told["case005"] == "Good"
+    panel.ui.studentTable.selectRow(0)
+    assert "may be an MR" in panel.ui.caseNoteLabel.text
     assert panel.ui.studentTable.item(0, STATE).foreground().color().name() == "#c0392b"
 
 

@@ -89,3 +89,25 @@ def test_a_command_answers_tells_why_it_failed_and_is_cancelled_with_its_childre
     while not long.done:
         time.sleep(0.02)
     assert long._process.returncode == -signal.SIGKILL
+
+
+def test_a_panel_that_is_left_follows_nothing_and_holds_nothing(filled, cohort: Path, slicer_app) -> None:
+    import qt
+
+    assert (cohort / "cohort.lock").exists()
+    slicer_app.leave(filled)
+    assert not any(section.Observations for section in filled.sections)
+    assert not (cohort / "cohort.lock").exists()
+    timers = filled.uiWidget.findChildren(qt.QTimer)
+    assert not [timer for timer in timers if timer.active]
+
+
+def test_closing_the_scene_forgets_no_cohort_on_the_disk(filled, cohort: Path, slicer_app) -> None:
+    import slicer
+
+    slicer.mrmlScene.Clear(0)
+    settle(filled, slicer_app)
+    assert filled.parameters.cohort == ""
+    assert filled.ui.studentTable.rowCount == 0
+    choose(filled, slicer_app, cohort)
+    assert filled.ui.studentTable.rowCount == 6

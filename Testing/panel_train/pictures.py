@@ -1,0 +1,66 @@
+"""Pictures of the panel CMEDLTrain in its states, for people to look at and for the README.
+
+``python3 Testing/panel_train/pictures.py FOLDER`` takes phantoms as cases, in the stand-in for Slicer. Each function
+named ``draw_...`` takes the pictures of one section.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+TESTING = Path(__file__).resolve().parents[1]
+WINDOW = (1500, 1000)
+SIZE, VOXEL = (32, 96, 96), (9.0, 4.0, 4.0)
+"""Of the phantoms, (z, y, x) in voxels and mm: small, so that it takes seconds."""
+
+
+def main(folder: Path) -> None:
+    """Write the pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.path[:0] = [str(TESTING), *(str(TESTING.parent / name) for name in ("CMEDLSegment", "CMEDLTrain"))]
+    import harness
+
+    with tempfile.TemporaryDirectory() as place, harness.application() as app:
+        launcher = Path(place, "bin", "PythonSlicer")
+        launcher.parent.mkdir()
+        launcher.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n', encoding="utf-8")
+        launcher.chmod(0o755)
+        os.environ["PATH"] = os.pathsep.join([str(launcher.parent), os.environ["PATH"]])
+        panel = app.open("CMEDLTrain")
+        app.main_window.resize(*WINDOW)
+        draw_cohort(app, panel, Path(place, "cohort"), folder)
+
+
+def draw_cohort(app, panel, cohort: Path, folder: Path) -> None:
+    """``cohort-new.png``, ``cohort-faults.png`` and ``cohort-case.png``."""
+    from CMEDLSegmentLib.cohort import read_cohort
+    from CMEDLSegmentLib.phantom import write_cohort_phantoms
+    from panel_train.conftest import settle
+
+    panel.ui.cohortPathLineEdit.currentPath = str(cohort.with_name("empty"))
+    settle(panel, app)
+    app.grab_window(folder / "cohort-new.png")
+    table = write_cohort_phantoms(cohort, 6, size=SIZE, spacing=VOXEL)
+    cases = read_cohort(table)
+    # An MR among the CT, a mask that is another one's, a patient in both roles.
+    cases[4].image.write_bytes(cases[5].image.read_bytes())
+    cases[6].mask.write_bytes(cases[2].mask.read_bytes())
+    table.write_text(table.read_text("utf-8").replace("phantom-mr002", "phantom-ct001"), "utf-8")
+    panel.ui.cohortPathLineEdit.currentPath = str(cohort)
+    settle(panel, app)
+    app.wait_until(lambda: not panel.cohort._checks.busy)
+    settle(panel, app)
+    app.grab_window(folder / "cohort-faults.png")
+    panel.ui.studentTable.selectRow(0)
+    panel.ui.openCaseButton.click()
+    app.wait_until(lambda: panel.cohort._view._nodes)
+    app.process_events(0.3)
+    app.grab_window(folder / "cohort-case.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
