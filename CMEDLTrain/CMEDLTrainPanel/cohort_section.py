@@ -166,9 +166,9 @@ class CohortSection(Section):
             rows[case.role or ROLES[0]].append(row)
         for role, table in self._tables.items():
             table.show(rows[role], editable)
-        for widget in (self.ui.splitButton, self.ui.addFromSceneButton, self.ui.addFromFolderButton):
-            widget.enabled = editable
-        self.ui.addFromDicomButton.enabled = editable
+        for button in (self.ui.addFromSceneButton, self.ui.addFromFolderButton, self.ui.addFromDicomButton):
+            button.enabled = editable
+        self.ui.splitButton.enabled = editable and bool(cohort.cases)
         self._showNote(findings.get("", ()))
         self._showProgress()
         self._showButtons()
@@ -232,7 +232,7 @@ class CohortSection(Section):
     def _findings(self) -> dict[str, list[Finding]]:
         """What is wrong, by case, errors first; under "" what is wrong with the cohort as a whole."""
         found: dict[str, list[Finding]] = {}
-        if self.cohort and self.survey and self.parameters:
+        if self.cohort and self.cohort.cases and self.survey and self.parameters:
             method = METHODS.get(self.parameters.method)
             roles = {"roles": method.roles} if method else {}
             for finding in self.survey.findings(self.cohort.cases, self.cohort.problems, **roles):

@@ -11,7 +11,7 @@ import pytest
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.volume import read_mask, read_volume, write_image
 from panel_train.conftest import choose, disc, geometry, settle, write_cases
-from panel_train.test_cohort import CASE, PATIENT, SEGMENT, checked, column, states
+from panel_train.test_cohort import CASE, PATIENT, SEGMENT, checked, column, faults, states
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_cases_are_copied_from_a_folder_by_a_pattern(panel, cohort: Path, slicer
     added(panel, slicer_app)
     assert "no mask matches" in slicer_app.messages[-1].text
     assert column(panel.ui.studentTable, PATIENT)[-2:] == ["肺 01", "肺 02"]
-    assert set(states(panel).values()) == {"Good"}
+    assert faults(panel) == {}
     copies = [case for case in read_cohort(cohort / "cohort.csv") if case.patient.startswith("肺")]
     assert all(cohort in case.image.parents and cohort in case.mask.parents for case in copies)
 
@@ -214,7 +214,7 @@ def test_a_training_case_of_the_other_module_comes_into_view(panel, cohort: Path
     checked(panel, slicer_app)
     row = column(panel.ui.studentTable, CASE).index(folder.name)
     assert column(panel.ui.studentTable, SEGMENT)[row] == "GTV"
-    assert states(panel)[folder.name] == "Good"
+    assert faults(panel) == {}
     assert json.loads((folder / "case.json").read_text())["reviewer"] == "CD"
 
 

@@ -38,6 +38,11 @@ def states(panel) -> dict[str, str]:
     return found
 
 
+def faults(panel) -> dict[str, str]:
+    """What is wrong with cases, by name; that the small ones have no lungs is usual."""
+    return {case: state for case, state in states(panel).items() if not state.startswith(("Good", "No lungs"))}
+
+
 def test_the_tables_show_what_the_cases_are(filled, slicer_app) -> None:
     checked(filled, slicer_app)
     students = filled.ui.studentTable
@@ -47,7 +52,8 @@ def test_the_tables_show_what_the_cases_are(filled, slicer_app) -> None:
     assert column(students, SLICES) == ["4"] * 6
     volumes = [disc(number)[1].sum() * 0.012 for number in range(6)]
     np.testing.assert_allclose([float(text) for text in column(students, VOLUME)], volumes, atol=0.006)
-    assert set(states(filled).values()) == {"Good"}
+    assert set(column(filled.ui.teacherTable, STATE)) == {"Good"}
+    assert faults(filled) == {}
     assert "6 cases of the student (CT) of 6 patients" in filled.ui.cohortSummaryLabel.text
     assert "Only 2 patients of the teacher train" in filled.ui.cohortSummaryLabel.text
 
@@ -167,7 +173,7 @@ def test_bad_cases_are_told_in_words(panel, cohort: Path, slicer_app) -> None:
     assert "grid" in told["case002"] or "geometry" in told["case002"]
     assert "marks nothing" in told["case003"]
     assert "both roles" in told["both"]
-    assert told["case005"] == "Good"
+    assert set(faults(panel)) == {"case001", "case002", "case003", "both"}
     panel.ui.studentTable.selectRow(0)
     assert "may be an MR" in panel.ui.caseNoteLabel.text
     assert panel.ui.studentTable.item(0, STATE).foreground().color().name() == "#c0392b"
@@ -268,7 +274,8 @@ def test_checks_that_are_cancelled_go_on_when_asked_again(filled, cohort: Path, 
     slicer_app.leave(filled)
     slicer_app.open("CMEDLTrain")
     checked(filled, slicer_app)
-    assert set(states(filled).values()) == {"Good"}
+    assert faults(filled) == {}
+    assert "Not checked yet" not in states(filled).values()
     shutil.rmtree(cohort)
     filled.cohort.onWatch()
     assert filled.ui.studentTable.rowCount == 0
