@@ -70,13 +70,17 @@ class CohortSection(Section):
         path = self.parameters.cohort
         if self.ui.cohortPathLineEdit.currentPath != path:
             self.ui.cohortPathLineEdit.currentPath = path
-        if path != self._path or (self.cohort is None and path):
+        opened = path != self._path or (self.cohort is None and bool(path))
+        if opened:
             self._open(path)
-        elif self.cohort and self.survey.labels != self.labels:
-            self._survey()
+        look = self.cohort is not None and (opened or self.survey.labels != self.labels)
+        if look:
+            self._recall()
         if path and not self._watch.active:
             self._watch.start()
         self.show()
+        if look:
+            self._look()
 
     def onFolder(self, path: str) -> None:
         """Another folder was chosen."""
@@ -150,9 +154,12 @@ class CohortSection(Section):
             self._refused = ""
         except CMEDLError as error:
             self._refused = str(error)
-        if check and not self._adding.busy and self.parameters:
-            self._survey()
+        look = check and not self._adding.busy and self.parameters
+        if look:
+            self._recall()
         self.show()
+        if look:
+            self._look()
 
     def show(self) -> None:
         """Fill the tables and the lines around them."""
@@ -196,7 +203,6 @@ class CohortSection(Section):
             self._refused = str(error)
             return
         self.cohort.take()
-        self._survey()
 
     def _close(self) -> None:
         self._checks.drop()
@@ -208,15 +214,18 @@ class CohortSection(Section):
         self.cohort = self.survey = None
         self._path = self._refused = ""
 
-    def _survey(self) -> None:
-        """Look at the cases that are new or have changed, in the background."""
-        cases = self.cohort.cases
-        if self.survey is None or self.survey.labels != self.labels or self.survey.folder != self.cohort.folder:
+    def _recall(self) -> None:
+        """Take what is remembered of the cases."""
+        if self.survey is None or self.survey.labels != self.labels:
             self.survey = Survey(self.cohort.folder, self.labels)
-        self.survey.recall(cases)
-        survey = self.survey
+        self.survey.recall(self.cohort.cases)
+
+    def _look(self) -> None:
+        """Look at the cases that are new or have changed, in the background."""
+        cases, survey = self.cohort.cases, self.survey
         if cases:
             self._checks.start(lambda progress: survey.look(cases, progress), self._surveyed, self._surveying)
+            self._showProgress()
 
     def _surveying(self, stage: str, fraction: float) -> None:
         self._polls += 1
