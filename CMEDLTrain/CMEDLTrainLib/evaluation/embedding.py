@@ -120,8 +120,8 @@ def embed(features: np.ndarray, inside: np.ndarray, seed: int = 0) -> Embedding:
         ) from error
     if len(features) <= 3 * PERPLEXITY:
         raise InputError(
-            f"The t-SNE map needs more than {3 * PERPLEXITY} pixels, half of them tumor, and the cases have "
-            f"{len(features)}; evaluate more cases."
+            f"The t-SNE map needs more than {3 * PERPLEXITY} pixels, half of them inside the structure, and the cases "
+            f"have {len(features)}; evaluate more cases."
         )
     spread = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
@@ -130,8 +130,8 @@ def embed(features: np.ndarray, inside: np.ndarray, seed: int = 0) -> Embedding:
     return Embedding(points.astype(np.float32), np.asarray(inside, bool), float(tsne.kl_divergence_))
 
 
-def picture(maps: Sequence[tuple[str, Embedding]]) -> Image.Image:
-    """Maps side by side, each with its name."""
+def picture(maps: Sequence[tuple[str, Embedding]], structure: str = "tumor") -> Image.Image:
+    """Maps side by side, each with its name; ``structure`` is what the legend calls the pixels inside."""
     canvas = Image.new("RGB", (GAP + len(maps) * (SIDE + GAP), TITLE + SIDE + TITLE), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     for number, (name, found) in enumerate(maps):
@@ -141,7 +141,7 @@ def picture(maps: Sequence[tuple[str, Embedding]]) -> Image.Image:
     below = TITLE + SIDE + TITLE / 2
     words = f"t-SNE, perplexity {PERPLEXITY}, {ITERATIONS} iterations"
     draw.text((GAP, below), words, DIM, font(14), anchor="lm")
-    legend(draw, canvas.width - GAP, below, (("tumor", INSIDE), ("background", OUTSIDE)))
+    legend(draw, canvas.width - GAP, below, ((structure, INSIDE), ("background", OUTSIDE)))
     return canvas
 
 

@@ -65,7 +65,7 @@ class _Reader:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A case whose picture is written: which slices it shows, and the student's DSC on the whole case."""
+    """A case whose picture is written: which slices it shows, and the mean DSC of its slices with the structure."""
 
     path: Path
     slices: tuple[int, ...]
@@ -265,7 +265,7 @@ class Figures:
         return panels.row(cells, around, seen.spacing)
 
     def _overview(self) -> dict[str, Any]:
-        """The pictures of the worst, the median and the best case in one."""
+        """The pictures of the worst, the median and the best case, by the mean DSC of their slices, in one."""
         names = list(self._drawn)
         ranked = panels.telling(np.array([drawn.dsc for drawn in self._drawn.values()]))
         words = [f"the {word} of {len(names)} cases" if len(names) > 1 else "the only case" for word, _ in ranked]
@@ -304,7 +304,9 @@ class Figures:
                 )
         except InputError as error:
             return {"left_out": str(error)}
-        save_png(embedding.picture(maps), self._folder / "embedding.png")
+        labels = self._own.card.labels
+        structure = labels[0].name.lower() if len(labels) == 1 else "structure"
+        save_png(embedding.picture(maps, structure), self._folder / "embedding.png")
         return {
             "file": "embedding.png",
             "perplexity": embedding.PERPLEXITY,
