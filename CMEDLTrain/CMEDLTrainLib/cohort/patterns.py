@@ -10,7 +10,7 @@ import glob
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from CMEDLSegmentLib.errors import InputError
 
@@ -74,6 +74,8 @@ def _expression(pattern: str) -> re.Pattern[str]:
     """The pattern as a regular expression whose groups are the placeholders; a second one repeats the first."""
     if not any(name in pattern for name in _NAMES):
         raise InputError(f"The pattern '{pattern}' has neither {{patient}} nor {{case}}; write them where names stand.")
+    if PurePath(pattern).is_absolute() or ".." in PurePath(pattern).parts or "**" in pattern:
+        raise InputError(f"The pattern '{pattern}' must be of a path below the source, folder by folder, without **.")
     made = ""
     for index, part in enumerate(_WILD.split(pattern)):
         if index % 2 == 0:
