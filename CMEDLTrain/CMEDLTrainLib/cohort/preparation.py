@@ -60,10 +60,13 @@ def prepare(
     if (folder / "store.json").is_file():
         return Store(folder)
     _remove_abandoned(parent)
+    modalities = _modalities(cases)
+    normalisations = {role: _normalisation(cases, role, modalities[role], images, cancelled) for role in modalities}
     beside = parent / f".{folder.name}.{secrets.token_hex(4)}"
     beside.mkdir()
     try:
-        _extract(cases, images, labels, beside, part(progress, 0.1, 1.0), cancelled)
+        parts = _extracted(cases, images, labels, normalisations, part(progress, 0.1, 1.0), cancelled)
+        write_store(beside, parts, images, modalities, normalisations)
         try:
             beside.replace(folder)
         except OSError:  # another run finished the same store meanwhile: theirs is as good
@@ -117,15 +120,6 @@ def _remove_abandoned(parent: Path) -> None:
                 newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
                 if time.time() - newest > ABANDONED_S:
                     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _extract(
-    cases: Sequence[Case], images: Images, labels: int, folder: Path, progress: Progress, cancelled: CancelCheck
-) -> None:
-    modalities = _modalities(cases)
-    normalisations = {role: _normalisation(cases, role, modalities[role], images, cancelled) for role in modalities}
-    parts = _extracted(cases, images, labels, normalisations, progress, cancelled)
-    write_store(folder, parts, images, modalities, normalisations)
 
 
 def _extracted(
