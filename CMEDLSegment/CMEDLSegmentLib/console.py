@@ -66,11 +66,20 @@ class Bar:
         stream: where to draw, usually stderr.
         quiet: draw nothing.
         clock: seconds, for tests.
+        forecast: say how long the rest will take, were all parts of the job as fast as those done since the start; off
+            for a job that does not begin at its beginning, or tells so itself.
     """
 
-    def __init__(self, stream: TextIO, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        forecast: bool = True,
+    ) -> None:
         self._stream = stream
         self._quiet = quiet
+        self._forecast = forecast
         self._clock = clock
         self._messages = os.environ.get(PROGRESS) == "messages"
         self._terminal = stream.isatty()
@@ -122,7 +131,7 @@ class Bar:
         filled = round(length * fraction)
         times = duration(elapsed)
         # A forecast from the first percents would jump about more than it tells.
-        if 0.05 <= fraction < 1 and elapsed >= 1:
+        if self._forecast and 0.05 <= fraction < 1 and elapsed >= 1:
             times += f", about {duration(elapsed / fraction * (1 - fraction))} left"
         bar = self._full * filled + self._empty * (length - filled)
         return f"{bar} {fraction:4.0%}  {stage}  {times}"[:columns]

@@ -147,7 +147,7 @@ def _resume(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 def _train(run: runs.Run, interrupt: Interrupt) -> int:
     first = runs.first_process()
-    bar = Bar(sys.stderr, quiet=not first)
+    bar = Bar(sys.stderr, quiet=not first, forecast=False)  # a run that is resumed is not at its beginning
     try:
         with run.held() if first else contextlib.nullcontext():
             bar("Starting", 0.0)

@@ -31,11 +31,12 @@ from .distribution import ALONE, Processes, choose_device, pooling
 from .evaluation.validation import validate
 from .graph import StepGraph
 from .methods import Batch, Phase, Step
+from .reports import Reports
 from .runs import Run
 from .watch import TrainingFailed, Watch, check_weights
 
-REPORT_STEPS = 50
-"""Losses are read from the device and reported this often: reading waits for the device."""
+REPORT_STEPS, REPORT_S = 50, 30.0
+"""Losses are read from the device and reported after so many steps or seconds: reading waits for the device."""
 CHECKPOINT_S = 120.0
 """A run loses at most so much work when it is killed."""
 COMPILER = "inductor"
@@ -92,6 +93,7 @@ class Trainer:
         # Equal already but for the rounding of another machine's initialisation.
         processes.copy_first([weight.data for weight in self.networks.parameters()])
         self._watch = Watch()
+        self._reports: Reports | None = None
         self._random = torch.Generator(self.device)
         self._update = self._accelerated()
 
@@ -102,24 +104,30 @@ class Trainer:
             TrainingFailed: a loss term or a weight is not finite, or a loss term exploded.
             ProcessLost: one of several processes ended.
         """
-        started, first = time.monotonic(), self.progress.step
-        saved = started
+        saved = reported = time.monotonic()
+        images = self.configuration.optimisation.batch * self.processes.count
         if self.processes.first:
             holders.add(self.run.trainer, device=str(self.device))
-        self._tell("start", step=first, steps=self.steps, device=str(self.device), processes=self.processes.count)
+            self._reports = Reports(self.run, self.device, images, self.steps, self.steps_per_epoch, progress)
+            self._reports.start(self.progress.step, self.processes.count, self.progress.validation)
         while self.progress.step < self.steps and not self._stopping_early():
             step = self.progress.step
             terms = self._step(step)
             self.progress.step = step + 1
             now = time.monotonic()
-            if self.progress.step % REPORT_STEPS == 0:
-                self._report(terms, (now - started) / (self.progress.step - first), progress)
-            asked, late = self.processes.any_wants(cancelled() or self.run.stop_asked(), now - saved > CHECKPOINT_S)
+            asked, late, silent_long = self.processes.any_wants(
+                cancelled() or self.run.stop_asked(), now - saved > CHECKPOINT_S, now - reported > REPORT_S
+            )
+            if self.progress.step % REPORT_STEPS == 0 or silent_long:
+                self._report(terms)
+                reported = now
+            if self._reports is not None:
+                self._reports.show(self.progress.step)
             due = self.progress.step % self.steps_between_validations == 0 or self.progress.step == self.steps
             if due or late or asked:
-                self._check(terms)
+                losses = self._check(terms)
                 if due:
-                    self._validate()
+                    self._validate(losses)
                 self.save()
                 saved = time.monotonic()
             if asked:
@@ -205,54 +213,37 @@ class Trainer:
             return (step + 1) / warm
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
 
-    def _validate(self) -> None:
+    def _validate(self, losses: dict[str, float]) -> None:
         """Validate the averaged student; keep it if its segmentation loss is the lowest so far."""
         epoch = self.progress.step // self.steps_per_epoch
         with self._autocast():
             figures = validate(self.average.networks, self.method, self.store, self.device, self.processes)
-            if self.processes.first:
-                networks = {**self.networks, **self.average.networks}
-                previews.write(self.run, self.method, networks, self.store, self.progress.step)
+        self._preview()
         self.progress.validation = figures
         if figures["loss"] < self.progress.best_loss:
             self.progress.best_loss, self.progress.best_epoch = figures["loss"], epoch
             self.progress.best_validation = figures
             if self.processes.first:
                 checkpoints.save(self.run.best, self.average.networks, {}, vars(self.progress))
-        self._tell(
-            "epoch",
-            epoch=epoch,
-            step=self.progress.step,
-            validation=figures,
-            best_epoch=self.progress.best_epoch,
-        )
+        if self._reports is not None:
+            self._reports.validated(self.progress.step, figures, losses, self.progress.best_epoch)
 
     def _stopping_early(self) -> bool:
         epoch = self.progress.step // self.steps_per_epoch
         return epoch - max(self.progress.best_epoch, 0) > self.configuration.optimisation.patience
 
-    def _report(self, terms: dict[str, Tensor], seconds_per_step: float, progress: Progress) -> None:
+    def _report(self, terms: dict[str, Tensor]) -> None:
         losses = self._check(terms)
-        left = (self.steps - self.progress.step) * seconds_per_step
-        epoch = self.progress.step // self.steps_per_epoch
-        figures: dict[str, Any] = {
-            "step": self.progress.step,
-            "steps": self.steps,
-            "epoch": epoch,
-            "losses": losses,
-        }
-        figures["learning_rate"] = self._rate(self.progress.step)
-        images = self.configuration.optimisation.batch * self.processes.count
-        figures["images_per_second"] = round(images / seconds_per_step, 2)
-        if self.device.type == "cuda":
-            figures["gpu_memory_gb"] = round(torch.cuda.max_memory_allocated(self.device) / 1e9, 2)
-        self._tell("step", **figures, seconds_left=round(left))
-        words = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        dsc = self.progress.validation.get("dsc")
-        words += "" if dsc is None else f", validation DSC {dsc:.3f}"
-        progress(
-            f"Epoch {min(epoch + 1, self.configuration.optimisation.epochs)}: {words}", self.progress.step / self.steps
-        )
+        if self._reports is not None:
+            self._reports.losses(self.progress.step, losses, self._rate(self.progress.step))
+            if not (self.run.folder / "previews").exists():
+                self._preview()
+
+    def _preview(self) -> None:
+        if self._reports is not None:
+            with self._autocast():
+                networks = {**self.networks, **self.average.networks}
+                previews.write(self.run, self.method, networks, self.store, self.progress.step)
 
     def _check(self, terms: dict[str, Tensor]) -> dict[str, float]:
         """The loss terms as numbers, the mean over the processes; stops the run, before anything is saved, when one
@@ -265,8 +256,8 @@ class Trainer:
         return losses
 
     def _tell(self, event: str, **figures: Any) -> None:
-        if self.processes.first:
-            self.run.report(event, **figures)
+        if self._reports is not None:
+            self._reports.tell(event, **figures)
 
     @contextlib.contextmanager
     def _telling_failure(self) -> Iterator[None]:
