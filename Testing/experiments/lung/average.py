@@ -28,7 +28,7 @@ def average(run: runs.Run, others: Sequence[Path]) -> None:
             for key, value in network.state_dict().items():
                 if value.is_floating_point():
                     value.copy_(torch.stack([value, *(state[f"{name}.{key}"] for state in states)]).mean(dim=0))
-    progress = checkpoints.load(run.best, {}, {})
+    progress = checkpoints.progress(run.best)
     checkpoints.save(run.best, networks, {}, progress)
     save_student(run.student, load_student(run.student).card, networks)
 
