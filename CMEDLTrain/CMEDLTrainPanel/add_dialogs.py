@@ -61,7 +61,10 @@ class SceneDialog(_Dialog):
         super().__init__(_("Add cases from the scene"), _("Add"))
         self.resize(WIDTH, HEIGHT)
         self._found, self._labels = found, labels
-        text = _("Ticked segments are copied with their images. Segments of one image become one case: {labels}.")
+        text = _(
+            "Ticked segments are copied with their images. Those of one image become one case; each becomes the label "
+            "of its name, or the first: {labels}."
+        )
         told = ", ".join(f"{value} {name}" for value, name in enumerate(labels, start=1))
         label = qt.QLabel(text.format(labels=told))
         label.setWordWrap(True)
@@ -72,8 +75,9 @@ class SceneDialog(_Dialog):
         )
         self.table.verticalHeader().setVisible(False)
         self.table.horizontalHeader().setStretchLastSection(True)
+        ticked = self._proposed()
         for row, proposal in enumerate(found):
-            self._fill(row, proposal)
+            self._fill(row, proposal, row in ticked)
         self.table.resizeColumnsToContents()
         self.rows.addWidget(self.table)
         line = qt.QHBoxLayout()
@@ -108,15 +112,29 @@ class SceneDialog(_Dialog):
                 wish.marks.append(mark)
         return list(made.values())
 
+    def _proposed(self) -> set[int]:
+        """Rows that are ticked at first: of each image one segment for each label, by name, else its first one.
+
+        What several people drew of one structure must not be united by an inattentive click.
+        """
+        taken: dict[tuple[str, str], int] = {}
+        names = {label.casefold() for label in self._labels}
+        images = {one.volume.GetID() for one in self._found if one.possible and one.ref.name.casefold() in names}
+        for row, proposal in enumerate(self._found):
+            image, name = proposal.volume.GetID(), proposal.ref.name.casefold()
+            if proposal.possible and (name in names or image not in images):
+                taken.setdefault((image, name if image in images else ""), row)
+        return set(taken.values())
+
     def _value(self, segment: str) -> int:
         """The label of that name, else the first."""
         names = [label.casefold() for label in self._labels]
         return names.index(segment.casefold()) + 1 if segment.casefold() in names else 1
 
-    def _fill(self, row: int, proposal: Proposal) -> None:
+    def _fill(self, row: int, proposal: Proposal, ticked: bool) -> None:
         tick = qt.QTableWidgetItem()
         tick.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled if proposal.possible else qt.Qt.NoItemFlags)
-        tick.setCheckState(qt.Qt.Checked if proposal.possible else qt.Qt.Unchecked)
+        tick.setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
         self.table.setItem(row, ADD, tick)
         texts = {IMAGE: proposal.volume.GetName(), SEGMENT: proposal.ref.name, NOTE: proposal.problem}
         for column, text in texts.items():
@@ -150,6 +168,7 @@ class FolderDialog(_Dialog):
 
     def __init__(self, form: str, labels: Sequence[str]) -> None:
         super().__init__(_("Add cases from a folder"), _("Add"))
+        self.setMinimumWidth(WIDTH // 2)
         widget = slicer.util.loadUI(form)
         self.ui = slicer.util.childWidgetVariables(widget)
         self.rows.addWidget(widget)

@@ -35,9 +35,7 @@ class CaseView:
         """Whether a case is shown, or being read to be shown."""
         return self._nodes is not None or self._reading.busy
 
-    def show(
-        self, case: Case, labels: Sequence[str], more: Callable[[Volume], list[Structure]] = lambda volume: []
-    ) -> None:
+    def show(self, case: Case, labels: Sequence[str], more: Callable[[Volume], list[Structure]] | None = None) -> None:
         """Show a case with its contours, in place of the one before.
 
         Args:
@@ -49,7 +47,7 @@ class CaseView:
 
         def read(progress) -> tuple[Volume, list[Structure]]:
             volume = read_volume(case.image)
-            return volume, [*_structures(case, volume, labels), *more(volume)]
+            return volume, [*_structures(case, volume, labels), *(more(volume) if more else [])]
 
         def show(result: tuple[Volume, list[Structure]] | None, error: Exception | None) -> None:
             if isinstance(error, CMEDLError):

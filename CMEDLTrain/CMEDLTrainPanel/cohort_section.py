@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -19,6 +22,10 @@ from CMEDLTrainLib.configuration import METHODS, labels_of
 from .adding import Adding
 from .case_view import CaseView
 from .cases_table import CasesTable, Row, splitTitles
+
+if TYPE_CHECKING:
+    from CMEDLSegmentLib.volume import Volume
+    from CMEDLTrainLib.scene.case_nodes import Structure
 
 WATCH_MS = 2000
 """How often the folder is looked at while the panel is seen: others may change it."""
@@ -134,9 +141,14 @@ class CohortSection(Section):
             self._view.hide()
             self._showButtons()
 
-    def showCase(self, case: Case) -> None:
-        """Show a case with its contour in the views, until another one is shown or the panel is left."""
-        self._view.show(case, self.labels)
+    def showCase(self, case: Case, more: Callable[[Volume], list[Structure]] | None = None) -> None:
+        """Show a case with its contour in the views, until another one is shown or the panel is left.
+
+        Args:
+            case: the case.
+            more: further structures on its image's grid; called in a thread with the image.
+        """
+        self._view.show(case, self.labels, more)
 
     def onCancel(self, checked: bool = False) -> None:
         """Stop adding, or checking; what was added and found stays."""

@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
 
 
 def draw_cohort(app, panel, cohort: Path, folder: Path) -> None:
-    """``cohort-new.png``, ``cohort-faults.png`` and ``cohort-case.png``."""
+    """``cohort-new.png``, ``cohort-faults.png``, ``cohort-case.png`` and the two dialogs."""
     from CMEDLSegmentLib.cohort import read_cohort
     from CMEDLSegmentLib.phantom import write_cohort_phantoms
     from panel_train.conftest import settle
@@ -60,6 +60,31 @@ def draw_cohort(app, panel, cohort: Path, folder: Path) -> None:
     app.wait_until(lambda: panel.cohort._view._nodes)
     app.process_events(0.3)
     app.grab_window(folder / "cohort-case.png")
+    app.leave(panel)
+    draw_dialogs(app, panel, folder)
+
+
+def draw_dialogs(app, panel, folder: Path) -> None:
+    """``add-from-scene.png`` and ``add-from-folder.png``."""
+    import slicer
+
+    from CMEDLSegmentPanel import samples
+    from CMEDLTrainLib.scene.proposals import proposals
+    from CMEDLTrainPanel.add_dialogs import FolderDialog, SceneDialog
+
+    _, raters = samples.load(size=SIZE, spacing=VOXEL)
+    raters.GetSegmentation().AddEmptySegment("", "Heart")
+    form = panel.resourcePath("UI/AddFromFolder.ui")
+    dialogs = {
+        "add-from-scene": SceneDialog(proposals(), ("Tumor",), "AB"),
+        "add-from-folder": FolderDialog(form, ("Tumor",)),
+    }
+    for name, dialog in dialogs.items():
+        dialog.ask()
+        dialog.show()
+        app.grab(dialog, folder / f"{name}.png")
+        dialog.hide()
+    slicer.mrmlScene.Clear(0)
 
 
 if __name__ == "__main__":

@@ -74,14 +74,34 @@ def test_several_images_of_an_unsaved_scene_become_cases_at_once(scene, slicer_a
     assert "image 1" not in (tmp_path / "new" / "cohort.csv").read_text()
 
 
-def test_segments_of_one_name_on_one_image_become_one_case(scene, slicer_app, tmp_path: Path) -> None:
+def test_segments_of_one_name_on_one_image_become_one_case(scene, slicer_app, tmp_path: Path, monkeypatch) -> None:
+    import qt
+
+    from CMEDLTrainPanel.add_dialogs import ADD, SceneDialog
+
+    def tick_all(dialog: SceneDialog) -> bool:
+        for row in range(dialog.table.rowCount):
+            dialog.table.item(row, ADD).setCheckState(qt.Qt.Checked)
+        return True
+
     reviewer()
     drawn(1, segments=("GTV", "GTV"))
-    slicer_app.answer("ok")
+    monkeypatch.setattr(SceneDialog, "ask", tick_all)
     scene.ui.addFromSceneButton.click()
     added(scene, slicer_app)
     (case,) = read_cohort(tmp_path / "new" / "cohort.csv")
     np.testing.assert_array_equal(read_mask(case.mask).array, disc(1)[1])
+
+
+def test_of_several_raters_one_is_proposed(scene, slicer_app, tmp_path: Path) -> None:
+    reviewer()
+    drawn(1, segments=("Rater 1", "Rater 2", "Rater 3"))
+    slicer_app.answer("ok")
+    scene.ui.addFromSceneButton.click()
+    added(scene, slicer_app)
+    (case,) = read_cohort(tmp_path / "new" / "cohort.csv")
+    expected = disc(1)[1] * (np.arange(6)[:, None, None] % 3 == 0)
+    np.testing.assert_array_equal(read_mask(case.mask).array, expected)
 
 
 def test_segments_become_the_labels_of_their_names(scene, slicer_app, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from CMEDLSegmentLib.case_folders import TABLE, Rows, TrainingCase, edit_table
@@ -67,8 +68,11 @@ class CohortFolder:
         return not self.table.exists()
 
     def changed(self) -> bool:
-        """Whether somebody has changed the table since it was read."""
-        return self._signature() != self._seen
+        """Whether somebody has changed the table since it was read, or it cannot be reached any more."""
+        try:
+            return self._signature() != self._seen
+        except InputError:
+            return True
 
     def reload(self) -> None:
         """Read the table.
@@ -107,12 +111,15 @@ class CohortFolder:
     def beat(self) -> None:
         """Tell Slicers on other machines that this one still holds the cohort."""
         if self._held():
-            os.utime(self.folder / LOCK)
+            # A disk that is gone is told by the next look at the table.
+            with suppress(OSError):
+                os.utime(self.folder / LOCK)
 
     def release(self) -> None:
         """Let others change the cohort."""
         if self._held():
-            (self.folder / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):
+                (self.folder / LOCK).unlink()
 
     def add(self, case: TrainingCase) -> Path:
         """Copy a case into the folder; returns the case's folder.

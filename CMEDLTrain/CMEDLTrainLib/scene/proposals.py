@@ -18,6 +18,10 @@ AIR_HU = -500
 """No MR has values as low as air has in HU, even where an offset was taken off."""
 
 
+NOTHING, OUTSIDE = "Nothing is marked", "It lies outside"
+"""How ``experts.problems`` begins to tell of a segment that cannot be used with an image."""
+
+
 @dataclass(frozen=True)
 class Proposal:
     """An image and a segment that seems to be drawn on it.
@@ -63,11 +67,13 @@ def _proposal(volume: slicer.vtkMRMLScalarVolumeNode, ref: SegmentRef) -> Propos
         told = experts.problems(ref, volume)
     except InputError as error:
         return Proposal(volume, ref, MODALITIES[0], ROLES[0], str(error), possible=False)
+    if ref.source == experts.STUDENT and not results.is_edited(slicer.mrmlScene.GetNodeByID(ref.node_id)):
+        told = ["A student drew it and nobody has corrected it.", *told]
     modality = modality_of(volume) or _guessed(volume)
     known = modality in MODALITIES
     if not known:
         told = [f"Cohorts hold {' and '.join(MODALITIES)}, and this image is {modality}."]
-    fatal = not known or any(sentence.startswith(("Nothing", "It lies outside")) for sentence in told)
+    fatal = not known or any(sentence.startswith((NOTHING, OUTSIDE)) for sentence in told)
     role = ROLES[MODALITIES.index(modality)] if known else ROLES[0]
     return Proposal(volume, ref, modality if known else MODALITIES[0], role, " ".join(told), possible=not fatal)
 
@@ -99,7 +105,7 @@ def _image_of(
 
 def _outside(ref: SegmentRef, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """Whether a segment cannot have been drawn on an image."""
-    return any(sentence.startswith("It lies outside") for sentence in experts.problems(ref, volume))
+    return any(sentence.startswith(OUTSIDE) for sentence in experts.problems(ref, volume))
 
 
 def _guessed(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
