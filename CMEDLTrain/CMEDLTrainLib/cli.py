@@ -109,7 +109,7 @@ def _phantom(options: argparse.Namespace, interrupt: Interrupt) -> int:
     images = "synthetic T1 and {0} synthetic T2 MR" if options.organs else "synthetic CT and {0} synthetic MR"
     print(f"{table} names {options.cases} {images.format(options.cases)} cases; they prove nothing.")
     if options.organs:
-        print(f"Train with --set 'labels={json.dumps(list(ORGANS.values()))}'.")
+        print(f'Train with --labels "{",".join(ORGANS.values())}".')
     return 0
 
 

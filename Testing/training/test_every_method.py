@@ -15,6 +15,7 @@ from CMEDLSegmentLib.phantom import ORGANS, write_cohort_phantoms
 from CMEDLSegmentLib.volume import read_volume
 from CMEDLTrainLib import cli, runs
 from CMEDLTrainLib.configuration import METHODS
+from CMEDLTrainLib.training import slices_of
 
 QUICK = ("mutual",)
 """The others by ``-m slow``; ``test_train_command.py`` has a student alone and one that translates first."""
@@ -97,13 +98,14 @@ def test_every_segmentor_becomes_a_student_that_segments(thorax, tmp_path, kind)
 
 def test_an_equal_teacher_of_four_organs(abdomen, tmp_path):
     labels = json.dumps(list(ORGANS.values()))
-    clips = ("images.mr_maximum=600", "images.teacher_mr_maximum=1814")
+    clips = ("images.mr_maximum=600", "images.teacher_mr_maximum=900")
     student, evaluation = lived(abdomen, tmp_path, "cmedl", f"labels={labels}", *clips)
     card = read_card(student)
     assert [(label.value, label.name) for label in card.labels] == list(ORGANS.items())
     assert (card.modality, card.slices) == ("MR", "all")
     assert card.normalisation.maximum == 600
     assert card.normalisation.landmarks
+    assert slices_of(runs.open_run(tmp_path / "run")).normalisations["teacher"].maximum == 900
     assert set(evaluation["labels"]) == set(ORGANS.values())
     label = segmented(student, held_out(abdomen), tmp_path)
     assert set(np.unique(label)) <= {0, *ORGANS}
