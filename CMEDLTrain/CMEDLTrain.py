@@ -24,11 +24,12 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.console import Parser
 from CMEDLSegmentLib.errors import CMEDLError, InputError
 from CMEDLSegmentPanel import devices, interpreter
 from CMEDLSegmentPanel.binding import Binding
-from CMEDLTrainLib import configuration, runs
-from CMEDLTrainLib.background import LOG, Program
+from CMEDLTrainLib import configuration, options, runs
+from CMEDLTrainLib.background import LOG, Command, Program
 from CMEDLTrainLib.run_list import RUNS
 from CMEDLTrainPanel.cohort_section import CohortSection
 from CMEDLTrainPanel.outcome_section import OutcomeSection
@@ -36,7 +37,6 @@ from CMEDLTrainPanel.run_section import RunSection
 from CMEDLTrainPanel.training_section import TrainingSection
 
 TABLE = "cohort.csv"
-SLICES = "slices"
 
 
 class CMEDLTrain(ScriptedLoadableModule):
@@ -73,6 +73,7 @@ class CMEDLTrainParameterNode:
     device - where training runs: "auto", "cpu", "cuda:0", ...
     epochs - at most so many; 0 takes the preset's
     initial - the installed student that training starts from; empty starts from scratch
+    changes - settings that differ from the preset's, as "optimisation.batch=4"
     run - the name of the run that the panel shows, in the cohort's folder
     """
 
@@ -85,6 +86,7 @@ class CMEDLTrainParameterNode:
     device: str = "auto"
     epochs: Annotated[int, WithinRange(0, 100000)] = 0
     initial: str = ""
+    changes: list[str]
     run: str = ""
 
 
@@ -188,17 +190,47 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         """
         return Program([interpreter.python()], {**os.environ, **devices.ORDER})
 
+    def arguments(self, parameters: CMEDLTrainParameterNode) -> list[str]:
+        """What a person would type after ``cmedl-train run`` or ``estimate`` for these parameters."""
+        chosen = {
+            "--method": parameters.method,
+            "--preset": parameters.preset,
+            "--segmentor": parameters.segmentor,
+            "--translation": parameters.translation,
+            "--labels": parameters.labels,
+            "--device": parameters.device,
+            "--init": parameters.initial,
+        }
+        # The words of an option that is joined to it may begin with a dash.
+        arguments = [f"{option}={value}" for option, value in chosen.items() if value]
+        changes = [f"optimisation.epochs={parameters.epochs}"] if parameters.epochs else []
+        arguments += [f"--set={change}" for change in (*changes, *parameters.changes)]
+        return [*arguments, "--", str(Path(parameters.cohort, TABLE).resolve())]
+
     def settings(self, parameters: CMEDLTrainParameterNode) -> configuration.Configuration:
-        """The configuration that the parameters ask for; a run's cohort is added when it is started."""
-        settings = configuration.PRESETS[parameters.preset]
-        if parameters.segmentor != settings.network.kind:
-            settings = replace(settings, network=configuration.Network(parameters.segmentor))
-        if parameters.translation:
-            settings = replace(settings, translation=replace(settings.translation, kind=parameters.translation))
-        if parameters.epochs:
-            settings = replace(settings, optimisation=replace(settings.optimisation, epochs=parameters.epochs))
-        settings = replace(settings, labels=configuration.labels_of(parameters.labels))
-        return replace(settings, method=parameters.method, device=parameters.device, initial=parameters.initial)
+        """The configuration that the parameters ask for.
+
+        Raises:
+            InputError: one of them is bad.
+        """
+        parser = Parser(prog="cmedl-train run")
+        options.add_options(parser)
+        return options.chosen(parser.parse_args(self.arguments(parameters)))
+
+    def estimate(self, parameters: CMEDLTrainParameterNode) -> Command:
+        """Begin to find out what a run would take; the command's result is that of ``cmedl-train estimate --json``.
+
+        Raises:
+            InputError: a parameter is bad, or the program cannot be started.
+        """
+        self.settings(parameters)
+        run = Path(parameters.cohort, RUNS, "estimate").resolve()
+        try:
+            return self.program.start(["estimate", f"--output={run}", *self.arguments(parameters)])
+        except OSError as error:
+            raise InputError(
+                _("The program could not be started ({reason}).").format(reason=error.strerror or error)
+            ) from error
 
     def start(self, cohort: Path | str, settings: configuration.Configuration, name: str = "") -> runs.Run:
         """Train in a new run of a cohort's folder, in a process that goes on when Slicer is closed.
@@ -226,9 +258,8 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         """
         if run.running():
             raise InputError(_("This run is being trained already."))
-        slices = os.environ.get("CMEDL_SLICES") or str(run.folder.parents[1] / SLICES)
         try:
-            self.program.detach(["resume", str(run.folder)], run.folder / LOG, {"CMEDL_SLICES": slices})
+            self.program.detach(["resume", str(run.folder)], run.folder / LOG)
         except OSError as error:
             raise InputError(
                 _("The trainer could not be started ({reason}).").format(reason=error.strerror or error)

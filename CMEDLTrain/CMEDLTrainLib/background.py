@@ -45,13 +45,12 @@ class Program:
             **own_group(),
         }
 
-    def detach(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> int:
+    def detach(self, arguments: Sequence[str], log: Path) -> int:
         """Start a command that goes on when this process ends; what it prints is added to ``log``.
 
         Args:
             arguments: of ``cmedl-train``.
             log: a file in a folder that exists.
-            environment: variables besides the program's own.
 
         Returns:
             The number of the process, which leads a group of its own.
@@ -59,9 +58,8 @@ class Program:
         Raises:
             OSError: it could not be started, or the log not be written.
         """
-        settings = {**self._settings, "env": {**self._settings["env"], **(environment or {})}}
         with log.open("ab") as stream:
-            process = subprocess.Popen([*self._command, *arguments], stdout=stream, stderr=stream, **settings)
+            process = subprocess.Popen([*self._command, *arguments], stdout=stream, stderr=stream, **self._settings)
         # Reaps it when it ends before this process does; nobody else waits for it.
         threading.Thread(target=process.wait, name="cmedl-trainer", daemon=True).start()
         return process.pid
@@ -74,7 +72,8 @@ class Program:
         """
         settings = {**self._settings, "env": {**self._settings["env"], PROGRESS: "messages"}}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return Command(subprocess.Popen([*self._command, *arguments, "--json"], **pipes, **settings))
+        command = [*self._command, *arguments[:1], "--json", *arguments[1:]]
+        return Command(subprocess.Popen(command, **pipes, **settings))
 
 
 class Command:

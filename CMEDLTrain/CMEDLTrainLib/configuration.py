@@ -217,8 +217,17 @@ class Configuration:
 
 
 def labels_of(text: str) -> tuple[str, ...]:
-    """The names of a mask's values 1, 2, ... that stand between commas; without any, those of a new configuration."""
-    return tuple(name.strip() for name in text.split(",") if name.strip()) or Configuration().labels
+    """The names of a mask's values 1, 2, ... that stand between commas; without any, those of a new configuration.
+
+    Raises:
+        InputError: a name is missing, or stands there twice.
+    """
+    if not text.strip():
+        return Configuration().labels
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise InputError(f'The labels "{text}" are not different names between commas; write Liver,Spleen.')
+    return names
 
 
 def from_json(text: str) -> Configuration:

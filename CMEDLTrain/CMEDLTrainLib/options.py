@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from CMEDLSegmentLib.console import Parser
-from CMEDLSegmentLib.errors import InputError
 
-from .configuration import METHODS, PRESETS, Configuration, Network, with_settings
+from .configuration import METHODS, PRESETS, Configuration, Network, labels_of, with_settings
 from .translation import TRANSLATIONS
 
 SEGMENTORS = ("unet", "densefcn", "mrrn")
@@ -44,7 +43,7 @@ def chosen(options: argparse.Namespace) -> Configuration:
     if options.translation:
         settings = replace(settings, translation=replace(settings.translation, kind=options.translation))
     if options.labels:
-        settings = replace(settings, labels=_names(options.labels))
+        settings = replace(settings, labels=labels_of(options.labels))
     settings = replace(
         settings,
         method=options.method,
@@ -55,10 +54,3 @@ def chosen(options: argparse.Namespace) -> Configuration:
     settings = with_settings(settings, options.set)
     settings.entry  # noqa: B018 - refuses an unknown method before a run's folder is made
     return settings
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise InputError(f'The labels "{text}" are not different names between commas; write --labels Liver,Spleen.')
-    return names

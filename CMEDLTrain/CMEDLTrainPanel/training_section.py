@@ -1,19 +1,28 @@
-"""Section "Training": what is trained, how, and where."""
+"""Section "Training": what is trained, how, and where; all settings beside the paper's; what it would take."""
 
 from __future__ import annotations
 
+import qt
 from slicer.i18n import tr as _
 
 from CMEDLSegmentLib import models
+from CMEDLSegmentLib.console import duration
+from CMEDLSegmentLib.errors import CMEDLError
 from CMEDLSegmentPanel.devices import Devices
-from CMEDLSegmentPanel.section import Section, setText
+from CMEDLSegmentPanel.section import Section, plainTip, setText, told
 from CMEDLTrainLib import configuration
+from CMEDLTrainLib.background import Command
+from CMEDLTrainLib.options import SEGMENTORS
+from CMEDLTrainLib.settings_list import Setting, settings_of
 
 from .choices import showChoices
 
+KEY, VALUE, PAPER = range(3)
+POLL_MS = 100
+
 
 class TrainingSection(Section):
-    """The selectors of a run's settings."""
+    """The settings of the next run."""
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
@@ -28,6 +37,19 @@ class TrainingSection(Section):
         }
         for name, box in self._boxes.items():
             box.connect("activated(int)", lambda index, name=name: self.onChosen(name, index))
+        self._settings: list[Setting] = []
+        self._problem = ""
+        self.ui.settingsTable.connect("itemChanged(QTableWidgetItem*)", self.onValueEdited)
+        self.ui.settingsTable.connect("currentCellChanged(int,int,int,int)", self.onCurrentChanged)
+        self.ui.settingsFilterLineEdit.connect("textChanged(QString)", self._filter)
+        self.ui.resetSettingsButton.connect("clicked(bool)", self.onReset)
+        self._command: Command | None = None
+        self._estimated: list[str] = []
+        self._poll = qt.QTimer(panel.uiWidget)
+        self._poll.setInterval(POLL_MS)
+        self._poll.connect("timeout()", self._look)
+        self.ui.estimateButton.connect("clicked(bool)", self.onEstimate)
+        self.ui.estimateProgressBar.visible = False
 
     def refresh(self) -> None:
         """Show the parameters."""
@@ -35,25 +57,153 @@ class TrainingSection(Section):
         for name, titles in self._titles().items():
             showChoices(self._boxes[name], titles, getattr(self.parameters, name))
         entry = configuration.METHODS.get(self.parameters.method)  # a saved scene may name another program's
-        setText(self.ui.trainingNoteLabel, entry.words if entry else "")
+        try:
+            self._settings = settings_of(self.logic.settings(self.parameters))
+            self._problem = ""
+        except CMEDLError as error:
+            self._problem = str(error)
+        setText(self.ui.trainingNoteLabel, self._problem or (entry.words if entry else ""))
+        self._fill()
+        self.ui.estimateButton.enabled = bool(self._command or (self.parameters.cohort and not self._problem))
+        if self._estimated and self._estimated != self.logic.arguments(self.parameters):
+            # What was told holds for other settings.
+            self._estimated = []
+            setText(self.ui.estimateLabel, "")
 
     def onChosen(self, parameter: str, index: int) -> None:
         """Remember a choice in the scene."""
         if self.parameters:
             setattr(self.parameters, parameter, self._boxes[parameter].itemData(index))
 
+    def onValueEdited(self, item: qt.QTableWidgetItem) -> None:
+        """A value was typed: take it, or tell why it cannot be one."""
+        if item.column() != VALUE or not self.parameters:
+            return
+        setting, text = self._settings[item.row()], item.text().strip()
+        before = list(self.parameters.changes)
+        kept = [change for change in before if change.partition("=")[0] != setting.key]
+        self.parameters.changes = [*kept, f"{setting.key}={text}"] if text else kept
+        with told(_("The setting was not changed.")):
+            try:
+                self.logic.settings(self.parameters)
+            except CMEDLError:
+                self.parameters.changes = before
+                raise
+        self.refreshSoon()
+
+    def onCurrentChanged(self, row: int, column: int, rowBefore: int, columnBefore: int) -> None:
+        """Say below the table what the chosen setting means."""
+        known = 0 <= row < len(self._settings)
+        setText(self.ui.settingWordsLabel, self._settings[row].words if known else "")
+
+    def onReset(self, checked: bool = False) -> None:
+        """Forget all changed values."""
+        self.parameters.changes = []
+
+    def onEstimate(self, checked: bool = False) -> None:
+        """Try steps in the background, or stop trying."""
+        if self._command:
+            self._command.cancel()
+            self._finish(_("Cancelled."))
+            return
+        with told(_("Nothing could be estimated.")):
+            self._estimated = self.logic.arguments(self.parameters)
+            self._command = self.logic.estimate(self.parameters)
+            setText(self.ui.estimateButton, _("Cancel"))
+            setText(self.ui.estimateLabel, "")
+            self.ui.estimateProgressBar.value = 0
+            self.ui.estimateProgressBar.visible = True
+            self._poll.start()
+
     def cleanup(self) -> None:
         """The panel is closed for good."""
         self.devices.close()
+        if self._command:
+            self._command.cancel()
+
+    def _look(self) -> None:
+        """Show how far the estimate is, and what came out."""
+        stage, fraction = self._command.stage
+        self.ui.estimateProgressBar.value = round(1000 * fraction)
+        if not self._command.done:
+            setText(self.ui.estimateLabel, stage)
+            return
+        try:
+            self._finish(_words(self._command.result()))
+        except CMEDLError as error:
+            self._finish(str(error))
+
+    def _finish(self, words: str) -> None:
+        self._poll.stop()
+        self._command = None
+        setText(self.ui.estimateButton, _("Estimate"))
+        self.ui.estimateProgressBar.visible = False
+        setText(self.ui.estimateLabel, words)
+        self.refreshSoon()
+
+    def _fill(self) -> None:
+        """Show the settings; what was changed is bold."""
+        table = self.ui.settingsTable
+        changed = {change.partition("=")[0] for change in self.parameters.changes}
+        blocked = table.blockSignals(True)
+        if table.rowCount != len(self._settings):
+            table.setRowCount(len(self._settings))
+            for row in range(len(self._settings)):
+                for column in range(table.columnCount):
+                    item = qt.QTableWidgetItem()
+                    if column != VALUE:
+                        item.setFlags(item.flags() & ~qt.Qt.ItemIsEditable)
+                    table.setItem(row, column, item)
+        for row, setting in enumerate(self._settings):
+            texts = {KEY: setting.key, VALUE: setting.text(setting.value), PAPER: setting.text(setting.paper)}
+            for column, text in texts.items():
+                item = table.item(row, column)
+                if item.text() != text:
+                    item.setText(text)
+                item.setToolTip(plainTip(setting.words or setting.key))
+                font = item.font()
+                font.setBold(column != PAPER and setting.key in changed)
+                item.setFont(font)
+        table.blockSignals(blocked)
+        self.ui.resetSettingsButton.enabled = bool(changed)
+        self._filter(self.ui.settingsFilterLineEdit.text)
+
+    def _filter(self, text: str) -> None:
+        """Hide what neither is called nor means what was typed."""
+        wanted = text.strip().lower()
+        for row, setting in enumerate(self._settings):
+            self.ui.settingsTable.setRowHidden(row, wanted not in f"{setting.key} {setting.words}".lower())
 
     def _titles(self) -> dict[str, dict[str, str]]:
         """What each selector offers."""
         students = {entry.name: entry.card.title for entry in models.list_models() if entry.current and entry.card}
+        segmentors = {"unet": "Unet", "densefcn": "DenseFCN", "mrrn": "MRRN"}
         return {
             "method": {name: name for name in configuration.METHODS},
             "preset": {"paper": _("Paper"), "fast": _("Fast"), "tiny": _("Tiny (to try the program)")},
-            "segmentor": {"unet": "Unet", "densefcn": "DenseFCN", "mrrn": "MRRN"},
+            "segmentor": {name: segmentors[name] for name in SEGMENTORS},
             "translation": {"": _("The method's own"), "cyclegan": "CycleGAN", "drit": "DRIT"},
             "device": self.devices.titles,
             "initial": {"": _("Scratch"), **students},
         }
+
+
+def _words(found: dict) -> str:
+    """What an estimate says, for a person."""
+    lines = [
+        _("{seconds:.3g} s a step with batch {batch} on {device}").format(
+            seconds=found["seconds_per_step"], batch=found["batch"], device=found["device"]
+        )
+    ]
+    if found["memory_gb"] is not None:
+        lines.append(_("Memory: {gb:.2f} GB").format(gb=found["memory_gb"]))
+        if found["available_gb"] is not None:
+            lines[-1] += _(" of {gb:.1f} GB").format(gb=found["available_gb"])
+    lines.append(
+        _("An epoch: {epoch}; {epochs} epochs at most: {whole}, validation aside").format(
+            epoch=duration(found["seconds_per_epoch"]), epochs=found["epochs"], whole=duration(found["seconds"])
+        )
+    )
+    if not found["prepared"]:
+        lines.append(_("The slices are not prepared yet; there may be fewer of them."))
+    return "\n".join(lines)
