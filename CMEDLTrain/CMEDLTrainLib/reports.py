@@ -59,8 +59,7 @@ class Reports:
 
     def losses(self, step: int, losses: Mapping[str, float], rate: float) -> None:
         """The loss terms after ``step`` steps, with the learning rate as a fraction of the configured one."""
-        seconds = (time.monotonic() - self._started) / max(1, step - self._first)
-        left = round((self._steps - step) * seconds)
+        seconds = self._seconds(step)
         figures: dict[str, Any] = {
             "step": step,
             "steps": self._steps,
@@ -69,24 +68,33 @@ class Reports:
             "learning_rate": rate,
             "images_per_second": round(self._images / seconds, 2),
             **self._memory(),
-            "seconds_left": left,
+            "seconds_left": self._say(step, losses),
         }
         self.tell("step", **figures, **({"validation": dict(self._validation)} if self._validation else {}))
-        parts = [f"{duration(left)} left"]
-        parts += [f"validation DSC {self._validation['dsc']:.3f}"] if "dsc" in self._validation else []
-        parts += [f"{name} {value:.3f}" for name, value in losses.items()]
-        self._words = ", ".join(parts)
 
     def validated(self, step: int, figures: Mapping[str, float], losses: Mapping[str, float], best_epoch: int) -> None:
         """The validation figures after ``step`` steps, with the loss terms of the last one."""
         self._validation = figures
-        told = {"validation": dict(figures), "losses": dict(losses), "best_epoch": best_epoch}
+        told: dict[str, Any] = {"validation": dict(figures), "losses": dict(losses), "best_epoch": best_epoch}
+        told["seconds_left"] = self._say(step, losses)
         self.tell("epoch", epoch=step // self._per_epoch, step=step, **told)
 
     def show(self, step: int) -> None:
         """Let whoever watches see that ``step`` steps are done."""
         epoch = min(step // self._per_epoch + 1, self._steps // self._per_epoch)
         self._progress(f"Epoch {epoch} of {self._steps // self._per_epoch}: {self._words}", step / self._steps)
+
+    def _seconds(self, step: int) -> float:
+        """A step's mean so far, with validations and checkpoints."""
+        return (time.monotonic() - self._started) / max(1, step - self._first)
+
+    def _say(self, step: int, losses: Mapping[str, float]) -> int:
+        """Make the words that are shown, what matters most first; the seconds left."""
+        left = round((self._steps - step) * self._seconds(step))
+        parts = [f"{duration(left)} left"]
+        parts += [f"validation DSC {self._validation['dsc']:.3f}"] if "dsc" in self._validation else []
+        self._words = ", ".join([*parts, *(f"{name} {value:.3f}" for name, value in losses.items())])
+        return left
 
     def _memory(self) -> dict[str, float]:
         """The most that was in use, in 10^9 bytes."""

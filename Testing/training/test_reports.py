@@ -61,7 +61,9 @@ def test_a_report_has_losses_rates_memory_validation_and_time_left(run, clock, m
     clock[0] += 25
     report.losses(150, {"student": 0.5, "hint": 0.125}, 0.5)
     report.show(150)
+    clock[0] += 5
     report.validated(160, {"dsc": 0.75, "loss": 0.2}, {"student": 0.4}, 8)
+    report.show(160)
     start, step, epoch = run.read_events()
     assert (start["event"], start["steps"], start["tensorboard"]) == ("start", 200, False)
     expected = {
@@ -78,9 +80,11 @@ def test_a_report_has_losses_rates_memory_validation_and_time_left(run, clock, m
     assert step | expected == step
     assert step["memory_gb"] > 0.05
     assert (epoch["epoch"], epoch["best_epoch"], epoch["losses"]) == (8, 8, {"student": 0.4})
+    assert epoch["seconds_left"] == 20
     assert shown == [
         ("Epoch 6 of 10: Training", 0.505),
         ("Epoch 8 of 10: 25 s left, validation DSC 0.250, student 0.500, hint 0.125", 0.75),
+        ("Epoch 9 of 10: 20 s left, validation DSC 0.750, student 0.400", 0.8),
     ]
     assert run.status()["validation"] == {"dsc": 0.75, "loss": 0.2}
 
