@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.networks.factory import SEGMENTORS
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
-from CMEDLTrainLib import cli, dry_step, memory, options, runs
+from CMEDLTrainLib import cli, dry_step, memory, methods, options, runs
 from CMEDLTrainLib.configuration import PRESETS, with_settings
 from CMEDLTrainLib.engine import Trainer
 from training.stores import disc_store
@@ -160,6 +160,15 @@ def test_options_become_the_configuration_and_set_has_the_last_word():
     assert (found.network.kind, found.translation.kind, found.labels) == ("mrrn", "drit", ("Liver", "Spleen"))
     assert chosen("--translation", "drit", "--set", "translation.kind=cyclegan").translation.kind == "cyclegan"
     assert chosen("--preset", "tiny").translation == PRESETS["tiny"].translation
+
+
+@pytest.mark.parametrize("method", ["cmedl", "pmri-cmedl", "output-distillation"])
+def test_the_translation_that_is_chosen_is_the_one_that_is_trained(method):
+    found = chosen("--preset", "tiny", "--method", method, "--translation", "drit")
+    built = methods.create(found)
+    assert type(built.translation).__name__ == "Drit"
+    assert "features" not in built.networks
+    assert type(methods.create(chosen("--preset", "tiny", "--method", method)).translation).__name__ == "CycleGan"
 
 
 def test_the_segmentors_that_are_offered_are_those_that_there_are():

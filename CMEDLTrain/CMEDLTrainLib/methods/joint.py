@@ -48,20 +48,18 @@ FEATURES = "features"
 
 
 def cmedl(configuration: Configuration) -> Method:
-    """The paper's default: CycleGAN with the contextual loss, hints, the student alone at test time."""
-    return _joint(replace(configuration, translation=replace(configuration.translation, kind="cyclegan")))
+    """The paper's default: CycleGAN with the contextual loss, or another translation; the student alone at test time."""
+    return _joint(configuration)
 
 
 def vae_cmedl(configuration: Configuration) -> Method:
     """The same with DRIT, whose equation 13 has no contextual loss."""
-    translation = replace(configuration.translation, kind="drit", contextual=0.0)
-    return _joint(replace(configuration, translation=translation))
+    return _joint(replace(configuration, translation=replace(configuration.translation, kind="drit")))
 
 
 def pmri_cmedl(configuration: Configuration) -> Method:
     """Trained like :func:`cmedl`, but the teacher segments translated images at test time (Table III)."""
-    translation = replace(configuration.translation, kind="cyclegan")
-    return _joint(replace(configuration, translation=translation), use_teacher=True)
+    return _joint(configuration, use_teacher=True)
 
 
 def weak_with_pseudo(configuration: Configuration) -> Method:
@@ -154,7 +152,7 @@ def _contextual(configuration: Configuration) -> tuple[Contextual | None, VggFea
         InputError: there is no such order, or the features cannot be had.
     """
     settings = configuration.translation
-    if not settings.contextual:
+    if not settings.contextual or settings.kind == "drit":  # equation 13 has none
         return None, None
     if settings.contextual_order not in ORDERS:
         raise InputError(
