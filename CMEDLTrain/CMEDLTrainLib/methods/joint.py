@@ -48,7 +48,7 @@ FEATURES = "features"
 
 
 def cmedl(configuration: Configuration) -> Method:
-    """The paper's default: CycleGAN with the contextual loss, or another translation; the student alone at test time."""
+    """The paper's default: CycleGAN (or another translation), the contextual loss, hints, the student at test time."""
     return _joint(configuration)
 
 
