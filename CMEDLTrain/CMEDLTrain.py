@@ -23,6 +23,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+from CMEDLSegmentLib.case_folders import TABLE
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.console import Parser
 from CMEDLSegmentLib.errors import CMEDLError, InputError
@@ -35,8 +36,6 @@ from CMEDLTrainPanel.cohort_section import CohortSection
 from CMEDLTrainPanel.outcome_section import OutcomeSection
 from CMEDLTrainPanel.run_section import RunSection
 from CMEDLTrainPanel.training_section import TrainingSection
-
-TABLE = "cohort.csv"
 
 
 class CMEDLTrain(ScriptedLoadableModule):

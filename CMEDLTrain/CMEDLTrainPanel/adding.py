@@ -126,24 +126,24 @@ class Adding:
         self._section.show()
 
     def _added(self, result: Path | None, error: Exception | None) -> None:
-        if isinstance(error, CMEDLError):
-            self._refused.append(str(error))
-        elif error:
-            self._end()
-            raise error
+        self._failed(error)
         self._section.reload(check=False)
         self._next()
 
     def _collected(self, result: Collected | None, error: Exception | None) -> None:
+        if not self._failed(error):
+            self._refused += [f"{name}: {why}" for name, why in result.refused]
+            self._refused += [_("{name} is in the cohort already.").format(name=name) for name in result.there]
+        self._finish()
+
+    def _failed(self, error: Exception | None) -> bool:
+        """Whether something went wrong; what the user can mend is told at the end."""
         if isinstance(error, CMEDLError):
             self._refused.append(str(error))
         elif error:
             self._end()
             raise error
-        else:
-            self._refused += [f"{name}: {why}" for name, why in result.refused]
-            self._refused += [_("{name} is in the cohort already.").format(name=name) for name in result.there]
-        self._finish()
+        return error is not None
 
     def _finish(self) -> None:
         refused = self._refused
