@@ -53,7 +53,8 @@ def collect(bench: Bench) -> dict[str, Any]:
     for one in cells:
         if one.state == FINISHED:
             read = read_evaluation(evaluation_of(bench.run_of(one.cell)))
-            finished[one.cell.row].append((one.cell, read.patients))
+            # Without a structure there is no DSC, or one of 0 as soon as a voxel is marked.
+            finished[one.cell.row].append((one.cell, tuple(patient for patient in read.patients if patient.marked)))
     reference = experiment.reference
     configuration = {name: _configuration(experiment, name) for name in experiment.rows}
     return {
@@ -200,7 +201,8 @@ def markdown(experiment: Experiment, results: Mapping[str, Any]) -> str:
 
 def _legend(experiment: Experiment, results: Mapping[str, Any]) -> str:
     words = [
-        "Mean ± standard deviation over patients, each the mean over its runs; [95 % interval of the mean]; median; N.",
+        "Mean ± standard deviation over the patients with a structure, each the mean over its runs; [95 % interval of "
+        "the mean]; median; N.",
         f"Surface DSC at {results['tolerance_mm']:g} mm. A patient with no voxel in common with the expert is missed: "
         "DSC 0, no HD95.",
         results["intervals"],
