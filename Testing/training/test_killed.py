@@ -125,7 +125,7 @@ def test_a_run_killed_at_any_of_many_moments_does_so_too(moment, command, cohort
     ("aim", "count"),
     [("checkpoint", 3), pytest.param("slices", 2, marks=pytest.mark.slow)]
     + [pytest.param("event", count, marks=pytest.mark.slow) for count in (2, 4)]
-    + [pytest.param("renaming", count, marks=pytest.mark.slow) for count in (2, 4, 7)],
+    + [pytest.param("renaming", count, marks=pytest.mark.slow) for count in (3, 4, 7)],
 )
 def test_a_run_killed_while_it_writes_does_so_too(aim, count, command, cohort, undisturbed, tmp_path):
     ended = command("run", cohort, "-o", tmp_path / "run", *SETTINGS, aim=aim, count=count)
