@@ -50,7 +50,7 @@ def test_a_run_is_trained_in_a_process_of_its_own(panel, cohort: Path, slicer_ap
     choose(panel, slicer_app, cohort)
     settings = configuration.PRESETS["tiny"]
     panel.logic.settings = lambda parameters: replace(
-        settings, device="cpu", images=replace(settings.images, field=16, slices="all")
+        settings, device="cpu", images=replace(settings.images, field=32, slices="all")
     )
     panel.ui.startButton.click()
     run = runs.open_run(cohort / "runs" / "ct-only-1")
@@ -60,7 +60,7 @@ def test_a_run_is_trained_in_a_process_of_its_own(panel, cohort: Path, slicer_ap
     assert os.getsid(holder["pid"]) != os.getsid(0)
     slicer_app.wait_until(lambda: run.status()["state"] == "finished", 120)
     assert run.student.is_file()
-    assert (cohort / "slices").is_dir()
+    assert (cohort / "runs" / "slices").is_dir()
 
 
 def test_a_run_of_a_cohort_that_cannot_be_trained_with_is_told(panel, tmp_path: Path, slicer_app) -> None:

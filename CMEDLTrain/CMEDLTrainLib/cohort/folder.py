@@ -5,7 +5,7 @@
 ``cohort.json``  the version of this layout; a folder without it was made by hand, or by an older program
 ``cohort.lock``  the Slicer that may change the cohort now
 ``facts.json``   what the checks found (``survey``)
-``runs``, ``slices``, ``bin``  runs, the slices they are trained from, and what was removed
+``runs``, ``bin``  runs with the slices they are trained from, and what was removed
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from CMEDLSegmentLib.files import atomic_path
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent
 
 from .. import holders
+from ..run_list import RUNS
 from .collecting import Collected, Rules, collect
 from .splitting import split_by_patient
 
@@ -242,7 +243,7 @@ class CohortFolder:
             )
 
     def _contents(self) -> list[Path]:
-        own = {MARK, LOCK, BIN, "runs", "slices"}
+        own = {MARK, LOCK, BIN, RUNS}
         return [path for path in self.folder.iterdir() if path.name not in own]
 
     def _mark(self) -> None:
