@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -236,6 +237,26 @@ def test_a_cohort_that_another_slicer_has_open_is_looked_at(panel, cohort: Path,
     assert panel.ui.splitButton.enabled
     slicer_app.leave(panel)
     assert not (cohort / "cohort.lock").exists()
+
+
+def test_a_cohort_on_a_read_only_disk_is_looked_at_and_checked(panel, cohort: Path, slicer_app, monkeypatch) -> None:
+    usual = Path.write_text
+
+    def read_only(path: Path, *arguments: object, **more: object) -> int:
+        if cohort in path.parents:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return usual(path, *arguments, **more)
+
+    before = sorted(path.name for path in cohort.iterdir())
+    monkeypatch.setattr(Path, "write_text", read_only)
+    choose(panel, slicer_app, cohort)
+    checked(panel, slicer_app)
+    assert "cannot be written to" in panel.ui.cohortNoteLabel.text
+    assert "Not checked yet" not in states(panel).values()
+    assert not panel.ui.addFromSceneButton.enabled
+    panel.cohort.onWatch()
+    slicer_app.leave(panel)
+    assert sorted(path.name for path in cohort.iterdir()) == before
 
 
 def test_a_cohort_of_500_cases_is_quick_and_checked_in_the_background(panel, tmp_path: Path, slicer_app) -> None:
