@@ -249,8 +249,8 @@ PRESETS: dict[str, Configuration] = {
     # Section III-C as it stands.
     "paper": Configuration(preset="paper"),
     # The same mathematics with a batch and a schedule that converge sooner, and wide scales because the spacing of
-    # published data is often nominal. Dice alone, as in the paper: on phantoms, with cross-entropy beside it, hints kept
-    # the student's probabilities below one half (Testing/experiments/README.md).
+    # published data is often nominal. Dice alone, as in the paper: on phantoms, hints beside a cross-entropy kept the
+    # student's probabilities below one half (Testing/experiments/README.md).
     "fast": Configuration(
         preset="fast",
         augmentation=Augmentation(scale=(0.7, 1.4), intensity=0.04, erase=0.1),
