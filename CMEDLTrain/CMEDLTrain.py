@@ -29,9 +29,10 @@ from CMEDLSegmentLib.console import Parser
 from CMEDLSegmentLib.errors import CMEDLError, InputError
 from CMEDLSegmentPanel import devices, interpreter
 from CMEDLSegmentPanel.binding import Binding
-from CMEDLTrainLib import configuration, options, runs
-from CMEDLTrainLib.background import LOG, Command, Program
+from CMEDLTrainLib import configuration, options, runs, settings_list
+from CMEDLTrainLib.background import Command, Program
 from CMEDLTrainLib.run_list import RUNS
+from CMEDLTrainLib.trainers import Trainers
 from CMEDLTrainPanel.cohort_section import CohortSection
 from CMEDLTrainPanel.outcome_section import OutcomeSection
 from CMEDLTrainPanel.run_section import RunSection
@@ -170,7 +171,15 @@ class CMEDLTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
-    """The module's face for scripts: runs are started, stopped, resumed and looked at without a window."""
+    """The module's face for scripts: runs are started, stopped, resumed and looked at without a window.
+
+    Attributes:
+        trainers: those that were started here.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trainers = Trainers()
 
     def parameterNode(self):
         """The scene's parameter node as it is in the scene."""
@@ -252,17 +261,30 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
     def resume(self, run: runs.Run) -> None:
         """Go on with a run that is not being trained; the first start is that too.
 
+        A run that was moved together with its cohort goes on with the cohort that it lies in.
+
         Raises:
             InputError: it is being trained, or the trainer cannot be started.
         """
-        if run.running():
-            raise InputError(_("This run is being trained already."))
-        try:
-            self.program.detach(["resume", str(run.folder)], run.folder / LOG)
-        except OSError as error:
-            raise InputError(
-                _("The trainer could not be started ({reason}).").format(reason=error.strerror or error)
-            ) from error
+        table = run.folder.parents[1] / TABLE
+        lost = not Path(run.configuration().cohort).is_file() and table.is_file()
+        self.trainers.start(self.program, run, [f"--cohort={table}"] if lost else [])
+
+    def take(self, parameters: CMEDLTrainParameterNode, settings: configuration.Configuration) -> None:
+        """Let the parameters ask for the settings of a run, to start another one with them or with changed ones.
+
+        Raises:
+            InputError: this program cannot ask for them.
+        """
+        preset = settings.preset if settings.preset in configuration.PRESETS else "paper"
+        usual = configuration.PRESETS[preset]
+        kind, epochs = settings.translation.kind, settings.optimisation.epochs
+        parameters.method, parameters.preset, parameters.segmentor = settings.method, preset, settings.network.kind
+        parameters.translation = kind if kind != usual.translation.kind else ""
+        parameters.labels, parameters.device = ",".join(settings.labels), settings.device
+        parameters.epochs = epochs if epochs != usual.optimisation.epochs else 0
+        parameters.initial, parameters.changes = settings.initial, []
+        parameters.changes = settings_list.changes(settings, self.settings(parameters))
 
     @staticmethod
     def _free(folder: Path, method: str) -> Path:

@@ -45,7 +45,7 @@ class Program:
             **own_group(),
         }
 
-    def detach(self, arguments: Sequence[str], log: Path) -> int:
+    def detach(self, arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         """Start a command that goes on when this process ends; what it prints is added to ``log``.
 
         Args:
@@ -53,7 +53,7 @@ class Program:
             log: a file in a folder that exists.
 
         Returns:
-            The number of the process, which leads a group of its own.
+            The process, which leads a group of its own.
 
         Raises:
             OSError: it could not be started, or the log not be written.
@@ -62,7 +62,7 @@ class Program:
             process = subprocess.Popen([*self._command, *arguments], stdout=stream, stderr=stream, **self._settings)
         # Reaps it when it ends before this process does; nobody else waits for it.
         threading.Thread(target=process.wait, name="cmedl-trainer", daemon=True).start()
-        return process.pid
+        return process
 
     def start(self, arguments: Sequence[str]) -> Command:
         """Start a command whose answer is waited for, such as ``estimate``; ``--json`` is added.

@@ -6,6 +6,7 @@ most ``MOST_POINTS`` points, evenly spaced over the run. Nothing here imports to
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ MOST_POINTS = 1000
 """Of each curve."""
 READ_BYTES = 1 << 20
 """Read from the events at a time: some thousand events, a few hundredths of a second."""
+TAIL_BYTES = 1 << 16
+"""At the end of the events: enough to know where a run is."""
 
 
 @dataclass
@@ -66,7 +69,7 @@ class History:
             could not say so.
         figures: of the last events: step, steps, epoch, seconds_left, losses, validation.
         losses, validation: curves over steps.
-        rates: the last ``images_per_second``, ``gpu_memory_gb`` and ``learning_rate``.
+        rates: the last ``images_per_second``, ``gpu_memory_gb`` or ``memory_gb``, and ``learning_rate``.
         preview: the newest preview picture, relative to the run's folder; empty where there is none.
         term: the loss term at which training failed.
     """
@@ -99,10 +102,12 @@ class History:
             self.state = kind
             self.term = event.get("term", "")
         elif kind == "step":
+            self.state = "running"  # also where the start was not read
             self.losses.add(event["step"], event["losses"])
-            rates = ("images_per_second", "gpu_memory_gb", "learning_rate")
+            rates = ("images_per_second", "gpu_memory_gb", "memory_gb", "learning_rate")
             self.rates = {name: event[name] for name in rates if name in event}
         elif kind == "epoch":
+            self.state = "running"
             self.validation.add(event["step"], event["validation"])
         elif kind == "preview":
             self.preview = event["file"]
@@ -122,6 +127,11 @@ class Reader:
         self._position = 0
         self._rest = b""
         self.history = History()
+
+    def skip(self) -> None:
+        """Leave out all but the end."""
+        with contextlib.suppress(FileNotFoundError):
+            self._position = max(0, self._path.stat().st_size - TAIL_BYTES)
 
     def read(self, most: int | None = READ_BYTES) -> bool:
         """Take in at most ``most`` bytes (None: all); whether there is more to read.
@@ -148,3 +158,11 @@ class Reader:
             if isinstance(event, dict):
                 self.history.take(event)
         return self._position < size
+
+
+def latest(path: Path) -> History:
+    """What the end of the events tells: state and figures, with curves of the last points alone."""
+    reader = Reader(path)
+    reader.skip()
+    reader.read(most=None)
+    return reader.history

@@ -11,14 +11,18 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
+from CMEDLSegmentLib.jobs.groups import end_group
 
 HEARTBEAT_S = 5.0
 """A holder touches its file this often, from a thread of its own: also while its work is busy elsewhere."""
@@ -98,6 +102,43 @@ def living(file: Path) -> dict[str, Any] | None:
         except OSError:
             return None
     return holder if _mark(holder.get("pid")) == mark else None
+
+
+def is_here(holder: dict[str, Any]) -> bool:
+    """Whether a holder that :func:`living` told of runs where this process does."""
+    return all(holder.get(name) == value for name, value in _place().items())
+
+
+def interrupt(file: Path) -> None:
+    """Ask the living holder of ``file``'s folder to end, where it is another process here and signals can be sent."""
+    if (pid := _other_here(file)) is not None and sys.platform != "win32":
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def end(file: Path) -> bool:
+    """End the living holder of ``file``'s folder at once with all that it started; whether it is another process here.
+
+    Raises:
+        InputError: this user may not.
+    """
+    if (pid := _other_here(file)) is None:
+        return False
+    try:
+        if sys.platform == "win32" or os.getpgid(pid) == pid:
+            end_group(pid)
+        else:
+            os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    except PermissionError as error:
+        raise InputError(f"The process {pid} is another user's; ask them to end it.") from error
+    return True
+
+
+def _other_here(file: Path) -> int | None:
+    holder = living(file)
+    return holder["pid"] if holder and is_here(holder) and not is_this_process(holder) else None
 
 
 def is_this_process(holder: dict[str, Any]) -> bool:

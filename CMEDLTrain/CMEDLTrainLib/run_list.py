@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from CMEDLSegmentLib.errors import CMEDLError
+from CMEDLSegmentLib.errors import CMEDLError, InputError
 
-from .runs import Run, open_run
+from . import holders
+from .cohort.folder import BIN
+from .configuration import Configuration
+from .history import History, latest
+from .runs import Run
 
 RUNS = "runs"
 """The folder of a cohort that its runs are in."""
@@ -23,27 +29,124 @@ class Entry:
         method: what it trains.
         status: see :meth:`Run.status`; empty for a folder that cannot be read.
         problem: why it cannot be read; else empty.
+        term: the loss term or network at which training failed; else empty.
+        rates: the last throughput, memory and learning rate, see :class:`History`.
+        holder: who trains it, see :mod:`holders`; None where nobody does.
     """
 
     run: Run
     method: str
     status: dict[str, Any]
     problem: str = ""
+    term: str = ""
+    rates: dict[str, float] = field(default_factory=dict)
+    holder: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
         """The folder's name."""
         return self.run.folder.name
 
+    @property
+    def state(self) -> str:
+        """That of the status; empty where it cannot be read."""
+        return str(self.status.get("state", ""))
+
+    @property
+    def here(self) -> bool:
+        """Whether it is trained on this machine."""
+        return self.holder is not None and holders.is_here(self.holder)
+
+
+@dataclass
+class _Known:
+    """What was read of a run, and of which files: they are not read again until they change."""
+
+    configuration: Configuration | None = None
+    problem: str = ""
+    history: History = field(default_factory=History)
+    configured: object = None
+    happened: object = None
+
+
+class RunList:
+    """The runs of a cohort, for somebody who looks again and again."""
+
+    def __init__(self, cohort: Path) -> None:
+        """``cohort``: its folder."""
+        self.cohort = cohort
+        self._known: dict[Path, _Known] = {}
+
+    def look(self) -> list[Entry]:
+        """The runs as they are now, in the order of their names."""
+        folders = [path.parent for path in sorted((self.cohort / RUNS).glob("*/configuration.json"))]
+        self._known = {folder: self._known.get(folder) or _Known() for folder in folders}
+        return [self._entry(Run(folder), known) for folder, known in self._known.items()]
+
+    def _entry(self, run: Run, known: _Known) -> Entry:
+        configured, happened = _stamp(run.folder / "configuration.json"), _stamp(run.events)
+        if configured != known.configured:
+            known.configured, known.configuration, known.problem = configured, None, ""
+            try:
+                known.configuration = run.configuration()
+            except CMEDLError as error:
+                known.problem = str(error)
+        if happened != known.happened:
+            known.happened, known.history = happened, latest(run.events)
+        holder = run.holder()
+        if known.configuration is None:
+            return Entry(run, "", {}, known.problem, holder=holder)
+        history = known.history
+        return Entry(run, known.configuration.method, run.status_of(history), "", history.term, history.rates, holder)
+
 
 def runs_of(cohort: Path) -> list[Entry]:
     """The runs in ``cohort``'s folder, in the order of their names."""
-    return [_entry(path.parent) for path in sorted((cohort / RUNS).glob("*/configuration.json"))]
+    return RunList(cohort).look()
 
 
-def _entry(folder: Path) -> Entry:
+def rivals(entries: Iterable[Entry], device: str) -> list[Entry]:
+    """The runs that are trained on this machine and may use the same device.
+
+    Args:
+        entries: of the list.
+        device: as it is configured; ``auto`` may be any.
+    """
+    return [entry for entry in entries if entry.here and _may_share(device, (entry.holder or {}).get("device", "auto"))]
+
+
+def _may_share(one: str, other: str) -> bool:
+    return "auto" in (one, other) or _full(one) == _full(other)
+
+
+def _full(device: str) -> str:
+    return "cuda:0" if device == "cuda" else device
+
+
+def delete(run: Run, cohort: Path) -> Path:
+    """Move a run that nobody trains to the cohort's bin; where it is now.
+
+    Raises:
+        InputError: it is being trained, or cannot be moved.
+    """
+    if run.running():
+        raise InputError(f"The run {run.folder.name} is being trained; stop it first.")
+    number, binned = 1, cohort / BIN / run.folder.name
+    while binned.exists():
+        number += 1
+        binned = cohort / BIN / f"{run.folder.name}-{number}"
     try:
-        run = open_run(folder)
-        return Entry(run, run.configuration().method, run.status())
-    except CMEDLError as error:
-        return Entry(Run(folder), "", {}, str(error))
+        binned.parent.mkdir(exist_ok=True)
+        run.folder.rename(binned)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"The run {run.folder.name} could not be moved to {binned} ({reason}).") from error
+    return binned
+
+
+def _stamp(path: Path) -> object:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -65,12 +65,16 @@ class Run:
         """The settings the run was created with.
 
         Raises:
-            InputError: the folder is not a run.
+            InputError: the folder is not a run, or its settings cannot be read.
         """
         path = self.folder / "configuration.json"
         if not path.is_file():
             raise InputError(f"{self.folder} is not a run: it has no configuration.json; name a folder made by run.")
-        return from_json(path.read_text("utf-8"))
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeError) as error:
+            raise InputError(f"{path} cannot be read ({error}); restore it or start anew.") from error
+        return from_json(text)
 
     def move_cohort(self, cohort: Path) -> None:
         """Note that the cohort's table lies elsewhere now; what was prepared from it is known by its contents.
@@ -125,7 +129,11 @@ class Run:
 
     def running(self) -> bool:
         """Whether a trainer holds this run now, here or on another machine."""
-        return holders.living(self.trainer) is not None
+        return self.holder() is not None
+
+    def holder(self) -> dict[str, Any] | None:
+        """The trainer that holds this run now, see :mod:`holders`, and its ``device``; None where there is none."""
+        return holders.living(self.trainer)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

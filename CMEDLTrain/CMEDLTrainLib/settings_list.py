@@ -53,6 +53,16 @@ def settings_of(configuration: Configuration) -> list[Setting]:
     ]
 
 
+def changes(configuration: Configuration, base: Configuration) -> list[str]:
+    """What ``--set`` has to be given so that ``base`` becomes ``configuration``, but for what is chosen elsewhere."""
+    before = dict(_leaves(base))
+    return [
+        f"{setting.key}={setting.text(setting.value)}"
+        for setting in settings_of(configuration)
+        if setting.value != before[setting.key]
+    ]
+
+
 def _leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
     for item in dataclasses.fields(node):
         value = getattr(node, item.name)

@@ -1,33 +1,57 @@
-"""Section "Run": start, stop and resume the cohort's runs, and see how they are doing."""
+"""Section "Run": start, stop, resume, duplicate and delete the cohort's runs, and see how they are doing."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
-from CMEDLSegmentPanel.section import Section, setText, told
-from CMEDLTrainLib.run_list import Entry, runs_of
+from CMEDLSegmentPanel.section import Section, plainTip, setText, told
+from CMEDLTrainLib import trainers
+from CMEDLTrainLib.run_list import Entry, RunList, delete, rivals
+
+from .log_dialog import showLog
+from .run_look import RunLook, Views
+from .run_words import faultOf, progressOf, stateOf, statusOf
 
 NAME, STATE, METHOD, PROGRESS = range(4)
 WATCH_MS = 2000
 """How often the runs are looked at while the panel is seen."""
+STOP_S = 10.0
+"""A trainer that was asked to stop and goes on for so long can be ended without its consent."""
+PREVIEW_WIDTH = 420
+"""Pixels at most of the preview in the panel."""
 
 
 class RunSection(Section):
-    """The list of runs and the buttons around it."""
+    """The list of runs, the buttons around it, and the run that is looked at."""
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
+        self._list: RunList | None = None
         self._entries: list[Entry] = []
+        self._look: RunLook | None = None
+        self._views = Views()
+        self._pictured: Path | None = None
         self._watch = qt.QTimer(panel.uiWidget)
         self._watch.setInterval(WATCH_MS)
         self._watch.connect("timeout()", self.refreshSoon)
         self.ui.runsTable.connect("cellClicked(int,int)", self.onRowClicked)
-        self.ui.startButton.connect("clicked(bool)", self.onStart)
-        self.ui.stopButton.connect("clicked(bool)", self.onStop)
-        self.ui.resumeButton.connect("clicked(bool)", self.onResume)
+        for name, slot in {
+            "start": self.onStart,
+            "stop": self.onStop,
+            "resume": self.onResume,
+            "duplicate": self.onDuplicate,
+            "delete": self.onDelete,
+            "log": self.onLog,
+            "runViews": self.onViews,
+            "preview": self.onPreview,
+        }.items():
+            getattr(self.ui, f"{name}Button").connect("clicked(bool)", slot)
+        self.ui.previewButton.visible = False
 
     @property
     def chosen(self) -> Entry | None:
@@ -35,64 +59,194 @@ class RunSection(Section):
         return next((entry for entry in self._entries if entry.name == self.parameters.run), None)
 
     def refresh(self) -> None:
-        """Read the runs of the cohort and show them."""
+        """Look at the runs of the cohort, and read on in the chosen one."""
         cohort = self.parameters.cohort
-        self._entries = runs_of(Path(cohort)) if cohort else []
-        self._fill()
+        if cohort and (self._list is None or self._list.cohort != Path(cohort)):
+            self._list = RunList(Path(cohort))
+        self._entries = self._list.look() if cohort else []
         entry = self.chosen
-        running = entry is not None and entry.status.get("state") == "running"
-        self.ui.startButton.enabled = bool(cohort)
-        self.ui.stopButton.enabled = running
-        self.ui.resumeButton.enabled = entry is not None and entry.status.get("state") in ("stopped", "crashed")
-        setText(self.ui.runStatusLabel, self._words(entry) if entry else "")
-        self._watch.start() if cohort else self._watch.stop()
+        self._fill()
+        self._follow(entry)
+        self._showButtons(entry)
+        starting = entry is not None and self._starting(entry)
+        setText(self.ui.runStatusLabel, statusOf(entry, starting) if entry else "")
+        fault = faultOf(entry, starting) if entry else ""
+        setText(self.ui.runFaultLabel, fault)
+        self.ui.runFaultLabel.visible = bool(fault)
+        self._showProgress(entry)
+        if cohort and not self._watch.active:
+            self._watch.start()
+        elif not cohort:
+            self._watch.stop()
 
     def onRowClicked(self, row: int, column: int) -> None:
         """Show another run."""
         self.parameters.run = self._entries[row].name
 
     def onStart(self, checked: bool = False) -> None:
-        """Train in a new run."""
+        """Train in a new run, and show it in the views."""
         with told(_("The run could not be started.")):
             settings = self.logic.settings(self.parameters)
+            if not self._agreed(settings.device):
+                return
             run = self.logic.start(self.parameters.cohort, settings, self.ui.runNameLineEdit.text.strip())
             self.ui.runNameLineEdit.text = ""
             self.parameters.run = run.folder.name
+            self._views.show()
         self.refreshSoon()
 
     def onStop(self, checked: bool = False) -> None:
-        """Ask the trainer to stop after its current step."""
-        self.chosen.run.ask_to_stop()
+        """Ask the trainer to stop; end it where it was asked long enough ago."""
+        entry = self.chosen
+        if self._overdue(entry):
+            text = _("End the trainer of {run} now? What it did since its last checkpoint is lost.")
+            if not slicer.util.confirmYesNoDisplay(text.format(run=entry.name)):
+                return
+        with told(_("The run could not be stopped.")):
+            trainers.end(entry.run) if self._overdue(entry) else trainers.stop(entry.run)
+        self.refreshSoon()
 
     def onResume(self, checked: bool = False) -> None:
         """Go on with a run."""
+        run = self.chosen.run
         with told(_("The run could not be resumed.")):
-            self.logic.resume(self.chosen.run)
+            if self._agreed(run.configuration().device):
+                self.logic.resume(run)
         self.refreshSoon()
+
+    def onDuplicate(self, checked: bool = False) -> None:
+        """Take the run's settings to the section Training, to start another run with them or with changed ones."""
+        with told(_("The settings of this run cannot be taken.")):
+            self.logic.take(self.parameters, self.chosen.run.configuration())
+            self.ui.trainingCollapsibleButton.collapsed = False
+
+    def onDelete(self, checked: bool = False) -> None:
+        """Move a run to the cohort's bin, after asking."""
+        entry = self.chosen
+        text = _("Delete the run {run}? Its folder goes to the cohort's bin.").format(run=entry.name)
+        if not slicer.util.confirmYesNoDisplay(text):
+            return
+        with told(_("The run was not deleted.")):
+            delete(entry.run, self._list.cohort)
+            self.parameters.run = ""
+        self.refreshSoon()
+
+    def onLog(self, checked: bool = False) -> None:
+        """Show what the trainer printed."""
+        showLog(self.chosen.run)
+
+    def onViews(self, checked: bool) -> None:
+        """Show curves and preview in the views, or what was there before."""
+        self._views.show() if checked else self._views.hide()
+        self.refreshSoon()
+
+    def onPreview(self, checked: bool = False) -> None:
+        """Show the preview picture in a slice view."""
+        self.onViews(True)
 
     def leave(self) -> None:
         """The panel is no longer seen."""
         super().leave()
         self._watch.stop()
 
+    def cleanup(self) -> None:
+        """The panel is closed for good."""
+        self._forget()
+
+    def _starting(self, entry: Entry) -> bool:
+        return self.logic.trainers.starting(entry.run)
+
+    def _agreed(self, device: str) -> bool:
+        """Whether to train on a device, asked for where another run may use it."""
+        others = rivals(self._entries, device)
+        starting = [entry for entry in self._entries if not entry.holder and self._starting(entry)]
+        names = ", ".join(entry.name for entry in (*others, *starting))
+        text = _(
+            "{names} may be using the same device: both would be slower, or run out of memory. Train all the same?"
+        )
+        return not names or slicer.util.confirmYesNoDisplay(text.format(names=names))
+
+    def _overdue(self, entry: Entry) -> bool:
+        """Whether a trainer of this machine was asked to stop and did not."""
+        try:
+            asked = (entry.run.folder / "stop").stat().st_mtime
+        except OSError:
+            return False
+        return entry.here and time.time() - asked > STOP_S
+
+    def _follow(self, entry: Entry | None) -> None:
+        """Read on in the chosen run, and show what it told; a long history is read bit by bit."""
+        run = entry.run if entry and not entry.problem else None
+        if self._look and self._look.run != run:
+            self._forget()
+        if run is None:
+            self._showPreview(None)
+            return
+        self._look = self._look or RunLook(run)
+        more = self._look.read()
+        self._look.show()
+        self._showPreview(self._look.picture)
+        if more:
+            self.refreshSoon()
+
+    def _forget(self) -> None:
+        if self._look:
+            self._look.remove()
+            self._look = None
+
     def _fill(self) -> None:
         table = self.ui.runsTable
+        blocked = table.blockSignals(True)
         table.setRowCount(len(self._entries))
         for row, entry in enumerate(self._entries):
-            status = entry.status
-            progress = f"{status['step']} / {status['steps'] or '?'}" if status else ""
-            texts = {NAME: entry.name, STATE: status.get("state", "?"), METHOD: entry.method, PROGRESS: progress}
+            state = stateOf(entry, self._starting(entry))
+            texts = {NAME: entry.name, STATE: state, METHOD: entry.method, PROGRESS: progressOf(entry.status)}
             for column, text in texts.items():
-                table.setItem(row, column, qt.QTableWidgetItem(text))
+                item = table.item(row, column)
+                if item is None:
+                    item = qt.QTableWidgetItem()
+                    table.setItem(row, column, item)
+                if item.text() != text:
+                    item.setText(text)
+                    item.setToolTip(plainTip(entry.problem or text))
+        names = [entry.name for entry in self._entries]
+        if self.parameters.run in names:
+            table.selectRow(names.index(self.parameters.run))
+        else:
+            table.clearSelection()
+        table.blockSignals(blocked)
 
-    def _words(self, entry: Entry) -> str:
-        """How a run is doing."""
-        if entry.problem:
-            return entry.problem
-        status = entry.status
-        lines = [_("State: {state}, epoch {epoch}").format(state=status["state"], epoch=status["epoch"])]
-        if status["seconds_left"] is not None:
-            lines.append(_("Minutes left: {minutes:.0f}").format(minutes=status["seconds_left"] / 60))
-        for title, figures in ((_("Loss"), status["losses"]), (_("Validation"), status["validation"])):
-            lines += [f"{title}, {name}: {value:.4g}" for name, value in figures.items()]
-        return "\n".join(lines)
+    def _showButtons(self, entry: Entry | None) -> None:
+        starting = entry is not None and self._starting(entry)
+        busy = entry is not None and (entry.holder is not None or starting)
+        asked = entry is not None and entry.holder is not None and entry.run.stop_asked()
+        overdue = asked and self._overdue(entry)
+        self.ui.startButton.enabled = bool(self.parameters.cohort)
+        self.ui.stopButton.enabled = entry is not None and entry.holder is not None and (overdue or not asked)
+        setText(self.ui.stopButton, _("End now") if overdue else _("Stopping") if asked else _("Stop"))
+        self.ui.resumeButton.enabled = entry is not None and not busy and entry.state in ("stopped", "crashed")
+        self.ui.duplicateButton.enabled = entry is not None and not entry.problem
+        self.ui.deleteButton.enabled = entry is not None and not busy
+        self.ui.logButton.enabled = entry is not None
+        self.ui.runViewsButton.enabled = entry is not None or self._views.shown
+        self.ui.runViewsButton.checked = self._views.shown
+
+    def _showProgress(self, entry: Entry | None) -> None:
+        steps = entry.status.get("steps") if entry else None
+        self.ui.runProgressBar.visible = bool(steps)
+        if steps:
+            self.ui.runProgressBar.value = round(1000 * entry.status["step"] / steps)
+
+    def _showPreview(self, picture: Path | None) -> None:
+        if picture == self._pictured:
+            return
+        button = self.ui.previewButton
+        pixels = qt.QPixmap(str(picture)) if picture else qt.QPixmap()
+        if picture and pixels.isNull():
+            return  # deleted since, as a newer one has come
+        self._pictured = picture
+        button.visible = picture is not None
+        if picture:
+            width = min(PREVIEW_WIDTH, pixels.width())
+            button.setIcon(qt.QIcon(pixels))
+            button.setIconSize(qt.QSize(width, pixels.height() * width // pixels.width()))

@@ -1,7 +1,7 @@
 """``slicer.app.layoutManager()``: Slicer's own layout logic says which views there are, and its XML where.
 
 The widgets show the pictures that :mod:`harness.views` draws; each has a coloured bar with its name, as in Slicer.
-Tabs, detached windows, tables and plots are not known here, and a layout that asks for them is refused.
+Tabs, detached windows and tables are not known here, and a layout that asks for them is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QImage, QPainter
 
 from harness.core import Core
-from harness.views import SliceView, ThreeDView, View
+from harness.views import PlotView, SliceView, ThreeDView, View
 
 
 class Canvas(QtWidgets.QWidget):
@@ -177,7 +177,7 @@ class LayoutManager(QtWidgets.QWidget):
     def _view(self, element: ElementTree.Element) -> ViewWidget:
         kind, tag = element.get("class"), element.get("singletontag")
         node = self._core.scene.GetSingletonNode(tag, kind)
-        views = {"vtkMRMLSliceNode": SliceView, "vtkMRMLViewNode": ThreeDView}
+        views = {"vtkMRMLSliceNode": SliceView, "vtkMRMLViewNode": ThreeDView, "vtkMRMLPlotViewNode": PlotView}
         if kind not in views:
             raise NotImplementedError(f"the harness has no view for a {kind}")
         if node.GetID() not in self._widgets:
@@ -224,7 +224,15 @@ class LayoutManager(QtWidgets.QWidget):
     def threeDViewCount(self) -> int:
         return len(self._views(ThreeDView))
 
-    tableViewCount = plotViewCount = 0
+    tableViewCount = 0
+
+    @property
+    def plotViewCount(self) -> int:
+        return len(self._views(PlotView))
+
+    def plotWidget(self, which: int) -> ViewWidget | None:
+        views = self._views(PlotView)
+        return views[which] if which < len(views) else None
 
     def threeDWidget(self, which: int | str) -> ViewWidget | None:
         views = self._views(ThreeDView)

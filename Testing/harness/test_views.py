@@ -177,6 +177,6 @@ def test_a_closed_scene_leaves_black_views(drawn) -> None:
 def test_a_layout_with_a_view_that_is_not_known_is_refused(slicer_app) -> None:
     import slicer
 
-    slicer_app.layout_manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView)
+    slicer_app.layout_manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
     (error,) = slicer_app.take_errors()
-    assert "no view for a vtkMRMLPlotViewNode" in error
+    assert "no view for a vtkMRMLTableViewNode" in error

@@ -1,4 +1,4 @@
-"""Slice views and 3-D views, drawn off the screen by Slicer's own displayable managers; no Qt here.
+"""Slice views and 3-D views, drawn off the screen by Slicer's own displayable managers, and plots; no Qt here.
 
 The managers are those of a running Slicer, less the widgets that a mouse would drag. Drawing happens when a picture is
 asked for, not after every change.
@@ -156,3 +156,59 @@ class ThreeDView(View):
     def close(self) -> None:
         self._core.view_logics.RemoveItem(self.logic)
         super().close()
+
+
+class PlotView:
+    """A plot view node's chart, as Slicer's plot view draws its series; built anew for each picture."""
+
+    def __init__(self, core: Core, node: object) -> None:
+        self.node = node
+        self.view = vtk.vtkContextView()
+        self.window = self.view.GetRenderWindow()
+        self.window.SetOffScreenRendering(1)
+        self.window.SetMultiSamples(0)
+        self.interactor = self.view.GetInteractor()
+
+    resize = View.resize
+
+    def chart(self) -> vtk.vtkChartXY | None:
+        """The chart that the node shows, as VTK's; None where it shows none."""
+        node = self.node.GetPlotChartNode()
+        if node is None:
+            return None
+        chart = vtk.vtkChartXY()
+        chart.SetTitle(node.GetTitle())
+        chart.SetShowLegend(True)
+        for axis, title, log in (
+            (vtk.vtkAxis.BOTTOM, node.GetXAxisTitle(), node.GetXAxisLogScale()),
+            (vtk.vtkAxis.LEFT, node.GetYAxisTitle(), node.GetYAxisLogScale()),
+        ):
+            chart.GetAxis(axis).SetTitle(title)
+            chart.GetAxis(axis).SetLogScale(bool(log))
+        for number in range(node.GetNumberOfPlotSeriesNodes()):
+            series = node.GetNthPlotSeriesNode(number)
+            table = series.GetTableNode().GetTable()
+            columns = (series.GetXColumnName(), series.GetYColumnName())
+            # As in Slicer, a series whose columns are not there is not drawn.
+            if not all(column and table.GetColumnByName(column) for column in columns):
+                continue
+            plot = chart.AddPlot(vtk.vtkChart.LINE)
+            plot.SetInputData(table, *columns)
+            plot.SetLabel(series.GetName())
+            plot.SetColorF(*series.GetColor())
+            plot.SetWidth(series.GetLineWidth())
+        return chart
+
+    def pixels(self) -> np.ndarray:
+        """Draw; uint8 of shape (height, width, 3), the first row on top."""
+        scene = self.view.GetScene()
+        scene.ClearItems()
+        chart = self.chart()
+        if chart is not None:
+            scene.AddItem(chart)
+        return View.pixels(self)
+
+    def close(self) -> None:
+        """Let go of the window's memory."""
+        self.view.GetScene().ClearItems()
+        self.window.Finalize()

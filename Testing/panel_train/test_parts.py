@@ -30,7 +30,7 @@ def test_the_status_of_a_run_is_shown_in_words(filled, cohort: Path, slicer_app)
     assert filled.ui.runsTable.item(0, 0).text() == "first"
     filled.run.onRowClicked(0, 0)
     settle(filled, slicer_app)
-    assert "segmentation: 0.4321" in filled.ui.runStatusLabel.text
+    assert "segmentation 0.4321" in filled.ui.runStatusLabel.text
 
 
 def test_settings_are_remembered_in_the_scene_and_reach_the_configuration(panel, slicer_app) -> None:

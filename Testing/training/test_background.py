@@ -108,7 +108,7 @@ def test_a_trainer_outlives_the_process_that_started_it(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from CMEDLTrainLib.background import Program
-print(Program({python!r}, os.environ).detach([], Path({str(log)!r})), flush=True)
+print(Program({python!r}, os.environ).detach([], Path({str(log)!r})).pid, flush=True)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)

@@ -18,7 +18,8 @@ _NUMBERS = {OVERLAY: 5701, SIDE_BY_SIDE: 5702}
 """Slicer's own layouts have lower numbers, and extensions choose theirs."""
 
 
-def _slice(name: str, orientation: str, label: str, color: str, group: int = 0) -> str:
+def slice_view(name: str, orientation: str, label: str, color: str, group: int = 0) -> str:
+    """A slice view in a layout's description."""
     return (
         f'<view class="vtkMRMLSliceNode" singletontag="{name}">'
         f'<property name="orientation" action="default">{orientation}</property>'
@@ -36,17 +37,17 @@ _THREE_D = (
 _DESCRIPTIONS = {
     OVERLAY: (
         '<layout type="horizontal" split="true">'
-        f'<item splitSize="600">{_slice("Red", "Axial", "R", "#F34A33")}</item>'
+        f'<item splitSize="600">{slice_view("Red", "Axial", "R", "#F34A33")}</item>'
         '<item splitSize="400"><layout type="vertical" split="true">'
         f'<item splitSize="400">{_THREE_D}</item>'
-        f'<item splitSize="300">{_slice("Green", "Coronal", "G", "#6EB04B")}</item>'
-        f'<item splitSize="300">{_slice("Yellow", "Sagittal", "Y", "#EDD54C")}</item>'
+        f'<item splitSize="300">{slice_view("Green", "Coronal", "G", "#6EB04B")}</item>'
+        f'<item splitSize="300">{slice_view("Yellow", "Sagittal", "Y", "#EDD54C")}</item>'
         "</layout></item></layout>"
     ),
     SIDE_BY_SIDE: (
         '<layout type="horizontal" split="true">'
-        f'<item splitSize="360">{_slice(STUDENT_VIEW, "Axial", "Student", "#E61A1A", GROUP)}</item>'
-        f'<item splitSize="360">{_slice(EXPERTS_VIEW, "Axial", "Experts", "#FFFF00", GROUP)}</item>'
+        f'<item splitSize="360">{slice_view(STUDENT_VIEW, "Axial", "Student", "#E61A1A", GROUP)}</item>'
+        f'<item splitSize="360">{slice_view(EXPERTS_VIEW, "Axial", "Experts", "#FFFF00", GROUP)}</item>'
         f'<item splitSize="280">{_THREE_D}</item></layout>'
     ),
 }
@@ -70,9 +71,22 @@ def set_layout(layout: str) -> None:
     Raises:
         InputError: there are no views.
     """
-    node, number = layout_node(), _NUMBERS[layout]
+    arrange(_NUMBERS[layout], _DESCRIPTIONS[layout])
+
+
+def arrange(number: int, description: str) -> None:
+    """Arrange the views as a layout of our own.
+
+    Args:
+        number: its number.
+        description: its XML.
+
+    Raises:
+        InputError: there are no views.
+    """
+    node = layout_node()
     if not node.IsLayoutDescription(number):
-        node.AddLayoutDescription(number, _DESCRIPTIONS[layout])
+        node.AddLayoutDescription(number, description)
     node.SetViewArrangement(number)
 
 

@@ -1,0 +1,107 @@
+"""The run that is looked at: its events as they grow, its curves and pictures in the views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from CMEDLSegmentLib.scene.layouts import layout_node
+from CMEDLTrainLib.history import History, Reader
+from CMEDLTrainLib.runs import Run
+from CMEDLTrainLib.scene import run_views
+from CMEDLTrainLib.scene.run_views import LOSSES_VIEW, VALIDATION_VIEW, Chart, Preview
+
+DSC = ("dsc", "dsc_structure_slices")
+"""The validation figures that are plotted, of all slices and of those with the structure."""
+
+
+class RunLook:
+    """A run that is followed until another one is chosen.
+
+    Args:
+        run: the run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._reader = Reader(run.events)
+        self._charts: tuple[Chart, Chart] | None = None
+        self._preview: Preview | None = None
+        self._shown: tuple = ()
+        self._pictured: Path | None = None
+
+    @property
+    def history(self) -> History:
+        """What its events told so far."""
+        return self._reader.history
+
+    @property
+    def picture(self) -> Path | None:
+        """The newest preview; None where there is none."""
+        return self.run.folder / self.history.preview if self.history.preview else None
+
+    def read(self) -> bool:
+        """Read on, a megabyte at most; whether there is more."""
+        return self._reader.read()
+
+    def show(self) -> None:
+        """Bring the nodes of the scene up to date; they are made once there is something to show."""
+        losses, validation = self.history.losses, self.history.validation
+        if not (self._charts and all(chart.there for chart in self._charts)):
+            self._charts, self._shown = None, ()
+            if not losses.steps:
+                return
+            name = self.run.folder.name
+            self._charts = (
+                Chart(_("{run}: losses").format(run=name), _("loss"), LOSSES_VIEW),
+                Chart(_("{run}: validation").format(run=name), "DSC", VALIDATION_VIEW),
+            )
+        shown = tuple((curves.steps[-1:], len(curves.steps)) for curves in (losses, validation))
+        if shown != self._shown:
+            self._shown = shown
+            self._charts[0].show(losses)
+            self._charts[1].show(validation, DSC)
+        if self._preview and not self._preview.there:
+            self._preview = self._pictured = None
+        if run_views.layout_is_shown():
+            self._showInViews()
+
+    def _showInViews(self) -> None:
+        for chart in self._charts or ():
+            chart.select()
+        if self.picture and self.picture != self._pictured:
+            self._pictured = self.picture
+            self._preview = self._preview or Preview()
+            self._preview.show(self.picture)
+        if self._preview:
+            self._preview.select()
+
+    def remove(self) -> None:
+        """Take its nodes out of the scene."""
+        for node in (*(self._charts or ()), self._preview):
+            if node:
+                node.remove()
+        self._charts = self._preview = self._pictured = None
+
+
+class Views:
+    """The arrangement of the views for a run, and the one that was there before."""
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether the views are arranged for a run."""
+        return run_views.layout_is_shown()
+
+    def show(self) -> None:
+        """Arrange them so."""
+        if not self.shown:
+            self._before = run_views.show_layout()
+
+    def hide(self) -> None:
+        """Arrange them as before."""
+        if self.shown and self._before is not None:
+            layout_node().SetViewArrangement(self._before)
