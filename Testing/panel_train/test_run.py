@@ -1,4 +1,4 @@
-"""The section "Run": real trainers started, stopped, killed, resumed and deleted; what is shown of them, in any state."""
+"""The section "Run": real trainers started, stopped, killed and resumed; what is shown of runs in any state."""
 
 from __future__ import annotations
 
