@@ -10,13 +10,12 @@ from typing import Any
 from CMEDLSegmentLib.errors import CMEDLError, InputError
 
 from . import holders
-from .cohort.folder import BIN
 from .configuration import Configuration
 from .history import History, latest
 from .runs import Run
 
-RUNS = "runs"
-"""The folder of a cohort that its runs are in."""
+RUNS, BIN = "runs", "bin"
+"""The folders of a cohort that its runs are in, and what was removed."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +129,7 @@ def delete(run: Run, cohort: Path) -> Path:
     """
     if run.running():
         raise InputError(f"The run {run.folder.name} is being trained; stop it first.")
-    number, binned = 1, cohort / BIN / run.folder.name
-    while binned.exists():
-        number += 1
-        binned = cohort / BIN / f"{run.folder.name}-{number}"
+    binned = place_in_bin(cohort, run.folder.name)
     try:
         binned.parent.mkdir(exist_ok=True)
         run.folder.rename(binned)
@@ -141,6 +137,15 @@ def delete(run: Run, cohort: Path) -> Path:
         reason = error.strerror or error
         raise InputError(f"The run {run.folder.name} could not be moved to {binned} ({reason}).") from error
     return binned
+
+
+def place_in_bin(cohort: Path, name: str) -> Path:
+    """Where something called ``name`` goes in the cohort's bin: a folder that is not there yet."""
+    number, place = 1, cohort / BIN / name
+    while place.exists():
+        number += 1
+        place = cohort / BIN / f"{name}-{number}"
+    return place
 
 
 def _stamp(path: Path) -> object:

@@ -24,12 +24,12 @@ from CMEDLSegmentLib.files import atomic_path
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent
 
 from .. import holders
-from ..run_list import RUNS
+from ..run_list import BIN, RUNS, place_in_bin
 from .collecting import Collected, Rules, collect
 from .splitting import split_by_patient
 
 FORMAT = 1
-MARK, LOCK, BIN = "cohort.json", "cohort.lock", "bin"
+MARK, LOCK = "cohort.json", "cohort.lock"
 LINE = "line.json"
 """In the bin, beside a removed case: its line of the table."""
 
@@ -256,10 +256,7 @@ class CohortFolder:
         """Move a case's folder, if it is one that was copied in, into the bin, with the line that it had."""
         place = self.folder / row["case"]
         image = self.folder / row["image"]
-        number, binned = 1, self.folder / BIN / row["case"]
-        while binned.exists():
-            number += 1
-            binned = self.folder / BIN / f"{row['case']}-{number}"
+        binned = place_in_bin(self.folder, row["case"])
         if image.parent == place and place.is_dir():
             binned.parent.mkdir(exist_ok=True)
             shutil.move(place, binned)
