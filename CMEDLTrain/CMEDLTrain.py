@@ -23,6 +23,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+from CMEDLSegmentLib import models
 from CMEDLSegmentLib.case_folders import TABLE
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.console import Parser
@@ -36,6 +37,7 @@ from CMEDLTrainLib.trainers import Trainers
 from CMEDLTrainPanel.cohort_section import CohortSection
 from CMEDLTrainPanel.outcome_section import OutcomeSection
 from CMEDLTrainPanel.run_section import RunSection
+from CMEDLTrainPanel.student_section import StudentSection
 from CMEDLTrainPanel.training_section import TrainingSection
 
 
@@ -75,6 +77,7 @@ class CMEDLTrainParameterNode:
     initial - the installed student that training starts from; empty starts from scratch
     changes - settings that differ from the preset's, as "optimisation.batch=4"
     run - the name of the run that the panel shows, in the cohort's folder
+    against - the student that the run's is compared with: an installed one's name or a run's folder; empty for none
     """
 
     cohort: str = ""
@@ -88,6 +91,7 @@ class CMEDLTrainParameterNode:
     initial: str = ""
     changes: list[str]
     run: str = ""
+    against: str = models.DEFAULT
 
 
 class CMEDLTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -117,7 +121,8 @@ class CMEDLTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = CMEDLTrainLogic()
         self.cohort, self.training = CohortSection(self), TrainingSection(self)
         self.run, self.outcome = RunSection(self), OutcomeSection(self)
-        self.sections = [self.cohort, self.training, self.run, self.outcome]
+        self.student = StudentSection(self)
+        self.sections = [self.cohort, self.training, self.run, self.outcome, self.student]
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEnd)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEnd)
@@ -196,7 +201,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         Raises:
             InputError: the interpreter is not found.
         """
-        return Program([interpreter.python()], {**os.environ, **devices.ORDER})
+        return self._program()
 
     def arguments(self, parameters: CMEDLTrainParameterNode) -> list[str]:
         """What a person would type after ``cmedl-train run`` or ``estimate`` for these parameters."""
@@ -233,12 +238,58 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         """
         self.settings(parameters)
         run = Path(parameters.cohort, RUNS, "estimate").resolve()
-        try:
-            return self.program.start(["estimate", f"--output={run}", *self.arguments(parameters)])
-        except OSError as error:
-            raise InputError(
-                _("The program could not be started ({reason}).").format(reason=error.strerror or error)
-            ) from error
+        return self._begin(["estimate", f"--output={run}", *self.arguments(parameters)])
+
+    def evaluate(self, run: runs.Run, against: str = "", pictures: bool = False, device: str = "auto") -> Command:
+        """Begin to score a run's student on its cohort's test cases; the result is written in the run's folder.
+
+        Args:
+            run: a finished run.
+            against: the student to compare with: an installed one's name, a file, or a run's folder.
+            pictures: whether to make the pictures that take minutes.
+            device: where to compute.
+
+        Raises:
+            InputError: the program cannot be started.
+        """
+        options = [f"--device={device}", *([f"--against={against}"] if against else ())]
+        options += ["--figures"] if pictures else []
+        return self._begin(["evaluate", *options, "--", str(run.folder)])
+
+    def export(self, run: runs.Run, path: Path, card: Path, int8: bool = False, overwrite: bool = False) -> Command:
+        """Begin to write a run's student to one file with the entries of the file ``card`` on its card.
+
+        Raises:
+            InputError: the program cannot be started.
+        """
+        options = [f"--output={path}", f"--card={card}"]
+        options += [option for option, wanted in (("--int8", int8), ("--overwrite", overwrite)) if wanted]
+        return self._begin(["export", *options, "--", str(run.folder)])
+
+    def install(self, student: Path) -> Command:
+        """Begin to verify a student's file and to install it for CMEDLSegment.
+
+        Raises:
+            InputError: the program cannot be started.
+        """
+        return self._begin(["models", "install", "--", str(student)], words=2, package="CMEDLSegmentLib")
+
+    def rollback(self, name: str, version: str) -> Command:
+        """Begin to verify an earlier version of an installed student and to use it again.
+
+        Raises:
+            InputError: the program cannot be started.
+        """
+        return self._begin(["models", "rollback", "--", name, version], words=2, package="CMEDLSegmentLib")
+
+    def segment(self, image: Path, student: Path, output: Path, device: str = "auto") -> Command:
+        """Begin to segment the image of one case with a student's file into the label map ``output``.
+
+        Raises:
+            InputError: the program cannot be started.
+        """
+        options = [f"--model={student}", f"--output={output}", f"--device={device}", "--overwrite"]
+        return self._begin(["run", *options, "--", str(image)], package="CMEDLSegmentLib")
 
     def start(self, cohort: Path | str, settings: configuration.Configuration, name: str = "") -> runs.Run:
         """Train in a new run of a cohort's folder, in a process that goes on when Slicer is closed.
@@ -285,6 +336,18 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         parameters.epochs = epochs if epochs != usual.optimisation.epochs else 0
         parameters.initial, parameters.changes = settings.initial, []
         parameters.changes = settings_list.changes(settings, self.settings(parameters))
+
+    @staticmethod
+    def _program(package: str = "CMEDLTrainLib") -> Program:
+        return Program([interpreter.python()], {**os.environ, **devices.ORDER}, package)
+
+    def _begin(self, arguments: list[str], words: int = 1, package: str = "CMEDLTrainLib") -> Command:
+        try:
+            return self._program(package).start(arguments, words)
+        except OSError as error:
+            raise InputError(
+                _("The program could not be started ({reason}).").format(reason=error.strerror or error)
+            ) from error
 
     @staticmethod
     def _free(folder: Path, method: str) -> Path:

@@ -1,4 +1,4 @@
-"""``cmedl-train`` as processes beside the window: trainers that outlive it, and commands that it waits for."""
+"""The programs as processes beside the window: trainers that outlive it, and commands that it waits for."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ REMEMBERED_LINES = 40
 
 
 class Program:
-    """``cmedl-train`` in an interpreter of its own.
+    """``cmedl-train``, or ``cmedl-segment``, in an interpreter of its own.
 
     Args:
         python: what starts the interpreter.
         environment: its environment variables.
+        package: whose command line it is.
     """
 
-    def __init__(self, python: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, python: Sequence[str], environment: Mapping[str, str], package: str = "CMEDLTrainLib") -> None:
         import CMEDLSegmentLib
 
         # In a checkout the two packages lie in two folders, in an installed extension in one.
         own = [str(PACKAGES), str(Path(CMEDLSegmentLib.__file__).resolve().parents[1])]
         found = environment.get("PYTHONPATH", "")
-        self._command = [*python, "-u", "-m", "CMEDLTrainLib"]
+        self._command = [*python, "-u", "-m", package]
         self._settings: dict[str, Any] = {
             "cwd": PACKAGES,
             "env": {**environment, "PYTHONPATH": os.pathsep.join([*dict.fromkeys(own), *filter(None, [found])])},
@@ -64,20 +65,24 @@ class Program:
         threading.Thread(target=process.wait, name="cmedl-trainer", daemon=True).start()
         return process
 
-    def start(self, arguments: Sequence[str]) -> Command:
+    def start(self, arguments: Sequence[str], words: int = 1) -> Command:
         """Start a command whose answer is waited for, such as ``estimate``; ``--json`` is added.
+
+        Args:
+            arguments: of the program.
+            words: how many of them name the command.
 
         Raises:
             OSError: it could not be started.
         """
         settings = {**self._settings, "env": {**self._settings["env"], PROGRESS: "messages"}}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        command = [*self._command, *arguments[:1], "--json", *arguments[1:]]
+        command = [*self._command, *arguments[:words], "--json", *arguments[words:]]
         return Command(subprocess.Popen(command, **pipes, **settings))
 
 
 class Command:
-    """A command of ``cmedl-train`` that runs as a child; forgotten, it ends.
+    """A command of a program that runs as a child; forgotten, it ends.
 
     Attributes:
         stage: what it does, in words, and the fraction (0 to 1) that is done.
@@ -124,7 +129,7 @@ class Command:
             raise CMEDLError(str(found["error"]))
         if not found:
             said = self.lines[-1] if self.lines else "it said nothing"
-            raise CMEDLError(f"cmedl-train ended without a result (exit code {self._process.returncode}): {said}")
+            raise CMEDLError(f"The program ended without a result (exit code {self._process.returncode}): {said}")
         return found
 
     def cancel(self) -> None:

@@ -84,6 +84,8 @@ def parser() -> Parser:
             )
             sub.add_argument("--int8", action="store_true", help="calibrate int8 and keep it if it agrees with fp32")
             sub.add_argument("--full-precision", action="store_true", help="keep fp32 (default: half precision)")
+            sub.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+            sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
     evaluation.register(partial(_command, commands))
     experiments.register(partial(_command, commands))
     return top
@@ -189,16 +191,21 @@ def _status(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 
 def _export(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    from .export import export
-
     run = runs.open_run(options.run)
+    if options.output.exists() and not options.overwrite:
+        raise InputError(f"{options.output} exists; name another file, or give --overwrite to replace it.")
     entries: dict[str, Any] = {}
     if options.card is not None:
         try:
             entries = json.loads(options.card.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"The card {options.card} cannot be read ({error}); give a JSON object.") from error
+    from .export import export
+
     said = export(run, options.output, entries, half=not options.full_precision, int8=options.int8)
+    if options.json:
+        emit_json({"student": options.output, "int8": said})
+        return 0
     if said:
         print(said)
     print(f'{options.output} is ready; "cmedl-segment models install {options.output}" installs it.')

@@ -1,24 +1,286 @@
-"""Section "Outcome": what came out of a run."""
+"""Section "Outcome", first half: how good the run's student is on held-out cases, beside another student."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import qt
 from slicer.i18n import tr as _
 
-from CMEDLSegmentPanel.section import Section, setText
+from CMEDLSegmentLib import models
+from CMEDLSegmentLib.card import Card, read_card
+from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.errors import CMEDLError, InputError
+from CMEDLSegmentPanel.agreement_view import fitHeight
+from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
+from CMEDLSegmentPanel.section import Section, plainTip, setText, told
+from CMEDLTrainLib.evaluation.measures import SURFACE, shown
+from CMEDLTrainLib.evaluation.scored import Scored, ScoredCase, pictures_of, read_scored
 from CMEDLTrainLib.run_list import RUNS
-from CMEDLTrainLib.runs import Run
+from CMEDLTrainLib.runs import Run, open_run
+
+from .choices import showChoices
+from .student_contour import StudentContour
+from .waiting import Waiting
+
+WATCH_MS = 2000
+"""How often the run's folder is looked at while the panel is seen: training and other programs write into it."""
+RIGHT = qt.Qt.AlignRight | qt.Qt.AlignVCenter
 
 
 class OutcomeSection(Section):
-    """The finished student of the run that the panel shows."""
+    """The figures of the run that the panel shows, and its worst cases.
+
+    Attributes:
+        run: the chosen run, if it has a student.
+        card: that student's.
+        scored: its evaluation; None while there is none.
+    """
+
+    def __init__(self, panel) -> None:
+        super().__init__(panel)
+        self.run: Run | None = None
+        self.card: Card | None = None
+        self.scored: Scored | None = None
+        self._seen: tuple = ()
+        self._problem, self._said, self._style = "", "", ""
+        self._evaluation = Waiting(panel.uiWidget, self._evaluating)
+        self._contour = StudentContour(panel, lambda text: setText(self.ui.scoredCaseLabel, text))
+        self._watch = qt.QTimer(panel.uiWidget)
+        self._watch.setInterval(WATCH_MS)
+        self._watch.connect("timeout()", self.onWatch)
+        self.ui.againstComboBox.connect("activated(int)", self.onAgainst)
+        self.ui.evaluateButton.connect("clicked(bool)", self.onEvaluate)
+        self.ui.scoredTable.connect("cellClicked(int,int)", self.onCaseClicked)
+        self.ui.hideScoredButton.connect("clicked(bool)", self.onHide)
+        self.ui.openPictureButton.connect("clicked(bool)", self.onOpenPicture)
+        self.ui.openEvaluationButton.connect("clicked(bool)", self.onOpenFolder)
 
     def refresh(self) -> None:
-        """Say whether there is a student."""
-        chosen = self.parameters.run
-        student = Run(Path(self.parameters.cohort, RUNS, chosen)).student if chosen else None
-        text = _("A finished run leaves a student here.")
-        if student and student.is_file():
-            text = _("The student of this run: {path}").format(path=student)
+        """Show what the run's folder holds."""
+        self._look()
+        self._showNote()
+        self._showAgainst()
+        self._showFigures()
+        self._showBusy()
+        if not self._watch.active:
+            self._watch.start()
+
+    def onWatch(self) -> None:
+        """Refresh where the folder is not as it was."""
+        if self.parameters and self._state() != self._seen:
+            self.refreshSoon()
+
+    def onAgainst(self, index: int) -> None:
+        """Remember the choice in the scene."""
+        if self.parameters:
+            self.parameters.against = self.ui.againstComboBox.itemData(index)
+
+    def onEvaluate(self, checked: bool = False) -> None:
+        """Score the student in the background, or stop that."""
+        if self._evaluation.busy:
+            self._evaluation.cancel()
+            return
+        self._say("")
+        with told(_("The student could not be evaluated.")):
+            command = self.logic.evaluate(
+                self.run,
+                self.ui.againstComboBox.itemData(self.ui.againstComboBox.currentIndex) or "",
+                self.ui.evaluationPicturesCheckBox.checked,
+                self.parameters.device,
+            )
+            self._evaluation.start(command, self._evaluated)
+            self.ui.evaluationProgressBar.value = 0
+        self._showBusy()
+
+    def onCaseClicked(self, row: int, column: int) -> None:
+        """Show a case in the views, with the expert's contour and the student's."""
+        name = self.scored.cases[row].case
+        with told(_("The case cannot be shown.")):
+            cases = read_cohort(self.run.configuration().cohort, check_files=False)
+            case = next((case for case in cases if case.case == name), None)
+            if case is None:
+                raise InputError(_("The cohort has no case {name} any more; evaluate the run anew.").format(name=name))
+            self._contour.show(case, self.run.student, self.card, self.parameters.device)
+
+    def onHide(self, checked: bool = False) -> None:
+        """Take the case out of the views."""
+        self._contour.drop()
+        self.ui.scoredTable.clearSelection()
+        self.panel.cohort.onOpenCase(False)
+
+    def onOpenPicture(self, checked: bool = False) -> None:
+        """Open a picture or table in the program that the computer has for it."""
+        self._open(self.ui.picturesComboBox.itemData(self.ui.picturesComboBox.currentIndex))
+
+    def onOpenFolder(self, checked: bool = False) -> None:
+        """Open the evaluation's folder."""
+        self._open("")
+
+    def leave(self) -> None:
+        """The panel is no longer seen; an evaluation goes on."""
+        super().leave()
+        self._watch.stop()
+        self._contour.drop()
+
+    def cleanup(self) -> None:
+        """The panel is closed for good."""
+        self._evaluation.close()
+        self._contour.close()
+
+    def _open(self, name: str) -> None:
+        path = self.run.folder / "evaluation" / name
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
+
+    def _state(self) -> tuple:
+        """What tells that something in the run's folder has changed."""
+        if not self.parameters.cohort or not self.parameters.run:
+            return ()
+        folder = Path(self.parameters.cohort, RUNS, self.parameters.run)
+        return (folder, *(_stamp(folder / name) for name in ("student.safetensors", "evaluation.json")))
+
+    def _look(self) -> None:
+        """Read the run's folder where it is not as it was."""
+        state = self._state()
+        if state == self._seen:
+            return
+        if state[:1] != self._seen[:1]:
+            self._contour.drop()
+            self._said = ""
+        self._seen = state
+        self.panel.student.refreshSoon()
+        self.run = self.card = self.scored = None
+        self._problem = ""
+        if not state or not Run(state[0]).student.is_file():
+            return
+        try:
+            self.run = open_run(state[0])
+            self.card = read_card(self.run.student)
+            self.scored = read_scored(self.run)
+        except CMEDLError as error:
+            self._problem = str(error)
+            self.run = self.run if self.card else None
+
+    def _showNote(self) -> None:
+        """The line at the top: what there is, and what is doubtful about the figures."""
+        text, style = "", ""
+        if self._problem:
+            text, style = self._problem, BLOCKED
+        elif not self.run:
+            text = _("Choose a run under Run; when it has finished, its student is judged and installed here.")
+        elif not self.scored:
+            text = _("The student of {run} has not been evaluated yet.").format(run=self.run.folder.name)
+        elif self.scored.weights_sha256 != self.card.weights_sha256:
+            text, style = _("These figures are of older weights of this run; evaluate it anew."), DOUBTFUL
+        elif not self.scored.own_cohort:
+            text, style = _("These figures are of another cohort's cases; evaluate the run for its own."), DOUBTFUL
+        elif self._otherHasChanged():
+            text = _("{student} has another version since; evaluate anew to compare with it.")
+            text, style = text.format(student=self.scored.against), DOUBTFUL
         setText(self.ui.outcomeLabel, text)
+        self.ui.outcomeLabel.styleSheet = style
+        self.ui.outcomeLabel.visible = bool(text)
+        if not self._evaluation.busy:
+            setText(self.ui.evaluationLabel, self._said)
+            self.ui.evaluationLabel.styleSheet = self._style
+
+    def _otherHasChanged(self) -> bool:
+        """Whether the student that was compared with is installed in a version that was not."""
+        known = {entry.name: entry.card.weights_sha256 for entry in self._students()}
+        now = known.get(self.scored.against)
+        return now is not None and now != self.scored.against_sha256
+
+    def _showAgainst(self) -> None:
+        """Offer the students that mark as many structures on the same modality, and the cohort's other runs."""
+        titles = {"": _("Nobody")}
+        if self.run:
+            fits = [entry for entry in self._students() if self._fits(entry.card)]
+            titles |= {entry.name: f"{entry.card.title} ({entry.name} {entry.version})" for entry in fits}
+            others = sorted(self.run.folder.parent.glob("*/student.safetensors"))
+            names = [path.parent for path in others if path.parent.name != self.run.folder.name]
+            titles |= {str(path): _("Run {name}").format(name=path.name) for path in names}
+        chosen = self.parameters.against
+        showChoices(self.ui.againstComboBox, titles, chosen if chosen in titles else "")
+
+    def _showBusy(self) -> None:
+        busy, ready = self._evaluation.busy, self.run is not None
+        setText(self.ui.evaluateButton, _("Cancel") if busy else _("Evaluate"))
+        self.ui.evaluateButton.enabled = busy or ready
+        self.ui.againstComboBox.enabled = self.ui.evaluationPicturesCheckBox.enabled = ready and not busy
+        self.ui.evaluationProgressBar.visible = busy
+
+    def _fits(self, card: Card) -> bool:
+        return (card.modality, len(card.labels)) == (self.card.modality, len(self.card.labels))
+
+    @staticmethod
+    def _students() -> list[models.Entry]:
+        return [entry for entry in models.list_models() if entry.current and entry.card]
+
+    def _showFigures(self) -> None:
+        """Fill both tables."""
+        scored = self.scored
+        self.ui.figuresWidget.visible = scored is not None
+        if scored is None:
+            return
+        _fill(
+            self.ui.pairedTable,
+            [[row.title, row.own, row.other, row.difference, row.p, row.n] for row in scored.paired],
+            [row.words for row in scored.paired],
+        )
+        for column in (2, 3, 4):
+            self.ui.pairedTable.setColumnHidden(column, not scored.against)
+        if scored.against:
+            self.ui.pairedTable.horizontalHeaderItem(2).setText(scored.against)
+        fitHeight(self.ui.pairedTable)
+        _fill(self.ui.scoredTable, [_cells(case) for case in scored.cases])
+        fitHeight(self.ui.scoredTable)
+        box = self.ui.picturesComboBox
+        pictures = {str(path): str(path) for path in pictures_of(self.run)}
+        chosen = box.itemData(box.currentIndex)
+        showChoices(box, pictures, chosen if chosen in pictures else next(iter(pictures), ""))
+        self.ui.openPictureButton.enabled = box.enabled = bool(pictures)
+
+    def _evaluating(self, stage: str, fraction: float) -> None:
+        setText(self.ui.evaluationLabel, stage)
+        self.ui.evaluationLabel.styleSheet = ""
+        self.ui.evaluationProgressBar.value = round(1000 * fraction)
+
+    def _evaluated(self, result: dict | None, error: CMEDLError | None) -> None:
+        self._showBusy()
+        self._say(str(error) if error else "", BLOCKED if error else "")
+        self.refreshSoon()
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._said, self._style = text, style
+        setText(self.ui.evaluationLabel, text)
+        self.ui.evaluationLabel.styleSheet = style
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """When a file was written last, and its size; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _cells(case: ScoredCase) -> list[str]:
+    return [case.case, *(shown(case.values[name], name) for name in SURFACE), ", ".join(case.missed)]
+
+
+def _fill(table: qt.QTableWidget, rows: list[list[str]], tips: list[str] | None = None) -> None:
+    """Show texts, names left and figures right; only cells whose text has changed are touched."""
+    table.setRowCount(len(rows))
+    for row, texts in enumerate(rows):
+        for column, text in enumerate(texts):
+            item = table.item(row, column)
+            if item is None:
+                item = qt.QTableWidgetItem()
+                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+                if column:
+                    item.setTextAlignment(RIGHT)
+                table.setItem(row, column, item)
+            if item.text() != text:
+                item.setText(text)
+            item.setToolTip(plainTip(tips[row] if tips else text))

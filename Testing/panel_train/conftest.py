@@ -106,3 +106,40 @@ def settle(panel, app) -> None:
     """Wait until the panel shows what the scene and the folder are."""
     app.process_events()
     app.wait_until(lambda: not any(section._soon.active for section in panel.sections))
+
+
+SMALL_RUN = ("images.field=32", "images.spacing_mm=2", "images.slices=all", "network.arguments.width=4")
+"""Settings of a run on the small cases that takes seconds."""
+
+
+def train(table: Path, folder: Path, epochs: int) -> None:
+    """Train a student on the small cases in this process."""
+    from CMEDLTrainLib import cli
+
+    arguments = ["run", "--preset=tiny", "--method=ct-only", "--device=cpu", f"--output={folder}"]
+    arguments += [f"--set={setting}" for setting in (*SMALL_RUN, f"optimisation.epochs={epochs}")]
+    assert cli.main([*arguments, str(table)]) == 0
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What each test gets a copy of."""
+    table = write_cases(tmp_path_factory.mktemp("trained") / "cohort", students=10, teachers=0)
+    for name, epochs in (("short", 1), ("long", 6)):
+        train(table, table.parent / "runs" / name, epochs)
+    return table.parent
+
+
+@pytest.fixture
+def finished(panel, trained: Path, tmp_path: Path, slicer_app):
+    """The open module with a cohort of ten CT cases, two of them held out, and two finished runs."""
+    from CMEDLTrainLib.runs import Run
+
+    folder = Path(shutil.copytree(trained, tmp_path / "cohort"))
+    for path in folder.glob("runs/*/configuration.json"):
+        Run(path.parent).move_cohort(folder / "cohort.csv")
+    choose(panel, slicer_app, folder)
+    panel.parameters.device = "cpu"
+    panel.parameters.run, panel.parameters.against = "long", ""  # bodies without lungs are nothing for the bundled one
+    settle(panel, slicer_app)
+    return panel

@@ -84,6 +84,7 @@ def training_speed(run: runs.Run) -> dict[str, Any]:
 def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from CMEDLSegmentLib.student import load_student
 
+    from .comparison import check_structures
     from .volumes import evaluate
 
     run = runs.open_run(options.run)
@@ -92,7 +93,8 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
     cases = scored_cases(cohort, options.split)
     against = _student(options.against) if options.against else None
     if against is not None:
-        load_student(against)  # what is wrong with it shows now, and not after half of the work
+        # What is wrong with it shows now, and not after half of the work.
+        check_structures(*(len(load_student(one).card.labels) for one in (student, against)))
     figures, other, pictures = None, None, None
     bar = Bar(sys.stderr, quiet=options.json)
     first, second, last = _shares(bar, against is not None, options.figures)

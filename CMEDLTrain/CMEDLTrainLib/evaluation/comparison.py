@@ -56,16 +56,19 @@ def paired(a: Sequence[PatientFigures], b: Sequence[PatientFigures]) -> list[tup
     return [(one, theirs[key]) for one in a if (key := frozenset(one.cases)) in theirs]
 
 
+def check_structures(own: int, other: int) -> None:
+    """Raise InputError where two students mark different numbers of structures and cannot be compared."""
+    if own != other:
+        raise InputError(f"The students mark {own} and {other} structures; compare two that mark the same.")
+
+
 def compare(a: Evaluation, b: Evaluation) -> dict[str, dict[str, Any]]:
     """Two students on the patients that both were scored on; see :func:`compare_patients`.
 
     Raises:
         InputError: they have no patient in common, other tolerances, or another number of structures.
     """
-    if len(a.labels) != len(b.labels):
-        raise InputError(
-            f"The students mark {len(a.labels)} and {len(b.labels)} structures; compare two that mark the same."
-        )
+    check_structures(len(a.labels), len(b.labels))
     if a.tolerance_mm != b.tolerance_mm:
         raise InputError(
             f"The students were scored with surface tolerances of {a.tolerance_mm:g} and {b.tolerance_mm:g} mm; "

@@ -77,6 +77,11 @@ def titled(name: str) -> str:
     return MEASURES[name].title + (" (mm)" if MEASURES[name].unit == "mm" else "")
 
 
+def shown(value: float | None, name: str) -> str:
+    """A value of one of :data:`MEASURES` for people: mm to a tenth, shares and cc to a thousandth."""
+    return "-" if value is None else f"{value:.{1 if MEASURES[name].unit == 'mm' else 3}f}"
+
+
 @dataclass(frozen=True)
 class TumorFigures:
     """One connected piece of a label: matched (expert's and student's), missed (expert's) or extra (student's).

@@ -20,7 +20,7 @@ from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
 
 from .comparison import INTERVAL_METHOD, spread, summary
-from .measures import MEASURES, SURFACE, CaseFigures, PatientFigures, TumorFigures, Values, definition, titled
+from .measures import MEASURES, SURFACE, CaseFigures, PatientFigures, TumorFigures, Values, definition, shown, titled
 from .roc import Roc
 
 
@@ -136,7 +136,7 @@ class Evaluation:
 
     def report(self) -> str:
         """A table of the cases, a line for each summary, and what was missed."""
-        rows = [[case.case, *(_shown(case.values[name], name) for name in MEASURES)] for case in self.cases]
+        rows = [[case.case, *(shown(case.values[name], name) for name in MEASURES)] for case in self.cases]
         lines = [table(["case", *map(titled, MEASURES)], rows), ""]
         for name, figures in self.summary().items():
             lines.append(f"{definition(name, self.tolerance_mm)}: {_summed(figures, name)}")
@@ -250,13 +250,8 @@ def _summed(figures: Mapping[str, Any], name: str) -> str:
     """One measure over patients in words."""
     if not figures["n"]:
         return "no patient has a value"
-    mean, std, median = (_shown(figures[part], name) for part in ("mean", "std", "median"))
+    mean, std, median = (shown(figures[part], name) for part in ("mean", "std", "median"))
     words = f"{mean} +- {std}, median {median}"
     if figures["ci95"]:
-        words += ", 95 % interval of the mean " + " to ".join(_shown(end, name) for end in figures["ci95"])
+        words += ", 95 % interval of the mean " + " to ".join(shown(end, name) for end in figures["ci95"])
     return f"{words} (N = {figures['n']})"
-
-
-def _shown(value: float | None, name: str) -> str:
-    """A value of a measure for a terminal: mm to a tenth, shares and cc to a thousandth."""
-    return "-" if value is None else f"{value:.{1 if MEASURES[name].unit == 'mm' else 3}f}"
