@@ -14,13 +14,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from .cohort import COLUMNS, read_rows
 from .errors import InputError
 from .files import atomic_path
-from .volume import Geometry, write_image
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .volume import Geometry
 
 TABLE = "cohort.csv"
 FACTS = "case.json"
@@ -65,6 +68,8 @@ class TrainingCase:
         Raises:
             InputError: the folder cannot be written to, or holds a ``cohort.csv`` that is no cohort.
         """
+        from .volume import write_image
+
         table = self.folder / TABLE
         known = [row for _, row in read_rows(table, COLUMNS)] if table.exists() else []
         case_folder = self._make_folder({row["case"].casefold() for row in known})

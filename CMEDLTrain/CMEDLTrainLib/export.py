@@ -68,10 +68,9 @@ def export(run: Run, path: Path, entries: dict[str, Any], half: bool, int8: bool
 
 def _figures(run: Run, card: Card, entries: dict[str, Any]) -> list[dict[str, Any]]:
     """The held-out figures of this very student, where it was evaluated on the run's own test patients."""
-    path = run.folder / "evaluation.json"
-    if not path.is_file():
+    if not run.evaluation.is_file():
         return []
-    evaluation = json.loads(path.read_text("utf-8"))
+    evaluation = json.loads(run.evaluation.read_text("utf-8"))
     if evaluation["weights_sha256"] != card.weights_sha256 or not evaluation.get("own_cohort"):
         return []
     # The first source is the cohort's; others are what the weights started from.

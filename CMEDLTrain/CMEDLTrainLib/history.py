@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,13 +151,8 @@ class Reader:
             return False
         self._position += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                self.history.take(event)
+        for event in events_of(lines):
+            self.history.take(event)
         return self._position < size
 
 
@@ -166,3 +162,14 @@ def latest(path: Path) -> History:
     reader.skip()
     reader.read(most=None)
     return reader.history
+
+
+def events_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The events that lines of ``events.jsonl`` tell; one that a crash has cut is left out."""
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            yield event

@@ -4,6 +4,7 @@
 ``events.jsonl``        one JSON object a line: what happened, in order
 ``last.safetensors``    state to resume from; ``best.safetensors`` the same at the best validation
 ``student.safetensors`` the student, when the run has finished
+``evaluation.json``     its figures on the test patients, once it was scored
 ``previews``            pictures of validation slices, with what the networks make of them
 ``trainer.json``        who is training now: process, host, start, device; removed at a clean end
 ``stop``                asks the trainer to end after the current step
@@ -27,7 +28,7 @@ from CMEDLSegmentLib.files import atomic_path
 
 from . import holders
 from .configuration import Configuration, from_json
-from .history import History, Reader
+from .history import History, Reader, events_of
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Run:
     def student(self) -> Path:
         """The finished student."""
         return self.folder / "student.safetensors"
+
+    @property
+    def evaluation(self) -> Path:
+        """The student's figures on the test patients."""
+        return self.folder / "evaluation.json"
 
     @property
     def events(self) -> Path:
@@ -100,24 +106,30 @@ class Run:
         return self.student
 
     def report(self, event: str, **figures: Any) -> None:
-        """Append one line to the events; readers never see half a line because it is one write."""
+        """Append one line to the events; readers never see half a line because it is one write.
+
+        Raises:
+            InputError: it cannot be written.
+        """
         line = json.dumps({"time": round(time.time(), 3), "event": event, **figures}, ensure_ascii=False) + "\n"
-        with self.events.open("ab+") as stream:
-            if stream.tell():
-                stream.seek(-1, os.SEEK_END)
-                if stream.read(1) != b"\n":  # a crash cut the line before: this one must not become part of it
-                    line = "\n" + line
-            stream.write(line.encode())
+        try:
+            with self.events.open("ab+") as stream:
+                if stream.tell():
+                    stream.seek(-1, os.SEEK_END)
+                    if stream.read(1) != b"\n":  # a crash cut the line before: this one must not become part of it
+                        line = "\n" + line
+                stream.write(line.encode())
+        except OSError as error:
+            raise InputError(
+                f"{self.events} could not be written ({error.strerror or error}); free some space there and resume the "
+                "run: its last checkpoint is intact."
+            ) from error
 
     def read_events(self) -> list[dict[str, Any]]:
         """All events so far; a line cut by a crash is left out."""
         if not self.events.is_file():
             return []
-        found = []
-        for line in self.events.read_bytes().split(b"\n"):
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-        return found
+        return list(events_of(self.events.read_bytes().split(b"\n")))
 
     def ask_to_stop(self) -> None:
         """Ask the trainer to end after its current step, with a checkpoint."""

@@ -18,7 +18,7 @@ from CMEDLTrainLib.experiments import plan
 from CMEDLTrainLib.experiments.cohorts import make_cohort
 from CMEDLTrainLib.experiments.plan import Cell, read_experiment
 from CMEDLTrainLib.experiments.results import collect, markdown
-from CMEDLTrainLib.experiments.running import Bench, evaluation_of, training_seconds
+from CMEDLTrainLib.experiments.running import Bench, training_seconds
 
 COMMITTED = Path(__file__).resolve().parents[1] / "experiments"
 PHANTOMS = {
@@ -167,11 +167,12 @@ def scored(bench, cell, result):
     lines = [
         {"time": 100.0, "event": "start", "step": 0, "steps": 9},
         {"time": 160.0, "event": "stopped", "step": 4},
+        {"time": 890.0, "event": "machine", "name": "x"},
         {"time": 900.0, "event": "start", "step": 4, "steps": 9},
         {"time": 960.0, "event": "finished", "step": 9},
     ]
     run.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    write_json(evaluation_of(run), result.to_json())
+    write_json(run.evaluation, result.to_json())
     return run
 
 

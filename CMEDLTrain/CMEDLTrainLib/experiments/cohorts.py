@@ -7,8 +7,6 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from CMEDLSegmentLib.cohort import MODALITIES, SPLITS, Case, write_cohort
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
@@ -69,6 +67,8 @@ def phantoms(
         size, spacing: of the volumes, voxels and mm (z, y, x).
         tumor: where it sits; "mediastinum" has little contrast on CT and much on MR.
     """
+    import numpy as np
+
     from CMEDLSegmentLib.phantom import thorax_ct, thorax_mr, write_phantom
 
     groups = [group for group in GROUPS for _ in range(counts[group])]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from CMEDLSegmentLib.files import atomic_path
 
 from .plan import DATA, Cell, Experiment
-from .running import FINISHED, Bench, Progressed, evaluation_of
+from .running import FINISHED, Bench, Progressed
 
 if TYPE_CHECKING:
     from ..evaluation.measures import PatientFigures
@@ -52,7 +52,7 @@ def collect(bench: Bench) -> dict[str, Any]:
     finished: dict[str, list[FOUND]] = {name: [] for name in experiment.rows}
     for one in cells:
         if one.state == FINISHED:
-            read = read_evaluation(evaluation_of(bench.run_of(one.cell)))
+            read = read_evaluation(bench.run_of(one.cell).evaluation)
             # Without a structure there is no DSC, or one of 0 as soon as a voxel is marked.
             finished[one.cell.row].append((one.cell, tuple(patient for patient in read.patients if patient.marked)))
     reference = experiment.reference

@@ -62,7 +62,7 @@ class Bench:
             return Progressed(cell, "not begun")
         status, events = run.status(), run.read_events()
         state = status["state"]
-        if state == FINISHED and not evaluation_of(run).is_file():
+        if state == FINISHED and not run.evaluation.is_file():
             state = "trained"
         elif state == "crashed" and events[-1]["event"] == FAILED:
             state = FAILED
@@ -157,18 +157,13 @@ class Bench:
         write_evaluation(run, result)
 
 
-def evaluation_of(run: runs.Run) -> Path:
-    """The figures of a run's student on its test patients."""
-    return run.folder / "evaluation.json"
-
-
 def training_seconds(run: runs.Run) -> float:
-    """Time between the first and the last event of each of a run's sessions, added up."""
+    """Time from the start of each of a run's sessions to its last event, added up; what comes before is no training."""
     total, begun, last = 0.0, None, 0.0
     for event in run.read_events():
-        if event["event"] == "start":
+        if event["event"] in ("machine", "estimate", "start"):
             total += 0.0 if begun is None else last - begun
-            begun = event["time"]
+            begun = event["time"] if event["event"] == "start" else None
         last = event["time"]
     return total + (0.0 if begun is None else last - begun)
 
