@@ -141,7 +141,7 @@ def _estimate(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 def _resume(options: argparse.Namespace, interrupt: Interrupt) -> int:
     run = runs.open_run(options.run)
-    if options.cohort is not None:
+    if options.cohort is not None and runs.first_process():
         read_cohort(options.cohort, required=("mask", "role", "split"), check_files=False)
         run.move_cohort(options.cohort)
     return _train(run, interrupt)
@@ -197,8 +197,8 @@ def _export(options: argparse.Namespace, interrupt: Interrupt) -> int:
     entries: dict[str, Any] = {}
     if options.card is not None:
         try:
-            entries = json.loads(options.card.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            entries = dict(json.loads(options.card.read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(f"The card {options.card} cannot be read ({error}); give a JSON object.") from error
     from .export import export
 

@@ -1,7 +1,8 @@
 """What a run takes, measured before it starts: memory, seconds a step, time in all; and what would fit instead.
 
 A dry step is a real one: the configured networks on the configured device at the configured batch, in a run of its own
-that is thrown away. Nothing of it reaches the training, whose every step draws from generators of its own.
+that is thrown away. Only ``torch.compile`` is left out, which takes minutes and would be all that is timed: compiled
+steps take less. Nothing of it reaches the training, whose every step draws from generators of its own.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def dry_step(configuration: Configuration, store: Store) -> Estimate:
         if trial is None:
             raise _too_large(configuration, store, trials, free)
         trials[size] = trial
+    memory.start_peak(device)  # frees what was tried, before the run builds the same again
     return Estimate(
         device=str(device),
         method=configuration.method,
@@ -117,7 +119,7 @@ def dry_step(configuration: Configuration, store: Store) -> Estimate:
 
 def _tried(configuration: Configuration, store: Store, batch: int) -> _Trial | None:
     """Some steps with ``batch``, the later ones timed; None where the memory did not suffice."""
-    tried = replace(configuration, optimisation=replace(configuration.optimisation, batch=batch))
+    tried = replace(configuration, optimisation=replace(configuration.optimisation, batch=batch, compile=False))
     device = choose_device(tried.device)
     memory.start_peak(device)
     with tempfile.TemporaryDirectory() as folder:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from CMEDLSegmentLib.cohort import Case
+from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.normalisation import CT_WINDOW
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent, stop_if
 
@@ -73,12 +74,19 @@ def _synthetic(cases: Sequence[Case], configuration: Configuration, folder: Path
 
 
 def _slices(image: Path) -> int:
-    """Slices of a scan, by its header; of a DICOM folder, its files."""
+    """Slices of a scan, by its header; of a DICOM folder, its files.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     import SimpleITK as sitk
 
     if image.is_dir():
         return sum(1 for entry in os.scandir(image) if entry.is_file())
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(image))
-    reader.ReadImageInformation()
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"The image {image} cannot be read; correct its path in the cohort's table.") from error
     return reader.GetSize()[2]

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import time
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -84,6 +85,23 @@ def test_lack_of_memory_becomes_a_sentence_with_the_batch_that_fits(monkeypatch,
         measured(hungry(MB, 3, error), "optimisation.batch=8")
 
 
+def test_the_networks_that_were_tried_are_gone_when_the_run_builds_its_own_and_none_was_compiled(tmp_path):
+    tried = []
+
+    class Kept(Trainer):
+        def __init__(self, run, store):
+            super().__init__(run, store)
+            tried.append(weakref.ref(self))
+            assert not self.configuration.optimisation.compile
+
+    store = disc_store(tmp_path / "store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dry_step, "Trainer", Kept)
+        dry_step.dry_step(settings("optimisation.compile=true", "optimisation.batch=3"), store)
+    assert tried
+    assert not any(one() for one in tried)
+
+
 def test_where_not_even_one_image_fits_the_sentence_says_what_else_could_help(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda device: None)
     with pytest.raises(InputError, match=r"Not even a batch of 1 fits.*width.*field.*bf16"):
@@ -148,6 +166,16 @@ def test_a_cohort_that_was_moved_is_told_and_found_again(cohort, tmp_path, capsy
     assert "--cohort" in capsys.readouterr().err
     assert cli.main(["resume", str(tmp_path / "run"), "--cohort", str(tmp_path / "second" / "cohort.csv")]) == 0
     assert runs.open_run(tmp_path / "run").status()["state"] == "finished"
+
+
+def test_a_scan_that_cannot_be_read_is_named_by_the_estimate(tmp_path, capsys):
+    (tmp_path / "ct.nii.gz").write_text("no scan")
+    lines = ["patient,case,role,modality,image,mask,split"]
+    lines += [f"p{n},c{n},student,CT,ct.nii.gz,ct.nii.gz,{split}" for n, split in enumerate(("train", "validation"))]
+    (tmp_path / "cohort.csv").write_text("\n".join(lines))
+    arguments = ["--preset", "tiny", "--device", "cpu", "--set", "optimisation.batch=1"]
+    assert cli.main(["estimate", str(tmp_path / "cohort.csv"), *arguments]) == 2
+    assert "ct.nii.gz cannot be read" in capsys.readouterr().err
 
 
 def chosen(*arguments):

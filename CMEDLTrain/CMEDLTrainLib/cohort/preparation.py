@@ -63,8 +63,8 @@ def prepare(
     modalities = _modalities(cases)
     normalisations = {role: _normalisation(cases, role, modalities[role], images, cancelled) for role in modalities}
     beside = parent / f".{folder.name}.{secrets.token_hex(4)}"
-    beside.mkdir()
     try:
+        beside.mkdir()
         parts = _extracted(cases, images, labels, normalisations, part(progress, 0.1, 1.0), cancelled)
         write_store(beside, parts, images, modalities, normalisations)
         try:
@@ -73,10 +73,7 @@ def prepare(
             if not (folder / "store.json").is_file():
                 raise
     except OSError as error:
-        raise InputError(
-            f"The slices could not be written to {parent} ({error.strerror or error}); free some space there, or name "
-            "another folder by the environment variable CMEDL_SLICES."
-        ) from error
+        raise _unwritable(parent, error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Store(folder)
@@ -106,11 +103,21 @@ def _folder(
     cases: Sequence[Case], images: Images, labels: int, parent: Path, progress: Progress, cancelled: CancelCheck
 ) -> Path:
     """Below ``parent``, with a name that changes with the settings, the table or the contents of the files."""
-    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(parent, error) from error
     contents = contents_of(cases, parent, progress, cancelled)
     table = [[case.patient, case.case, case.role, case.modality, case.split] for case in cases]
     described = json.dumps([FORMAT, asdict(images), labels, table, contents])
     return parent / hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def _unwritable(parent: Path, error: OSError) -> InputError:
+    return InputError(
+        f"The slices could not be written to {parent} ({error.strerror or error}); free some space there, or name "
+        "another folder by the environment variable CMEDL_SLICES."
+    )
 
 
 def _remove_abandoned(parent: Path) -> None:

@@ -30,7 +30,7 @@ from CMEDLSegmentLib.segmentation import Segmentation
 from CMEDLSegmentLib.student import StudentNetwork, load_student
 from CMEDLSegmentLib.volume import Volume
 
-from ..engine import choose_device
+from ..distribution import choose_device
 from ..previews import TEACHER_BLUE
 from ..runs import Run
 from ..training import networks_of, slices_of
