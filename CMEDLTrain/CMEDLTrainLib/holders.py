@@ -22,7 +22,6 @@ from typing import Any
 
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
-from CMEDLSegmentLib.jobs.groups import end_group
 
 HEARTBEAT_S = 5.0
 """A holder touches its file this often, from a thread of its own: also while its work is busy elsewhere."""
@@ -122,6 +121,8 @@ def end(file: Path) -> bool:
     Raises:
         InputError: this user may not.
     """
+    from CMEDLSegmentLib.jobs.groups import end_group  # with the worker's messages, which need numpy
+
     if (pid := _other_here(file)) is None:
         return False
     try:

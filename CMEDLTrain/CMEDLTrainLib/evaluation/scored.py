@@ -93,7 +93,7 @@ def read_scored(run: Run) -> Scored | None:
     Raises:
         InputError: it cannot be read.
     """
-    path = run.folder / "evaluation.json"
+    path = run.evaluation
     if not path.is_file():
         return None
     try:
