@@ -1,6 +1,7 @@
 """The dry step measures what training takes, leaves no trace in it, and refuses what does not fit."""
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -67,10 +68,12 @@ def test_a_step_is_measured_as_it_is():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of resident memory is read from /proc")
 def test_a_batch_that_the_cpus_memory_does_not_hold_is_refused_before_it_is_tried(monkeypatch):
-    free = memory._status("VmRSS") + 330 * MB
-    monkeypatch.setattr(memory, "available", lambda device: free)
-    with pytest.raises(InputError, match=r"batch 40 takes about 2\.\d\d GB.*optimisation\.batch=(4|5|6)\.$"):
+    before = memory._status("VmRSS")
+    monkeypatch.setattr(memory, "available", lambda device: before + 330 * MB)
+    with pytest.raises(InputError, match=r"optimisation\.batch=(4|5|6)\.$") as refused:
         measured(hungry(50 * MB, fails_above=2, error=AssertionError()), "optimisation.batch=40")
+    told = float(re.search(r"batch 40 takes about ([\d.]+) GB", str(refused.value))[1])
+    assert told * 1000 == pytest.approx((before / MB) + 40 * 50, abs=400)
 
 
 @pytest.mark.parametrize(
