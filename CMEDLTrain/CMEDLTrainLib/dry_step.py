@@ -7,6 +7,7 @@ steps take less. Nothing of it reaches the training, whose every step draws from
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ STEPS, STEPS_CUDA = 2, 8
 """Steps tried. Adam's moments come with the first; a GPU's first ones choose algorithms and fill caches."""
 PATIENCE_S = 30.0
 """A first step that took longer than this is not repeated."""
+SMALL = (2, 3)
+"""Batches that tell what a larger one needs. Batch norm may not be able to learn from one patch alone."""
 MARGIN = 0.95
 """Of the memory there is, what a batch may take that was not tried."""
 
@@ -98,7 +101,7 @@ def dry_step(configuration: Configuration, store: Store) -> Estimate:
     free = memory.available(device)
     trials: dict[int, _Trial] = {}
     # Nothing stops a process in time that takes too much of the CPU's memory: there, small batches tell before.
-    sizes = [size for size in (1, 2) if size < batch] if device.type == "cpu" and free is not None else []
+    sizes = [size for size in SMALL if size < batch] if device.type == "cpu" and free is not None else []
     for size in (*sizes, batch):
         trial = None if free is not None and _needed(trials, size) > free else _tried(configuration, store, size)
         if trial is None:
@@ -118,7 +121,11 @@ def dry_step(configuration: Configuration, store: Store) -> Estimate:
 
 
 def _tried(configuration: Configuration, store: Store, batch: int) -> _Trial | None:
-    """Some steps with ``batch``, the later ones timed; None where the memory did not suffice."""
+    """Some steps with ``batch``, the later ones timed; None where the memory did not suffice.
+
+    Raises:
+        InputError: the run cannot be built, or the batch is too small for batch norm.
+    """
     tried = replace(configuration, optimisation=replace(configuration.optimisation, batch=batch, compile=False))
     device = choose_device(tried.device)
     memory.start_peak(device)
@@ -130,6 +137,13 @@ def _tried(configuration: Configuration, store: Store, batch: int) -> _Trial | N
             if not _lacks_memory(error):
                 raise
             return None
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                "Batch norm cannot learn from a single patch that a network shrinks to one pixel; set "
+                "optimisation.batch=2 or more, or a larger images.field."
+            ) from error
         return _Trial(memory.peak(device), median(seconds[len(seconds) // 2 :]), trainer.steps_per_epoch)
 
 
@@ -163,11 +177,12 @@ def _needed(trials: Mapping[int, _Trial], batch: int) -> float:
 
 
 def _too_large(configuration: Configuration, store: Store, trials: dict[int, _Trial], free: int | None) -> InputError:
-    """Says which batch would fit, by the line through the batches of 1 and 2."""
+    """Says which batch would fit, by the line through the smallest ones."""
     batch = configuration.optimisation.batch
     for size in (1, 2):
-        if size < batch and size not in trials and (trial := _tried(configuration, store, size)) is not None:
-            trials[size] = trial
+        with contextlib.suppress(InputError):  # too small
+            if size < batch and size not in trials and (trial := _tried(configuration, store, size)) is not None:
+                trials[size] = trial
     takes = f"A step with batch {batch}"
     needed = _needed(trials, batch)
     takes += f" takes about {needed / 1e9:.2f} GB, and" if needed else " does not fit into the memory:"

@@ -71,7 +71,7 @@ def test_a_batch_that_the_cpus_memory_does_not_hold_is_refused_before_it_is_trie
     before = memory._status("VmRSS")
     monkeypatch.setattr(memory, "available", lambda device: before + 330 * MB)
     with pytest.raises(InputError, match=r"optimisation\.batch=(4|5|6)\.$") as refused:
-        measured(hungry(50 * MB, fails_above=2, error=AssertionError()), "optimisation.batch=40")
+        measured(hungry(50 * MB, fails_above=3, error=AssertionError()), "optimisation.batch=40")
     told = float(re.search(r"batch 40 takes about ([\d.]+) GB", str(refused.value))[1])
     assert told * 1000 == pytest.approx((before / MB) + 40 * 50, abs=400)
 
@@ -114,6 +114,15 @@ def test_where_not_even_one_image_fits_the_sentence_says_what_else_could_help(mo
 def test_another_fault_of_a_step_is_not_taken_for_lack_of_memory():
     with pytest.raises(RuntimeError, match="shapes"):
         measured(hungry(MB, 0, RuntimeError("shapes do not match")))
+
+
+def test_a_network_that_no_single_patch_can_train_is_tried_with_the_batch_that_it_gets(tmp_path):
+    # The fusion's ResNet18 makes one pixel of 32 x 32.
+    store = disc_store(tmp_path / "store", field=32, teachers=3)
+    small = ("method=weighted", "images.field=32", "network.arguments.width=2", "translation.width=2")
+    assert dry_step.dry_step(settings(*small, "optimisation.batch=4"), store).batch == 4
+    with pytest.raises(InputError, match=r"optimisation\.batch=2"):
+        dry_step.dry_step(settings(*small, "optimisation.batch=1"), store)
 
 
 @pytest.mark.parametrize("method", ["ct-only", "cmedl"])
