@@ -106,8 +106,14 @@ def _count(text: str) -> int:
 def _phantom(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from CMEDLSegmentLib.phantom import ORGANS, write_cohort_phantoms
 
+    if runs.holds_something(options.output):
+        raise InputError(f"{options.output} exists and is not empty; name a new folder for the cohort.")
     anatomy = "abdomen" if options.organs else "thorax"
-    table = write_cohort_phantoms(options.output, options.cases, options.seed, anatomy=anatomy)
+    bar = Bar(sys.stderr)
+    try:
+        table = write_cohort_phantoms(options.output, options.cases, options.seed, None, None, bar, interrupt, anatomy)
+    finally:
+        bar.clear()
     images = "synthetic T1 and {0} synthetic T2 MR" if options.organs else "synthetic CT and {0} synthetic MR"
     print(f"{table} names {options.cases} {images.format(options.cases)} cases; they prove nothing.")
     if options.organs:
@@ -141,6 +147,10 @@ def _estimate(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 def _resume(options: argparse.Namespace, interrupt: Interrupt) -> int:
     run = runs.open_run(options.run)
+    if run.student.is_file() and run.status()["state"] == "finished":
+        if runs.first_process():
+            print(f"The run is finished already; the student is {run.student}.")
+        return 0
     if options.cohort is not None and runs.first_process():
         read_cohort(options.cohort, required=("mask", "role", "split"), check_files=False)
         run.move_cohort(options.cohort)

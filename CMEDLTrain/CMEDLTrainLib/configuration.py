@@ -14,6 +14,7 @@ from typing import Any
 
 from CMEDLSegmentLib.errors import InputError
 
+from . import limits
 from .translation.base import TranslationSettings
 
 
@@ -283,7 +284,7 @@ def with_settings(configuration: Configuration, settings: typing.Iterable[str]) 
     """Apply ``key=value`` settings, keys dotted (``optimisation.epochs=20``), values JSON or plain text.
 
     Raises:
-        InputError: no such key (the message lists those there are), or a value of the wrong type.
+        InputError: no such key (the message lists those there are), or a value of the wrong type or out of range.
     """
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -296,6 +297,7 @@ def with_settings(configuration: Configuration, settings: typing.Iterable[str]) 
         except ValueError:
             value = text
         configuration = _replaced(configuration, key.split("."), value, key)
+    limits.check(configuration)
     return configuration
 
 

@@ -48,12 +48,12 @@ def export(run: Run, path: Path, entries: dict[str, Any], half: bool, int8: bool
     card = load_student(student_file).card
     card = replace(card, **{"figures": _figures(run, card, entries), **entries})
     networks = best_networks(run)
+    store = slices_of(run) if int8 else None  # first, because the cohort may be gone: then nothing is written
     save_student(path, card, networks, half=half)
-    if not int8:
+    if store is None:
         return ""
     # int8 is calibrated and checked on the weights as they were just stored.
     student = load_student(path)
-    store = slices_of(run)
     random = np.random.default_rng(run.configuration().seed)
     train = store.select("train")
     chosen = random.choice(train, min(CALIBRATION_SLICES, len(train)), replace=False)

@@ -191,15 +191,32 @@ def first_process() -> bool:
 def create(folder: Path, configuration: Configuration) -> Run:
     """Make a run's folder, with its configuration.
 
+    A run that was refused, or killed, before its first step has nothing to lose: its folder is taken again.
+
     Raises:
         InputError: the folder holds something already, or cannot be written.
     """
-    folder = Path(folder).resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is not empty; resume it, or name a new folder for this run.")
-    run = Run(folder)
+    run = Run(Path(folder).resolve())
+    if _never_stepped(run):
+        run.events.unlink(missing_ok=True)
+    elif holds_something(run.folder):
+        raise InputError(f"{run.folder} exists and is not empty; resume it, or name a new folder for this run.")
     run._write(configuration)
     return run
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether ``folder`` is a file, or a folder that is not empty."""
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
+def _never_stepped(run: Run) -> bool:
+    """Whether the folder holds a run that nobody trains and that did no step, and nothing else."""
+    if not (run.folder / "configuration.json").is_file():
+        return False
+    own = {"configuration.json", run.events.name, run.trainer.name, "stop"}
+    started = any(event.get("event") == "start" for event in run.read_events())
+    return {path.name for path in run.folder.iterdir()} <= own and not started and not run.running()
 
 
 def slices_folder(run: Path) -> Path:

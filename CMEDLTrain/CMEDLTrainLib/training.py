@@ -79,15 +79,19 @@ def training_cases(configuration: Configuration) -> list[Case]:
     """The cohort's training and validation cases of the method's roles.
 
     Raises:
-        InputError: the table cannot be used, or has no such case.
+        InputError: the table cannot be used, or has no such case where the method needs one.
     """
     cohort, roles = Path(configuration.cohort), configuration.entry.roles
     if not cohort.is_file():
         raise InputError(f"The cohort {cohort} is not there any more; resume the run with --cohort and its new place.")
     found = read_cohort(cohort, required=("mask", "role", "split"), check_files=False)
     cases = [case for case in found if case.role in roles and case.split in ("train", "validation")]
-    if not cases:
-        raise InputError(f"The cohort {cohort} has no case of role {' or '.join(sorted(roles))}.")
+    there = {(case.role, case.split) for case in cases}
+    for role, split in (*((role, "train") for role in roles), ("student", "validation")):
+        if (role, split) not in there:  # told before slices are prepared for hours
+            raise InputError(
+                f"The cohort {cohort} has no case of role {role} in split {split}; mark some in the table."
+            )
     return cases
 
 

@@ -34,7 +34,7 @@ def test_a_cohort_has_ct_and_mr_of_different_patients(tmp_path: Path) -> None:
     for role in ("student", "teacher"):
         splits = [case.split for case in cases if case.role == role]
         assert sorted(splits) == ["test", "train", "train", "train", "validation"]
-    assert seen == pytest.approx(np.arange(1, 11) / 10)
+    assert seen == pytest.approx(np.arange(10) / 10)
     images = [read_volume(case.image).array for case in cases]
     assert len({image.tobytes() for image in images}) == 10
     assert not any(str(tmp_path) in line for line in table.read_text(encoding="utf-8").splitlines())

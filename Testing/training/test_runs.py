@@ -6,13 +6,15 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from CMEDLSegmentLib.errors import InputError
-from CMEDLTrainLib import holders, runs
+from CMEDLTrainLib import holders, limits, runs
 from CMEDLTrainLib.configuration import PRESETS, Configuration, from_json, with_settings
+from CMEDLTrainLib.settings_list import settings_of
 
 
 @pytest.fixture
@@ -55,6 +57,14 @@ def test_settings_reach_every_depth_of_the_tree():
         ("augmentation.scale=[1]", "augmentation.scale"),
         ("seed", "key=value"),
         ("seed.deeper=1", "deeper"),
+        ("seed=-1", "from 0"),
+        ("optimisation.epochs=0", "from 1"),
+        ("optimisation.batch=0", "from 1"),
+        ("optimisation.learning_rate=NaN", "from 0 to 10"),
+        ("optimisation.schedule=linear", "constant, cosine"),
+        ("images.spacing_mm=-1", "0.05 to 20"),
+        ("images.window_hu=[500, -1000]", "lower value first"),
+        ("augmentation.scale=[2, 0.5]", "lower value first"),
     ],
 )
 def test_a_bad_setting_is_refused_and_named(setting, words):
@@ -73,6 +83,29 @@ def test_a_folder_that_holds_something_is_never_taken_for_a_new_run(tmp_path):
     with pytest.raises(InputError, match="not empty"):
         runs.create(tmp_path, PRESETS["tiny"])
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_what_did_no_step_is_begun_anew_and_what_did_one_never(run):
+    run.report("estimate", batch=4)  # then it was refused, say for a device that is not there
+    changed = replace(run.configuration(), device="cpu", seed=7)
+    assert runs.create(run.folder, changed).configuration().seed == 7
+    assert run.read_events() == []
+    with run.held(), pytest.raises(InputError, match="not empty"):
+        runs.create(run.folder, changed)
+    run.report("start", step=0, steps=10)
+    with pytest.raises(InputError, match="not empty"):
+        runs.create(run.folder, changed)
+
+
+def test_every_preset_is_within_the_limits_and_every_number_has_some():
+    for preset in PRESETS.values():
+        limits.check(preset)
+    numbers = {
+        one.key
+        for one in settings_of(Configuration())
+        if isinstance(one.value, (int, float, tuple)) and not isinstance(one.value, bool)
+    }
+    assert numbers == limits.RANGES.keys()
 
 
 def test_a_folder_without_configuration_is_no_run(tmp_path):

@@ -42,6 +42,23 @@ def test_a_stopped_run_is_resumed_to_its_end_and_says_so(run, capsys):
     assert {"loss", "dsc"} <= status["validation"].keys()
 
 
+def test_phantoms_never_replace_what_is_there(cohort, capsys):
+    before = {path: path.stat().st_mtime_ns for path in cohort.parent.rglob("*")}
+    assert cli.main(["phantom", "-o", str(cohort.parent), "--cases", "1"]) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in cohort.parent.rglob("*")} == before
+
+
+@pytest.mark.parametrize(("role", "split"), [("student", "validation"), ("teacher", "train")])
+def test_a_cohort_that_lacks_cases_is_refused_before_slices_are_prepared(role, split, cohort, tmp_path, capsys):
+    left = [line for line in cohort.read_text().splitlines() if f",{role}," not in line or not line.endswith(split)]
+    table = cohort.parent / f"without-{role}-{split}.csv"
+    table.write_text("\n".join(left))
+    assert cli.main(["run", str(table), "-o", str(tmp_path / "run"), "--preset", "tiny", "--method", "cmedl"]) == 2
+    assert f"no case of role {role} in split {split}" in capsys.readouterr().err
+    assert not (tmp_path / "slices").exists()
+
+
 def test_a_finished_run_is_a_folder_with_what_its_reader_needs(run):
     assert sorted(path.name for path in run.iterdir() if path.suffix) == [
         "best.safetensors",

@@ -112,7 +112,7 @@ def write_cohort_phantoms(
         seed: the cohort; the same seed writes the same voxels.
         size: voxels (z, y, x); by default that of ``GRIDS``.
         spacing: mm (z, y, x); by default that of ``GRIDS``.
-        progress: told after every case.
+        progress: told before every case.
         cancelled: asked before every case.
         anatomy: ``thorax``: tumors on CT (student) and on MR (teacher). ``abdomen``: four organs (``abdomen.ORGANS``)
             on T1 weighted MR (student) and on T2 weighted MR (teacher).
@@ -134,6 +134,7 @@ def write_cohort_phantoms(
     for number in range(cases):
         for series in COHORTS[anatomy]:
             stop_if(cancelled)
+            progress(f"Making phantom {len(rows) + 1} of {2 * cases}", len(rows) / (2 * cases))
             # A seed of its own for every patient of every cohort.
             own = int(np.random.SeedSequence([seed, number, series.stream]).generate_state(1)[0])
             place = PLACES[number % len(PLACES)]
@@ -151,7 +152,6 @@ def write_cohort_phantoms(
                     split=splits[number],
                 )
             )
-            progress("Making phantoms", len(rows) / (2 * cases))
     table = folder / "cohort.csv"
     write_cohort(table, rows)
     return table
