@@ -137,11 +137,10 @@ def _divide(options: argparse.Namespace, cases: list[Case], fold_tables: list[Pa
 def _check(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .checks import ERROR, Finding, check_cohort, summary
 
-    if options.method and options.method not in configuration.METHODS:
-        raise InputError(f"There is no method '{options.method}'; there are: {', '.join(configuration.METHODS)}.")
+    method = configuration.Configuration(method=options.method).entry if options.method else None
     cases, problems = survey_cohort(options.cohort)
     present = {case.role for case in cases} | {"student"}
-    roles = configuration.METHODS[options.method].roles if options.method else tuple(present)
+    roles = method.roles if method else tuple(present)
     labels = configuration.labels_of(options.labels)
     bar = Bar(sys.stderr, quiet=options.json)
     try:

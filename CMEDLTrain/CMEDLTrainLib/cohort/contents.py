@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from CMEDLSegmentLib.cohort import Case, relative
@@ -81,13 +81,13 @@ def _digest(path: Path, name: str, known: dict[str, list[str]]) -> str | None:
     """The digest of a file, or of all files of a folder; None where it is neither there nor remembered."""
     if not path.exists():
         return known[name][1] if name in known else None
-    files = list(_files(path))
+    files = files_of(path)
     if files == [path]:
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         if known.get(name, [""])[0] != stamp:
             known[name] = [stamp, sha256_of(path)]
         return known[name][1]
-    stamps = [[file.relative_to(path).as_posix(), _stamp(file)] for file in files]
+    stamps = [[file.relative_to(path).as_posix(), stamp_of(file)] for file in files]
     stamp = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
     if known.get(name, [""])[0] != stamp:
         digests = [[file.relative_to(path).as_posix(), sha256_of(file)] for file in files]
@@ -95,14 +95,16 @@ def _digest(path: Path, name: str, known: dict[str, list[str]]) -> str | None:
     return known[name][1]
 
 
-def _files(path: Path) -> Iterator[Path]:
+def files_of(path: Path) -> list[Path]:
     """The file itself, or all files of a folder and its sub-folders in a fixed order."""
-    if path.is_dir():
-        yield from sorted(file for file in path.rglob("*") if file.is_file())
-    else:
-        yield path
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
-def _stamp(path: Path) -> str:
+def stamp_of(path: Path) -> str:
+    """A file's size and time of change: what changes when its contents do.
+
+    Raises:
+        OSError: it is not there.
+    """
     found = path.stat()
     return f"{found.st_size}-{found.st_mtime_ns}"

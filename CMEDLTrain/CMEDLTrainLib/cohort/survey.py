@@ -17,6 +17,7 @@ from CMEDLSegmentLib.files import atomic_path
 from CMEDLSegmentLib.progress import Progress, silent
 
 from .checks import ERROR, Examined, Finding, compare, examine
+from .contents import files_of, stamp_of
 
 NAME = "facts.json"
 SAVED_EVERY = 25
@@ -28,12 +29,12 @@ class Known:
     """What is known of one case.
 
     Attributes:
-        files: what its findings hold for: its line in the table, and its files' sizes and times.
+        files: what its findings hold for: its files' sizes and times.
         segment: what its mask marks, as its maker called it; may be empty.
         examined: what the checks found.
     """
 
-    files: str
+    files: list[str]
     segment: str
     examined: Examined
 
@@ -173,10 +174,9 @@ def _files(case: Case) -> list[str]:
     for path in (case.image, case.mask):
         if path is None:
             continue
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        for file in files_of(path):
             with suppress(OSError):
-                found = file.stat()
-                told.append(f"{found.st_size}@{found.st_mtime_ns}")
+                told.append(stamp_of(file))
     return told
 
 

@@ -28,6 +28,7 @@ from CMEDLSegmentLib.resampling import FieldSampler
 from CMEDLSegmentLib.volume import Geometry, Volume, read_volume, set_geometry
 
 from ..cohort.store import Store
+from .comparison import spread
 from .seen import BATCH, Seen
 
 Translate = Callable[[Tensor], Tensor]
@@ -212,16 +213,10 @@ def _on_grid(volume: Volume, normalisation: Normalisation, target: Geometry) -> 
 
 
 def summary(real: Intensities, pseudo: Intensities, pairs: Sequence[PairQuality]) -> dict[str, Any]:
-    """What ``evaluation.json`` says of the translation: figures, and their mean and deviation over the pairs."""
-    record: dict[str, Any] = {
+    """What ``evaluation.json`` says of the translation: figures, and their :func:`spread` over the pairs, if any."""
+    return {
         "kl": divergence(real.everything, pseudo.everything),
         "kl_structure": divergence(real.structure, pseudo.structure),
         "pairs": [vars(pair) for pair in pairs],
-        "paired": {},
+        "paired": {name: spread(getattr(pair, name) for pair in pairs) for name in ("ssim", "psnr_db", "kl") if pairs},
     }
-    for name in ("ssim", "psnr_db", "kl"):
-        values = np.array([getattr(pair, name) for pair in pairs])
-        if len(values):
-            spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-            record["paired"][name] = {"mean": float(values.mean()), "std": spread, "n": len(values)}
-    return record

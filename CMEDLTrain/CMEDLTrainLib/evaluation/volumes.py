@@ -32,8 +32,6 @@ def evaluate(
     device: str = "auto",
     progress: Progress = silent,
     cancelled: CancelCheck = never,
-    runtime: str = "auto",
-    precision: str = "auto",
     tolerance_mm: float = TOLERANCE_MM,
     on_case: OnCase | None = None,
 ) -> Evaluation:
@@ -42,7 +40,7 @@ def evaluate(
     Args:
         student_file: the student's file, or the name of an installed one.
         cases: of the student's modality, with masks.
-        device, runtime, precision: as those of ``Segmenter``.
+        device: as that of ``Segmenter``, which chooses the fastest runtime there.
         progress, cancelled: told and asked for each case.
         tolerance_mm: of the surface DSC.
         on_case: told of each case while its volume is in memory, for pictures.
@@ -60,7 +58,7 @@ def evaluate(
         raise InputError("There is no case to score the student on; name at least one with a mask.")
     student = load_student(student_file)
     labels = student.card.labels
-    segmenter = Segmenter(student, device=device, runtime=runtime, precision=precision)
+    segmenter = Segmenter(student, device=device)
     figures: list[CaseFigures] = []
     counts = {label: RocCounts() for label in _curves(labels)}
     milliseconds = []
