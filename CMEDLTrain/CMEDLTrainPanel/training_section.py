@@ -11,14 +11,13 @@ from CMEDLSegmentLib.errors import CMEDLError
 from CMEDLSegmentPanel.devices import Devices
 from CMEDLSegmentPanel.section import Section, plainTip, setText, told
 from CMEDLTrainLib import configuration
-from CMEDLTrainLib.background import Command
 from CMEDLTrainLib.options import SEGMENTORS
 from CMEDLTrainLib.settings_list import Setting, settings_of
 
 from .choices import showChoices
+from .waiting import Waiting
 
 KEY, VALUE, PAPER = range(3)
-POLL_MS = 100
 
 
 class TrainingSection(Section):
@@ -43,11 +42,8 @@ class TrainingSection(Section):
         self.ui.settingsTable.connect("currentCellChanged(int,int,int,int)", self.onCurrentChanged)
         self.ui.settingsFilterLineEdit.connect("textChanged(QString)", self._filter)
         self.ui.resetSettingsButton.connect("clicked(bool)", self.onReset)
-        self._command: Command | None = None
+        self._estimate = Waiting(panel.uiWidget, self._estimating)
         self._estimated: list[str] = []
-        self._poll = qt.QTimer(panel.uiWidget)
-        self._poll.setInterval(POLL_MS)
-        self._poll.connect("timeout()", self._look)
         self.ui.estimateButton.connect("clicked(bool)", self.onEstimate)
         self.ui.estimateProgressBar.visible = False
 
@@ -64,7 +60,7 @@ class TrainingSection(Section):
             self._problem = str(error)
         setText(self.ui.trainingNoteLabel, self._problem or (entry.words if entry else ""))
         self._fill()
-        self.ui.estimateButton.enabled = bool(self._command or (self.parameters.cohort and not self._problem))
+        self.ui.estimateButton.enabled = self._estimate.busy or bool(self.parameters.cohort and not self._problem)
         if self._estimated and self._estimated != self.logic.arguments(self.parameters):
             # What was told holds for other settings.
             self._estimated = []
@@ -102,43 +98,30 @@ class TrainingSection(Section):
 
     def onEstimate(self, checked: bool = False) -> None:
         """Try steps in the background, or stop trying."""
-        if self._command:
-            self._command.cancel()
-            self._finish(_("Cancelled."))
+        if self._estimate.busy:
+            self._estimate.cancel()
             return
         with told(_("Nothing could be estimated.")):
+            self._estimate.start(self.logic.estimate(self.parameters), self._onEstimated)
             self._estimated = self.logic.arguments(self.parameters)
-            self._command = self.logic.estimate(self.parameters)
             setText(self.ui.estimateButton, _("Cancel"))
             setText(self.ui.estimateLabel, "")
             self.ui.estimateProgressBar.value = 0
             self.ui.estimateProgressBar.visible = True
-            self._poll.start()
 
     def cleanup(self) -> None:
         """The panel is closed for good."""
         self.devices.close()
-        if self._command:
-            self._command.cancel()
+        self._estimate.close()
 
-    def _look(self) -> None:
-        """Show how far the estimate is, and what came out."""
-        stage, fraction = self._command.stage
+    def _estimating(self, stage: str, fraction: float) -> None:
         self.ui.estimateProgressBar.value = round(1000 * fraction)
-        if not self._command.done:
-            setText(self.ui.estimateLabel, stage)
-            return
-        try:
-            self._finish(_words(self._command.result()))
-        except CMEDLError as error:
-            self._finish(str(error))
+        setText(self.ui.estimateLabel, stage)
 
-    def _finish(self, words: str) -> None:
-        self._poll.stop()
-        self._command = None
+    def _onEstimated(self, found: dict | None, error: CMEDLError | None) -> None:
         setText(self.ui.estimateButton, _("Estimate"))
         self.ui.estimateProgressBar.visible = False
-        setText(self.ui.estimateLabel, words)
+        setText(self.ui.estimateLabel, str(error) if error else _words(found))
         self.refreshSoon()
 
     def _fill(self) -> None:

@@ -102,5 +102,5 @@ def test_what_an_estimate_refuses_is_told_and_a_cancelled_one_is_gone(filled, sl
     assert "width" in filled.ui.estimateLabel.text
     begin_estimate(filled, slicer_app)
     filled.ui.estimateButton.click()
-    assert filled.ui.estimateLabel.text == "Cancelled."
+    assert filled.ui.estimateLabel.text.startswith("Cancelled")
     assert filled.ui.estimateButton.text == "Estimate"
