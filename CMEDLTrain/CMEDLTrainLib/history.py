@@ -108,6 +108,9 @@ class History:
             rates = ("images_per_second", "gpu_memory_gb", "memory_gb", "learning_rate")
             self.rates = {name: event[name] for name in rates if name in event}
         elif kind == "epoch":
+            # The first epochs of a small cohort are over before a step is told by itself.
+            if "losses" in event and self.losses.steps[-1:] != [event["step"]]:
+                self.losses.add(event["step"], event["losses"])
             self.state = "running"
             self.validation.add(event["step"], event["validation"])
         elif kind == "preview":

@@ -25,6 +25,8 @@ from .waiting import Waiting
 
 WATCH_MS = 2000
 """How often the run's folder is looked at while the panel is seen: training and other programs write into it."""
+PAIRED_WIDTHS, SCORED_WIDTHS, NARROWEST = (114, 92, 92, 46, 46, 24), (114, 58, 84, 76, 60), 24
+"""Pixels of the columns: all that is in them is seen in a panel of usual width."""
 RIGHT = qt.Qt.AlignRight | qt.Qt.AlignVCenter
 
 
@@ -46,6 +48,11 @@ class OutcomeSection(Section):
         self._problem, self._said, self._style = "", "", ""
         self._evaluation = Waiting(panel.uiWidget, self._evaluating)
         self._contour = StudentContour(panel, lambda text: setText(self.ui.scoredCaseLabel, text))
+        for table, widths in ((self.ui.pairedTable, PAIRED_WIDTHS), (self.ui.scoredTable, SCORED_WIDTHS)):
+            header = table.horizontalHeader()
+            header.setMinimumSectionSize(NARROWEST)
+            for column, width in enumerate(widths):
+                header.resizeSection(column, width)
         self._watch = qt.QTimer(panel.uiWidget)
         self._watch.setInterval(WATCH_MS)
         self._watch.connect("timeout()", self.onWatch)
@@ -181,8 +188,7 @@ class OutcomeSection(Section):
         self.ui.outcomeLabel.styleSheet = style
         self.ui.outcomeLabel.visible = bool(text)
         if not self._evaluation.busy:
-            setText(self.ui.evaluationLabel, self._said)
-            self.ui.evaluationLabel.styleSheet = self._style
+            self._tell(self._said, self._style)
 
     def _otherHasChanged(self) -> bool:
         """Whether the student that was compared with is installed in a version that was not."""
@@ -241,8 +247,7 @@ class OutcomeSection(Section):
         self.ui.openPictureButton.enabled = box.enabled = bool(pictures)
 
     def _evaluating(self, stage: str, fraction: float) -> None:
-        setText(self.ui.evaluationLabel, stage)
-        self.ui.evaluationLabel.styleSheet = ""
+        self._tell(stage)
         self.ui.evaluationProgressBar.value = round(1000 * fraction)
 
     def _evaluated(self, result: dict | None, error: CMEDLError | None) -> None:
@@ -251,9 +256,14 @@ class OutcomeSection(Section):
         self.refreshSoon()
 
     def _say(self, text: str, style: str = "") -> None:
+        """Show what stays until the next evaluation, or another run."""
         self._said, self._style = text, style
+        self._tell(text, style)
+
+    def _tell(self, text: str, style: str = "") -> None:
         setText(self.ui.evaluationLabel, text)
         self.ui.evaluationLabel.styleSheet = style
+        self.ui.evaluationLabel.visible = bool(text)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

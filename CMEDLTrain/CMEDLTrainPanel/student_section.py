@@ -125,6 +125,7 @@ class StudentSection(Section):
                 pass  # nothing was written yet, or something that is no card: the form shows what is known
         for name, line in self._lines.items():
             line.text = texts[name]
+            line.cursorPosition = 0
         for name, line in self._source.items():
             line.text = str(source.get(name, ""))
 
@@ -172,7 +173,7 @@ class StudentSection(Section):
         self._say(_lines(_("CMEDLSegment uses {name} {version} now.").format(**change), int8))
 
     def _working(self, stage: str, fraction: float) -> None:
-        setText(self.ui.studentLabel, stage or _("Working"))
+        self._say(stage or _("Working"))
         self.ui.studentProgressBar.value = round(1000 * fraction)
 
     def _showVersions(self) -> None:
@@ -213,6 +214,7 @@ class StudentSection(Section):
     def _say(self, text: str, style: str = "") -> None:
         setText(self.ui.studentLabel, text)
         self.ui.studentLabel.styleSheet = style
+        self.ui.studentLabel.visible = bool(text)
 
 
 def _lines(*texts: str) -> str:

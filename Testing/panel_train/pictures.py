@@ -30,9 +30,11 @@ def main(folder: Path) -> None:
         launcher.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n', encoding="utf-8")
         launcher.chmod(0o755)
         os.environ["PATH"] = os.pathsep.join([str(launcher.parent), os.environ["PATH"]])
+        os.environ["CMEDL_MODELS"] = str(Path(place, "students"))
         panel = app.open("CMEDLTrain")
         app.main_window.resize(*WINDOW)
         draw_cohort(app, panel, Path(place, "cohort"), folder)
+        draw_outcome(app, app.open("CMEDLTrain"), Path(place, "judged"), folder)
 
 
 def draw_cohort(app, panel, cohort: Path, folder: Path) -> None:
@@ -85,6 +87,35 @@ def draw_dialogs(app, panel, folder: Path) -> None:
         app.grab(dialog, folder / f"{name}.png")
         dialog.hide()
     slicer.mrmlScene.Clear(0)
+
+
+def draw_outcome(app, panel, cohort: Path, folder: Path) -> None:
+    """``outcome-figures.png`` with the worst case in the views, and ``outcome-installed.png``."""
+    from CMEDLTrainLib import cli
+    from panel_train.conftest import choose, settle, train, write_cases
+
+    table = write_cases(cohort, students=20, teachers=0)
+    runs = {name: cohort / "runs" / name for name in ("short", "long")}
+    for (name, run), epochs in zip(runs.items(), (4, 12), strict=True):
+        train(table, run, epochs)
+        print(f"trained {name}")
+    cli.main(["evaluate", str(runs["long"]), f"--against={runs['short']}", "--device=cpu"])
+    choose(panel, app, cohort)
+    parameters = panel.parameters
+    parameters.device, parameters.against, parameters.run = "cpu", str(runs["short"]), "long"
+    settle(panel, app)
+    for part in ("cohort", "training", "run"):
+        getattr(panel.ui, f"{part}CollapsibleButton").collapsed = True
+    panel.ui.scoredTable.cellClicked.emit(0, 0)
+    app.wait_until(lambda: "yellow" in panel.ui.scoredCaseLabel.text)
+    app.wait_until(lambda: panel.cohort._view._nodes)
+    app.process_events(0.3)
+    app.grab_window(folder / "outcome-figures.png")
+    panel.ui.card_title.text = "Discs, to try the program"
+    panel.ui.installButton.click()
+    app.wait_until(lambda: not panel.student._work.busy)
+    settle(panel, app)
+    app.grab_window(folder / "outcome-installed.png")
 
 
 if __name__ == "__main__":

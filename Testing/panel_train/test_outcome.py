@@ -62,7 +62,7 @@ def test_a_student_is_judged_beside_another_one_and_its_cases_are_seen(finished,
     evaluate(panel, slicer_app)
     told = json.loads((folder_of(panel) / "evaluation.json").read_text("utf-8"))
     rows = {row[0]: row[1:] for row in texts(ui.pairedTable)}
-    assert list(rows) == ["DSC", "surface DSC (2 mm)", "HD95 (mm)", "Missed patients", "Missed tumors"]
+    assert list(rows) == ["DSC", "surface DSC 2 mm", "HD95 (mm)", "Missed patients", "Missed tumors"]
     assert rows["DSC"][0].startswith(f"{told['summary']['dsc']['mean']:.3f} ")
     assert rows["DSC"][1].startswith(f"{told['against']['summary']['dsc']['mean']:.3f} ")
     compared = told["against"]["comparisons"]["dsc"]

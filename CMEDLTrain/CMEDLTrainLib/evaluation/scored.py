@@ -28,10 +28,10 @@ class Paired:
     Attributes:
         title: of the measure, with its unit or tolerance.
         own, other: mean and standard deviation over patients, or how many of how many.
-        difference: mean of own minus other, with its 95 % interval.
+        difference: mean of own minus other.
         p: of the Wilcoxon test.
         n: patients with a value for both.
-        words: all of it in sentences.
+        words: all of it in sentences, with the difference's 95 % interval.
     """
 
     title: str
@@ -135,7 +135,7 @@ def _paired(told: Mapping[str, Any], against: Mapping[str, Any]) -> list[Paired]
     rows = []
     for name in SURFACE:
         own = told["summary"][name]
-        title = titled(name) + (f" ({tolerance:g} mm)" if name == "surface_dice" else "")
+        title = titled(name) + (f" {tolerance:g} mm" if name == "surface_dice" else "")
         words = f"{definition(name, tolerance)}."
         if not against:
             rows.append(Paired(title, _mean(own, name), n=str(own["n"]), words=words))
@@ -167,11 +167,7 @@ def _mean(figures: Mapping[str, Any], name: str) -> str:
 def _difference(found: Mapping[str, Any], name: str) -> str:
     if found["delta_mean"] is None:
         return "-"
-    sign = "+" if found["delta_mean"] > 0 else ""
-    words = sign + shown(found["delta_mean"], name)
-    if found["ci95"]:
-        words += f" ({shown(found['ci95'][0], name)} to {shown(found['ci95'][1], name)})"
-    return words
+    return ("+" if found["delta_mean"] > 0 else "") + shown(found["delta_mean"], name)
 
 
 def _missed(missed: Mapping[str, Any], part: str) -> str:
