@@ -41,6 +41,17 @@ def test_what_was_added_is_read_and_half_a_line_waits_for_its_end(tmp_path: Path
     assert reader.history.figures["validation"] == {"dsc": 0.5}
 
 
+def test_losses_are_told_at_validations_too(tmp_path: Path) -> None:
+    """A small cohort's epochs are shorter than the time between reports; one at the same step counts once."""
+    path = tmp_path / "events.jsonl"
+    ends = ({"event": "epoch", "step": at, "validation": {"dsc": 0.5}, "losses": {"student": 3.0}} for at in (10, 50))
+    write(path, next(ends), step(50, 2.0), next(ends))
+    reader = Reader(path)
+    reader.read()
+    assert reader.history.losses.steps == [10, 50]
+    assert reader.history.losses.values == {"student": [3.0, 2.0]}
+
+
 def test_lines_that_are_no_events_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"event": "sta\n[1]\n\xff\xfe\n{"event": "unheard of", "step": 3}\n{"step": 7}\n')
