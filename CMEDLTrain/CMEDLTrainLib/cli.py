@@ -17,7 +17,7 @@ from typing import Any
 
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.console import Bar, Interrupt, Parser, command_line, emit_json
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.errors import Cancelled, InputError
 
 from . import __version__, runs
 from .cohort import commands as cohort
@@ -169,12 +169,12 @@ def _train(run: runs.Run, interrupt: Interrupt) -> int:
     finally:
         bar.clear()
     if not first:
-        return 0 if finished else 3
+        return 0 if finished else Cancelled.exit_code
     if finished:
         print(f"The student is {run.student}.")
         return 0
     print(f'Stopped; go on with "{PROGRAM} resume {run.folder}".')
-    return 3
+    return Cancelled.exit_code
 
 
 def _stop(options: argparse.Namespace, interrupt: Interrupt) -> int:

@@ -14,7 +14,7 @@ from CMEDLSegmentLib.errors import Cancelled
 from CMEDLSegmentLib.phantom import thorax_ct, thorax_mr
 from CMEDLSegmentLib.volume import Geometry, write_image
 from CMEDLTrainLib import cli
-from CMEDLTrainLib.cohort.checks import ERROR, WARNING, check_case, check_cohort, examine, summary
+from CMEDLTrainLib.cohort.checks import ERROR, WARNING, Finding, check_cohort, examine, summary
 
 LABELS = ["Tumor"]
 
@@ -59,13 +59,17 @@ def scan(good) -> Scan:
     return dataclasses.replace(good, image=good.image.copy(), mask=good.mask.copy())
 
 
+def found_in(case: Case) -> list[Finding]:
+    return examine(case, LABELS).findings
+
+
 def sentences(findings, severity: str) -> list[str]:
     return [one.sentence for one in findings if one.severity == severity]
 
 
 def test_good_scans_of_both_modalities_are_left_alone(good, mr, tmp_path):
-    assert check_case(good.write(tmp_path, "ct"), LABELS) == []
-    assert check_case(mr.write(tmp_path, "mr"), LABELS) == []
+    assert found_in(good.write(tmp_path, "ct")) == []
+    assert found_in(mr.write(tmp_path, "mr")) == []
 
 
 def test_what_a_table_shows_of_a_case_is_measured(good, tmp_path):
@@ -143,31 +147,31 @@ def wide_pixels(scan):
 )
 def test_each_fault_of_a_case_is_found_and_no_other(scan, tmp_path, change, severity, words):
     change(scan)
-    findings = check_case(scan.write(tmp_path), LABELS)
+    findings = found_in(scan.write(tmp_path))
     assert [one.severity for one in findings] == [severity]
     assert words in findings[0].sentence
     assert findings[0].case == "c"
 
 
 def test_an_mr_in_the_ct_table_is_an_error(mr, tmp_path):
-    (found,) = sentences(check_case(mr.write(tmp_path, modality="CT"), LABELS), ERROR)
+    (found,) = sentences(found_in(mr.write(tmp_path, modality="CT")), ERROR)
     assert "not in Hounsfield units" in found
 
 
 def test_missing_and_damaged_files_are_findings_too(good, tmp_path):
     case = good.write(tmp_path)
-    assert "no mask" in check_case(dataclasses.replace(case, mask=None), LABELS)[0].sentence
+    assert "no mask" in found_in(dataclasses.replace(case, mask=None))[0].sentence
     case.mask.write_bytes(case.mask.read_bytes()[:50])
-    assert check_case(case, LABELS)[0].severity == ERROR
+    assert found_in(case)[0].severity == ERROR
     case.image.unlink()
-    (found,) = check_case(case, LABELS)
+    (found,) = found_in(case)
     assert "does not exist" in found.sentence
 
 
 def test_several_faults_of_one_case_are_all_told(scan, tmp_path):
     off_by_1024(scan)
     two_labels(scan)
-    assert len(sentences(check_case(scan.write(tmp_path), LABELS), ERROR)) == 2
+    assert len(sentences(found_in(scan.write(tmp_path)), ERROR)) == 2
 
 
 def test_the_same_voxels_in_another_format_and_order_are_the_same_image(good, tmp_path):

@@ -74,11 +74,6 @@ class Examined:
         self.findings.append(Finding(severity, self.case.case, sentence, self.case.line))
 
 
-def check_case(case: Case, labels: Sequence[str]) -> list[Finding]:
-    """What is wrong with one image and its mask; see :func:`examine`."""
-    return examine(case, labels).findings
-
-
 def examine(case: Case, labels: Sequence[str]) -> Examined:
     """Read one image and its mask and look at everything that can be told from them alone.
 

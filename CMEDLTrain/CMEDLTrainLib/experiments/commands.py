@@ -11,11 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from CMEDLSegmentLib.console import Bar, Interrupt, Parser, amount
+from CMEDLSegmentLib.errors import Cancelled
 
 from .plan import Cell, read_experiment
 from .running import Bench
-
-STOPPED = 3
 
 
 def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int], str], Parser]) -> None:
@@ -51,4 +50,4 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
     results = write_results(bench)
     states = [cell["state"] for cell in results["cells"]]
     print(f"{states.count('finished')} of {len(states)} runs are finished; see {experiment.folder / 'results.md'}.")
-    return 0 if finished else STOPPED
+    return 0 if finished else Cancelled.exit_code
