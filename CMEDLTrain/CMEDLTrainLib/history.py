@@ -42,7 +42,7 @@ class Curves:
         if (self._given - 1) % self._stride:
             return
         self.steps.append(step)
-        for name in figures.keys() - self.values.keys():
+        for name in [name for name in figures if name not in self.values]:
             self.values[name] = [None] * (len(self.steps) - 1)
         for name, column in self.values.items():
             column.append(figures.get(name))

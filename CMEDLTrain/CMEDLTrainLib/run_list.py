@@ -10,6 +10,7 @@ from typing import Any
 from CMEDLSegmentLib.errors import CMEDLError, InputError
 
 from . import holders
+from .cohort.contents import stamp_of
 from .configuration import Configuration
 from .history import History, latest
 from .runs import Run
@@ -63,8 +64,8 @@ class _Known:
     configuration: Configuration | None = None
     problem: str = ""
     history: History = field(default_factory=History)
-    configured: object = None
-    happened: object = None
+    configured: str = ""
+    happened: str = ""
 
 
 class RunList:
@@ -148,9 +149,9 @@ def place_in_bin(cohort: Path, name: str) -> Path:
     return place
 
 
-def _stamp(path: Path) -> object:
+def _stamp(path: Path) -> str:
+    """What changes with the file's contents; empty where it is not there."""
     try:
-        found = path.stat()
+        return stamp_of(path)
     except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ino
+        return ""

@@ -12,8 +12,10 @@ from CMEDLTrainLib.runs import Run
 from CMEDLTrainLib.scene import run_views
 from CMEDLTrainLib.scene.run_views import LOSSES_VIEW, VALIDATION_VIEW, Chart, Preview
 
-DSC = ("dsc", "dsc_structure_slices")
-"""The validation figures that are plotted, of all slices and of those with the structure."""
+from .run_words import figureTitles
+
+PLOTTED = ("dsc", "dsc_structure_slices")
+"""Of the validation figures."""
 
 
 class RunLook:
@@ -55,13 +57,14 @@ class RunLook:
             name = self.run.folder.name
             self._charts = (
                 Chart(_("{run}: losses").format(run=name), _("loss"), LOSSES_VIEW),
-                Chart(_("{run}: validation").format(run=name), "DSC", VALIDATION_VIEW),
+                Chart(_("{run}: validation").format(run=name), "DSC", VALIDATION_VIEW, (0.0, 1.0)),
             )
         shown = tuple((curves.steps[-1:], len(curves.steps)) for curves in (losses, validation))
         if shown != self._shown:
             self._shown = shown
             self._charts[0].show(losses)
-            self._charts[1].show(validation, DSC)
+            titles = figureTitles()
+            self._charts[1].show(validation, {name: titles[name] for name in PLOTTED})
         if self._preview and not self._preview.there:
             self._preview = self._pictured = None
         if run_views.layout_is_shown():

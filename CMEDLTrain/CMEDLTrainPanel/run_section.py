@@ -9,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CMEDLSegmentPanel.agreement_view import fitHeight
 from CMEDLSegmentPanel.section import Section, plainTip, setText, told
 from CMEDLTrainLib import trainers
 from CMEDLTrainLib.run_list import Entry, RunList, delete, rivals
@@ -18,6 +19,8 @@ from .run_look import RunLook, Views
 from .run_words import faultOf, progressOf, stateOf, statusOf
 
 NAME, STATE, METHOD, PROGRESS = range(4)
+WIDTHS = {NAME: 120, STATE: 130, METHOD: 100}
+"""Pixels at first."""
 WATCH_MS = 2000
 """How often the runs are looked at while the panel is seen."""
 STOP_S = 10.0
@@ -39,6 +42,9 @@ class RunSection(Section):
         self._watch = qt.QTimer(panel.uiWidget)
         self._watch.setInterval(WATCH_MS)
         self._watch.connect("timeout()", self.refreshSoon)
+        header = self.ui.runsTable.horizontalHeader()
+        for column, width in WIDTHS.items():
+            header.resizeSection(column, width)
         self.ui.runsTable.connect("cellClicked(int,int)", self.onRowClicked)
         for name, slot in {
             "start": self.onStart,
@@ -209,6 +215,7 @@ class RunSection(Section):
                 if item.text() != text:
                     item.setText(text)
                     item.setToolTip(plainTip(entry.problem or text))
+        fitHeight(table)
         names = [entry.name for entry in self._entries]
         if self.parameters.run in names:
             table.selectRow(names.index(self.parameters.run))

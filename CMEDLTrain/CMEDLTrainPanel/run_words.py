@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from slicer.i18n import tr as _
@@ -10,9 +11,12 @@ from CMEDLSegmentLib.console import duration
 from CMEDLTrainLib.run_list import Entry
 from CMEDLTrainLib.trainers import log_end
 
+PROGRESS = re.compile(r"\(\d+%\)$")
+"""At the end of a line of the log that says how far the trainer was."""
 
-def _figures() -> dict[str, str]:
-    """Validation figures by name; others are told by their own."""
+
+def figureTitles() -> dict[str, str]:
+    """What validation figures are called, by name."""
     return {
         "loss": _("loss"),
         "dsc": _("DSC"),
@@ -50,7 +54,7 @@ def faultOf(entry: Entry, starting: bool) -> str:
     if starting or entry.holder or entry.state == "finished":
         return ""
     said = log_end(entry.run)
-    last = said[-1] if said else ""
+    last = said[-1] if said and not PROGRESS.search(said[-1]) else ""
     if entry.state == "crashed" and entry.term:
         return last or _("Training failed at {term}; resume with a lower learning rate.").format(term=entry.term)
     if entry.state == "crashed":
@@ -78,7 +82,7 @@ def statusOf(entry: Entry, starting: bool) -> str:
     if entry.rates:
         lines.append(_rates(entry.rates))
     if status["validation"]:
-        names = _figures()
+        names = figureTitles()
         figures = (f"{names.get(name, name)} {value:.3f}" for name, value in status["validation"].items())
         lines.append(_("Validation: {figures}").format(figures=", ".join(figures)))
     if status["losses"]:

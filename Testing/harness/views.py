@@ -185,6 +185,9 @@ class PlotView:
         ):
             chart.GetAxis(axis).SetTitle(title)
             chart.GetAxis(axis).SetLogScale(bool(log))
+        if not node.GetYAxisRangeAuto():
+            chart.GetAxis(vtk.vtkAxis.LEFT).SetBehavior(vtk.vtkAxis.FIXED)
+            chart.GetAxis(vtk.vtkAxis.LEFT).SetRange(*node.GetYAxisRange())
         for number in range(node.GetNumberOfPlotSeriesNodes()):
             series = node.GetNthPlotSeriesNode(number)
             table = series.GetTableNode().GetTable()
@@ -197,6 +200,7 @@ class PlotView:
             plot.SetLabel(series.GetName())
             plot.SetColorF(*series.GetColor())
             plot.SetWidth(series.GetLineWidth())
+            plot.GetPen().SetLineType(series.GetLineStyle())
         return chart
 
     def pixels(self) -> np.ndarray:

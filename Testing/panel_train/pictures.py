@@ -35,6 +35,7 @@ def main(folder: Path) -> None:
         app.main_window.resize(*WINDOW)
         draw_cohort(app, panel, Path(place, "cohort"), folder)
         draw_outcome(app, app.open("CMEDLTrain"), Path(place, "judged"), folder)
+        draw_run(app, app.open("CMEDLTrain"), Path(place, "trained"), folder)
 
 
 def draw_cohort(app, panel, cohort: Path, folder: Path) -> None:
@@ -116,6 +117,54 @@ def draw_outcome(app, panel, cohort: Path, folder: Path) -> None:
     app.wait_until(lambda: not panel.student._work.busy)
     settle(panel, app)
     app.grab_window(folder / "outcome-installed.png")
+
+
+def draw_run(app, panel, cohort: Path, folder: Path) -> None:
+    """``run-starting.png``, ``-training``, ``-stopping``, ``-stopped``, ``-crashed`` and ``-unreadable``."""
+    from CMEDLSegmentLib.phantom import write_cohort_phantoms
+    from CMEDLTrainLib import holders, trainers
+    from CMEDLTrainLib.runs import Run
+    from panel_train.conftest import settle
+
+    write_cohort_phantoms(cohort, 6, size=SIZE, spacing=VOXEL)
+    for part in ("cohort", "training", "run", "outcome"):
+        getattr(panel.ui, f"{part}CollapsibleButton").collapsed = part != "run"
+    panel.ui.cohortPathLineEdit.currentPath = str(cohort)
+    panel.parameters.preset, panel.parameters.method, panel.parameters.device = "tiny", "cmedl", "cpu"
+    panel.parameters.epochs, panel.parameters.changes = 400, ["images.field=32"]
+    settle(panel, app)
+    panel.ui.startButton.click()
+    settle(panel, app)
+    app.grab_window(folder / "run-starting.png")
+    run = Run(cohort / "runs" / "cmedl-1")
+    app.wait_until(lambda: run.status()["epoch"] >= 12, 300)
+    app.process_events(3)
+    app.grab_window(folder / "run-training.png")
+    panel.ui.stopButton.click()
+    settle(panel, app)
+    app.grab_window(folder / "run-stopping.png")
+    app.wait_until(lambda: panel.ui.resumeButton.enabled)
+    app.grab_window(folder / "run-stopped.png")
+    panel.ui.logButton.click()
+    panel.ui.resumeButton.click()
+    app.wait_until(run.running)
+    app.wait_until(lambda: run.status()["step"] % 7 == 0)
+    trainers.end(run)
+    app.wait_until(lambda: panel.ui.resumeButton.enabled)
+    for name, text in (("broken", "{"), ("newer", '{"format": 99}')):
+        (cohort / "runs" / name).mkdir()
+        (cohort / "runs" / name / "configuration.json").write_text(text)
+    elsewhere = Run(cohort / "runs" / "elsewhere")
+    elsewhere.folder.mkdir()
+    for file in ("configuration.json", "events.jsonl"):
+        (elsewhere.folder / file).write_bytes((run.folder / file).read_bytes())
+    holders.take(elsewhere.trainer, host="node7", device="cuda:0")
+    settle(panel, app)
+    app.process_events(3)
+    app.grab_window(folder / "run-crashed.png")
+    panel.parameters.run = "broken"
+    settle(panel, app)
+    app.grab_window(folder / "run-unreadable.png")
 
 
 if __name__ == "__main__":

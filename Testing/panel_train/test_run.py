@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from CMEDLTrainLib import configuration, runs
-from panel_train.conftest import settle
+import numpy as np
+import pytest
+
+from CMEDLTrainLib import configuration, holders, runs
+from CMEDLTrainLib.history import MOST_POINTS, READ_BYTES, Reader
+from CMEDLTrainLib.previews import write_png
+from panel_train.conftest import choose, settle
 
 NAME, STATE, METHOD, PROGRESS = range(4)
 TINY = ["images.field=32", "images.slices=all"]
@@ -18,7 +29,7 @@ TINY = ["images.field=32", "images.slices=all"]
 def made(cohort: Path, name: str = "first", **changes) -> runs.Run:
     """A run that nobody trained yet."""
     settings = configuration.with_settings(configuration.PRESETS["tiny"], [f"cohort={cohort / 'cohort.csv'}"])
-    return runs.create(cohort / "runs" / name, configuration.replace(settings, **changes))
+    return runs.create(cohort / "runs" / name, replace(settings, **changes))
 
 
 def told(run: runs.Run, steps: int = 4, first: int = 0) -> None:
@@ -79,3 +90,318 @@ def test_a_run_is_started_stopped_resumed_killed_and_finished(filled, cohort: Pa
     slicer_app.wait_until(lambda: row(filled, "mine")[STATE] == "crashed", 10)
     assert "killed" in filled.ui.runFaultLabel.text
     assert filled.ui.resumeButton.enabled
+
+
+def test_a_run_that_was_moved_with_its_cohort_is_finished_where_it_is(filled, cohort: Path, slicer_app) -> None:
+    settings = configuration.with_settings(configuration.PRESETS["tiny"], [*TINY, "optimisation.epochs=1"])
+    made(cohort, images=settings.images, optimisation=settings.optimisation, device="cpu")
+    moved = Path(shutil.move(cohort, cohort.with_name("elsewhere")))
+    choose(filled, slicer_app, moved)
+    select(filled, slicer_app, "first")
+    assert row(filled, "first")[STATE] == "not trained yet"
+    filled.ui.resumeButton.click()
+    slicer_app.wait_until(lambda: row(filled, "first")[STATE] == "finished", 90)
+    run = runs.Run(moved / "runs" / "first")
+    assert run.student.is_file()
+    assert run.configuration().cohort == str(moved / "cohort.csv")
+    assert not filled.ui.resumeButton.enabled
+
+
+def test_each_run_is_listed_with_its_true_state(filled, cohort: Path, slicer_app) -> None:
+    this = holders.this_process()
+    crashed, restarted, far, here, failed, done, log = (
+        made(cohort, name) for name in ("crashed", "restarted", "far", "here", "failed", "done", "log")
+    )
+    for run in (crashed, restarted, far, here, failed, done):
+        told(run)
+    restarted.trainer.write_text(json.dumps({**this, "mark": "another-boot 17"}))
+    far.trainer.write_text(json.dumps({**this, "host": "node7", "device": "cuda:1"}))
+    here.trainer.write_text(json.dumps({**this, "device": "cpu"}))
+    failed.report("failed", step=3, term="hint")
+    (failed.folder / "trainer.log").write_text("Epoch 1 (2%)\nThe loss term 'hint' became nan before step 3; resume.\n")
+    done.report("finished", step=40)
+    (log.folder / "trainer.log").write_text("Starting (0%)\nThe cohort gives no teacher; mark cases.\n")
+    made(cohort, "broken").folder.joinpath("configuration.json").write_text("{")
+    made(cohort, "newer").folder.joinpath("configuration.json").write_text('{"format": 99}')
+    made(cohort, "binary").folder.joinpath("configuration.json").write_bytes(b"\xff\xfe")
+    filled.run.refresh()
+    states = {name: row(filled, name)[STATE] for name in [path.name for path in (cohort / "runs").iterdir()]}
+    assert states == {
+        "crashed": "crashed",
+        "restarted": "crashed",
+        "far": "running on node7",
+        "here": "running here",
+        "failed": "failed (hint)",
+        "done": "finished",
+        "log": "not trained yet",
+        "broken": "cannot be read",
+        "newer": "cannot be read",
+        "binary": "cannot be read",
+    }
+    assert row(filled, "crashed")[PROGRESS] == "4 / 40"
+    faults = {
+        "crashed": "was killed",
+        "failed": "'hint' became nan",
+        "log": "ended at once: The cohort gives no teacher",
+    }
+    faults |= {"broken": "is not JSON", "newer": "not of format 1", "binary": "cannot be read", "here": "", "done": ""}
+    can = {"stop": ("far", "here"), "resume": ("crashed", "failed", "log"), "duplicate": ("far", "crashed", "done")}
+    can["delete"] = ("crashed", "failed", "done", "log", "broken", "newer", "binary")
+    for name, words in faults.items():
+        select(filled, slicer_app, name)
+        assert words in filled.ui.runFaultLabel.text
+        assert filled.ui.runFaultLabel.visible == bool(words)
+        for button, names in can.items():
+            if button != "duplicate" or name in names:
+                assert getattr(filled.ui, f"{button}Button").enabled == (name in names), (button, name)
+    select(filled, slicer_app, "here")
+    assert "running here on cpu since" in filled.ui.runStatusLabel.text
+    assert "about 1 min 30 s left" in filled.ui.runStatusLabel.text
+    assert "12.5 images/s, 1.5 GB of memory" in filled.ui.runStatusLabel.text
+    assert "DSC 0.710" in filled.ui.runStatusLabel.text
+
+
+def test_curves_grow_in_place_and_go_with_the_run(filled, cohort: Path, slicer_app) -> None:
+    import slicer
+
+    run = made(cohort)
+    made(cohort, "other")
+    told(run)
+    select(filled, slicer_app, "first")
+    losses, validation = filled.run._look._charts
+    assert table_of(losses)["cycle"] == pytest.approx([10, 5, 10 / 3, 2.5])
+    assert table_of(validation) == {"step": [4], "dsc": [0.71]}
+    assert [series.GetYColumnName() for series in losses.series.values()] == ["segmentation", "cycle"]
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    told(run, first=4)
+    filled.run.refresh()
+    assert table_of(losses)["step"] == list(range(1, 9))
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    assert not any(node.GetSaveWithScene() for node in [losses.chart, losses.table, *losses.series.values()])
+    # A trainer that resumes from a checkpoint does some steps again.
+    told(run, first=2, steps=1)
+    filled.run.refresh()
+    assert table_of(losses)["step"] == [1, 2, 3]
+    select(filled, slicer_app, "other")
+    assert losses.chart.GetScene() is None
+    select(filled, slicer_app, "first")
+    slicer.mrmlScene.Clear(0)
+    settle(filled, slicer_app)
+    choose(filled, slicer_app, cohort)
+    select(filled, slicer_app, "first")
+    assert table_of(filled.run._look._charts[0])["step"] == [1, 2, 3]
+
+
+def table_of(chart) -> dict[str, list[float]]:
+    table = chart.table.GetTable()
+    columns = [table.GetColumn(at) for at in range(table.GetNumberOfColumns())]
+    return {one.GetName(): [one.GetValue(row) for row in range(one.GetNumberOfTuples())] for one in columns}
+
+
+def test_curves_and_the_newest_preview_are_seen_in_the_views(filled, cohort: Path, slicer_app) -> None:
+    import slicer
+
+    if slicer_app.cannot_draw:
+        pytest.skip(slicer_app.cannot_draw)
+    run = made(cohort)
+    told(run, 20)
+    before = slicer_app.layout_manager.layout
+    select(filled, slicer_app, "first")
+    assert not filled.ui.previewButton.visible
+    filled.ui.runViewsButton.click()
+    settle(filled, slicer_app)
+    pixels = slicer_app.layout_manager.plotWidget(0).sliceView().pixels().astype(int)
+    blue, orange = (0, 115, 178), (214, 94, 0)
+    assert all((abs(pixels - color).max(axis=-1) < 30).sum() > 50 for color in (blue, orange))
+    for step, color in ((5, (250, 0, 0)), (9, (0, 250, 0))):
+        picture = np.zeros((64, 96, 3), np.uint8)
+        picture[:32] = color
+        write_png(run.folder / "previews" / f"step-{step}.png", picture)
+        run.report("preview", step=step, file=f"previews/step-{step}.png")
+        settle(filled, slicer_app)
+        filled.run.refresh()
+        assert filled.ui.previewButton.visible
+        pixels = slicer_app.slice_pixels("CMEDLPreview").astype(int)
+        colored = np.flatnonzero((abs(pixels - color).max(axis=-1) < 9).any(axis=1))
+        # The picture is upright: its lower half is black.
+        assert 0 < colored.mean() < len(pixels) / 2
+    assert len(slicer.util.getNodesByClass("vtkMRMLVectorVolumeNode")) == 1
+    filled.ui.runViewsButton.click()
+    assert slicer_app.layout_manager.layout == before
+    filled.ui.previewButton.click()
+    settle(filled, slicer_app)
+    assert filled.ui.runViewsButton.checked
+
+
+def test_a_second_run_on_the_same_device_is_asked_about(filled, cohort: Path, slicer_app, monkeypatch) -> None:
+    started = []
+    monkeypatch.setattr(filled.logic.trainers, "start", lambda program, run, options: started.append(run.folder.name))
+    busy = made(cohort, "busy")
+    busy.trainer.write_text(json.dumps({**holders.this_process(), "device": "cuda:1"}))
+    made(cohort, "waiting", device="cuda:1")
+    select(filled, slicer_app, "waiting")
+    filled.parameters.device = "cuda:0"
+    filled.ui.startButton.click()
+    assert started == ["cmedl-1"]
+    filled.parameters.device = "auto"
+    filled.ui.startButton.click()
+    assert "busy may be using the same device" in slicer_app.messages[-1].text
+    assert started == ["cmedl-1"]
+    assert not (cohort / "runs" / "cmedl-2").exists()
+    select(filled, slicer_app, "waiting")
+    slicer_app.answer("yes")
+    filled.ui.resumeButton.click()
+    assert started == ["cmedl-1", "waiting"]
+
+
+def test_a_run_is_deleted_into_the_bin_after_asking(filled, cohort: Path, slicer_app) -> None:
+    run = made(cohort)
+    select(filled, slicer_app, "first")
+    filled.ui.deleteButton.click()
+    assert run.folder.is_dir()
+    for place in ("first", "first-2"):
+        slicer_app.answer("yes")
+        filled.ui.deleteButton.click()
+        assert (cohort / "bin" / place / "configuration.json").is_file()
+        assert not run.folder.exists()
+        settle(filled, slicer_app)
+        assert not filled.ui.deleteButton.enabled
+        made(cohort)
+        select(filled, slicer_app, "first")
+    # Another Slicer has started it since it was shown.
+    run.trainer.write_text(json.dumps(holders.this_process()))
+    slicer_app.answer("yes")
+    filled.ui.deleteButton.click()
+    assert "is being trained" in slicer_app.messages[-1].text
+    assert run.folder.is_dir()
+
+
+def test_a_duplicate_asks_for_the_same_settings(filled, cohort: Path, slicer_app) -> None:
+    changes = ["optimisation.epochs=7", "images.window_hu=[-200, 300]", "translation.kind=drit", "seed=3"]
+    settings = configuration.with_settings(configuration.PRESETS["tiny"], [*changes, "network.arguments.width=6"])
+    run = made(cohort, **{name: getattr(settings, name) for name in ("optimisation", "images", "translation", "seed")})
+    whole = replace(run.configuration(), network=settings.network, labels=("Liver", "Spleen"), method="vae-cmedl")
+    (run.folder / "configuration.json").write_text(whole.to_json())
+    filled.parameters.changes = ["optimisation.batch=99"]
+    select(filled, slicer_app, "first")
+    filled.ui.duplicateButton.click()
+    settle(filled, slicer_app)
+    assert filled.logic.settings(filled.parameters) == whole
+    assert filled.parameters.epochs == 7
+    assert filled.ui.labelsLineEdit.text == "Liver,Spleen"
+
+
+def test_the_log_is_one_click_away(filled, cohort: Path, slicer_app) -> None:
+    run = made(cohort)
+    (run.folder / "trainer.log").write_text("early\n" * 20000 + "Preparing (1%)\rEpoch 3\nThe end\n")
+    select(filled, slicer_app, "first")
+    filled.ui.logButton.click()
+    message = slicer_app.messages[-1]
+    assert message.kind == "dialog"
+    assert str(run.folder / "trainer.log") in message.text
+    assert message.text.endswith("Epoch 3\nThe end")
+
+
+STUBBORN = """
+import signal, subprocess, sys, time
+from pathlib import Path
+from CMEDLTrainLib import holders
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+with holders.held(Path(sys.argv[1]), device="cpu"):
+    print(child.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_trainer_that_does_not_stop_is_ended_with_its_children(filled, cohort: Path, slicer_app) -> None:
+    run = made(cohort)
+    told(run)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", STUBBORN, str(run.trainer)]
+    stubborn = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    child = int(stubborn.stdout.readline())
+    try:
+        select(filled, slicer_app, "first")
+        filled.ui.stopButton.click()
+        settle(filled, slicer_app)
+        assert filled.ui.stopButton.text == "Stopping"
+        assert not filled.ui.stopButton.enabled
+        long_ago = time.time() - 11
+        os.utime(run.folder / "stop", (long_ago, long_ago))
+        filled.run.refresh()
+        assert filled.ui.stopButton.text == "End now"
+        filled.ui.stopButton.click()
+        assert stubborn.poll() is None
+        slicer_app.answer("yes")
+        filled.ui.stopButton.click()
+        assert stubborn.wait(10) == -signal.SIGKILL
+        slicer_app.wait_until(lambda: holders._mark(child) is None, 10)
+        slicer_app.wait_until(lambda: row(filled, "first")[STATE] == "crashed", 10)
+    finally:
+        stubborn.kill()
+        stubborn.wait()
+
+
+def test_100_000_events_keep_the_window_for_a_moment_at_a_time(filled, cohort: Path, slicer_app, monkeypatch) -> None:
+    run = made(cohort)
+    write_events(run, 100_000)
+    read = []
+    original = Reader.read
+
+    def spied(self, most=READ_BYTES):
+        before = self._position
+        more = original(self, most)
+        read.append(self._position - before)
+        return more
+
+    monkeypatch.setattr(Reader, "read", spied)
+    filled.run.refresh()
+    filled.parameters.run = "first"
+    filled.run._soon.stop()
+    longest = max(looks(filled.run))
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    write_events(run, 10_000, 100_001)
+    list(looks(filled.run))
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    (losses, _) = filled.run._look._charts
+    assert MOST_POINTS / 2 <= len(table_of(losses)["step"]) <= MOST_POINTS
+    assert filled.run._look.history.figures["step"] == 110_000
+    print(f"{run.events.stat().st_size >> 20} MB; a refresh takes {longest * 1000:.0f} ms; {grown / 1e6:.2f} MB more")
+    assert max(read) <= READ_BYTES
+    assert grown < 1e6
+    # 0.1 s is meant, on a machine that does nothing else.
+    assert longest < 0.2
+
+
+def looks(section) -> Iterator[float]:
+    """Refresh until all was read; the seconds that each look kept the window."""
+    more = True
+    while more:
+        begun = time.thread_time()
+        section.refresh()
+        yield time.thread_time() - begun
+        more = section._soon.active
+        section._soon.stop()
+
+
+def write_events(run: runs.Run, count: int, first: int = 1) -> None:
+    """Steps of a joint run, at once."""
+    names = (
+        "student",
+        "teacher_pseudo",
+        "teacher_real",
+        "hint",
+        "contextual_teacher",
+        "cycle_student",
+        "cycle_teacher",
+    )
+    lines = [] if first > 1 else [json.dumps({"event": "start", "step": 0, "steps": 200_000})]
+    for step in range(first, first + count):
+        losses = {name: round(1 / step + at, 6) for at, name in enumerate(names)}
+        figures = {"event": "step", "step": step, "steps": 200_000, "epoch": step // 100, "losses": losses}
+        lines.append(json.dumps({**figures, "images_per_second": 50.0, "gpu_memory_gb": 20.1, "seconds_left": 100}))
+    with run.events.open("a") as stream:
+        stream.write("\n".join(lines) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,45 +57,47 @@ class Chart:
         title: of the chart.
         axis: title of the vertical axis.
         view: the singleton tag of the plot view that it is for.
+        span: of the vertical axis; None follows the curves, on a logarithmic axis where they are above zero.
     """
 
-    def __init__(self, title: str, axis: str, view: str) -> None:
+    def __init__(self, title: str, axis: str, view: str, span: tuple[float, float] | None = None) -> None:
         self.table = _add("vtkMRMLTableNode", title)
         self.chart = _add("vtkMRMLPlotChartNode", title)
         self.chart.SetTitle(title)
         self.chart.SetXAxisTitle(STEP)
         self.chart.SetYAxisTitle(axis)
         self.series: dict[str, slicer.vtkMRMLPlotSeriesNode] = {}
-        self._view = view
+        self._view, self._span = view, span
+        if span:
+            self.chart.SetYAxisRangeAuto(False)
+            self.chart.SetYAxisRange(*span)
 
     @property
     def there(self) -> bool:
         """Whether the nodes are in the scene, which may have been closed."""
         return all(node.GetScene() is not None for node in self._nodes())
 
-    def show(self, curves: Curves, names: Sequence[str] | None = None) -> None:
+    def show(self, curves: Curves, titles: Mapping[str, str] | None = None) -> None:
         """Show ``curves``.
 
         Args:
             curves: the values; one that is missing is a gap.
-            names: of the curves that are plotted, where not all are.
+            titles: of the curves that are plotted, by name; None for all, with their names.
         """
         columns = {STEP: np.array(curves.steps, float)}
-        for name, values in curves.values.items():
-            if names is None or name in names:
-                columns[name] = np.array([np.nan if value is None else value for value in values], float)
+        for name in [name for name in titles or curves.values if name in curves.values]:
+            columns[name] = np.array([np.nan if value is None else value for value in curves.values[name]], float)
         self._fill(columns)
-        for name in self.series.keys() - columns.keys():
+        for name in [name for name in self.series if name not in columns]:
             series = self.series.pop(name)
             self.chart.RemovePlotSeriesNodeID(series.GetID())
             slicer.mrmlScene.RemoveNode(series)
-        for name in columns.keys() - {STEP} - self.series.keys():
-            self._add_series(name)
-        # Loss terms differ by orders of magnitude; a logarithm needs all of them above zero.
-        if names is None:
-            shown = np.concatenate([values for name, values in columns.items() if name != STEP] or [np.zeros(0)])
-            shown = shown[np.isfinite(shown)]
-            self.chart.SetYAxisLogScale(bool(shown.size and (shown > 0).all()))
+        for name in [name for name in columns if name != STEP and name not in self.series]:
+            self._add_series(name, titles[name] if titles else name)
+        if not self._span:
+            # Loss terms differ by orders of magnitude; a logarithm needs all of them above zero.
+            shown = np.concatenate([np.ones(1), *(values for name, values in columns.items() if name != STEP)])
+            self.chart.SetYAxisLogScale(bool((shown[np.isfinite(shown)] > 0).all()))
 
     def select(self) -> None:
         """Let its plot view show it."""
@@ -129,8 +131,8 @@ class Chart:
         self.table.Modified()
         self.table.EndModify(modified)
 
-    def _add_series(self, name: str) -> None:
-        series = _add("vtkMRMLPlotSeriesNode", name)
+    def _add_series(self, name: str, title: str) -> None:
+        series = _add("vtkMRMLPlotSeriesNode", title)
         series.SetAndObserveTableNodeID(self.table.GetID())
         series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
         series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
