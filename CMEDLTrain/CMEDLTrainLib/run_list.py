@@ -64,8 +64,8 @@ class _Known:
     configuration: Configuration | None = None
     problem: str = ""
     history: History = field(default_factory=History)
-    configured: str = ""
-    happened: str = ""
+    configured: str | None = None
+    happened: str | None = None
 
 
 class RunList:
