@@ -191,7 +191,7 @@ def _status(options: argparse.Namespace, interrupt: Interrupt) -> int:
     if options.json:
         emit_json(status)
         return 0
-    print(f"{status['state']}, step {status['step']} of {status['steps'] or 'unknown'}, epoch {status['epoch']}")
+    print(f"{status['state']}, step {status['step']} of {status['steps'] or 'unknown'}, {status['epoch']} epochs done")
     for title in ("losses", "validation"):
         words = ", ".join(f"{name} {value:.3f}" for name, value in status[title].items())
         print(f"{title}: {words or 'none yet'}")

@@ -78,6 +78,17 @@ def test_copies_make_the_cohort_s_folder_stand_alone(volumes, tmp_path):
     assert not [path for path in moved.iterdir() if path.name.startswith(".")]
 
 
+def test_a_division_is_told_and_no_cases_that_were_not_added(volumes, tmp_path, capsys):
+    folder = tmp_path / "cohort"
+    prepare(volumes, "-o", folder, *FILES)
+    capsys.readouterr()
+    assert prepare("-o", folder, "--split", "50,25,25", "--folds", "2") == 0
+    told = capsys.readouterr().out
+    assert "2 train, 1 validation, 1 test" in told
+    assert "cohort-fold1.csv to cohort-fold2.csv" in told
+    assert "added" not in told
+
+
 def test_a_second_call_adds_and_leaves_what_is_there(volumes, tmp_path, capsys):
     folder = tmp_path / "cohort"
     assert prepare(volumes, "-o", folder, *FILES, "--split", "50,25,25") == 0

@@ -81,6 +81,7 @@ def _shares(text: str) -> tuple[float, ...]:
 
 
 def _prepare(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .checks import summary
     from .collecting import Collected, Rules, collect, read_table
 
     if options.source is None and not (options.split or options.folds):
@@ -108,7 +109,14 @@ def _prepare(options: argparse.Namespace, interrupt: Interrupt) -> int:
         for title, pairs in (("note", made.notes), ("not taken", made.refused)):
             for name, sentence in pairs:
                 print(f"{title}: {name}: {sentence}")
-        print(f"{len(made.added)} cases added, {len(made.there)} there before, {len(made.refused)} not taken; {table}")
+        if options.source is not None:
+            where = f"; {table}" if table.is_file() else ""
+            counts = f"{len(made.there)} there before, {len(made.refused)} not taken"
+            print(f"{len(made.added)} cases added, {counts}{where}")
+        if options.split:
+            print(f"{table}: {summary(made.cases)}")
+        if options.folds:
+            print(f"{options.folds} folds are {fold_tables[0]} to {fold_tables[-1].name}.")
     return InputError.exit_code if made.refused else 0
 
 
