@@ -77,6 +77,11 @@ def test_several_labels_keep_their_values(tmp_path):
     assert np.count_nonzero(masks == 2) == pytest.approx(200, rel=0.05)
 
 
+def test_a_value_that_no_label_names_is_refused_and_never_taken_for_background(tmp_path):
+    with pytest.raises(InputError, match=r"The case c0 .* holds the value 2, but 1 label is named"):
+        prepare([case(tmp_path, labels=2)], ALL, 1, tmp_path / "slices")
+
+
 def test_a_store_is_found_again_until_settings_or_contents_change(tmp_path):
     first = prepare([case(tmp_path)], ALL, 1, tmp_path / "slices")
     made = first.folder.stat().st_mtime_ns

@@ -199,7 +199,7 @@ def extract_case(case: Case, images: Images, labels: int, normalisation: Normali
     Validation patches are never moved: they show what the student will see, cut or not.
 
     Raises:
-        InputError: no mask, a mask of another geometry, or no lungs where the settings ask for them.
+        InputError: no mask, one of another geometry or with values that no label names, or no lungs where the settings ask for them.
     """
     from CMEDLSegmentLib.anatomy import field_centre, find_lungs
     from CMEDLSegmentLib.resampling import FieldSampler, StudentField
@@ -210,6 +210,11 @@ def extract_case(case: Case, images: Images, labels: int, normalisation: Normali
     volume = read_volume(case.image)
     view = axial_view(volume.array, volume.geometry)
     mask = axial_view(read_mask(case.mask, volume.geometry).array, volume.geometry).array
+    if (highest := int(mask.max())) > labels:
+        raise InputError(
+            f"Its mask holds the value {highest}, but {labels} label{'s are' if labels > 1 else ' is'} named; name all "
+            "with --labels, or write 1, 2, ... into the mask."
+        )
     rows, columns = view.array.shape[1:]
     marked = np.flatnonzero(mask.any(axis=(1, 2)))
     if images.slices == "lung" and case.modality == "CT":
