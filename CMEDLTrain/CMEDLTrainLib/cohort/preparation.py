@@ -199,7 +199,8 @@ def extract_case(case: Case, images: Images, labels: int, normalisation: Normali
     Validation patches are never moved: they show what the student will see, cut or not.
 
     Raises:
-        InputError: no mask, one of another geometry or with values that no label names, or no lungs where the settings ask for them.
+        InputError: no mask, one of another geometry or with values that no label names, or no lungs where the settings
+            ask for them.
     """
     from CMEDLSegmentLib.anatomy import field_centre, find_lungs
     from CMEDLSegmentLib.resampling import FieldSampler, StudentField
