@@ -16,6 +16,8 @@ from .run_words import figureTitles
 
 PLOTTED = ("dsc", "dsc_structure_slices")
 """Of the validation figures."""
+LOOK_BYTES = 1 << 19
+"""Read at a look: some hundredths of a second."""
 
 
 class RunLook:
@@ -44,8 +46,8 @@ class RunLook:
         return self.run.folder / self.history.preview if self.history.preview else None
 
     def read(self) -> bool:
-        """Read on, a megabyte at most; whether there is more."""
-        return self._reader.read()
+        """Read on, half a megabyte at most; whether there is more."""
+        return self._reader.read(LOOK_BYTES)
 
     def show(self) -> None:
         """Bring the nodes of the scene up to date; they are made once there is something to show."""
