@@ -50,8 +50,8 @@ RANGES = {
     "distillation.output": (0, MOST),
     "distillation.temperature": (1e-3, 1e3),
     "optimisation.batch": (1, 65536),
-    "optimisation.learning_rate": (0, 10),
-    "optimisation.translation_learning_rate": (0, 10),
+    "optimisation.learning_rate": (0, 1e38),  # of fp32
+    "optimisation.translation_learning_rate": (0, 1e38),  # of fp32
     "optimisation.epochs": (1, MOST),
     "optimisation.patience": (1, MOST),
     "optimisation.validate_every": (1, MOST),
@@ -87,7 +87,8 @@ def check(configuration: Configuration) -> None:
         value = attrgetter(key)(configuration)
         for one in value if isinstance(value, tuple) else (value,):
             if not least <= one <= most:  # of what is not a number too
-                raise InputError(f"The setting '{key}' cannot be {one:g}; give a value from {least:g} to {most:g}.")
+                upto = "on" if most == MOST else f"to {most:g}"
+                raise InputError(f"The setting '{key}' cannot be {one:g}; give a value from {least:g} {upto}.")
     low, high = configuration.images.window_hu
     if low >= high:
         raise InputError(f"The setting 'images.window_hu' cannot be {low:g} to {high:g}; give the lower value first.")
