@@ -19,7 +19,7 @@ from .run_look import RunLook, Views
 from .run_words import faultOf, progressOf, stateOf, statusOf
 
 NAME, STATE, METHOD, PROGRESS = range(4)
-WIDTHS = {NAME: 120, STATE: 130, METHOD: 100}
+WIDTHS = {NAME: 105, STATE: 115, METHOD: 75}
 """Pixels at first."""
 WATCH_MS = 2000
 """How often the runs are looked at while the panel is seen."""

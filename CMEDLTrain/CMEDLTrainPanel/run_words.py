@@ -44,7 +44,7 @@ def stateOf(entry: Entry, starting: bool) -> str:
 
 def progressOf(status: dict) -> str:
     """Steps done of all."""
-    return f"{status['step']} / {status['steps'] or '?'}" if status else ""
+    return f"{status['step']} / {status['steps']}" if status and status["steps"] else ""
 
 
 def faultOf(entry: Entry, starting: bool) -> str:
@@ -73,7 +73,8 @@ def statusOf(entry: Entry, starting: bool) -> str:
     first = [stateOf(entry, starting)]
     if entry.holder:
         first[0] += _(" on {device} since {time}").format(**_holder(entry.holder)) if entry.here else ""
-    first.append(_("epoch {epoch}, step {step} of {steps}").format(**{**status, "steps": status["steps"] or "?"}))
+    if status["steps"]:
+        first.append(_("epoch {epoch}, step {step} of {steps}").format(**status))
     if status["seconds_left"] is not None:
         first.append(_("about {time} left").format(time=duration(status["seconds_left"])))
     if (entry.holder or starting) and not status["step"] and (said := log_end(entry.run)):

@@ -137,7 +137,7 @@ def draw_run(app, panel, cohort: Path, folder: Path) -> None:
     settle(panel, app)
     app.grab_window(folder / "run-starting.png")
     run = Run(cohort / "runs" / "cmedl-1")
-    app.wait_until(lambda: run.status()["epoch"] >= 12, 300)
+    app.wait_until(lambda: run.status()["epoch"] >= 3, 120)
     app.process_events(3)
     app.grab_window(folder / "run-training.png")
     panel.ui.stopButton.click()
