@@ -25,7 +25,7 @@ from .waiting import Waiting
 
 WATCH_MS = 2000
 """How often the run's folder is looked at while the panel is seen: training and other programs write into it."""
-PAIRED_WIDTHS, SCORED_WIDTHS, NARROWEST = (114, 92, 92, 46, 46, 24), (114, 58, 84, 76, 60), 24
+PAIRED_WIDTHS, SCORED_WIDTHS, NARROWEST = (132, 84, 84, 48, 46, 24), (114, 58, 88, 80, 60), 24
 """Pixels of the columns: all that is in them is seen in a panel of usual width."""
 RIGHT = qt.Qt.AlignRight | qt.Qt.AlignVCenter
 

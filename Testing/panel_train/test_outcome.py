@@ -63,8 +63,8 @@ def test_a_student_is_judged_beside_another_one_and_its_cases_are_seen(finished,
     told = json.loads((folder_of(panel) / "evaluation.json").read_text("utf-8"))
     rows = {row[0]: row[1:] for row in texts(ui.pairedTable)}
     assert list(rows) == ["DSC", "surface DSC 2 mm", "HD95 (mm)", "Missed patients", "Missed tumors"]
-    assert rows["DSC"][0].startswith(f"{told['summary']['dsc']['mean']:.3f} ")
-    assert rows["DSC"][1].startswith(f"{told['against']['summary']['dsc']['mean']:.3f} ")
+    assert rows["DSC"][0].startswith(f"{told['summary']['dsc']['mean']:.2f} ")
+    assert rows["DSC"][1].startswith(f"{told['against']['summary']['dsc']['mean']:.2f} ")
     compared = told["against"]["comparisons"]["dsc"]
     assert (float(rows["DSC"][3]), rows["DSC"][4]) == (pytest.approx(compared["p"], abs=5e-4), "2")
     assert rows["Missed patients"][1] == f"{told['against']['missed']['patients']} of 2"
@@ -93,7 +93,9 @@ def test_a_student_is_judged_beside_another_one_and_its_cases_are_seen(finished,
     assert not kept.exists()
 
 
-def test_an_evaluation_is_cancelled_and_read_when_the_panel_is_opened_again(finished, slicer_app) -> None:
+def test_an_evaluation_is_cancelled_and_read_when_the_panel_is_opened_again(finished, slicer_app, monkeypatch) -> None:
+    import qt
+
     from CMEDLTrainLib import cli
 
     panel, ui, run = finished, finished.ui, folder_of(finished)
@@ -110,6 +112,17 @@ def test_an_evaluation_is_cancelled_and_read_when_the_panel_is_opened_again(fini
     assert ui.pairedTable.isColumnHidden(2)
     names = [ui.picturesComboBox.itemData(index) for index in range(ui.picturesComboBox.count)]
     assert {"roc.svg", "cases.csv"} <= set(names)
+    opened = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    take(ui.picturesComboBox, slicer_app, "cases.csv")
+    ui.openPictureButton.click()
+    ui.openEvaluationButton.click()
+    assert list(map(Path, opened)) == [run / "evaluation" / "cases.csv", run / "evaluation"]
+    # A case that was evaluated is no longer in the cohort.
+    table = Path(panel.parameters.cohort, "cohort.csv")
+    table.write_text("".join(line for line in table.read_text("utf-8").splitlines(True) if "case005" not in line))
+    ui.scoredTable.cellClicked.emit([row[0] for row in texts(ui.scoredTable)].index("case005"), 0)
+    assert "no case case005 any more" in slicer_app.messages[-1].text
     # The run goes on and its student becomes another one.
     (run / "student.safetensors").write_bytes((run.with_name("short") / "student.safetensors").read_bytes())
     slicer_app.wait_until(lambda: "older weights" in ui.outcomeLabel.text, 5)

@@ -77,9 +77,9 @@ def titled(name: str) -> str:
     return MEASURES[name].title + (" (mm)" if MEASURES[name].unit == "mm" else "")
 
 
-def shown(value: float | None, name: str) -> str:
-    """A value of one of :data:`MEASURES` for people: mm to a tenth, shares and cc to a thousandth."""
-    return "-" if value is None else f"{value:.{1 if MEASURES[name].unit == 'mm' else 3}f}"
+def shown(value: float | None, name: str, digits: int = 3) -> str:
+    """A value of one of :data:`MEASURES` for people: mm to a tenth, shares and cc to so many digits."""
+    return "-" if value is None else f"{value:.{1 if MEASURES[name].unit == 'mm' else digits}f}"
 
 
 @dataclass(frozen=True)

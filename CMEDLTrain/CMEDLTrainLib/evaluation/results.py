@@ -139,7 +139,7 @@ class Evaluation:
         rows = [[case.case, *(shown(case.values[name], name) for name in MEASURES)] for case in self.cases]
         lines = [table(["case", *map(titled, MEASURES)], rows), ""]
         for name, figures in self.summary().items():
-            lines.append(f"{definition(name, self.tolerance_mm)}: {_summed(figures, name)}")
+            lines.append(f"{definition(name, self.tolerance_mm)}: {summed(figures, name)}")
         missed = self.missed()
         lines.append(
             f"Missed altogether: {missed['patients']} of {missed['of_patients']} patients, {missed['tumors']} of "
@@ -246,7 +246,7 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _summed(figures: Mapping[str, Any], name: str) -> str:
+def summed(figures: Mapping[str, Any], name: str) -> str:
     """One measure over patients in words."""
     if not figures["n"]:
         return "no patient has a value"

@@ -16,7 +16,10 @@ from CMEDLSegmentLib.errors import InputError
 
 from ..runs import Run
 from .measures import SURFACE, definition, shown, titled
+from .results import summed
 
+DIGITS = 2
+"""Of shares in a table that is narrow; the words beside have more."""
 PICTURES = (".png", ".svg", ".csv")
 """Endings of what an evaluation leaves for people to open."""
 
@@ -136,20 +139,22 @@ def _paired(told: Mapping[str, Any], against: Mapping[str, Any]) -> list[Paired]
     for name in SURFACE:
         own = told["summary"][name]
         title = titled(name) + (f" {tolerance:g} mm" if name == "surface_dice" else "")
-        words = f"{definition(name, tolerance)}."
+        words = f"{definition(name, tolerance)}.\n{told['student']}: {summed(own, name)}"
         if not against:
             rows.append(Paired(title, _mean(own, name), n=str(own["n"]), words=words))
             continue
         found = against["comparisons"][name]
+        other = against["summary"][name]
+        sentences = (f"{against['student']}: {summed(other, name)}", found["sentence"], against["test_method"])
         rows.append(
             Paired(
                 title,
                 _mean(own, name),
-                _mean(against["summary"][name], name),
+                _mean(other, name),
                 _difference(found, name),
                 "-" if found["p"] is None else "< 0.001" if found["p"] < 0.001 else f"{found['p']:.3f}",
                 str(found["n"]),
-                f"{words}\n{found['sentence']}\n{against['test_method']}",
+                "\n".join((words, *sentences)),
             )
         )
     for part, title in (("patients", "Missed patients"), ("tumors", "Missed tumors")):
@@ -161,13 +166,13 @@ def _paired(told: Mapping[str, Any], against: Mapping[str, Any]) -> list[Paired]
 def _mean(figures: Mapping[str, Any], name: str) -> str:
     if not figures["n"]:
         return "-"
-    return f"{shown(figures['mean'], name)} \u00b1 {shown(figures['std'], name)}"
+    return " \u00b1 ".join(shown(figures[part], name, DIGITS) for part in ("mean", "std"))
 
 
 def _difference(found: Mapping[str, Any], name: str) -> str:
     if found["delta_mean"] is None:
         return "-"
-    return ("+" if found["delta_mean"] > 0 else "") + shown(found["delta_mean"], name)
+    return ("+" if found["delta_mean"] > 0 else "") + shown(found["delta_mean"], name, DIGITS)
 
 
 def _missed(missed: Mapping[str, Any], part: str) -> str:
