@@ -74,7 +74,7 @@ def test_from_the_scene_to_a_student_that_segments(panel, slicer_app, tmp_path: 
     assert not [message.text for message in slicer_app.messages if message.kind != "dialog"]
 
     # 4. Outcome: figures on the held-out case, both contours on it, and the student in CMEDLSegment.
-    assert min(points("hint"), points("dsc")) > 1
+    assert min(points("hint"), points("DSC")) > 1
     slicer_app.wait_until(lambda: panel.outcome.run is not None, 10)
     assert ui.againstComboBox.itemData(ui.againstComboBox.currentIndex) == models.DEFAULT
     settle(panel, slicer_app)
