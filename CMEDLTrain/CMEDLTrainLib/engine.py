@@ -33,7 +33,7 @@ from .graph import StepGraph
 from .methods import Batch, Phase, Step
 from .reports import Reports
 from .runs import Run
-from .watch import TrainingFailed, Watch, check_weights
+from .watch import TrainingFailed, Watch, check_validation, check_weights
 
 REPORT_STEPS, REPORT_S = 50, 30.0
 """Losses are read from the device and reported after so many steps or seconds: reading waits for the device."""
@@ -218,6 +218,8 @@ class Trainer:
         epoch = self.progress.step // self.steps_per_epoch
         with self._autocast():
             figures = validate(self.average.networks, self.method, self.store, self.device, self.processes)
+        with self._telling_failure():
+            check_validation(figures["loss"], self.progress.step)
         self._preview()
         self.progress.validation = figures
         if figures["loss"] < self.progress.best_loss:

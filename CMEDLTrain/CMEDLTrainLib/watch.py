@@ -56,6 +56,16 @@ class Watch:
             seen.append(value)
 
 
+def check_validation(loss: float, step: int) -> None:
+    """Look at the validation loss: weights that are finite but huge show there first.
+
+    Raises:
+        TrainingFailed: it is not finite.
+    """
+    if not math.isfinite(loss):
+        raise TrainingFailed("validation", f"The validation loss became {loss} before step {step}")
+
+
 @torch.no_grad()
 def check_weights(networks: Mapping[str, nn.Module], step: int) -> None:
     """Look at every weight: a step with a finite loss can still leave them not finite.

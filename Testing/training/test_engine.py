@@ -108,6 +108,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_names_the_term_and_keeps_the_ch
     assert run.read_events()[-1]["event"] == "failed"
 
 
+def test_a_validation_loss_that_is_not_finite_stops_the_run_too(tmp_path, store, monkeypatch):
+    run, trainer = trained(tmp_path / "run", store)
+    before = run.last.read_bytes(), run.best.read_bytes()
+    monkeypatch.setattr(engine, "validate", lambda *arguments: {"loss": math.nan, "dsc": 0.0})
+    trainer.progress.step -= 1
+    with pytest.raises(TrainingFailed, match="validation loss became nan"):
+        trainer.train()
+    assert (run.last.read_bytes(), run.best.read_bytes()) == before
+    assert run.read_events()[-1]["term"] == "validation"
+
+
 def test_a_cohort_without_validation_patients_is_refused_with_a_sentence(tmp_path):
     store = disc_store(tmp_path / "store", validation=0)
     run = runs.create(tmp_path / "run", settings())
