@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from CMEDLSegmentLib.errors import Cancelled, InputError
-from CMEDLTrainLib import checkpoints, runs
+from CMEDLTrainLib import checkpoints, engine, runs
 from CMEDLTrainLib.configuration import PRESETS, Augmentation, Configuration, Network, with_settings
 from CMEDLTrainLib.engine import Trainer, TrainingFailed
 from CMEDLTrainLib.evaluation.validation import validate
