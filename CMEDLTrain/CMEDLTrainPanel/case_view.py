@@ -23,12 +23,16 @@ class CaseView:
     Args:
         parent: the panel.
         changed: called when a case is shown or gone.
+
+    Attributes:
+        case: what is shown, or being read to be shown.
     """
 
     def __init__(self, parent: qt.QWidget, changed: Callable[[], None]) -> None:
         self._reading = Background(parent)
         self._nodes: CaseNodes | None = None
         self._changed = changed
+        self.case: Case | None = None
 
     @property
     def shown(self) -> bool:
@@ -44,12 +48,14 @@ class CaseView:
             more: further structures on its image's grid; called in a thread with the image.
         """
         self.hide()
+        self.case = case
 
         def read(progress) -> tuple[Volume, list[Structure]]:
             volume = read_volume(case.image)
             return volume, [*_structures(case, volume, labels), *(more(volume) if more else [])]
 
         def show(result: tuple[Volume, list[Structure]] | None, error: Exception | None) -> None:
+            self.case = None if error else case
             if isinstance(error, CMEDLError):
                 slicer.util.errorDisplay(_("The case cannot be shown.") + f"\n\n{error}")
             elif error:
@@ -64,6 +70,7 @@ class CaseView:
     def hide(self) -> None:
         """Take what is shown out of the scene."""
         self._reading.drop()
+        self.case = None
         if self._nodes:
             self._nodes.remove()
             self._nodes = None

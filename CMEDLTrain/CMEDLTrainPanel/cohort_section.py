@@ -72,6 +72,11 @@ class CohortSection(Section):
         """Names of the masks' values."""
         return labels_of(self.parameters.labels)
 
+    @property
+    def shownCase(self) -> Case | None:
+        """The case that is in the views, or on its way there."""
+        return self._view.case
+
     def refresh(self) -> None:
         """Show the folder that the parameter node names; open it if it is another one than before."""
         path = self.parameters.cohort

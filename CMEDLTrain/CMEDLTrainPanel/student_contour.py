@@ -84,8 +84,10 @@ class StudentContour:
     def _segmented(self, case: Case, found: Path, card: Card, error: CMEDLError | None) -> None:
         if error:
             self._say(_("{case}: the student's contour is missing. {reason}").format(case=case.case, reason=error))
-        elif self._panel.parameters:
+        elif self._panel.cohort.shownCase == case:
             self._both(case, found, card)
+        else:  # somebody looks at something else by now
+            self._say("")
 
     def _both(self, case: Case, found: Path, card: Card) -> None:
         def marked(volume: Volume) -> list[Structure]:

@@ -81,11 +81,19 @@ def test_a_student_is_judged_beside_another_one_and_its_cases_are_seen(finished,
     assert found["Tumor"] > 0
     assert found["Student: Tumor"] > 0
     kept = panel.outcome._contour._folder
-    ui.hideScoredButton.click()
+    # Who takes the case out before the contour is there does not get it back.
+    ui.scoredTable.cellClicked.emit(0, 0)
+    ui.openCaseButton.click()
+    slicer_app.wait_until(lambda: not panel.outcome._contour._segmenting.busy, 60)
+    settle(panel, slicer_app)
     assert structures() == {}
     # What the student marked is kept for a second look, and gone with the panel.
     ui.scoredTable.cellClicked.emit(1, 0)
     assert not panel.outcome._contour._segmenting.busy
+    slicer_app.wait_until(lambda: "Student: Tumor" in structures())
+    ui.hideScoredButton.click()
+    assert structures() == {}
+    ui.scoredTable.cellClicked.emit(1, 0)
     slicer_app.wait_until(lambda: "Student: Tumor" in structures())
     slicer_app.leave(panel)
     assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
