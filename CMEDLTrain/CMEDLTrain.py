@@ -28,7 +28,7 @@ from CMEDLSegmentLib.case_folders import TABLE
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.console import Parser
 from CMEDLSegmentLib.errors import CMEDLError, InputError
-from CMEDLSegmentPanel import devices, interpreter
+from CMEDLSegmentPanel import dependencies, devices, interpreter
 from CMEDLSegmentPanel.binding import Binding
 from CMEDLTrainLib import configuration, options, runs, settings_list
 from CMEDLTrainLib.background import Command, Program
@@ -199,7 +199,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         """``cmedl-train`` in Slicer's own interpreter.
 
         Raises:
-            InputError: the interpreter is not found.
+            InputError: a package is missing, or the interpreter is not found.
         """
         return self._program()
 
@@ -339,6 +339,13 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def _program(package: str = "CMEDLTrainLib") -> Program:
+        missing = dependencies.missing()
+        if missing:
+            raise InputError(
+                _("Not installed: {packages}. Press Start in the panel to install them.").format(
+                    packages=", ".join(missing)
+                )
+            )
         return Program([interpreter.python()], {**os.environ, **devices.ORDER}, package)
 
     def _begin(self, arguments: list[str], words: int = 1, package: str = "CMEDLTrainLib") -> Command:

@@ -19,6 +19,7 @@ from CMEDLTrainLib.evaluation.scored import Scored, ScoredCase, pictures_of, rea
 from CMEDLTrainLib.run_list import RUNS
 from CMEDLTrainLib.runs import Run, open_run
 
+from . import packages
 from .choices import showChoices
 from .student_contour import StudentContour
 from .waiting import Waiting
@@ -90,6 +91,7 @@ class OutcomeSection(Section):
             return
         self._say("")
         with told(_("The student could not be evaluated.")):
+            packages.ensure()
             command = self.logic.evaluate(
                 self.run,
                 self.ui.againstComboBox.itemData(self.ui.againstComboBox.currentIndex) or "",

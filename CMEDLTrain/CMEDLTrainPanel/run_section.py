@@ -14,6 +14,7 @@ from CMEDLSegmentPanel.section import Section, plainTip, setText, told
 from CMEDLTrainLib import trainers
 from CMEDLTrainLib.run_list import Entry, RunList, delete, rivals
 
+from . import packages
 from .log_dialog import showLog
 from .run_look import RunLook, Views
 from .run_words import faultOf, progressOf, stateOf, statusOf
@@ -95,6 +96,7 @@ class RunSection(Section):
             settings = self.logic.settings(self.parameters)
             if not self._agreed(settings.device):
                 return
+            packages.ensure()
             run = self.logic.start(self.parameters.cohort, settings, self.ui.runNameLineEdit.text.strip())
             self.ui.runNameLineEdit.text = ""
             self.parameters.run = run.folder.name
@@ -117,6 +119,7 @@ class RunSection(Section):
         run = self.chosen.run
         with told(_("The run could not be resumed.")):
             if self._agreed(run.configuration().device):
+                packages.ensure()
                 self.logic.resume(run)
         self.refreshSoon()
 

@@ -14,6 +14,7 @@ from CMEDLTrainLib import configuration
 from CMEDLTrainLib.options import SEGMENTORS
 from CMEDLTrainLib.settings_list import Setting, settings_of
 
+from . import packages
 from .choices import showChoices
 from .waiting import Waiting
 
@@ -102,6 +103,7 @@ class TrainingSection(Section):
             self._estimate.cancel()
             return
         with told(_("Nothing could be estimated.")):
+            packages.ensure()
             self._estimate.start(self.logic.estimate(self.parameters), self._onEstimated)
             self._estimated = self.logic.arguments(self.parameters)
             setText(self.ui.estimateButton, _("Cancel"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+
 import pytest
 
 from CMEDLSegmentLib.errors import InputError
@@ -104,3 +106,26 @@ def test_what_an_estimate_refuses_is_told_and_a_cancelled_one_is_gone(filled, sl
     filled.ui.estimateButton.click()
     assert filled.ui.estimateLabel.text.startswith("Cancelled")
     assert filled.ui.estimateButton.text == "Estimate"
+
+
+def test_missing_packages_are_asked_for_at_the_click(filled, slicer_app, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.metadata.version
+    absent = {"torch"}
+
+    def version(name: str) -> str:
+        if name in absent:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    with pytest.raises(InputError, match="torch"):
+        filled.logic.estimate(filled.parameters)
+    slicer_app.answer("cancel")
+    begin_estimate(filled, slicer_app)
+    assert "Nothing was installed" in slicer_app.messages[-1]
+    assert filled.ui.estimateButton.text == "Estimate"
+    slicer_app.packaging.install = lambda requirements: absent.clear()
+    slicer_app.answer("ok")
+    filled.ui.estimateButton.click()
+    assert filled.ui.estimateButton.text == "Cancel"
+    filled.ui.estimateButton.click()
