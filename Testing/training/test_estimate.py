@@ -69,11 +69,12 @@ def test_a_step_is_measured_as_it_is():
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of resident memory is read from /proc")
 def test_a_batch_that_the_cpus_memory_does_not_hold_is_refused_before_it_is_tried(monkeypatch):
     before = memory._status("VmRSS")
-    monkeypatch.setattr(memory, "available", lambda device: before + 330 * MB)
-    with pytest.raises(InputError, match=r"optimisation\.batch=(4|5|6)\.$") as refused:
-        measured(hungry(50 * MB, fails_above=3, error=AssertionError()), "optimisation.batch=40")
+    monkeypatch.setattr(memory, "available", lambda device: before + 1320 * MB)
+    with pytest.raises(InputError, match=r"optimisation\.batch=[456]\.$") as refused:
+        measured(hungry(200 * MB, fails_above=3, error=AssertionError()), "optimisation.batch=40")
     told = float(re.search(r"batch 40 takes about ([\d.]+) GB", str(refused.value))[1])
-    assert told * 1000 == pytest.approx((before / MB) + 40 * 50, abs=400)
+    # What the process holds besides, some MB to and fro, counts by the step from one batch to the next.
+    assert told * 1000 == pytest.approx((before / MB) + 40 * 200, abs=40 * 60)
 
 
 @pytest.mark.parametrize(
