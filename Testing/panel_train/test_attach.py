@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from CMEDLTrainLib import runs, trainers
-from panel_train.conftest import choose
-from panel_train.test_run import row, select
+from CMEDLTrainLib import holders, runs
+from CMEDLTrainLib.background import Program
+from panel_train.conftest import SMALL_RUN, choose
+from panel_train.test_run import STATE, row, select
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason="processes are looked up in /proc")
 
 TESTING = Path(__file__).resolve().parents[1]
 CURVE = "segmentation"
@@ -52,36 +56,99 @@ def curve() -> list[list[float]]:
     return []
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays(tmp_path: Path) -> Iterator[None]:
+    """Whatever happens in a test, no process that has its folder among its arguments stays behind."""
+    yield
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f"{tmp_path}{os.sep}".encode() in path.read_bytes():
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
 @pytest.fixture
-def hosted(cohort: Path, python_slicer) -> Iterator[tuple[runs.Run, list[list[float]]]]:
+def hosted(cohort: Path, python_slicer) -> tuple[runs.Run, list[list[float]]]:
     """A run that is being trained, and the curve that the panel showed whose process is dead."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTING), *sys.path])}
     host = subprocess.run(
         [sys.executable, "-c", HOST, str(cohort)], env=environment, capture_output=True, text=True, timeout=240
     )
-    run = runs.Run(cohort / "runs" / "mine")
-    try:
-        assert host.returncode == -signal.SIGKILL, host.stderr
-        yield run, json.loads(host.stdout.splitlines()[-1])
-    finally:
-        if run.running():
-            trainers.end(run)
+    assert host.returncode == -signal.SIGKILL, host.stderr
+    return runs.Run(cohort / "runs" / "mine"), json.loads(host.stdout.splitlines()[-1])
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
+def done(run: runs.Run) -> int:
+    """Steps that the checkpoint has behind it, which is read whole."""
+    from safetensors.torch import load_file
+
+    from CMEDLTrainLib import checkpoints
+
+    assert load_file(run.last)
+    return checkpoints.progress(run.last)["step"]
+
+
+def told(run: runs.Run) -> dict[int, float]:
+    """The loss by step, as the run's events tell it."""
+    return {event["step"]: event["losses"][CURVE] for event in run.read_events() if "losses" in event}
+
+
 def test_a_run_goes_on_without_its_panel_and_a_fresh_one_shows_the_same_curves(hosted, panel, slicer_app) -> None:
     run, shown = hosted
-    assert run.running()
-    step = run.status()["step"]
-    choose(panel, slicer_app, run.folder.parents[1])
+    trainer, step = run.holder()["pid"], run.status()["step"]
+    cohort = run.folder.parents[1]
+    choose(panel, slicer_app, cohort)
     select(panel, slicer_app, "mine")
-    assert row(panel, "mine")[1] == "running here"
+    assert row(panel, "mine")[STATE] == "running here"
     slicer_app.wait_until(lambda: len(curve()) > len(shown), 60)
     assert run.status()["step"] > step
-    told = {event["step"]: event["losses"][CURVE] for event in run.read_events() if "losses" in event}
-    points = curve()
-    assert points[: len(shown)] == shown
-    assert [told[at] for at, _ in points] == [value for _, value in points]
+    assert curve()[: len(shown)] == shown
+    points = told(run)
+    assert [[at, points[at]] for at, _ in curve()] == curve()
     panel.ui.stopButton.click()
-    slicer_app.wait_until(lambda: row(panel, "mine")[1] == "stopped", 10)
-    assert run.last.is_file()
+    slicer_app.wait_until(lambda: holders._mark(trainer) is None, 10)  # an orphan may stay a zombie
+    slicer_app.wait_until(lambda: row(panel, "mine")[STATE] == "stopped", 10)
+    stopped, points = run.status()["step"], [[at, value] for at, value in told(run).items()]
+    assert done(run) == stopped
+
+    # The cohort's folder gets another name: the run is there, and goes on with the cases that lie beside it.
+    moved = cohort.rename(cohort.with_name("renamed"))
+    choose(panel, slicer_app, moved)
+    select(panel, slicer_app, "mine")
+    assert row(panel, "mine")[STATE] == "stopped"
+    assert curve() == points
+    panel.ui.resumeButton.click()
+    run = runs.Run(moved / "runs" / "mine")
+    slicer_app.wait_until(lambda: row(panel, "mine")[STATE] == "running here", 60)
+    slicer_app.wait_until(lambda: len(curve()) > len(points), 60)
+    assert curve()[: len(points)] == points
+    assert run.configuration().cohort == str(moved / "cohort.csv")
+    assert not cohort.exists()
+    assert not slicer_app.messages
+
+
+def test_a_trainer_that_was_killed_while_no_panel_was_open_is_resumed_to_the_end(
+    panel, slicer_app, cohort: Path
+) -> None:
+    run = runs.Run(cohort / "runs" / "alone")
+    options = ["--preset=tiny", "--method=ct-only", "--device=cpu", f"--output={run.folder}"]
+    options += [f"--set={setting}" for setting in (*SMALL_RUN, "optimisation.epochs=30")]
+    command = ["run", *options, str(cohort / "cohort.csv")]
+    trainer = Program([sys.executable], os.environ).detach(command, cohort / "log")
+    slicer_app.wait_until(lambda: run.status()["epoch"] > 1 or trainer.poll() is not None, 60)
+    trainer.kill()
+    slicer_app.wait_until(lambda: trainer.poll() is not None, 10)
+    choose(panel, slicer_app, cohort)
+    select(panel, slicer_app, "alone")
+    assert row(panel, "alone")[STATE] == "crashed"
+    assert "killed" in panel.ui.runFaultLabel.text
+    assert curve() == [[at, value] for at, value in told(run).items()]
+    kept = done(run)
+    assert kept > 0
+    panel.ui.resumeButton.click()
+    slicer_app.wait_until(lambda: row(panel, "alone")[STATE] == "finished", 90)
+    assert run.student.is_file()
+    assert [event["step"] for event in run.read_events() if event["event"] == "start"] == [0, kept]
+    assert run.status()["epoch"] == 30
+    slicer_app.wait_until(lambda: curve()[-1][0] == run.status()["steps"], 10)
+    steps = [at for at, _ in curve()]
+    assert steps == sorted(set(steps))

@@ -59,7 +59,8 @@ def select(panel, app, name: str) -> None:
 def start(panel, app, epochs: int, name: str = "mine") -> runs.Run:
     """Start a small real run by the panel, and wait until it trains."""
     panel.parameters.method, panel.parameters.preset, panel.parameters.device = "ct-only", "tiny", "cpu"
-    panel.parameters.changes, panel.parameters.epochs = TINY, epochs
+    # It is not to be over early, however little it learns.
+    panel.parameters.changes, panel.parameters.epochs = [*TINY, f"optimisation.patience={epochs}"], epochs
     settle(panel, app)
     panel.ui.runNameLineEdit.text = name
     panel.ui.startButton.click()

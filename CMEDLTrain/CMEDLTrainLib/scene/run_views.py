@@ -208,7 +208,9 @@ def layout_is_shown() -> bool:
 
 
 def _add(class_name: str, name: str) -> slicer.vtkMRMLNode:
-    node = slicer.mrmlScene.AddNewNodeByClass(class_name, slicer.mrmlScene.GenerateUniqueName(name))
+    node = slicer.mrmlScene.AddNewNodeByClass(class_name)
+    # A legend shows it: unique names would be numbered anew each time that a run is chosen.
+    node.SetName(name)
     node.SetSaveWithScene(False)
     node.SetAttribute(TEMPORARY, name)
     return node
