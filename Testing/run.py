@@ -36,7 +36,7 @@ def version_of(interpreter: str) -> str | None:
     """``3.11`` for an interpreter that runs; None for one that does not run."""
     question = [interpreter, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     try:
-        answer = subprocess.run(question, capture_output=True, text=True, timeout=60)
+        answer = subprocess.run(question, capture_output=True, encoding="utf-8", timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
@@ -132,7 +132,7 @@ def test(arguments: list[str]) -> int:
     # The files of tests in several processes of one thread each: most tests are too small for more threads.
     spread = ["-n", str(min(MOST_PROCESSES, os.cpu_count() or 1)), "--dist", "loadfile"]
     steps = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pytest", *spread, *arguments])
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONWARNDEFAULTENCODING": "1", **os.environ}
     codes = [subprocess.run([python, "-m", *step], cwd=ROOT, env=environment).returncode for step in steps]
     return next((code for code in codes if code), 0)
 

@@ -175,8 +175,8 @@ def _mark(pid: Any) -> str | None:
     """A mark of the process's start; None when there is no such process, or no ``/proc`` to look in."""
     try:
         # Linux's stat after the name, which may hold spaces: the state, and as field 22 of all the start in ticks.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
     except (OSError, UnicodeError):
         return None
     # A process that was killed and that its parent has not asked about yet is dead.

@@ -20,7 +20,7 @@ def start_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
         with contextlib.suppress(OSError):  # some containers forbid it: then the peak is the process's so far
-            Path("/proc/self/clear_refs").write_text("5")
+            Path("/proc/self/clear_refs").write_text("5", "utf-8")
 
 
 def peak(device: torch.device) -> int | None:

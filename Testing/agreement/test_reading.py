@@ -105,7 +105,7 @@ def test_dicom_is_known_by_its_content_whatever_its_name_and_in_a_folder_beside_
     folder, volume = written
     for file in ("seg.dcm", "rt.dcm"):
         (folder / "ct" / "IM9").write_bytes((folder / file).read_bytes())
-        (folder / "ct" / "notes.txt").write_text("no DICOM")
+        (folder / "ct" / "notes.txt").write_text("no DICOM", "utf-8")
         (folder / "ct" / "cut").write_bytes(volume.files[0].read_bytes()[:150])
         for path in (folder / "ct" / "IM9", folder / "ct"):
             np.testing.assert_array_equal(read_delineation(path, "A", volume).mask, label == 1)
@@ -133,7 +133,7 @@ def test_a_segment_behind_a_hash_goes_before_the_asked_one_unless_the_file_is_ca
 
 def test_files_that_are_none_of_these_are_refused_with_their_path(written):
     folder, volume = written
-    (folder / "notes.txt").write_text("nothing")
+    (folder / "notes.txt").write_text("nothing", "utf-8")
     (folder / "surface.stl").write_bytes(np.random.default_rng(1).bytes(5000))
     bad = {
         "gone.seg.nrrd": "does not exist",

@@ -130,27 +130,27 @@ def test_empty_masks_stay_nan_and_inf_in_the_tables_and_null_in_the_json(tmp_pat
     some[1:3, 2:5, 2:5] = True
     case = rated_case({"A": empty, "B": empty, "C": some})
     write_report(case, analyse(case), tmp_path)
-    both, one, _ = rows((tmp_path / "pairs.csv").read_text())
+    both, one, _ = rows((tmp_path / "pairs.csv").read_text("utf-8"))
     assert (both["empty"], both["dsc"], both["hd95_mm"]) == ("both", "nan", "nan")
     assert (one["empty"], one["dsc"], one["hd95_mm"]) == ("a", "0.0", "inf")
-    figures = json.loads((tmp_path / FIGURES).read_text(), parse_constant=lambda text: pytest.fail(text))
+    figures = json.loads((tmp_path / FIGURES).read_text("utf-8"), parse_constant=lambda text: pytest.fail(text))
     assert figures["pairs"][0]["measures"]["values"]["dsc"] is None
-    page = Page((tmp_path / REPORT).read_text())
+    page = Page((tmp_path / REPORT).read_text("utf-8"))
     assert "Nothing is marked by A, B" in page.text
     assert "left out" in page.text
 
 
 def test_every_output_names_its_definitions_and_the_tolerance(case, tmp_path):
     files = write_report(case, analyse(case, tolerance_mm=3.5), tmp_path)
-    figures = json.loads(files[FIGURES].read_text())
+    figures = json.loads(files[FIGURES].read_text("utf-8"))
     assert figures["tolerance_mm"] == 3.5
-    page = Page(files[REPORT].read_text()).text
+    page = Page(files[REPORT].read_text("utf-8")).text
     assert "Surface Dice at 3.5 mm" in page
     for name, measure in MEASURES.items():
         assert figures["definitions"][name]["definition"] == measure.definition
         assert measure.definition in page
     for name in ("pairs.csv", "raters.csv", "tumors.csv"):
-        (row, *_) = rows(files[name].read_text())
+        (row, *_) = rows(files[name].read_text("utf-8"))
         assert "area" in row["definitions"]
         assert float(row["tolerance_mm"]) == 3.5
 
@@ -234,24 +234,24 @@ def test_a_report_is_written_whatever_is_missing(who, tmp_path):
     }[who]
     files = write_report(case, analyse(case), tmp_path)
     assert set(files) == set(CASE_FILES)
-    page = Page(files[REPORT].read_text())
+    page = Page(files[REPORT].read_text("utf-8"))
     for note in analyse(case).notes:
         assert note in page.text
-    json.loads(files[FIGURES].read_text(), parse_constant=lambda text: pytest.fail(text))
+    json.loads(files[FIGURES].read_text("utf-8"), parse_constant=lambda text: pytest.fail(text))
 
 
 def test_the_answer_stands_above_everything_else(case, agreement, tmp_path):
-    page = Page(write_report(case, agreement, tmp_path)[REPORT].read_text())
+    page = Page(write_report(case, agreement, tmp_path)[REPORT].read_text("utf-8"))
     assert 0 < page.text.index(agreement.range.sentence) < page.text.index("Who is compared")
 
 
 def test_files_that_exist_are_kept_unless_replacing_is_asked_for(case, agreement, tmp_path):
-    (tmp_path / "slices.csv").write_text("mine")
+    (tmp_path / "slices.csv").write_text("mine", "utf-8")
     with pytest.raises(InputError, match=r"slices\.csv exists already"):
         write_report(case, agreement, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["slices.csv"]
     write_report(case, agreement, tmp_path, overwrite=True)
-    assert (tmp_path / "slices.csv").read_text() != "mine"
+    assert (tmp_path / "slices.csv").read_text("utf-8") != "mine"
 
 
 def test_all_files_appear_or_none(case, agreement, tmp_path, monkeypatch):
@@ -277,10 +277,10 @@ def test_all_files_appear_or_none(case, agreement, tmp_path, monkeypatch):
 def test_scores_of_a_blinded_review_go_into_the_page_the_table_and_the_json(case, agreement, tmp_path):
     review = {"rater": "R2", "score": "minor edit", "reason": "too tight", "comment": "a, b\nc", "reviewer": "X"}
     files = write_report(case, agreement, tmp_path, reviews=[{**review, "date": "2024-05-01"}])
-    (row,) = rows(files[REVIEWS].read_text())
+    (row,) = rows(files[REVIEWS].read_text("utf-8"))
     assert row == {**review, "date": "2024-05-01"}
-    assert json.loads(files[FIGURES].read_text())["reviews"][0]["score"] == "minor edit"
-    assert "too tight" in Page(files[REPORT].read_text()).text
+    assert json.loads(files[FIGURES].read_text("utf-8"))["reviews"][0]["score"] == "minor edit"
+    assert "too tight" in Page(files[REPORT].read_text("utf-8")).text
     assert REVIEWS not in write_report(case, agreement, tmp_path / "without")
 
 
@@ -454,10 +454,10 @@ def test_the_real_strong_disagreement_is_reported(data_root: Path, tmp_path):
     case = nodule(data_root / "lidc_raters" / "LIDC-IDRI-0497_nodule-0")
     found = analyse(case)
     files = write_report(case, found, tmp_path)
-    values = [float(row["dsc"]) for row in rows(files["pairs.csv"].read_text())]
+    values = [float(row["dsc"]) for row in rows(files["pairs.csv"].read_text("utf-8"))]
     assert len(values) == 6
     assert np.mean(values) == pytest.approx(0.62, abs=0.005)
-    page = Page(files[REPORT].read_text())
+    page = Page(files[REPORT].read_text("utf-8"))
     assert f"Dice is {np.mean(values):.3f} on average" in page.text
     assert f"1. Slice {found.worst[0]}" in page.text
     assert sum(tag == "img" for tag, _ in page.tags) == 6

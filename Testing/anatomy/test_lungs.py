@@ -223,7 +223,7 @@ def test_memory_does_not_grow_with_the_scan():
 def test_no_tumor_slice_of_any_real_case_is_lost(data_root):
     sitk = pytest.importorskip("SimpleITK")
     folder = data_root / "msd_lung"
-    cases = json.loads((folder / "index.json").read_text())
+    cases = json.loads((folder / "index.json").read_text("utf-8"))
     assert len(cases) >= 49
     for entry in cases:
         case = entry["case"]

@@ -76,7 +76,9 @@ def run(arguments: list[str], folder: Path) -> dict[str, float]:
     )
     command = [sys.executable, "-c", code, "compare", *arguments, "-o", str(folder / "out"), "--json", "--overwrite"]
     begin = time.perf_counter()
-    told = subprocess.run(command, cwd=REPOSITORY / "CMEDLSegment", capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        command, cwd=REPOSITORY / "CMEDLSegment", capture_output=True, encoding="utf-8", check=True
+    ).stdout
     seconds = time.perf_counter() - begin
     ended, used, peak = json.loads(told.splitlines()[-1])
     if ended:

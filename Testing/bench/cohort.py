@@ -104,7 +104,7 @@ def measure(count: int) -> dict[str, object]:
         make(folder, count)
         seconds = opened(folder)[0]
         command = [sys.executable, __file__, "--start", name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True)
         return {"cases": count, "preparation_seconds": seconds, **json.loads(done.stdout)}
 
 

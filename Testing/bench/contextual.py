@@ -90,7 +90,7 @@ def memory(way: str, arguments: argparse.Namespace) -> float:
         step(way, generated, target)
         return (torch.cuda.max_memory_allocated() - before) / MEGABYTE - gradient
     with contextlib.suppress(OSError):  # where it is not allowed, the peak so far counts
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5", "utf-8")  # the peak begins anew
     before = of_this_process("VmRSS")
     step(way, generated, target)
     return of_this_process("VmHWM") - before - gradient
@@ -100,7 +100,7 @@ def in_a_process(way: str, keeps: bool = False) -> float:
     """:func:`memory` in a process of its own, with this one's arguments, its allocator keeping freed blocks or not."""
     command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", way]
     environment = os.environ if keeps else {**os.environ, **HANDS_BACK}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True, env=environment)
     return float(done.stdout.splitlines()[-1])
 
 

@@ -179,7 +179,7 @@ def memory(arguments: argparse.Namespace) -> dict:
             if not arguments.runtime or arguments.runtime == name:
                 command = [sys.executable, __file__, "--memory-of", runtime, precision, str(path)]
                 command += ["--slices", str(arguments.slices)]
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True)
                 found[name] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -232,7 +232,7 @@ class Peak:
     def _watch(self) -> None:
         page = os.sysconf("SC_PAGE_SIZE")
         while not self._stop.wait(0.005):
-            resident = int(Path("/proc/self/statm").read_text().split()[1]) * page / 1e6
+            resident = int(Path("/proc/self/statm").read_text("utf-8").split()[1]) * page / 1e6
             self.mb = max(self.mb, resident)
 
 
@@ -242,7 +242,9 @@ def machine(device: str) -> dict:
 
     name = platform.processor()
     if Path("/proc/cpuinfo").exists():
-        models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        models = [
+            line for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines() if line.startswith("model name")
+        ]
         name = models[0].partition(":")[2].strip() if models else name
     found = {"cpu": name, "cores": os.cpu_count(), "torch": torch.__version__, "python": platform.python_version()}
     if device.startswith("cuda"):

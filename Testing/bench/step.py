@@ -191,7 +191,9 @@ def memory(row: str, way: str, device: str) -> float:
 def in_a_process(row: str, way: str) -> float:
     """:func:`memory` in a process of its own, with this one's arguments."""
     command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", row, way]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **HANDS_BACK})
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, encoding="utf-8", check=True, env={**os.environ, **HANDS_BACK}
+    )
     return float(done.stdout.splitlines()[-1])
 
 

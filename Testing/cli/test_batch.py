@@ -29,7 +29,7 @@ def cohort(tmp_path: Path, scan: Path) -> Path:
     mask[:3] = 255
     write_image(tmp_path / "mask.nii.gz", mask, GEOMETRY)
     table = tmp_path / "cohort.csv"
-    table.write_text(HEADER + "p1,one,,CT,scan.nii.gz,mask.nii.gz,\np2,two,,CT,scan.nii.gz,,\n")
+    table.write_text(HEADER + "p1,one,,CT,scan.nii.gz,mask.nii.gz,\np2,two,,CT,scan.nii.gz,,\n", "utf-8")
     return table
 
 
@@ -78,9 +78,9 @@ def test_a_person_reads_a_table(command, cohort, everything, tmp_path):
 
 
 def test_a_bad_case_stays_alone_and_the_exit_code_tells(batched, cohort, tmp_path):
-    (tmp_path / "text.nii.gz").write_text("no image")
+    (tmp_path / "text.nii.gz").write_text("no image", "utf-8")
     bad = "p3,bad,,CT,text.nii.gz,,\np4,gone,,CT,gone.nii.gz,,\np5,mr,,MR,scan.nii.gz,,\n"
-    cohort.write_text(HEADER + bad + cohort.read_text().removeprefix(HEADER))
+    cohort.write_text(HEADER + bad + cohort.read_text("utf-8").removeprefix(HEADER), "utf-8")
     ended = batched(cohort)
     assert ended.code == 2
     assert outcomes(ended) == ["failed", "failed", "failed", "done", "done"]
@@ -130,7 +130,7 @@ def test_a_changed_input_option_or_lost_result_is_done_anew(batched, cohort, tmp
     assert outcomes(batched(cohort)) == ["done", "kept"]
     (tmp_path / "out" / "two.seg.nrrd").unlink()
     assert outcomes(batched(cohort)) == ["kept", "done"]
-    (tmp_path / "out" / "two.json").write_text("{")
+    (tmp_path / "out" / "two.json").write_text("{", "utf-8")
     (tmp_path / "out" / "two.seg.nrrd").unlink()
     assert outcomes(batched(cohort)) == ["kept", "done"]
     assert outcomes(batched(cohort, "--device", "cpu")) == ["kept", "kept"]
@@ -157,8 +157,8 @@ def test_a_segmentation_that_somebody_edited_is_never_replaced(batched, cohort, 
 def test_a_result_that_was_cut_off_before_its_record_is_done_anew(batched, cohort, tmp_path):
     batched(cohort)
     record = tmp_path / "out" / "one.json"
-    content = json.loads(record.read_text())
-    record.write_text(json.dumps({"state": batch.RUNNING, "fingerprint": content["fingerprint"]}))
+    content = json.loads(record.read_text("utf-8"))
+    record.write_text(json.dumps({"state": batch.RUNNING, "fingerprint": content["fingerprint"]}), "utf-8")
     assert outcomes(batched(cohort)) == ["done", "kept"]
 
 

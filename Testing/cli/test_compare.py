@@ -85,7 +85,7 @@ def test_one_image_gives_a_folder_with_the_report(compare, folder):
     expected = np.mean([overlap("candidate", name) for name in "ABC"])
     assert ended.json["raters"][-1]["dsc"] == pytest.approx(expected)
     assert ended.json["raters"][-1]["volume_cc"] == pytest.approx(4 * 10 * 9 * 0.02)
-    first = (folder / "out" / "pairs.csv").read_text().splitlines()[0]
+    first = (folder / "out" / "pairs.csv").read_text("utf-8").splitlines()[0]
     assert first.startswith("a,b,dsc,surface_dice,hd95_mm,assd_mm,volume_a_cc,volume_b_cc")
     pairs = {(row["a"], row["b"]): float(row["dsc"]) for row in rows(folder / "out" / "pairs.csv")}
     assert len(pairs) == 6
@@ -109,18 +109,18 @@ def test_the_tolerance_is_that_of_the_measures_unless_another_is_asked_for(compa
     assert compare("--json", "--overwrite", "--tolerance", "4.5").json["tolerance_mm"] == 4.5
     second = rows(folder / "out" / "pairs.csv")
     assert float(first[0]["surface_dice"]) < float(second[0]["surface_dice"])
-    assert "Surface Dice at 4.5 mm" in (folder / "out" / "report.html").read_text()
+    assert "Surface Dice at 4.5 mm" in (folder / "out" / "report.html").read_text("utf-8")
 
 
 def test_results_that_exist_are_kept_unless_replacing_is_asked_for(compare, folder):
     (folder / "out").mkdir()
-    (folder / "out" / "raters.csv").write_text("mine")
+    (folder / "out" / "raters.csv").write_text("mine", "utf-8")
     ended = compare()
     assert ended.code == 2
     assert "--overwrite" in ended.err
     assert [path.name for path in (folder / "out").iterdir()] == ["raters.csv"]
     assert compare("--overwrite").code == 0
-    assert (folder / "out" / "raters.csv").read_text() != "mine"
+    assert (folder / "out" / "raters.csv").read_text("utf-8") != "mine"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,9 @@ def test_help_needs_no_image_library():
         "assert not {'numpy', 'scipy', 'SimpleITK', 'torch', 'PIL'} & set(sys.modules), sys.modules"
     )
     package = str(Path(cli.__file__).parent.parent)
-    ended = subprocess.run([sys.executable, "-c", code], cwd=package, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=package, capture_output=True, encoding="utf-8", check=False
+    )
     assert ended.returncode == 0, ended.stderr
     assert "--rater NAME=FILE" in ended.stdout
 
@@ -262,7 +264,7 @@ def manifest(folder: Path) -> Path:
         write_image(folder / f"student{number}.nii.gz", block((4 + number, 13 + number)), GEOMETRY)
         lines += [f"Doe^{number},scan.nii.gz,{name},{name}.nii.gz,\n" for name in "ABC"]
         lines += [f"Doe^{number},scan.nii.gz,candidate,student{number}.nii.gz,1\n"]
-    (folder / "cohort.csv").write_text("".join(lines))
+    (folder / "cohort.csv").write_text("".join(lines), "utf-8")
     return folder / "cohort.csv"
 
 
@@ -282,7 +284,7 @@ def test_a_cohort_gives_a_report_of_each_case_and_one_of_all(command, manifest, 
     student = [float(row["candidate_dsc_mean"]) for row in cases]
     raters = [float(row["raters_dsc_mean"]) for row in cases]
     assert ended.json["tests"]["dsc"] == pytest.approx(wilcoxon(student, raters).pvalue)
-    figures = json.loads((out / "agreement.json").read_text(), parse_constant=lambda text: pytest.fail(text))
+    figures = json.loads((out / "agreement.json").read_text("utf-8"), parse_constant=lambda text: pytest.fail(text))
     assert figures["tests"]["dsc"]["n"] == 4
     page = (out / "report.html").read_text(encoding="utf-8")
     assert 'href="case-004/report.html"' in page
@@ -310,14 +312,14 @@ def test_people_have_a_row_over_the_cohort_only_where_they_are_said_to_be_the_sa
 
 def test_a_bad_case_stays_alone_and_the_exit_code_tells(command, manifest, folder):
     bad = "x,scan.nii.gz,A,gone.nii.gz,\ny,scan.nii.gz,A,A.nii.gz,7\n"
-    manifest.write_text(manifest.read_text() + bad)
+    manifest.write_text(manifest.read_text("utf-8") + bad, "utf-8")
     ended = command("compare", "--manifest", manifest, "-o", folder / "out", "--json")
     assert ended.code == 2
     assert set(ended.json["failed"]) == {"5", "6"}
     assert ended.json["failed"]["5"].startswith("Line 18: ")
     assert "no segment '7'" in ended.json["failed"]["6"]
     assert len(ended.json["cases"]) == 4
-    assert "2 of 6 cases could not be compared" in (folder / "out" / "report.html").read_text()
+    assert "2 of 6 cases could not be compared" in (folder / "out" / "report.html").read_text("utf-8")
     assert not (folder / "out" / "case-005").exists()
 
 
@@ -337,7 +339,7 @@ def test_a_fault_of_ours_in_one_case_stays_alone_too_and_ends_with_1(command, ma
 
 
 def test_with_no_good_case_there_is_no_report_of_all(command, folder):
-    (folder / "cohort.csv").write_text(HEADER + "x,scan.nii.gz,A,gone.nii.gz,\n")
+    (folder / "cohort.csv").write_text(HEADER + "x,scan.nii.gz,A,gone.nii.gz,\n", "utf-8")
     ended = command("compare", "--manifest", folder / "cohort.csv", "-o", folder / "out", "--json")
     assert ended.code == 2
     assert ended.json["report"] is None
@@ -368,7 +370,7 @@ def test_a_cancel_between_cases_keeps_the_reports_before_it(manifest, folder):
     ],
 )
 def test_a_bad_table_is_told_before_the_work(command, folder, table, sentence):
-    (folder / "cohort.csv").write_text(table)
+    (folder / "cohort.csv").write_text(table, "utf-8")
     ended = command("compare", "--manifest", folder / "cohort.csv", "-o", folder / "out")
     assert ended.code == 2
     assert sentence in ended.err
@@ -384,7 +386,7 @@ def test_what_goes_with_one_image_does_not_go_with_a_manifest(command, manifest,
 
 def test_reports_that_exist_are_found_before_the_first_case_is_read(command, manifest, folder, monkeypatch):
     (folder / "out" / "case-003").mkdir(parents=True)
-    (folder / "out" / "case-003" / "pairs.csv").write_text("mine")
+    (folder / "out" / "case-003" / "pairs.csv").write_text("mine", "utf-8")
     monkeypatch.setattr(command_module, "read_case", lambda *_: pytest.fail("a case was read"))
     ended = command("compare", "--manifest", manifest, "-o", folder / "out")
     assert ended.code == 2

@@ -26,7 +26,7 @@ def fresh(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a fresh Python that finds the package."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CMEDLSegment")}
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=environment, timeout=60, check=False
+        [sys.executable, *arguments], capture_output=True, encoding="utf-8", env=environment, timeout=60, check=False
     )
 
 

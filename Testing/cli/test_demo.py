@@ -49,14 +49,14 @@ def test_all_files_are_there_and_the_figures_are_those_of_the_masks(command, wid
     expert, student = (
         sitk.GetArrayFromImage(sitk.ReadImage(str(folder / name))) for name in ("expert.seg.nrrd", "student.nii.gz")
     )
-    figures = json.loads((folder / "agreement.json").read_text())
+    figures = json.loads((folder / "agreement.json").read_text("utf-8"))
     assert expert.any()
     dsc = 2 * np.sum((expert > 0) & (student > 0)) / (np.sum(expert > 0) + np.sum(student > 0))
     assert figures["dsc"] == pytest.approx(dsc)
     assert figures["volume_b_cc"] == pytest.approx(np.sum(expert > 0) * 0.432)
     assert ended.json["agreement"]["Tumor"]["dsc"] == pytest.approx(dsc)
     assert "phantom" in figures["data"]
-    assert "no patient" in (folder / "README.txt").read_text()
+    assert "no patient" in (folder / "README.txt").read_text("utf-8")
     assert set(Image.open(folder / "demo.png").size) == {1308, 1018}
 
 
@@ -82,7 +82,7 @@ def test_other_peoples_files_are_never_replaced(command, wide, tmp_path):
 def test_an_earlier_demo_is_replaced_and_the_agreement_printed_as_a_phantoms(command, wide, tmp_path):
     folder = tmp_path / "demo"
     folder.mkdir()
-    (folder / "README.txt").write_text(demo.README_TEXT)
+    (folder / "README.txt").write_text(demo.README_TEXT, "utf-8")
     (folder / "ct.nii.gz").write_bytes(b"of the earlier demo")
     ended = command("demo", "-o", folder, "--model", wide)
     assert ended.code == 0

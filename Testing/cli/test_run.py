@@ -235,7 +235,7 @@ def test_a_fault_of_ours_ends_with_1_and_a_log_without_the_message(command, scan
     assert "Traceback" not in ended.err
     (log,) = (tmp_path / "state").rglob("*.log")
     assert str(log) in ended.json["error"]
-    text = log.read_text()
+    text = log.read_text("utf-8")
     assert "RuntimeError" in text
     assert "load_segmenter" in text
     assert NAME not in text + ended.err + ended.out
@@ -256,7 +256,7 @@ def test_a_signal_ends_the_work_with_3_and_without_files(scan, everything, tmp_p
         [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "CMEDLSegment")},
     )
     assert process.stdout.readline() == "ready\n"

@@ -31,13 +31,13 @@ def refusal(table: Path, text: str | bytes, **options: object) -> str:
 
 def test_paths_are_relative_to_the_table_wherever_the_program_runs(table, tmp_path, monkeypatch):
     monkeypatch.chdir(Path("/"))
-    table.write_text(HEADER + GOOD)
+    table.write_text(HEADER + GOOD, "utf-8")
     (case,) = read_cohort(table)
     assert case == Case("p1", "a", "CT", tmp_path / "a.nii.gz", tmp_path / "m.nii.gz", "student", "train", line=2)
 
 
 def test_optional_columns_may_be_empty_and_absolute_paths_stay(table, tmp_path):
-    table.write_text(HEADER + f"p1,a,,ct,{tmp_path / 'b.nii.gz'},,\n")
+    table.write_text(HEADER + f"p1,a,,ct,{tmp_path / 'b.nii.gz'},,\n", "utf-8")
     (case,) = read_cohort(table)
     assert (case.mask, case.role, case.split, case.modality) == (None, "", "", "CT")
     assert case.image == tmp_path / "b.nii.gz"

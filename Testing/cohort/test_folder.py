@@ -47,17 +47,17 @@ def test_an_empty_folder_becomes_a_cohort_with_its_first_case(tmp_path: Path) ->
     cohort.reload()
     assert cohort.cases[0].patient == "../Müller, J/肺"
     assert cohort.cases[0].case == "case001"
-    assert json.loads((tmp_path / "new" / "cohort.json").read_text()) == {"format": 1}
+    assert json.loads((tmp_path / "new" / "cohort.json").read_text("utf-8")) == {"format": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
 
 
 def test_what_was_changed_by_hand_meanwhile_is_seen_and_kept(folder: Path) -> None:
     cohort = CohortFolder(folder)
     assert not cohort.changed()
-    text = (folder / "cohort.csv").read_text()
+    text = (folder / "cohort.csv").read_text("utf-8")
     lines = text.splitlines()
     by_hand = [f"{lines[0]},notes", *(f"{line},hand {n}" for n, line in enumerate(lines[1:]))]
-    (folder / "cohort.csv").write_text("\n".join(by_hand).replace("p1,", "renamed,") + "\n")
+    (folder / "cohort.csv").write_text("\n".join(by_hand).replace("p1,", "renamed,") + "\n", "utf-8")
     assert cohort.changed()
     cohort.set_splits({"p0": "test"})
     assert not cohort.changed()
@@ -94,7 +94,7 @@ def test_a_removed_case_lies_in_the_bin_with_its_line(folder: Path) -> None:
     cohort.remove(["case002"])
     assert "case002" not in [case.case for case in cohort.cases]
     assert (folder / "bin" / "case002" / "image.nii.gz").read_bytes() == image
-    assert json.loads((folder / "bin" / "case002" / "line.json").read_text())["patient"] == "p1"
+    assert json.loads((folder / "bin" / "case002" / "line.json").read_text("utf-8"))["patient"] == "p1"
     cohort.add(a_case(folder))
     cohort.remove(["case002"])
     assert (folder / "bin" / "case002-2" / "mask.nii.gz").is_file()
@@ -107,7 +107,7 @@ def test_files_outside_of_the_folder_stay_where_they_are(tmp_path: Path) -> None
     write_cases(tmp_path / "data")
     (tmp_path / "study").mkdir()
     line = "p0,case001,student,CT,../data/case001/image.nii.gz,../data/case001/mask.nii.gz,train\n"
-    (tmp_path / "study" / "cohort.csv").write_text("patient,case,role,modality,image,mask,split\n" + line)
+    (tmp_path / "study" / "cohort.csv").write_text("patient,case,role,modality,image,mask,split\n" + line, "utf-8")
     cohort = CohortFolder(tmp_path / "study")
     cohort.remove(["case001"])
     assert (tmp_path / "data" / "case001" / "image.nii.gz").is_file()
@@ -134,7 +134,7 @@ def test_what_is_no_cohort_is_refused_and_left_as_it_is(contents: dict, words: s
 
 def test_a_second_slicer_can_look_but_not_change(folder: Path) -> None:
     other = subprocess.Popen(
-        [sys.executable, "-c", OTHER, str(folder)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+        [sys.executable, "-c", OTHER, str(folder)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, encoding="utf-8"
     )
     try:
         assert other.stdout.readline() == "held\n"
@@ -235,7 +235,7 @@ def test_a_survey_that_is_cut_keeps_what_it_found(folder: Path) -> None:
 
 
 def test_a_table_with_two_splits_for_a_patient_is_shown_with_the_fault(folder: Path) -> None:
-    with (folder / "cohort.csv").open("a") as stream:
+    with (folder / "cohort.csv").open("a", encoding="utf-8") as stream:
         stream.write("p0,extra,student,CT,case001/image.nii.gz,case001/mask.nii.gz,test\n")
     cohort = CohortFolder(folder)
     assert len(cohort.cases) == 11

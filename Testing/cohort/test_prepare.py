@@ -64,7 +64,7 @@ def test_files_are_found_by_their_patterns_and_referred_to_where_they_are(volume
         (f"p{n}", f"p{n}-ct", "student", "CT") for n in range(4)
     ]
     assert [case.image.resolve() for case in cases] == [volumes / f"p{n}" / "ct.nii.gz" for n in range(4)]
-    assert "../source/p0/ct.nii.gz" in (folder / "cohort.csv").read_text()
+    assert "../source/p0/ct.nii.gz" in (folder / "cohort.csv").read_text("utf-8")
     assert [path.name for path in folder.iterdir()] == ["cohort.csv"]
 
 
@@ -94,7 +94,10 @@ def test_a_second_call_adds_and_leaves_what_is_there(volumes, tmp_path, capsys):
     assert prepare(volumes, "-o", folder, *FILES, "--split", "50,25,25") == 0
     table = folder / "cohort.csv"
     table.write_text(
-        "".join(line + (",note\n" if k == 0 else f",n{k}\n") for k, line in enumerate(table.read_text().splitlines()))
+        "".join(
+            line + (",note\n" if k == 0 else f",n{k}\n") for k, line in enumerate(table.read_text("utf-8").splitlines())
+        ),
+        "utf-8",
     )
     before = {case.case: case.split for case in read_cohort(table)}
     capsys.readouterr()
@@ -107,7 +110,13 @@ def test_a_second_call_adds_and_leaves_what_is_there(volumes, tmp_path, capsys):
     # The same patients as teachers: each in the split that the patient has.
     assert [case.split for case in cases[4:]] == [case.split for case in cases[:4]]
     assert [case.case for case in cases[4:]] == [f"p{n}-mr" for n in range(4)]
-    assert [line.rpartition(",")[2] for line in table.read_text().splitlines()[:5]] == ["note", "n1", "n2", "n3", "n4"]
+    assert [line.rpartition(",")[2] for line in table.read_text("utf-8").splitlines()[:5]] == [
+        "note",
+        "n1",
+        "n2",
+        "n3",
+        "n4",
+    ]
 
 
 def test_the_structures_of_a_structure_set_become_labels_in_the_order_they_are_named(tmp_path, capsys):
@@ -178,7 +187,7 @@ def test_two_images_of_one_name_are_refused_and_the_case_placeholder_tells_them_
 def test_a_folder_that_is_no_case_of_the_table_is_left_alone(volumes, tmp_path, capsys):
     kept = tmp_path / "cohort" / "p2-ct" / "notes.txt"
     kept.parent.mkdir(parents=True)
-    kept.write_text("mine")
+    kept.write_text("mine", "utf-8")
     found = told(capsys, volumes, "-o", tmp_path / "cohort", *FILES, "--copy")
     assert [name for name, _ in found["refused"]] == ["p2-ct"]
     assert [path.name for path in kept.parent.iterdir()] == ["notes.txt"]

@@ -68,7 +68,7 @@ def ask(tree: Path, program: str) -> dict:
     """Run ``program`` in a fresh Python that sees ``tree`` first, not the checkout; it prints one JSON object."""
     start = f"import json, sys; sys.path.insert(0, {str(tree)!r})\n"
     command = [sys.executable, "-I", "-c", start + program]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tree)
+    answer = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, cwd=tree)
     return json.loads(answer.stdout)
 
 
@@ -86,7 +86,7 @@ def test_cmake_installs_what_the_lists_say(installed: Path, tmp_path: Path) -> N
     configure = [cmake, "-S", str(REPOSITORY), "-B", str(build), f"-DSlicer_DIR={slicer}", *no_compiler]
     install = [cmake, "--install", str(build), "--prefix", str(prefix)]
     for command in (configure, install):
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8")
         assert done.returncode == 0, done.stderr
     assert names_under(prefix / SLICER_LIB) == names_under(installed)
     # The build tree alone serves too, for running Slicer on it without installing.
@@ -109,7 +109,9 @@ def test_both_libraries_are_imported_from_the_installed_tree(installed: Path) ->
 
 def test_every_file_of_both_libraries_is_there(installed: Path) -> None:
     # compileall reads every file; imports between them are resolved by the other tests of each room.
-    done = subprocess.run([sys.executable, "-m", "compileall", "-q", str(installed)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "compileall", "-q", str(installed)], capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stdout
     for module in MODULES:
         assert (installed / f"{module}.py").is_file()

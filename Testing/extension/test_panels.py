@@ -77,7 +77,7 @@ def test_the_panels_open_without_any_package_that_slicer_lacks(slicer_app) -> No
     paths = [REPOSITORY / "Testing", *(REPOSITORY / module for module in MODULES)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(path) for path in paths)}
     command = [sys.executable, "-c", OPENING, *MODULES]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 

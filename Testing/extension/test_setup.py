@@ -85,7 +85,7 @@ def test_a_second_call_installs_nothing(run: types.ModuleType, monkeypatch: pyte
 
 def test_a_word_that_it_does_not_know_ends_with_the_usage() -> None:
     command = [sys.executable, str(REPOSITORY / "Testing" / "run.py"), "dmeo"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     assert done.returncode == 2
     assert "Testing/run.py demo" in done.stderr
 

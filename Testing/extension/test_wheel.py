@@ -29,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(REPOSITORY / name, source / name, ignore=leave_out)
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    done = subprocess.run([*pip, "-w", str(folder), str(source)], capture_output=True, text=True)
+    done = subprocess.run([*pip, "-w", str(folder), str(source)], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return next(folder.glob("*.whl"))
 
@@ -48,7 +48,7 @@ def test_the_wheel_holds_both_libraries_and_the_students(wheel: Path) -> None:
 
 def test_an_installed_wheel_finds_its_students_and_has_both_commands(wheel: Path, tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    done = subprocess.run([*pip, "--target", str(tmp_path), str(wheel)], capture_output=True, text=True)
+    done = subprocess.run([*pip, "--target", str(tmp_path), str(wheel)], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     answer = ask(
         tmp_path,

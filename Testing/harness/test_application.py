@@ -183,7 +183,7 @@ with harness.application() as app:
 
 def start(own: Path) -> subprocess.CompletedProcess:
     environment = os.environ | {"CMEDL_SLICER_PYTHON": str(own), "PYTHONPATH": str(TESTING)}
-    return subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, encoding="utf-8")
 
 
 def test_slicer_s_own_base_classes_are_used_where_they_are(slicer_app, tmp_path: Path) -> None:

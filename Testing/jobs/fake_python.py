@@ -48,7 +48,7 @@ def garbage_later() -> None:
 def wrong_message() -> None:
     hello()
     ask()
-    say("Progressed", text="Segmenting", fraction="half")
+    say("Progressed", encoding="utf-8", fraction="half")
     time.sleep(60)
 
 
@@ -94,7 +94,7 @@ def cut_result() -> None:
     folder = Path(ask()["folder"])
     array = {"shape": [2, 3, 4], "dtype": "|u1", "first": 0, "end": 2}
     (folder / "label.raw").write_bytes(b"\1" * 5)
-    (folder / "summary.json").write_text(json.dumps({"summary": {}, "arrays": {"label.raw": array}}))
+    (folder / "summary.json").write_text(json.dumps({"summary": {}, "arrays": {"label.raw": array}}), "utf-8")
     say("Taken")
     say("Done")
     time.sleep(60)
@@ -135,7 +135,7 @@ def quick(work: Callable[..., None] | None = None) -> None:
             work(*options)
         if len(options) == 2 and work is None:
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-            Path(options[1]).write_text(str(child.pid))
+            Path(options[1]).write_text(str(child.pid), "utf-8")
         volume = read_volume(folder, told)
         self._progress("Segmenting", 0.5)
         time.sleep(float(options[0]) if options and work is None else 0.0)

@@ -36,7 +36,7 @@ def exists(process: int) -> bool:
     except ProcessLookupError:
         return False
     try:
-        status = Path(f"/proc/{process}/stat").read_text()
+        status = Path(f"/proc/{process}/stat").read_text("utf-8")
     except (FileNotFoundError, ProcessLookupError):
         # It has ended meanwhile, or this system tells nothing there.
         return not Path("/proc/self/stat").exists()

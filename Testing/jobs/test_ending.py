@@ -49,7 +49,7 @@ def front_end(place: Path, ending: str) -> tuple[subprocess.Popen[str], int]:
         place=str(place),
         ending=ending,
     )
-    process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, encoding="utf-8")
     return process, json.loads(process.stdout.readline())["worker"]
 
 
@@ -61,7 +61,7 @@ def test_cancel_ends_the_worker_with_its_children_and_leaves_no_file(
     client = make_client("quick", "60", str(number))
     client.start(a_volume(), ANY)
     until_stage(client, "Segmenting")
-    worker, child = client.pid, int(number.read_text())
+    worker, child = client.pid, int(number.read_text("utf-8"))
     assert exists(worker)
     assert exists(child)
     [folder] = place.iterdir()

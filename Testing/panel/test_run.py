@@ -155,7 +155,7 @@ def test_a_worker_that_misbehaves_is_told(behaviour: str, words: str, panel, sli
 
 def test_a_temporary_folder_that_takes_no_file_is_told(panel, slicer_app, place: Path) -> None:
     place.rmdir()
-    place.write_text("a file where the folder should be")
+    place.write_text("a file where the folder should be", "utf-8")
     choose(panel, slicer_app)
     click_segment(panel, slicer_app)
     assert panel.ui.messageLabel.text

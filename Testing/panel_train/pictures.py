@@ -153,7 +153,7 @@ def draw_run(app, panel, cohort: Path, folder: Path) -> None:
     app.wait_until(lambda: panel.ui.resumeButton.enabled)
     for name, text in (("broken", "{"), ("newer", '{"format": 99}')):
         (cohort / "runs" / name).mkdir()
-        (cohort / "runs" / name / "configuration.json").write_text(text)
+        (cohort / "runs" / name / "configuration.json").write_text(text, "utf-8")
     elsewhere = Run(cohort / "runs" / "elsewhere")
     elsewhere.folder.mkdir()
     for file in ("configuration.json", "events.jsonl"):

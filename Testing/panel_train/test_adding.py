@@ -71,7 +71,7 @@ def test_several_images_of_an_unsaved_scene_become_cases_at_once(scene, slicer_a
     np.testing.assert_array_equal(read_mask(cases[0].mask, image.geometry).array, disc(1)[1])
     assert column(scene.ui.studentTable, SEGMENT) == ["GTV"]
     assert scene.ui.teacherTable.rowCount == 1
-    assert "image 1" not in (tmp_path / "new" / "cohort.csv").read_text()
+    assert "image 1" not in (tmp_path / "new" / "cohort.csv").read_text("utf-8")
 
 
 def test_segments_of_one_name_on_one_image_become_one_case(scene, slicer_app, tmp_path: Path, monkeypatch) -> None:
@@ -176,7 +176,7 @@ def test_only_studies_with_structures_are_taken_from_dicom(scene, slicer_app, tm
     added(scene, slicer_app)
     (case,) = read_cohort(tmp_path / "new" / "cohort.csv")
     np.testing.assert_array_equal(read_volume(case.image).array, disc(1)[0])
-    assert "Secret" not in (tmp_path / "new" / "cohort.csv").read_text()
+    assert "Secret" not in (tmp_path / "new" / "cohort.csv").read_text("utf-8")
 
 
 def test_cases_are_copied_from_a_folder_by_a_pattern(panel, cohort: Path, slicer_app, tmp_path, monkeypatch) -> None:
@@ -235,7 +235,7 @@ def test_a_training_case_of_the_other_module_comes_into_view(panel, cohort: Path
     row = column(panel.ui.studentTable, CASE).index(folder.name)
     assert column(panel.ui.studentTable, SEGMENT)[row] == "GTV"
     assert faults(panel) == {}
-    assert json.loads((folder / "case.json").read_text())["reviewer"] == "CD"
+    assert json.loads((folder / "case.json").read_text("utf-8"))["reviewer"] == "CD"
 
 
 def test_a_duplicate_is_told_as_it_is_added(panel, slicer_app, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def hosted(cohort: Path, python_slicer) -> tuple[runs.Run, list[list[float]]]:
     """A run that is being trained, and the curve that the panel showed whose process is dead."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTING), *sys.path])}
     host = subprocess.run(
-        [sys.executable, "-c", HOST, str(cohort)], env=environment, capture_output=True, text=True, timeout=240
+        [sys.executable, "-c", HOST, str(cohort)], env=environment, capture_output=True, encoding="utf-8", timeout=240
     )
     assert host.returncode == -signal.SIGKILL, host.stderr
     return runs.Run(cohort / "runs" / "mine"), json.loads(host.stdout.splitlines()[-1])

@@ -74,7 +74,7 @@ def test_a_click_on_the_header_sorts_by_what_the_cells_mean(filled, slicer_app) 
 
 
 def test_the_split_is_chosen_in_its_cell_and_all_cases_of_the_patient_follow(filled, cohort: Path, slicer_app) -> None:
-    with (cohort / "cohort.csv").open("a") as stream:
+    with (cohort / "cohort.csv").open("a", encoding="utf-8") as stream:
         stream.write("p0,second,student,CT,case001/image.nii.gz,case001/mask.nii.gz,train\n")
     filled.cohort.onWatch()
     checked(filled, slicer_app)
@@ -184,16 +184,16 @@ def test_bad_cases_are_told_in_words(panel, cohort: Path, slicer_app) -> None:
 def test_a_change_by_hand_is_shown_and_a_bad_one_is_told(filled, cohort: Path, slicer_app) -> None:
     checked(filled, slicer_app)
     table = cohort / "cohort.csv"
-    good = table.read_text()
-    table.write_text(good.replace("p0,", "Müller/肺,"))
+    good = table.read_text("utf-8")
+    table.write_text(good.replace("p0,", "Müller/肺,"), "utf-8")
     filled.cohort.onWatch()
     assert column(filled.ui.studentTable, PATIENT)[0] == "Müller/肺"
-    table.write_text(good.replace(",", ";"))
+    table.write_text(good.replace(",", ";"), "utf-8")
     filled.cohort.onWatch()
     assert "semicolons" in filled.ui.cohortNoteLabel.text
     assert filled.ui.studentTable.rowCount == 6
     assert not filled.ui.splitButton.enabled
-    table.write_text(good)
+    table.write_text(good, "utf-8")
     filled.cohort.onWatch()
     assert filled.ui.splitButton.enabled
     assert not filled.ui.cohortNoteLabel.text
@@ -210,7 +210,7 @@ def test_a_change_by_hand_is_shown_and_a_bad_one_is_told(filled, cohort: Path, s
 def test_a_folder_that_is_no_good_is_told_and_left_alone(panel, slicer_app, tmp_path, name, text, words) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    (folder / name).write_text(text)
+    (folder / name).write_text(text, "utf-8")
     choose(panel, slicer_app, folder)
     assert words in panel.ui.cohortNoteLabel.text
     assert not panel.ui.addFromSceneButton.enabled
@@ -218,7 +218,7 @@ def test_a_folder_that_is_no_good_is_told_and_left_alone(panel, slicer_app, tmp_
 
 
 def test_a_cohort_that_another_slicer_has_open_is_looked_at(panel, cohort: Path, slicer_app) -> None:
-    other = subprocess.Popen([sys.executable, "-c", OTHER, str(cohort)], stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen([sys.executable, "-c", OTHER, str(cohort)], stdout=subprocess.PIPE, encoding="utf-8")
     try:
         assert other.stdout.readline() == "held\n"
         choose(panel, slicer_app, cohort)

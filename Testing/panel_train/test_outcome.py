@@ -128,7 +128,9 @@ def test_an_evaluation_is_cancelled_and_read_when_the_panel_is_opened_again(fini
     assert list(map(Path, opened)) == [run / "evaluation" / "cases.csv", run / "evaluation"]
     # A case that was evaluated is no longer in the cohort.
     table = Path(panel.parameters.cohort, "cohort.csv")
-    table.write_text("".join(line for line in table.read_text("utf-8").splitlines(True) if "case005" not in line))
+    table.write_text(
+        "".join(line for line in table.read_text("utf-8").splitlines(True) if "case005" not in line), "utf-8"
+    )
     ui.scoredTable.cellClicked.emit([row[0] for row in texts(ui.scoredTable)].index("case005"), 0)
     assert "no case case005 any more" in slicer_app.messages[-1].text
     # The run goes on and its student becomes another one.
@@ -152,7 +154,7 @@ def test_installed_students_are_versioned_and_rolled_back(finished, slicer_app, 
     from CMEDLTrainLib import cli
 
     panel, ui = finished, finished.ui
-    (tmp_path / "card.json").write_text('{"name": "our lung"}')
+    (tmp_path / "card.json").write_text('{"name": "our lung"}', "utf-8")
     run, first_file = str(folder_of(panel).with_name("short")), tmp_path / "first.safetensors"
     assert cli.main(["export", run, f"--output={first_file}", f"--card={tmp_path / 'card.json'}"]) == 0
     models.install(first_file)
@@ -200,10 +202,10 @@ def test_one_file_carries_its_card_and_the_figures(finished, slicer_app, tmp_pat
     ui.exportStudentButton.click()  # the file dialog is cancelled
     assert not panel.student._work.busy
     assert len(slicer_app.messages) == before + 1
-    (tmp_path / "ours.safetensors").write_text("something else")
+    (tmp_path / "ours.safetensors").write_text("something else", "utf-8")
     slicer_app.answer(str(tmp_path / "ours"), "no")
     ui.exportStudentButton.click()
-    assert (tmp_path / "ours.safetensors").read_text() == "something else"
+    assert (tmp_path / "ours.safetensors").read_text("utf-8") == "something else"
     slicer_app.answer(str(tmp_path / "mine"))
     ui.exportStudentButton.click()
     assert "Exported to" in done(panel, slicer_app)

@@ -73,7 +73,7 @@ def start(panel, app, epochs: int, name: str = "mine") -> runs.Run:
 
 def test_a_run_is_started_stopped_resumed_killed_and_finished(filled, cohort: Path, slicer_app) -> None:
     run = start(filled, slicer_app, 4000)
-    pid = json.loads(run.trainer.read_text())["pid"]
+    pid = json.loads(run.trainer.read_text("utf-8"))["pid"]
     slicer_app.wait_until(lambda: "on cpu" in filled.ui.runStatusLabel.text, 20)
     assert not filled.ui.deleteButton.enabled
     assert not filled.ui.resumeButton.enabled
@@ -87,7 +87,7 @@ def test_a_run_is_started_stopped_resumed_killed_and_finished(filled, cohort: Pa
     filled.ui.resumeButton.click()
     slicer_app.wait_until(lambda: row(filled, "mine")[STATE] == "starting", 10)
     slicer_app.wait_until(lambda: run.status()["state"] == "running" and run.status()["step"] > step, 90)
-    os.killpg(json.loads(run.trainer.read_text())["pid"], signal.SIGKILL)
+    os.killpg(json.loads(run.trainer.read_text("utf-8"))["pid"], signal.SIGKILL)
     slicer_app.wait_until(lambda: row(filled, "mine")[STATE] == "crashed", 10)
     assert "killed" in filled.ui.runFaultLabel.text
     assert filled.ui.resumeButton.enabled
@@ -115,15 +115,17 @@ def test_each_run_is_listed_with_its_true_state(filled, cohort: Path, slicer_app
     )
     for run in (crashed, restarted, far, here, failed, done):
         told(run)
-    restarted.trainer.write_text(json.dumps({**this, "mark": "another-boot 17"}))
-    far.trainer.write_text(json.dumps({**this, "host": "node7", "device": "cuda:1"}))
-    here.trainer.write_text(json.dumps({**this, "device": "cpu"}))
+    restarted.trainer.write_text(json.dumps({**this, "mark": "another-boot 17"}), "utf-8")
+    far.trainer.write_text(json.dumps({**this, "host": "node7", "device": "cuda:1"}), "utf-8")
+    here.trainer.write_text(json.dumps({**this, "device": "cpu"}), "utf-8")
     failed.report("failed", step=3, term="hint")
-    (failed.folder / "trainer.log").write_text("Epoch 1 (2%)\nThe loss term 'hint' became nan before step 3; resume.\n")
+    (failed.folder / "trainer.log").write_text(
+        "Epoch 1 (2%)\nThe loss term 'hint' became nan before step 3; resume.\n", "utf-8"
+    )
     done.report("finished", step=40)
-    (log.folder / "trainer.log").write_text("Starting (0%)\nThe cohort gives no teacher; mark cases.\n")
-    made(cohort, "broken").folder.joinpath("configuration.json").write_text("{")
-    made(cohort, "newer").folder.joinpath("configuration.json").write_text('{"format": 99}')
+    (log.folder / "trainer.log").write_text("Starting (0%)\nThe cohort gives no teacher; mark cases.\n", "utf-8")
+    made(cohort, "broken").folder.joinpath("configuration.json").write_text("{", "utf-8")
+    made(cohort, "newer").folder.joinpath("configuration.json").write_text('{"format": 99}', "utf-8")
     made(cohort, "binary").folder.joinpath("configuration.json").write_bytes(b"\xff\xfe")
     filled.run.refresh()
     states = {name: row(filled, name)[STATE] for name in [path.name for path in (cohort / "runs").iterdir()]}
@@ -238,7 +240,7 @@ def test_a_second_run_on_the_same_device_is_asked_about(filled, cohort: Path, sl
     started = []
     monkeypatch.setattr(filled.logic.trainers, "start", lambda program, run, options: started.append(run.folder.name))
     busy = made(cohort, "busy")
-    busy.trainer.write_text(json.dumps({**holders.this_process(), "device": "cuda:1"}))
+    busy.trainer.write_text(json.dumps({**holders.this_process(), "device": "cuda:1"}), "utf-8")
     made(cohort, "waiting", device="cuda:1")
     select(filled, slicer_app, "waiting")
     filled.parameters.device = "cuda:0"
@@ -270,7 +272,7 @@ def test_a_run_is_deleted_into_the_bin_after_asking(filled, cohort: Path, slicer
         made(cohort)
         select(filled, slicer_app, "first")
     # Another Slicer has started it since it was shown.
-    run.trainer.write_text(json.dumps(holders.this_process()))
+    run.trainer.write_text(json.dumps(holders.this_process()), "utf-8")
     slicer_app.answer("yes")
     filled.ui.deleteButton.click()
     assert "is being trained" in slicer_app.messages[-1].text
@@ -282,7 +284,7 @@ def test_a_duplicate_asks_for_the_same_settings(filled, cohort: Path, slicer_app
     settings = configuration.with_settings(configuration.PRESETS["tiny"], [*changes, "network.arguments.width=6"])
     run = made(cohort, **{name: getattr(settings, name) for name in ("optimisation", "images", "translation", "seed")})
     whole = replace(run.configuration(), network=settings.network, labels=("Liver", "Spleen"), method="vae-cmedl")
-    (run.folder / "configuration.json").write_text(whole.to_json())
+    (run.folder / "configuration.json").write_text(whole.to_json(), "utf-8")
     filled.parameters.changes = ["optimisation.batch=99"]
     select(filled, slicer_app, "first")
     filled.ui.duplicateButton.click()
@@ -294,7 +296,7 @@ def test_a_duplicate_asks_for_the_same_settings(filled, cohort: Path, slicer_app
 
 def test_the_log_is_one_click_away(filled, cohort: Path, slicer_app) -> None:
     run = made(cohort)
-    (run.folder / "trainer.log").write_text("early\n" * 20000 + "Preparing (1%)\rEpoch 3\nThe end\n")
+    (run.folder / "trainer.log").write_text("early\n" * 20000 + "Preparing (1%)\rEpoch 3\nThe end\n", "utf-8")
     select(filled, slicer_app, "first")
     filled.ui.logButton.click()
     message = slicer_app.messages[-1]
@@ -320,7 +322,9 @@ def test_a_trainer_that_does_not_stop_is_ended_with_its_children(filled, cohort:
     told(run)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", STUBBORN, str(run.trainer)]
-    stubborn = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    stubborn = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True
+    )
     child = int(stubborn.stdout.readline())
     try:
         select(filled, slicer_app, "first")
@@ -404,5 +408,5 @@ def write_events(run: runs.Run, count: int, first: int = 1) -> None:
         losses = {name: round(1 / step + at, 6) for at, name in enumerate(names)}
         figures = {"event": "step", "step": step, "steps": 200_000, "epoch": step // 100, "losses": losses}
         lines.append(json.dumps({**figures, "images_per_second": 50.0, "gpu_memory_gb": 20.1, "seconds_left": 100}))
-    with run.events.open("a") as stream:
+    with run.events.open("a", encoding="utf-8") as stream:
         stream.write("\n".join(lines) + "\n")

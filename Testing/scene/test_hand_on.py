@@ -111,10 +111,10 @@ def test_what_makes_no_case_is_told_and_leaves_nothing(scene: object, tmp_path: 
     volume, node = a_result()
     empty = results.add_result(volume, an_outcome(volume, box_label()))
     blocked = tmp_path / "file"
-    blocked.write_text("")
+    blocked.write_text("", "utf-8")
     damaged = tmp_path / "damaged"
     damaged.mkdir()
-    (damaged / "cohort.csv").write_text("no,cohort\n1,2\n")
+    (damaged / "cohort.csv").write_text("no,cohort\n1,2\n", "utf-8")
     for words, arguments in {
         "who corrected": (volume, [Mark(node, "Segment_1")], tmp_path, " \n"),
         "Nothing is marked": (volume, [Mark(empty, "Segment_1")], tmp_path, "A"),

@@ -41,7 +41,7 @@ def test_arrays_beside_the_volume_are_the_label_and_the_students_probability() -
 def test_a_volume_of_1500_slices_takes_less_than_1_gb_more_than_itself() -> None:
     """The paper's Unet in a process of its own for each runtime; torch and the rest of the program are counted."""
     command = [sys.executable, str(BENCH), "--memory", "--slices", "1500", "--json"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
     found = json.loads(done.stdout.splitlines()[-1])["memory"]
     assert "torch fp32" in found
     for figures in found.values():

@@ -37,7 +37,12 @@ def test_the_faster_runtime_calls_nobody(tmp_path):
         environment.update(dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy))
         environment.update(PYTHONPATH=str(PACKAGE), HOME=str(tmp_path), LOCALAPPDATA=str(tmp_path), no_proxy="")
         ended = subprocess.run(
-            [sys.executable, "-c", CONVERT], env=environment, capture_output=True, text=True, timeout=300, check=False
+            [sys.executable, "-c", CONVERT],
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=300,
+            check=False,
         )
         assert ended.stdout == "converted\n", ended.stderr
         server.settimeout(1.0)

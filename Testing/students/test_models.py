@@ -60,7 +60,7 @@ def test_bundled_students_are_found(tmp_path: Path, layout: str) -> None:
     (package.parent / "Resources" / "UI").mkdir(parents=True, exist_ok=True)
     assert find_bundled(package) is None
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "lung-ct.json").write_text("{}")
+    (folder / "lung-ct.json").write_text("{}", "utf-8")
     assert find_bundled(package) is None
     (folder / "lung-ct.safetensors").write_bytes(b"")
     assert find_bundled(package) == folder
@@ -130,7 +130,7 @@ def test_a_file_is_found_by_its_path_as_text_or_path(tmp_path: Path) -> None:
 
 
 def test_a_name_goes_before_a_file_of_that_name(bundled: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "lung-ct").write_text("something else")
+    (tmp_path / "lung-ct").write_text("something else", "utf-8")
     monkeypatch.chdir(tmp_path)
     assert models.entry("lung-ct").origin == "bundled"
 
@@ -296,7 +296,7 @@ def test_verifying_finds_what_the_list_cannot_see(bundled: Card) -> None:
 def test_a_lost_pointer_means_the_newest_version(tmp_path: Path) -> None:
     for seed in (1, 2):
         change = models.install(made(tmp_path, seed))
-    (change.path.parent / "current").write_text("0007_gone.safetensors")
+    (change.path.parent / "current").write_text("0007_gone.safetensors", "utf-8")
     assert models.find("lung-ct") == change.path
     (change.path.parent / "current").unlink()
     assert models.find("lung-ct") == change.path
@@ -305,7 +305,7 @@ def test_a_lost_pointer_means_the_newest_version(tmp_path: Path) -> None:
 def test_a_pointer_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
     change = models.install(made(tmp_path, 1))
     other = made(tmp_path, 2)
-    (change.path.parent / "current").write_text(str(other))
+    (change.path.parent / "current").write_text(str(other), "utf-8")
     assert models.find("lung-ct") == change.path
 
 
@@ -357,7 +357,7 @@ def test_a_users_folder_of_a_non_ascii_path_works(tmp_path: Path, monkeypatch: p
 def test_a_users_folder_that_cannot_be_written_is_an_input_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "file").write_text("not a folder", "utf-8")
     monkeypatch.setenv("CMEDL_MODELS", str(tmp_path / "file"))
     assert models.list_models() == []
     with pytest.raises(InputError, match="could not be written"):

@@ -321,7 +321,7 @@ def test_another_ending_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_saving_where_no_folder_can_be_is_an_input_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "file").write_text("not a folder", "utf-8")
     with pytest.raises(InputError, match="could not be written"):
         a_student_file(tmp_path / "file" / "a.safetensors")
 
@@ -363,7 +363,7 @@ def test_a_card_is_read_without_torch(file: Path) -> None:
     package = Path(sys.modules["CMEDLSegmentLib"].__file__).parent.parent
     command = [sys.executable, "-c", program, str(file)]
     environment = {**os.environ, "PYTHONPATH": str(package)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.split() == ["narrow", "True", "False"]
 
 

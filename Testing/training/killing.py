@@ -44,7 +44,7 @@ def take_aim(aim, count):
         os.truncate(path, path.stat().st_size // 2)
 
     def half_an_event(run, event, **figures):
-        with run.events.open("a") as stream:
+        with run.events.open("a", encoding="utf-8") as stream:
             stream.write(f'{{"time": 1.0, "event": "{event}", "st')
 
     if aim == "checkpoint":

@@ -102,7 +102,7 @@ time.sleep(600)
 @pytest.mark.skipif(sys.platform == "win32", reason="asks the kernel for processes")
 def test_a_trainer_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     log = tmp_path / "trainer.log"
-    (tmp_path / "slow.py").write_text("import time; print('training', flush=True); time.sleep(600)")
+    (tmp_path / "slow.py").write_text("import time; print('training', flush=True); time.sleep(600)", "utf-8")
     python = [sys.executable, str(tmp_path / "slow.py")]
     program = f"""
 import os
@@ -111,8 +111,10 @@ from CMEDLTrainLib.background import Program
 print(Program({python!r}, os.environ).detach([], Path({str(log)!r})).pid, flush=True)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, encoding="utf-8", check=True
+    )
     pid = int(done.stdout)
-    waited(lambda: log.read_text() == "training\n")
+    waited(lambda: log.read_text("utf-8") == "training\n")
     assert exists(pid)
     os.killpg(pid, signal.SIGKILL)

@@ -207,6 +207,6 @@ def test_it_takes_little_memory_at_the_size_of_the_paper():
     command = [sys.executable, str(REPOSITORY / "Testing" / "bench" / "contextual.py"), "--memory-of", "streamed"]
     # glibc hands blocks of this size back at once: what is alive counts.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True, env=environment)
     # One matrix of all pairs is 134 MB.
     assert 10 < float(done.stdout.splitlines()[-1]) < 100

@@ -98,7 +98,7 @@ def of_each_process(folder: Path) -> None:
         in_double_precision(pytest.MonkeyPatch())
         losses = train(folder / "shared", processes)
         if processes.first:
-            (folder / "losses.json").write_text(json.dumps(losses))
+            (folder / "losses.json").write_text(json.dumps(losses), "utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def started(arguments: list[str], **environment: object) -> subprocess.Popen[str
         env={**os.environ, **{name: str(value) for name, value in {**more, **environment}.items()}},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
     )
 
 
@@ -140,7 +140,7 @@ def test_two_processes_reach_the_losses_and_weights_of_one_with_the_doubled_batc
         expected = train(alone)
     finally:
         torch.set_default_dtype(torch.float32)
-    found = json.loads((folder / "losses.json").read_text())
+    found = json.loads((folder / "losses.json").read_text("utf-8"))
     assert len(found) == len(expected) == 6
     for ours, theirs in zip(found, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-6)

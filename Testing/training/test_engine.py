@@ -175,7 +175,7 @@ def test_validation_counts_what_a_perfect_and_a_blind_student_deserve(tmp_path, 
 
 def test_events_are_lines_of_json_with_what_a_panel_shows(tmp_path, store):
     run, _ = trained(tmp_path / "run", store, settings("optimisation.epochs=20"))
-    lines = [json.loads(line) for line in run.events.read_text().splitlines()]
+    lines = [json.loads(line) for line in run.events.read_text("utf-8").splitlines()]
     step = next(line for line in lines if line["event"] == "step")
     assert {"step", "steps", "epoch", "losses", "images_per_second", "seconds_left"} <= step.keys()
     assert set(step["losses"]) == {"segmentation"}

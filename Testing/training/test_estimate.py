@@ -182,10 +182,10 @@ def test_a_cohort_that_was_moved_is_told_and_found_again(cohort, tmp_path, capsy
 
 
 def test_a_scan_that_cannot_be_read_is_named_by_the_estimate(tmp_path, capsys):
-    (tmp_path / "ct.nii.gz").write_text("no scan")
+    (tmp_path / "ct.nii.gz").write_text("no scan", "utf-8")
     lines = ["patient,case,role,modality,image,mask,split"]
     lines += [f"p{n},c{n},student,CT,ct.nii.gz,ct.nii.gz,{split}" for n, split in enumerate(("train", "validation"))]
-    (tmp_path / "cohort.csv").write_text("\n".join(lines))
+    (tmp_path / "cohort.csv").write_text("\n".join(lines), "utf-8")
     arguments = ["--preset", "tiny", "--device", "cpu", "--set", "optimisation.batch=1"]
     assert cli.main(["estimate", str(tmp_path / "cohort.csv"), *arguments]) == 2
     assert "ct.nii.gz cannot be read" in capsys.readouterr().err
@@ -236,8 +236,8 @@ def test_the_memory_there_is_heeds_a_containers_limit(tmp_path, monkeypatch):
     unlimited = memory.available(device)
     if unlimited is None:
         pytest.skip("the system does not tell")
-    (tmp_path / "limit").write_text(f"{300 * MB}\n")
-    (tmp_path / "none").write_text("max\n")
+    (tmp_path / "limit").write_text(f"{300 * MB}\n", "utf-8")
+    (tmp_path / "none").write_text("max\n", "utf-8")
     monkeypatch.setattr(memory, "_CGROUP_LIMITS", (str(tmp_path / "none"), str(tmp_path / "missing")))
     assert memory.available(device) > 300 * MB
     monkeypatch.setattr(memory, "_CGROUP_LIMITS", (str(tmp_path / "none"), str(tmp_path / "limit")))

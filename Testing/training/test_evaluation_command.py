@@ -18,7 +18,7 @@ def run(tmp_path):
 
 def events(run, *told) -> None:
     lines = [{"time": 100.0, "event": "start", "device": "cuda:0", "step": 0}, *told]
-    run.events.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    run.events.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
 
 
 def step(time: float, number: int) -> dict:
@@ -53,6 +53,6 @@ def test_a_run_too_short_to_tell_has_no_time_of_a_step(run):
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cases": []}', '{"tumors": 3}'])
 def test_a_file_that_is_no_evaluation_is_refused(tmp_path, text):
-    (tmp_path / "evaluation.json").write_text(text)
+    (tmp_path / "evaluation.json").write_text(text, "utf-8")
     with pytest.raises(InputError, match="evaluate the student anew"):
         read_evaluation(tmp_path / "evaluation.json")

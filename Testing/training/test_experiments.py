@@ -49,7 +49,7 @@ def written(folder, **changes):
     """An experiment's file in a folder of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "experiment.json"
-    path.write_text(json.dumps({**TREE, **changes}))
+    path.write_text(json.dumps({**TREE, **changes}), "utf-8")
     return path
 
 
@@ -59,7 +59,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("experiments") / "two-rows"
     path = written(folder)
     assert cli.main(["experiment", str(path), "--device", "cpu", "--budget", "0"]) == 3
-    first = json.loads((folder / "results.json").read_text())
+    first = json.loads((folder / "results.json").read_text("utf-8"))
     assert cli.main(["experiment", str(path), "--device", "cpu"]) == 0
     return folder, first
 
@@ -73,7 +73,7 @@ def test_before_anything_is_trained_the_results_say_so(trained):
 
 def test_an_experiment_trains_scores_and_compares_all_its_cells(trained):
     folder, _ = trained
-    results = json.loads((folder / "results.json").read_text())
+    results = json.loads((folder / "results.json").read_text("utf-8"))
     assert results["complete"] is True
     assert results["methods"].keys() == {"ct-only", "strict"}
     assert results["methods"]["strict"]["dsc"]["n"] <= 2
@@ -86,31 +86,56 @@ def test_an_experiment_trains_scores_and_compares_all_its_cells(trained):
 def test_the_committed_results_name_no_path_of_the_machine(trained):
     folder, _ = trained
     for name in ("results.json", "results.md"):
-        assert str(folder.parent) not in (folder / name).read_text()
+        assert str(folder.parent) not in (folder / name).read_text("utf-8")
 
 
 def test_a_second_call_trains_nothing_again(trained):
     folder, _ = trained
-    before = {path: path.stat().st_mtime_ns for path in (folder / "work" / "runs").rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in (folder.parent / "local" / "runs").rglob("*") if path.is_file()}
     assert cli.main(["experiment", str(folder), "--device", "cpu"]) == 0
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_a_run_begun_with_other_settings_is_not_taken_for_this_one(trained, tmp_path, capsys):
+def test_other_settings_are_another_run_and_the_same_settings_are_not(trained, tmp_path):
     folder, _ = trained
-    path = written(tmp_path / "changed", settings={**TREE["settings"], "optimisation.learning_rate": 0.1})
-    (folder / "work" / "runs" / "fold1-ct-only-seed0" / "evaluation.json").rename(tmp_path / "kept.json")
-    try:
-        assert cli.main(["experiment", str(path), "--work", str(folder / "work"), "--device", "cpu"]) == 2
-    finally:
-        (tmp_path / "kept.json").rename(folder / "work" / "runs" / "fold1-ct-only-seed0" / "evaluation.json")
-    assert "other settings ('optimisation')" in capsys.readouterr().err
+    cell = Cell(1, "ct-only", 0)
+    one, same, other = (
+        Bench(read_experiment(str(written(tmp_path / name, **changes))), folder.parent / "local").run_of(cell)
+        for name, changes in {
+            "one": {},
+            "same": {"title": "Another title", "rows": {"ct-only": {}, "cmedl": {}}, "reference": "cmedl"},
+            "other": {"settings": {**TREE["settings"], "optimisation.learning_rate": 0.1}},
+        }.items()
+    )
+    assert one.folder == same.folder != other.folder
+
+
+def test_a_run_begun_by_another_program_is_not_taken_for_this_one(tmp_path, capsys):
+    path = written(tmp_path / "changed", seeds=[8])
+    bench = Bench(read_experiment(str(path)), tmp_path / "local", "cpu")
+    cell = bench.experiment.cells[0]
+    ours = bench.experiment.configuration(cell, tmp_path / "c.csv", "cpu")
+    runs.create(bench.run_of(cell).folder, replace(ours, labels=("Nodule",)))
+    assert cli.main(["experiment", str(path), "--work", str(tmp_path / "local"), "--device", "cpu"]) == 2
+    assert "other settings ('" in capsys.readouterr().err
+
+
+def test_a_cell_that_another_process_trains_is_left_to_it(trained, tmp_path):
+    folder, _ = trained
+    path = written(tmp_path / "shared", seeds=[9])
+    bench = Bench(read_experiment(str(path)), folder.parent / "local", "cpu")
+    theirs, ours = bench.experiment.cells
+    run = runs.create(bench.run_of(theirs).folder, bench.experiment.configuration(theirs, tmp_path / "c.csv", "cpu"))
+    done = []
+    with run.held():
+        assert bench.work_off(None, done.append) is False
+    assert done == [ours]
 
 
 def test_a_cell_that_was_stopped_goes_on_where_it_was(trained, tmp_path):
     folder, _ = trained
     path = written(tmp_path / "cut", rows={"ct-only": {}}, reference="ct-only", seeds=[5])
-    bench = Bench(read_experiment(str(path)), folder / "work", "cpu")
+    bench = Bench(read_experiment(str(path)), folder.parent / "local", "cpu")
     (cell,) = bench.experiment.cells
     run = bench.run_of(cell)
     assert bench.work_off(None, lambda cell: None, cancelled=run.last.is_file) is False
@@ -127,8 +152,8 @@ def test_a_run_whose_loss_is_no_number_is_told_and_the_others_go_on(trained, tmp
     settings = {**TREE["settings"], "optimisation.learning_rate": 1e38}
     rows = {"wild": {"method": "ct-only", "settings": settings}, "ct-only": {}}
     path = written(tmp_path / "wild", rows=rows, reference="ct-only", seeds=[6])
-    assert cli.main(["experiment", str(path), "--work", str(folder / "work"), "--device", "cpu"]) == 3
-    results = json.loads((path.parent / "results.json").read_text())
+    assert cli.main(["experiment", str(path), "--work", str(folder.parent / "local"), "--device", "cpu"]) == 3
+    results = json.loads((path.parent / "results.json").read_text("utf-8"))
     assert {cell["row"]: cell["state"] for cell in results["cells"]} == {"wild": "failed", "ct-only": "finished"}
     assert results["complete"] is False
 
@@ -171,14 +196,14 @@ def scored(bench, cell, result):
         {"time": 900.0, "event": "start", "step": 4, "steps": 9},
         {"time": 960.0, "event": "finished", "step": 9},
     ]
-    run.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run.events.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     write_json(run.evaluation, result.to_json())
     return run
 
 
 @pytest.fixture
 def bench(tmp_path):
-    return Bench(read_experiment(str(written(tmp_path / "by-hand", seeds=[0, 1]))), tmp_path / "work")
+    return Bench(read_experiment(str(written(tmp_path / "by-hand", seeds=[0, 1]))), tmp_path / "local")
 
 
 def test_figures_are_means_over_seeds_then_over_patients(bench):
@@ -209,6 +234,19 @@ def test_figures_are_means_over_seeds_then_over_patients(bench):
     assert found["patients"]["strict"]["case2"]["missed"] is True
 
 
+def test_a_row_is_compared_with_the_one_that_it_names(tmp_path):
+    rows = {"a": {"method": "ct-only"}, "b": {"method": "ct-only"}, "c": {"method": "ct-only", "reference": "b"}}
+    for number, row in enumerate(rows):
+        rows[row]["settings"] = {"loss.recall": 0.1 * (number + 1)}
+    bench = Bench(read_experiment(str(written(tmp_path / "named", rows=rows, reference="a"))), tmp_path / "local")
+    for row, dsc in (("a", 0.1), ("b", 0.3), ("c", 0.7)):
+        scored(bench, Cell(1, row, 0), evaluation([dsc, dsc], [1.0, 2.0]))
+    found = collect(bench)
+    assert {name: compared["reference"] for name, compared in found["comparisons"].items()} == {"b": "a", "c": "b"}
+    assert found["comparisons"]["c"]["delta_dsc"] == pytest.approx(-0.4)
+    assert "| b minus c | -0.400" in markdown(bench.experiment, found)
+
+
 def test_rows_are_compared_on_the_runs_that_both_have_finished(bench):
     few, distances = np.array([0.5, 0.6, 0.7]), [1.0, 2.0, 3.0]
     scored(bench, Cell(1, "strict", 0), evaluation(few, distances))
@@ -232,16 +270,26 @@ def test_rows_are_compared_on_the_runs_that_both_have_finished(bench):
     ("changes", "words"),
     [
         ({"reference": "cmedl"}, "none of its rows"),
+        ({"rows": {"ct-only": {"reference": "x"}}, "reference": "ct-only"}, "'x', which is none of its rows"),
         ({"rows": {"x": {}}, "reference": "x"}, "the method 'x'"),
         ({"preset": "huge"}, "the preset .huge."),
         ({"colour": 1}, "unknown entry 'colour'"),
         ({"seeds": None}, "wrong type"),
         ({"cohort": {"kind": "sts", "folds": "gone.json"}}, "gone.json"),
+        ({"settings": "gone.json"}, "gone.json"),
     ],
 )
 def test_a_file_that_is_no_experiment_is_refused_with_a_sentence(tmp_path, changes, words):
     with pytest.raises(InputError, match=words):
         read_experiment(str(written(tmp_path / "bad", **changes)))
+
+
+def test_settings_of_a_file_beside_are_the_experiments(tmp_path):
+    (tmp_path / "shared.json").write_text(json.dumps(TREE["settings"]), "utf-8")
+    one = read_experiment(str(written(tmp_path / "one")))
+    shared = read_experiment(str(written(tmp_path / "two", settings="../shared.json")))
+    assert one.configuration(one.cells[0], Path("c"), "cpu") == shared.configuration(shared.cells[0], Path("c"), "cpu")
+    assert one.run_name(one.cells[0]) == shared.run_name(shared.cells[0])
 
 
 def test_a_cohort_that_is_badly_described_is_refused(tmp_path):
@@ -253,7 +301,7 @@ def test_a_cohort_that_is_badly_described_is_refused(tmp_path):
 def test_another_cohort_has_another_folder(trained, tmp_path):
     folder, _ = trained
     experiment = read_experiment(str(folder))
-    (table,) = make_cohort(experiment, folder / "work")
+    (table,) = make_cohort(experiment, folder.parent / "local")
     roles = [(case.role, case.modality, case.split) for case in read_cohort(table)]
     assert roles.count(("student", "CT", "test")) == 2
     assert roles.count(("teacher", "MR", "train")) == 1
@@ -274,7 +322,7 @@ def test_the_committed_experiments_ask_for_settings_that_there_are(path, monkeyp
 
 
 def test_the_folds_of_sts_test_each_patient_once_and_give_each_one_part():
-    folds = json.loads((COMMITTED / "sts-folds.json").read_text())
+    folds = json.loads((COMMITTED / "sts-folds.json").read_text("utf-8"))
     assert sorted(patient for fold in folds for patient in fold["test"]) == [f"STS_{n:03d}" for n in range(1, 41)]
     for fold in folds:
         everybody = [patient for group in fold.values() for patient in group]

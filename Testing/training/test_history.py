@@ -28,7 +28,7 @@ def test_what_was_added_is_read_and_half_a_line_waits_for_its_end(tmp_path: Path
     reader.read()
     assert reader.history.state == "running"
     assert reader.history.losses.steps == []
-    path.write_text(path.read_text() + "\n")
+    path.write_text(path.read_text("utf-8") + "\n", "utf-8")
     reader.read()
     assert reader.history.losses.values == {"student": [2.0]}
     assert reader.history.figures["step"] == 50
@@ -66,7 +66,7 @@ def test_a_file_that_became_shorter_is_read_anew(tmp_path: Path) -> None:
     write(path, step(50), step(100), step(150))
     reader = Reader(path)
     reader.read()
-    path.write_text(json.dumps(step(50, 7.0)) + "\n")
+    path.write_text(json.dumps(step(50, 7.0)) + "\n", "utf-8")
     reader.read()
     assert reader.history.losses.values == {"student": [7.0]}
 

@@ -33,7 +33,11 @@ def environment():
 @pytest.fixture(scope="module")
 def server(environment):
     process = subprocess.Popen(
-        [sys.executable, killing.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, killing.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment,
     )
     assert process.stdout.readline() == "ready\n"
     yield process
@@ -142,7 +146,7 @@ def test_a_run_killed_before_torch_was_imported_can_be_resumed(environment, coho
         while not (folder / "trainer.json").is_file() and time.monotonic() < end:
             time.sleep(0.001)
         maps = Path(f"/proc/{process.pid}/maps")
-        libraries = maps.read_text() if maps.exists() else ""
+        libraries = maps.read_text("utf-8") if maps.exists() else ""
         process.kill()
     assert "libtorch" not in libraries
     run = runs.open_run(folder)

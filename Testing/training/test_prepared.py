@@ -45,7 +45,7 @@ def test_a_run_goes_from_prepared_slices_to_its_student_with_three_packages_and_
         cwd=away,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -79,7 +79,7 @@ def test_a_damaged_configuration_is_refused(text):
 
 
 def test_a_folder_that_holds_something_is_never_taken_for_a_new_run(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine", "utf-8")
     with pytest.raises(InputError, match="not empty"):
         runs.create(tmp_path, PRESETS["tiny"])
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
@@ -168,20 +168,20 @@ def test_a_trainer_that_was_killed_leaves_a_crashed_run_that_can_be_held_again(r
     "mark",
     [
         "another-boot 1",  # the machine was started anew, and the number and its ticks came again
-        f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} 1",  # the number was given again
+        f"{Path('/proc/sys/kernel/random/boot_id').read_text('utf-8').strip()} 1",  # the number was given again
     ]
     if Path("/proc/self").exists()
     else [],
 )
 def test_a_process_of_the_same_number_that_is_not_the_trainer_is_not_taken_for_it(run, mark):
     run.report("start", step=0, steps=10)
-    run.trainer.write_text(json.dumps({**holders.this_process(), "mark": mark}))
+    run.trainer.write_text(json.dumps({**holders.this_process(), "mark": mark}), "utf-8")
     assert run.status()["state"] == "crashed"
 
 
 @pytest.mark.parametrize("elsewhere", [{"host": "elsewhere"}, {"space": "pid:[1]"}, {"mark": None}])
 def test_a_trainer_that_cannot_be_looked_at_is_alive_while_its_heartbeat_is_fresh(run, elsewhere):
-    run.trainer.write_text(json.dumps({**holders.this_process(), **elsewhere}))
+    run.trainer.write_text(json.dumps({**holders.this_process(), **elsewhere}), "utf-8")
     assert run.running()
     old = time.time() - holders.SILENT_S - 1
     os.utime(run.trainer, (old, old))
@@ -214,19 +214,19 @@ def test_of_two_trainers_that_start_at_the_same_moment_one_is_refused(run, monke
 def test_the_trainers_file_says_where_on_what_and_since_when_it_trains(run):
     with run.held():
         holders.add(run.trainer, device="cpu")
-        told = json.loads(run.trainer.read_text())
+        told = json.loads(run.trainer.read_text("utf-8"))
     assert (told["pid"], told["host"], told["device"]) == (os.getpid(), socket.gethostname(), "cpu")
     assert time.time() - 60 < told["started"] <= time.time()
 
 
 def test_a_trainer_that_was_killed_before_it_began_leaves_a_crashed_run(run):
-    run.trainer.write_text(json.dumps({**holders.this_process(), "pid": 2**22 + 1}))
+    run.trainer.write_text(json.dumps({**holders.this_process(), "pid": 2**22 + 1}), "utf-8")
     assert run.status()["state"] == "crashed"
 
 
 def test_a_run_that_was_moved_after_a_crash_still_says_so(run, tmp_path):
     run.report("start", step=0, steps=10)
-    run.trainer.write_text(json.dumps({**holders.this_process(), "mark": "another-boot 1"}))
+    run.trainer.write_text(json.dumps({**holders.this_process(), "mark": "another-boot 1"}), "utf-8")
     moved = runs.open_run(run.folder.rename(tmp_path / "elsewhere"))
     assert moved.status()["state"] == "crashed"
     with moved.held():
@@ -235,7 +235,7 @@ def test_a_run_that_was_moved_after_a_crash_still_says_so(run, tmp_path):
 
 def test_what_is_reported_after_a_crash_does_not_join_the_line_that_it_cut(run):
     run.report("start", step=0, steps=10)
-    with run.events.open("a") as stream:
+    with run.events.open("a", encoding="utf-8") as stream:
         stream.write('{"time": 1, "event": "st')
     run.report("stopped", step=4, note="\u2028")
     assert [event["event"] for event in run.read_events()] == ["start", "stopped"]
@@ -252,7 +252,7 @@ def test_events_that_a_full_disk_does_not_take_are_told_in_a_sentence(run):
 def test_a_line_cut_by_a_crash_does_not_hide_the_lines_before_it(run):
     run.report("start", step=0, steps=10)
     run.report("stopped", step=4)
-    with run.events.open("a") as stream:
+    with run.events.open("a", encoding="utf-8") as stream:
         stream.write('{"time": 1, "event": "st')
     assert run.status()["state"] == "stopped"
     assert run.status()["step"] == 4
@@ -273,7 +273,7 @@ def test_reading_a_run_imports_no_heavy_package(run):
     )
     paths = os.pathsep.join(path for path in sys.path if path)
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONPATH": paths}
     )
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["state"] == "stopped"

@@ -110,12 +110,12 @@ def test_a_case_without_mask_is_refused_by_name(tmp_path):
 
 def test_an_incomplete_store_is_refused(tmp_path):
     store = disc_store(tmp_path / "store")
-    record = json.loads((store.folder / "store.json").read_text())
+    record = json.loads((store.folder / "store.json").read_text("utf-8"))
     record["patches"] -= 1
-    (store.folder / "store.json").write_text(json.dumps(record))
+    (store.folder / "store.json").write_text(json.dumps(record), "utf-8")
     with pytest.raises(InputError, match="incomplete"):
         Store(store.folder)
-    (store.folder / "store.json").write_text("{")
+    (store.folder / "store.json").write_text("{", "utf-8")
     with pytest.raises(InputError, match="not a slice store"):
         Store(store.folder)
 

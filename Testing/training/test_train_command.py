@@ -51,9 +51,11 @@ def test_phantoms_never_replace_what_is_there(cohort, capsys):
 
 @pytest.mark.parametrize(("role", "split"), [("student", "validation"), ("teacher", "train")])
 def test_a_cohort_that_lacks_cases_is_refused_before_slices_are_prepared(role, split, cohort, tmp_path, capsys):
-    left = [line for line in cohort.read_text().splitlines() if f",{role}," not in line or not line.endswith(split)]
+    left = [
+        line for line in cohort.read_text("utf-8").splitlines() if f",{role}," not in line or not line.endswith(split)
+    ]
     table = cohort.parent / f"without-{role}-{split}.csv"
-    table.write_text("\n".join(left))
+    table.write_text("\n".join(left), "utf-8")
     assert cli.main(["run", str(table), "-o", str(tmp_path / "run"), "--preset", "tiny", "--method", "cmedl"]) == 2
     assert f"no case of role {role} in split {split}" in capsys.readouterr().err
     assert not (tmp_path / "slices").exists()
@@ -94,7 +96,7 @@ def test_a_student_that_translates_first_is_trained_exported_and_segments(cohort
 def test_evaluation_scores_the_test_patients_and_keeps_the_figures(run, capsys):
     assert cli.main(["evaluate", str(run), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed == json.loads((run / "evaluation.json").read_text())
+    assert printed == json.loads((run / "evaluation.json").read_text("utf-8"))
     assert len(printed["cases"]) == 1
     assert 0 <= printed["summary"]["dsc_structure_slices"]["mean"] <= 1
     assert printed["tolerance_mm"] == 2
@@ -107,7 +109,7 @@ def test_a_student_compared_with_itself_does_not_differ(run, cohort, capsys):
     arguments = ["evaluate", str(run), "--against", str(run), "--split", "validation", "--tolerance", "3", "--json"]
     assert cli.main([*arguments, "--cohort", str(cohort), "--device", "cpu"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed == json.loads((run / "evaluation-validation.json").read_text())
+    assert printed == json.loads((run / "evaluation-validation.json").read_text("utf-8"))
     assert (printed["tolerance_mm"], printed["own_cohort"]) == (3, False)
     dsc = printed["against"]["comparisons"]["dsc"]
     assert (dsc["delta_mean"], dsc["ties"]) == (0, dsc["n"])
@@ -126,7 +128,7 @@ def test_an_exported_student_carries_the_card_that_was_given(run, tmp_path):
         "figures": [{"measure": "DSC", "value": 0.1, "n": 1, "data": "phantom"}],
     }
     card_file, output = tmp_path / "card.json", tmp_path / "student.safetensors"
-    card_file.write_text(json.dumps(entries))
+    card_file.write_text(json.dumps(entries), "utf-8")
     assert cli.main(["export", str(run), "-o", str(output), "--card", str(card_file)]) == 0
     card = read_card(output)
     assert card.name == "tiny-phantom"
@@ -137,7 +139,7 @@ def test_an_exported_student_carries_the_card_that_was_given(run, tmp_path):
 
 
 def test_an_unknown_entry_of_the_card_is_refused(run, tmp_path, capsys):
-    (tmp_path / "card.json").write_text('{"colour": "red"}')
+    (tmp_path / "card.json").write_text('{"colour": "red"}', "utf-8")
     arguments = ["export", str(run), "-o", str(tmp_path / "s.safetensors"), "--card", str(tmp_path / "card.json")]
     assert cli.main(arguments) == 2
     assert "'colour'" in capsys.readouterr().err

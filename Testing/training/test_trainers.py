@@ -46,7 +46,7 @@ def waited(condition, seconds: float = 30.0) -> None:
 
 def test_a_trainer_is_starting_until_it_holds_the_run_and_is_started_once(run, tmp_path: Path) -> None:
     script = tmp_path / "holding.py"
-    script.write_text(HOLDING)
+    script.write_text(HOLDING, "utf-8")
     here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     held = trainers.Trainers()
     held.start(Program([sys.executable, str(script), "1", str(run.trainer)], here), run)
@@ -78,7 +78,7 @@ def test_nobody_else_s_process_is_ended(run) -> None:
         other = {**holders.this_process(), "pid": sleeping.pid}
         # Another machine's process of the same number, and one that had the number before.
         for told in ({**other, "host": "node7"}, {**other, "mark": "another-boot 1"}):
-            run.trainer.write_text(json.dumps(told))
+            run.trainer.write_text(json.dumps(told), "utf-8")
             trainers.stop(run)
             if told["host"] == "node7":
                 with pytest.raises(InputError, match="another machine"):
@@ -91,7 +91,7 @@ def test_nobody_else_s_process_is_ended(run) -> None:
         holders.take(run.trainer)
         trainers.stop(run)
         assert run.stop_asked()
-        run.trainer.write_text(json.dumps({**other, "mark": holders._mark(sleeping.pid)}))
+        run.trainer.write_text(json.dumps({**other, "mark": holders._mark(sleeping.pid)}), "utf-8")
         trainers.end(run)
         assert sleeping.wait(10) == -signal.SIGKILL
     finally:

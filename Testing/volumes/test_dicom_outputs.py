@@ -251,7 +251,7 @@ def test_wrong_endings_shapes_and_folders_are_refused(write, ct, label, tmp_path
         write(tmp_path / "a.nrrd", label, volume, LABELS, {})
     with pytest.raises(InputError, match="does not fit"):
         write(tmp_path / "a.dcm", label[1:], volume, LABELS, {})
-    (tmp_path / "file").write_text("a file, no folder")
+    (tmp_path / "file").write_text("a file, no folder", "utf-8")
     with pytest.raises(InputError, match="could not be written"):
         write(tmp_path / "file" / "a.dcm", label, volume, LABELS, {})
     volume.files[5].unlink()

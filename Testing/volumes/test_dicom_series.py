@@ -195,7 +195,7 @@ def test_scouts_and_other_objects_beside_a_series_do_not_count(ct, tmp_path):
     write_series(tmp_path / "scout", ct[:1], grid(orientations()["coronal"]), **scout)
     write_series(tmp_path / "scout in the series", ct[:1], grid(orientations()["coronal"]), series_uid=uid, **scout)
     write_series(tmp_path / "seg", ct[:1], grid(np.eye(3)), Modality="SEG")
-    (tmp_path / "readme.txt").write_text("exported on a Tuesday")
+    (tmp_path / "readme.txt").write_text("exported on a Tuesday", "utf-8")
     np.testing.assert_array_equal(read_volume(tmp_path).array, ct)
 
 
@@ -265,7 +265,7 @@ def test_one_slice_is_refused(ct, tmp_path):
 def test_a_folder_without_dicom_is_refused(tmp_path):
     with pytest.raises(InputError, match="no DICOM images"):
         read_volume(tmp_path)
-    (tmp_path / "letter.txt").write_text("no image")
+    (tmp_path / "letter.txt").write_text("no image", "utf-8")
     with pytest.raises(InputError, match="no DICOM images"):
         read_volume(tmp_path)
 

@@ -77,7 +77,7 @@ def test_nifti_scaling_is_applied(tmp_path):
 @pytest.mark.parametrize("ending", [*FORMATS, ".seg.nrrd", ".mhd"])
 def test_what_is_no_image_is_refused_by_name(ending, tmp_path):
     path = tmp_path / f"notes{ending}"
-    path.write_text("Dear colleague,\n\nthis is a letter.\n" * 50)
+    path.write_text("Dear colleague,\n\nthis is a letter.\n" * 50, "utf-8")
     with pytest.raises(InputError, match=r"notes.* is not an image"):
         read_volume(path)
 
@@ -93,7 +93,7 @@ def test_an_empty_file_is_refused(ending, tmp_path):
 def test_a_missing_file_an_unknown_ending_and_a_lone_dicom_file_are_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_volume(tmp_path / "none.nii.gz")
-    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "a.txt").write_text("x", "utf-8")
     with pytest.raises(InputError, match="not a NIfTI, NRRD or MetaImage"):
         read_volume(tmp_path / "a.txt")
     (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM")

@@ -129,7 +129,7 @@ def test_wrong_endings_and_shapes_are_refused(label, tmp_path):
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha", ".seg.nrrd"])
 def test_a_folder_that_cannot_be_written_is_told_with_its_reason(ending, label, tmp_path):
-    (tmp_path / "file").write_text("a file, no folder")
+    (tmp_path / "file").write_text("a file, no folder", "utf-8")
     geometry = grid(np.eye(3))
     # The first is no folder; the second refuses everybody, root included, where there is such a thing.
     for folder in (tmp_path / "file", Path("/proc/self")):
@@ -209,7 +209,7 @@ def test_a_disk_that_fills_half_way_leaves_nothing_behind(tmp_path):
             "PYTHONDONTWRITEBYTECODE": "1",
         },
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert ran.stdout.split() == ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.seg.nrrd", "a.dcm", "rt.dcm"], ran.stderr

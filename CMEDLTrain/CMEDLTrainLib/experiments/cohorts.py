@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -30,9 +28,7 @@ def make_cohort(
     kind = settings.pop("kind", None)
     if kind not in MAKERS:
         raise InputError(f"The experiment {experiment.name} has no cohort of a kind among {', '.join(MAKERS)}.")
-    # Another description is another cohort: its runs must not be taken for those of this one.
-    digest = hashlib.sha256(json.dumps(experiment.cohort, sort_keys=True).encode()).hexdigest()[:8]
-    folder = work / f"cohort-{digest}"
+    folder = work / f"cohort-{experiment.cohort_id}"
     tables = tuple(folder / f"fold{number}.csv" for number in range(1, experiment.folds + 1))
     if not all(table.is_file() for table in tables):
         try:

@@ -21,7 +21,9 @@ def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int],
     """Add the command to ``cmedl-train``; ``add`` makes a sub-command of a name, an action and a sentence."""
     sub = add("experiment", _experiment, "run what an experiment has not done yet, and rewrite its results")
     sub.add_argument("name", metavar="NAME|FILE", help="a folder of Testing/experiments, or an experiment's JSON file")
-    sub.add_argument("--work", type=Path, metavar="DIR", help="runs and slices (default: work beside the file)")
+    sub.add_argument(
+        "--work", type=Path, metavar="DIR", help="runs and slices (default: local, beside the experiment's folder)"
+    )
     sub.add_argument("--device", default="auto", metavar="auto|cuda|cuda:N|mps|cpu", help="default: auto")
     sub.add_argument(
         "--budget",
@@ -35,7 +37,7 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .results import write_results
 
     experiment = read_experiment(options.name)
-    bench = Bench(experiment, options.work or experiment.folder / "work", options.device)
+    bench = Bench(experiment, options.work or experiment.folder.parent / "local", options.device)
     bar = Bar(sys.stderr)
 
     def done(cell: Cell) -> None:

@@ -6,13 +6,15 @@
      "rows": {"ct-only": {}, "cmedl": {}, "hint-low": {"method": "cmedl", "settings": {"distillation.hints": "low"}}},
      "reference": "cmedl", "seeds": [0, 1, 2], "tolerance_mm": 2.0, "note": "narrow networks"}
 
-A row is a line of the results: a method, by default the one that it is named after, with settings of its own. Settings
-are those of ``cmedl-train run --set``; ``$CMEDL_DATA`` at the beginning of one is the folder of the data. Nothing here
-imports torch.
+A row is a line of the results: a method, by default the one that it is named after, with settings of its own; it is
+compared with the experiment's reference, or with the row that it names as its own ``"reference"``. Settings are those
+of ``cmedl-train run --set``, the experiment's may be the name of a file beside with such; ``$CMEDL_DATA`` at the
+beginning of one is the folder of the data. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -50,16 +52,18 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The name of its run's folder."""
+        """What it is called in messages."""
         return f"fold{self.fold}-{self.row}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the results: a method and what it is run with beyond the experiment's settings."""
+    """A line of the results: a method, what it is run with beyond the experiment's settings, and the row it is compared
+    with."""
 
     method: str
     settings: Mapping[str, Any]
+    reference: str
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Experiment:
         cohort: how the cohort is made.
         preset, settings: of all runs.
         rows: by name.
-        reference: the row that the others are compared with.
+        reference: the row that the others are compared with, unless they name another one.
         seeds: of the runs.
         tolerance_mm: of the surface Dice.
     """
@@ -103,6 +107,17 @@ class Experiment:
             Cell(fold, row, seed) for seed in self.seeds for fold in range(1, self.folds + 1) for row in self.rows
         )
 
+    @property
+    def cohort_id(self) -> str:
+        """Stands for the cohort as it is described: another description is another cohort."""
+        return _digest(self.cohort)
+
+    def run_name(self, cell: Cell) -> str:
+        """The name of a cell's run folder: the same in every experiment that asks for the same training."""
+        row = self.rows[cell.row]
+        asked = _digest([self.cohort, self.preset, {**self.settings, **row.settings}])
+        return f"fold{cell.fold}-{row.method}-seed{cell.seed}-{asked}"
+
     def configuration(self, cell: Cell, cohort: Path, device: str) -> Configuration:
         """The settings of a cell's run.
 
@@ -115,6 +130,10 @@ class Experiment:
         )
         settings = {**self.settings, **row.settings}
         return with_settings(base, [f"{key}={json.dumps(_expanded(value))}" for key, value in settings.items()])
+
+
+def _digest(tree: Any) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def read_experiment(name: str) -> Experiment:
@@ -137,8 +156,14 @@ def read_experiment(name: str) -> Experiment:
         raise InputError(f"The experiment {path} has {what}; it has {', '.join((*NEEDED, *DEFAULTS))}.")
     tree = {**DEFAULTS, **tree}
     try:
-        tree["cohort"] = _with_folds(tree["cohort"], path.parent)
-        rows = {key: Row(row.get("method", key), row.get("settings", {})) for key, row in tree["rows"].items()}
+        tree["cohort"] = {**tree["cohort"]}
+        for group, key in ((tree, "settings"), (tree["cohort"], "folds")):
+            if isinstance(group.get(key), str):
+                group[key] = _shared(path.parent / group[key])
+        rows = {
+            key: Row(row.get("method", key), row.get("settings", {}), row.get("reference", tree["reference"]))
+            for key, row in tree["rows"].items()
+        }
         tree |= {"rows": rows, "seeds": tuple(map(int, tree["seeds"])), "tolerance_mm": float(tree["tolerance_mm"])}
         experiment = Experiment(name=path.parent.name, folder=path.parent, **tree)
     except (AttributeError, TypeError, ValueError) as error:
@@ -147,23 +172,21 @@ def read_experiment(name: str) -> Experiment:
     return experiment
 
 
-def _with_folds(cohort: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The cohort, its folds read from the file that it names: several experiments share them."""
-    folds = cohort.get("folds")
-    if not isinstance(folds, str):
-        return dict(cohort)
+def _shared(path: Path) -> Any:
+    """An entry in a file of its own, which several experiments share."""
     try:
-        return {**cohort, "folds": json.loads((folder / folds).read_text("utf-8"))}
-    except OSError as error:
-        raise InputError(f"The folds {folder / folds} cannot be read ({error}); restore the file.") from error
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"The file {path} cannot be read ({error}); restore it.") from error
 
 
 def _check(experiment: Experiment, path: Path) -> None:
     unknown = [row.method for row in experiment.rows.values() if row.method not in METHODS]
     if unknown:
         raise InputError(f"The experiment {path} has the method '{unknown[0]}'; there are: {', '.join(METHODS)}.")
-    if experiment.reference not in experiment.rows:
-        raise InputError(f"The experiment {path} compares with '{experiment.reference}', which is none of its rows.")
+    for reference in (experiment.reference, *(row.reference for row in experiment.rows.values())):
+        if reference not in experiment.rows:
+            raise InputError(f"The experiment {path} compares with '{reference}', which is none of its rows.")
     if experiment.preset not in PRESETS:
         raise InputError(
             f"The experiment {path} has the preset '{experiment.preset}'; there are: {', '.join(PRESETS)}."

@@ -41,8 +41,8 @@ def collect(bench: Bench) -> dict[str, Any]:
     """The results of what is finished, in JSON's types.
 
     ``methods``: of each row with a finished cell the spread of each measure over patients, how many were missed, the
-    training time in minutes and the features of the contextual loss. ``comparisons``: the reference minus each other
-    row. ``configuration``: each row's settings, without paths of this machine. ``cells``: how far each one is.
+    training time in minutes and the features of the contextual loss. ``comparisons``: of each row its reference minus
+    itself. ``configuration``: each row's settings, without paths of this machine. ``cells``: how far each one is.
     """
     from ..evaluation.comparison import INTERVAL_METHOD, TEST_METHOD
     from ..evaluation.results import read_evaluation
@@ -55,7 +55,6 @@ def collect(bench: Bench) -> dict[str, Any]:
             read = read_evaluation(bench.run_of(one.cell).evaluation)
             # Without a structure there is no DSC, or one of 0 as soon as a voxel is marked.
             finished[one.cell.row].append((one.cell, tuple(patient for patient in read.patients if patient.marked)))
-    reference = experiment.reference
     configuration = {name: _configuration(experiment, name) for name in experiment.rows}
     return {
         "title": experiment.title,
@@ -64,11 +63,11 @@ def collect(bench: Bench) -> dict[str, Any]:
             for name, found in finished.items()
             if found
         },
-        "reference": reference,
+        "reference": experiment.reference,
         "comparisons": {
-            name: compared
-            for name, found in finished.items()
-            if name != reference and (compared := _compared(finished[reference], found))
+            name: {"reference": row.reference, **compared}
+            for name, row in experiment.rows.items()
+            if name != row.reference and (compared := _compared(finished[row.reference], finished[name]))
         },
         "device": ", ".join(sorted({one.device for one in cells if one.device})),
         "complete": all(one.state == FINISHED for one in cells),
@@ -185,7 +184,7 @@ def markdown(experiment: Experiment, results: Mapping[str, Any]) -> str:
     lines += ["", _legend(experiment, results), ""]
     compared = results["comparisons"]
     if compared:
-        header = [f"{experiment.reference} minus", *SHOWN.values(), "p (DSC)", "p (HD95)", "N"]
+        header = ["difference", *SHOWN.values(), "p (DSC)", "p (HD95)", "N"]
         lines += [*_table(header, [_comparison(name, found) for name, found in compared.items()]), ""]
         lines += [results["test"], ""]
     if unfinished:
@@ -234,7 +233,7 @@ def _comparison(name: str, found: Mapping[str, Any]) -> list[str]:
     measures = found["measures"]
     deltas = [_delta(measures[measure]) for measure in SHOWN]
     p = [_p(measures[measure]["p"]) for measure in ("dsc", "hd95_mm")]
-    return [name, *deltas, *p, str(measures["dsc"]["n"])]
+    return [f"{found['reference']} minus {name}", *deltas, *p, str(measures["dsc"]["n"])]
 
 
 def _delta(measure: Mapping[str, Any]) -> str:

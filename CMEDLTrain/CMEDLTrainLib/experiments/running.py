@@ -1,7 +1,9 @@
 """Run what an experiment has not done yet: each cell is a run's folder, trained, then scored on its test patients.
 
 Nothing is remembered but those folders: a cell whose student was scored is finished, any other goes on from its last
-checkpoint, so that an experiment can be stopped at any moment, by a budget too, and called again.
+checkpoint, so that an experiment can be stopped at any moment, by a budget too, and called again. A run is named after
+what it was trained with, so experiments that share a work folder share their runs; called several times at once, one
+after the other on each GPU or core, they leave each other's cells alone.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class Bench:
 
     def run_of(self, cell: Cell) -> runs.Run:
         """The run of a cell, whether or not it was begun."""
-        return runs.Run(self.work / "runs" / cell.name)
+        return runs.Run(self.work / "runs" / self.experiment.run_name(cell))
 
     def progress_of(self, cell: Cell) -> Progressed:
         """How far a cell is, read from its run's folder."""
@@ -77,7 +79,7 @@ class Bench:
         progress: Progress = silent,
         cancelled: CancelCheck = never,
     ) -> bool:
-        """Train and score the cells that are not finished, in order; True when all are.
+        """Train and score, in order, the cells that are not finished and that nobody else trains; True when all are.
 
         Args:
             budget_s: seconds after which no more is begun and the run at hand is stopped with a checkpoint; None: none.
@@ -95,7 +97,7 @@ class Bench:
         tables = None
         cells = self.experiment.cells
         for number, cell in enumerate(cells):
-            if self.progress_of(cell).state == FINISHED:
+            if self.progress_of(cell).state in (FINISHED, "running"):
                 continue
             if over():
                 return False
