@@ -4,7 +4,7 @@
      "cohort": {"kind": "phantom", ...},            see ``cohorts``; "folds" may be the name of a file beside
      "preset": "tiny", "settings": {"network.arguments.width": 8},
      "rows": {"ct-only": {}, "cmedl": {}, "hint-low": {"method": "cmedl", "settings": {"distillation.hints": "low"}}},
-     "reference": "cmedl", "seeds": [0, 1, 2], "tolerance_mm": 2.0, "note": "narrow networks"}
+     "reference": "cmedl", "seeds": [0, 1, 2], "tolerance_mm": 2.0, "contiguous": true, "note": "narrow networks"}
 
 A row is a line of the results: a method, by default the one that it is named after, with settings of its own; it is
 compared with the experiment's reference, or with the row that it names as its own ``"reference"``. Settings are those
@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "settings": {},
     "seeds": [0],
     "tolerance_mm": 2.0,
+    "contiguous": True,
 }
 NEEDED = ("title", "cohort", "rows", "reference")
 
@@ -80,6 +81,7 @@ class Experiment:
         reference: the row that the others are compared with, unless they name another one.
         seeds: of the runs.
         tolerance_mm: of the surface Dice.
+        contiguous: whether the volumes have all their slices; without, there are no surfaces to measure.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Experiment:
     reference: str
     seeds: tuple[int, ...]
     tolerance_mm: float
+    contiguous: bool
 
     @property
     def folds(self) -> int:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from CMEDLSegmentLib.cohort import Case, write_cohort
+from CMEDLTrainLib.experiments.cohorts import lung_case
 
 SEED = 2026
 TEST, VALIDATION, LAST_VALIDATION = 12, 7, 2
@@ -25,18 +26,7 @@ def cohort(data: Path, validation: int = VALIDATION) -> list[Case]:
     shuffled = random.Random(SEED).sample(names, len(names))
     split = dict.fromkeys(shuffled[:TEST], "test")
     split |= dict.fromkeys(shuffled[TEST + VALIDATION - validation : TEST + VALIDATION], "validation")
-    return [
-        Case(
-            name,
-            name,
-            "CT",
-            data / f"{name}_ct.nii.gz",
-            data / f"{name}_tumour.nii.gz",
-            "student",
-            split.get(name, "train"),
-        )
-        for name in names
-    ]
+    return [lung_case(data, name, split.get(name, "train")) for name in names]
 
 
 if __name__ == "__main__":
