@@ -72,10 +72,15 @@ def panel(cell: Cell, view: View, spacing: tuple[float, float]) -> Image.Image:
 
 
 def row(cells: Sequence[Cell], around: Sequence[View], spacing: tuple[float, float]) -> Image.Image:
-    """Panels side by side."""
+    """Panels of one scan side by side."""
+    return side_by_side([panel(cell, view, spacing) for cell, view in zip(cells, around, strict=True)])
+
+
+def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
+    """Panels beside each other, with room for as many as a row has."""
     picture = Image.new("RGB", (GAP + COLUMNS * (SIDE + GAP), CAPTION + SIDE + GAP), BACKGROUND)
-    for column, (cell, view) in enumerate(zip(cells, around, strict=True)):
-        picture.paste(panel(cell, view, spacing), (GAP + column * (SIDE + GAP), 0))
+    for column, drawn in enumerate(panels):
+        picture.paste(drawn, (GAP + column * (SIDE + GAP), 0))
     return picture
 
 

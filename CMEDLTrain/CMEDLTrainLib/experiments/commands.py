@@ -9,12 +9,16 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from CMEDLSegmentLib.console import Bar, Interrupt, Parser, amount
 from CMEDLSegmentLib.errors import Cancelled
 
 from .plan import Cell, read_experiment
 from .running import Bench
+
+if TYPE_CHECKING:
+    from .raters import RatersExperiment
 
 
 def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int], str], Parser]) -> None:
@@ -34,8 +38,12 @@ def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int],
 
 
 def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .raters import read_raters_experiment
     from .results import write_results
 
+    rated = read_raters_experiment(options.name)
+    if rated is not None:
+        return _raters(rated, options.device, interrupt)
     experiment = read_experiment(options.name)
     bench = Bench(experiment, options.work or experiment.folder.parent / "local", options.device)
     bar = Bar(sys.stderr)
@@ -53,3 +61,16 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
     states = [cell["state"] for cell in results["cells"]]
     print(f"{states.count('finished')} of {len(states)} runs are finished; see {experiment.folder / 'results.md'}.")
     return 0 if finished else Cancelled.exit_code
+
+
+def _raters(experiment: RatersExperiment, device: str, interrupt: Interrupt) -> int:
+    """Score a finished student beside several raters, which takes minutes and is not done in parts."""
+    from .raters import run_raters
+
+    bar = Bar(sys.stderr)
+    try:
+        results = run_raters(experiment, device, bar, interrupt)
+    finally:
+        bar.clear()
+    print(f"{len(results['nodules'])} nodules are scored; see {experiment.folder / 'results.md'}.")
+    return 0

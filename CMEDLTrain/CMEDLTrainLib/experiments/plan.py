@@ -132,7 +132,7 @@ class Experiment:
             PRESETS[self.preset], method=row.method, seed=cell.seed, cohort=str(cohort.resolve()), device=device
         )
         settings = {**self.settings, **row.settings}
-        return with_settings(base, [f"{key}={json.dumps(_expanded(value))}" for key, value in settings.items()])
+        return with_settings(base, [f"{key}={json.dumps(expanded(value))}" for key, value in settings.items()])
 
 
 def _digest(tree: Any) -> str:
@@ -145,13 +145,7 @@ def read_experiment(name: str) -> Experiment:
     Raises:
         InputError: it is not there, or the file does not describe one.
     """
-    path = _file(name)
-    try:
-        tree = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"The experiment {path} cannot be read ({error}); give a JSON file.") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"The experiment {path} is not a JSON object; see Testing/experiments for examples.")
+    path, tree = experiment_file(name)
     unknown = sorted(set(tree) - set(NEEDED) - set(DEFAULTS))
     missing = [key for key in NEEDED if key not in tree]
     if unknown or missing:
@@ -173,6 +167,22 @@ def read_experiment(name: str) -> Experiment:
         raise InputError(f"The experiment {path} has an entry of the wrong type ({error}); correct it.") from error
     _check(experiment, path)
     return experiment
+
+
+def experiment_file(name: str) -> tuple[Path, dict[str, Any]]:
+    """The file of an experiment, by its name, its folder or itself, and what it holds.
+
+    Raises:
+        InputError: it is not there, or is no JSON object.
+    """
+    path = _file(name)
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"The experiment {path} cannot be read ({error}); give a JSON file.") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"The experiment {path} is not a JSON object; see Testing/experiments for examples.")
+    return path, tree
 
 
 def _shared(path: Path) -> Any:
@@ -217,7 +227,8 @@ def data_folder() -> Path:
     return folder.resolve()
 
 
-def _expanded(value: Any) -> Any:
+def expanded(value: Any) -> Any:
+    """An entry of an experiment's file with this machine's folder in place of :data:`DATA`."""
     if isinstance(value, str) and value.startswith(DATA):
         return str(data_folder() / value.removeprefix(DATA).lstrip("/"))
     return value

@@ -245,12 +245,12 @@ def markdown(experiment: Experiment, results: Mapping[str, Any]) -> str:
     lines += [f"`cmedl-train experiment {experiment.name}` makes and continues these results.", ""]
     measures = shown(experiment)
     header = ["method", *measures.values(), "missed", "validation DSC", "features", "minutes a run", "runs"]
-    lines += _table(header, [_row(results, name, measures) for name in experiment.rows])
+    lines += told_table(header, [_row(results, name, measures) for name in experiment.rows])
     lines += ["", _legend(experiment, results), ""]
     compared = results["comparisons"]
     if compared:
         header = ["difference", *_compared_columns(measures)]
-        lines += [*_table(header, [_comparison(name, found, measures) for name, found in compared.items()]), ""]
+        lines += [*told_table(header, [_comparison(name, found, measures) for name, found in compared.items()]), ""]
         lines += [results["test"], ""]
     lines += _by_label(experiment, results)
     if unfinished:
@@ -283,7 +283,7 @@ def _row(results: Mapping[str, Any], name: str, measures: Mapping[str, str]) -> 
     figures = results["methods"].get(name)
     if figures is None:
         return [name, *["not finished"] * len(measures), "-", "-", "-", "-", "0"]
-    told = [_spread(figures[measure]) for measure in measures]
+    told = [told_spread(figures[measure]) for measure in measures]
     missed = f"{figures['missed']['times']} of {figures['missed']['of']}"
     minutes = f"{figures['training_minutes']:.1f}"
     return [name, *told, missed, _validated(figures, measures), figures["features"], minutes, str(figures["runs"])]
@@ -305,7 +305,11 @@ def _by_label(experiment: Experiment, results: Mapping[str, Any]) -> list[str]:
     lines = []
     for measure, title in (measures[0], measures[-1]):
         rows = [
-            [name, *(_spread(found[label][measure]) for label in names), _spread(results["methods"][name][measure])]
+            [
+                name,
+                *(told_spread(found[label][measure]) for label in names),
+                told_spread(results["methods"][name][measure]),
+            ]
             for name, found in labels.items()
         ]
         rows += [
@@ -315,11 +319,12 @@ def _by_label(experiment: Experiment, results: Mapping[str, Any]) -> list[str]:
             ]
             for name, found in results["comparisons"].items()
         ]
-        lines += [*_table([title, *names, "mean over structures"], rows), ""]
+        lines += [*told_table([title, *names, "mean over structures"], rows), ""]
     return lines
 
 
-def _spread(figures: Mapping[str, Any]) -> str:
+def told_spread(figures: Mapping[str, Any]) -> str:
+    """A cell of a table: mean, standard deviation, interval, median and N."""
     if not figures["n"]:
         return "-"
     low, high = figures["ci95"] or (figures["mean"], figures["mean"])
@@ -335,26 +340,29 @@ def _compared_columns(measures: Mapping[str, str]) -> list[str]:
 
 def _comparison(name: str, found: Mapping[str, Any], measures: Mapping[str, str]) -> list[str]:
     compared = [found["measures"][measure] for measure in measures]
-    p = [_p(one["p"]) for one in (compared[0], compared[-1])]
-    return [f"{found['reference']} minus {name}", *map(_delta, compared), *p, str(compared[0]["n"])]
+    p = [told_p(one["p"]) for one in (compared[0], compared[-1])]
+    return [f"{found['reference']} minus {name}", *map(told_delta, compared), *p, str(compared[0]["n"])]
 
 
 def _tested(measure: Mapping[str, Any]) -> str:
     """A difference and its p in one cell."""
-    return f"{_delta(measure)}, p {_p(measure['p'])}"
+    return f"{told_delta(measure)}, p {told_p(measure['p'])}"
 
 
-def _delta(measure: Mapping[str, Any]) -> str:
+def told_delta(measure: Mapping[str, Any]) -> str:
+    """A cell: the mean difference and its interval."""
     if measure["delta_mean"] is None:
         return "-"
     interval = "" if not measure["ci95"] else " [{:+.3f}, {:+.3f}]".format(*measure["ci95"])
     return f"{measure['delta_mean']:+.3f}{interval}"
 
 
-def _p(value: float | None) -> str:
+def told_p(value: float | None) -> str:
+    """A cell: the p value of a test."""
     return "-" if value is None else f"{value:.3g}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def told_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]
