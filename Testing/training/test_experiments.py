@@ -310,7 +310,10 @@ def test_another_cohort_has_another_folder(trained, tmp_path):
     assert make_cohort(other, tmp_path)[0].parent.name != table.parent.name
 
 
-@pytest.mark.parametrize("path", sorted(COMMITTED.glob("*/experiment.json")), ids=lambda path: path.parent.name)
+TRAINING = [path for path in COMMITTED.glob("*/experiment.json") if "rows" in json.loads(path.read_text("utf-8"))]
+
+
+@pytest.mark.parametrize("path", sorted(TRAINING), ids=lambda path: path.parent.name)
 def test_the_committed_experiments_ask_for_settings_that_there_are(path, monkeypatch, tmp_path):
     monkeypatch.setenv("CMEDL_DATA", str(tmp_path))
     experiment = read_experiment(path.parent.name)

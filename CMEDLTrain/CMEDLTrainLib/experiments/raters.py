@@ -36,7 +36,9 @@ SMOOTH = 2.0
 HU_RULE = (
     f"HU are guessed from the 8 bit values of each crop: Otsu's threshold parts them in two, the most frequent dark "
     f"value is taken for {LUNG_HU:g} HU (inflated lung), the most frequent bright one for {SOFT_TISSUE_HU:+g} HU (soft "
-    "tissue), the others by the line through both. The rule was chosen before any student was scored with it."
+    "tissue), the others by the line through both. The rule was chosen before any student was scored with it; one "
+    "mistake in smoothing beside the threshold, which a test showed, was corrected afterwards (the mean DSC was "
+    "0.529 with it)."
 )
 MEASURES = ("dsc", "surface_dice", "hd95_mm")
 RATERS = "raters"
@@ -91,10 +93,13 @@ def hounsfield(crop: np.ndarray) -> np.ndarray:
 
     if crop.min() == crop.max():
         raise InputError("A crop has one value only, which is no image; restore its file.")
-    parting = int(threshold_otsu(crop))
-    counts = gaussian_filter1d(np.bincount(crop.ravel(), minlength=256).astype(float), SMOOTH)
-    dark = int(np.argmax(counts[: parting + 1]))
-    bright = parting + 1 + int(np.argmax(counts[parting + 1 :]))
+    parting = int(threshold_otsu(crop)) + 1
+    counts = np.bincount(crop.ravel(), minlength=256).astype(float)
+    # Each side by itself, so that the darker peak does not reach into the brighter side.
+    dark, bright = (
+        start + int(np.argmax(gaussian_filter1d(side, SMOOTH, mode="constant")))
+        for start, side in ((0, counts[:parting]), (parting, counts[parting:]))
+    )
     per_level = (SOFT_TISSUE_HU - LUNG_HU) / (bright - dark)
     return (LUNG_HU + per_level * (crop.astype(np.float32) - dark)).astype(np.float32)
 
