@@ -31,6 +31,7 @@ from .errors import InputError
 from .hounsfield import check_hounsfield
 from .lung_regions import Regions
 from .progress import CancelCheck, Progress, never, silent, stop_if
+from .words import counted
 
 __all__ = ["Lungs", "check_hounsfield", "field_centre", "find_lungs"]
 
@@ -135,7 +136,8 @@ def _warnings(volume_cc: float, cut_slices: int) -> list[str]:
     warnings = []
     if cut_slices:
         warnings.append(
-            f"The edge of the image cuts the lungs off in {cut_slices} slices: what lies beyond is not segmented."
+            f"The edge of the image cuts the lungs off in {counted(cut_slices, 'slice')}: what lies beyond is not "
+            "segmented."
         )
     if volume_cc < PART_CC:
         warnings.append(f"Only {volume_cc:.0f} cc of air-filled lung were found: check that the chest is in the image.")

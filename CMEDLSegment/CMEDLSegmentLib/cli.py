@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .console import Bar, Interrupt, Parser, Report, command_line, emit_json
+from .console import Bar, Interrupt, Parser, Report, add_device, command_line, emit_json
 from .errors import InputError
 from .run import DEFAULT_MODEL, Job, Result, Rules, run
 
@@ -239,13 +238,7 @@ def _add_student(sub: Parser) -> None:
         metavar="NAME|FILE",
         help='the student: a name of "models list" or a .safetensors file (default: %(default)s)',
     )
-    sub.add_argument(
-        "--device",
-        type=_device,
-        default="auto",
-        metavar="auto|cuda|cuda:N|mps|cpu",
-        help="where to compute (default: %(default)s, the fastest at hand)",
-    )
+    add_device(sub)
 
 
 def _add_rules(sub: Parser) -> None:
@@ -271,12 +264,6 @@ def _add_rules(sub: Parser) -> None:
 
 def _add_json(sub: Parser) -> None:
     sub.add_argument("--json", action="store_true", help="print one JSON object on one line, and no progress")
-
-
-def _device(text: str) -> str:
-    if re.fullmatch(r"auto|cuda(:\d+)?|mps|cpu", text):
-        return text
-    raise argparse.ArgumentTypeError(f'"{text}" is not a device; give auto, cuda, cuda:N, mps or cpu')
 
 
 def _fraction(text: str) -> float:

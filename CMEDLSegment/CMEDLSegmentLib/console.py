@@ -223,6 +223,23 @@ def amount(what: str) -> Callable[[str], float]:
     return read
 
 
+def add_device(sub: Parser) -> None:
+    """Add ``--device``: where to compute."""
+    sub.add_argument(
+        "--device",
+        type=_device,
+        default="auto",
+        metavar="auto|cuda|cuda:N|mps|cpu",
+        help="where to compute (default: %(default)s, the fastest at hand)",
+    )
+
+
+def _device(text: str) -> str:
+    if re.fullmatch(r"auto|cuda(:\d+)?|mps|cpu", text):
+        return text
+    raise argparse.ArgumentTypeError(f'"{text}" is not a device; give auto, cuda, cuda:N, mps or cpu')
+
+
 class Interrupt:
     """A wish to stop, set by SIGINT or SIGTERM and asked for by the work; a second one stops at once.
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from .card import Card, read_card, refuse
 from .errors import InputError, ModelError
 from .files import atomic_path
+from .words import counted
 
 DEFAULT = "lung-ct"
 """The student used when none is named."""
@@ -306,7 +307,7 @@ def remove(name: str) -> Change:
         raise InputError(
             f"{folder} could not be emptied ({error.strerror}); close what uses its files and try again."
         ) from error
-    message = f"'{name}' is removed ({len(kept)} version{'s' if len(kept) > 1 else ''})."
+    message = f"'{name}' is removed ({counted(len(kept), 'version')})."
     if bundled:
         return _change(name, bundled.path, before, f"{message} The bundled one of this name is used again.")
     return _change(name, None, before, message)

@@ -166,8 +166,7 @@ def axial_view(array: np.ndarray, geometry: Geometry) -> AxialView:
     if array.shape != geometry.shape:
         raise InputError(f"An array of shape {array.shape} does not fit a grid of shape {geometry.shape}.")
     directions = np.array(geometry.direction, dtype=float).reshape(3, 3)
-    # order[d] is the index axis that runs along LPS axis d: the assignment with the largest total cosine.
-    order = max(itertools.permutations(range(3)), key=lambda p: sum(abs(directions[d, p[d]]) for d in range(3)))
+    order = index_axes(directions)
     cosines = [float(directions[d, order[d]]) for d in range(3)]
     reverse = [cosine < 0 for cosine in cosines]
     start = np.zeros(3)
@@ -189,6 +188,15 @@ def axial_view(array: np.ndarray, geometry: Geometry) -> AxialView:
         _axes=axes,
         _flips=flips,
     )
+
+
+def index_axes(directions: np.ndarray) -> tuple[int, int, int]:
+    """The index axes (x, y, z) that run along the patient's L, P and S: the assignment with the largest total cosine.
+
+    Args:
+        directions: (3, 3), whose columns are the index axes.
+    """
+    return max(itertools.permutations(range(3)), key=lambda axes: sum(abs(directions[d, axes[d]]) for d in range(3)))
 
 
 def _flip(array: np.ndarray, flips: tuple[bool, bool, bool]) -> np.ndarray:

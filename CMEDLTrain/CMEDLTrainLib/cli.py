@@ -18,6 +18,7 @@ from typing import Any
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.console import Bar, Interrupt, Parser, command_line, emit_json
 from CMEDLSegmentLib.errors import Cancelled, InputError
+from CMEDLSegmentLib.words import counted
 
 from . import __version__, runs
 from .cohort import commands as cohort
@@ -181,8 +182,10 @@ def _stop(options: argparse.Namespace, interrupt: Interrupt) -> int:
     run = runs.open_run(options.run)
     if not run.running():
         raise InputError(f"Nobody is training {run.folder}; there is nothing to stop.")
-    run.ask_to_stop()
-    print("The trainer was asked to stop after its current step.")
+    from .trainers import stop
+
+    stop(run)
+    print("The trainer was asked to stop after its current step, or at once if it prepares slices on this machine.")
     return 0
 
 
@@ -191,7 +194,8 @@ def _status(options: argparse.Namespace, interrupt: Interrupt) -> int:
     if options.json:
         emit_json(status)
         return 0
-    print(f"{status['state']}, step {status['step']} of {status['steps'] or 'unknown'}, {status['epoch']} epochs done")
+    epochs = counted(status["epoch"], "epoch")
+    print(f"{status['state']}, step {status['step']} of {status['steps'] or 'unknown'}, {epochs} done")
     for title in ("losses", "validation"):
         words = ", ".join(f"{name} {value:.3f}" for name, value in status[title].items())
         print(f"{title}: {words or 'none yet'}")

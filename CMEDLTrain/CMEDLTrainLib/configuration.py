@@ -246,6 +246,13 @@ def from_json(text: str) -> Configuration:
     return _build(Configuration, tree, "")
 
 
+TINY_WIDTHS: dict[str, dict[str, Any]] = {
+    "unet": {"width": 4},
+    "densefcn": {"width": 4, "growth": 2},
+    "mrrn": {"width": 2},
+}
+"""Arguments of each segmentor with the preset ``tiny``; with the others it has the paper's."""
+
 PRESETS: dict[str, Configuration] = {
     # Section III-C as it stands.
     "paper": Configuration(preset="paper"),
@@ -269,7 +276,7 @@ PRESETS: dict[str, Configuration] = {
     # Seconds on a CPU: for tests and for trying the program out. It learns nothing worth using.
     "tiny": Configuration(
         preset="tiny",
-        network=Network(arguments={"width": 4}),
+        network=Network(arguments=TINY_WIDTHS["unet"]),
         images=Images(spacing_mm=6.0, field=64),
         translation=TranslationSettings(width=4, blocks=1, pool=8),
         features="random:8",

@@ -20,6 +20,7 @@ import torch
 
 from CMEDLSegmentLib.console import duration
 from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.words import counted
 
 from . import memory, runs
 from .cohort.store import Store
@@ -72,7 +73,8 @@ class Estimate:
         most = "" if self.prepared else "at most "
         return (
             f"A step with batch {self.batch} takes {self.seconds_per_step:.3g} s{used and ' and '}{used} on "
-            f"{self.device}. {self.epochs} epochs of {most}{self.steps_per_epoch} steps take {most}"
+            f"{self.device}. {counted(self.epochs, 'epoch')} of {most}"
+            f"{counted(self.steps_per_epoch, 'step')} take{'s' if self.epochs == 1 else ''} {most}"
             f"{duration(self.seconds)}, validation aside."
         )
 

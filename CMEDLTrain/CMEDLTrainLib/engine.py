@@ -24,10 +24,11 @@ from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent
 from . import checkpoints, holders, methods, previews
 from .augmentation import augment
 from .averaging import Average
+from .building import device_of, start_from
 from .cohort.sampling import Sampler
 from .cohort.store import Store
 from .configuration import Configuration
-from .distribution import ALONE, Processes, choose_device, pooling
+from .distribution import ALONE, Processes, pooling
 from .evaluation.validation import validate
 from .graph import StepGraph
 from .methods import Batch, Phase, Step
@@ -44,7 +45,7 @@ COMPILER = "inductor"
 
 
 @dataclass
-class Progressed:
+class Reached:
     """How far a run is: what a checkpoint stores beside the tensors."""
 
     step: int = 0
@@ -72,12 +73,12 @@ class Trainer:
         self.run, self.store, self.processes = run, store, processes
         self.configuration: Configuration = run.configuration()
         settings = self.configuration.optimisation
-        self.device = choose_device(self.configuration.device, processes)
+        self.device = device_of(self.configuration, processes)
         torch.manual_seed(self.configuration.seed)
         self.method = methods.create(self.configuration)
         self.networks = nn.ModuleDict(self.method.networks).to(self.device, memory_format=torch.channels_last)
         if self.configuration.initial and not run.last.is_file():
-            self._start_from(self.configuration.initial)
+            start_from(self.configuration.initial, self.method)
         self.average = Average(
             {spec.name: self.networks[spec.name] for spec in self.method.student}, settings.ema_half_life_steps
         )
@@ -87,7 +88,7 @@ class Trainer:
         self.steps_per_epoch = self.samplers["student"].steps_per_epoch
         self.steps = settings.epochs * self.steps_per_epoch
         self.steps_between_validations = settings.validate_every * self.steps_per_epoch
-        self.progress = Progressed(processes=processes.count)
+        self.progress = Reached(processes=processes.count)
         if run.last.is_file():
             self.progress = self._continued()
         # Equal already but for the rounding of another machine's initialisation.
@@ -187,14 +188,7 @@ class Trainer:
         if settings.compile:
             for network in self.networks.values():
                 network.compile(backend=COMPILER, dynamic=False)
-        if not settings.graph:
-            return self._descend
-        if self.device.type != "cuda" or self.processes.count > 1:
-            raise InputError(
-                f"A step cannot be a CUDA graph on the device '{self.device}' with {self.processes.count} processes; "
-                "set optimisation.graph=false, or train with one process on an NVIDIA GPU."
-            )
-        return StepGraph(self._descend, (self._random,))
+        return StepGraph(self._descend, (self._random,)) if settings.graph else self._descend
 
     def _batch(self, indices: np.ndarray, generator: torch.Generator) -> Batch:
         images, masks = self.store.read(indices)
@@ -272,9 +266,9 @@ class Trainer:
     def _modules(self) -> dict[str, nn.Module]:
         return checkpoints.modules_of(self.networks, self.average.networks, self.processes)
 
-    def _continued(self) -> Progressed:
+    def _continued(self) -> Reached:
         """Restore the last checkpoint."""
-        progress = Progressed(**checkpoints.progress(self.run.last))
+        progress = Reached(**checkpoints.progress(self.run.last))
         if progress.processes != self.processes.count:
             raise InputError(
                 f"The run was trained by {progress.processes} processes, and these are {self.processes.count}; resume "
@@ -319,21 +313,6 @@ class Trainer:
     def _autocast(self) -> torch.autocast:
         on = self.configuration.optimisation.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=on)
-
-    def _start_from(self, student_file: str) -> None:
-        """Weights of an existing student of the same architecture."""
-        from CMEDLSegmentLib.student import load_student
-
-        state = load_student(student_file).state
-        for name in (spec.name for spec in self.method.student):
-            own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
-            try:
-                self.networks[name].load_state_dict(own)
-            except RuntimeError as error:
-                raise InputError(
-                    f"The student {student_file} has another '{name}' than this run is configured for; choose the "
-                    "network and widths that its card names."
-                ) from error
 
 
 def _running_statistics(networks: nn.ModuleDict) -> Iterator[Tensor]:

@@ -74,12 +74,14 @@ def _synthetic(cases: Sequence[Case], configuration: Configuration, folder: Path
 
 
 def _slices(image: Path) -> int:
-    """Slices of a scan, by its header; of a DICOM folder, its files.
+    """Axial slices of a scan, by its header; of a DICOM folder, its files.
 
     Raises:
         InputError: it cannot be read.
     """
     import SimpleITK as sitk
+
+    from CMEDLSegmentLib.volume import index_axes
 
     if image.is_dir():
         return sum(1 for entry in os.scandir(image) if entry.is_file())
@@ -89,4 +91,8 @@ def _slices(image: Path) -> int:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise InputError(f"The image {image} cannot be read; correct its path in the cohort's table.") from error
-    return reader.GetSize()[2]
+    axes = reader.GetDimension()
+    if axes < 3:
+        raise InputError(f"The image {image} is no volume; correct its path in the cohort's table.")
+    directions = np.reshape(reader.GetDirection(), (axes, axes))[:3, :3]
+    return reader.GetSize()[index_axes(directions)[2]]

@@ -6,9 +6,9 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from CMEDLSegmentLib.console import Parser
+from CMEDLSegmentLib.console import Parser, add_device
 
-from .configuration import METHODS, PRESETS, Configuration, Network, labels_of, with_settings
+from .configuration import METHODS, PRESETS, TINY_WIDTHS, Configuration, Network, labels_of, with_settings
 from .translation import TRANSLATIONS
 
 SEGMENTORS = ("unet", "densefcn", "mrrn")
@@ -27,7 +27,7 @@ def add_options(sub: Parser) -> None:
     )
     sub.add_argument("--labels", metavar="A,B", help="names of the mask's values 1, 2, ... (default: Tumor)")
     sub.add_argument("--init", metavar="STUDENT", default="", help="start from the weights of this student")
-    sub.add_argument("--device", default="auto", metavar="auto|cuda|cuda:N|mps|cpu", help="default: auto")
+    add_device(sub)
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. optimisation.epochs=20")
 
 
@@ -39,7 +39,8 @@ def chosen(options: argparse.Namespace) -> Configuration:
     """
     settings = PRESETS[options.preset]
     if options.segmentor and options.segmentor != settings.network.kind:
-        settings = replace(settings, network=Network(options.segmentor))
+        arguments = TINY_WIDTHS[options.segmentor] if options.preset == "tiny" else {}
+        settings = replace(settings, network=Network(options.segmentor, arguments))
     if options.translation:
         settings = replace(settings, translation=replace(settings.translation, kind=options.translation))
     if options.labels:

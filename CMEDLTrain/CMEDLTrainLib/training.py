@@ -16,6 +16,7 @@ from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent
 from CMEDLSegmentLib.student import save_student
 
 from . import checkpoints, methods, runs
+from .building import check_settings
 from .cohort.preparation import prepare
 from .cohort.store import Store
 from .configuration import Configuration
@@ -37,11 +38,15 @@ def train(run: Run, progress: Progress, cancelled: CancelCheck) -> bool:
         True when it finished; its student was then written.
 
     Raises:
-        InputError: the cohort cannot be used.
+        InputError: the cohort or the settings cannot be used.
+        DeviceError: the configured device is absent.
         TrainingFailed: a loss term or a weight is not finite, or a loss term exploded.
         ProcessLost: one of several processes ended.
     """
     with joined() as processes:
+        if processes.first and not run.last.is_file():
+            progress("Building the networks", 0.0)
+            check_settings(run.configuration(), processes)
         store = processes.in_turn(lambda: slices_of(run, part(progress, 0, 0.02), cancelled))
         if processes.first and not run.last.is_file():
             _try_a_step(run, store, processes, progress)

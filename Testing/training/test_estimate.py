@@ -10,13 +10,15 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import SimpleITK as sitk
 import torch
 from safetensors.torch import load_file
 
+from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.networks.factory import SEGMENTORS
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
-from CMEDLTrainLib import cli, dry_step, memory, methods, options, runs
+from CMEDLTrainLib import cli, dry_step, estimate, memory, methods, options, runs
 from CMEDLTrainLib.configuration import PRESETS, with_settings
 from CMEDLTrainLib.engine import Trainer
 from training.stores import disc_store
@@ -210,6 +212,26 @@ def test_the_translation_that_is_chosen_is_the_one_that_is_trained(method):
     assert type(built.translation).__name__ == "Drit"
     assert "features" not in built.networks
     assert type(methods.create(chosen("--preset", "tiny", "--method", method)).translation).__name__ == "CycleGan"
+
+
+@pytest.mark.parametrize("kind", options.SEGMENTORS)
+def test_every_segmentor_of_the_preset_tiny_is_narrow(kind):
+    tiny, paper = chosen("--preset", "tiny", "--segmentor", kind), chosen("--preset", "paper", "--segmentor", kind)
+    assert (tiny.network.kind, paper.network.arguments) == (kind, {})
+    network = methods.create(tiny).networks["segmentor"]
+    assert sum(weight.numel() for weight in network.parameters()) < 200_000
+
+
+def test_the_slices_that_are_counted_are_the_axial_ones(cohort, tmp_path):
+    images = {case.role: case.image for case in read_cohort(cohort)}
+    assert estimate._slices(images["student"]) == 24
+    sagittal = sitk.PermuteAxes(sitk.ReadImage(str(images["student"])), [2, 0, 1])
+    sitk.WriteImage(sagittal, str(tmp_path / "sagittal.nii.gz"))
+    assert sagittal.GetSize() == (24, 64, 64)
+    assert estimate._slices(tmp_path / "sagittal.nii.gz") == 24
+    sitk.WriteImage(sitk.Image(5, 5, sitk.sitkInt16), str(tmp_path / "picture.nrrd"))
+    with pytest.raises(InputError, match="no volume"):
+        estimate._slices(tmp_path / "picture.nrrd")
 
 
 def test_the_segmentors_that_are_offered_are_those_that_there_are():

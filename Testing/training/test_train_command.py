@@ -1,6 +1,10 @@
 """``cmedl-train`` from a phantom cohort to a student that ``cmedl-segment`` runs, in one pass."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -9,6 +13,23 @@ from CMEDLSegmentLib.card import read_card
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
 from CMEDLTrainLib import cli, runs
+
+PREPARING = """
+import sys, time
+from pathlib import Path
+from CMEDLTrainLib import cli
+from CMEDLTrainLib.cohort import preparation
+extract = preparation.extract_case
+
+def slowly(*arguments):
+    Path(sys.argv[1]).touch()
+    time.sleep(0.5)
+    return extract(*arguments)
+
+preparation.extract_case = slowly
+sys.exit(cli.main(sys.argv[2:]))
+"""
+"""A trainer that leaves a file when it prepares slices, and takes its time."""
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +172,38 @@ def test_a_run_can_start_from_the_weights_of_another_student(run, cohort, tmp_pa
     assert cli.main([*arguments, "--set", "optimisation.epochs=1", "--device", "cpu"]) == 0
     narrower = [*arguments[:3], str(tmp_path / "other"), *arguments[4:], "--set", "network.arguments.width=2"]
     assert cli.main([*narrower, "--device", "cpu"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--device", "cuda:77"], "'cuda:77' is not available"),
+        (["--set", "network.arguments.depth=9"], "depth"),
+        (["--method", "cmedl", "--set", "features=nowhere.pth"], "no features 'nowhere.pth'"),
+        (["--init", "nobody"], "'nobody'"),
+        (["--init", "lung-ct"], "another 'segmentor'"),
+        (["--set", "optimisation.graph=true", "--device", "cpu"], "CUDA graph"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_slices_are_prepared(options, words, cohort, tmp_path, capsys):
+    assert cli.main(["run", str(cohort), "-o", str(tmp_path / "run"), "--preset", "tiny", *options]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "slices").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asked by a signal")
+def test_stop_ends_the_preparation_of_slices_too(cohort, tmp_path, capsys):
+    folder, preparing = tmp_path / "run", tmp_path / "preparing"
+    arguments = [str(preparing), "run", str(cohort), "-o", str(folder), "--preset", "tiny", "--device", "cpu"]
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", PREPARING, *arguments], env=here) as trainer:
+        while not preparing.exists():
+            assert trainer.poll() is None
+            time.sleep(0.05)
+        assert cli.main(["stop", str(folder)]) == 0
+        assert trainer.wait(60) == 3
+    assert runs.open_run(folder).status()["step"] == 0
+    assert not list((tmp_path / "slices").glob("*/store.json"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..progress import CancelCheck, never, silent
+from ..words import counted
 from .charts import box_plot, case_chart
 from .delineation import CANDIDATE
 from .looks import looks, probability, shown
@@ -67,8 +68,7 @@ def cohort_page(cohort: CohortAgreement, agreements: Sequence[Agreement], links:
     counts = sorted({case.n_raters for case in cohort.cases})
     raters = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     student = " and the student" if cohort.student else ""
-    cases = f"{len(cohort.cases)} case{'s' if len(cohort.cases) > 1 else ''}"
-    subtitle = f"{cases} of {raters} raters{student}; tolerance {cohort.tolerance_mm:g} mm"
+    subtitle = f"{counted(len(cohort.cases), 'case')} of {raters} raters{student}; tolerance {cohort.tolerance_mm:g} mm"
     left_out = f"{failed} of {failed + len(cohort.cases)} cases could not be compared and are left out."
     return page(
         "Agreement with experts: cohort",

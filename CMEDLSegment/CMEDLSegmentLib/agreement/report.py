@@ -13,6 +13,7 @@ from typing import Any
 
 from ..progress import CancelCheck, Progress, never, part, silent, stop_if
 from ..run import check_free, write_together
+from ..words import counted
 from . import sections
 from .delineation import RatedCase
 from .looks import looks
@@ -107,8 +108,8 @@ def html_report(
     styles = looks(agreement.names)
     size = " x ".join(map(str, case.geometry.size))
     spacing = " x ".join(f"{mm:.4g}" for mm in case.geometry.spacing)
-    n = len(agreement.rater_names)
-    who = f"{n} rater{'s' if n > 1 else ''}{' and the student' if agreement.candidate else ''}"
+    raters = counted(len(agreement.rater_names), "rater")
+    who = f"{raters}{' and the student' if agreement.candidate else ''}"
     subtitle = f"{who} on an image of {size} voxels of {spacing} mm; tolerance {agreement.tolerance_mm:g} mm"
     title = f"Agreement with experts: {agreement.case}" if agreement.case else "Agreement with experts"
     return page(

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..volume import Geometry
+from ..words import counted
 from .choice import Segment, choose
 from .delineation import Delineation
 from .dicom_objects import belongs, interpreting, text_of
@@ -69,11 +70,7 @@ class _Told:
 
     def sentences(self) -> tuple[str, ...]:
         """One for each thing that happened."""
-        return tuple(
-            f"{what}: {count} {noun}{'' if count == 1 else 's'}."
-            for (what, noun), count in self.counts.items()
-            if count
-        )
+        return tuple(f"{what}: {counted(count, noun)}." for (what, noun), count in self.counts.items() if count)
 
 
 def read_rtstruct(path: Path, name: str, header: Dataset, target: Target, asked: str | None) -> Delineation:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import DeviceError, InputError
+from ..words import counted
 
 if TYPE_CHECKING:
     import torch
@@ -180,7 +181,7 @@ def lighter(plan: Plan, student: Student) -> tuple[Plan, str] | None:
     """
     if plan.batch > 1:
         down = replace(plan, batch=plan.batch // 2)
-        return down, f"Memory of {plan.device} ran out: the batch was halved to {down.batch} slices."
+        return down, f"Memory of {plan.device} ran out: the batch was halved to {counted(down.batch, 'slice')}."
     if plan.device == "cpu":
         return None
     if plan.precision == "fp32":

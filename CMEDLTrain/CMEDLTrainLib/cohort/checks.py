@@ -18,6 +18,7 @@ from CMEDLSegmentLib.cohort import ROLES, SPLITS, Case
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.hounsfield import DARKEST_HU, check_hounsfield
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.words import counted
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.volume import AxialView, Volume
@@ -148,7 +149,9 @@ def summary(cases: Sequence[Case]) -> str:
             parts = ", ".join(f"{splits[name]} {name}" for name in (*SPLITS, "without split") if splits[name])
             modality = " and ".join(sorted({case.modality for case in own}))
             patients = len({case.patient for case in own})
-            said.append(f"{_count(own)} of the {role} ({modality}) of {_plural(patients, 'patient')}: {parts}")
+            said.append(
+                f"{counted(len(own), 'case')} of the {role} ({modality}) of {counted(patients, 'patient')}: {parts}"
+            )
     lacking = [finding.sentence for finding in _too_few(cases, ROLES) if finding.severity == ERROR]
     if not lacking:
         can = "joint training and training the student alone are possible"
@@ -240,13 +243,13 @@ def _check_mask(seen: Examined, volume: Volume, labels: Sequence[str]) -> None:
     if total > INVERTED * mask.size:
         seen.tell(ERROR, f"The mask marks {total / mask.size:.0%} of the image, as if inverted; mark the structure.")
     elif total < FEW_PIXELS:
-        seen.tell(WARNING, f"The mask marks {_plural(total, 'voxel')} only; check that it is the structure.")
+        seen.tell(WARNING, f"The mask marks {counted(total, 'voxel')} only; check that it is the structure.")
     beyond = [value for value in seen.values if value > len(labels)]
     if beyond:
         shown = ", ".join(map(str, beyond[:10]))
         seen.tell(
             ERROR,
-            f"The mask holds the value{'s' if len(beyond) > 1 else ''} {shown}, but {_plural(len(labels), 'label')} "
+            f"The mask holds the value{'s' if len(beyond) > 1 else ''} {shown}, but {counted(len(labels), 'label')} "
             f"({', '.join(labels)}) {'is' if len(labels) == 1 else 'are'} named; name them all, or write 1, 2, ...",
         )
 
@@ -320,15 +323,7 @@ def _too_few(cases: Sequence[Case], roles: Collection[str]) -> Iterator[Finding]
         if not patients[role, split]:
             yield Finding(ERROR, "", f"No case of the {role} {verb}; mark some with the split '{split}'.")
         elif split == "train" and patients[role, split] < FEW_PATIENTS:
-            count = _plural(patients[role, split], "patient")
+            count = counted(patients[role, split], "patient")
             yield Finding(WARNING, "", f"Only {count} of the {role} train; expect little from so few.")
     if not patients["student", "test"]:
         yield Finding(WARNING, "", "No case of the student is left to test; mark some with the split 'test'.")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _count(cases: Sequence[Case]) -> str:
-    return _plural(len(cases), "case")

@@ -12,6 +12,7 @@ from CMEDLSegmentLib.case_folders import TABLE, edit_table
 from CMEDLSegmentLib.cohort import MODALITIES, ROLES, SPLITS, Case, survey_cohort, write_cohort
 from CMEDLSegmentLib.console import Bar, Interrupt, Parser, emit_json
 from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.words import counted
 
 from .. import configuration
 
@@ -112,7 +113,7 @@ def _prepare(options: argparse.Namespace, interrupt: Interrupt) -> int:
         if options.source is not None:
             where = f"; {table}" if table.is_file() else ""
             counts = f"{len(made.there)} there before, {len(made.refused)} not taken"
-            print(f"{len(made.added)} cases added, {counts}{where}")
+            print(f"{counted(len(made.added), 'case')} added, {counts}{where}")
         if options.split:
             print(f"{table}: {summary(made.cases)}")
         if options.folds:

@@ -15,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.cohort import Case, read_cohort
-from CMEDLSegmentLib.console import Bar, Interrupt, Parser, amount, emit_json
+from CMEDLSegmentLib.console import Bar, Interrupt, Parser, add_device, amount, emit_json
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
 from CMEDLSegmentLib.progress import Progress, part
@@ -47,7 +47,7 @@ def register(add: Callable[[str, Action, str], Parser]) -> None:
         action="store_true",
         help="pictures of contours, features and t-SNE, and how good translated images are; takes minutes more",
     )
-    sub.add_argument("--device", default="auto", metavar="auto|cuda|cuda:N|mps|cpu", help="default: auto")
+    add_device(sub)
     sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
 
 

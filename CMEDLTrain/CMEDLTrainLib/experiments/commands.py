@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CMEDLSegmentLib.console import Bar, Interrupt, Parser, amount
+from CMEDLSegmentLib.console import Bar, Interrupt, Parser, add_device, amount
 from CMEDLSegmentLib.errors import Cancelled
 
 from .plan import Cell, read_experiment
@@ -28,7 +28,7 @@ def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int],
     sub.add_argument(
         "--work", type=Path, metavar="DIR", help="runs and slices (default: local, beside the experiment's folder)"
     )
-    sub.add_argument("--device", default="auto", metavar="auto|cuda|cuda:N|mps|cpu", help="default: auto")
+    add_device(sub)
     sub.add_argument(
         "--budget",
         type=amount("a number of minutes"),

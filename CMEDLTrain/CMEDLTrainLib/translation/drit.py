@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from CMEDLSegmentLib.card import NetworkSpec
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.networks import StyleGenerator, create_network, initialise
+from CMEDLSegmentLib.words import counted
 
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..losses.precision import wide
@@ -125,12 +126,15 @@ class Drit:
         at one time as one batch, which is exact because no norm sees more than one image.
 
         Raises:
-            InputError: the batches are not of one shape.
+            InputError: one role has fewer images.
         """
-        if student.shape != teacher.shape:
+        if len(student) != len(teacher):  # all that a role has, where that is less than a batch
+            fewer, more = sorted((len(student), len(teacher)))
+            role = "student" if len(student) < len(teacher) else "teacher"
             raise InputError(
-                f"DRIT pairs images of student and teacher: batches of shape {tuple(student.shape)} and "
-                f"{tuple(teacher.shape)} do not match; give both roles the same batch and patch size."
+                f"DRIT pairs each image of the student with one of the teacher, but the {role} has "
+                f"{counted(fewer, 'training slice')} for a batch of {more}; set optimisation.batch={fewer}, or add "
+                f"cases of the {role}."
             )
         weights, n = self.settings, len(student)
         size = (student.shape[-2], student.shape[-1])
