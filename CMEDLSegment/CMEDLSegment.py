@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import slicer
-import vtk
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -20,9 +19,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 from CMEDLSegmentLib import models
 from CMEDLSegmentLib.card import Card
@@ -31,11 +28,11 @@ from CMEDLSegmentLib.jobs import Outcome, Request, WorkerClient
 from CMEDLSegmentLib.scene import pieces, results, volumes
 from CMEDLSegmentPanel import dependencies, devices, interpreter, samples
 from CMEDLSegmentPanel.agreement_section import AgreementSection
-from CMEDLSegmentPanel.binding import Binding
 from CMEDLSegmentPanel.candidates_section import CandidatesSection
 from CMEDLSegmentPanel.experts_section import ExpertsSection
 from CMEDLSegmentPanel.hand_on_section import HandOnSection
 from CMEDLSegmentPanel.input_section import InputSection
+from CMEDLSegmentPanel.panel import Panel
 from CMEDLSegmentPanel.result_section import ResultSection
 from CMEDLSegmentPanel.review_section import ReviewSection
 from CMEDLSegmentPanel.run_section import RunSection
@@ -55,8 +52,11 @@ class CMEDLSegment(ScriptedLoadableModule):
             "Segments lung tumors on CT with a student network, which needs nothing but the CT; how a student was "
             "trained, with the help of MRI or without, is in its model card (Details). Choose a CT and a student and "
             "press Segment tumor; tick the candidates that are tumor, compare with experts' contours in Overlay or "
-            "Side by side, correct in Segment Editor, then save or export. Try it with the phantom in Sample Data, "
-            "category CMEDL. Research use, not a medical device."
+            "Side by side, correct in Segment Editor, then save or export. With two experts or more, Agreement with "
+            "experts measures everybody against everybody, tells whether the student is within the experts' range, "
+            "finds the worst slices, makes a consensus and writes a report; Blinded review has the contours scored "
+            "without names. Try it with the phantom in Sample Data, category CMEDL. Research use, not a medical "
+            "device."
         )
         self.parent.acknowledgementText = _(
             'The method: J. Jiang, A. Rimner, J. O. Deasy, H. Veeraraghavan, "Unpaired cross-modality educed '
@@ -106,25 +106,14 @@ class CMEDLSegmentParameterNode:
     measure: str = "dsc"
 
 
-class CMEDLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class CMEDLSegmentWidget(Panel):
     """The panel: it owns the sections and gives them the scene's parameter node while the module is open."""
 
-    def __init__(self, parent=None) -> None:
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.uiWidget = None
-        self.logic = None
-        self.sections = []
-        self._binding = None
-
-    @property
-    def parameters(self) -> CMEDLSegmentParameterNode | None:
-        """The scene's parameters; None while the module is not open or the scene is being closed."""
-        return self._binding.parameters if self._binding else None
+    Parameters = CMEDLSegmentParameterNode
 
     def setup(self) -> None:
         """Build the panel; called when the module is opened for the first time."""
-        ScriptedLoadableModuleWidget.setup(self)
+        super().setup()
         pieces.prepare()
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/CMEDLSegment.ui"))
         self.layout.addWidget(self.uiWidget)
@@ -135,18 +124,11 @@ class CMEDLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.candidates, self.experts, self.handOn = CandidatesSection(self), ExpertsSection(self), HandOnSection(self)
         self.agreement, self.review = AgreementSection(self), ReviewSection(self)
         compared = [self.experts, self.agreement, self.review]
-        self.sections = [self.input, self.run, self.result, self.candidates, *compared, self.handOn]
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        self.bind()
+        self.open([self.input, self.run, self.result, self.candidates, *compared, self.handOn])
 
     def cleanup(self) -> None:
         """Called when the module is unloaded or Slicer ends: a run is dropped, the worker ends."""
-        self.unbind()
-        self.removeObservers()
-        for section in self.sections:
-            section.cleanup()
+        super().cleanup()
         if self.logic:
             self.logic.close()
 
@@ -154,50 +136,19 @@ class CMEDLSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called each time the module is opened."""
         self.logic.readStudents()
         self.input.fillStudents()
-        self.bind()
-
-    def exit(self) -> None:
-        """Called each time another module is opened: a run goes on, but the panel need not follow the scene."""
-        self.unbind()
-
-    def onSceneStartClose(self, caller, event) -> None:
-        """The scene is about to be closed, and the parameter node with it."""
-        self.unbind()
-
-    def onSceneEndClose(self, caller, event) -> None:
-        """The scene was closed; an open panel needs a parameter node in the new one."""
-        if self.parent.isEntered:
-            self.bind()
+        super().enter()
 
     def onSceneEndImport(self, caller, event) -> None:
         """A scene was read, and its parameter node with it: bring back what it was saved with."""
+        super().onSceneEndImport(caller, event)
         if self.parent.isEntered:
-            self.bind()
             self.experts.restoreLayout()
 
     def bind(self) -> None:
         """Show the scene's parameter node and follow its changes; propose the only thing that can be meant."""
-        self.unbind()
-        node = self.logic.parameterNode()
-        self._binding = Binding(node, CMEDLSegmentParameterNode, self.ui)
+        super().bind()
         if not self.parameters.ct:
             self.parameters.ct = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-        self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.refresh)
-        self.refresh()
-
-    def unbind(self) -> None:
-        """Let go of the parameter node and of everything that the sections follow."""
-        for section in self.sections:
-            section.leave()
-        if self._binding:
-            self.removeObserver(self._binding.node, vtk.vtkCommand.ModifiedEvent, self.refresh)
-            self._binding.release()
-            self._binding = None
-
-    def refresh(self, caller=None, event=None) -> None:
-        """Let every section show the parameters, once for all the changes that come together."""
-        for section in self.sections:
-            section.refreshSoon()
 
     def showNewResult(self, result: vtkMRMLSegmentationNode) -> None:
         """Make a new result the one that the panel shows, also while another module is open."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -19,9 +18,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 from CMEDLSegmentLib import models
 from CMEDLSegmentLib.case_folders import TABLE
@@ -29,7 +26,7 @@ from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.console import Parser
 from CMEDLSegmentLib.errors import CMEDLError, InputError
 from CMEDLSegmentPanel import dependencies, devices, interpreter
-from CMEDLSegmentPanel.binding import Binding
+from CMEDLSegmentPanel.panel import Panel
 from CMEDLTrainLib import configuration, options, runs, settings_list
 from CMEDLTrainLib.background import Command, Program
 from CMEDLTrainLib.run_list import RUNS
@@ -94,23 +91,14 @@ class CMEDLTrainParameterNode:
     against: str = models.DEFAULT
 
 
-class CMEDLTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class CMEDLTrainWidget(Panel):
     """The panel: it owns the sections and gives them the scene's parameter node while the module is open."""
 
-    def __init__(self, parent=None) -> None:
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.uiWidget = self.ui = self.logic = self._binding = None
-        self.sections = []
-
-    @property
-    def parameters(self) -> CMEDLTrainParameterNode | None:
-        """The scene's parameters; None while the module is not open or the scene is being closed."""
-        return self._binding.parameters if self._binding else None
+    Parameters = CMEDLTrainParameterNode
 
     def setup(self) -> None:
         """Build the panel; called when the module is opened for the first time."""
-        ScriptedLoadableModuleWidget.setup(self)
+        super().setup()
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/CMEDLTrain.ui"))
         self.layout.addWidget(self.uiWidget)
         for part in ("cohort", "training", "run", "outcome"):
@@ -122,57 +110,7 @@ class CMEDLTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.cohort, self.training = CohortSection(self), TrainingSection(self)
         self.run, self.outcome = RunSection(self), OutcomeSection(self)
         self.student = StudentSection(self)
-        self.sections = [self.cohort, self.training, self.run, self.outcome, self.student]
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEnd)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEnd)
-        self.bind()
-
-    def cleanup(self) -> None:
-        """Called when the module is unloaded or Slicer ends: runs go on, everything else of the panel ends."""
-        self.unbind()
-        self.removeObservers()
-        for section in self.sections:
-            section.cleanup()
-
-    def enter(self) -> None:
-        """Called each time the module is opened."""
-        self.bind()
-
-    def exit(self) -> None:
-        """Called each time another module is opened."""
-        self.unbind()
-
-    def onSceneStartClose(self, caller, event) -> None:
-        """The scene is about to be closed, and the parameter node with it."""
-        self.unbind()
-
-    def onSceneEnd(self, caller, event) -> None:
-        """The scene was closed or read; an open panel needs the parameter node that it has now."""
-        if self.parent.isEntered:
-            self.bind()
-
-    def bind(self) -> None:
-        """Show the scene's parameter node and follow its changes."""
-        self.unbind()
-        node = self.logic.parameterNode()
-        self._binding = Binding(node, CMEDLTrainParameterNode, self.ui)
-        self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.refresh)
-        self.refresh()
-
-    def unbind(self) -> None:
-        """Let go of the parameter node and of everything that the sections follow."""
-        for section in self.sections:
-            section.leave()
-        if self._binding:
-            self.removeObserver(self._binding.node, vtk.vtkCommand.ModifiedEvent, self.refresh)
-            self._binding.release()
-            self._binding = None
-
-    def refresh(self, caller=None, event=None) -> None:
-        """Let every section show the parameters, once for all the changes that come together."""
-        for section in self.sections:
-            section.refreshSoon()
+        self.open([self.cohort, self.training, self.run, self.outcome, self.student])
 
 
 class CMEDLTrainLogic(ScriptedLoadableModuleLogic):

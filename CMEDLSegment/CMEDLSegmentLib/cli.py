@@ -203,7 +203,7 @@ def _add_models(commands: Any) -> None:
         ("verify", "NAME|FILE", "check a student's file, or all students where none is named"),
         ("install", "FILE", "check a student's file and copy it into your own folder"),
         ("remove", "NAME", "delete all installed versions of a student"),
-        ("rollback", "NAME", "use an earlier installed version of a student; none is deleted"),
+        ("rollback", "NAME", "use an earlier version of a student, or the bundled one; none is deleted"),
     ):
         sub = _command(actions, name, _models, text, "")
         if noun:

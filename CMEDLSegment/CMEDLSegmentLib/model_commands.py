@@ -36,7 +36,7 @@ def show(options: argparse.Namespace) -> int:
         if entry.note:
             print(f"It is {entry.note}.")
         for found in versions:
-            print(f"installed: {found.version}{' (in use)' if found.current else ''}")
+            print(f"{found.origin}: {found.version}{' (in use)' if found.current else ''}")
     return 0
 
 

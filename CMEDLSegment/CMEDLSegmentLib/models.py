@@ -2,8 +2,9 @@
 
 The user's folder holds one folder per student. Every installed version stays in it as a file of its own,
 ``0001_<version>.safetensors`` and so on in the order of installing, and the text file ``current`` names the
-one in use. So installing and rolling back are each one atomic rename, and nothing is overwritten. An
-installed student goes before a bundled one of the same name; every listing says so.
+one in use, or says ``bundled``. So installing and rolling back are each one atomic rename, and nothing is
+overwritten. An installed student goes before a bundled one of the same name, until it is rolled back to that
+one; every listing says so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,10 +157,15 @@ def list_models() -> list[Entry]:
 
 
 def versions(name: str) -> list[Entry]:
-    """The installed versions of a student, oldest first, the one in use being ``current``; empty if none."""
+    """The versions of a student, oldest first, the one in use being ``current``; empty if none is installed.
+
+    A bundled one of this name is the first.
+    """
     folder = user_folder() / folder_name(name)
     current = _current(folder)
-    return [_noted(_entry(path, INSTALLED), current=path == current) for path in sorted(_students(folder))]
+    kept = [_noted(_entry(path, INSTALLED), current=path == current) for path in sorted(_students(folder))]
+    bundled = _bundled_of(name)
+    return [_noted(bundled, current=current is None), *kept] if kept and bundled else kept
 
 
 def find(name_or_file: Path | str) -> Path:
@@ -239,7 +245,7 @@ def install(file: Path | str) -> Change:
             beside.write_bytes(data)
     if before == kept:
         return _change(card.name, kept, before, f"'{card.name}' {card.version} is installed already.")
-    _use(folder, kept)
+    _use(folder, kept.name)
     message = f"'{card.name}' {card.version} is installed in {folder}."
     if before:
         message += f" The version used before, {_version_of(before)}, is kept: models rollback {card.name}."
@@ -249,12 +255,12 @@ def install(file: Path | str) -> Change:
 
 
 def rollback(name: str, version: str | None = None) -> Change:
-    """Use an earlier installed version again, or the given one; no version is deleted.
+    """Use an earlier version again, or the given one; no version is deleted.
 
     Args:
         name: the student.
         version: as :func:`versions` shows it, or its beginning or the beginning of its digest; default is the
-            one installed before the one in use.
+            one installed before the one in use, and before the first of them a bundled one of this name.
 
     Raises:
         ModelError: there is no such version, or its file is damaged.
@@ -262,24 +268,25 @@ def rollback(name: str, version: str | None = None) -> Change:
     from .student import load_student
 
     folder = user_folder() / folder_name(name)
-    before = _current(folder)
-    if before is None:
+    known = {found.path: found.version or _version_of(found.path) for found in versions(name)}
+    if not known:
         raise ModelError(f"'{name}' has no installed version, so there is none to go back to.")
-    kept = sorted(_students(folder))
+    paths, bundled = list(known), _bundled_of(name)
+    before = _current(folder) or paths[0]
     if version is None:
-        earlier = kept[: kept.index(before)]
+        earlier = paths[: paths.index(before)]
         if not earlier:
-            way = f"; models remove {name} returns to the bundled one" if _bundled_of(name) else ""
-            raise ModelError(f"'{name}' has no version earlier than {_version_of(before)}{way}.")
+            raise ModelError(f"'{name}' has no version earlier than {known[before]}.")
         target = earlier[-1]
     else:
-        target = _chosen(name, version, kept)
+        target = _chosen(name, version, known)
     if target == before:
-        return _change(name, target, before, f"'{name}' is version {_version_of(target)} already.")
+        return Change(name, f"'{name}' is version {known[target]} already.", target, known[target], known[before])
     load_student(target)
-    _use(folder, target)
-    now, was = _version_of(target), _version_of(before)
-    return _change(name, target, before, f"'{name}' is version {now} again; {was} is kept.")
+    own = bundled is not None and target == bundled.path
+    _use(folder, BUNDLED if own else target.name)
+    message = f"'{name}' is {'the bundled ' if own else ''}version {known[target]} again; {known[before]} is kept."
+    return Change(name, message, target, known[target], known[before])
 
 
 def remove(name: str) -> Change:
@@ -338,18 +345,20 @@ def _kind(path: Path) -> str:
 
 
 def _current(folder: Path) -> Path | None:
-    """The version in use: the one that ``current`` names, else the newest."""
+    """The installed version in use: the one that ``current`` names, else the newest; None where a bundled one is."""
     kept = sorted(_students(folder))
     try:
-        named = folder / (folder / _CURRENT).read_text(encoding="utf-8").strip()
+        named = (folder / _CURRENT).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        named = None
-    return named if named in kept else (kept[-1] if kept else None)
+        named = ""
+    if named == BUNDLED and _bundled_of(folder.name):
+        return None
+    return folder / named if folder / named in kept else (kept[-1] if kept else None)
 
 
-def _use(folder: Path, path: Path) -> None:
+def _use(folder: Path, named: str) -> None:
     with atomic_path(folder / _CURRENT) as beside:
-        beside.write_text(path.name, encoding="utf-8")
+        beside.write_text(named, encoding="utf-8")
 
 
 def _next_number(folder: Path) -> int:
@@ -361,19 +370,19 @@ def _version_of(path: Path) -> str:
     return path.stem.split("_", 1)[-1]
 
 
-def _chosen(name: str, version: str, kept: list[Path]) -> Path:
-    """The one kept file that ``version`` is the beginning of, or of whose digest."""
+def _chosen(name: str, version: str, known: Mapping[Path, str]) -> Path:
+    """The one file of whose version, or of whose digest, ``version`` is the beginning."""
     found = [
         path
-        for path in kept
-        if version and (_version_of(path).startswith(version) or path.stem.rsplit("-", 1)[-1].startswith(version))
+        for path, own in known.items()
+        if version and (own.startswith(version) or own.rsplit("-", 1)[-1].startswith(version))
     ]
     if len(found) == 1:
         return found[0]
-    known = ", ".join(_version_of(path) for path in kept)
+    there = ", ".join(known.values())
     if found:
-        raise ModelError(f"'{version}' fits several versions of '{name}': name one of {known}.")
-    raise ModelError(f"'{name}' has no version '{version}'; it has {known}.")
+        raise ModelError(f"'{version}' fits several versions of '{name}': name one of {there}.")
+    raise ModelError(f"'{name}' has no version '{version}'; it has {there}.")
 
 
 def _entry(path: Path, origin: str) -> Entry:

@@ -247,7 +247,7 @@ def comparison(
         left = GAP + column * (PANEL + GAP)
         agreement = f", DSC {score[z]:.2f}" if np.isfinite(score[z]) else ""
         place = (left + PANEL / 2, top + caption / 2)
-        draw.text(place, f"{word}: slice {z + 1} of {len(image)}{agreement}", BRIGHT, font(17), anchor="mm")
+        draw.text(place, f"{word}: slice {z} (0 to {len(image) - 1}){agreement}", BRIGHT, font(17), anchor="mm")
         contours = [
             Contour(expert[z], EXPERT_YELLOW, 1.6, names[1]),
             Contour(student[z], STUDENT_RED, 1.6, names[0]),

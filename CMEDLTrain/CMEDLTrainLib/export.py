@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from CMEDLSegmentLib.student import Student, load_student, save_student
 
 from .cohort.store import Store
 from .evaluation.measures import MEASURES, definition
+from .evaluation.results import read_json
 from .runs import Run
 from .training import best_networks, slices_of
 
@@ -70,7 +70,7 @@ def _figures(run: Run, card: Card, entries: dict[str, Any]) -> list[dict[str, An
     """The held-out figures of this very student, where it was evaluated on the run's own test patients."""
     if not run.evaluation.is_file():
         return []
-    evaluation = json.loads(run.evaluation.read_text("utf-8"))
+    evaluation = read_json(run.evaluation)
     if evaluation["weights_sha256"] != card.weights_sha256 or not evaluation.get("own_cohort"):
         return []
     # The first source is the cohort's; others are what the weights started from.

@@ -28,7 +28,7 @@ from CMEDLSegmentLib.files import atomic_path
 
 from . import holders
 from .configuration import Configuration, from_json
-from .history import History, Reader, events_of
+from .history import History, events_of, latest
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,7 @@ class Run:
         The state is ``running``, ``finished``, ``stopped`` (it was asked to, or never started) or ``crashed``: its
         trainer is gone without having said why it ended.
         """
-        reader = Reader(self.events)
-        reader.read(most=None)
-        return self.status_of(reader.history)
+        return self.status_of(latest(self.events))
 
     def status_of(self, history: History) -> dict[str, Any]:
         """:meth:`status` by events that were read already."""

@@ -17,6 +17,7 @@ from CMEDLSegmentLib.student import save_student
 
 from . import checkpoints, methods, runs
 from .building import check_settings
+from .cohort.contents import table_digest
 from .cohort.preparation import prepare
 from .cohort.store import Store
 from .configuration import Configuration
@@ -47,6 +48,7 @@ def train(run: Run, progress: Progress, cancelled: CancelCheck) -> bool:
         if processes.first and not run.last.is_file():
             progress("Building the networks", 0.0)
             check_settings(run.configuration(), processes)
+            note_cohort(run)
         store = processes.in_turn(lambda: slices_of(run, part(progress, 0, 0.02), cancelled))
         if processes.first and not run.last.is_file():
             _try_a_step(run, store, processes, progress)
@@ -80,6 +82,12 @@ def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = ne
     return prepare(cases, configuration.images, len(configuration.labels), parent, progress, cancelled)
 
 
+def _read_table(cohort: Path) -> list[Case]:
+    if not cohort.is_file():
+        raise InputError(f"The cohort {cohort} is not there any more; resume the run with --cohort and its new place.")
+    return read_cohort(cohort, required=("mask", "role", "split"), check_files=False)
+
+
 def training_cases(configuration: Configuration) -> list[Case]:
     """The cohort's training and validation cases of the method's roles.
 
@@ -87,9 +95,7 @@ def training_cases(configuration: Configuration) -> list[Case]:
         InputError: the table cannot be used, or has no such case where the method needs one.
     """
     cohort, roles = Path(configuration.cohort), configuration.entry.roles
-    if not cohort.is_file():
-        raise InputError(f"The cohort {cohort} is not there any more; resume the run with --cohort and its new place.")
-    found = read_cohort(cohort, required=("mask", "role", "split"), check_files=False)
+    found = _read_table(cohort)
     cases = [case for case in found if case.role in roles and case.split in ("train", "validation")]
     there = {(case.role, case.split) for case in cases}
     for role, split in (*((role, "train") for role in roles), ("student", "validation")):
@@ -98,6 +104,15 @@ def training_cases(configuration: Configuration) -> list[Case]:
                 f"The cohort {cohort} has no case of role {role} in split {split}; mark some in the table."
             )
     return cases
+
+
+def note_cohort(run: Run) -> None:
+    """Tell which cohort the run learns from, so that it is known again where it was moved.
+
+    Raises:
+        InputError: the table cannot be used.
+    """
+    run.report("cohort", table_sha256=table_digest(_read_table(Path(run.configuration().cohort))))
 
 
 def best_networks(run: Run) -> dict[str, nn.Module]:

@@ -193,7 +193,8 @@ class CohortSection(Section):
         for button in (self.ui.addFromSceneButton, self.ui.addFromFolderButton, self.ui.addFromDicomButton):
             button.enabled = editable
         self.ui.splitButton.enabled = editable and bool(cohort.cases)
-        self._showNote(findings.get("", ()))
+        errors = sum(finding.severity == ERROR for own in findings.values() for finding in own)
+        self._showNote(findings.get("", ()), errors)
         self._showProgress()
         self._showButtons()
 
@@ -267,8 +268,8 @@ class CohortSection(Section):
             own.sort(key=lambda finding: finding.severity != ERROR)
         return found
 
-    def _showNote(self, findings: list[Finding]) -> None:
-        """The line below the folder, and the one below the tables."""
+    def _showNote(self, findings: list[Finding], errors: int) -> None:
+        """The line below the folder, and the one below the tables: ``findings`` are the cohort's, ``errors`` all."""
         note, style = "", BLOCKED
         if self._refused:
             note = self._refused
@@ -281,11 +282,11 @@ class CohortSection(Section):
         setText(self.ui.cohortNoteLabel, note)
         self.ui.cohortNoteLabel.styleSheet = style
         self.ui.cohortNoteLabel.visible = bool(note)
-        lines = [summary(self.cohort.cases)] if self.cohort and self.cohort.cases else []
+        lines = [summary(self.cohort.cases, errors)] if self.cohort and self.cohort.cases else []
         lines += [finding.sentence for finding in findings]
         setText(self.ui.cohortSummaryLabel, "\n".join(lines))
-        errors = any(finding.severity == ERROR for finding in findings)
-        self.ui.cohortSummaryLabel.styleSheet = BLOCKED if errors else DOUBTFUL if findings else ""
+        blocked = any(finding.severity == ERROR for finding in findings)
+        self.ui.cohortSummaryLabel.styleSheet = BLOCKED if blocked else DOUBTFUL if findings else ""
 
     def _showProgress(self, stage: str = "", fraction: float = 0.0) -> None:
         self.ui.cohortProgressWidget.visible = self._adding.busy or self._checks.busy

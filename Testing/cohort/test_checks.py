@@ -226,6 +226,9 @@ def test_a_good_cohort_has_no_findings_and_says_what_it_can(tmp_path):
         "patients: 5 train; joint training and training the student alone are possible."
     )
     assert summary(cases[:7]).endswith("the student can be trained alone, but nothing teaches it.")
+    assert summary(cases, errors=1).endswith("are possible, once the error is mended.")
+    assert summary(cases[:7], errors=3).endswith("nothing teaches it, once the 3 errors are mended.")
+    assert summary([], errors=2) == summary([])
     assert summary([]) == "No case has a role; nothing can be trained yet."
 
 
@@ -280,5 +283,11 @@ def test_the_command_ends_with_0_where_nothing_is_wrong(tmp_path, capsys):
     write_cohort(table, cohort(tmp_path))
     assert cli.main(["check", str(table), "--method", "cmedl", "--labels", "Tumor"]) == 0
     assert capsys.readouterr().out.startswith("0 errors, 0 warnings. 7 cases")
+    good = cohort(tmp_path)
+    write_cohort(table, [dataclasses.replace(good[0], mask=tmp_path / "lost.nii.gz"), *good[1:]])
+    assert cli.main(["check", str(table)]) == 2
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("1 error, 0 warnings. 7 cases")
+    assert said.endswith("are possible, once the error is mended.")
     assert cli.main(["check", str(table), "--method", "magic"]) == 2
     assert "There is no method 'magic'" in capsys.readouterr().err

@@ -223,10 +223,37 @@ def test_there_is_nothing_to_roll_back_without_an_installed_version(bundled: Car
         models.rollback("lung-ct")
 
 
-def test_rolling_back_the_only_version_tells_of_the_bundled_one(bundled: Card, tmp_path: Path) -> None:
-    models.install(made(tmp_path, 1))
-    with pytest.raises(ModelError, match="models remove lung-ct returns to the bundled one"):
+def test_the_bundled_student_is_the_first_version_and_is_rolled_back_to(bundled: Card, tmp_path: Path) -> None:
+    path = made(tmp_path, 1)
+    own = models.install(path)
+    assert [(found.version, found.current) for found in models.versions("lung-ct")] == [
+        (bundled.version, False),
+        (own.version, True),
+    ]
+    back = models.rollback("lung-ct")
+    assert (back.version, back.previous) == (bundled.version, own.version)
+    assert "the bundled version" in back.message
+    assert load_student("lung-ct").card == bundled
+    (listed,) = (found for found in models.list_models() if found.current)
+    assert (listed.origin, listed.note) == ("bundled", "")
+    assert [found.current for found in models.versions("lung-ct")] == [True, False]
+    with pytest.raises(ModelError, match=f"no version earlier than {bundled.version}"):
         models.rollback("lung-ct")
+    # Forward again by its version, back by the bundled one's, forward by installing it once more.
+    assert models.rollback("lung-ct", own.version).version == own.version
+    assert models.entry("lung-ct").origin == "installed"
+    models.rollback("lung-ct", bundled.version)
+    assert models.install(path).version == own.version
+    assert models.entry("lung-ct").version == own.version
+
+
+def test_an_installed_version_serves_where_the_bundled_one_is_there_no_longer(
+    bundled: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = models.install(made(tmp_path, 1))
+    models.rollback("lung-ct")
+    monkeypatch.setattr(models, "bundled_folder", lambda: None)
+    assert models.entry("lung-ct").version == own.version
 
 
 def test_a_damaged_version_is_not_rolled_back_to(tmp_path: Path) -> None:

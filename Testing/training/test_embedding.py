@@ -1,12 +1,13 @@
 """t-SNE maps: which pixels enter, with which features, and that a map keeps apart what is apart."""
 
-import sys
+import importlib.util
+import time
 
 import numpy as np
 import pytest
 import torch
 
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.errors import Cancelled, InputError
 from CMEDLTrainLib.evaluation import embedding
 
 
@@ -60,7 +61,10 @@ def test_two_kinds_of_pixels_lie_apart_whatever_the_scale_of_the_channels(monkey
     features[inside, :3] += 6.0
     # The channels that tell nothing have the large numbers.
     features *= (1e-3, 1e-3, 1e-3, 50, 50, 50)
-    found = embedding.embed(features.astype(np.float32), inside)
+    told = []
+    found = embedding.embed(features.astype(np.float32), inside, progress=lambda stage, fraction: told.append(fraction))
+    assert told == sorted(told)
+    assert told[0] == 0
     distances = np.linalg.norm(found.points[:, None] - found.points[None], axis=2)
     np.fill_diagonal(distances, np.inf)
     assert (inside[distances.argmin(axis=1)] == inside).mean() > 0.98
@@ -72,8 +76,28 @@ def test_too_few_pixels_are_said():
         embedding.embed(np.zeros((180, 4), np.float32), np.zeros(180, bool))
 
 
+def test_a_map_tells_how_far_it_is_and_is_cancelled_at_once(monkeypatch):
+    monkeypatch.setattr(embedding, "ITERATIONS", 100_000_000)
+    random, told = np.random.default_rng(0), []
+    features = random.normal(size=(400, 6)).astype(np.float32)
+
+    def cancelled() -> bool:
+        return bool(told) and told[-1] > 0
+
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        embedding.embed(features, np.arange(400) < 200, progress=lambda _, done: told.append(done), cancelled=cancelled)
+    assert time.monotonic() - started < 60
+
+
+def test_a_map_that_fails_says_so(monkeypatch):
+    monkeypatch.setattr(embedding, "ITERATIONS", 1)  # fewer than scikit-learn takes
+    with pytest.raises(InputError, match="could not be made"):
+        embedding.embed(np.random.default_rng(0).normal(size=(400, 6)), np.arange(400) < 200)
+
+
 def test_a_missing_package_is_said(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install scikit-learn"):
         embedding.embed(np.zeros((500, 4), np.float32), np.zeros(500, bool))
 

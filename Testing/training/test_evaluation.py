@@ -147,6 +147,13 @@ def test_several_structures_are_scored_each_by_its_name():
     assert swapped.missed == ("Tumor", "Node")
 
 
+def test_organs_are_not_called_tumors():
+    expert = cubes((1, 1, 1), value=1) | cubes((12, 12, 12), value=2)
+    whole = evaluation(score("c", expert * (expert == 1), expert, CUBE, np.arange(24), (TUMOR, NODE)))
+    assert "1 of 2 tumors" in whole.report()
+    assert "1 of 2 structures" in replace(whole, labels=("Liver", "Spleen")).report()
+
+
 def test_a_student_of_one_structure_takes_whatever_the_expert_marked():
     assert score("c", cubes((1, 1, 1)), cubes((1, 1, 1), value=7), CUBE, np.arange(24), TUMORS).values["dsc"] == 1
 

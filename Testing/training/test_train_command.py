@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from CMEDLSegmentLib.card import read_card
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
 from CMEDLTrainLib import cli, runs
+from CMEDLTrainLib.evaluation.commands import is_own_cohort
 
 PREPARING = """
 import sys, time
@@ -131,10 +133,25 @@ def test_a_student_compared_with_itself_does_not_differ(run, cohort, capsys):
     assert cli.main([*arguments, "--cohort", str(cohort), "--device", "cpu"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((run / "evaluation-validation.json").read_text("utf-8"))
-    assert (printed["tolerance_mm"], printed["own_cohort"]) == (3, False)
+    assert (printed["tolerance_mm"], printed["own_cohort"]) == (3, True)
     dsc = printed["against"]["comparisons"]["dsc"]
     assert (dsc["delta_mean"], dsc["ties"]) == (0, dsc["n"])
     assert (run / "evaluation-validation" / "paired.svg").is_file()
+
+
+def test_a_cohort_that_was_moved_is_the_run_s_own_and_one_of_other_splits_is_not(run, cohort, tmp_path):
+    moved = shutil.copytree(cohort.parent, tmp_path / "moved") / cohort.name
+    assert is_own_cohort(runs.open_run(run), moved)
+    # A run of before its cohort was noted: its table is looked at, where it still is.
+    older = shutil.copytree(run, tmp_path / "older")
+    events = [line for line in (older / "events.jsonl").read_text("utf-8").splitlines() if '"cohort"' not in line]
+    assert len(events) < len((run / "events.jsonl").read_text("utf-8").splitlines())
+    (older / "events.jsonl").write_text("\n".join(events), "utf-8")
+    assert is_own_cohort(runs.open_run(older), moved)
+    text = moved.read_text("utf-8")
+    moved.write_text(text.replace("validation", "test"), "utf-8")
+    assert not is_own_cohort(runs.open_run(run), moved)
+    assert not is_own_cohort(runs.open_run(older), moved)
 
 
 def test_a_tolerance_that_is_no_distance_is_refused(run, capsys):

@@ -133,14 +133,14 @@ def compare(examined: Sequence[Examined], labels: Sequence[str], roles: Collecti
     return [
         *_same_contents(examined),
         *_both_roles(cases),
-        *_modalities(cases),
+        *(Finding(ERROR, case.case, sentence, case.line) for case, sentence in of_other_modality(cases)),
         *_unused_labels(examined, labels),
         *_too_few(cases, roles),
     ]
 
 
-def summary(cases: Sequence[Case]) -> str:
-    """What the cohort can support, in one sentence."""
+def summary(cases: Sequence[Case], errors: int = 0) -> str:
+    """What the cohort can support, once its errors are mended, in one sentence."""
     said = []
     for role in ROLES:
         own = [case for case in cases if case.role == role]
@@ -159,6 +159,8 @@ def summary(cases: Sequence[Case]) -> str:
         can = "the student can be trained alone, but nothing teaches it"
     else:
         can = "nothing can be trained yet"
+    if errors and can != "nothing can be trained yet":
+        can += f", once the {'error is' if errors == 1 else f'{errors} errors are'} mended"
     return f"{'; '.join(said) or 'No case has a role'}; {can}."
 
 
@@ -289,17 +291,16 @@ def _both_roles(cases: Sequence[Case]) -> Iterator[Finding]:
             )
 
 
-def _modalities(cases: Sequence[Case]) -> Iterator[Finding]:
+def of_other_modality(cases: Sequence[Case]) -> Iterator[tuple[Case, str]]:
+    """The cases whose modality is not that of the first case of their role, each with a sentence about it."""
     first: dict[str, Case] = {}
     for case in cases:
         other = first.setdefault(case.role, case)
         if case.role and other.modality != case.modality:
-            yield Finding(
-                ERROR,
-                case.case,
+            yield (
+                case,
                 f"It is {case.modality} and the case {other.case} {other.modality}, but both have the role "
                 f"{case.role}; give each role one modality.",
-                case.line,
             )
 
 

@@ -165,12 +165,13 @@ def _check(options: argparse.Namespace, interrupt: Interrupt) -> int:
                 "errors": errors,
                 "warnings": len(findings) - errors,
                 "cases": len(cases),
-                "summary": summary(cases),
+                "summary": summary(cases, errors),
             }
         )
     else:
         for one in findings:
             where = f"{one.case or 'the cohort'}{f' (line {one.line})' if one.line else ''}"
             print(f"{one.severity}: {where}: {one.sentence}")
-        print(f"{errors} errors, {len(findings) - errors} warnings. {summary(cases)}")
+        counts = f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}"
+        print(f"{counts}. {summary(cases, errors)}")
     return InputError.exit_code if errors else 0

@@ -66,6 +66,16 @@ def contents_of(
     return found
 
 
+def table_of(cases: Sequence[Case]) -> list[list[str]]:
+    """What a cohort's table says of its cases, but for where their files are."""
+    return [[case.patient, case.case, case.role, case.modality, case.split] for case in cases]
+
+
+def table_digest(cases: Sequence[Case]) -> str:
+    """SHA-256 of :func:`table_of`: the same wherever the cohort was moved, and nobody's name."""
+    return hashlib.sha256(json.dumps(table_of(cases)).encode()).hexdigest()
+
+
 def _remembered(path: Path) -> dict[str, list[str]]:
     """[stamp, digest] by path; nothing where the file is absent or damaged, which costs another look at the scans."""
     try:

@@ -27,7 +27,8 @@ from CMEDLSegmentLib.normalisation import Normalisation, fit_landmarks
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent, stop_if
 
 from ..configuration import Images
-from .contents import contents_of
+from .checks import of_other_modality
+from .contents import contents_of, table_of
 from .store import FORMAT, LEVELS, Store, write_store
 
 if TYPE_CHECKING:
@@ -108,8 +109,7 @@ def _folder(
     except OSError as error:
         raise _unwritable(parent, error) from error
     contents = contents_of(cases, parent, progress, cancelled)
-    table = [[case.patient, case.case, case.role, case.modality, case.split] for case in cases]
-    described = json.dumps([FORMAT, asdict(images), labels, table, contents])
+    described = json.dumps([FORMAT, asdict(images), labels, table_of(cases), contents])
     return parent / hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
@@ -150,7 +150,7 @@ def _extracted(
             try:
                 made = waiting.popleft().result()
             except InputError as error:
-                raise InputError(f"The case {case.case} cannot be prepared. {error}") from error
+                raise _unprepared(case, str(error)) from error
             yield (case, *made)
 
 
@@ -160,15 +160,13 @@ def _modalities(cases: Sequence[Case]) -> dict[str, str]:
     Raises:
         InputError: a role has cases of both.
     """
-    found: dict[str, Case] = {}
-    for case in cases:
-        first = found.setdefault(case.role, case)
-        if first.modality != case.modality:
-            raise InputError(
-                f"The case {first.case} is {first.modality} and {case.case} is {case.modality}, but both have the role "
-                f"{case.role}; give each role one modality."
-            )
-    return {role: case.modality for role, case in found.items()}
+    for case, sentence in of_other_modality(cases):
+        raise _unprepared(case, sentence)
+    return {case.role: case.modality for case in cases}
+
+
+def _unprepared(case: Case, sentence: str) -> InputError:
+    return InputError(f"The case {case.case} cannot be prepared. {sentence}")
 
 
 def _normalisation(

@@ -21,6 +21,7 @@ from CMEDLSegmentLib.files import atomic_path
 from CMEDLSegmentLib.progress import Progress, part
 
 from .. import runs
+from ..cohort.contents import table_digest
 
 if TYPE_CHECKING:
     from .results import Evaluation
@@ -61,6 +62,21 @@ def scored_cases(cohort: Path, split: str = "test") -> list[Case]:
     if not cases:
         raise InputError(f"The cohort {cohort} has no student case with split '{split}'; mark some in the table.")
     return cases
+
+
+def is_own_cohort(run: runs.Run, cohort: Path) -> bool:
+    """Whether a cohort's table has the cases, the roles and the splits that the run learned from, wherever it lies.
+
+    Raises:
+        InputError: the table cannot be used.
+    """
+    own = Path(run.configuration().cohort)
+    if cohort.resolve() == own:
+        return True
+    noted = [event["table_sha256"] for event in run.read_events() if event["event"] == "cohort"]
+    if not noted and own.is_file():  # a run of before this was noted
+        noted = [table_digest(read_cohort(own, check_files=False))]
+    return bool(noted) and table_digest(read_cohort(cohort, check_files=False)) == noted[-1]
 
 
 def training_speed(run: runs.Run) -> dict[str, Any]:
@@ -111,7 +127,7 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
             pictures = figures.finish(last, interrupt)
     finally:
         bar.clear()
-    told = write_evaluation(run, result, options.split, options.cohort is None, other, pictures)
+    told = write_evaluation(run, result, options.split, is_own_cohort(run, cohort), other, pictures)
     if options.json:
         emit_json(told)
         return 0

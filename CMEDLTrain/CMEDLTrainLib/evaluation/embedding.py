@@ -8,8 +8,15 @@ so that the layer of the larger numbers does not decide alone, and t-SNE starts 
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +24,12 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from CMEDLSegmentLib.colors import RATER_COLORS, STUDENT_RED
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.errors import CMEDLError, InputError
 from CMEDLSegmentLib.picture import BACKGROUND, BRIGHT, DIM, GAP, font, legend
+from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
+
+from ..background import Program
+from . import tsne
 
 PATCH = 160
 """Side in pixels of the patch around the tumor."""
@@ -27,6 +38,7 @@ CASE_PIXELS = 35_000
 POINTS = 6_000
 """Pixels of all cases together at most: the time of t-SNE grows faster than their number (minutes on one core)."""
 PERPLEXITY, ITERATIONS = 60, 1000
+POLL_S = 0.05
 SIDE, TITLE = 520, 44
 DOT, OVERSAMPLING = 1.2, 3
 """Radius of a point in pixels; how much larger a map is drawn before it is reduced."""
@@ -101,23 +113,31 @@ def features_at(layers: Sequence[Tensor], rows: np.ndarray, columns: np.ndarray)
     return torch.cat(taken, dim=1).cpu().numpy()
 
 
-def embed(features: np.ndarray, inside: np.ndarray, seed: int = 0) -> Embedding:
+def embed(
+    features: np.ndarray,
+    inside: np.ndarray,
+    seed: int = 0,
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+) -> Embedding:
     """Lay the points out in the plane by t-SNE (van der Maaten and Hinton 2008).
+
+    It takes minutes, in a process of its own that can be ended.
 
     Args:
         features: (n, channels).
         inside: (n,) bool.
         seed: of what is random in it.
+        progress, cancelled: as everywhere.
 
     Raises:
-        InputError: scikit-learn is not installed, or there are too few points for the perplexity.
+        InputError: scikit-learn is not installed, there are too few points for the perplexity, or it failed.
+        Cancelled: ``cancelled()`` was true.
     """
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
+    if importlib.util.find_spec("sklearn") is None:
         raise InputError(
             'The t-SNE map needs scikit-learn, which is not installed; "pip install scikit-learn" brings it.'
-        ) from error
+        )
     if len(features) <= 3 * PERPLEXITY:
         raise InputError(
             f"The t-SNE map needs more than {3 * PERPLEXITY} pixels, half of them inside the structure, and the cases "
@@ -125,9 +145,31 @@ def embed(features: np.ndarray, inside: np.ndarray, seed: int = 0) -> Embedding:
         )
     spread = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    tsne = TSNE(perplexity=PERPLEXITY, max_iter=ITERATIONS, init="pca", random_state=seed)
-    points = tsne.fit_transform(scaled.astype(np.float32))
-    return Embedding(points.astype(np.float32), np.asarray(inside, bool), float(tsne.kl_divergence_))
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder, tsne.FEATURES), scaled.astype(np.float32))
+        arguments = [folder, str(PERPLEXITY), str(ITERATIONS), str(seed)]
+        found = _awaited(Program([sys.executable], os.environ, tsne.__name__), arguments, progress, cancelled)
+        points = np.load(Path(folder, tsne.POINTS), allow_pickle=False)
+    return Embedding(points, np.asarray(inside, bool), float(found["kl"]))
+
+
+def _awaited(program: Program, arguments: Sequence[str], progress: Progress, cancelled: CancelCheck) -> dict[str, Any]:
+    """What the program says in the end."""
+    try:
+        command = program.start(arguments, words=0)
+    except OSError as error:
+        raise InputError(f"The t-SNE map could not be begun ({error.strerror}); close other programs.") from error
+    while not command.done:
+        if cancelled():
+            command.cancel()
+            stop_if(cancelled)
+        stage, fraction = command.stage
+        progress(stage or "t-SNE map", fraction)
+        time.sleep(POLL_S)
+    try:
+        return command.result()
+    except CMEDLError as error:
+        raise InputError(f"The t-SNE map could not be made: {error}") from error
 
 
 def picture(maps: Sequence[tuple[str, Embedding]], structure: str = "tumor") -> Image.Image:

@@ -25,7 +25,7 @@ from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.networks import Segmentor
 from CMEDLSegmentLib.picture import View, save_png
 from CMEDLSegmentLib.probability import label_probabilities, threshold_labels
-from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent, stop_if
 from CMEDLSegmentLib.segmentation import Segmentation
 from CMEDLSegmentLib.student import StudentNetwork, load_student
 from CMEDLSegmentLib.volume import Volume
@@ -193,8 +193,7 @@ class Figures:
             where = {"case": self._shown.case, "axial_slice": self._shown.slice}
             record["features"] = {"file": "features.png", **where, "networks": names}
         stop_if(cancelled)
-        progress("t-SNE map", 0.1)
-        record["embedding"] = self._embedding(cancelled)
+        record["embedding"] = self._embedding(part(progress, 0.1, 0.95), cancelled)
         if self._translate is not None:
             record["translation"] = synthesis.summary(self._real, self._translated, self._pairs)
         progress("Pictures", 1.0)
@@ -232,7 +231,7 @@ class Figures:
         scores = seen.scores(seen.found[list(slices)], np.array(slices))
         cells = []
         for number, (z, score) in enumerate(zip(slices, scores, strict=True)):
-            caption = f"{words[number]} slice: {z + 1} of {len(seen.found)}" if words else name
+            caption = f"{words[number]}: slice {z} (0 to {len(seen.found) - 1})" if words else name
             drawn = panels.contours(seen, z, seen.found[z], color, name)
             caption = panels.scored(panels.shortened(caption, 190, 15), score)
             cells.append(panels.Cell(seen.intensities(seen.view.array[z]), drawn, caption))
@@ -290,18 +289,17 @@ class Figures:
         reader.features.append(np.concatenate(taken))
         reader.inside.append(inside)
 
-    def _embedding(self, cancelled: CancelCheck) -> dict[str, Any]:
+    def _embedding(self, progress: Progress, cancelled: CancelCheck) -> dict[str, Any]:
         """The t-SNE maps side by side, or why there are none."""
         readers = [one for one in (self._against, self._own) if one is not None]
         maps = []
         try:
-            for reader in readers:
-                stop_if(cancelled)
+            for number, reader in enumerate(readers):
                 if not reader.features:
                     raise InputError("The t-SNE map needs pixels of a structure, and no case has one.")
-                maps.append(
-                    (reader.name, embedding.embed(np.concatenate(reader.features), np.concatenate(reader.inside)))
-                )
+                step = part(progress, number / len(readers), (number + 1) / len(readers))
+                pixels = np.concatenate(reader.features), np.concatenate(reader.inside)
+                maps.append((reader.name, embedding.embed(*pixels, progress=step, cancelled=cancelled)))
         except InputError as error:
             return {"left_out": str(error)}
         labels = self._own.card.labels

@@ -19,6 +19,7 @@ import numpy as np
 from CMEDLSegmentLib.agreement.distances import dice
 from CMEDLSegmentLib.agreement.measures import TOLERANCE_MM, Measure, measure
 from CMEDLSegmentLib.agreement.tumors import Tumor, TumorMatch, match
+from CMEDLSegmentLib.card import TUMOR
 from CMEDLSegmentLib.volume import Geometry, axial_view
 
 if TYPE_CHECKING:
@@ -82,6 +83,11 @@ def shown(value: float | None, name: str, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{1 if MEASURES[name].unit == 'mm' else digits}f}"
 
 
+def pieces(labels: Sequence[str]) -> str:
+    """What the connected pieces of these structures are called."""
+    return "tumors" if tuple(labels) == (TUMOR.name,) else "structures"
+
+
 @dataclass(frozen=True)
 class TumorFigures:
     """One connected piece of a label: matched (expert's and student's), missed (expert's) or extra (student's).
@@ -90,7 +96,8 @@ class TumorFigures:
         label: the structure's name.
         outcome: ``matched``, ``missed`` or ``extra``.
         expert_cc, student_cc: volumes; None on the side that has none.
-        slices: first and last axial slice, from the inferior end: the expert's, of an extra one the student's.
+        slices: first and last axial slice, counted from 0 at the inferior end: the expert's, of an extra one the
+            student's.
         values: of :data:`SURFACE`; of a missed one 0, 0 and None, of an extra one None.
     """
 

@@ -20,7 +20,18 @@ from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
 
 from .comparison import INTERVAL_METHOD, spread, summary
-from .measures import MEASURES, SURFACE, CaseFigures, PatientFigures, TumorFigures, Values, definition, shown, titled
+from .measures import (
+    MEASURES,
+    SURFACE,
+    CaseFigures,
+    PatientFigures,
+    TumorFigures,
+    Values,
+    definition,
+    pieces,
+    shown,
+    titled,
+)
 from .roc import Roc
 
 
@@ -143,7 +154,7 @@ class Evaluation:
         missed = self.missed()
         lines.append(
             f"Missed altogether: {missed['patients']} of {missed['of_patients']} patients, {missed['tumors']} of "
-            f"{missed['of_tumors']} tumors (they count with a DSC of 0 and without HD95); "
+            f"{missed['of_tumors']} {pieces(self.labels)} (they count with a DSC of 0 and without HD95); "
             f"{missed['extra_tumors']} extra ones marked."
         )
         if self.roc[""].auc is not None:
@@ -156,7 +167,7 @@ class Evaluation:
         return "\n".join(lines)
 
     def tables(self) -> dict[str, Table]:
-        """``cases.csv`` and ``tumors.csv``, in full precision."""
+        """``cases.csv`` and ``tumors.csv``, in full precision; of several structures the latter has their pieces."""
         cases = tuple(
             {"case": case.case, "label": label, "missed": int(label in case.missed), **_known(values)}
             for case in self.cases
@@ -174,10 +185,10 @@ class Evaluation:
         )
         stated = {"tolerance_mm": self.tolerance_mm, "definitions": DEFINITIONS}
         columns = ("case", "label", "missed", *MEASURES, *stated)
-        pieces = ("case", "label", "outcome", "expert_cc", "student_cc", "first_slice", "last_slice", *SURFACE, *stated)
+        parts = ("case", "label", "outcome", "expert_cc", "student_cc", "first_slice", "last_slice", *SURFACE, *stated)
         return {
             "cases.csv": Table(columns, tuple({**row, **stated} for row in cases)),
-            "tumors.csv": Table(pieces, tuple({**row, **stated} for row in tumors)),
+            "tumors.csv": Table(parts, tuple({**row, **stated} for row in tumors)),
         }
 
 
@@ -201,9 +212,18 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises:
         InputError: it cannot be read, or is no evaluation of this version.
     """
+    return Evaluation.from_json(read_json(path))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What :func:`write_json` wrote to ``path``, such as a run's ``evaluation.json``.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
-        return Evaluation.from_json(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({error}); evaluate the student anew.") from error
 
 

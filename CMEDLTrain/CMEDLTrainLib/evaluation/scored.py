@@ -5,7 +5,6 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from typing import Any
 from CMEDLSegmentLib.errors import InputError
 
 from ..runs import Run
-from .measures import SURFACE, definition, shown, titled
-from .results import summed
+from .measures import SURFACE, definition, pieces, shown, titled
+from .results import read_json, summed
 
 DIGITS = 2
 """Of shares in a table that is narrow; the words beside have more."""
@@ -96,13 +95,13 @@ def read_scored(run: Run) -> Scored | None:
     Raises:
         InputError: it cannot be read.
     """
-    path = run.evaluation
-    if not path.is_file():
+    if not run.evaluation.is_file():
         return None
+    told = read_json(run.evaluation)
     try:
-        return _scored(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); evaluate the run anew.") from error
+        return _scored(told)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{run.evaluation} lacks or misspells {error}; evaluate the run anew.") from error
 
 
 def pictures_of(run: Run) -> list[Path]:
@@ -157,7 +156,7 @@ def _paired(told: Mapping[str, Any], against: Mapping[str, Any]) -> list[Paired]
                 "\n".join((words, *sentences)),
             )
         )
-    for part, title in (("patients", "Missed patients"), ("tumors", "Missed tumors")):
+    for part, title in (("patients", "Missed patients"), ("tumors", f"Missed {pieces(told['labels'])}")):
         both = [_missed(one, part) for one in (told["missed"], against.get("missed")) if one]
         rows.append(Paired(title, *both))
     return rows
