@@ -185,7 +185,7 @@ def _words(found: dict) -> str:
         if found["available_gb"] is not None:
             lines[-1] += _(" of {gb:.1f} GB").format(gb=found["available_gb"])
     lines.append(
-        _("An epoch: {epoch}; {epochs} epochs at most: {whole}, validation aside").format(
+        _("Epochs: {epochs} at most, {epoch} each, {whole} in all, validation aside").format(
             epoch=duration(found["seconds_per_epoch"]), epochs=found["epochs"], whole=duration(found["seconds"])
         )
     )

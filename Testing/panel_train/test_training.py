@@ -90,7 +90,7 @@ def test_an_estimate_tells_memory_and_time_until_a_setting_changes(filled, slice
     begin_estimate(filled, slicer_app)
     assert filled.ui.estimateButton.text == "Cancel"
     slicer_app.wait_until(lambda: "a step with batch 4 on cpu" in filled.ui.estimateLabel.text, 90)
-    assert "2 epochs at most" in filled.ui.estimateLabel.text
+    assert "Epochs: 2 at most" in filled.ui.estimateLabel.text
     assert filled.ui.estimateButton.text == "Estimate"
     assert not filled.ui.estimateProgressBar.visible
     filled.parameters.epochs = 5
