@@ -138,7 +138,7 @@ def test_an_evaluation_is_cancelled_and_read_when_the_panel_is_opened_again(fini
     slicer_app.wait_until(lambda: "older weights" in ui.outcomeLabel.text, 5)
     # Something else wrote the file.
     (run / "evaluation.json").write_text('{"cases": [{"case": "<b>a</b>"}]}', "utf-8")
-    slicer_app.wait_until(lambda: "cannot be read" in ui.outcomeLabel.text, 5)
+    slicer_app.wait_until(lambda: "lacks or misspells" in ui.outcomeLabel.text, 5)
     assert ui.evaluateButton.enabled
 
 
