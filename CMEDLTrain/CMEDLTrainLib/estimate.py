@@ -15,6 +15,7 @@ from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.normalisation import CT_WINDOW
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent, stop_if
 
+from .building import check_settings
 from .cohort.preparation import find
 from .cohort.store import LEVELS, Store, write_store
 from .configuration import Configuration
@@ -38,6 +39,7 @@ def estimate(
         Cancelled: ``cancelled()`` was true.
     """
     cases = training_cases(configuration)
+    check_settings(configuration)  # before all scans are read
     labels = len(configuration.labels)
     store = find(cases, configuration.images, labels, slices, part(progress, 0.0, 0.2), cancelled)
     stop_if(cancelled)

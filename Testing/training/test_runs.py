@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from CMEDLSegmentLib.errors import InputError
-from CMEDLTrainLib import holders, limits, runs
+from CMEDLTrainLib import cli, holders, limits, runs
 from CMEDLTrainLib.configuration import PRESETS, Configuration, from_json, with_settings
 from CMEDLTrainLib.settings_list import settings_of
 
@@ -123,6 +123,13 @@ def test_a_new_run_is_stopped_at_step_zero(run):
         "losses": {},
         "validation": {},
     }
+
+
+@pytest.mark.parametrize(("epoch", "words"), [(0, "0 epochs done"), (1, "1 epoch done"), (2, "2 epochs done")])
+def test_the_status_in_words_knows_one_epoch_from_several(run, capsys, epoch, words):
+    run.report("step", step=50, steps=100, epoch=epoch, losses={"student": 0.5})
+    assert cli.main(["status", str(run.folder)]) == 0
+    assert f"step 50 of 100, {words}\n" in capsys.readouterr().out
 
 
 def test_a_held_run_is_running_and_takes_no_second_trainer(run):
