@@ -38,7 +38,9 @@ def cubes(*corners: tuple[int, int, int], value: int = 1, side: int = 6) -> np.n
 
 
 def figures(case: str, *values: float | None, missed: tuple[str, ...] = ()) -> CaseFigures:
-    return CaseFigures(case, {"Tumor": dict(zip(MEASURES, values, strict=True))}, missed, 3, 2)
+    """``values`` of the first measures; the others have none."""
+    named = dict(zip(MEASURES, values, strict=False))
+    return CaseFigures(case, {"Tumor": {**dict.fromkeys(MEASURES), **named}}, missed, 3, 2)
 
 
 def evaluation(*cases: CaseFigures, **changes) -> Evaluation:

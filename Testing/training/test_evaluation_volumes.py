@@ -1,5 +1,6 @@
 """A student run on volumes and scored: crafted students whose answers are known, the ROC curve, the charts."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from xml.etree import ElementTree
@@ -14,7 +15,7 @@ from CMEDLSegmentLib.cohort import Case
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.volume import write_image
 from CMEDLTrainLib.evaluation.charts import charts, roc_chart
-from CMEDLTrainLib.evaluation.roc import MOST_POINTS, Roc, RocCounts
+from CMEDLTrainLib.evaluation.roc import MOST_POINTS, RATES, Roc, RocCounts
 from CMEDLTrainLib.evaluation.volumes import evaluate
 from segmentation.students import a_card, a_student, blobs, linear
 
@@ -137,6 +138,49 @@ def test_a_curve_needs_voxels_inside_and_outside():
     counts = RocCounts()
     counts.add(np.linspace(0, 1, 50), np.zeros(50, bool))
     assert counts.curve() == Roc(None, ())
+    assert counts.sensitivities() == ()
+
+
+def test_a_curve_s_heights_are_those_of_thresholds_tried_one_by_one():
+    random = np.random.default_rng(2)
+    inside = random.random(400) < 0.3
+    probability = np.round(np.clip(0.3 + 0.3 * inside + random.normal(0, 0.2, 400), 0, 1) * 32) / 32
+    first, second = RocCounts(), RocCounts()
+    first.add(probability[:150], inside[:150])
+    second.add(probability[150:], inside[150:])
+    first.merge(second)
+    tried = [(0.0, 0.0)]
+    for threshold in np.unique(probability)[::-1]:
+        marked = probability >= threshold
+        tried.append((np.mean(marked[~inside]), np.mean(marked[inside])))
+    for rate, height in zip(RATES, first.sensitivities(), strict=True):
+        below = max(y for x, y in tried if x <= rate)
+        above = min((y for x, y in tried if x >= rate), default=1.0)
+        assert min(below, above) - 1e-5 <= height <= max(below, above) + 1e-5
+        x0 = max(x for x, _ in tried if x <= rate)
+        beyond = [(x, y) for x, y in tried if x > rate]
+        if beyond:
+            x1, y1 = min(beyond)
+            assert height == pytest.approx(below + (rate - x0) / (x1 - x0) * (y1 - below), abs=1e-5)
+    assert (first.sensitivities()[0] > 0, first.sensitivities()[-1]) == (True, 1.0)
+
+
+def test_each_patient_has_an_area_and_a_curve_the_mean_over_the_cases(tmp_path, monkeypatch):
+    scored_with(monkeypatch, a_card(), linear(20.0, HALF))
+    truth = blobs().array > -325
+    shifted, empty = np.roll(truth, 4, axis=2), np.zeros(truth.shape, bool)
+    named = {"a": ("p1", truth), "b": ("p2", shifted), "c": ("p2", truth), "d": ("p3", empty)}
+    found = evaluate("any", [a_case(tmp_path, name, *given) for name, given in named.items()], "cpu")
+    areas = [case.values["auc"] for case in found.cases]
+    assert areas[0] == pytest.approx(evaluate("any", [a_case(tmp_path, "a", "p1", truth)], "cpu").roc[""].auc)
+    assert areas[0] > areas[1] > 0.5
+    assert [patient.values["auc"] for patient in found.patients] == [areas[0], np.mean(areas[1:3]), None]
+    assert [len(patient.sensitivities) for patient in found.patients] == [len(RATES), len(RATES), 0]
+    for patient in found.patients[:2]:
+        heights = np.array(patient.sensitivities)
+        area = np.sum(np.diff(RATES) * (heights[1:] + heights[:-1]) / 2)
+        assert area == pytest.approx(patient.values["auc"], abs=5e-3)
+    assert type(found).from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 def test_charts_are_drawings_with_every_student_and_patient(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ tell), the measures by slices alone hold.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ from CMEDLSegmentLib.volume import Geometry, axial_view
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.card import Label
+
+    from .roc import RocCounts
 
 Values = dict[str, float | None]
 """A value of each of :data:`MEASURES`, or of some; None where there is none."""
@@ -63,6 +65,7 @@ MEASURES: dict[str, Measure] = {
             False,
             "false volume per slice without the structure (cc), mean over patients",
         ),
+        Measure("auc", "AUC", "", "high", True, "area under the ROC curve of a patient's voxels, mean over patients"),
     )
 }
 """What is measured of every label, case and patient."""
@@ -121,6 +124,7 @@ class CaseFigures:
         empty_slices: slices that the student looked at and the expert left empty.
         extra_tumors: how many pieces the student marked that match none of the expert's.
         tumors: the pieces of all structures; of the extra ones the largest, :data:`MOST_EXTRA` a structure.
+        sensitivities: of the ROC curve at :data:`.roc.RATES`, the mean over the structures; empty without one.
     """
 
     case: str
@@ -130,6 +134,7 @@ class CaseFigures:
     empty_slices: int
     extra_tumors: int = 0
     tumors: tuple[TumorFigures, ...] = ()
+    sensitivities: tuple[float, ...] = ()
 
     @property
     def values(self) -> Values:
@@ -145,11 +150,13 @@ class PatientFigures:
         cases: their names; they stand for the patient, whose own name is never kept.
         labels: for each structure its values.
         missed: structures missed in at least one of the cases.
+        sensitivities: of the ROC curve at :data:`.roc.RATES`, the mean over the cases; empty without one.
     """
 
     cases: tuple[str, ...]
     labels: dict[str, Values]
     missed: tuple[str, ...]
+    sensitivities: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, cases: Sequence[CaseFigures]) -> PatientFigures:
@@ -159,6 +166,7 @@ class PatientFigures:
             cases=tuple(case.case for case in cases),
             labels={name: mean_values(case.labels[name] for case in cases if name in case.labels) for name in names},
             missed=tuple(name for name in names if any(name in case.missed for case in cases)),
+            sensitivities=mean_curve(case.sensitivities for case in cases),
         )
 
     @property
@@ -182,6 +190,12 @@ def mean_values(several: Iterable[Values]) -> Values:
     return found
 
 
+def mean_curve(several: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
+    """The mean height at each place of the curves that there are; empty without one."""
+    known = [curve for curve in several if curve]
+    return tuple(np.mean(known, axis=0).tolist()) if known else ()
+
+
 def score(
     case: str,
     found: np.ndarray,
@@ -190,6 +204,7 @@ def score(
     seen: np.ndarray,
     labels: Sequence[Label],
     tolerance_mm: float = TOLERANCE_MM,
+    roc: Mapping[str, RocCounts] | None = None,
 ) -> CaseFigures:
     """Figures of one case.
 
@@ -201,6 +216,7 @@ def score(
         seen: axial indices of the slices that the student looked at.
         labels: what the student marks.
         tolerance_mm: of the surface DSC.
+        roc: the case's voxels counted by probability, for each label by its name; None where there are none.
 
     Raises:
         InputError: the masks do not fit the grid, or the tolerance is no distance.
@@ -210,7 +226,8 @@ def score(
     values, missed, tumors, extra = {}, [], [], 0
     for label in labels:
         mine, wanted = found == label.value, structure(expert, label.value, len(labels))
-        values[label.name] = _values(mine, wanted, view.spacing, seen, tolerance_mm)
+        auc = roc[label.name].curve().auc if roc else None
+        values[label.name] = {**_values(mine, wanted, view.spacing, seen, tolerance_mm), "auc": auc}
         if wanted.any() and not (mine & wanted).any():
             missed.append(label.name)
         matched = match(wanted, mine, view.spacing, tolerance_mm)
@@ -218,7 +235,8 @@ def score(
         extra += len(matched.extra)
     holds = np.flatnonzero(expert.any(axis=(1, 2)))
     empty = len(np.setdiff1d(seen, holds))
-    return CaseFigures(case, values, tuple(missed), len(holds), empty, extra, tuple(tumors))
+    curve = mean_curve(counts.sensitivities() for counts in (roc or {}).values())
+    return CaseFigures(case, values, tuple(missed), len(holds), empty, extra, tuple(tumors), curve)
 
 
 def structure(expert: np.ndarray, value: int, labels: int) -> np.ndarray:
@@ -229,7 +247,7 @@ def structure(expert: np.ndarray, value: int, labels: int) -> np.ndarray:
 def _values(
     found: np.ndarray, expert: np.ndarray, spacing: Sequence[float], seen: np.ndarray, tolerance_mm: float
 ) -> Values:
-    """A value of each of :data:`MEASURES`; masks bool (z, y, x) in axial order, spacing (z, y, x) in mm."""
+    """A value of each of :data:`MEASURES` but the AUC; masks bool (z, y, x) in axial order, spacing (z, y, x) in mm."""
     whole = measure(expert, found, spacing, tolerance_mm).values
     holds = expert.any(axis=(1, 2))
     empty = np.setdiff1d(seen, np.flatnonzero(holds))

@@ -32,7 +32,7 @@ from .measures import (
     shown,
     titled,
 )
-from .roc import Roc
+from .roc import RATES, Roc
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Evaluation:
             {"case": case.case, **_flat(vars(tumor), "values")} for case in self.cases for tumor in case.tumors
         ]
         told["summary"], told["pooled"], told["missed"] = self.summary(), self.pooled(), self.missed()
-        told["roc"] = _told_roc(self.roc)
+        told["roc"] = {**_told_roc(self.roc), "rates": RATES}
         if len(self.labels) > 1:
             told["label_summary"] = {label: summary(self.patients, label) for label in self.labels}
         told["definitions"] = {name: definition(name, self.tolerance_mm) for name in MEASURES}
@@ -136,10 +136,14 @@ class Evaluation:
                     one["empty_slices"],
                     one["extra_tumors"],
                     tuple(tumors.get(one["case"], ())),
+                    tuple(one["sensitivities"]),
                 )
                 for one in told["cases"]
             ]
-            patients = [PatientFigures(tuple(one["cases"]), *_read_scored(one)) for one in told["patients"]]
+            patients = [
+                PatientFigures(tuple(one["cases"]), *_read_scored(one), tuple(one["sensitivities"]))
+                for one in told["patients"]
+            ]
             parts = {name: told[name] for name in _PLAIN} | {"labels": tuple(told["labels"])}
             return cls(**parts, cases=tuple(cases), patients=tuple(patients), roc=_read_roc(told["roc"]))
         except (KeyError, TypeError) as error:
@@ -235,7 +239,7 @@ def write_json(path: Path, told: Mapping[str, Any]) -> None:
 
 def _scored(of: CaseFigures | PatientFigures) -> dict[str, Any]:
     labels = {name: {**values, "missed": name in of.missed} for name, values in of.labels.items()}
-    return {**of.values, "missed": bool(of.missed), "labels": labels}
+    return {**of.values, "missed": bool(of.missed), "labels": labels, "sensitivities": of.sensitivities}
 
 
 def _read_scored(told: Mapping[str, Any]) -> tuple[dict[str, Values], tuple[str, ...]]:

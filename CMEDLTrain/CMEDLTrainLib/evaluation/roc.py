@@ -17,6 +17,9 @@ BINS = int(np.float16(1.0).view(np.uint16)) + 1
 MOST_POINTS = 200
 """Of a curve as it is stored and drawn; the area is that of the whole curve."""
 
+RATES = tuple((np.linspace(0.0, 1.0, 64) ** 3).tolist())
+"""False-positive rates at which curves of several patients are averaged, densest where a small structure's rises."""
+
 
 @dataclass(frozen=True)
 class Roc:
@@ -48,14 +51,39 @@ class RocCounts:
         self._inside += marked
         self._outside += np.bincount(places.ravel(), minlength=BINS) - marked
 
+    def merge(self, other: RocCounts) -> None:
+        """Count what another has counted."""
+        self._inside += other._inside
+        self._outside += other._outside
+
     def curve(self) -> Roc:
         """The curve of all voxels counted so far."""
-        marked = [np.cumsum(counts[::-1], dtype=float) for counts in (self._outside, self._inside)]
-        if not all(counts[-1] for counts in marked):
+        corners = self._corners()
+        if corners is None:
             return Roc(None, ())
-        x, y = (np.concatenate([[0.0], counts / counts[-1]]) for counts in marked)
+        x, y = corners
         auc = float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
         along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
         # Points at equal distances along the curve: most thresholds lie where it does not move.
         chosen = np.unique(np.searchsorted(along, np.linspace(0.0, along[-1], MOST_POINTS)))
         return Roc(auc, tuple(zip(x[chosen].tolist(), y[chosen].tolist(), strict=True)))
+
+    def sensitivities(self) -> tuple[float, ...]:
+        """The curve's height at each of :data:`RATES`, the upper end where it is upright; empty where there is none."""
+        corners = self._corners()
+        if corners is None:
+            return ()
+        x, y = corners
+        last = np.searchsorted(x, RATES, side="right") - 1
+        after = np.minimum(last + 1, len(x) - 1)
+        width = x[after] - x[last]
+        share = np.where(width > 0, (RATES - x[last]) / np.where(width > 0, width, 1.0), 0.0)
+        return tuple(np.round(y[last] + share * (y[after] - y[last]), 5).tolist())
+
+    def _corners(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Shares of outside and of inside voxels marked at falling thresholds, from (0, 0); None where one is empty."""
+        marked = [np.cumsum(counts[::-1], dtype=float) for counts in (self._outside, self._inside)]
+        if not all(counts[-1] for counts in marked):
+            return None
+        x, y = (np.concatenate([[0.0], counts / counts[-1]]) for counts in marked)
+        return x, y

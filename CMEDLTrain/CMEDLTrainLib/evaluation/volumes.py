@@ -72,8 +72,12 @@ def evaluate(
         result = segmenter.segment(volume, progress=_within(step, words), cancelled=cancelled)
         seen = result.probability.slices
         step(f"{words}: comparing with the expert", 0.9)
-        figures.append(score(case.case, result.label, expert, volume.geometry, seen, labels, tolerance_mm))
-        _count(counts, result, expert, volume.geometry, labels)
+        own = _counted(result, expert, volume.geometry, labels)
+        for name, found in own.items():
+            counts[name].merge(found)
+        # Of one label the curve of any structure is the label's.
+        roc = {label.name: own.get(label.name, own[""]) for label in labels}
+        figures.append(score(case.case, result.label, expert, volume.geometry, seen, labels, tolerance_mm, roc))
         milliseconds.append(1000.0 * result.timings["network"] / max(len(seen), 1))
         if on_case is not None:
             on_case(case, volume, expert, result)
@@ -112,10 +116,10 @@ def _curves(labels: Sequence[Label]) -> dict[str, int | None]:
     return {"": None} | ({label.name: label.value for label in labels} if len(labels) > 1 else {})
 
 
-def _count(
-    counts: dict[str, RocCounts], result: Segmentation, expert: np.ndarray, geometry: Geometry, labels: Sequence[Label]
-) -> None:
-    """Count the voxels of one case by probability.
+def _counted(
+    result: Segmentation, expert: np.ndarray, geometry: Geometry, labels: Sequence[Label]
+) -> dict[str, RocCounts]:
+    """The voxels of one case by probability, for each of the curves.
 
     Those of the slices that the student looked at, and of slices that it passed over though the expert marked them,
     where its probability is 0. Other slices would only add voxels that nobody calls a structure.
@@ -123,6 +127,7 @@ def _count(
     from CMEDLSegmentLib.volume import axial_view
 
     expert = axial_view(expert, geometry).array
+    counts = {name: RocCounts() for name in _curves(labels)}
     passed = np.setdiff1d(np.flatnonzero(expert.any(axis=(1, 2))), result.probability.slices)
     for name, value in _curves(labels).items():
         wanted = expert if value is None else structure(expert, value, len(labels))
@@ -130,3 +135,4 @@ def _count(
             counts[name].add(plane, wanted[z] != 0)
         for z in passed:
             counts[name].add(np.zeros(wanted[z].shape, np.float16), wanted[z] != 0)
+    return counts
