@@ -24,7 +24,6 @@ from CMEDLSegmentLib.colors import EXPERT_YELLOW, STUDENT_RED
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.networks import Segmentor
 from CMEDLSegmentLib.picture import View, save_png
-from CMEDLSegmentLib.probability import label_probabilities, threshold_labels
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent, stop_if
 from CMEDLSegmentLib.segmentation import Segmentation
 from CMEDLSegmentLib.student import StudentNetwork, load_student
@@ -33,14 +32,11 @@ from CMEDLSegmentLib.volume import Volume
 from ..distribution import choose_device
 from ..previews import TEACHER_BLUE
 from ..runs import Run
-from ..training import networks_of, slices_of
+from ..training import slices_of
 from . import embedding, panels, synthesis
 from .features_sheet import Maps, sheet
 from .seen import Seen, last_features
-
-TEACHER_THRESHOLD = 0.5
-PSEUDO = {"MR": "pMRI", "CT": "pCT"}
-"""What an image translated into a modality is called."""
+from .teaching import Teaching
 
 
 @dataclass
@@ -111,21 +107,11 @@ class Figures:
         self._folder, self._device = folder, choose_device(device)
         self._own = _Reader.of(run.student, self._device, "student")
         self._against = None if against is None else _Reader.of(against, self._device)
-        method, networks = networks_of(run)
-        # Where the student itself translates, its own weights are those that are used.
-        own = zip(self._own.network.specs, self._own.network.networks, strict=True)
-        networks |= {spec.name: network for spec, network in own}
-        for network in networks.values():
-            network.to(self._device)
-        self._teacher = cast(Segmentor, networks[method.teacher]) if method.teacher else None
-        translation = method.translation
-        self._translate: synthesis.Translate | None = None
-        if translation is not None:
-            self._translate = lambda images: translation.translate(images, networks)
-        self._pseudo = "translated"
+        own = list(zip(self._own.network.specs, self._own.network.networks, strict=True))
+        self._teaching = Teaching.of(run, own, self._device)
+        self._translate = self._teaching.translate
         if self._translate is not None:
             store = slices_of(run)
-            self._pseudo = PSEUDO[store.modalities["teacher"]]
             self._normalisation = store.normalisations["teacher"]
             self._real = synthesis.real_intensities(store)
         self._translated = synthesis.Intensities()
@@ -209,7 +195,7 @@ class Figures:
         entries = [("student", STUDENT_RED), ("expert", EXPERT_YELLOW)]
         if self._translate is not None:
             rows.append(self._teacher_row(seen, slices, around))
-        if self._teacher is not None:
+        if self._teaching.teacher is not None:
             entries.insert(1, ("teacher", TEACHER_BLUE))
         if self._against is not None:
             entries.insert(-1, (panels.shortened(self._against.name, 200), panels.COMPARED_GREEN))
@@ -237,27 +223,18 @@ class Figures:
             cells.append(panels.Cell(seen.intensities(seen.view.array[z]), drawn, caption))
         return panels.row(cells, around, seen.spacing)
 
-    @torch.inference_mode()
     def _teacher_row(self, seen: Seen, slices: Sequence[int], around: Sequence[View]) -> Image.Image:
         """The translated slices with the teacher's contours; with the student's where there is no teacher."""
-        assert self._translate is not None
-        images = next(seen.images(np.array(slices), self._device))
-        pseudo = self._translate(images)
-        # Outside the field there is nothing, which is as dark as air.
-        shown = seen.to_native(pseudo[:, 0].float().cpu().numpy() + 1) - 1
-        if self._teacher is None:
-            labels, name, color = seen.found[list(slices)], "", STUDENT_RED
-        else:
-            found = label_probabilities(self._teacher(pseudo)[0].float()).cpu().numpy()
-            values = [label.value for label in self._own.card.labels]
-            labels = np.stack([threshold_labels(seen.to_native(one), values, TEACHER_THRESHOLD) for one in found])
-            name, color = ", teacher", TEACHER_BLUE
+        pseudo = self._teaching.pseudo
+        shown, labels = self._teaching.look(seen, slices, [label.value for label in self._own.card.labels])
+        name, color = (", teacher", TEACHER_BLUE) if labels is not None else ("", STUDENT_RED)
+        labels = seen.found[list(slices)] if labels is None else labels
         scores = seen.scores(labels, np.array(slices))
         cells = [
             panels.Cell(
                 image,
                 panels.contours(seen, z, label, color, name),
-                panels.scored(self._pseudo + name, score) if name else self._pseudo,
+                panels.scored(pseudo + name, score) if name else pseudo,
             )
             for image, z, label, score in zip(shown, slices, labels, scores, strict=True)
         ]
@@ -322,10 +299,11 @@ class Figures:
             return
         images = next(seen.images(np.array([z]), self._device))
         maps = [Maps("student", self._maps(self._own.layers(images)))]
-        if self._teacher is not None and self._translate is not None:
-            teacher, pseudo = self._teacher, self._translate(images)
+        teacher = self._teaching.teacher
+        if teacher is not None and self._translate is not None:
+            pseudo = self._translate(images)
             layers = last_features(teacher, lambda: teacher(pseudo))
-            maps.insert(0, Maps(f"teacher on {self._pseudo}", self._maps(layers)))
+            maps.insert(0, Maps(f"teacher on {self._teaching.pseudo}", self._maps(layers)))
         (around,) = panels.views(seen, [z])
         drawn = panels.contours(seen, z, seen.found[z], STUDENT_RED, "student")
         cell = panels.Cell(seen.intensities(seen.view.array[z]), drawn, "expert yellow, student red")
