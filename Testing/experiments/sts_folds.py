@@ -1,10 +1,11 @@
 """The three folds of `sts`, balanced by tumor size and body region; written once, before any training was run.
 
-    python sts_folds.py DATA/sts sts-folds.json
+    python sts_folds.py DATA/sts sts-folds.json sts-regions.json
 
 Within each region the patients are taken from the largest tumor to the smallest and dealt to the fold that is most
 behind; those of a fold's other two thirds are dealt the same way to training, validation and the teacher, so that no
-patient has two parts. The regions were read from the pictures, roughly, for this balance alone.
+patient has two parts. The regions were read from the pictures, roughly, for this balance and to tell where the tumors
+are that a student missed.
 """
 
 from __future__ import annotations
@@ -60,6 +61,17 @@ def folds(data: Path) -> list[dict[str, list[str]]]:
     return result
 
 
+def regions(patients: Sequence[str]) -> dict[str, list[str]]:
+    """The patients of each region."""
+    found: dict[str, list[str]] = {}
+    for patient in sorted(patients):
+        found.setdefault(region(patient), []).append(patient)
+    return found
+
+
 if __name__ == "__main__":
-    lines = ",\n".join(json.dumps(fold) for fold in folds(Path(sys.argv[1])))
+    made = folds(Path(sys.argv[1]))
+    lines = ",\n".join(json.dumps(fold) for fold in made)
     Path(sys.argv[2]).write_text(f"[\n{lines}\n]\n", "utf-8")
+    everybody = [patient for fold in made for patient in fold["test"]]
+    Path(sys.argv[3]).write_text(json.dumps(regions(everybody), indent=2) + "\n", "utf-8")

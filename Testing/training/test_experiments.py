@@ -16,8 +16,9 @@ from CMEDLTrainLib.evaluation.results import Evaluation, write_json
 from CMEDLTrainLib.evaluation.roc import Roc
 from CMEDLTrainLib.experiments import plan
 from CMEDLTrainLib.experiments.cohorts import make_cohort
+from CMEDLTrainLib.experiments.page import markdown
 from CMEDLTrainLib.experiments.plan import Cell, read_experiment
-from CMEDLTrainLib.experiments.results import collect, markdown
+from CMEDLTrainLib.experiments.results import collect
 from CMEDLTrainLib.experiments.running import Bench, training_seconds
 
 COMMITTED = Path(__file__).resolve().parents[1] / "experiments"
@@ -198,6 +199,7 @@ def scored(bench, cell, result):
     ]
     run.events.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     write_json(run.evaluation, result.to_json())
+    write_json(run.folder / "looks.json", {"cases": {}})
     return run
 
 

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 OWN, OTHER, WORSE = "#c22a2a", "#33689c", "#b9762b"
 """Colors: this student, the other one, and a patient on whom this student is worse."""
 
-LINES = ((OWN, ""), (OTHER, "7 6"), (WORSE, "2 4"), ("#3d8a5f", "12 4 2 4"), ("#7a4f9a", "16 6"), (INK, "4 3"))
+LINES = (
+    (OWN, ""),
+    (OTHER, "7 6"),
+    (WORSE, "2 4"),
+    ("#3d8a5f", "12 4 2 4"),
+    ("#7a4f9a", "16 6"),
+    (INK, "4 3"),
+    ("#1d9aa8", "9 3"),
+    ("#d0628f", "3 3 9 3"),
+    ("#7f8a1c", "20 4"),
+    ("#8a8f98", "6 2"),
+)
 """Colors and dashes of curves. Later ones lie on top as dashes, so that all are seen where they coincide."""
 
 _SIDE = 380.0

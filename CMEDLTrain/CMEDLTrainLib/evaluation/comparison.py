@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from CMEDLSegmentLib.agreement.measures import Measure
 from CMEDLSegmentLib.agreement.statistics import DRAWS, Spread, mean_interval, paired_test
 from CMEDLSegmentLib.errors import InputError
 
@@ -92,19 +93,26 @@ def compare_patients(
     pairs = [(one.values, two.values) for one, two in paired(a, b)]
     if not pairs:
         raise InputError("The two students were scored on different cases; evaluate both on one cohort.")
-    found = {}
-    for name in MEASURES:
-        values = np.array([[math.nan if one[name] is None else one[name] for one in pair] for pair in pairs], float)
-        test = paired_test(name, values[:, 0], values[:, 1], other, MEASURES, "patient")
-        differences = (values[:, 0] - values[:, 1])[np.isfinite(values).all(axis=1)]
-        found[name] = {
-            "delta_mean": test.difference if test.n else None,
-            "delta_median": float(np.median(differences)) if test.n else None,
-            "ci95": list(test.interval) if test.n > 1 else None,
-            "p": test.p if test.n else None,
-            "n": test.n,
-            "excluded": test.excluded,
-            "ties": test.ties,
-            "sentence": test.sentence,
-        }
-    return found
+    return {name: difference(name, [(one[name], two[name]) for one, two in pairs], other) for name in MEASURES}
+
+
+def difference(
+    name: str,
+    pairs: Sequence[tuple[float | None, float | None]],
+    other: str = "the other student",
+    measures: Mapping[str, Measure] = MEASURES,
+) -> dict[str, Any]:
+    """One of ``measures`` compared as :func:`compare_patients` tells, from each patient's two values; None: without."""
+    values = np.array([[math.nan if one is None else one for one in pair] for pair in pairs], float)
+    test = paired_test(name, values[:, 0], values[:, 1], other, measures, "patient")
+    differences = (values[:, 0] - values[:, 1])[np.isfinite(values).all(axis=1)]
+    return {
+        "delta_mean": test.difference if test.n else None,
+        "delta_median": float(np.median(differences)) if test.n else None,
+        "ci95": list(test.interval) if test.n > 1 else None,
+        "p": test.p if test.n else None,
+        "n": test.n,
+        "excluded": test.excluded,
+        "ties": test.ties,
+        "sentence": test.sentence,
+    }

@@ -107,8 +107,7 @@ class Figures:
         self._folder, self._device = folder, choose_device(device)
         self._own = _Reader.of(run.student, self._device, "student")
         self._against = None if against is None else _Reader.of(against, self._device)
-        own = list(zip(self._own.network.specs, self._own.network.networks, strict=True))
-        self._teaching = Teaching.of(run, own, self._device)
+        self._teaching = Teaching.of(run, self._own.network, self._device)
         self._translate = self._teaching.translate
         if self._translate is not None:
             store = slices_of(run)

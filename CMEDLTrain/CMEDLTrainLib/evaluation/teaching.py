@@ -8,17 +8,17 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
 
-from CMEDLSegmentLib.card import NetworkSpec
 from CMEDLSegmentLib.networks import Segmentor
 from CMEDLSegmentLib.probability import label_probabilities, threshold_labels
+from CMEDLSegmentLib.student import StudentNetwork
 
 from ..runs import Run
 from ..training import networks_of, training_cases
 from .seen import Seen
 from .synthesis import Translate
 
+CPU = torch.device("cpu")
 TEACHER_THRESHOLD = 0.5
 PSEUDO = {"MR": "pMRI", "CT": "pCT"}
 """What an image translated into a modality is called."""
@@ -35,27 +35,27 @@ class Teaching:
         device: of the networks.
     """
 
-    translate: Translate | None
-    teacher: Segmentor | None
-    pseudo: str
-    device: torch.device
+    translate: Translate | None = None
+    teacher: Segmentor | None = None
+    pseudo: str = ""
+    device: torch.device = CPU
 
     @classmethod
-    def of(cls, run: Run, student: Sequence[tuple[NetworkSpec, nn.Module]], device: torch.device) -> Teaching:
+    def of(cls, run: Run, student: StudentNetwork, device: torch.device) -> Teaching:
         """Those of a run at its last checkpoint.
 
         Args:
             run: a finished run.
-            student: its student's networks. Where the student itself translates, these weights are those that are used.
-            device: where they go.
+            student: its student. Where that translates by itself, its own weights are those that are used.
+            device: where the networks go.
 
         Raises:
             InputError: the run has no checkpoint, or it or its cohort cannot be read.
         """
         if "teacher" not in run.configuration().entry.roles:
-            return cls(None, None, "", device)
+            return cls()
         method, networks = networks_of(run)
-        networks |= {spec.name: network for spec, network in student}
+        networks |= {spec.name: network for spec, network in zip(student.specs, student.networks, strict=True)}
         for network in networks.values():
             network.to(device)
         modality = next(case.modality for case in training_cases(run.configuration()) if case.role == "teacher")

@@ -158,10 +158,9 @@ def sts(
         student: the student's modality, ``CT`` or ``MR``; the teacher's is the other one.
     """
     data = data_folder() / "sts"
-    teacher = next(modality for modality in MODALITIES if modality != student)
     for fold in folds:
         yield [
-            _sts_case(data, patient, group, teacher if group == "teacher" else student)
+            _sts_case(data, patient, group, _other(student) if group == "teacher" else student)
             for group in GROUPS
             for patient in fold[group]
         ]
@@ -191,6 +190,28 @@ def lung_case(data: Path, patient: str, split: str) -> Case:
 def _sts_case(data: Path, patient: str, group: str, modality: str) -> Case:
     stem = f"{patient}_{'MR_T1' if modality == 'MR' else modality}"
     return _case(patient, group, modality, data / f"{stem}.nii.gz", data / f"{stem}_gtv.nii.gz")
+
+
+def _other(modality: str) -> str:
+    return next(one for one in MODALITIES if one != modality)
+
+
+def real_images(experiment: Experiment, fold: int) -> dict[str, Case]:
+    """Of each test case of a fold (from 1), by name, its patient's real image of the teacher's modality.
+
+    They are no part of the cohort: a translated image is measured against them, and nothing learns from them.
+
+    Raises:
+        InputError: in a cohort of this kind patients have one image each.
+    """
+    cohort = experiment.cohort
+    if cohort["kind"] != "sts":
+        raise InputError(
+            f"The experiment {experiment.name} measures translated images, which needs both images of each test "
+            "patient; only a cohort of the kind sts has them."
+        )
+    data, test = data_folder() / "sts", cohort["folds"][fold - 1]["test"]
+    return {patient: _sts_case(data, patient, "test", _other(cohort["student"])) for patient in test}
 
 
 def _case(patient: str, group: str, modality: str, image: Path, mask: Path) -> Case:

@@ -4,7 +4,8 @@
      "cohort": {"kind": "phantom", ...},            see ``cohorts``; "folds" may be the name of a file beside
      "preset": "tiny", "settings": {"network.arguments.width": 8},
      "rows": {"ct-only": {}, "cmedl": {}, "hint-low": {"method": "cmedl", "settings": {"distillation.hints": "low"}}},
-     "reference": "cmedl", "seeds": [0, 1, 2], "tolerance_mm": 2.0, "contiguous": true, "note": "narrow networks"}
+     "reference": "cmedl", "seeds": [0, 1, 2], "tolerance_mm": 2.0, "contiguous": true, "note": "narrow networks",
+     "measures": ["synthesis"], "regions": "../sts-regions.json"}
 
 A row is a line of the results: a method, by default the one that it is named after, with settings of its own; it is
 compared with the experiment's reference, or with the row that it names as its own ``"reference"``. Settings are those
@@ -39,7 +40,11 @@ DEFAULTS: dict[str, Any] = {
     "seeds": [0],
     "tolerance_mm": 2.0,
     "contiguous": True,
+    "measures": [],
+    "regions": "",
 }
+SYNTHESIS = "synthesis"
+"""The measure that an experiment may ask for beside those of the segmentation: how good translated images are."""
 NEEDED = ("title", "cohort", "rows", "reference")
 
 
@@ -82,6 +87,8 @@ class Experiment:
         seeds: of the runs.
         tolerance_mm: of the surface Dice.
         contiguous: whether the volumes have all their slices; without, there are no surfaces to measure.
+        measures: what is measured beside the segmentation: nothing, or :data:`SYNTHESIS`.
+        regions: the part of the body by case, where the file names another that tells it: ``{region: [case, ...]}``.
     """
 
     name: str
@@ -97,6 +104,8 @@ class Experiment:
     seeds: tuple[int, ...]
     tolerance_mm: float
     contiguous: bool
+    measures: tuple[str, ...]
+    regions: Mapping[str, str]
 
     @property
     def folds(self) -> int:
@@ -162,6 +171,9 @@ def read_experiment(name: str) -> Experiment:
             for key, row in tree["rows"].items()
         }
         tree |= {"rows": rows, "seeds": tuple(map(int, tree["seeds"])), "tolerance_mm": float(tree["tolerance_mm"])}
+        regions = _shared(path.parent / tree["regions"]) if tree["regions"] else {}
+        tree |= {"measures": tuple(tree["measures"])}
+        tree |= {"regions": {case: region for region, cases in regions.items() for case in cases}}
         experiment = Experiment(name=path.parent.name, folder=path.parent, **tree)
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"The experiment {path} has an entry of the wrong type ({error}); correct it.") from error
@@ -200,6 +212,8 @@ def _check(experiment: Experiment, path: Path) -> None:
     for reference in (experiment.reference, *(row.reference for row in experiment.rows.values())):
         if reference not in experiment.rows:
             raise InputError(f"The experiment {path} compares with '{reference}', which is none of its rows.")
+    if not set(experiment.measures) <= {SYNTHESIS}:
+        raise InputError(f"The experiment {path} measures '{experiment.measures[0]}'; there is: {SYNTHESIS}.")
     if experiment.preset not in PRESETS:
         raise InputError(
             f"The experiment {path} has the preset '{experiment.preset}'; there are: {', '.join(PRESETS)}."

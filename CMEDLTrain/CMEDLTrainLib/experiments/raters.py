@@ -235,7 +235,7 @@ def collect(
 
 def markdown(experiment: RatersExperiment, results: Mapping[str, Any]) -> str:
     """The results for a reader."""
-    from .results import told_delta, told_p, told_spread, told_table
+    from .tables import told_delta, told_p, told_spread, told_table
 
     titles = {"dsc": "DSC", "surface_dice": "surface DSC", "hd95_mm": "HD95 (mm)"}
     student, count = results["reference"], len(results["nodules"])

@@ -14,40 +14,50 @@ from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.files import atomic_path
 
-from .plan import DATA, Cell, Experiment
+from .plan import DATA, SYNTHESIS, Cell, Experiment
 from .running import FINISHED, Bench, Progressed
+from .tables import shown
 
 if TYPE_CHECKING:
     from ..evaluation.measures import PatientFigures
     from ..runs import Run
 
-VOLUMES = {"dsc": "DSC", "surface_dice": "surface DSC", "hd95_mm": "HD95 (mm)"}
-"""The measures of the results, and their titles."""
-SLICES = {
-    "dsc_structure_slices": "DSC, slices with the structure",
-    "dsc": "DSC, all slices",
-    "false_cc_per_empty_slice": "false cc on a slice without",
-}
-"""The same where slices are missing between those that there are: nothing that takes slices for neighbors."""
-NOT_CONTIGUOUS = "Slices are missing between those that there are: no surfaces and no HD95, and DSC by slices."
 FOUND = tuple[Cell, "tuple[PatientFigures, ...]"]
 
 
-def shown(experiment: Experiment) -> dict[str, str]:
-    """The measures of an experiment's results by their titles, the first one that of its tests."""
-    return VOLUMES if experiment.contiguous else SLICES
-
-
 def write_results(bench: Bench) -> dict[str, Any]:
-    """Write ``results.json`` and ``results.md`` beside the experiment's file; returns what the first holds."""
+    """Write ``results.json``, ``results.md`` and their pictures beside the experiment's file; returns the first's."""
     from ..evaluation.results import write_json
+    from .page import markdown
+    from .pictures import PANELS, ROC, write_panels, write_roc
 
     experiment = bench.experiment
     results = collect(bench)
+    finished = finished_cells(bench)
+    tested = {name: [(bench.run_of(cell), patients) for cell, patients in found] for name, found in finished.items()}
+    pictures = {
+        ROC: write_roc({name: _pooled(found) for name, found in finished.items()}, experiment.folder),
+        PANELS: write_panels(tested, experiment.regions, experiment.folder),
+    }
     write_json(experiment.folder / "results.json", results)
     with atomic_path(experiment.folder / "results.md") as path:
-        path.write_text(markdown(experiment, results), "utf-8")
+        path.write_text(markdown(experiment, results, [name for name, drawn in pictures.items() if drawn]), "utf-8")
     return results
+
+
+def finished_cells(bench: Bench) -> dict[str, list[FOUND]]:
+    """Of each row its finished cells with their test patients that have a structure.
+
+    Without a structure there is no DSC, or one of 0 as soon as a voxel is marked.
+    """
+    from ..evaluation.results import read_evaluation
+
+    finished: dict[str, list[FOUND]] = {name: [] for name in bench.experiment.rows}
+    for cell in bench.experiment.cells:
+        if bench.progress_of(cell).state == FINISHED:
+            patients = read_evaluation(bench.run_of(cell).evaluation).patients
+            finished[cell.row].append((cell, tuple(patient for patient in patients if patient.marked)))
+    return finished
 
 
 def collect(bench: Bench) -> dict[str, Any]:
@@ -59,19 +69,14 @@ def collect(bench: Bench) -> dict[str, Any]:
     ``configuration``: each row's settings, without paths of this machine. ``cells``: how far each one is.
     """
     from ..evaluation.comparison import INTERVAL_METHOD, TEST_METHOD
-    from ..evaluation.results import read_evaluation
+    from .misses import misses
 
     experiment = bench.experiment
     measures = tuple(shown(experiment))
     cells = [bench.progress_of(cell) for cell in experiment.cells]
-    finished: dict[str, list[FOUND]] = {name: [] for name in experiment.rows}
-    for one in cells:
-        if one.state == FINISHED:
-            read = read_evaluation(bench.run_of(one.cell).evaluation)
-            # Without a structure there is no DSC, or one of 0 as soon as a voxel is marked.
-            finished[one.cell.row].append((one.cell, tuple(patient for patient in read.patients if patient.marked)))
+    finished = finished_cells(bench)
     configuration = {name: _configuration(experiment, name) for name in experiment.rows}
-    return {
+    results = {
         "title": experiment.title,
         "methods": {
             name: {
@@ -110,7 +115,26 @@ def collect(bench: Bench) -> dict[str, Any]:
             for name, found in finished.items()
             if found
         },
+        "missed": misses(
+            [(cell, bench.run_of(cell)) for found in finished.values() for cell, _ in found], experiment.regions
+        ),
     }
+    if SYNTHESIS in experiment.measures:
+        _add_synthesis(bench, finished, results)
+    return results
+
+
+def _add_synthesis(bench: Bench, finished: Mapping[str, Sequence[FOUND]], results: dict[str, Any]) -> None:
+    """The figures of translated images, in their rows and comparisons."""
+    from .synthesis import compared, figures, read_synthesis
+
+    translated = {
+        name: [(cell, read_synthesis(bench.run_of(cell))) for cell, _ in found] for name, found in finished.items()
+    }
+    for name, row in results["methods"].items():
+        row |= figures(translated[name])
+    for name, row in results["comparisons"].items():
+        row["synthesis"] = compared(translated[row["reference"]], translated[name], name)
 
 
 def _figures(
@@ -161,7 +185,7 @@ def _validation(students: Sequence[Run]) -> dict[str, float] | None:
 
 def _pooled(found: Sequence[FOUND]) -> list[PatientFigures]:
     """Each patient once: the mean over the runs that tested it; missed where any of them missed it."""
-    from ..evaluation.measures import mean_values
+    from ..evaluation.measures import mean_curve, mean_values
 
     runs: dict[tuple[str, ...], list[PatientFigures]] = {}
     for _, patients in found:
@@ -172,6 +196,7 @@ def _pooled(found: Sequence[FOUND]) -> list[PatientFigures]:
             several[0],
             labels={label: mean_values(one.labels[label] for one in several) for label in several[0].labels},
             missed=tuple(label for label in several[0].labels if any(label in one.missed for one in several)),
+            sensitivities=mean_curve(one.sensitivities for one in several),
         )
         for several in runs.values()
     ]
@@ -234,135 +259,3 @@ def _told(one: Progressed) -> dict[str, Any]:
         "training_minutes": round(one.seconds / 60, 1),
         "device": one.device,
     }
-
-
-def markdown(experiment: Experiment, results: Mapping[str, Any]) -> str:
-    """The results for a reader."""
-    unfinished = [cell for cell in results["cells"] if cell["state"] != FINISHED]
-    count = len(results["cells"])
-    state = "Complete." if results["complete"] else f"Not complete: {len(unfinished)} of {count} runs are not finished."
-    lines = [f"# {experiment.title}", "", experiment.about, "", state, ""]
-    lines += [f"`cmedl-train experiment {experiment.name}` makes and continues these results.", ""]
-    measures = shown(experiment)
-    header = ["method", *measures.values(), "missed", "validation DSC", "features", "minutes a run", "runs"]
-    lines += told_table(header, [_row(results, name, measures) for name in experiment.rows])
-    lines += ["", _legend(experiment, results), ""]
-    compared = results["comparisons"]
-    if compared:
-        header = ["difference", *_compared_columns(measures)]
-        lines += [*told_table(header, [_comparison(name, found, measures) for name, found in compared.items()]), ""]
-        lines += [results["test"], ""]
-    lines += _by_label(experiment, results)
-    if unfinished:
-        lines += ["Not finished:", ""]
-        lines += [
-            f"- {cell['row']}, fold {cell['fold']}, seed {cell['seed']}: {cell['state']}, step {cell['step']} of "
-            f"{cell['steps'] or 'unknown'}"
-            for cell in unfinished
-        ]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _legend(experiment: Experiment, results: Mapping[str, Any]) -> str:
-    words = [
-        "Mean ± standard deviation over the patients with a structure, each the mean over its runs; [95 % interval of "
-        "the mean]; median; N.",
-        *([f"Surface DSC at {results['tolerance_mm']:g} mm."] if experiment.contiguous else [NOT_CONTIGUOUS]),
-        "A patient with no voxel in common with the expert is missed and has a DSC of 0 and no HD95. Validation DSC: "
-        f"{next(iter(results['measures'].values()))}, of the validation that chose the student, mean over patients "
-        "and runs.",
-        results["intervals"],
-        f"Trained on: {results['device'] or 'nothing yet'}.",
-        results["note"],
-    ]
-    return " ".join(word for word in words if word)
-
-
-def _row(results: Mapping[str, Any], name: str, measures: Mapping[str, str]) -> list[str]:
-    figures = results["methods"].get(name)
-    if figures is None:
-        return [name, *["not finished"] * len(measures), "-", "-", "-", "-", "0"]
-    told = [told_spread(figures[measure]) for measure in measures]
-    missed = f"{figures['missed']['times']} of {figures['missed']['of']}"
-    minutes = f"{figures['training_minutes']:.1f}"
-    return [name, *told, missed, _validated(figures, measures), figures["features"], minutes, str(figures["runs"])]
-
-
-def _validated(figures: Mapping[str, Any], measures: Mapping[str, str]) -> str:
-    """The validation's figure of the first measure, which is a DSC."""
-    best = figures["validation"]
-    return "-" if best is None else f"{best[next(iter(measures))]:.3f}"
-
-
-def _by_label(experiment: Experiment, results: Mapping[str, Any]) -> list[str]:
-    """Tables of each of several structures, for the first and the last measure (DSC and HD95 of volumes)."""
-    labels = {name: found["labels"] for name, found in results["methods"].items() if "labels" in found}
-    if not labels:
-        return []
-    measures = list(shown(experiment).items())
-    names = list(next(iter(labels.values())))
-    lines = []
-    for measure, title in (measures[0], measures[-1]):
-        rows = [
-            [
-                name,
-                *(told_spread(found[label][measure]) for label in names),
-                told_spread(results["methods"][name][measure]),
-            ]
-            for name, found in labels.items()
-        ]
-        rows += [
-            [
-                f"{found['reference']} minus {name}",
-                *(_tested(one["measures"][measure]) for one in (*found["labels"].values(), found)),
-            ]
-            for name, found in results["comparisons"].items()
-        ]
-        lines += [*told_table([title, *names, "mean over structures"], rows), ""]
-    return lines
-
-
-def told_spread(figures: Mapping[str, Any]) -> str:
-    """A cell of a table: mean, standard deviation, interval, median and N."""
-    if not figures["n"]:
-        return "-"
-    low, high = figures["ci95"] or (figures["mean"], figures["mean"])
-    return (
-        f"{figures['mean']:.3f} ± {figures['std']:.3f} [{low:.3f}, {high:.3f}]; {figures['median']:.3f}; {figures['n']}"
-    )
-
-
-def _compared_columns(measures: Mapping[str, str]) -> list[str]:
-    first, *_, last = measures.values()
-    return [*measures.values(), f"p ({first})", f"p ({last})", "N"]
-
-
-def _comparison(name: str, found: Mapping[str, Any], measures: Mapping[str, str]) -> list[str]:
-    compared = [found["measures"][measure] for measure in measures]
-    p = [told_p(one["p"]) for one in (compared[0], compared[-1])]
-    return [f"{found['reference']} minus {name}", *map(told_delta, compared), *p, str(compared[0]["n"])]
-
-
-def _tested(measure: Mapping[str, Any]) -> str:
-    """A difference and its p in one cell."""
-    return f"{told_delta(measure)}, p {told_p(measure['p'])}"
-
-
-def told_delta(measure: Mapping[str, Any]) -> str:
-    """A cell: the mean difference and its interval."""
-    if measure["delta_mean"] is None:
-        return "-"
-    interval = "" if not measure["ci95"] else " [{:+.3f}, {:+.3f}]".format(*measure["ci95"])
-    return f"{measure['delta_mean']:+.3f}{interval}"
-
-
-def told_p(value: float | None) -> str:
-    """A cell: the p value of a test."""
-    return "-" if value is None else f"{value:.3g}"
-
-
-def told_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]

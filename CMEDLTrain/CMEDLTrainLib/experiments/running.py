@@ -18,8 +18,9 @@ from CMEDLSegmentLib.errors import Cancelled, InputError
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent
 
 from .. import runs
-from .cohorts import make_cohort
-from .plan import Cell, Experiment
+from .cohorts import make_cohort, real_images
+from .plan import SYNTHESIS, Cell, Experiment
+from .scoring import is_scored, score
 
 FINISHED, FAILED = "finished", "failed"
 """States of a cell beside those of a run: trained and scored; stopped by a loss that is not finite."""
@@ -64,7 +65,7 @@ class Bench:
             return Progressed(cell, "not begun")
         status, events = run.status(), run.read_events()
         state = status["state"]
-        if state == FINISHED and not run.evaluation.is_file():
+        if state == FINISHED and not is_scored(run, SYNTHESIS in self.experiment.measures):
             state = "trained"
         elif state == "crashed" and events[-1]["event"] == FAILED:
             state = FAILED
@@ -127,7 +128,9 @@ class Bench:
                     run.report("machine", name=machine(run.configuration().device))
                     if not train(run, part(named, 0.0, 0.95), cancelled):
                         return False
-            self._score(run, cohort, part(named, 0.95, 1.0), cancelled)
+            experiment = self.experiment
+            real = real_images(experiment, cell.fold) if SYNTHESIS in experiment.measures else None
+            score(run, cohort, experiment.tolerance_mm, real, self.device, part(named, 0.95, 1.0), cancelled)
         except TrainingFailed:
             return True  # the run's events name the term; the other cells can still be done
         except Cancelled:
@@ -148,15 +151,6 @@ class Bench:
                 f"The run {run.folder} was begun with other settings ('{other}'); remove it, or name another --work."
             )
         return run
-
-    def _score(self, run: runs.Run, cohort: Path, progress: Progress, cancelled: CancelCheck) -> None:
-        from ..evaluation.commands import scored_cases, write_evaluation
-        from ..evaluation.volumes import evaluate
-
-        tolerance = self.experiment.tolerance_mm
-        cases = scored_cases(cohort)
-        result = evaluate(run.student, cases, self.device, progress, cancelled, tolerance_mm=tolerance)
-        write_evaluation(run, result)
 
 
 def training_seconds(run: runs.Run) -> float:

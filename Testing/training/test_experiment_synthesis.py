@@ -1,0 +1,193 @@
+"""Experiments that measure translated images: pairs of known difference, and a tiny experiment on paired phantoms."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from CMEDLSegmentLib.card import TUMOR
+from CMEDLSegmentLib.cohort import Case, read_cohort
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.normalisation import CT_WINDOW, Normalisation
+from CMEDLSegmentLib.phantom import thorax_ct
+from CMEDLSegmentLib.resampling import StudentField
+from CMEDLSegmentLib.volume import Geometry, Volume, write_image
+from CMEDLTrainLib import cli
+from CMEDLTrainLib.evaluation.teaching import Teaching
+from CMEDLTrainLib.experiments import synthesis
+from CMEDLTrainLib.experiments.cohorts import make_cohort, real_images
+from CMEDLTrainLib.experiments.plan import Cell, read_experiment
+from CMEDLTrainLib.experiments.running import Bench
+from CMEDLTrainLib.experiments.synthesis import Translations, compared, figures, read_synthesis
+from CMEDLTrainLib.runs import Run
+
+GRID = Geometry((40, 40, 6), (2.0, 2.0, 4.0), (0.0, 0.0, 0.0))
+FOLD = {"train": ["STS_001"], "validation": ["STS_002"], "test": ["STS_003", "STS_004"], "teacher": ["STS_005"]}
+TREE = {
+    "title": "Translations",
+    "cohort": {"kind": "sts", "student": "CT", "folds": [FOLD]},
+    "preset": "tiny",
+    "settings": {
+        "images.field": 32,
+        "images.spacing_mm": 6.0,
+        "images.slices": "all",
+        "optimisation.epochs": 1,
+        "optimisation.batch": 2,
+        "optimisation.ema_half_life_steps": 0,
+    },
+    "rows": {"ct-only": {}, "cmedl-without-contextual": {}},
+    "reference": "cmedl-without-contextual",
+}
+
+
+def test_a_translation_off_by_a_tenth_has_the_psnr_of_the_definition(tmp_path, monkeypatch):
+    random = np.random.default_rng(3)
+    volume = Volume(random.uniform(-900, -300, GRID.shape).astype(np.float32), GRID)
+    write_image(tmp_path / "real.nrrd", volume.array, volume.geometry)
+    real = Case("p", "c1", "MR", tmp_path / "real.nrrd")
+    as_ct = SimpleNamespace(normalisations={"teacher": Normalisation("window", -1000.0, 500.0)})
+    monkeypatch.setattr(synthesis, "slices_of", lambda run: as_ct)
+    card = SimpleNamespace(normalisation=CT_WINDOW, labels=(TUMOR,))
+    field = StudentField((40, 40), (2.0, 2.0), (19.5, 19.5), 40, 2.0)
+    nothing = np.zeros(GRID.shape, np.uint8)
+    result = SimpleNamespace(label=nothing, probability=SimpleNamespace(slices=np.arange(6), field=field))
+    kept = Translations(Run(tmp_path), card, Teaching(translate=lambda images: images + 0.1), {"c1": real})
+    for name in ("c1", "without a real image"):
+        kept(Case("p", name, "CT", None), volume, nothing, result)
+    kept.write()
+    found = read_synthesis(Run(tmp_path))
+    assert found.keys() == {"c1"}
+    assert found["c1"]["psnr"] == pytest.approx(10 * np.log10(2.0**2 / 0.1**2), abs=1e-3)
+    assert 0.5 < found["c1"]["ssim"] < 1
+    assert found["c1"]["kl"] > 0
+
+
+def test_figures_are_means_over_seeds_then_over_patients_and_are_compared_in_pairs():
+    random = np.random.default_rng(5)
+    values = {(row, seed): random.uniform(0.1, 0.9, (8, 3)) for row in "ab" for seed in (0, 1)}
+
+    def found(row, seeds=(0, 1), first=0):
+        return [
+            (
+                Cell(1, row, seed),
+                {f"c{n}": dict(zip(synthesis.MEASURES, values[row, seed][n], strict=True)) for n in range(first, 8)},
+            )
+            for seed in seeds
+        ]
+
+    means = {row: (values[row, 0] + values[row, 1]) / 2 for row in "ab"}
+    told = figures(found("a"))
+    for place, measure in enumerate(synthesis.MEASURES):
+        assert told[measure]["mean"] == pytest.approx(means["a"][:, place].mean())
+        assert told[measure]["std"] == pytest.approx(means["a"][:, place].std(ddof=1))
+        assert told[measure]["n"] == 8
+    differences = compared(found("a"), found("b", first=1), "b")
+    ssim = list(synthesis.MEASURES).index("ssim")
+    ours, theirs = means["a"][1:, ssim], means["b"][1:, ssim]
+    assert differences["ssim"]["delta_mean"] == pytest.approx((ours - theirs).mean())
+    assert differences["ssim"]["p"] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
+    assert differences["ssim"]["n"] == 7
+    # Of a row that has one seed so far, the other's values for that seed alone.
+    once = compared(found("a"), found("b", seeds=(1,)), "b")["kl"]
+    assert once["delta_mean"] == pytest.approx((values["a", 1][:, 0] - values["b", 1][:, 0]).mean())
+    assert compared(found("a"), [], "b") == {}
+
+
+# A tiny experiment on files named as those of sts
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """An experiment that was run without the measure first and then with it, in folders beside one work folder."""
+    folder = tmp_path_factory.mktemp("translations")
+    (folder / "sts").mkdir()
+    for number in range(1, 6):
+        phantom = thorax_ct(number, (6, 32, 32), (8.0, 6.0, 6.0), "mediastinum")
+        images = {"CT": phantom.image.array, "MR_T1": (300 - phantom.image.array // 4).astype(np.int16)}
+        for name, array in images.items():
+            stem = folder / "sts" / f"STS_{number:03d}_{name}"
+            write_image(Path(f"{stem}.nii.gz"), array, phantom.image.geometry)
+            write_image(Path(f"{stem}_gtv.nii.gz"), phantom.mask, phantom.image.geometry)
+    results = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CMEDL_DATA", str(folder))
+        for name, measures in (("plain", []), ("measured", ["synthesis"])):
+            (folder / name).mkdir()
+            path = folder / name / "experiment.json"
+            path.write_text(json.dumps({**TREE, "measures": measures}), "utf-8")
+            states = [Bench(read_experiment(str(path)), folder / "local").progress_of(cell).state for cell in CELLS]
+            assert states == {"plain": ["not begun"] * 2, "measured": ["trained"] * 2}[name]
+            assert cli.main(["experiment", str(path), "--device", "cpu"]) == 0
+            results[name] = json.loads((folder / name / "results.json").read_text("utf-8"))
+    return folder, results
+
+
+CELLS = [Cell(1, row, 0) for row in TREE["rows"]]
+
+
+def test_a_run_that_exists_is_measured_and_not_trained_again(trained):
+    folder, results = trained
+    assert "ssim" not in results["plain"]["methods"]["cmedl-without-contextual"]
+    row = results["measured"]["methods"]["cmedl-without-contextual"]
+    for name in ("kl", "ssim", "psnr"):
+        assert row[name]["n"] == 2
+        assert np.isfinite(row[name]["mean"])
+    assert results["measured"]["methods"]["ct-only"]["ssim"]["n"] == 0
+    assert results["measured"]["comparisons"]["ct-only"]["synthesis"] == {}
+    starts = [path.read_text("utf-8").count('"event": "start"') for path in folder.glob("local/runs/*/events.jsonl")]
+    assert starts == [1, 1]
+    # What both tell of the segmentation is the same.
+    assert row["dsc"] == results["plain"]["methods"]["cmedl-without-contextual"]["dsc"]
+    text = (folder / "measured" / "results.md").read_text("utf-8")
+    assert "PSNR (dB)" in text
+    assert "PSNR" not in (folder / "plain" / "results.md").read_text("utf-8")
+
+
+def test_pictures_lie_beside_the_results_and_are_named_in_them(trained):
+    folder, _ = trained
+    text = (folder / "plain" / "results.md").read_text("utf-8")
+    for name in ("panels.png", "roc.svg"):
+        assert f"]({name})" in text
+        assert (folder / "plain" / name).stat().st_size > 1000
+
+
+def test_a_run_without_its_checkpoint_is_scored_without_a_translation(trained, monkeypatch):
+    folder, _ = trained
+    monkeypatch.setenv("CMEDL_DATA", str(folder))
+    experiment = read_experiment(str(folder / "measured" / "experiment.json"))
+    bench = Bench(experiment, folder / "local", "cpu")
+    run = bench.run_of(CELLS[1])
+    for name in ("last.safetensors", "looks.json", "synthesis.json"):
+        (run.folder / name).unlink()
+    assert bench.progress_of(CELLS[1]).state == "trained"
+    assert bench.work_off(None, lambda cell: None)
+    assert read_synthesis(run) == {}
+    assert all("pseudo" not in kept for kept in json.loads((run.folder / "looks.json").read_text("utf-8"))["cases"])
+
+
+def test_the_real_images_are_those_of_the_test_patients_and_no_part_of_the_cohort(trained, monkeypatch, tmp_path):
+    folder, _ = trained
+    monkeypatch.setenv("CMEDL_DATA", str(folder))
+    experiment = read_experiment(str(folder / "measured" / "experiment.json"))
+    real = real_images(experiment, 1)
+    assert real.keys() == {"STS_003", "STS_004"}
+    assert all(case.modality == "MR" and case.image.is_file() for case in real.values())
+    (table,) = make_cohort(experiment, tmp_path)
+    assert not {case.image for case in real.values()} & {case.image for case in read_cohort(table)}
+
+
+def test_what_cannot_be_measured_is_refused(tmp_path):
+    for changes, words in (
+        ({"measures": ["taste"]}, "measures 'taste'"),
+        ({"regions": "gone.json"}, "gone.json"),
+    ):
+        (tmp_path / "experiment.json").write_text(json.dumps({**TREE, **changes}), "utf-8")
+        with pytest.raises(InputError, match=words):
+            read_experiment(str(tmp_path))
+    phantoms = {"cohort": {"kind": "phantom"}, "measures": ["synthesis"]}
+    (tmp_path / "experiment.json").write_text(json.dumps({**TREE, **phantoms}), "utf-8")
+    with pytest.raises(InputError, match="both images"):
+        real_images(read_experiment(str(tmp_path)), 1)
