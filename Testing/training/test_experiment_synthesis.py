@@ -191,3 +191,10 @@ def test_what_cannot_be_measured_is_refused(tmp_path):
     (tmp_path / "experiment.json").write_text(json.dumps({**TREE, **phantoms}), "utf-8")
     with pytest.raises(InputError, match="both images"):
         real_images(read_experiment(str(tmp_path)), 1)
+
+def test_the_synthesis_of_sts_asks_for_runs_that_other_experiments_make():
+    asked, made = (
+        {experiment.run_name(cell) for experiment in map(read_experiment, names) for cell in experiment.cells}
+        for names in (["sts-synthesis"], ["sts-fusion", "sts-ablation"])
+    )
+    assert asked < made
