@@ -13,7 +13,7 @@ from CMEDLSegmentLib.cohort import Case
 from CMEDLSegmentLib.colors import EXPERT_YELLOW, STUDENT_RED
 from CMEDLSegmentLib.normalisation import CT_WINDOW
 from CMEDLSegmentLib.resampling import StudentField
-from CMEDLSegmentLib.volume import Geometry, Volume
+from CMEDLSegmentLib.volume import Geometry, Volume, write_image
 from CMEDLTrainLib.evaluation.measures import MEASURES, CaseFigures, PatientFigures
 from CMEDLTrainLib.evaluation.results import write_json
 from CMEDLTrainLib.evaluation.roc import RATES
@@ -101,6 +101,21 @@ def test_the_translated_slice_is_kept_where_there_is_one(tmp_path):
     with Image.open(tmp_path / kept["pseudo"]) as picture:
         # Half-way between black and white, away from contour, letters and bar.
         assert picture.getpixel((SIDE // 2 + 30, SIDE // 2))[0] == pytest.approx(127.5, abs=1)
+
+
+def test_the_real_image_is_kept_where_it_is_known_on_the_student_s_grid(tmp_path):
+    bright = Geometry((20, 40, 10), GEOMETRY.spacing, GEOMETRY.origin)  # the half with the lower x
+    write_image(tmp_path / "mr.nrrd", np.full(bright.shape, 500.0, np.float32), bright)
+    real = {"c1": Case("p", "mr", "MR", tmp_path / "mr.nrrd")}
+    looks = Looks(Run(tmp_path), CARD, Teaching(), real, CT_WINDOW)
+    for case in (CASE, Case("q", "c2", "CT", None)):
+        looks(case, air(), cube(2, 15, 18), segmented(cube(2, 15, 18)))
+    looks.write()
+    kept = read_looks(Run(tmp_path))
+    assert "real" not in kept["c2"]
+    assert kept["c1"]["real_name"] == "real MR"
+    with Image.open(tmp_path / kept["c1"]["real"]) as picture:
+        assert [picture.getpixel((SIDE // 2 + away, SIDE // 2))[0] for away in (-30, 30)] == [255, 0]
 
 
 # An experiment's pictures and table, from runs whose looks are plain colours

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import stats
 
 from CMEDLSegmentLib.card import TUMOR
@@ -43,18 +44,17 @@ TREE = {
 }
 
 
-def test_a_translation_off_by_a_tenth_has_the_psnr_of_the_definition(tmp_path, monkeypatch):
+def test_a_translation_off_by_a_tenth_has_the_psnr_of_the_definition(tmp_path):
     random = np.random.default_rng(3)
     volume = Volume(random.uniform(-900, -300, GRID.shape).astype(np.float32), GRID)
     write_image(tmp_path / "real.nrrd", volume.array, volume.geometry)
     real = Case("p", "c1", "MR", tmp_path / "real.nrrd")
-    as_ct = SimpleNamespace(normalisations={"teacher": Normalisation("window", -1000.0, 500.0)})
-    monkeypatch.setattr(synthesis, "slices_of", lambda run: as_ct)
     card = SimpleNamespace(normalisation=CT_WINDOW, labels=(TUMOR,))
     field = StudentField((40, 40), (2.0, 2.0), (19.5, 19.5), 40, 2.0)
     nothing = np.zeros(GRID.shape, np.uint8)
     result = SimpleNamespace(label=nothing, probability=SimpleNamespace(slices=np.arange(6), field=field))
-    kept = Translations(Run(tmp_path), card, Teaching(translate=lambda images: images + 0.1), {"c1": real})
+    teaching, as_ct = Teaching(translate=lambda images: images + 0.1), Normalisation("window", -1000.0, 500.0)
+    kept = Translations(Run(tmp_path), card, teaching, {"c1": real}, as_ct)
     for name in ("c1", "without a real image"):
         kept(Case("p", name, "CT", None), volume, nothing, result)
     kept.write()
@@ -152,6 +152,12 @@ def test_pictures_lie_beside_the_results_and_are_named_in_them(trained):
     for name in ("panels.png", "roc.svg"):
         assert f"]({name})" in text
         assert (folder / "plain" / name).stat().st_size > 1000
+    # Where translated images are measured, the real one stands beside them.
+    widths = []
+    for name in ("plain", "measured"):
+        with Image.open(folder / name / "panels.png") as picture:
+            widths.append(picture.width)
+    assert widths[0] < widths[1] == widths[0] * 3 / 2 - 6
 
 
 def test_a_run_without_its_checkpoint_is_scored_without_a_translation(trained, monkeypatch):
@@ -191,6 +197,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path):
     (tmp_path / "experiment.json").write_text(json.dumps({**TREE, **phantoms}), "utf-8")
     with pytest.raises(InputError, match="both images"):
         real_images(read_experiment(str(tmp_path)), 1)
+
 
 def test_the_synthesis_of_sts_asks_for_runs_that_other_experiments_make():
     asked, made = (

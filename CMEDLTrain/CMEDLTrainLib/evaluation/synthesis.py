@@ -184,7 +184,7 @@ def _pairs(
     device: torch.device,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Batches (n, f, f) of real and translated slices, and where both images are."""
-    real, covered = _on_grid(read_volume(partner.image), normalisation, geometry)
+    real, covered = on_grid(read_volume(partner.image), normalisation, geometry)
     real, covered = seen.view.to_axial(real), seen.view.to_axial(covered)
     slices = seen.slices[covered[seen.slices].any(axis=(1, 2))]
     sampler = FieldSampler(seen.field, _AS_IT_IS, str(device))
@@ -199,7 +199,7 @@ def _pairs(
         )
 
 
-def _on_grid(volume: Volume, normalisation: Normalisation, target: Geometry) -> tuple[np.ndarray, np.ndarray]:
+def on_grid(volume: Volume, normalisation: Normalisation, target: Geometry) -> tuple[np.ndarray, np.ndarray]:
     """A normalised volume on another grid (z, y, x), -1 where it does not reach, and where it does."""
     import SimpleITK as sitk
 

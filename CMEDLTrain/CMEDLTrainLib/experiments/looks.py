@@ -2,16 +2,17 @@
 
 ``RUN/looks``: of each case that the expert marked one axial slice, the one with most of the structure. ``CASE.png`` has
 the student's contour in red on the image and the expert's in yellow, ``CASE-pseudo.png`` the image translated into the
-teacher's modality, where the method does so, with the teacher's contour in blue. Slice and view depend on the expert
-alone, so those of all runs show the same. ``RUN/looks.json`` says which slices they are, and of a structure that was
-missed what the student marked instead.
+teacher's modality, where the method does so, with the teacher's contour in blue, and ``CASE-real.png`` the patient's
+real image of that modality where it is known. Slice and view depend on the expert alone, so those of all runs show the
+same. ``RUN/looks.json`` says which slices they are, and of a structure that was missed what the student marked instead.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,15 @@ from CMEDLSegmentLib.card import Card
 from CMEDLSegmentLib.cohort import Case
 from CMEDLSegmentLib.colors import STUDENT_RED
 from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.normalisation import Normalisation
 from CMEDLSegmentLib.picture import View, contour_panel, save_png, zoom
 from CMEDLSegmentLib.segmentation import Segmentation
-from CMEDLSegmentLib.volume import Volume
+from CMEDLSegmentLib.volume import Volume, read_volume
 
 from ..evaluation.panels import SEEN_WINDOW, contours
 from ..evaluation.results import write_json
 from ..evaluation.seen import Seen
+from ..evaluation.synthesis import on_grid
 from ..evaluation.teaching import Teaching
 from ..previews import TEACHER_BLUE
 from ..runs import Run
@@ -60,10 +63,20 @@ class Looks:
         run: whose folder takes the pictures.
         card: of its student.
         teaching: its translation and teacher.
+        real: by the name of a case its patient's real image of the teacher's modality, where there is one.
+        normalisation: of that modality, as in the run's training; None where the method does not translate.
     """
 
-    def __init__(self, run: Run, card: Card, teaching: Teaching) -> None:
+    def __init__(
+        self,
+        run: Run,
+        card: Card,
+        teaching: Teaching,
+        real: Mapping[str, Case] = MappingProxyType({}),
+        normalisation: Normalisation | None = None,
+    ) -> None:
         self._run, self._card, self._teaching = run, card, teaching
+        self._real, self._normalisation = real, normalisation
         self._cases: dict[str, dict[str, Any]] = {}
 
     def __call__(self, case: Case, volume: Volume, expert: np.ndarray, result: Segmentation) -> None:
@@ -84,6 +97,12 @@ class Looks:
             drawn = contours(seen, z, none if labels is None else labels[0], TEACHER_BLUE, "teacher")
             told |= {"pseudo": f"looks/{case.case}-pseudo.png", "pseudo_name": self._teaching.pseudo}
             self._draw(told["pseudo"], image, seen, drawn, view)
+        real = self._real.get(case.case)
+        if real is not None and self._normalisation is not None:
+            moved, _ = on_grid(read_volume(real.image), self._normalisation, volume.geometry)
+            told |= {"real": f"looks/{case.case}-real.png", "real_name": f"real {real.modality}"}
+            drawn = contours(seen, z, np.zeros_like(seen.found[z]), TEACHER_BLUE, "")
+            self._draw(told["real"], seen.view.to_axial(moved)[z], seen, drawn, view)
         told["missed"] = missed(seen, result, [(label.name, label.value) for label in self._card.labels])
         self._cases[case.case] = told
 

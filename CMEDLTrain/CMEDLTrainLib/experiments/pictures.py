@@ -89,17 +89,21 @@ def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder:
     if not shared:
         return False
     means = np.array([np.mean([cases[case].dsc for cases in looks.values()]) for case in shared])
-    parts = [_heading(len(looks))]
+    real = any("real" in look.kept for cases in looks.values() for look in cases.values())
+    columns = len(looks) + real
+    parts = [_heading(columns)]
     for word, place in reversed(telling(means)):
         case = shared[place]
         of = {name: cases[case] for name, cases in looks.items()}
         where = f", {regions[case]}" if case in regions else ""
         first = next(iter(of.values())).kept
         words = f"{case}{where}, slice {first['slice']} of {first['slices']}: the {word} of {len(shared)} patients"
-        parts.append(_line(words, len(of)))
-        parts.append(_tiles([(one.tile("picture"), scored(name, one.dsc)) for name, one in of.items()]))
+        parts.append(_line(words, columns))
+        parts.append(_tiles([(one.tile("picture"), scored(name, one.dsc)) for name, one in of.items()], columns))
+        translated = [(one.tile("pseudo"), one.kept.get("pseudo_name", "")) for one in of.values()]
+        beside = [(one.tile("real"), one.kept["real_name"]) for one in of.values() if "real" in one.kept]
         if any("pseudo" in one.kept for one in of.values()):
-            parts.append(_tiles([(one.tile("pseudo"), one.kept.get("pseudo_name", "")) for one in of.values()]))
+            parts.append(_tiles([*translated, *beside[:1]], columns))
     # Shades of grey and a few lines: a palette shows them as well, at two thirds of the size.
     save_png(stacked(parts).quantize(dither=Image.Dither.NONE), folder / PANELS)
     return True
@@ -136,9 +140,9 @@ def _line(words: str, columns: int) -> Image.Image:
     return picture
 
 
-def _tiles(tiles: Sequence[tuple[Image.Image | None, str]]) -> Image.Image:
+def _tiles(tiles: Sequence[tuple[Image.Image | None, str]], columns: int) -> Image.Image:
     """Pictures side by side, each under its caption; an empty place for one that there is not."""
-    picture = Image.new("RGB", (_width(len(tiles)), CAPTION + SIDE + GAP), BACKGROUND)
+    picture = Image.new("RGB", (_width(columns), CAPTION + SIDE + GAP), BACKGROUND)
     draw = ImageDraw.Draw(picture)
     for column, (tile, caption) in enumerate(tiles):
         left = GAP + column * (SIDE + GAP)

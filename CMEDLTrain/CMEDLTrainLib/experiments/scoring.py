@@ -52,13 +52,18 @@ def score(
     from ..evaluation.commands import scored_cases, write_evaluation
     from ..evaluation.teaching import Teaching
     from ..evaluation.volumes import evaluate
+    from ..training import slices_of
     from .looks import Looks
     from .synthesis import Translations
 
     student, chosen = load_student(run.student), choose_device(device)
     teaching = Teaching.of(run, student.build().to(chosen), chosen) if run.last.is_file() else Teaching()
-    kept = [Looks(run, student.card, teaching)]
-    kept += [] if real is None else [Translations(run, student.card, teaching, real)]
+    own = run, student.card, teaching
+    if real is None:
+        kept = [Looks(*own)]
+    else:
+        normalisation = None if teaching.translate is None else slices_of(run).normalisations["teacher"]
+        kept = [Looks(*own, real, normalisation), Translations(*own, real, normalisation)]
 
     def on_case(*case) -> None:
         for one in kept:

@@ -17,6 +17,7 @@ from CMEDLSegmentLib.agreement.measures import Measure
 from CMEDLSegmentLib.card import Card
 from CMEDLSegmentLib.cohort import Case
 from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.normalisation import Normalisation
 from CMEDLSegmentLib.segmentation import Segmentation
 from CMEDLSegmentLib.volume import Volume
 
@@ -26,7 +27,6 @@ from ..evaluation.seen import Seen
 from ..evaluation.synthesis import PairQuality, pair_quality
 from ..evaluation.teaching import Teaching
 from ..runs import Run
-from ..training import slices_of
 from .plan import Cell
 from .scoring import SYNTHESIS_FILE
 from .tables import told_delta, told_p, told_spread, told_table
@@ -52,22 +52,29 @@ class Translations:
     """Takes each case as it is scored.
 
     Args:
-        run: a run whose method translates, or none; then nothing is told.
+        run: a run whose method translates, or not; then nothing is told.
         card: of its student.
         teaching: its translation.
         real: by the name of a case its patient's real image of the teacher's modality.
+        normalisation: of that modality, as in the run's training; None where the method does not translate.
     """
 
-    def __init__(self, run: Run, card: Card, teaching: Teaching, real: Mapping[str, Case]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        card: Card,
+        teaching: Teaching,
+        real: Mapping[str, Case],
+        normalisation: Normalisation | None,
+    ) -> None:
         self._run, self._card, self._teaching, self._real = run, card, teaching, real
+        self._normalisation = normalisation
         self._pairs: list[PairQuality] = []
-        if teaching.translate is not None:
-            self._normalisation = slices_of(run).normalisations["teacher"]
 
     def __call__(self, case: Case, volume: Volume, expert: np.ndarray, result: Segmentation) -> None:
         """A case that the student has segmented; see :data:`.evaluation.volumes.OnCase`."""
         translate, real = self._teaching.translate, self._real.get(case.case)
-        if translate is None or real is None:
+        if translate is None or real is None or self._normalisation is None:
             return
         seen = Seen(case.case, volume, expert, result, self._card)
         device = self._teaching.device
