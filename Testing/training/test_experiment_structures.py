@@ -11,8 +11,9 @@ from CMEDLTrainLib import runs
 from CMEDLTrainLib.evaluation.measures import MEASURES, CaseFigures, PatientFigures
 from CMEDLTrainLib.evaluation.results import Evaluation, write_json
 from CMEDLTrainLib.evaluation.roc import Roc
+from CMEDLTrainLib.experiments.page import markdown
 from CMEDLTrainLib.experiments.plan import Cell, read_experiment
-from CMEDLTrainLib.experiments.results import collect, markdown
+from CMEDLTrainLib.experiments.results import collect
 from CMEDLTrainLib.experiments.running import Bench
 from students.making import a_student_file
 
@@ -68,6 +69,7 @@ def finished(bench: Bench, row: str, values: dict[str, dict[str, np.ndarray]], s
     lines = [{"time": 0.0, "event": "start", "step": 0, "steps": 9}, {"time": 60.0, "event": "finished", "step": 9}]
     run.events.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     write_json(run.evaluation, result.to_json())
+    write_json(run.folder / "looks.json", {"cases": {}})
     return run
 
 
@@ -97,7 +99,8 @@ def test_each_of_several_structures_has_its_own_figures_and_tests(tmp_path):
     lines = markdown(bench.experiment, results).splitlines()
     assert "| DSC | Liver | Spleen | mean over structures |" in lines
     tables = [line for line in lines if line.startswith("| cmedl minus ct-only |") and ", p " in line]
-    assert [line.count(", p ") for line in tables] == [3, 3]
+    # The measures of the means, then each structure's and the mean's DSC, and HD95.
+    assert [line.count(", p ") for line in tables] == [4, 3, 3]
 
 
 def test_one_structure_has_no_table_of_structures(tmp_path):
