@@ -180,11 +180,12 @@ class StudentSection(Section):
         self.ui.studentProgressBar.value = round(1000 * fraction)
 
     def _showVersions(self) -> None:
-        """Offer the installed versions of the form's name, the newest first."""
+        """Offer the versions of the form's name, the newest first; a bundled one is the oldest."""
         kept = models.versions(self.ui.card_name.text.strip()) if self._run else []
         titles = {}
         for entry in reversed([entry for entry in kept if entry.card]):
-            titles[entry.version] = entry.version + (_(" (in use)") if entry.current else "")
+            bundled = _(" (bundled)") if entry.origin == models.BUNDLED else ""
+            titles[entry.version] = entry.version + bundled + (_(" (in use)") if entry.current else "")
         box = self.ui.versionsComboBox
         shown = [(box.itemData(index), box.itemText(index)) for index in range(box.count)]
         if shown != list(titles.items()):
