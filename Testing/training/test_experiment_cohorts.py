@@ -104,6 +104,7 @@ def test_organs_have_two_contrasts_of_mr_and_no_patient_twice(tmp_path, student,
         ({**THORAX, "counts": {"train": 1, "validation": 1, "test": 1}}, "lacks 'teacher'"),
         ({"kind": "sts", "student": "CT", "folds": [{"train": [], "test": [], "teacher": []}]}, "lacks 'validation'"),
         ({"kind": "msd_lung", "folds": [{"train": [], "validation": []}]}, "lacks 'test'"),
+        ({**THORAX, "counts": 7}, "lacks 'train'"),
         ({"kind": "mice"}, "no cohort of a kind"),
     ],
 )

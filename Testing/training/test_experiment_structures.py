@@ -148,3 +148,12 @@ def test_the_validation_of_the_students_is_told_as_the_mean_over_runs(tmp_path):
     assert results["methods"]["ct-only"]["validation"] is None
     (row,) = (line for line in markdown(bench.experiment, results).splitlines() if line.startswith("| cmedl |"))
     assert "| 0.500 |" in row
+
+
+def test_the_best_row_by_validation_is_named_once_all_runs_are_finished(tmp_path):
+    bench = bench_of(tmp_path)
+    for row, dsc, tested in (("cmedl", 0.4, 0.9), ("ct-only", 0.6, 0.1)):
+        assert "is the best row" not in markdown(bench.experiment, collect(bench))
+        run = finished(bench, row, {"Tumor": {"dsc": np.array([tested, tested])}})
+        a_student_file(run.student, training={"validation": {"dsc": dsc}})
+    assert "By validation patients `ct-only` is the best row." in markdown(bench.experiment, collect(bench))

@@ -52,7 +52,8 @@ def _check(name: str, kind: str, settings: Mapping[str, Any]) -> None:
     wanted = {one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
     groups = SPLITS if kind == "msd_lung" else GROUPS
     described = [*settings.get("folds", ()), *([settings["counts"]] if "counts" in settings else [])]
-    missing = sorted(wanted - set(settings)) + [group for one in described for group in groups if group not in one]
+    missing = sorted(wanted - set(settings))
+    missing += [group for one in described for group in groups if not isinstance(one, Mapping) or group not in one]
     unknown = sorted(set(settings) - wanted)
     if missing or unknown:
         what = f"lacks '{missing[0]}'" if missing else f"has an unknown entry '{unknown[0]}'"

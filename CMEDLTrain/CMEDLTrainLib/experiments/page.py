@@ -62,11 +62,21 @@ def _legend(experiment: Experiment, results: Mapping[str, Any]) -> str:
         "A patient with no voxel in common with the expert is missed and has a DSC of 0 and no HD95. Validation DSC: "
         f"{next(iter(results['measures'].values()))}, of the validation that chose the student, mean over patients "
         "and runs.",
+        _chosen(results),
         results["intervals"],
         f"Trained on: {results['device'] or 'nothing yet'}.",
         results["note"],
     ]
     return " ".join(word for word in words if word)
+
+
+def _chosen(results: Mapping[str, Any]) -> str:
+    """Which row validation patients would choose; nothing before all of them can be."""
+    first = next(iter(results["measures"]))
+    found = {name: one["validation"][first] for name, one in results["methods"].items() if one["validation"]}
+    if not results["complete"] or len(found) < 2:
+        return ""
+    return f"By validation patients `{max(found, key=found.get)}` is the best row."
 
 
 def _row(results: Mapping[str, Any], name: str, measures: Mapping[str, str]) -> list[str]:
