@@ -214,5 +214,7 @@ def test_missed_patients_are_listed_with_their_region(tmp_path):
         ("b", None, "cmedl", 2, 1),
         ("a", "thigh", "cmedl", 2, 1),
     ]
-    assert missed_lines(found)[2] == "| a | thigh | cmedl | 1 | 4.0 | 2 to 5 of 9 | nothing | - | 0.13 |"
+    assert missed_lines(found)[2] == "| a | thigh | cmedl | 1 | 4.0 | 2 to 5 of 9 | nothing | - | 0.1 |"
     assert missed_lines([]) == []
+    organs = [{**one, "label": label} for one, label in zip(found, ("Liver", "Spleen"), strict=True)]
+    assert missed_lines(organs)[2].startswith("| a, Spleen |")

@@ -20,10 +20,10 @@ import numpy as np
 from CMEDLSegmentLib.agreement.distances import union_box
 from CMEDLSegmentLib.card import Card
 from CMEDLSegmentLib.cohort import Case
-from CMEDLSegmentLib.colors import STUDENT_RED
+from CMEDLSegmentLib.colors import STUDENT_RED, Color
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.normalisation import Normalisation
-from CMEDLSegmentLib.picture import View, contour_panel, save_png, zoom
+from CMEDLSegmentLib.picture import contour_panel, save_png, zoom
 from CMEDLSegmentLib.segmentation import Segmentation
 from CMEDLSegmentLib.volume import Volume, read_volume
 
@@ -85,24 +85,18 @@ class Looks:
         if not seen.expert.any():
             return
         z = int(np.argmax(np.count_nonzero(seen.expert, axis=(1, 2))))
-        view = zoom(seen.expert[z] > 0, seen.spacing, MARGIN_MM, SMALLEST_MM)
-        image = seen.intensities(seen.view.array[z])
+        nothing = np.zeros_like(seen.found[z])
         told: dict[str, Any] = {"slice": z + 1, "slices": len(seen.expert), "picture": f"looks/{case.case}.png"}
-        drawn = contours(seen, z, seen.found[z], STUDENT_RED, "student")
-        self._draw(told["picture"], image, seen, drawn, view)
+        self._draw(told["picture"], seen, z, seen.intensities(seen.view.array[z]), seen.found[z], STUDENT_RED)
         if self._teaching.translate is not None:
-            values = [label.value for label in self._card.labels]
-            (image,), labels = self._teaching.look(seen, [z], values)
-            none = np.zeros_like(seen.found[z])
-            drawn = contours(seen, z, none if labels is None else labels[0], TEACHER_BLUE, "teacher")
+            (image,), labels = self._teaching.look(seen, [z], [label.value for label in self._card.labels])
             told |= {"pseudo": f"looks/{case.case}-pseudo.png", "pseudo_name": self._teaching.pseudo}
-            self._draw(told["pseudo"], image, seen, drawn, view)
+            self._draw(told["pseudo"], seen, z, image, nothing if labels is None else labels[0], TEACHER_BLUE)
         real = self._real.get(case.case)
         if real is not None and self._normalisation is not None:
             moved, _ = on_grid(read_volume(real.image), self._normalisation, volume.geometry)
             told |= {"real": f"looks/{case.case}-real.png", "real_name": f"real {real.modality}"}
-            drawn = contours(seen, z, np.zeros_like(seen.found[z]), TEACHER_BLUE, "")
-            self._draw(told["real"], seen.view.to_axial(moved)[z], seen, drawn, view)
+            self._draw(told["real"], seen, z, seen.view.to_axial(moved)[z], nothing, TEACHER_BLUE)
         told["missed"] = missed(seen, result, [(label.name, label.value) for label in self._card.labels])
         self._cases[case.case] = told
 
@@ -110,7 +104,10 @@ class Looks:
         """Tell what there is, when all cases came."""
         write_json(self._run.folder / LOOKS_FILE, {"cases": self._cases})
 
-    def _draw(self, name: str, image: np.ndarray, seen: Seen, drawn: Sequence[Any], view: View) -> None:
+    def _draw(self, name: str, seen: Seen, z: int, image: np.ndarray, labels: np.ndarray, color: Color) -> None:
+        """A picture of slice ``z``: an image (y, x) in -1..1 with the expert's contours and, above, those of labels."""
+        view = zoom(seen.expert[z] > 0, seen.spacing, MARGIN_MM, SMALLEST_MM)
+        drawn = contours(seen, z, labels, color, "")
         picture = contour_panel(image, seen.spacing, drawn, (SIDE, SIDE), view, SEEN_WINDOW, bar_mm=BAR_MM)
         save_png(picture, self._run.folder / name)
 

@@ -53,9 +53,10 @@ def missed_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table of what :func:`misses` told, a patient's lines together; empty where nobody was missed."""
     if not found:
         return []
+    several = len({one["label"] for one in found}) > 1
     rows = [
         [
-            one["case"],
+            f"{one['case']}, {one['label']}" if several else one["case"],
             one["region"] or "-",
             one["row"],
             str(one["seed"]),
@@ -63,7 +64,7 @@ def missed_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
             "{} to {} of {}".format(*one["slices"]),
             f"{one['marked_cc']:.1f}" if one["marked_cc"] else "nothing",
             "-" if one["nearest_mm"] is None else f"{one['nearest_mm']:.0f}",
-            f"{one['highest_probability']:.2f}",
+            f"{one['highest_probability']:.1g}",
         ]
         for one in sorted(found, key=lambda one: one["case"])
     ]

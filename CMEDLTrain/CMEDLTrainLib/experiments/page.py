@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .misses import missed_lines
@@ -41,7 +42,7 @@ def markdown(experiment: Experiment, results: Mapping[str, Any], pictures: Seque
     if SYNTHESIS in experiment.measures:
         lines += synthesis_lines(results)
     for name in pictures:
-        lines += [f"![{PICTURES[name]}]({name})", "", PICTURES[name], ""]
+        lines += [f"![{Path(name).stem}]({name})", "", PICTURES[name], ""]
     lines += missed_lines(results["missed"])
     if unfinished:
         lines += ["Not finished:", ""]
