@@ -142,6 +142,8 @@ def test_an_experiment_with_raters_that_lacks_something_is_refused(folder, tmp_p
     for changed, words in (
         ({**tree, "colour": 1}, "misspells 'colour'"),
         ({key: value for key, value in tree.items() if key != "student"}, "misspells 'student'"),
+        ({**tree, "tolerance_mm": "wide"}, "wrong type"),
+        ({**tree, "student": 3}, "wrong type"),
     ):
         path = tmp_path / "experiment.json"
         path.write_text(json.dumps(changed), "utf-8")

@@ -71,15 +71,18 @@ def read_raters_experiment(name: str) -> RatersExperiment | None:
     wrong = [key for key in ENTRIES if key not in tree] + sorted(set(tree) - set(ENTRIES))
     if wrong:
         raise InputError(f"The experiment {path} lacks or misspells '{wrong[0]}'; it has {', '.join(ENTRIES)}.")
-    beside = path.parent / tree["student"]
-    return RatersExperiment(
-        name=path.parent.name,
-        folder=path.parent,
-        **{key: str(tree[key]) for key in ("title", "about", "note")},
-        student=beside if beside.is_file() else str(tree["student"]),
-        nodules=Path(expanded(tree["nodules"])),
-        tolerance_mm=float(tree["tolerance_mm"]),
-    )
+    try:
+        beside = path.parent / tree["student"]
+        return RatersExperiment(
+            name=path.parent.name,
+            folder=path.parent,
+            **{key: str(tree[key]) for key in ("title", "about", "note")},
+            student=beside if beside.is_file() else tree["student"],
+            nodules=Path(expanded(tree["nodules"])),
+            tolerance_mm=float(tree["tolerance_mm"]),
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The experiment {path} has an entry of the wrong type ({error}); correct it.") from error
 
 
 def hounsfield(crop: np.ndarray) -> np.ndarray:
