@@ -62,16 +62,16 @@ def roc_chart(curves: Sequence[tuple[str, Roc]]) -> str:
     drawing.text(x(0.5), y(0) + 40, "false-positive rate of voxels", 12.5, "middle")
     drawing.text(16, y(0.5), "true-positive rate", 12.5, "middle", transform=f"rotate(-90 16 {y(0.5):.1f})")
     foot, room = y(0) - 26, 22 * len(curves)
-    drawing.rect(x(1) - 256, foot - room - 10, 248, 22 + room, PAPER, stroke=RULE)
+    drawing.rect(x(1) - 276, foot - room - 10, 268, 22 + room, PAPER, stroke=RULE)
     drawing.text(x(1) - 16, foot - room + 5, "area", 11, "end", SOFT)
-    names = labels([name for name, _ in curves], 12.5, 140)
+    names = labels([name for name, _ in curves], 12.5, 160)
     for number, (_, curve) in enumerate(curves):
         color, dash = LINES[number % len(LINES)]
         style = {"stroke_dasharray": dash} if dash else {}
         height = foot - room + 22 * (number + 1)
         drawing.curve([(x(a), y(b)) for a, b in curve.points], color, 2.4, **style)
-        drawing.line(x(1) - 246, height - 4, x(1) - 218, height - 4, color, 3, **style)
-        drawing.text(x(1) - 210, height, names[number], 12.5)
+        drawing.line(x(1) - 266, height - 4, x(1) - 238, height - 4, color, 3, **style)
+        drawing.text(x(1) - 230, height, names[number], 12.5)
         drawing.text(x(1) - 16, height, f"{curve.auc:.4f}", 12.5, "end", font_weight="600")
     return drawing.svg()
 
