@@ -97,8 +97,8 @@ def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder:
         of = {name: cases[case] for name, cases in looks.items()}
         where = f", {regions[case]}" if case in regions else ""
         first = next(iter(of.values())).kept
-        words = f"{case}{where}, slice {first['slice']} of {first['slices']}: the {word} of {len(shared)} patients"
-        parts.append(_line(words, columns))
+        rank = f"the {word} of {len(shared)} patients" if len(shared) > 1 else "the only patient"
+        parts.append(_line(f"{case}{where}, slice {first['slice']} of {first['slices']}: {rank}", columns))
         parts.append(_tiles([(one.tile("picture"), scored(name, one.dsc)) for name, one in of.items()], columns))
         translated = [(one.tile("pseudo"), one.kept.get("pseudo_name", "")) for one in of.values()]
         beside = [(one.tile("real"), one.kept["real_name"]) for one in of.values() if "real" in one.kept]

@@ -134,7 +134,9 @@ def _pooled(found: Sequence[FOUND]) -> dict[str, dict[str, float]]:
 
 
 def synthesis_lines(results: Mapping[str, Any]) -> list[str]:
-    """The tables of an experiment's ``results.json``: each row's translations, and how they differ."""
+    """The tables of an experiment's ``results.json``: each row's translations, and how they differ; empty without."""
+    if not results["methods"]:
+        return []
     titles = [one.title + (f" ({one.unit})" if one.unit else "") for one in MEASURES.values()]
     rows = [[name, *(told_spread(row[measure]) for measure in MEASURES)] for name, row in results["methods"].items()]
     lines = [*told_table(["translation", *titles], rows), "", LEGEND, ""]
