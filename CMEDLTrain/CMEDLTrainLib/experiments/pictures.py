@@ -95,18 +95,24 @@ def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder:
     for word, place in reversed(telling(means)):
         case = shared[place]
         of = {name: cases[case] for name, cases in looks.items()}
-        where = f", {regions[case]}" if case in regions else ""
+        where = f"{case}, {regions[case]}" if case in regions else case
         first = next(iter(of.values())).kept
         rank = f"the {word} of {len(shared)} patients" if len(shared) > 1 else "the only patient"
-        parts.append(_line(f"{case}{where}, slice {first['slice']} of {first['slices']}: {rank}", columns))
-        parts.append(_tiles([(one.tile("picture"), scored(name, one.dsc)) for name, one in of.items()], columns))
-        translated = [(one.tile("pseudo"), one.kept.get("pseudo_name", "")) for one in of.values()]
-        beside = [(one.tile("real"), one.kept["real_name"]) for one in of.values() if "real" in one.kept]
-        if any("pseudo" in one.kept for one in of.values()):
-            parts.append(_tiles([*translated, *beside[:1]], columns))
+        parts.append(_line(f"{where}, slice {first['slice']} of {first['slices']}: {rank}", columns))
+        parts += _patient(of, columns)
     # Shades of grey and a few lines: a palette shows them as well, at two thirds of the size.
     save_png(stacked(parts).quantize(dither=Image.Dither.NONE), folder / PANELS)
     return True
+
+
+def _patient(looks: Mapping[str, Look], columns: int) -> list[Image.Image]:
+    """A patient as each row sees it, and below, where any translates, the translated images and the real one."""
+    parts = [_tiles([(one.tile("picture"), scored(name, one.dsc)) for name, one in looks.items()], columns)]
+    if any("pseudo" in one.kept for one in looks.values()):
+        translated = [(one.tile("pseudo"), one.kept.get("pseudo_name", "")) for one in looks.values()]
+        real = [(one.tile("real"), one.kept["real_name"]) for one in looks.values() if "real" in one.kept]
+        parts.append(_tiles([*translated, *real[:1]], columns))
+    return parts
 
 
 def _looks(tested: Tested) -> dict[str, Look]:
@@ -122,7 +128,8 @@ def _looks(tested: Tested) -> dict[str, Look]:
 
 
 def _width(columns: int) -> int:
-    return GAP + columns * (SIDE + GAP)
+    """Of the picture; that of two columns at least, for the legend."""
+    return GAP + max(columns, 2) * (SIDE + GAP)
 
 
 def _heading(columns: int) -> Image.Image:
