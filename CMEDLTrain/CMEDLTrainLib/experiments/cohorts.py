@@ -57,7 +57,7 @@ def _check(name: str, kind: str, settings: Mapping[str, Any]) -> None:
     unknown = sorted(set(settings) - wanted)
     if missing or unknown:
         what = f"lacks '{missing[0]}'" if missing else f"has an unknown entry '{unknown[0]}'"
-        raise InputError(f"The cohort of the experiment {name} {what}; one of kind {kind} has {', '.join(wanted)}.")
+        raise InputError(f"The cohort of the experiment {name} {what}; one of kind {kind} has {', '.join(sorted(wanted))}.")
 
 
 def phantoms(
