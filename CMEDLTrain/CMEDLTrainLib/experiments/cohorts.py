@@ -49,15 +49,15 @@ def make_cohort(
 def _check(name: str, kind: str, settings: Mapping[str, Any]) -> None:
     """Raise InputError unless ``settings`` are the keywords of a kind's maker, and its groups are complete."""
     parameters = inspect.signature(MAKERS[kind]).parameters.values()
-    wanted = {one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
+    wanted = sorted(one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY)
     groups = SPLITS if kind == "msd_lung" else GROUPS
     described = [*settings.get("folds", ()), *([settings["counts"]] if "counts" in settings else [])]
-    missing = sorted(wanted - set(settings))
+    missing = [key for key in wanted if key not in settings]
     missing += [group for one in described for group in groups if not isinstance(one, Mapping) or group not in one]
-    unknown = sorted(set(settings) - wanted)
+    unknown = sorted(set(settings) - set(wanted))
     if missing or unknown:
         what = f"lacks '{missing[0]}'" if missing else f"has an unknown entry '{unknown[0]}'"
-        raise InputError(f"The cohort of the experiment {name} {what}; one of kind {kind} has {', '.join(sorted(wanted))}.")
+        raise InputError(f"The cohort of the experiment {name} {what}; one of kind {kind} has {', '.join(wanted)}.")
 
 
 def phantoms(
