@@ -86,7 +86,7 @@ class Looks:
             return
         z = int(np.argmax(np.count_nonzero(seen.expert, axis=(1, 2))))
         nothing = np.zeros_like(seen.found[z])
-        told: dict[str, Any] = {"slice": z + 1, "slices": len(seen.expert), "picture": f"looks/{case.case}.png"}
+        told: dict[str, Any] = {"slice": z, "slices": len(seen.expert), "picture": f"looks/{case.case}.png"}
         self._draw(told["picture"], seen, z, seen.intensities(seen.view.array[z]), seen.found[z], STUDENT_RED)
         if self._teaching.translate is not None:
             (image,), labels = self._teaching.look(seen, [z], [label.value for label in self._card.labels])
@@ -115,9 +115,9 @@ class Looks:
 def missed(seen: Seen, result: Segmentation, labels: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
     """Of each structure that the student shares no voxel with, what it marked instead.
 
-    Volumes in cc; ``slices``: the structure's first and last axial slice from the inferior end, from 1, and how many
-    the scan has; ``nearest_mm``: from the structure to the nearest voxel that the student marked, None where it marked
-    none; ``highest_probability``: that it gave to a voxel of the structure.
+    Volumes in cc; ``slices``: the structure's first and last axial slice, counted from 0 at the inferior end, and how
+    many the scan has; ``nearest_mm``: from the structure to the nearest voxel that the student marked, None where it
+    marked none; ``highest_probability``: that it gave to a voxel of the structure.
     """
     found = []
     cc = math.prod(seen.view.spacing) / 1000.0
@@ -131,7 +131,7 @@ def missed(seen: Seen, result: Segmentation, labels: Sequence[tuple[str, int]]) 
             {
                 "label": name,
                 "structure_cc": float(np.count_nonzero(wanted) * cc),
-                "slices": [int(holds[0]) + 1, int(holds[-1]) + 1, len(wanted)],
+                "slices": [int(holds[0]), int(holds[-1]), len(wanted)],
                 "marked_cc": float(np.count_nonzero(marked) * cc),
                 "nearest_mm": _nearest(wanted, marked, seen.view.spacing),
                 "highest_probability": max(likely, default=0.0),

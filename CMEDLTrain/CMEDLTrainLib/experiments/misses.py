@@ -22,7 +22,7 @@ HEADER = (
     "highest probability",
 )
 LEGEND = (
-    "Slices are counted from 1, from the inferior end; the nearest is the least distance from the structure to a voxel "
+    "Slices are counted from 0 at the inferior end; the nearest is the least distance from the structure to a voxel "
     "that the student marked, the highest probability that which it gave to a voxel of the structure."
 )
 

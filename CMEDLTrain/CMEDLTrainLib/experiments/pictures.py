@@ -98,7 +98,7 @@ def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder:
         where = f"{case}, {regions[case]}" if case in regions else case
         first = next(iter(of.values())).kept
         rank = f"the {word} of {len(shared)} patients" if len(shared) > 1 else "the only patient"
-        parts.append(_line(f"{where}, slice {first['slice']} of {first['slices']}: {rank}", columns))
+        parts.append(_line(f"{where}, slice {first['slice']} (0 to {first['slices'] - 1}): {rank}", columns))
         parts += _patient(of, columns)
     # Shades of grey and a few lines: a palette shows them as well, at two thirds of the size.
     save_png(stacked(parts).quantize(dither=Image.Dither.NONE), folder / PANELS)
