@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,19 +144,19 @@ def networks_of(run: Run) -> tuple[methods.Method, dict[str, nn.Module]]:
 def _card(configuration: Configuration, trainer: Trainer) -> Card:
     """What the program knows of the student; title, data and use are for the person who exports it to say."""
     network, settings = configuration.network, configuration.optimisation
-    labels = [_label(value, name) for value, name in enumerate(configuration.labels, start=1)]
     modality = trainer.store.modalities["student"]
+    slices = configuration.images.slices if modality == "CT" else "all"
     return Card(
         name=trainer.run.folder.name[:80].strip() or "student",
         title=f"{network.kind} student, {configuration.method}",
         summary="A student trained with CMEDLTrain; research use, not a medical device.",
         networks=trainer.method.student,
-        labels=tuple(labels),
+        labels=card_labels(configuration.labels, slices),
         modality=modality,
         normalisation=trainer.store.normalisations["student"],
         spacing_mm=configuration.images.spacing_mm,
         field=configuration.images.field,
-        slices=configuration.images.slices if modality == "CT" else "all",
+        slices=slices,
         threshold=0.5,
         training={
             "method": configuration.method,
@@ -174,9 +175,18 @@ def _card(configuration: Configuration, trainer: Trainer) -> Card:
     )
 
 
-def _label(value: int, name: str) -> Label:
+def card_labels(names: Sequence[str], slices: str) -> tuple[Label, ...]:
+    """The labels 1, 2, ... of a student with their terminology, by name and by the slices that it looks at.
+
+    A tumor is in the lung where the slices are those with lung; where it is otherwise nobody has said.
+    """
+    return tuple(_label(value, name, slices == "lung") for value, name in enumerate(names, start=1))
+
+
+def _label(value: int, name: str, in_lungs: bool) -> Label:
     if value == 1 and name == TUMOR.name:
-        return TUMOR
+        codes = {key: code for key, code in TUMOR.terminology.items() if in_lungs or key != "region"}
+        return replace(TUMOR, terminology=codes)
     colors = ((0.9, 0.1, 0.1), (0.2, 0.6, 0.9), (0.2, 0.7, 0.4), (0.9, 0.6, 0.1), (0.6, 0.4, 0.8))
     terminology = {
         "category": ["SCT", "123037004", "Anatomical Structure"],

@@ -15,6 +15,7 @@ from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
 from CMEDLTrainLib import cli, runs
 from CMEDLTrainLib.evaluation.commands import is_own_cohort
+from CMEDLTrainLib.training import card_labels
 
 PREPARING = """
 import sys, time
@@ -92,6 +93,14 @@ def test_a_finished_run_is_a_folder_with_what_its_reader_needs(run):
         "last.safetensors",
         "student.safetensors",
     ]
+
+
+def test_only_a_tumor_on_slices_with_lung_is_said_to_be_in_the_lung(run):
+    card = read_card(run / "student.safetensors")
+    (label,) = card.labels
+    assert (card.slices, label.terminology["region"][2]) == ("lung", "Lung")
+    (elsewhere,) = card_labels(["Tumor"], "all")
+    assert elsewhere.terminology == {key: label.terminology[key] for key in ("category", "type")}
 
 
 def test_the_student_of_a_run_segments_a_phantom(run, cohort, tmp_path, capsys):
