@@ -31,6 +31,10 @@ from .configuration import Configuration, from_json
 from .history import History, events_of, latest
 
 
+class BeingTrained(InputError):
+    """Somebody else trains the run."""
+
+
 @dataclass(frozen=True)
 class Run:
     """The paths of a run's folder and what can be read from them."""
@@ -152,11 +156,13 @@ class Run:
         """Hold the run while training, so that no second trainer starts on it.
 
         Raises:
-            InputError: it is held already.
+            BeingTrained: it is held already.
         """
         with holders.held(self.trainer, device=self.configuration().device) as mine:
             if not mine:
-                raise InputError(f"The run {self.folder} is being trained already; stop it first, or wait for its end.")
+                raise BeingTrained(
+                    f"The run {self.folder} is being trained already; stop it first, or wait for its end."
+                )
             (self.folder / "stop").unlink(missing_ok=True)
             yield
 

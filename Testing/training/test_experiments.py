@@ -19,7 +19,7 @@ from CMEDLTrainLib.experiments.cohorts import make_cohort
 from CMEDLTrainLib.experiments.page import markdown
 from CMEDLTrainLib.experiments.plan import Cell, read_experiment
 from CMEDLTrainLib.experiments.results import collect
-from CMEDLTrainLib.experiments.running import Bench, training_seconds
+from CMEDLTrainLib.experiments.running import Bench, Progressed, training_seconds
 
 COMMITTED = Path(__file__).resolve().parents[1] / "experiments"
 PHANTOMS = {
@@ -131,6 +131,19 @@ def test_a_cell_that_another_process_trains_is_left_to_it(trained, tmp_path):
     with run.held():
         assert bench.work_off(None, done.append) is False
     assert done == [ours]
+
+
+def test_a_cell_that_another_process_begins_in_the_same_moment_is_left_to_it(trained, tmp_path, monkeypatch):
+    folder, _ = trained
+    path = written(tmp_path / "shared", seeds=[10], rows={"ct-only": {}}, reference="ct-only")
+    bench = Bench(read_experiment(str(path)), folder.parent / "local", "cpu")
+    (theirs,) = bench.experiment.cells
+    (table,) = make_cohort(bench.experiment, bench.work)
+    run = runs.create(bench.run_of(theirs).folder, bench.experiment.configuration(theirs, table, "cpu"))
+    monkeypatch.setattr(Bench, "progress_of", lambda self, cell: Progressed(cell, "not begun"))  # as it was
+    with run.held():
+        assert bench.work_off(None, lambda cell: None) is False
+    assert not run.events.exists()
 
 
 def test_a_cell_that_was_stopped_goes_on_where_it_was(trained, tmp_path):

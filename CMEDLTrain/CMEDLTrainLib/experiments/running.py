@@ -131,8 +131,9 @@ class Bench:
             experiment = self.experiment
             real = real_images(experiment, cell.fold) if SYNTHESIS in experiment.measures else None
             score(run, cohort, experiment.tolerance_mm, real, self.device, part(named, 0.95, 1.0), cancelled)
-        except TrainingFailed:
-            return True  # the run's events name the term; the other cells can still be done
+        except (TrainingFailed, runs.BeingTrained):
+            # The run's events name the term; another process was quicker. The other cells can still be done.
+            return True
         except Cancelled:
             return False
         return True
