@@ -60,9 +60,9 @@ def _legend(experiment: Experiment, results: Mapping[str, Any]) -> str:
         "Mean ± standard deviation over the patients with a structure, each the mean over its runs; [95 % interval of "
         "the mean]; median; N.",
         *([f"Surface DSC at {results['tolerance_mm']:g} mm."] if experiment.contiguous else [NOT_CONTIGUOUS]),
-        "A patient with no voxel in common with the expert is missed and has a DSC of 0 and no HD95. Validation DSC: "
-        f"{next(iter(results['measures'].values()))}, of the validation that chose the student, mean over patients "
-        "and runs.",
+        "A patient with no voxel in common with the expert is missed: DSC 0, and no HD95 where nothing was marked at "
+        f"all. Validation DSC: {next(iter(results['measures'].values()))}, of the validation that chose the student, "
+        "mean over patients and runs.",
         _chosen(results),
         results["intervals"],
         f"Trained on: {results['device'] or 'nothing yet'}.",
