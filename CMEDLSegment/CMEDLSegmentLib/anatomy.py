@@ -39,7 +39,7 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 PIXEL_MM = 2.0
 GAP_MM = 30.0
-"""Slices without air between slices with lung are lung up to this length: tumour and effusion are solid."""
+"""Slices without air between slices with lung are lung up to this length: tumor and effusion are solid."""
 LEAST_MM2 = 1000.0
 """Without a region of this area in any slice there are no lungs: stool looks alike and stays below (msd_lung: 770)."""
 PART_CC = 500.0
@@ -53,7 +53,7 @@ class Lungs:
     Attributes:
         slices: ascending indices of the slices that hold lung.
         box: ((z0, z1), (y0, y1), (x0, x1)) around the lungs, half open.
-        volume_cc: volume of the air-holding lung, without the larger vessels and tumours in it.
+        volume_cc: volume of the air-holding lung, without the larger vessels and tumors in it.
         warnings: sentences for the user, such as that the edge of the image cuts the lungs off.
     """
 

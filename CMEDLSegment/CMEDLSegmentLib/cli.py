@@ -35,7 +35,7 @@ def parser() -> Parser:
     """The whole command line."""
     top = Parser(
         prog=PROGRAM,
-        description="Segment tumours with a student network that was distilled from another modality.",
+        description="Segment tumors with a student network that was distilled from another modality.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -54,7 +54,7 @@ def _add_demo(commands: Any) -> None:
         commands,
         "demo",
         _demo,
-        "make a thorax phantom with a tumour, segment it, and compare with its expert contour",
+        "make a thorax phantom with a tumor, segment it, and compare with its expert contour",
         "Files of an earlier demo in the folder are replaced. The phantom is synthetic and proves nothing "
         "about patients.",
     )
@@ -100,7 +100,7 @@ def _add_run(commands: Any) -> None:
         "--probability",
         type=Path,
         metavar="FILE",
-        help="also write the tumour's probability, 0 to 1, as an image on the input's grid",
+        help="also write the tumor's probability, 0 to 1, as an image on the input's grid",
     )
     run.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
     run.add_argument(
@@ -246,7 +246,7 @@ def _add_rules(sub: Parser) -> None:
         "--threshold",
         type=_fraction,
         metavar="T",
-        help="probability from which a voxel is tumour, between 0 and 1 (default: the student's)",
+        help="probability from which a voxel is tumor, between 0 and 1 (default: the student's)",
     )
     sub.add_argument(
         "--all-slices",

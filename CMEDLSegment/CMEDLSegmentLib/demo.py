@@ -1,4 +1,4 @@
-"""The demo: a thorax phantom with a tumour, segmented by a student and compared with its expert contour.
+"""The demo: a thorax phantom with a tumor, segmented by a student and compared with its expert contour.
 
 It takes the way a patient's scan takes, from file to file, so it also shows that an installation works. The
 phantom is synthetic and every file's neighbour ``README.txt`` says so.
@@ -30,10 +30,10 @@ A synthetic thorax phantom and a student network's segmentation of it. This is n
 student does here says nothing about how well it does on patients. Research use, not a medical device.
 
 ct.nii.gz           the phantom's CT, in HU
-expert.seg.nrrd     the expert contour: the tumour that the phantom was made with
+expert.seg.nrrd     the expert contour: the tumor that the phantom was made with
 student.seg.nrrd    the student's segmentation, for 3D Slicer
 student.nii.gz      the same as a label map
-probability.nii.gz  the student's probability of tumour, 0 to 1
+probability.nii.gz  the student's probability of tumor, 0 to 1
 demo.png            the student's contour in red beside the expert's in yellow
 agreement.json      how well the two agree
 """
@@ -173,13 +173,13 @@ def _draw(path: Path, phantom: Phantom, demo: DemoResult) -> None:
     view = axial_view(phantom.image.array, geometry)
     student = axial_view(demo.result.segmentation.label, geometry).array
     expert = axial_view(phantom.mask, geometry).array
-    title = f"Lung tumour on a synthetic CT, segmented by {demo.result.card.name}"
+    title = f"Lung tumor on a synthetic CT, segmented by {demo.result.card.name}"
     save_png(comparison(view.array, view.spacing, student, expert, title, _notes(demo.figures)), path)
 
 
 def _notes(figures: dict[str, float]) -> Sequence[str]:
     return (
-        f"Whole tumour: DSC {figures['dsc']:.2f}, surface DSC at {figures['tolerance_mm']:g} mm "
+        f"Whole tumor: DSC {figures['dsc']:.2f}, surface DSC at {figures['tolerance_mm']:g} mm "
         f"{figures['surface_dice']:.2f}, HD95 {figures['hd95_mm']:.1f} mm, volume "
         f"{figures['volume_a_cc']:.1f} cc (expert {figures['volume_b_cc']:.1f} cc)",
         "A phantom, not a patient: it says nothing about how a student does on patients. "

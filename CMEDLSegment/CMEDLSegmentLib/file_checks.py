@@ -1,6 +1,6 @@
 """What an image file's own header promises, checked against its bytes before ITK believes it.
 
-A negative voxel size becomes a flip in ITK, and a tumour volume from a file that was cut short would be wrong in
+A negative voxel size becomes a flip in ITK, and a tumor volume from a file that was cut short would be wrong in
 silence. Formats: NIfTI (see ``nifti.py``), NRRD (teem.sourceforge.net/nrrd/format.html), MetaImage.
 """
 

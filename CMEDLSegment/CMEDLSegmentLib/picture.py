@@ -186,7 +186,7 @@ def slice_dice(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def telling_slices(student: np.ndarray, expert: np.ndarray) -> list[tuple[str, int]]:
-    """The slices worth showing: the one with the largest tumour, and the best and the worst of the others.
+    """The slices worth showing: the one with the largest tumor, and the best and the worst of the others.
 
     The best is looked for among slices with at least a quarter of the largest area, since small ones say
     little; the worst among all that either has marked. Fewer than three are returned where there are no more.

@@ -133,7 +133,7 @@ def test_tumors_are_those_of_the_student_or_of_every_rater_where_there_is_none()
     assert pair.measures.values["dsc"] == 1.0
     without = analyse(rated_case(raters)).tumors
     assert list(without) == ["A", "B", "C"]
-    # Of A's two tumours, B and C both marked one; of the two that A and B marked, C missed one.
+    # Of A's two tumors, B and C both marked one; of the two that A and B marked, C missed one.
     assert len(without["A"].extra) == 1
     assert len(without["C"].missed) == 1
     assert without["C"].missed[0].slices == (1, 2)

@@ -155,7 +155,7 @@ def test_every_output_names_its_definitions_and_the_tolerance(case, tmp_path):
         assert float(row["tolerance_mm"]) == 3.5
 
 
-def test_raters_slices_and_tumours_say_what_the_agreement_says(agreement):
+def test_raters_slices_and_tumors_say_what_the_agreement_says(agreement):
     tables = {name: rows(table.csv()) for name, table in case_tables(agreement).items()}
     for row, rater in zip(tables["raters.csv"], agreement.raters, strict=True):
         assert row["name"] == rater.name

@@ -1,4 +1,4 @@
-"""Tumours matched one to one: what is a pair, what was missed and what is extra."""
+"""Tumors matched one to one: what is a pair, what was missed and what is extra."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL = np.s_[4:6, 20:23, 20:22]
 FAR = np.s_[9:10, 15:17, 2:6]
 
 
-def test_tumours_of_either_mask_alone_are_missed_or_extra_with_their_size_and_place():
+def test_tumors_of_either_mask_alone_are_missed_or_extra_with_their_size_and_place():
     found = match(boxes(BIG, SMALL), boxes(BIG, FAR), SPACING)
     assert len(found.pairs) == 1
     assert found.pairs[0].measures.values["dsc"] == 1.0
@@ -39,7 +39,7 @@ def test_exchanged_masks_exchange_missed_and_extra():
     assert (one.missed, one.extra) == (other.extra, other.missed)
 
 
-def test_one_tumour_over_two_is_matched_with_the_one_it_shares_more_with():
+def test_one_tumor_over_two_is_matched_with_the_one_it_shares_more_with():
     two = boxes(np.s_[3:5, 5:10, 5:10], np.s_[3:5, 5:10, 12:20])
     found = match(two, boxes(np.s_[3:5, 5:10, 5:20]), SPACING)
     assert [pair.a.centroid[2] for pair in found.pairs] == [15.5]
@@ -57,12 +57,12 @@ def test_the_most_shared_in_all_is_matched_even_if_no_pair_is_the_best_of_its_ow
     assert found.missed == found.extra == ()
 
 
-def test_tumours_that_touch_nothing_of_each_other_are_not_matched():
+def test_tumors_that_touch_nothing_of_each_other_are_not_matched():
     found = match(boxes(SMALL), boxes(FAR), SPACING)
     assert (len(found.pairs), len(found.missed), len(found.extra)) == (0, 1, 1)
 
 
-def test_voxels_that_meet_at_a_corner_are_one_tumour():
+def test_voxels_that_meet_at_a_corner_are_one_tumor():
     mask = boxes()
     mask[3, 3, 3] = mask[4, 4, 4] = mask[5, 3, 5] = True
     found = match(mask, mask, SPACING)
@@ -70,7 +70,7 @@ def test_voxels_that_meet_at_a_corner_are_one_tumour():
     assert found.pairs[0].a.slices == (3, 5)
 
 
-def test_a_pairs_measures_are_those_of_the_two_tumours_alone():
+def test_a_pairs_measures_are_those_of_the_two_tumors_alone():
     a, b = boxes(BIG, SMALL), boxes(np.s_[2:7, 3:9, 4:9], np.s_[4:6, 20:24, 20:22])
     found = match(a, b, SPACING, 0.6)
     expected = [
@@ -95,7 +95,7 @@ def test_all_that_is_marked_is_in_one_of_the_lists_the_largest_first(seed: int):
         assert volumes == sorted(volumes, reverse=True)
 
 
-def test_empty_masks_have_no_tumours():
+def test_empty_masks_have_no_tumors():
     assert match(boxes(), boxes(), SPACING) == TumorMatch((), (), ())
     assert len(match(boxes(BIG, FAR), boxes(), SPACING).missed) == 2
     assert len(match(boxes(), boxes(BIG, FAR), SPACING).extra) == 2

@@ -2,7 +2,7 @@
 
     python Testing/bench/agreement.py [--slices 150] [--repeats 3] [--only lungs]
 
-In a volume of 512 x 512 voxels two raters' lungs, the lungs of one who drew them larger, and two raters' tumour are
+In a volume of 512 x 512 voxels two raters' lungs, the lungs of one who drew them larger, and two raters' tumor are
 compared. Each program computes what it is known for: this one all of its measures, surface-distance Dice, surface Dice,
 HD95 and the average distances, MONAI Dice, surface Dice, HD95 and ASSD, MedPy Dice, HD95 and ASSD. MONAI and MedPy are
 left out where they are not installed (``pip install --no-deps monai medpy``, into an environment that is thrown away).
@@ -10,7 +10,7 @@ The programs take turns, so that other work on the machine disturbs all alike; e
 but for MONAI and MedPy, which take minutes and run once, and not on the larger lungs.
 Where the machine is busy, the ratio of the processor times means more than that of the times on the clock.
 
-Last, five raters' and the student's lungs and tumours: all pairs, all slices, and how high the memory rises.
+Last, five raters' and the student's lungs and tumors: all pairs, all slices, and how high the memory rises.
 
 Results go to ``Testing/bench/results/``, with the machine they were measured on.
 """
@@ -43,7 +43,7 @@ Program = Callable[[np.ndarray, np.ndarray], dict[str, float]]
 
 
 def a_rater(kind: str, seed: int, slices: int, larger: float = 0.0) -> np.ndarray:
-    """Lungs or a tumour of 3 cm, bool (z, y, x), as one rater draws them: with bumps of a few millimetres.
+    """Lungs or a tumor of 3 cm, bool (z, y, x), as one rater draws them: with bumps of a few millimetres.
 
     ``larger`` is by what share all radii are.
     """

@@ -2,7 +2,7 @@
 
     python Testing/bench/agreement_report.py [--repeats 3]
 
-Two structures: a lung tumour of some 40 cc, and both lungs. The raters are the phantom's: each draws the same truth
+Two structures: a lung tumor of some 40 cc, and both lungs. The raters are the phantom's: each draws the same truth
 with habits of their own. Each run is a process of its own, so that its time is what a user waits and its peak memory
 is all of it. Best and worst of the repeats are told. On a machine that is busy with other things only the processor
 time means something.

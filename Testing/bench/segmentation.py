@@ -34,7 +34,7 @@ import numpy as np  # noqa: E402
 RESULTS = Path(__file__).resolve().parent / "results"
 LUNG_SHARE = 2 / 3
 MARKED_SHARE = 0.01
-"""Of a slice: a tumour of 4 cm in a field of 38 cm."""
+"""Of a slice: a tumor of 4 cm in a field of 38 cm."""
 STUDENT_SLICES = 60
 """Of the volume that a stored student's ranges are found on."""
 

@@ -108,7 +108,7 @@ def cancel(client: WorkerClient, volume, request: Request, place: Path, seconds:
 def transfer(volume, folder: Path) -> dict:
     """Processor time of the ways of the voxels, which other work on the machine does not disturb, in ms.
 
-    The label marks a tenth of the slices, as a tumour does, or with ``all_slices`` every slice.
+    The label marks a tenth of the slices, as a tumor does, or with ``all_slices`` every slice.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""The thorax phantom is the same for the same seed, in HU, of true size in mm, and truthful about its tumour."""
+"""The thorax phantom is the same for the same seed, in HU, of true size in mm, and truthful about its tumor."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_noise_has_the_spread_that_was_asked_for_and_is_correlated() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_lung_tumour_is_soft_tissue_surrounded_by_lung(seed: int) -> None:
+def test_a_lung_tumor_is_soft_tissue_surrounded_by_lung(seed: int) -> None:
     phantom = ct(seed)
     array, mask = phantom.image.array, phantom.mask
     core = ndimage.binary_erosion(mask)
@@ -89,14 +89,14 @@ def test_a_lung_tumour_is_soft_tissue_surrounded_by_lung(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_tumours_diameter_is_that_of_a_treated_one(seed: int) -> None:
+def test_a_tumors_diameter_is_that_of_a_treated_one(seed: int) -> None:
     for place in ("lung", "chest-wall"):
         cc = ct(seed, place).mask.sum() * np.prod(SPACING) / 1000
         assert 20 < 2 * (3000 * cc / (4 * np.pi)) ** (1 / 3) < 42
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_chest_wall_tumour_lies_between_wall_and_lung(seed: int) -> None:
+def test_a_chest_wall_tumor_lies_between_wall_and_lung(seed: int) -> None:
     phantom = ct(seed, "chest-wall")
     around = phantom.image.array[ring(phantom.mask, SPACING, 1.0, 7.0)]
     assert np.mean(around < -500) > 0.25
@@ -104,12 +104,12 @@ def test_a_chest_wall_tumour_lies_between_wall_and_lung(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_mediastinal_tumour_has_little_contrast(seed: int) -> None:
+def test_a_mediastinal_tumor_has_little_contrast(seed: int) -> None:
     noise = 16.0
     at_border, in_lung = ct(seed, "mediastinum"), ct(seed, "lung")
 
     def contrast_to_noise(phantom: Phantom) -> float:
-        """Between the tumour and what touches it, lung left out where the place is the mediastinum."""
+        """Between the tumor and what touches it, lung left out where the place is the mediastinum."""
         array = phantom.image.array.astype(float)
         outside = ring(phantom.mask, SPACING, 2.0, 7.0)
         if phantom is at_border:
@@ -124,15 +124,15 @@ def test_a_mediastinal_tumour_has_little_contrast(seed: int) -> None:
     assert contrast_to_noise(in_lung) > 20
 
 
-def test_a_mediastinal_tumour_leaves_the_airways_open() -> None:
+def test_a_mediastinal_tumor_leaves_the_airways_open() -> None:
     for seed in range(3):
         phantom = ct(seed, "mediastinum", 0.0)
         assert np.mean(phantom.image.array[phantom.mask > 0] < -700) < 0.01
 
 
-def test_without_a_tumour_the_mask_is_empty() -> None:
+def test_without_a_tumor_the_mask_is_empty() -> None:
     assert not ct(0, None).mask.any()
-    assert "without a tumour" in ct(0, None).description
+    assert "without a tumor" in ct(0, None).description
 
 
 def test_the_anatomy_keeps_its_size_at_any_spacing() -> None:
@@ -192,7 +192,7 @@ def test_the_lungs_are_found_in_it() -> None:
     assert len(lungs.slices) > 0.6 * SIZE[0]
 
 
-def test_the_mr_is_of_another_anatomy_with_a_tumour_brighter_than_muscle() -> None:
+def test_the_mr_is_of_another_anatomy_with_a_tumor_brighter_than_muscle() -> None:
     phantom, twin = thorax_mr(0, SIZE, SPACING), ct(0)
     assert phantom.image.modality == "MR"
     assert phantom.image.array.min() >= 0

@@ -105,7 +105,7 @@ def test_only_a_tumor_on_slices_with_lung_is_said_to_be_in_the_lung(run):
 
 def test_the_student_of_a_run_segments_a_phantom(run, cohort, tmp_path, capsys):
     image = next(case.image for case in read_cohort(cohort) if case.role == "student")
-    output = tmp_path / "tumour.nii.gz"
+    output = tmp_path / "tumor.nii.gz"
     arguments = ["run", str(image), "-o", str(output), "--model", str(run / "student.safetensors"), "--json"]
     assert segment_cli.main(arguments) == 0
     assert json.loads(capsys.readouterr().out)["lung_slices"] > 3

@@ -62,7 +62,7 @@ def ct() -> np.ndarray:
 
 
 def a_label() -> np.ndarray:
-    """(12, 20, 24) uint8: a tumour with a hole, one that touches the border, and an organ of value 7."""
+    """(12, 20, 24) uint8: a tumor with a hole, one that touches the border, and an organ of value 7."""
     label = np.zeros((12, 20, 24), dtype=np.uint8)
     label[3:8, 4:13, 5:15] = 1
     label[4:7, 7:10, 8:11] = 0

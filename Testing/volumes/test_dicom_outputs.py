@@ -128,7 +128,7 @@ def test_contours_filled_again_are_the_label_in_every_orientation(name, ct, labe
     np.testing.assert_array_equal(rt_masks(tmp_path / "rt.dcm", volume.geometry), expected_masks(label))
 
 
-def test_a_smooth_tumour_keeps_its_shape_and_its_border_is_no_more_than_half_a_pixel_off(ct, tmp_path):
+def test_a_smooth_tumor_keeps_its_shape_and_its_border_is_no_more_than_half_a_pixel_off(ct, tmp_path):
     volume = series(tmp_path / "ct", ct, rotation(20))
     z, y, x = np.indices(ct.shape)
     inside = ((z - 5) / 4) ** 2 + ((y - 9) / 7) ** 2 + ((x - 12) / 9) ** 2

@@ -1,4 +1,4 @@
-"""How far delineations of one tumour agree; scipy and scikit-image are imported on first use."""
+"""How far delineations of one tumor agree; scipy and scikit-image are imported on first use."""
 
 from .consensus import consensus_mask
 from .delineation import CANDIDATE, Delineation, RatedCase

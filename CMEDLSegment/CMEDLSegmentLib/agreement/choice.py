@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import InputError
 
 _TUMOR = re.compile(r"(gtv|tumou?r)(?![a-z])|gtv[pn]", re.IGNORECASE)
-"""How names of a tumour begin: GTV, GTV-1, GTVp, Tumor (AAPM TG-263); not "Tumorbed"."""
+"""How names of a tumor begin: GTV, GTV-1, GTVp, Tumor (AAPM TG-263); not "Tumorbed"."""
 _MOST_SHOWN = 20
 
 
@@ -30,7 +30,7 @@ def choose(path: Path, segments: Sequence[Segment], asked: str | None) -> tuple[
     """The one segment that is meant, and what a reader should know of the choice.
 
     The asked name is looked for as it stands, then in any case of letters, then as a number. Without one, the only
-    segment is taken, or the only one whose name begins as a tumour's does.
+    segment is taken, or the only one whose name begins as a tumor's does.
 
     Args:
         path: for messages.

@@ -27,7 +27,7 @@ MARGIN_MM, SMALLEST_MM = 12.0, 42.0
 """What a picture shows around the contours, and its least extent: near enough to see a voxel's difference."""
 
 SOFT_TISSUE_WINDOW = (-160.0, 240.0)
-"""HU; the mediastinum's. The lung's would show a tumour there as one grey."""
+"""HU; the mediastinum's. The lung's would show a tumor there as one grey."""
 _AIR, _AIRY = -500.0, 0.1
 """HU of lung and below, and the share of a picture from which the lung's window serves."""
 _HEADROOM = 0.8
@@ -119,7 +119,7 @@ def _window(
     seen = np.concatenate([_inside(image, view, spacing).ravel() for image, view in zip(images, views, strict=True)])
     if seen.min() < _AIR or case.image.min() < _AIR:
         return LUNG_WINDOW if np.mean(seen < _AIR) >= _AIRY else SOFT_TISSUE_WINDOW
-    # What is marked decides the bright end: bone or fat beside would leave little contrast for a faint tumour.
+    # What is marked decides the bright end: bone or fat beside would leave little contrast for a faint tumor.
     inside = np.concatenate([image[mask] for image, mask in zip(images, marked, strict=True)])
     low, high = np.percentile(seen, 1), np.percentile(inside, 98)
     high += _HEADROOM * (high - low)

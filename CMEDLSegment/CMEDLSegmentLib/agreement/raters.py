@@ -69,7 +69,7 @@ class Agreement:
         range: whether the student is within the raters' range; None without a student or with one rater.
         slices: every slice on which anybody marks something, in rising order.
         worst: their indices, most disagreement first.
-        tumors: the student's tumours (tested) against those of the majority (reference) of the raters; without a
+        tumors: the student's tumors (tested) against those of the majority (reference) of the raters; without a
             student each rater's against those of the majority of the other raters.
         map: how many raters marked each voxel of ``box``, uint8 (z, y, x).
         box: slices (z, y, x) of the box around all marks in the whole array; empty ones where nothing is marked.
@@ -234,7 +234,7 @@ def _measure_all(case: RatedCase, votes: Votes, tolerance_mm: float, progress: P
         student_slices = {corner[0] + row.pop("slice"): row for row in rows}
     tumors = {}
     asked = [n_raters] if case.candidate else list(majority)
-    for who in _watched(asked, part(progress, 0.9, 1.0), "Matching the tumours"):
+    for who in _watched(asked, part(progress, 0.9, 1.0), "Matching the tumors"):
         inside = votes.where(majority[who], votes.patterns[:, who])
         known = consensus["majority"][names[who]]
         tumors[names[who]] = match(*inside, case.spacing, tolerance_mm, corner, known)

@@ -292,7 +292,7 @@ def consensus(agreement: Agreement) -> str:
 
 
 def tumors(agreement: Agreement) -> str:
-    """Tumours found, missed and extra, against the majority of the other raters; the student's one by one."""
+    """Tumors found, missed and extra, against the majority of the other raters; the student's one by one."""
     if not agreement.tumors:
         return ""
     rows = [
@@ -312,7 +312,7 @@ def tumors(agreement: Agreement) -> str:
     student = agreement.tumors.get(CANDIDATE)
     if student and (len(student.pairs) + len(student.missed) + len(student.extra)) > 1:
         parts.append(_one_by_one(student, agreement.tolerance_mm))
-    return section("Tumours", *parts)
+    return section("Tumors", *parts)
 
 
 def _pieces(found: Sequence[Any]) -> str:
@@ -339,7 +339,7 @@ def _one_by_one(found: Any, tolerance_mm: float) -> str:
     nothing = [""] * len(measured)
     rows += [("", ["<b>missed</b>", _extent(one), shown(one.volume_cc, "cc"), "", *nothing]) for one in found.missed]
     rows += [("", ["<b>extra</b>", _extent(one), "", shown(one.volume_cc, "cc"), *nothing]) for one in found.extra]
-    return table(header, rows, left=2, caption="The student's tumours against the majority of all raters")
+    return table(header, rows, left=2, caption="The student's tumors against the majority of all raters")
 
 
 def _extent(tumor: Any) -> str:

@@ -161,7 +161,7 @@ def slices_table(agreement: Agreement) -> Table:
 
 
 def tumors_table(agreement: Agreement) -> Table:
-    """Everybody's tumours against those of the majority of the other raters: matched, missed and extra ones."""
+    """Everybody's tumors against those of the majority of the other raters: matched, missed and extra ones."""
     rows: list[dict[str, Any]] = []
     for name, found in agreement.tumors.items():
         told = {"name": name, "tolerance_mm": agreement.tolerance_mm, "definitions": DEFINITIONS}

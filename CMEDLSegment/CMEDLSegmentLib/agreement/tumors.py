@@ -1,4 +1,4 @@
-"""Agreement tumour by tumour: the pieces of two masks matched one to one, what was missed and what is extra."""
+"""Agreement tumor by tumor: the pieces of two masks matched one to one, what was missed and what is extra."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Tumor:
 
 @dataclass(frozen=True)
 class TumorPair:
-    """A tumour of the reference, the one of the tested mask it was matched with, and how far the two agree."""
+    """A tumor of the reference, the one of the tested mask it was matched with, and how far the two agree."""
 
     a: Tumor
     b: Tumor
@@ -38,12 +38,12 @@ class TumorPair:
 
 @dataclass(frozen=True)
 class TumorMatch:
-    """The tumours of two masks.
+    """The tumors of two masks.
 
     Attributes:
         pairs: those matched, the reference's largest first.
-        missed: tumours of the reference that no tumour of the tested mask was matched with, the largest first.
-        extra: tumours of the tested mask that none of the reference was matched with, the largest first.
+        missed: tumors of the reference that no tumor of the tested mask was matched with, the largest first.
+        extra: tumors of the tested mask that none of the reference was matched with, the largest first.
     """
 
     pairs: tuple[TumorPair, ...]
@@ -59,17 +59,17 @@ def match(
     origin: Sequence[int] = (0, 0, 0),
     whole: PairMeasures | None = None,
 ) -> TumorMatch:
-    """Match the tumours of the tested mask ``b`` with those of the reference ``a`` (z, y, x; non-zero is inside).
+    """Match the tumors of the tested mask ``b`` with those of the reference ``a`` (z, y, x; non-zero is inside).
 
-    Tumours are 26-connected components. They are matched one to one so that the volume that matched tumours share is
-    the largest possible; tumours that share nothing are not matched.
+    Tumors are 26-connected components. They are matched one to one so that the volume that matched tumors share is
+    the largest possible; tumors that share nothing are not matched.
 
     Args:
         a, b: the masks, or the same part of both.
         spacing_zyx_mm: in mm.
         tolerance_mm: of the surface Dice.
         origin: where the part begins in the whole array (z, y, x).
-        whole: the measures of the two masks where they are known: those of their tumours if each has one.
+        whole: the measures of the two masks where they are known: those of their tumors if each has one.
 
     Raises:
         InputError: the masks differ in shape, are not 3-D, or the spacing is not three positive numbers (mm).

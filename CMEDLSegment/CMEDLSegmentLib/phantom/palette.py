@@ -74,7 +74,7 @@ MR_T2 = {
     "table shell": 0.0,
     "table core": 0.0,
 }
-"""Fast spin echo, T2 weighted, without fat suppression: flow voids, bright fat and fluid, tumour above muscle."""
+"""Fast spin echo, T2 weighted, without fat suppression: flow voids, bright fat and fluid, tumor above muscle."""
 
 
 def computed_tomography(contrast: float) -> dict[str, float]:

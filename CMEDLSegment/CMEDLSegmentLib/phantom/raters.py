@@ -54,7 +54,7 @@ class Rater:
         if first > last:
             first = last = int(rows[len(rows) // 2])
         for ends, edge in ((range(first, rows[0]), rows[0]), (range(rows[-1] + 1, last + 1), rows[-1])):
-            # Where there is no tumour the rater goes on with a smaller outline of the end slice.
+            # Where there is no tumor the rater goes on with a smaller outline of the end slice.
             flat = ndimage.distance_transform_edt(inside[edge], sampling=step[1:])
             for index in ends:
                 if 0 <= index < len(drawn):

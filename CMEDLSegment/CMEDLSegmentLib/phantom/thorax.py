@@ -353,7 +353,7 @@ def thorax_ct(
         streaks = float(step(np.array(share), 0.84, 1.0))
         plane = values[index] + spread * reconstruction.draw(streaks)
         image[index] = np.rint(np.clip(plane, AIR_HU, 3071))
-    where = f"with a tumour ({tumor})" if tumor else "without a tumour"
+    where = f"with a tumor ({tumor})" if tumor else "without a tumor"
     return Phantom(
         image=as_volume(image, grid, "CT", f"thorax phantom CT {seed}"),
         mask=mask,
@@ -387,7 +387,7 @@ def thorax_mr(
     patient = Patient.draw(generator)
     values, mask, _ = _paint(patient, grid, MR_T2, tumor, generator)
     image = magnitude_image(values, grid, noise, generator)
-    where = f"with a tumour ({tumor})" if tumor else "without a tumour"
+    where = f"with a tumor ({tumor})" if tumor else "without a tumor"
     return Phantom(
         image=as_volume(image, grid, "MR", f"thorax phantom MR {seed}"),
         mask=mask,
@@ -398,5 +398,5 @@ def thorax_mr(
 def _checked(size: tuple[int, int, int], spacing: tuple[float, float, float], tumor: str | None, noise: float) -> Grid:
     if tumor is not None and tumor not in LOCATIONS:
         places = ", ".join(LOCATIONS)
-        raise InputError(f"A phantom's tumour cannot be at {tumor!r}; give one of {places}, or none.")
+        raise InputError(f"A phantom's tumor cannot be at {tumor!r}; give one of {places}, or none.")
     return checked_field(size, spacing, noise)

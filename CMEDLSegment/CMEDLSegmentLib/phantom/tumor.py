@@ -1,4 +1,4 @@
-"""The tumour: where it may sit, its lobulated and spiculated shape, and its truth mask."""
+"""The tumor: where it may sit, its lobulated and spiculated shape, and its truth mask."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SPARED = frozenset(
 
 @dataclass(frozen=True)
 class Tumor:
-    """A solid tumour; points (z, y, x) and lengths in mm."""
+    """A solid tumor; points (z, y, x) and lengths in mm."""
 
     location: str
     centre: Point
@@ -53,7 +53,7 @@ class Tumor:
 
 
 def draw_tumor(thorax: Thorax, grid: Grid, location: str, generator: np.random.Generator) -> Tumor:
-    """Draw a tumour at a location, within the field where the anatomy lets it.
+    """Draw a tumor at a location, within the field where the anatomy lets it.
 
     Args:
         thorax: the patient.
@@ -109,7 +109,7 @@ def _place(thorax: Thorax, grid: Grid, location: str, radius: float, generator: 
         fits = (inside > 1.25 * radius + 4) & (hilum > radius + 22) & (hilum < radius + 62)
     elif location == "chest-wall":
         fits = (np.abs(wall - 0.62 * radius) < 2) & (border > 1.4 * radius) & (ends > radius)
-        # Beside the sternum the wall is cartilage; a wall tumour sits at the ribs.
+        # Beside the sternum the wall is cartilage; a wall tumor sits at the ribs.
         fits &= points[:, 1] > -45
     else:
         # Half in the mediastinum: at the arch, the hilum or beside the trachea.
@@ -143,7 +143,7 @@ def _clear(thorax: Thorax, points: NDArray[np.float64], reach: float) -> NDArray
 
 
 def _spared(thorax: Thorax) -> list[Solid]:
-    """What a tumour pushes aside and does not grow through."""
+    """What a tumor pushes aside and does not grow through."""
     return [solid for organ in thorax.organs if organ.name in SPARED for solid in organ.solids]
 
 
@@ -156,7 +156,7 @@ def _wall_distance(thorax: Thorax, grid: Grid, window: Window) -> Floats:
 
 
 def tumor_distance(tumor: Tumor, thorax: Thorax, grid: Grid, window: Window) -> Floats:
-    """Signed distance (mm) of the tumour as it is in the body: not in vessels, heart or airways, nor past the ribs."""
+    """Signed distance (mm) of the tumor as it is in the body: not in vessels, heart or airways, nor past the ribs."""
     distance = tumor.distance(*grid.open(window))
     if tumor.location != "lung":
         invasion = 4.0 if tumor.location == "chest-wall" else 0.0
@@ -181,10 +181,10 @@ def paint_tumor(
     grid: Grid,
     palette: dict[str, float],
 ) -> None:
-    """Paint a tumour into an image (in place) and its body into a mask.
+    """Paint a tumor into an image (in place) and its body into a mask.
 
-    Around a tumour at the mediastinum the fat is infiltrated. On CT that is nearly soft tissue, which makes the
-    tumour's edge hard to see; on T2 weighted MR fibrous tissue is dark, and the tumour stands out.
+    Around a tumor at the mediastinum the fat is infiltrated. On CT that is nearly soft tissue, which makes the
+    tumor's edge hard to see; on T2 weighted MR fibrous tissue is dark, and the tumor stands out.
     """
     reach = 1.6 * max(tumor.radii) + 24
     window = grid.window([c - reach for c in tumor.centre], [c + reach for c in tumor.centre])

@@ -18,7 +18,7 @@ from .result import Phantom
 from .thorax import thorax_ct, thorax_mr
 
 PLACES = ("lung", "lung", "chest-wall", "lung", "mediastinum")
-"""Where the tumours of a cohort's cases sit, in turn: mostly in the lung."""
+"""Where the tumors of a cohort's cases sit, in turn: mostly in the lung."""
 
 
 def write_phantom(folder: Path | str, phantom: Phantom, name: str = "phantom") -> dict[str, Path]:

@@ -7,7 +7,7 @@ which OpenVINO makes integer convolutions. Convolutions with few channels in or 
 small part of the work and the most sensitive: they stay fp32.
 
 Ranges are the least and the greatest value seen. Cutting rare large activations off, usual for photographs, is wrong
-here: they are the tumour. On held-out slices of a lung student the DSC with fp32 was 0.997 with full ranges, 0.995
+here: they are the tumor. On held-out slices of a lung student the DSC with fp32 was 0.997 with full ranges, 0.995
 with those of least squared error and 0.91 at the 99.99th percentile.
 """
 
@@ -87,7 +87,7 @@ def calibrate_int8(network: StudentNetwork, batches: Iterable[torch.Tensor]) -> 
 
     Args:
         network: a student's networks, as :meth:`Student.build` makes them.
-        batches: normalised slices (n, 1, pixels, pixels) as the student sees them; about a hundred with tumour, of
+        batches: normalised slices (n, 1, pixels, pixels) as the student sees them; about a hundred with tumor, of
             many patients: what none of them reached is cut off later.
 
     Returns:

@@ -1,6 +1,6 @@
 """The experts' segments of a scene, and the student's, as a case whose raters can be compared.
 
-Everything is brought to the CT's grid and cropped within the slices to what anybody marks, so that a few tumours in a
+Everything is brought to the CT's grid and cropped within the slices to what anybody marks, so that a few tumors in a
 large scan are quick. The slices stay all of the CT's, from the feet to the head, so that their numbers mean something.
 """
 

@@ -24,7 +24,7 @@ def pieces(array: np.ndarray) -> Iterator[tuple[Box, np.ndarray]]:
     """The 26-connected pieces of ``array`` (bool, z, y, x), each with its box and bool mask in it.
 
     Voxels that touch lie in blocks that touch, so regions of blocks are found first: what is far apart never shares an
-    array, and a few small tumours in a large box take milliseconds.
+    array, and a few small tumors in a large box take milliseconds.
     """
     from scipy import ndimage
 

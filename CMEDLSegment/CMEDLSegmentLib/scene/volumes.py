@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FEW_SLICES = 10
 THICK_MM = 6.0
-"""A slice spacing that hides small tumours; the training scans of public lung collections end at 5 mm."""
+"""A slice spacing that hides small tumors; the training scans of public lung collections end at 5 mm."""
 COARSE = 2.0
 """Times the student's own pixel: a coarser image is one it has not seen."""
 SAMPLE_MM = 4.0

@@ -11,7 +11,7 @@ class Sampler:
     """Batches of patch indices of one split, epoch after epoch.
 
     ``uniform``: each epoch is a permutation of the patches. ``patient``: patches are drawn with a weight of one over
-    the square root of their patient's patches, so that one large tumour does not outweigh many small ones; an epoch is
+    the square root of their patient's patches, so that one large tumor does not outweigh many small ones; an epoch is
     as many draws as there are patches.
 
     Several processes that train together have one sampler each, which draw the same step for all of them and give each
