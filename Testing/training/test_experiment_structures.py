@@ -13,9 +13,9 @@ from CMEDLTrainLib.evaluation.results import Evaluation, write_json
 from CMEDLTrainLib.evaluation.roc import Roc
 from CMEDLTrainLib.experiments.page import markdown
 from CMEDLTrainLib.experiments.plan import Cell, read_experiment
-from CMEDLTrainLib.experiments.results import collect
 from CMEDLTrainLib.experiments.running import Bench
 from students.making import a_student_file
+from training.experiment_results import results_of
 
 ORGANS = ("Liver", "Spleen")
 COHORT = {
@@ -82,7 +82,7 @@ def test_each_of_several_structures_has_its_own_figures_and_tests(tmp_path):
     }
     for row, found in values.items():
         finished(bench, row, found)
-    results = collect(bench)
+    results = results_of(bench)
     for row, found in values.items():
         told = results["methods"][row]
         for name in ORGANS:
@@ -106,7 +106,7 @@ def test_each_of_several_structures_has_its_own_figures_and_tests(tmp_path):
 def test_one_structure_has_no_table_of_structures(tmp_path):
     bench = bench_of(tmp_path)
     finished(bench, "cmedl", {"Tumor": {"dsc": np.array([0.5, 0.6])}})
-    results = collect(bench)
+    results = results_of(bench)
     assert "labels" not in results["methods"]["cmedl"]
     assert "mean over structures" not in markdown(bench.experiment, results)
 
@@ -120,7 +120,7 @@ def test_where_slices_are_missing_nothing_is_told_of_surfaces(tmp_path):
     }
     for row, found in values.items():
         finished(bench, row, {"Tumor": {**found, "false_cc_per_empty_slice": np.full(7, 0.25)}})
-    results = collect(bench)
+    results = results_of(bench)
     told = results["methods"]["cmedl"]
     assert told["dsc_structure_slices"]["mean"] == pytest.approx(values["cmedl"]["dsc_structure_slices"].mean())
     assert told["dsc"]["mean"] == pytest.approx(values["cmedl"]["dsc"].mean())
@@ -142,7 +142,7 @@ def test_the_validation_of_the_students_is_told_as_the_mean_over_runs(tmp_path):
         validation = {"loss": 0.1, "dsc": dsc, "dsc_structure_slices": dsc / 2, "false_pixels": 3.0}
         a_student_file(run.student, training={"method": "cmedl", "validation": validation})
     finished(bench, "ct-only", {"Tumor": {"dsc": np.array([0.5, 0.7])}})
-    results = collect(bench)
+    results = results_of(bench)
     assert results["methods"]["cmedl"]["validation"]["dsc"] == pytest.approx(0.5)
     assert results["methods"]["cmedl"]["validation"]["dsc_structure_slices"] == pytest.approx(0.25)
     assert results["methods"]["ct-only"]["validation"] is None
@@ -153,7 +153,7 @@ def test_the_validation_of_the_students_is_told_as_the_mean_over_runs(tmp_path):
 def test_the_best_row_by_validation_is_named_once_all_runs_are_finished(tmp_path):
     bench = bench_of(tmp_path)
     for row, dsc, tested in (("cmedl", 0.4, 0.9), ("ct-only", 0.6, 0.1)):
-        assert "is the best row" not in markdown(bench.experiment, collect(bench))
+        assert "is the best row" not in markdown(bench.experiment, results_of(bench))
         run = finished(bench, row, {"Tumor": {"dsc": np.array([tested, tested])}})
         a_student_file(run.student, training={"validation": {"dsc": dsc}})
-    assert "By validation patients `ct-only` is the best row." in markdown(bench.experiment, collect(bench))
+    assert "By validation patients `ct-only` is the best row." in markdown(bench.experiment, results_of(bench))

@@ -18,8 +18,8 @@ from CMEDLTrainLib.experiments import plan
 from CMEDLTrainLib.experiments.cohorts import make_cohort
 from CMEDLTrainLib.experiments.page import markdown
 from CMEDLTrainLib.experiments.plan import Cell, read_experiment
-from CMEDLTrainLib.experiments.results import collect
 from CMEDLTrainLib.experiments.running import Bench, Progressed, training_seconds
+from training.experiment_results import results_of
 
 COMMITTED = Path(__file__).resolve().parents[1] / "experiments"
 PHANTOMS = {
@@ -228,7 +228,7 @@ def test_figures_are_means_over_seeds_then_over_patients(bench):
     for (row, seed), values in dsc.items():
         distances = [None if number == 2 and seed == 0 else one for number, one in enumerate(far + seed)]
         run = scored(bench, Cell(1, row, seed), evaluation(values, distances, missed=(2,) if seed == 0 else ()))
-    found = collect(bench)
+    found = results_of(bench)
     ours, theirs = ((dsc[row, 0] + dsc[row, 1]) / 2 for row in ("strict", "ct-only"))
     told = found["methods"]["strict"]
     assert told["dsc"]["mean"] == pytest.approx(ours.mean())
@@ -256,7 +256,7 @@ def test_a_row_is_compared_with_the_one_that_it_names(tmp_path):
     bench = Bench(read_experiment(str(written(tmp_path / "named", rows=rows, reference="a"))), tmp_path / "local")
     for row, dsc in (("a", 0.1), ("b", 0.3), ("c", 0.7)):
         scored(bench, Cell(1, row, 0), evaluation([dsc, dsc], [1.0, 2.0]))
-    found = collect(bench)
+    found = results_of(bench)
     assert {name: compared["reference"] for name, compared in found["comparisons"].items()} == {"b": "a", "c": "b"}
     assert found["comparisons"]["c"]["delta_dsc"] == pytest.approx(-0.4)
     assert "| b minus c | -0.400" in markdown(bench.experiment, found)
@@ -267,7 +267,7 @@ def test_rows_are_compared_on_the_runs_that_both_have_finished(bench):
     scored(bench, Cell(1, "strict", 0), evaluation(few, distances))
     scored(bench, Cell(1, "strict", 1), evaluation(few + 0.3, distances))
     scored(bench, Cell(1, "ct-only", 1), evaluation(few + 0.1, distances, free=2))
-    found = collect(bench)
+    found = results_of(bench)
     assert found["complete"] is False
     assert found["comparisons"]["ct-only"]["runs"] == 1
     assert found["comparisons"]["ct-only"]["delta_dsc"] == pytest.approx(0.2)

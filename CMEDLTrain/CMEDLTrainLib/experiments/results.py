@@ -32,8 +32,9 @@ def write_results(bench: Bench) -> dict[str, Any]:
     from .pictures import PANELS, ROC, write_panels, write_roc
 
     experiment = bench.experiment
-    results = collect(bench)
-    finished = finished_cells(bench)
+    cells = bench.progress()
+    finished = finished_cells(bench, cells)
+    results = collect(bench, cells, finished)
     tested = {name: [(bench.run_of(cell), patients) for cell, patients in found] for name, found in finished.items()}
     pictures = {
         ROC: write_roc({name: _pooled(found) for name, found in finished.items()}, experiment.folder),
@@ -45,7 +46,7 @@ def write_results(bench: Bench) -> dict[str, Any]:
     return results
 
 
-def finished_cells(bench: Bench) -> dict[str, list[FOUND]]:
+def finished_cells(bench: Bench, cells: Sequence[Progressed]) -> dict[str, list[FOUND]]:
     """Of each row its finished cells with their test patients that have a structure.
 
     Without a structure there is no DSC, or one of 0 as soon as a voxel is marked.
@@ -53,15 +54,15 @@ def finished_cells(bench: Bench) -> dict[str, list[FOUND]]:
     from ..evaluation.results import read_evaluation
 
     finished: dict[str, list[FOUND]] = {name: [] for name in bench.experiment.rows}
-    for cell in bench.experiment.cells:
-        if bench.progress_of(cell).state == FINISHED:
-            patients = read_evaluation(bench.run_of(cell).evaluation).patients
-            finished[cell.row].append((cell, tuple(patient for patient in patients if patient.marked)))
+    for one in cells:
+        if one.state == FINISHED:
+            patients = read_evaluation(bench.run_of(one.cell).evaluation).patients
+            finished[one.cell.row].append((one.cell, tuple(patient for patient in patients if patient.marked)))
     return finished
 
 
-def collect(bench: Bench) -> dict[str, Any]:
-    """The results of what is finished, in JSON's types.
+def collect(bench: Bench, cells: Sequence[Progressed], finished: Mapping[str, Sequence[FOUND]]) -> dict[str, Any]:
+    """The results of what is finished, in JSON's types; ``cells`` is how far each one is.
 
     ``methods``: of each row with a finished cell the spread of each measure over patients, of several structures that
     of each one too, how many were missed, the best validation's figures (mean over its runs), the training time in
@@ -73,8 +74,6 @@ def collect(bench: Bench) -> dict[str, Any]:
 
     experiment = bench.experiment
     measures = tuple(shown(experiment))
-    cells = [bench.progress_of(cell) for cell in experiment.cells]
-    finished = finished_cells(bench)
     configuration = {name: _configuration(experiment, name) for name in experiment.rows}
     results = {
         "title": experiment.title,

@@ -73,6 +73,10 @@ class Bench:
         contextual = any(name.startswith("contextual") for name in status["losses"])
         return Progressed(cell, state, status["step"], status["steps"], training_seconds(run), device, contextual)
 
+    def progress(self) -> list[Progressed]:
+        """How far each cell is."""
+        return [self.progress_of(cell) for cell in self.experiment.cells]
+
     def work_off(
         self,
         budget_s: float | None,
@@ -110,7 +114,7 @@ class Bench:
             if not self._work_off(cell, tables[cell.fold - 1], share, over):
                 return False
             done(cell)
-        return all(self.progress_of(cell).state == FINISHED for cell in cells)
+        return all(one.state == FINISHED for one in self.progress())
 
     def _work_off(self, cell: Cell, cohort: Path, progress: Progress, cancelled: CancelCheck) -> bool:
         """Train and score one cell; False if it was stopped before its end."""
