@@ -36,6 +36,10 @@ def slicer_python() -> str:
     return folder
 
 
+PATIENCE = 240.0
+"""Seconds until a test gives up: many times what anything takes, as a machine may be slow and busy with other work."""
+
+
 class Application:
     """The stand-in for a running Slicer; one per process, from :func:`harness.application`.
 
@@ -145,7 +149,7 @@ class Application:
                 return
             time.sleep(0.005)
 
-    def wait_until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
+    def wait_until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
         """Process events until ``condition()`` is true.
 
         Raises:

@@ -43,9 +43,9 @@ def exists(process: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-def soon(condition: Callable[[], bool], seconds: float = 2.0) -> bool:
-    """Whether ``condition`` becomes true within ``seconds``."""
-    end = time.monotonic() + seconds
+def soon(condition: Callable[[], bool]) -> bool:
+    """Whether ``condition`` becomes true, however slow the machine is."""
+    end = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > end:
             return False

@@ -14,7 +14,7 @@ NAME, CC, DICE = 1, 2, 3
 def wait_for_figures(panel, app) -> None:
     """Until the figures are those of the present contours."""
     settle(panel, app)
-    app.wait_until(lambda: panel.agreement.fresh, 60)
+    app.wait_until(lambda: panel.agreement.fresh)
     settle(panel, app)
 
 

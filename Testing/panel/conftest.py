@@ -88,11 +88,11 @@ def rated(segmented, slicer_app):
     return segmented
 
 
-def click_segment(panel, app, seconds: float = 60.0) -> None:
+def click_segment(panel, app) -> None:
     """Click the large button and wait until the run is over and shown."""
     panel.ui.segmentButton.click()
     assert panel.logic.busy, panel.ui.messageLabel.text
-    app.wait_until(lambda: not panel.logic.busy, seconds)
+    app.wait_until(lambda: not panel.logic.busy)
     settle(panel, app)
 
 

@@ -19,7 +19,7 @@ def cancel_after(panel, app, place: Path, seconds: float) -> bool:
     before = len(results())
     panel.ui.segmentButton.click()
     end = time.monotonic() + seconds
-    app.wait_until(lambda: not panel.logic.busy or time.monotonic() > end, 180)
+    app.wait_until(lambda: not panel.logic.busy or time.monotonic() > end)
     if not panel.logic.busy:
         assert len(results()) == before + 1
         # Each run has to start its worker anew, or all later ones would be over too soon.
@@ -28,8 +28,8 @@ def cancel_after(panel, app, place: Path, seconds: float) -> bool:
     workers = set(panel.logic.runner.client._belongings.processes)
     panel.ui.segmentButton.click()
     assert not panel.logic.busy
-    app.wait_until(lambda: not any(exists(worker.pid) for worker in workers), 2)
-    app.wait_until(lambda: not list(place.iterdir()), 2)
+    app.wait_until(lambda: not any(exists(worker.pid) for worker in workers))
+    app.wait_until(lambda: not list(place.iterdir()))
     settle(panel, app)
     assert len(results()) == before
     assert panel.ui.segmentButton.text == "Segment tumor"
@@ -42,14 +42,14 @@ def cancel_often(panel, app, place: Path, times: int) -> None:
     panel.parameters.device = "cpu"
     settle(panel, app)
     begin = time.monotonic()
-    click_segment(panel, app, 180)
+    click_segment(panel, app)
     whole = time.monotonic() - begin
     panel.ui.releaseButton.click()
     moments = random.Random(4)
     while times:
         times -= cancel_after(panel, app, place, moments.uniform(0.0, whole))
     count = len(results())
-    click_segment(panel, app, 180)
+    click_segment(panel, app)
     assert len(results()) == count + 1
 
 

@@ -116,7 +116,7 @@ def test_cards_appear_when_the_driver_has_answered(
     program.chmod(0o755)
     panel = slicer_app.open("CMEDLSegment")
     box = panel.ui.deviceComboBox
-    slicer_app.wait_until(lambda: box.count == 3, 10)
+    slicer_app.wait_until(lambda: box.count == 3)
     assert [box.itemText(index) for index in range(3)] == ["Automatic", "Processor (CPU)", "A card, 8 GB"]
     box.setCurrentIndex(2)
     box.activated.emit(2)

@@ -56,7 +56,7 @@ def test_every_step_of_the_tutorial(tutorial, slicer_app, place: Path, tmp_path:
     # 2. Segment tumor, with the probability kept; the worker stays for the next click.
     panel.parameters.device = "cpu"
     ui.probabilityCheckBox.click()
-    click_segment(panel, slicer_app, 300)
+    click_segment(panel, slicer_app)
     assert list(place.iterdir()) == []
     assert "ready" in ui.workerLabel.text
 

@@ -37,7 +37,7 @@ def drawn(number: int, modality: str = "CT", segments: tuple[str, ...] = ("GTV",
 
 
 def added(panel, app) -> None:
-    app.wait_until(lambda: not panel.cohort._adding.busy, 60)
+    app.wait_until(lambda: not panel.cohort._adding.busy)
     checked(panel, app)
 
 
@@ -207,7 +207,7 @@ def test_adding_goes_on_when_the_panel_is_left_and_can_be_cancelled(scene, slice
     slicer_app.answer("ok")
     scene.ui.addFromSceneButton.click()
     slicer_app.leave(scene)
-    slicer_app.wait_until(lambda: not scene.cohort._adding.busy, 60)
+    slicer_app.wait_until(lambda: not scene.cohort._adding.busy)
     assert len(read_cohort(tmp_path / "new" / "cohort.csv")) == 4
     assert not (tmp_path / "new" / "cohort.lock").exists()
     slicer_app.open("CMEDLTrain")

@@ -37,7 +37,7 @@ with harness.application() as app:
     panel = app.open("CMEDLTrain")
     choose(panel, app, cohort)
     start(panel, app, 4000)
-    app.wait_until(lambda: len(curve()) > 2, 90)
+    app.wait_until(lambda: len(curve()) > 2)
     print(json.dumps(curve()), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -99,14 +99,14 @@ def test_a_run_goes_on_without_its_panel_and_a_fresh_one_shows_the_same_curves(h
     choose(panel, slicer_app, cohort)
     select(panel, slicer_app, "mine")
     assert row(panel, "mine")[STATE] == "running here"
-    slicer_app.wait_until(lambda: len(curve()) > len(shown), 60)
+    slicer_app.wait_until(lambda: len(curve()) > len(shown))
     assert run.status()["step"] > step
     assert curve()[: len(shown)] == shown
     points = told(run)
     assert [[at, points[at]] for at, _ in curve()] == curve()
     panel.ui.stopButton.click()
-    slicer_app.wait_until(lambda: holders._mark(trainer) is None, 10)  # an orphan may stay a zombie
-    slicer_app.wait_until(lambda: row(panel, "mine")[STATE] == "stopped", 10)
+    slicer_app.wait_until(lambda: holders._mark(trainer) is None)  # an orphan may stay a zombie
+    slicer_app.wait_until(lambda: row(panel, "mine")[STATE] == "stopped")
     stopped, points = run.status()["step"], [[at, value] for at, value in told(run).items()]
     assert done(run) == stopped
 
@@ -118,8 +118,8 @@ def test_a_run_goes_on_without_its_panel_and_a_fresh_one_shows_the_same_curves(h
     assert curve() == points
     panel.ui.resumeButton.click()
     run = runs.Run(moved / "runs" / "mine")
-    slicer_app.wait_until(lambda: row(panel, "mine")[STATE] == "running here", 60)
-    slicer_app.wait_until(lambda: len(curve()) > len(points), 60)
+    slicer_app.wait_until(lambda: row(panel, "mine")[STATE] == "running here")
+    slicer_app.wait_until(lambda: len(curve()) > len(points))
     assert curve()[: len(points)] == points
     assert run.configuration().cohort == str(moved / "cohort.csv")
     assert not cohort.exists()
@@ -134,9 +134,9 @@ def test_a_trainer_that_was_killed_while_no_panel_was_open_is_resumed_to_the_end
     options += [f"--set={setting}" for setting in (*SMALL_RUN, "optimisation.epochs=30")]
     command = ["run", *options, str(cohort / "cohort.csv")]
     trainer = Program([sys.executable], os.environ).detach(command, cohort / "log")
-    slicer_app.wait_until(lambda: run.status()["epoch"] > 1 or trainer.poll() is not None, 60)
+    slicer_app.wait_until(lambda: run.status()["epoch"] > 1 or trainer.poll() is not None)
     trainer.kill()
-    slicer_app.wait_until(lambda: trainer.poll() is not None, 10)
+    slicer_app.wait_until(lambda: trainer.poll() is not None)
     choose(panel, slicer_app, cohort)
     select(panel, slicer_app, "alone")
     assert row(panel, "alone")[STATE] == "crashed"
@@ -145,10 +145,10 @@ def test_a_trainer_that_was_killed_while_no_panel_was_open_is_resumed_to_the_end
     kept = done(run)
     assert kept > 0
     panel.ui.resumeButton.click()
-    slicer_app.wait_until(lambda: row(panel, "alone")[STATE] == "finished", 90)
+    slicer_app.wait_until(lambda: row(panel, "alone")[STATE] == "finished")
     assert run.student.is_file()
     assert [event["step"] for event in run.read_events() if event["event"] == "start"] == [0, kept]
     assert run.status()["epoch"] == 30
-    slicer_app.wait_until(lambda: curve()[-1][0] == run.status()["steps"], 10)
+    slicer_app.wait_until(lambda: curve()[-1][0] == run.status()["steps"])
     steps = [at for at, _ in curve()]
     assert steps == sorted(set(steps))

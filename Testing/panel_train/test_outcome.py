@@ -26,7 +26,7 @@ def texts(table) -> list[list[str]]:
 def evaluate(panel, app) -> None:
     panel.ui.evaluateButton.click()
     assert panel.ui.evaluateButton.text == "Cancel"
-    app.wait_until(lambda: panel.ui.evaluateButton.text == "Evaluate", 120)
+    app.wait_until(lambda: panel.ui.evaluateButton.text == "Evaluate")
     settle(panel, app)
 
 
@@ -36,7 +36,7 @@ def folder_of(panel) -> Path:
 
 def done(panel, app) -> str:
     """Wait for what the second half of the section does; what it then says."""
-    app.wait_until(lambda: not panel.student._work.busy, 120)
+    app.wait_until(lambda: not panel.student._work.busy)
     settle(panel, app)
     return panel.ui.studentLabel.text
 
@@ -74,7 +74,7 @@ def test_a_student_is_judged_beside_another_one_and_its_cases_are_seen(finished,
         one["case"] for one in sorted(told["cases"], key=lambda one: (not one["missed"], one["dsc"]))
     ]
     ui.scoredTable.cellClicked.emit(1, 0)
-    slicer_app.wait_until(lambda: "Student: Tumor" in structures(), 60)
+    slicer_app.wait_until(lambda: "Student: Tumor" in structures())
     found = structures()
     dsc = float(cases[1][1])
     assert 0 < dsc < 1
@@ -84,7 +84,7 @@ def test_a_student_is_judged_beside_another_one_and_its_cases_are_seen(finished,
     # Who takes the case out before the contour is there does not get it back.
     ui.scoredTable.cellClicked.emit(0, 0)
     ui.openCaseButton.click()
-    slicer_app.wait_until(lambda: not panel.outcome._contour._segmenting.busy, 60)
+    slicer_app.wait_until(lambda: not panel.outcome._contour._segmenting.busy)
     settle(panel, slicer_app)
     assert structures() == {}
     # What the student marked is kept for a second look, and gone with the panel.
@@ -135,10 +135,10 @@ def test_an_evaluation_is_cancelled_and_read_when_the_panel_is_opened_again(fini
     assert "no case case005 any more" in slicer_app.messages[-1].text
     # The run goes on and its student becomes another one.
     (run / "student.safetensors").write_bytes((run.with_name("short") / "student.safetensors").read_bytes())
-    slicer_app.wait_until(lambda: "older weights" in ui.outcomeLabel.text, 5)
+    slicer_app.wait_until(lambda: "older weights" in ui.outcomeLabel.text)
     # Something else wrote the file.
     (run / "evaluation.json").write_text('{"cases": [{"case": "<b>a</b>"}]}', "utf-8")
-    slicer_app.wait_until(lambda: "lacks or misspells" in ui.outcomeLabel.text, 5)
+    slicer_app.wait_until(lambda: "lacks or misspells" in ui.outcomeLabel.text)
     assert ui.evaluateButton.enabled
 
 
@@ -224,7 +224,7 @@ def test_one_file_carries_its_card_and_the_figures(finished, slicer_app, tmp_pat
 def test_a_run_without_a_student_offers_nothing(finished, slicer_app) -> None:
     panel, ui = finished, finished.ui
     (folder_of(panel) / "student.safetensors").unlink()
-    slicer_app.wait_until(lambda: "Choose a run" in ui.outcomeLabel.text, 5)
+    slicer_app.wait_until(lambda: "Choose a run" in ui.outcomeLabel.text)
     settle(panel, slicer_app)
     assert not ui.evaluateButton.enabled
     assert not ui.installButton.enabled

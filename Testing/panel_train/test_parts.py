@@ -54,11 +54,11 @@ def test_a_run_is_trained_in_a_process_of_its_own(panel, cohort: Path, slicer_ap
     )
     panel.ui.startButton.click()
     run = runs.open_run(cohort / "runs" / "ct-only-1")
-    slicer_app.wait_until(run.running, 60)
+    slicer_app.wait_until(run.running)
     holder = json.loads(run.trainer.read_text("utf-8"))
     # Neither the end of this process's group nor its terminal reaches the trainer.
     assert os.getsid(holder["pid"]) != os.getsid(0)
-    slicer_app.wait_until(lambda: run.status()["state"] == "finished", 120)
+    slicer_app.wait_until(lambda: run.status()["state"] == "finished")
     assert run.student.is_file()
     assert (cohort / "runs" / "slices").is_dir()
 

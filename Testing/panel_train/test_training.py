@@ -89,7 +89,7 @@ def begin_estimate(panel, app, *changes: str) -> None:
 def test_an_estimate_tells_memory_and_time_until_a_setting_changes(filled, slicer_app) -> None:
     begin_estimate(filled, slicer_app)
     assert filled.ui.estimateButton.text == "Cancel"
-    slicer_app.wait_until(lambda: "a step with batch 4 on cpu" in filled.ui.estimateLabel.text, 90)
+    slicer_app.wait_until(lambda: "a step with batch 4 on cpu" in filled.ui.estimateLabel.text)
     assert "Epochs: 2 at most" in filled.ui.estimateLabel.text
     assert filled.ui.estimateButton.text == "Estimate"
     assert not filled.ui.estimateProgressBar.visible
@@ -100,7 +100,7 @@ def test_an_estimate_tells_memory_and_time_until_a_setting_changes(filled, slice
 
 def test_what_an_estimate_refuses_is_told_and_a_cancelled_one_is_gone(filled, slicer_app) -> None:
     begin_estimate(filled, slicer_app, "network.arguments.width=0")
-    slicer_app.wait_until(lambda: filled.ui.estimateButton.text == "Estimate", 90)
+    slicer_app.wait_until(lambda: filled.ui.estimateButton.text == "Estimate")
     assert "width" in filled.ui.estimateLabel.text
     begin_estimate(filled, slicer_app)
     filled.ui.estimateButton.click()

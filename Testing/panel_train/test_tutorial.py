@@ -68,14 +68,14 @@ def test_from_the_scene_to_a_student_that_segments(panel, slicer_app, tmp_path: 
     ui.runNameLineEdit.text = "mine"
     ui.startButton.click()
     settle(panel, slicer_app)
-    slicer_app.wait_until(lambda: points("hint") or panel.run.chosen.state == "finished", 240)
-    slicer_app.wait_until(lambda: panel.run.chosen.state == "finished", 240)
+    slicer_app.wait_until(lambda: points("hint") or panel.run.chosen.state == "finished")
+    slicer_app.wait_until(lambda: panel.run.chosen.state == "finished")
     settle(panel, slicer_app)
     assert not [message.text for message in slicer_app.messages if message.kind != "dialog"]
 
     # 4. Outcome: figures on the held-out case, both contours on it, and the student in CMEDLSegment.
     assert min(points("hint"), points("DSC")) > 1
-    slicer_app.wait_until(lambda: panel.outcome.run is not None, 10)
+    slicer_app.wait_until(lambda: panel.outcome.run is not None)
     assert ui.againstComboBox.itemData(ui.againstComboBox.currentIndex) == models.DEFAULT
     settle(panel, slicer_app)
     evaluate(panel, slicer_app)
@@ -93,7 +93,7 @@ def test_from_the_scene_to_a_student_that_segments(panel, slicer_app, tmp_path: 
     settle(segment, slicer_app)
     assert segment.ui.segmentButton.enabled, segment.ui.inputNoteLabel.text
     segment.ui.segmentButton.click()
-    slicer_app.wait_until(lambda: not segment.logic.busy, 120)
+    slicer_app.wait_until(lambda: not segment.logic.busy)
     settle(segment, slicer_app)
     assert segment.parameters.result is not None, segment.ui.messageLabel.text
     assert segment.parameters.result.GetName() == "CT 3 from the scene"

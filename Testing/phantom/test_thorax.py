@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from functools import cache
 
@@ -222,14 +221,12 @@ def test_the_mr_has_shading_and_noise_without_negative_side() -> None:
     assert max(fat) > 1.03 * min(fat)
 
 
-def test_a_usual_volume_takes_seconds_and_little_more_than_itself() -> None:
+def test_a_usual_volume_takes_little_more_than_itself() -> None:
     size = (32, 256, 256)
     tracemalloc.start()
-    start = time.process_time()
     thorax_ct(1, size, (9.0, 1.5, 1.5))
-    seconds, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     voxels = int(np.prod(size))
-    assert seconds < 8
     # Values in float32, the image in int16 and the mask: 7 bytes a voxel, and tables.
     assert peak < 7 * voxels + 60e6

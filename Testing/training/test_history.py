@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 from CMEDLTrainLib import runs
 from CMEDLTrainLib.configuration import PRESETS
-from CMEDLTrainLib.history import MOST_POINTS, Curves, Reader
+from CMEDLTrainLib.history import MOST_POINTS, READ_BYTES, Curves, Reader
 
 
 def step(number: int, loss: float = 1.0) -> dict:
@@ -106,15 +105,13 @@ def test_a_hundred_thousand_events_are_read_in_small_portions(tmp_path: Path) ->
         for number in range(100_000):
             stream.write(json.dumps({**step(number), "losses": terms}) + "\n")
     reader = Reader(path)
-    longest, more = 0.0, True
-    while more:
-        began = time.process_time()
-        more = reader.read()
-        longest = max(longest, time.process_time() - began)
+    looks = 1
+    while reader.read():
+        looks += 1
+    # How long a look takes is measured by Testing/bench/run_panel.py.
+    assert looks > path.stat().st_size // READ_BYTES
     assert reader.history.figures["step"] == 99_999
     assert all(len(column) <= MOST_POINTS for column in reader.history.losses.values.values())
-    # The bar of the panel is 0.1 s.
-    assert longest < 0.5
 
 
 def test_the_status_of_a_run_is_that_of_its_history(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_stop_ends_the_preparation_of_slices_too(cohort, tmp_path, capsys):
             assert trainer.poll() is None
             time.sleep(0.05)
         assert cli.main(["stop", str(folder)]) == 0
-        assert trainer.wait(60) == 3
+        assert trainer.wait() == 3
     assert runs.open_run(folder).status()["step"] == 0
     assert not list((tmp_path / "slices").glob("*/store.json"))
 

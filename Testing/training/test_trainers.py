@@ -93,7 +93,7 @@ def test_nobody_else_s_process_is_ended(run) -> None:
         assert run.stop_asked()
         run.trainer.write_text(json.dumps({**other, "mark": holders._mark(sleeping.pid)}), "utf-8")
         trainers.end(run)
-        assert sleeping.wait(10) == -signal.SIGKILL
+        assert sleeping.wait() == -signal.SIGKILL
     finally:
         sleeping.kill()
         sleeping.wait()
