@@ -239,6 +239,25 @@ def test_the_teacher_and_its_translation_are_the_student_of_pmri_cmedl():
     torch.testing.assert_close(made.segment(made.networks, images), chained)
 
 
+@pytest.mark.parametrize("method", [name for name in JOINT if name not in ("ct+pmri", "weighted")])
+def test_the_statistics_that_a_network_keeps_are_those_of_what_it_segments_later(method):
+    """One step's: a tenth of the way from where they began to those of the student's own images, or of its translation.
+
+    By those of both kinds, a teacher of three epochs had found nothing in any translated image.
+    """
+    made, batches, step = prepared(settings(method))
+    expected = copy.deepcopy(made.networks)
+    descended(made, batches, step)
+    own, translated = batches["student"].images, step.tensors["pseudo_teacher"].detach()
+    seen = {"segmentor": translated if method.startswith("pmri") else own, "teacher": translated}
+    for name in seen.keys() & expected.keys():
+        expected[name](seen[name])
+        wanted, found = (dict(networks[name].named_buffers()) for networks in (expected, made.networks))
+        assert any("running_mean" in buffer for buffer in wanted)
+        for buffer, value in wanted.items():
+            torch.testing.assert_close(found[buffer], value, rtol=1e-6, atol=1e-9, msg=f"{name}.{buffer}")
+
+
 def test_what_is_no_training_needs_no_features():
     made = methods.create(settings("cmedl", "features=absent.pth"), features=False)
     assert {"segmentor", "teacher", "to_teacher"} <= made.networks.keys()

@@ -21,7 +21,18 @@ from CMEDLSegmentLib.networks import create_network, create_segmentor
 from ..configuration import Configuration
 from ..losses.segmentation import segmentation_loss
 from ..translation import create as create_translation
-from .method import SEGMENTOR, Batch, Losses, Method, Part, Phase, Step, segmentor_arguments, translation_phases
+from .method import (
+    SEGMENTOR,
+    Batch,
+    Losses,
+    Method,
+    Part,
+    Phase,
+    Step,
+    keeping_statistics,
+    segmentor_arguments,
+    translation_phases,
+)
 
 FUSION, TRANSLATED = "fusion", "to_teacher"
 
@@ -71,7 +82,8 @@ def _fused(configuration: Configuration, kind: str, inputs: tuple[str, ...], wei
             seen = networks[FUSION](seen)
         terms = {"segmentation": segmentation(networks[SEGMENTOR](seen)[0], own.masks)}
         if reads_translations_alone:
-            terms["teacher_real"] = segmentation(networks[SEGMENTOR](other.images)[0], other.masks)
+            with keeping_statistics(networks[SEGMENTOR]):
+                terms["teacher_real"] = segmentation(networks[SEGMENTOR](other.images)[0], other.masks)
         return terms
 
     return Method(

@@ -13,6 +13,7 @@ exchanged a weak one, and with two contrasts of MR an equal one; the cohort's ta
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -39,6 +40,7 @@ from .method import (
     Phase,
     Step,
     judges_phase,
+    keeping_statistics,
     segmentor_arguments,
     translation_part,
 )
@@ -119,10 +121,13 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
             if weights.output:
                 terms["output"] = weights.output * distillation_loss(logits, pseudo_logits, weights.temperature)
         if weights.student_pseudo:
-            loss = segmentation(student(made["pseudo_student"])[0], other.masks)
+            with keeping_statistics(student):
+                loss = segmentation(student(made["pseudo_student"])[0], other.masks)
             terms["student_pseudo"] = weights.segmentation * weights.student_pseudo * loss
         if weights.teacher_real:
-            loss = segmentation(teacher(other.images)[0], other.masks)
+            # What a teacher segments later, in pMRI-CMEDL and in pictures, are translated images.
+            with keeping_statistics(teacher) if weights.needs_pseudo else nullcontext():
+                loss = segmentation(teacher(other.images)[0], other.masks)
             terms["teacher_real"] = weights.segmentation * weights.teacher_real * loss
         return terms
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from torch import Generator, Tensor, nn
@@ -100,6 +101,24 @@ class Method:
     def segment(self, networks: Mapping[str, nn.Module], images: Tensor) -> Tensor:
         """The logits of images (n, 1, h, w), from the student's networks by name, wired as its card says."""
         return StudentNetwork(self.student, [networks[spec.name] for spec in self.student])(images)
+
+
+@contextmanager
+def keeping_statistics(network: nn.Module) -> Iterator[None]:
+    """Within, batch norm normalises by the batch as ever, but leaves its running statistics as they are.
+
+    By those a network normalises once it is trained. A mixture of two kinds of images fits neither of them: a teacher
+    whose statistics were half those of real images found nothing in translated ones. So they are taken from the kind
+    that the network is to segment later, and a network sees the other kind within this.
+    """
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d) and part.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def segmentor_arguments(configuration: Configuration) -> dict[str, object]:

@@ -32,7 +32,18 @@ from ..configuration import Configuration
 from ..losses.distillation import distillation_loss
 from ..losses.segmentation import segmentation_loss
 from ..translation import create as create_translation
-from .method import SEGMENTOR, Batch, Losses, Method, Part, Phase, Step, segmentor_arguments, translation_phases
+from .method import (
+    SEGMENTOR,
+    Batch,
+    Losses,
+    Method,
+    Part,
+    Phase,
+    Step,
+    keeping_statistics,
+    segmentor_arguments,
+    translation_phases,
+)
 
 COUNTERPART = "counterpart"
 """The segmentor that the experts of the teacher's cohort teach. Its images are of the student's modality."""
@@ -50,7 +61,9 @@ def mutual(configuration: Configuration) -> Method:
         own, other = batches["student"], batches["teacher"]
         translated = step.tensors["pseudo_student"].detach()
         own_by_student, own_by_counterpart = student(own.images)[0], counterpart(own.images)[0]
-        other_by_student, other_by_counterpart = student(translated)[0], counterpart(translated)[0]
+        with keeping_statistics(student):
+            other_by_student = student(translated)[0]
+        other_by_counterpart = counterpart(translated)[0]
         return {
             "student": segmentation(own_by_student, own.masks),
             "counterpart": segmentation(other_by_counterpart, other.masks),
