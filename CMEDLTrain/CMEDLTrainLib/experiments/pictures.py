@@ -27,6 +27,8 @@ from .looks import SIDE, read_looks
 
 ROC, PANELS = "roc.svg", "panels.png"
 CAPTION = 24
+SCORE = 76
+"""Width that a DSC takes in a tile's caption."""
 Tested = Sequence[tuple[Run, Sequence[PatientFigures]]]
 """Of a row its finished runs, the first seed's first, each with its test patients that have a structure."""
 
@@ -107,7 +109,8 @@ def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder:
 
 def _patient(looks: Mapping[str, Look], columns: int) -> list[Image.Image]:
     """A patient as each row sees it, and below, where any translates, the translated images and the real one."""
-    parts = [_tiles([(one.tile("picture"), scored(name, one.dsc)) for name, one in looks.items()], columns)]
+    names = {name: shortened(name, SIDE - SCORE, 14) for name in looks}
+    parts = [_tiles([(one.tile("picture"), scored(names[name], one.dsc)) for name, one in looks.items()], columns)]
     if any("pseudo" in one.kept for one in looks.values()):
         translated = [(one.tile("pseudo"), one.kept.get("pseudo_name", "")) for one in looks.values()]
         real = [(one.tile("real"), one.kept["real_name"]) for one in looks.values() if "real" in one.kept]
