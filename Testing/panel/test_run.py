@@ -110,7 +110,7 @@ def test_the_panel_tells_stage_times_and_log_while_it_runs(panel, slicer_app, py
 
 
 def test_cancel_leaves_nothing_and_the_next_run_is_fine(panel, slicer_app, python_slicer, place: Path) -> None:
-    begin(panel, slicer_app, python_slicer, 60)
+    begin(panel, slicer_app, python_slicer, 600)
     pid = panel.logic.runner.client.pid
     panel.ui.segmentButton.click()
     assert "Cancelled" in panel.ui.messageLabel.text
@@ -125,7 +125,7 @@ def test_cancel_leaves_nothing_and_the_next_run_is_fine(panel, slicer_app, pytho
 
 
 def test_a_killed_worker_is_told_and_the_next_run_is_fine(panel, slicer_app, python_slicer, place: Path) -> None:
-    begin(panel, slicer_app, python_slicer, 60)
+    begin(panel, slicer_app, python_slicer, 600)
     os.kill(panel.logic.runner.client.pid, signal.SIGKILL)
     slicer_app.wait_until(lambda: not panel.logic.busy)
     settle(panel, slicer_app)
@@ -169,7 +169,7 @@ def test_a_temporary_folder_that_takes_no_file_is_told(panel, slicer_app, place:
 def test_a_volume_removed_while_it_is_segmented_ends_the_run(panel, slicer_app, python_slicer) -> None:
     import slicer
 
-    ct = begin(panel, slicer_app, python_slicer, 60)
+    ct = begin(panel, slicer_app, python_slicer, 600)
     slicer.mrmlScene.RemoveNode(ct)
     slicer_app.wait_until(lambda: not panel.logic.busy)
     settle(panel, slicer_app)
@@ -181,7 +181,7 @@ def test_a_volume_removed_while_it_is_segmented_ends_the_run(panel, slicer_app, 
 def test_a_scene_closed_while_a_run_is_under_way_ends_it(panel, slicer_app, python_slicer) -> None:
     import slicer
 
-    begin(panel, slicer_app, python_slicer, 60)
+    begin(panel, slicer_app, python_slicer, 600)
     pid = panel.logic.runner.client.pid
     slicer.mrmlScene.Clear(0)
     slicer_app.wait_until(lambda: not panel.logic.busy and not exists(pid))
@@ -204,7 +204,7 @@ def test_a_run_goes_on_while_another_module_is_open(panel, slicer_app, python_sl
 
 
 def test_closing_the_module_ends_the_worker(panel, slicer_app, python_slicer, place: Path) -> None:
-    begin(panel, slicer_app, python_slicer, 60)
+    begin(panel, slicer_app, python_slicer, 600)
     pid = panel.logic.runner.client.pid
     slicer_app.close(panel)
     slicer_app.wait_until(lambda: not exists(pid))
