@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,7 @@ from CMEDLSegmentLib.errors import Cancelled, CMEDLError
 from CMEDLTrainLib import runs
 from CMEDLTrainLib.background import Command, Program
 from CMEDLTrainLib.configuration import PRESETS
-from jobs.processes import exists
-
-
-def waited(condition, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it takes too long"
-        time.sleep(0.02)
+from jobs.processes import exists, soon
 
 
 def cmedl_train(*arguments: str) -> Command:
@@ -39,13 +31,13 @@ def instead(folder: Path, program: str) -> Program:
 def test_a_command_s_object_is_its_result(tmp_path: Path) -> None:
     run = runs.create(tmp_path / "run", PRESETS["tiny"])
     command = cmedl_train("status", str(run.folder))
-    waited(lambda: command.done)
+    assert soon(lambda: command.done)
     assert command.result() == run.status()
 
 
 def test_a_sentence_is_its_error(tmp_path: Path) -> None:
     command = cmedl_train("status", str(tmp_path))
-    waited(lambda: command.done)
+    assert soon(lambda: command.done)
     with pytest.raises(CMEDLError, match="is not a run"):
         command.result()
 
@@ -62,17 +54,17 @@ emit_json({"answer": "x" * 200_000})
 """
     go = tmp_path / "go"
     command = instead(tmp_path, program.replace("GO", repr(str(go)))).start([])
-    waited(lambda: command.done or command.stage == ("Half way", 0.5))
+    assert soon(lambda: command.done or command.stage == ("Half way", 0.5))
     assert not command.done
     go.touch()
-    waited(lambda: command.done)
+    assert soon(lambda: command.done)
     assert command.result() == {"answer": "x" * 200_000}
     assert list(command.lines) == ["a library's advice"]
 
 
 def test_one_that_dies_without_a_word_is_told(tmp_path: Path) -> None:
     command = instead(tmp_path, "import os; os.abort()").start([])
-    waited(lambda: command.done)
+    assert soon(lambda: command.done)
     with pytest.raises(CMEDLError, match="without a result"):
         command.result()
 
@@ -87,16 +79,16 @@ print("child", child.pid, file=sys.stderr, flush=True)
 time.sleep(600)
 """
     command = instead(tmp_path, program).start([])
-    waited(lambda: command.done or command.lines)
+    assert soon(lambda: command.done or command.lines)
     pids = [command.pid, int(command.lines[-1].split()[1])]
     if how == "cancelled":
         command.cancel()
-        waited(lambda: command.done)
+        assert soon(lambda: command.done)
         with pytest.raises(Cancelled):
             command.result()
     else:
         del command
-    waited(lambda: not any(exists(pid) for pid in pids), 10)
+    assert soon(lambda: not any(exists(pid) for pid in pids))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="asks the kernel for processes")
@@ -115,6 +107,6 @@ print(Program({python!r}, os.environ).detach([], Path({str(log)!r})).pid, flush=
         [sys.executable, "-c", program], env=environment, capture_output=True, encoding="utf-8", check=True
     )
     pid = int(done.stdout)
-    waited(lambda: log.read_text("utf-8") == "training\n")
+    assert soon(lambda: log.read_text("utf-8") == "training\n")
     assert exists(pid)
     os.killpg(pid, signal.SIGKILL)

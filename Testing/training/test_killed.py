@@ -142,7 +142,7 @@ def test_a_run_killed_before_torch_was_imported_can_be_resumed(environment, coho
     folder = tmp_path / "run"
     arguments = [sys.executable, "-m", "CMEDLTrainLib", "run", str(cohort), "-o", str(folder), *SETTINGS]
     with subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while not (folder / "trainer.json").is_file() and time.monotonic() < end:
             time.sleep(0.001)
         maps = Path(f"/proc/{process.pid}/maps")

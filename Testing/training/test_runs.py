@@ -15,6 +15,7 @@ from CMEDLSegmentLib.errors import InputError
 from CMEDLTrainLib import cli, holders, limits, runs
 from CMEDLTrainLib.configuration import PRESETS, Configuration, from_json, with_settings
 from CMEDLTrainLib.settings_list import settings_of
+from jobs.processes import soon
 
 
 @pytest.fixture
@@ -162,9 +163,7 @@ def test_a_trainer_that_was_killed_leaves_a_crashed_run_that_can_be_held_again(r
         assert run.status()["state"] == "running"
         trainer.kill()
         if Path("/proc/self").exists():  # also while its parent has not asked about it
-            end = time.monotonic() + 10
-            while run.running() and time.monotonic() < end:
-                time.sleep(0.01)
+            assert soon(lambda: not run.running())
             assert run.status()["state"] == "crashed"
         trainer.wait()
     with run.held():
@@ -199,10 +198,7 @@ def test_a_trainer_that_is_busy_goes_on_beating(run, monkeypatch):
     monkeypatch.setattr(holders, "HEARTBEAT_S", 0.01)
     with run.held():
         os.utime(run.trainer, (1, 1))
-        end = time.monotonic() + 10
-        while run.trainer.stat().st_mtime < 2 and time.monotonic() < end:
-            time.sleep(0.01)
-        assert run.trainer.stat().st_mtime > time.time() - 60
+        assert soon(lambda: run.trainer.stat().st_mtime > time.time() - 60)
 
 
 def test_of_two_trainers_that_start_at_the_same_moment_one_is_refused(run, monkeypatch):

@@ -18,6 +18,7 @@ from CMEDLTrainLib.background import Program
 from CMEDLTrainLib.configuration import PRESETS
 from CMEDLTrainLib.history import TAIL_BYTES, latest
 from CMEDLTrainLib.run_list import Entry, RunList, rivals
+from jobs.processes import soon
 
 HOLDING = """
 import signal, sys, time
@@ -37,13 +38,6 @@ def run(tmp_path: Path) -> runs.Run:
     return runs.create(tmp_path / "runs" / "first", PRESETS["tiny"])
 
 
-def waited(condition, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_a_trainer_is_starting_until_it_holds_the_run_and_is_started_once(run, tmp_path: Path) -> None:
     script = tmp_path / "holding.py"
     script.write_text(HOLDING, "utf-8")
@@ -53,13 +47,13 @@ def test_a_trainer_is_starting_until_it_holds_the_run_and_is_started_once(run, t
     assert held.starting(run)
     with pytest.raises(InputError, match="being trained already"):
         held.start(Program([sys.executable], here), run)
-    waited(run.running)
+    assert soon(run.running)
     assert not held.starting(run)
     with pytest.raises(InputError, match="being trained already"):
         trainers.Trainers().start(Program([sys.executable], here), run)
     # It prepares slices, say, and looks at no file: the signal reaches it.
     trainers.stop(run)
-    waited(lambda: not run.running())
+    assert soon(lambda: not run.running())
     assert not run.trainer.exists()
 
 
@@ -67,8 +61,8 @@ def test_one_that_ends_at_once_is_not_starting_and_its_words_are_kept(run) -> No
     held = trainers.Trainers()
     words = [sys.executable, "-c", "print('x' * 100000); print('Preparing\\rNo cohort there.')"]
     held.start(Program(words, dict(os.environ)), run)
-    waited(lambda: not held.starting(run))
-    waited(lambda: trainers.log_end(run)[-2:] == ["Preparing", "No cohort there."])
+    assert soon(lambda: not held.starting(run))
+    assert soon(lambda: trainers.log_end(run)[-2:] == ["Preparing", "No cohort there."])
     assert len(trainers.log_end(run)) == 2
 
 
