@@ -225,7 +225,8 @@ def test_a_worker_and_its_files_go_with_the_front_end(ending: str, place: Path) 
 @POSIX
 def test_a_worker_goes_with_the_front_end_also_where_another_process_holds_the_pipe(place: Path) -> None:
     """A fork of the front end, as Python's multiprocessing makes, has a copy of the pipe to the worker."""
-    process, worker = front_end(place, "import os\nos.fork()\ntime.sleep(600)")
+    process, worker = front_end(place, "import os\nos.fork()\nprint(flush=True)\ntime.sleep(600)")
+    assert [process.stdout.readline() for _ in range(2)] == ["\n", "\n"]
     process.kill()
     process.wait()
     try:
