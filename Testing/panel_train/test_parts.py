@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from CMEDLSegmentLib.errors import CMEDLError
 from CMEDLTrainLib import configuration, runs
 from CMEDLTrainLib.background import Program
+from jobs.processes import soon
 from panel_train.conftest import choose, settle
 
 
@@ -73,21 +73,16 @@ def test_a_run_of_a_cohort_that_cannot_be_trained_with_is_told(panel, tmp_path: 
 def test_a_command_answers_tells_why_it_failed_and_is_cancelled_with_its_children(tmp_path: Path) -> None:
     program = Program([sys.executable], {})
     failed = program.start(["status", str(tmp_path), "--json"])
-    end = time.monotonic() + 240
-    while not failed.done:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    assert soon(lambda: failed.done)
     with pytest.raises(CMEDLError, match="is not a run"):
         failed.result()
     run = runs.create(tmp_path / "run", configuration.PRESETS["tiny"])
     told = program.start(["status", str(run.folder), "--json"])
-    while not told.done:
-        time.sleep(0.02)
+    assert soon(lambda: told.done)
     assert told.result()["state"] == "stopped"
     long = program.start(["phantom", "-o", str(tmp_path / "phantoms"), "--cases", "50"])
     long.cancel()
-    while not long.done:
-        time.sleep(0.02)
+    assert soon(lambda: long.done)
     assert long._process.returncode == -signal.SIGKILL
 
 
