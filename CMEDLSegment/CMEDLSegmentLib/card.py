@@ -131,6 +131,7 @@ class Card:
     date: str  # ISO 8601, YYYY-MM-DD
     program_version: str
     data: tuple[dict[str, str], ...] = ()  # name, licence, attribution
+    smoothing_mm: float = 0.0  # standard deviation of the Gaussian that smooths probabilities over the slices; 0: none
     figures: tuple[dict[str, Any], ...] = ()  # held out: measure, value, n, data, and where known spread
     int8: dict[str, Any] | None = None  # how int8 was checked on this student; None: int8 is not to be used
     weights_sha256: str = ""  # 64 hexadecimal digits; empty until saved
@@ -194,6 +195,7 @@ class Card:
         object.__setattr__(self, "spacing_mm", fields.number(self.spacing_mm, "spacing_mm", 0.05, 20.0))
         fields.integer(self.field, "field", 16, 4096)
         object.__setattr__(self, "threshold", fields.number(self.threshold, "threshold", 0.001, 0.999))
+        object.__setattr__(self, "smoothing_mm", fields.number(self.smoothing_mm, "smoothing_mm", 0.0, 50.0))
 
     def _check_provenance(self) -> None:
         object.__setattr__(self, "training", fields.mapping(self.training, "training"))

@@ -49,6 +49,7 @@ def _input_lines(card: Card) -> list[str]:
         f"- Pixels: {card.spacing_mm:g} mm in-plane; the field is {card.field} x {card.field} pixels "
         f"({extent:g} x {extent:g} mm)",
         f"- Slices: {slices}",
+        *([f"- Probability: smoothed over the slices, sigma {card.smoothing_mm:g} mm"] if card.smoothing_mm else []),
         f"- Threshold on the probability: {card.threshold:g}",
     ]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .components import Component
 from .errors import DeviceError, InputError
-from .probability import ProbabilityField, label_probabilities
+from .probability import ProbabilityField, label_probabilities, smooth_over_slices
 from .progress import CancelCheck, Progress, never, part, silent, stop_if
 from .resampling import FieldSampler, StudentField
 from .runtimes import Plan, lighter, make_plan, out_of_memory, return_freed_memory, start_runtime
@@ -36,7 +36,8 @@ class Segmentation:
 
     Attributes:
         label: uint8 (z, y, x) on the volume's own grid; 0 is background.
-        probability: the student's probability, on its own grid; ``probability.label(t)`` thresholds anew.
+        probability: the student's probability, on its own grid, smoothed over the slices where its card says so;
+            ``probability.label(t)`` thresholds anew.
         components: the pieces of the label, highest mean probability first.
         lung_slices: how many slices hold lung; 0 where the student does not ask.
         warnings: sentences for the user.
@@ -155,6 +156,8 @@ class Segmenter:
             self._started = None
             gc.collect()
         return_freed_memory()
+        if card.smoothing_mm > 0:
+            smooth_over_slices(values, region.slices, card.smoothing_mm / view.spacing[0], cancelled)
         probability = ProbabilityField(
             values, region.slices, field, volume.geometry, tuple(label.value for label in card.labels)
         )

@@ -45,8 +45,10 @@ def export(run: Run, path: Path, entries: dict[str, Any], half: bool, int8: bool
     unknown = sorted(set(entries) - {item.name for item in fields(Card)})
     if unknown:
         raise InputError(f"A model card has no entry '{unknown[0]}'; remove it.")
-    card = load_student(student_file).card
-    card = replace(card, **{"figures": _figures(run, card, entries), **entries})
+    evaluated = load_student(student_file).card
+    card = replace(evaluated, **entries)
+    if "figures" not in entries and _same_marks(card, evaluated):
+        card = replace(card, figures=_figures(run, evaluated, entries))
     networks = best_networks(run)
     store = slices_of(run) if int8 else None  # first, because the cohort may be gone: then nothing is written
     save_student(path, card, networks, half=half)
@@ -64,6 +66,12 @@ def export(run: Run, path: Path, entries: dict[str, Any], half: bool, int8: bool
         return f"{said}, which is too little: the student runs without int8."
     save_student(path, replace(card, int8=found), networks, half=half, int8=ranges)
     return f"{said}."
+
+
+def _same_marks(card: Card, evaluated: Card) -> bool:
+    """Whether a student marks with one card what it marks with the other: figures are true of nothing else."""
+    names = ("modality", "normalisation", "spacing_mm", "field", "slices", "threshold", "smoothing_mm")
+    return all(getattr(card, name) == getattr(evaluated, name) for name in names)
 
 
 def _figures(run: Run, card: Card, entries: dict[str, Any]) -> list[dict[str, Any]]:

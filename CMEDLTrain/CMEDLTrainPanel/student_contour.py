@@ -75,10 +75,10 @@ class StudentContour:
             self._folder = None
 
     def _kept(self, case: Case, card: Card) -> Path:
-        """Where what these very weights mark on the case is kept; cases may be called anything."""
+        """Where what this very student marks on the case is kept; cases may be called anything."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="cmedl-outcome-"))
-        key = hashlib.sha256(f"{card.weights_sha256} {case.image}".encode()).hexdigest()
+        key = hashlib.sha256(f"{card.digest} {case.image}".encode()).hexdigest()
         return self._folder / f"{key[:16]}.nii.gz"
 
     def _segmented(self, case: Case, found: Path, card: Card, error: CMEDLError | None) -> None:

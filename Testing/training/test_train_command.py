@@ -185,6 +185,15 @@ def test_an_exported_student_carries_the_card_that_was_given(run, tmp_path):
     assert output.stat().st_size < 0.7 * (run / "student.safetensors").stat().st_size
 
 
+@pytest.mark.parametrize(("entries", "told"), [({}, True), ({"threshold": 0.3}, False), ({"smoothing_mm": 3}, False)])
+def test_figures_are_left_out_where_the_card_makes_the_student_mark_otherwise(entries, told, run, tmp_path):
+    assert cli.main(["evaluate", str(run), "--device", "cpu"]) == 0
+    card_file, output = tmp_path / "card.json", tmp_path / "student.safetensors"
+    card_file.write_text(json.dumps(entries), "utf-8")
+    assert cli.main(["export", str(run), "-o", str(output), "--card", str(card_file)]) == 0
+    assert bool(read_card(output).figures) == told
+
+
 def test_an_unknown_entry_of_the_card_is_refused(run, tmp_path, capsys):
     (tmp_path / "card.json").write_text('{"colour": "red"}', "utf-8")
     arguments = ["export", str(run), "-o", str(tmp_path / "s.safetensors"), "--card", str(tmp_path / "card.json")]

@@ -1,15 +1,17 @@
-"""Make a run's student the mean of its own weights and those of other students.
+"""Make a run's student the mean of its own weights and those of other students, and say how it is read.
 
-    python average.py RUN STUDENT.safetensors ...
+    python average.py RUN STUDENT.safetensors ... --threshold 0.4 --smoothing-mm 4.5
 
 The student that a short second stage started from and those of other seeds lie in one valley with it; their mean marks
-less falsely than one of them, and as much of the tumors.
+less falsely than one of them, and as much of the tumors. Threshold and smoothing are what validation patients chose
+(``reading.py``).
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +21,7 @@ from CMEDLTrainLib import checkpoints, runs
 from CMEDLTrainLib.training import best_networks
 
 
-def average(run: runs.Run, others: Sequence[Path]) -> None:
+def average(run: runs.Run, others: Sequence[Path], threshold: float, smoothing_mm: float) -> None:
     """Replace the student of a finished ``run`` and the checkpoint that it is exported from."""
     networks = best_networks(run)
     states = [load_student(path).state for path in others]
@@ -30,8 +32,15 @@ def average(run: runs.Run, others: Sequence[Path]) -> None:
                     value.copy_(torch.stack([value, *(state[f"{name}.{key}"] for state in states)]).mean(dim=0))
     progress = checkpoints.progress(run.best)
     checkpoints.save(run.best, networks, {}, progress)
-    save_student(run.student, load_student(run.student).card, networks)
+    card = replace(load_student(run.student).card, threshold=threshold, smoothing_mm=smoothing_mm)
+    save_student(run.student, card, networks)
 
 
 if __name__ == "__main__":
-    average(runs.open_run(Path(sys.argv[1])), [Path(path) for path in sys.argv[2:]])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("students", type=Path, nargs="+")
+    parser.add_argument("--threshold", type=float, required=True)
+    parser.add_argument("--smoothing-mm", type=float, required=True)
+    options = parser.parse_args()
+    average(runs.open_run(options.run), options.students, options.threshold, options.smoothing_mm)
