@@ -292,6 +292,7 @@ def test_rows_are_compared_on_the_runs_that_both_have_finished(bench):
         ({"seeds": None}, "wrong type"),
         ({"cohort": {"kind": "sts", "folds": "gone.json"}}, "gone.json"),
         ({"settings": "gone.json"}, "gone.json"),
+        ({"only_folds": [2]}, "asks for fold 2; there are folds 1 to 1"),
     ],
 )
 def test_a_file_that_is_no_experiment_is_refused_with_a_sentence(tmp_path, changes, words):
@@ -305,6 +306,15 @@ def test_settings_of_a_file_beside_are_the_experiments(tmp_path):
     shared = read_experiment(str(written(tmp_path / "two", settings="../shared.json")))
     assert one.configuration(one.cells[0], Path("c"), "cpu") == shared.configuration(shared.cells[0], Path("c"), "cpu")
     assert one.run_name(one.cells[0]) == shared.run_name(shared.cells[0])
+
+
+def test_an_experiment_may_ask_for_some_of_the_folds_and_shares_their_runs_with_those_that_ask_for_all(tmp_path):
+    folds = {"cohort": {**PHANTOMS, "folds": [{}, {}, {}]}}
+    every = read_experiment(str(written(tmp_path / "every", **folds)))
+    second = read_experiment(str(written(tmp_path / "second", **folds, only_folds=[2])))
+    assert {cell.fold for cell in every.cells} == {1, 2, 3}
+    assert set(second.cells) == {cell for cell in every.cells if cell.fold == 2}
+    assert all(second.run_name(cell) == every.run_name(cell) for cell in second.cells)
 
 
 def test_a_cohort_that_is_badly_described_is_refused(tmp_path):

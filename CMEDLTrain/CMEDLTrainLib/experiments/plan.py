@@ -5,7 +5,7 @@
      "preset": "tiny", "settings": {"network.arguments.width": 8},
      "rows": {"ct-only": {}, "cmedl": {}, "hint-low": {"method": "cmedl", "settings": {"distillation.hints": "low"}}},
      "reference": "cmedl", "seeds": [0, 1, 2], "tolerance_mm": 2.0, "contiguous": true, "note": "narrow networks",
-     "measures": ["synthesis"], "regions": "../sts-regions.json"}
+     "measures": ["synthesis"], "regions": "../sts-regions.json", "only_folds": [1]}
 
 A row is a line of the results: a method, by default the one that it is named after, with settings of its own; it is
 compared with the experiment's reference, or with the row that it names as its own ``"reference"``. Settings are those
@@ -42,6 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "contiguous": True,
     "measures": [],
     "regions": "",
+    "only_folds": [],
 }
 SYNTHESIS = "synthesis"
 """The measure that an experiment may ask for beside those of the segmentation: how good translated images are."""
@@ -89,6 +90,7 @@ class Experiment:
         contiguous: whether the volumes have all their slices; without, there are no surfaces to measure.
         measures: what is measured beside the segmentation: nothing, or :data:`SYNTHESIS`.
         regions: the part of the body by case, where the file names another that tells it: ``{region: [case, ...]}``.
+        only_folds: those that are run (from 1), where a question does not need all of them; empty for all.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Experiment:
     contiguous: bool
     measures: tuple[str, ...]
     regions: Mapping[str, str]
+    only_folds: tuple[int, ...]
 
     @property
     def folds(self) -> int:
@@ -115,9 +118,8 @@ class Experiment:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """All cells; the rows of one fold and seed follow each other, so that unfinished results compare."""
-        return tuple(
-            Cell(fold, row, seed) for seed in self.seeds for fold in range(1, self.folds + 1) for row in self.rows
-        )
+        folds = self.only_folds or range(1, self.folds + 1)
+        return tuple(Cell(fold, row, seed) for seed in self.seeds for fold in folds for row in self.rows)
 
     @property
     def cohort_id(self) -> str:
@@ -172,7 +174,7 @@ def read_experiment(name: str) -> Experiment:
         }
         tree |= {"rows": rows, "seeds": tuple(map(int, tree["seeds"])), "tolerance_mm": float(tree["tolerance_mm"])}
         regions = _shared(path.parent / tree["regions"]) if tree["regions"] else {}
-        tree |= {"measures": tuple(tree["measures"])}
+        tree |= {"measures": tuple(tree["measures"]), "only_folds": tuple(map(int, tree["only_folds"]))}
         tree |= {"regions": {case: region for region, cases in regions.items() for case in cases}}
         experiment = Experiment(name=path.parent.name, folder=path.parent, **tree)
     except (AttributeError, TypeError, ValueError) as error:
@@ -214,6 +216,9 @@ def _check(experiment: Experiment, path: Path) -> None:
             raise InputError(f"The experiment {path} compares with '{reference}', which is none of its rows.")
     if not set(experiment.measures) <= {SYNTHESIS}:
         raise InputError(f"The experiment {path} measures '{experiment.measures[0]}'; there is: {SYNTHESIS}.")
+    absent = set(experiment.only_folds) - set(range(1, experiment.folds + 1))
+    if absent:
+        raise InputError(f"The experiment {path} asks for fold {min(absent)}; there are folds 1 to {experiment.folds}.")
     if experiment.preset not in PRESETS:
         raise InputError(
             f"The experiment {path} has the preset '{experiment.preset}'; there are: {', '.join(PRESETS)}."
