@@ -60,7 +60,7 @@ def a_volume(slices: int):
 
 
 def a_student(kind: str, volume):
-    """The paper's width, random weights, a field of 256 pixels of 1.5 mm, int8 ranges of ``volume``'s slices."""
+    """The paper's width, random weights, a field of 256 pixels of 1.5 mm, smoothed over slices as the bundled one."""
     import torch
 
     from CMEDLSegmentLib.card import NetworkSpec
@@ -68,7 +68,7 @@ def a_student(kind: str, volume):
     from segmentation.students import a_student as of_card
 
     network = NetworkSpec("segmentor", kind, {})
-    student = of_card(a_card(networks=(network,), field=256, slices="lung"))
+    student = of_card(a_card(networks=(network,), field=256, slices="lung", smoothing_mm=3.0))
     # A head that marks as much of a lung slice as a trained one does, so that the way back is timed on real work.
     with torch.inference_mode():
         logits = student.build()(a_lung_slice(student, volume))

@@ -24,7 +24,8 @@ def test_arrays_beside_the_volume_are_the_label_and_the_students_probability() -
     array[:, ::32, ::32] = 500
     array[:, 100:300, 100:300] = 400
     volume = Volume(array=array, geometry=Geometry((512, 512, 40), (0.75, 0.75, 2.0)), modality="CT")
-    segmenter = Segmenter(a_student(a_card(field=256)), "cpu", "torch", start=linear(20.0, -0.5))
+    card = a_card(field=256, smoothing_mm=3.0)
+    segmenter = Segmenter(a_student(card), "cpu", "torch", start=linear(20.0, -0.5))
     tracemalloc.start()
     try:
         found = segmenter.segment(volume, minimum_cc=1.0)
