@@ -1,6 +1,6 @@
 """Make a run's student the mean of its own weights and those of other students, and say how it is read.
 
-    python average.py RUN STUDENT.safetensors ... --threshold 0.4 --smoothing-mm 4.5
+    python average.py RUN STUDENT.safetensors ... --threshold 0.4 --smoothing-mm 3
 
 The student that a short second stage started from and those of other seeds lie in one valley with it; their mean marks
 less falsely than one of them, and as much of the tumors. Threshold and smoothing are what validation patients chose
