@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from CMEDLTrainLib.experiments.results import collect, finished_cells
+from CMEDLTrainLib.experiments.finished import finished_cells
+from CMEDLTrainLib.experiments.results import collect
 from CMEDLTrainLib.experiments.running import Bench
 
 

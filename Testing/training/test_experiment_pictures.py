@@ -209,7 +209,7 @@ def test_the_curve_of_a_row_is_the_mean_over_its_patients_and_so_is_the_area(tmp
 
 def test_missed_patients_are_listed_with_their_region(tmp_path):
     run = run_with(tmp_path / "one", {"b": 40, "a": 60}, missed_cases=("a", "b"))
-    found = misses([(Cell(2, "cmedl", 1), run)], {"a": "thigh"})
+    found = misses(Cell(2, "cmedl", 1), run, {"a": "thigh"})
     assert json.loads(json.dumps(found)) == found
     assert [(one["case"], one["region"], one["row"], one["fold"], one["seed"]) for one in found] == [
         ("b", None, "cmedl", 2, 1),

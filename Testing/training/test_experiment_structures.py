@@ -11,6 +11,7 @@ from CMEDLTrainLib import runs
 from CMEDLTrainLib.evaluation.measures import MEASURES, CaseFigures, PatientFigures
 from CMEDLTrainLib.evaluation.results import Evaluation, write_json
 from CMEDLTrainLib.evaluation.roc import Roc
+from CMEDLTrainLib.experiments.finished import kept_cells
 from CMEDLTrainLib.experiments.page import markdown
 from CMEDLTrainLib.experiments.plan import Cell, read_experiment
 from CMEDLTrainLib.experiments.running import Bench
@@ -90,12 +91,15 @@ def test_each_of_several_structures_has_its_own_figures_and_tests(tmp_path):
             assert told["labels"][name]["hd95_mm"]["std"] == pytest.approx(found[name]["hd95_mm"].std(ddof=1))
         both = (found["Liver"]["dsc"] + found["Spleen"]["dsc"]) / 2
         assert told["dsc"]["mean"] == pytest.approx(both.mean())
-        assert results["patients"][row]["case3"]["labels"]["Spleen"]["dsc"] == pytest.approx(found["Spleen"]["dsc"][3])
+        (cell,) = (cell for cell in results["cells"] if cell["row"] == row)
+        assert cell["patients"][3]["labels"]["Spleen"]["dsc"] == pytest.approx(found["Spleen"]["dsc"][3])
     for name in ORGANS:
         ours, theirs = (values[row][name]["dsc"] for row in ("cmedl", "ct-only"))
         compared = results["comparisons"]["ct-only"]["labels"][name]
         assert compared["delta_dsc"] == pytest.approx((ours - theirs).mean())
         assert compared["p"] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
+    write_json(bench.experiment.folder / "results.json", results)
+    assert results_of(Bench(bench.experiment, tmp_path / "nothing", kept=kept_cells(bench.experiment))) == results
     lines = markdown(bench.experiment, results).splitlines()
     assert "| DSC | Liver | Spleen | mean over structures |" in lines
     tables = [line for line in lines if line.startswith("| cmedl minus ct-only |") and ", p " in line]

@@ -1,6 +1,7 @@
 """Experiments that measure translated images: pairs of known difference, and a tiny experiment on paired phantoms."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -158,6 +159,17 @@ def test_pictures_lie_beside_the_results_and_are_named_in_them(trained):
         with Image.open(folder / name / "panels.png") as picture:
             widths.append(picture.width)
     assert widths[0] < widths[1] == widths[0] * 3 / 2 - 6
+
+
+def test_figures_of_translations_are_kept_without_their_runs(trained, monkeypatch, tmp_path):
+    folder, results = trained
+    monkeypatch.setenv("CMEDL_DATA", str(folder))
+    there = tmp_path / "measured"
+    shutil.copytree(folder / "measured", there)
+    arguments = ["experiment", str(there), "--device", "cpu", "--work", str(tmp_path / "nothing"), "--keep"]
+    assert cli.main(arguments) == 0
+    assert json.loads((there / "results.json").read_text("utf-8")) == results["measured"]
+    assert not (tmp_path / "nothing" / "runs").exists()
 
 
 def test_a_run_without_its_checkpoint_is_scored_without_a_translation(trained, monkeypatch):

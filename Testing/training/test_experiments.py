@@ -1,6 +1,7 @@
 """Experiments: what the file says, the cohorts, running what is not done, and figures against plain recomputation."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from CMEDLSegmentLib.errors import InputError
 from CMEDLTrainLib import cli, runs
 from CMEDLTrainLib.evaluation.measures import MEASURES, CaseFigures, PatientFigures
 from CMEDLTrainLib.evaluation.results import Evaluation, write_json
-from CMEDLTrainLib.evaluation.roc import Roc
+from CMEDLTrainLib.evaluation.roc import RATES, Roc
 from CMEDLTrainLib.experiments import plan
 from CMEDLTrainLib.experiments.cohorts import make_cohort
+from CMEDLTrainLib.experiments.finished import finished_cells, kept_cells
 from CMEDLTrainLib.experiments.page import markdown
 from CMEDLTrainLib.experiments.plan import Cell, read_experiment
 from CMEDLTrainLib.experiments.running import Bench, Progressed, training_seconds
@@ -175,7 +177,7 @@ def test_a_run_whose_loss_is_no_number_is_told_and_the_others_go_on(trained, tmp
 # Figures, from evaluations written by hand
 
 
-def evaluation(dsc, hd95, missed=(), free=None):
+def evaluation(dsc, hd95, missed=(), free=None, curve=()):
     """An evaluation of the patients case0, case1, ... with a structure that the expert marked in all but ``free``."""
     cases = tuple(
         CaseFigures(
@@ -187,11 +189,13 @@ def evaluation(dsc, hd95, missed=(), free=None):
                     "dsc_structure_slices": None if number == free else one,
                     "surface_dice": one / 2,
                     "hd95_mm": far,
+                    "auc": float(np.mean(curve)) if curve else None,
                 }
             },
             ("Tumor",) if number in missed else (),
             3,
             2,
+            sensitivities=curve,
         )
         for number, (one, far) in enumerate(zip(dsc, hd95, strict=True))
     )
@@ -245,8 +249,10 @@ def test_figures_are_means_over_seeds_then_over_patients(bench):
     assert compared["p"] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
     assert training_seconds(run) == pytest.approx(120.0)
     assert told["training_minutes"] == 2.0
-    assert found["patients"]["strict"]["case3"]["dsc"] == pytest.approx(ours[3])
-    assert found["patients"]["strict"]["case2"]["missed"] is True
+    first = next(cell for cell in found["cells"] if (cell["row"], cell["seed"]) == ("strict", 0))
+    assert first["patients"][3]["cases"] == ["case3"]
+    assert first["patients"][3]["dsc"] == pytest.approx(dsc["strict", 0][3])
+    assert [patient["missed"] for patient in first["patients"][1:4]] == [[], ["Tumor"], []]
 
 
 def test_a_row_is_compared_with_the_one_that_it_names(tmp_path):
@@ -276,6 +282,82 @@ def test_rows_are_compared_on_the_runs_that_both_have_finished(bench):
     text = markdown(bench.experiment, found)
     assert "1 of 4 runs are not finished" in text
     assert "- ct-only, fold 1, seed 0: not begun, step 0 of unknown" in text
+
+
+# Figures that are kept, whose runs lie elsewhere
+
+
+def test_kept_results_are_the_same_without_their_runs(trained, tmp_path):
+    folder, _ = trained
+    there = tmp_path / "two-rows"
+    shutil.copytree(folder, there)
+    arguments = ["experiment", str(there), "--device", "cpu", "--work", str(tmp_path / "nothing"), "--keep"]
+    assert cli.main(arguments) == 0
+    assert not (tmp_path / "nothing" / "runs").exists()
+    before, after = (json.loads((at / "results.json").read_text("utf-8")) for at in (folder, there))
+    assert after == before
+    assert (there / "results.md").read_text("utf-8") == (folder / "results.md").read_text("utf-8")
+
+
+def test_without_keep_the_results_are_of_the_runs_at_hand_alone(trained, tmp_path):
+    folder, _ = trained
+    there = tmp_path / "two-rows"
+    shutil.copytree(folder, there)
+    assert cli.main(["experiment", str(there), "--work", str(tmp_path / "nothing"), "--budget", "0"]) == 3
+    assert json.loads((there / "results.json").read_text("utf-8"))["methods"] == {}
+
+
+def test_runs_at_hand_and_kept_figures_add_up_to_what_one_machine_would_have(bench, tmp_path):
+    random = np.random.default_rng(8)
+    elsewhere = Bench(bench.experiment, tmp_path / "elsewhere")
+    for number, cell in enumerate(bench.experiment.cells):
+        curve = tuple(np.linspace(0.0, 1.0, len(RATES)) ** (number + 1))
+        found = evaluation(random.uniform(0.2, 0.9, 5), [None, *random.uniform(2, 30, 4)], missed=(0,), curve=curve)
+        for at in (bench, elsewhere) if number < 3 else (elsewhere,):
+            scored(at, cell, found)
+    whole = results_of(elsewhere)
+    write_json(bench.experiment.folder / "results.json", whole)
+    kept = kept_cells(bench.experiment)
+    assert kept.keys() == set(bench.experiment.cells)
+    mixed = Bench(bench.experiment, bench.work, kept=kept)
+    assert results_of(bench)["complete"] is False
+    assert results_of(mixed) == whole
+    found = finished_cells(mixed, mixed.progress())
+    assert [one.run is None for one in found["strict"]] == [False, True]
+    curves = [
+        {name: [one.patients[1].sensitivities for one in several] for name, several in row.items()}
+        for row in (found, finished_cells(elsewhere, elsewhere.progress()))
+    ]
+    for name, several in curves[0].items():
+        assert np.allclose(several, curves[1][name], atol=1e-5)
+
+
+def test_what_was_trained_otherwise_is_not_kept(bench, tmp_path):
+    for cell in bench.experiment.cells:
+        scored(bench, cell, evaluation([0.5, 0.6], [1.0, 2.0]))
+    results = results_of(bench)
+    other = {"ct-only": {"settings": {"loss.recall": 0.9}}, "strict": TREE["rows"]["strict"]}
+    for changes, rows in (
+        ({"rows": other}, {"strict"}),
+        ({"seeds": [1]}, {"ct-only", "strict"}),
+        ({"tolerance_mm": 3.0}, set()),
+        ({"contiguous": False}, set()),
+        ({"measures": ["synthesis"]}, set()),
+    ):
+        changed = read_experiment(str(written(tmp_path / "changed", **{"seeds": [0, 1], **changes})))
+        write_json(changed.folder / "results.json", results)
+        assert {cell.row for cell in kept_cells(changed)} == rows
+    assert len(kept_cells(bench.experiment)) == 0  # nothing was written there
+
+
+def test_results_that_do_not_tell_enough_cannot_be_kept(bench):
+    for cell in bench.experiment.cells:
+        scored(bench, cell, evaluation([0.5], [1.0]))
+    results = results_of(bench)
+    del results["cells"][0]["patients"]
+    write_json(bench.experiment.folder / "results.json", results)
+    with pytest.raises(InputError, match="'patients', so its figures cannot be kept; leave --keep out"):
+        kept_cells(bench.experiment)
 
 
 # The file and the cohorts

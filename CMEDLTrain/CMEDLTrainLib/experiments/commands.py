@@ -35,9 +35,15 @@ def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int],
         metavar="MINUTES",
         help="stop after so long; 0 only rewrites the results",
     )
+    sub.add_argument(
+        "--keep",
+        action="store_true",
+        help="what results.json has of runs that are not in --work stays, and is not trained again",
+    )
 
 
 def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .finished import kept_cells
     from .raters import read_raters_experiment
     from .results import write_results
 
@@ -45,7 +51,8 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
     if rated is not None:
         return _raters(rated, options.device, interrupt)
     experiment = read_experiment(options.name)
-    bench = Bench(experiment, options.work or experiment.folder.parent / "local", options.device)
+    kept = kept_cells(experiment) if options.keep else {}
+    bench = Bench(experiment, options.work or experiment.folder.parent / "local", options.device, kept)
     bar = Bar(sys.stderr)
 
     def done(cell: Cell) -> None:

@@ -27,23 +27,17 @@ LEGEND = (
 )
 
 
-def misses(runs: Sequence[tuple[Cell, Run]], regions: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Each structure that a finished run's student shares no voxel with, in JSON's types; see :func:`.looks.missed`.
+def misses(cell: Cell, run: Run, regions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Each structure that a scored run's student shares no voxel with, in JSON's types; see :func:`.looks.missed`.
 
     Args:
-        runs: the finished cells with their runs.
+        cell: what the run is of.
+        run: its folder.
         regions: the part of the body by case.
     """
+    of = {"row": cell.row, "fold": cell.fold, "seed": cell.seed}
     return [
-        {
-            "case": case,
-            "region": regions.get(case),
-            "row": cell.row,
-            "fold": cell.fold,
-            "seed": cell.seed,
-            **one,
-        }
-        for cell, run in runs
+        {"case": case, "region": regions.get(case), **of, **one}
         for case, kept in read_looks(run).items()
         for one in kept["missed"]
     ]

@@ -14,9 +14,9 @@ from .tables import shown, told_delta, told_p, told_spread, told_table
 
 NOT_CONTIGUOUS = "Slices are missing between those that there are: no surfaces and no HD95, and DSC by slices."
 PICTURES = {
-    "panels.png": "The best, the median and the worst patient by the mean DSC of the methods: the student in red, the "
-    "expert in yellow; below it the translated image with the teacher in blue, where a method has them, and last the "
-    "patient's real image, where translated images are measured.",
+    "panels.png": "The best, the median and the worst patient by the mean DSC of the methods, of the runs that were at "
+    "hand: the student in red, the expert in yellow; below it the translated image with the teacher in blue, where a "
+    "method has them, and last the patient's real image, where translated images are measured.",
     "roc.svg": "Sensitivity of voxels at each false-positive rate, the mean over patients, and the area, which is the "
     "mean of the patients' areas.",
 }

@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.files import atomic_path
 
+from .finished import RESULTS, Finished, finished_cells, told
 from .plan import DATA, SYNTHESIS, Cell, Experiment
 from .running import FINISHED, Bench, Progressed
 from .tables import shown
 
 if TYPE_CHECKING:
     from ..evaluation.measures import PatientFigures
-    from ..runs import Run
-
-FOUND = tuple[Cell, "tuple[PatientFigures, ...]"]
 
 
 def write_results(bench: Bench) -> dict[str, Any]:
@@ -35,55 +33,38 @@ def write_results(bench: Bench) -> dict[str, Any]:
     cells = bench.progress()
     finished = finished_cells(bench, cells)
     results = collect(bench, cells, finished)
-    tested = {name: [(bench.run_of(cell), patients) for cell, patients in found] for name, found in finished.items()}
+    tested = {name: [(one.run, one.patients) for one in found if one.run] for name, found in finished.items()}
     pictures = {
         ROC: write_roc({name: _pooled(found) for name, found in finished.items()}, experiment.folder),
-        PANELS: write_panels(tested, experiment.regions, experiment.folder),
+        # Kept figures have no pictures: where no run is at hand, the picture that they came with stays.
+        PANELS: write_panels(tested, experiment.regions, experiment.folder)
+        or (bool(bench.kept) and (experiment.folder / PANELS).is_file()),
     }
-    write_json(experiment.folder / "results.json", results)
+    write_json(experiment.folder / RESULTS, results)
     with atomic_path(experiment.folder / "results.md") as path:
         path.write_text(markdown(experiment, results, [name for name, drawn in pictures.items() if drawn]), "utf-8")
     return results
 
 
-def finished_cells(bench: Bench, cells: Sequence[Progressed]) -> dict[str, list[FOUND]]:
-    """Of each row its finished cells with their test patients that have a structure.
-
-    Without a structure there is no DSC, or one of 0 as soon as a voxel is marked.
-    """
-    from ..evaluation.results import read_evaluation
-
-    finished: dict[str, list[FOUND]] = {name: [] for name in bench.experiment.rows}
-    for one in cells:
-        if one.state == FINISHED:
-            patients = read_evaluation(bench.run_of(one.cell).evaluation).patients
-            finished[one.cell.row].append((one.cell, tuple(patient for patient in patients if patient.marked)))
-    return finished
-
-
-def collect(bench: Bench, cells: Sequence[Progressed], finished: Mapping[str, Sequence[FOUND]]) -> dict[str, Any]:
+def collect(bench: Bench, cells: Sequence[Progressed], finished: Mapping[str, Sequence[Finished]]) -> dict[str, Any]:
     """The results of what is finished, in JSON's types; ``cells`` is how far each one is.
 
     ``methods``: of each row with a finished cell the spread of each measure over patients, of several structures that
     of each one too, how many were missed, the best validation's figures (mean over its runs), the training time in
     minutes and the features of the contextual loss. ``comparisons``: of each row its reference minus itself.
-    ``configuration``: each row's settings, without paths of this machine. ``cells``: how far each one is.
+    ``configuration``: each row's settings, without paths of this machine. ``cells``: how far each one is, and the
+    single figures of its patients.
     """
     from ..evaluation.comparison import INTERVAL_METHOD, TEST_METHOD
-    from .misses import misses
 
     experiment = bench.experiment
+    by_cell = {one.cell: one for found in finished.values() for one in found}
     measures = tuple(shown(experiment))
     configuration = {name: _configuration(experiment, name) for name in experiment.rows}
     results = {
         "title": experiment.title,
         "methods": {
-            name: {
-                **_figures(
-                    found, measures, [one for one in cells if one.cell.row == name], configuration[name]["features"]
-                ),
-                "validation": _validation([bench.run_of(cell) for cell, _ in found]),
-            }
+            name: {**_figures(found, measures, configuration[name]["features"]), "validation": _validation(found)}
             for name, found in finished.items()
             if found
         },
@@ -101,58 +82,40 @@ def collect(bench: Bench, cells: Sequence[Progressed], finished: Mapping[str, Se
         "intervals": INTERVAL_METHOD,
         "test": TEST_METHOD,
         "configuration": configuration,
-        "cells": [_told(one) for one in cells],
-        "patients": {
-            name: {
-                " ".join(patient.cases): {
-                    **{measure: patient.values[measure] for measure in measures},
-                    **_of_labels(patient, measures),
-                    "missed": bool(patient.missed),
-                }
-                for patient in _pooled(found)
-            }
-            for name, found in finished.items()
-            if found
-        },
-        "missed": misses(
-            [(cell, bench.run_of(cell)) for found in finished.values() for cell, _ in found], experiment.regions
-        ),
+        "cells": [told(experiment, one, by_cell.get(one.cell)) for one in cells],
+        "missed": [miss for found in finished.values() for one in found for miss in one.missed],
     }
     if SYNTHESIS in experiment.measures:
-        _add_synthesis(bench, finished, results)
+        _add_synthesis(finished, results)
     return results
 
 
-def _add_synthesis(bench: Bench, finished: Mapping[str, Sequence[FOUND]], results: dict[str, Any]) -> None:
+def _add_synthesis(finished: Mapping[str, Sequence[Finished]], results: dict[str, Any]) -> None:
     """The figures of translated images, in their rows and comparisons."""
-    from .synthesis import compared, figures, read_synthesis
+    from .synthesis import compared, figures
 
-    translated = {
-        name: [(cell, read_synthesis(bench.run_of(cell))) for cell, _ in found] for name, found in finished.items()
-    }
+    translated = {name: [(one.cell, one.translated or {}) for one in found] for name, found in finished.items()}
     for name, row in results["methods"].items():
         row |= figures(translated[name])
     for name, row in results["comparisons"].items():
         row["synthesis"] = compared(translated[row["reference"]], translated[name], name)
 
 
-def _figures(
-    found: Sequence[FOUND], measures: Sequence[str], cells: Sequence[Progressed], features: str
-) -> dict[str, Any]:
+def _figures(found: Sequence[Finished], measures: Sequence[str], features: str) -> dict[str, Any]:
     """One row's figures over patients; ``features`` are those of its settings, which not every method uses."""
     from ..evaluation.comparison import summary
 
     pooled = _pooled(found)
     several = summary(pooled)
     by_label = {label: summary(pooled, label) for label in _labels(pooled)}
-    tested = [bool(patient.missed) for _, patients in found for patient in patients]
-    trained = [one.seconds / 60 for one in cells if one.state == FINISHED]
+    tested = [bool(patient.missed) for one in found for patient in one.patients]
+    trained = [one.progressed.seconds / 60 for one in found]
     return {
         **{measure: several[measure] for measure in measures},
         **_where_several({label: {measure: one[measure] for measure in measures} for label, one in by_label.items()}),
         "missed": {"times": sum(tested), "of": len(tested)},
         "training_minutes": round(sum(trained) / len(trained), 1),
-        "features": features if any(one.contextual for one in cells) else "none",
+        "features": features if any(one.progressed.contextual for one in found) else "none",
         "runs": len(found),
     }
 
@@ -167,28 +130,19 @@ def _where_several(by_label: Mapping[str, Any]) -> dict[str, Any]:
     return {"labels": dict(by_label)} if len(by_label) > 1 else {}
 
 
-def _of_labels(patient: PatientFigures, measures: Sequence[str]) -> dict[str, Any]:
-    """A patient's single figures of each of several structures."""
-    found = {label: {measure: one[measure] for measure in measures} for label, one in patient.labels.items()}
-    return _where_several(found)
-
-
-def _validation(students: Sequence[Run]) -> dict[str, float] | None:
-    """The mean over runs of what their students reached on validation patients; None without a student's file."""
-    from CMEDLSegmentLib.card import read_card
-
-    cards = [read_card(run.student) for run in students if run.student.is_file()]
-    best = [card.training["validation"] for card in cards if card.training.get("validation")]
+def _validation(found: Sequence[Finished]) -> dict[str, float] | None:
+    """The mean over runs of what their students reached on validation patients; None where no run knows."""
+    best = [one.validation for one in found if one.validation]
     return {name: sum(one[name] for one in best) / len(best) for name in best[0]} if best else None
 
 
-def _pooled(found: Sequence[FOUND]) -> list[PatientFigures]:
+def _pooled(found: Sequence[Finished]) -> list[PatientFigures]:
     """Each patient once: the mean over the runs that tested it; missed where any of them missed it."""
     from ..evaluation.measures import mean_curve, mean_values
 
     runs: dict[tuple[str, ...], list[PatientFigures]] = {}
-    for _, patients in found:
-        for patient in patients:
+    for one in found:
+        for patient in one.patients:
             runs.setdefault(patient.cases, []).append(patient)
     return [
         replace(
@@ -201,7 +155,9 @@ def _pooled(found: Sequence[FOUND]) -> list[PatientFigures]:
     ]
 
 
-def _compared(reference: Sequence[FOUND], other: Sequence[FOUND], measures: Sequence[str]) -> dict[str, Any] | None:
+def _compared(
+    reference: Sequence[Finished], other: Sequence[Finished], measures: Sequence[str]
+) -> dict[str, Any] | None:
     """The reference minus another row on the folds and seeds of both; None where they share none.
 
     ``delta_dsc`` and ``p`` are those of the first measure, which is a DSC; of several structures ``labels`` has the
@@ -209,11 +165,11 @@ def _compared(reference: Sequence[FOUND], other: Sequence[FOUND], measures: Sequ
     """
     from ..evaluation.comparison import compare_patients
 
-    both = {(cell.fold, cell.seed) for cell, _ in reference} & {(cell.fold, cell.seed) for cell, _ in other}
+    both = {(one.cell.fold, one.cell.seed) for one in reference} & {(one.cell.fold, one.cell.seed) for one in other}
     if not both:
         return None
     ours, theirs = (
-        _pooled([one for one in found if (one[0].fold, one[0].seed) in both]) for found in (reference, other)
+        _pooled([one for one in found if (one.cell.fold, one.cell.seed) in both]) for found in (reference, other)
     )
 
     def differences(*pair: Sequence[PatientFigures]) -> dict[str, Any]:
@@ -245,16 +201,3 @@ def _configuration(experiment: Experiment, row: str) -> dict[str, Any]:
         if str(settings.get(name, "")).startswith(DATA):
             tree[name] = settings[name]
     return json.loads(json.dumps(tree))
-
-
-def _told(one: Progressed) -> dict[str, Any]:
-    return {
-        "fold": one.cell.fold,
-        "row": one.cell.row,
-        "seed": one.cell.seed,
-        "state": one.state,
-        "step": one.step,
-        "steps": one.steps,
-        "training_minutes": round(one.seconds / 60, 1),
-        "device": one.device,
-    }

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from CMEDLSegmentLib.errors import Cancelled, InputError
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent
@@ -21,6 +23,9 @@ from .. import runs
 from .cohorts import make_cohort, real_images
 from .plan import SYNTHESIS, Cell, Experiment
 from .scoring import is_scored, score
+
+if TYPE_CHECKING:
+    from .finished import Finished
 
 FINISHED, FAILED = "finished", "failed"
 """States of a cell beside those of a run: trained and scored; stopped by a loss that is not finite."""
@@ -49,17 +54,34 @@ class Progressed:
 
 
 class Bench:
-    """An experiment on this machine: its work folder, its cohort, and its cells' runs."""
+    """An experiment on this machine: its work folder, its cohort, and its cells' runs.
 
-    def __init__(self, experiment: Experiment, work: Path, device: str = "auto") -> None:
-        self.experiment, self.work, self.device = experiment, work.resolve(), device
+    Args:
+        experiment: which one.
+        work: where runs and slices lie.
+        device: as ``--device``.
+        kept: finished cells whose runs lie elsewhere; one that is finished here too counts as it is here.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        work: Path,
+        device: str = "auto",
+        kept: Mapping[Cell, Finished] = MappingProxyType({}),
+    ) -> None:
+        self.experiment, self.work, self.device, self.kept = experiment, work.resolve(), device, kept
 
     def run_of(self, cell: Cell) -> runs.Run:
         """The run of a cell, whether or not it was begun."""
         return runs.Run(self.work / "runs" / self.experiment.run_name(cell))
 
     def progress_of(self, cell: Cell) -> Progressed:
-        """How far a cell is, read from its run's folder."""
+        """How far a cell is: read from its run's folder, unless it is finished elsewhere alone."""
+        here = self._progress_here(cell)
+        return self.kept[cell].progressed if here.state != FINISHED and cell in self.kept else here
+
+    def _progress_here(self, cell: Cell) -> Progressed:
         run = self.run_of(cell)
         if not (run.folder / "configuration.json").is_file():
             return Progressed(cell, "not begun")
