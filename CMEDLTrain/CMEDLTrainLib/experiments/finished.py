@@ -14,7 +14,7 @@ from CMEDLSegmentLib.errors import InputError
 
 from .plan import SYNTHESIS, Cell, Experiment
 from .running import FINISHED, Bench, Progressed
-from .tables import shown
+from .tables import shown, where_several
 
 if TYPE_CHECKING:
     from ..evaluation.measures import PatientFigures
@@ -112,8 +112,7 @@ def _told_patient(patient: PatientFigures, measures: Sequence[str]) -> dict[str,
     """A patient's figures; of several structures those of each one too."""
     labels = {label: {measure: one[measure] for measure in measures} for label, one in patient.labels.items()}
     whole = {measure: patient.values[measure] for measure in measures}
-    several = {"labels": labels} if len(labels) > 1 else {}
-    return {"cases": list(patient.cases), **whole, **several, "missed": list(patient.missed)}
+    return {"cases": list(patient.cases), **whole, **where_several(labels), "missed": list(patient.missed)}
 
 
 def kept_cells(experiment: Experiment) -> dict[Cell, Finished]:

@@ -17,7 +17,7 @@ from CMEDLSegmentLib.files import atomic_path
 from .finished import RESULTS, Finished, finished_cells, told
 from .plan import DATA, SYNTHESIS, Cell, Experiment
 from .running import FINISHED, Bench, Progressed
-from .tables import shown
+from .tables import shown, where_several
 
 if TYPE_CHECKING:
     from ..evaluation.measures import PatientFigures
@@ -94,7 +94,7 @@ def _add_synthesis(finished: Mapping[str, Sequence[Finished]], results: dict[str
     """The figures of translated images, in their rows and comparisons."""
     from .synthesis import compared, figures
 
-    translated = {name: [(one.cell, one.translated or {}) for one in found] for name, found in finished.items()}
+    translated = {name: [(one.cell, one.translated) for one in found] for name, found in finished.items()}
     for name, row in results["methods"].items():
         row |= figures(translated[name])
     for name, row in results["comparisons"].items():
@@ -112,7 +112,7 @@ def _figures(found: Sequence[Finished], measures: Sequence[str], features: str) 
     trained = [one.progressed.seconds / 60 for one in found]
     return {
         **{measure: several[measure] for measure in measures},
-        **_where_several({label: {measure: one[measure] for measure in measures} for label, one in by_label.items()}),
+        **where_several({label: {measure: one[measure] for measure in measures} for label, one in by_label.items()}),
         "missed": {"times": sum(tested), "of": len(tested)},
         "training_minutes": round(sum(trained) / len(trained), 1),
         "features": features if any(one.progressed.contextual for one in found) else "none",
@@ -123,11 +123,6 @@ def _figures(found: Sequence[Finished], measures: Sequence[str], features: str) 
 def _labels(patients: Sequence[PatientFigures]) -> tuple[str, ...]:
     """The structures that were scored."""
     return tuple(patients[0].labels) if patients else ()
-
-
-def _where_several(by_label: Mapping[str, Any]) -> dict[str, Any]:
-    """``labels``, where there are several: of one structure alone everything is said already."""
-    return {"labels": dict(by_label)} if len(by_label) > 1 else {}
 
 
 def _validation(found: Sequence[Finished]) -> dict[str, float] | None:
@@ -187,7 +182,7 @@ def _compared(
         return [replace(patient, labels={label: patient.labels[label]}) for patient in patients]
 
     by_label = {label: differences(alone(ours, label), alone(theirs, label)) for label in _labels(ours)}
-    return {**differences(ours, theirs), **_where_several(by_label), "runs": len(both)}
+    return {**differences(ours, theirs), **where_several(by_label), "runs": len(both)}
 
 
 def _configuration(experiment: Experiment, row: str) -> dict[str, Any]:

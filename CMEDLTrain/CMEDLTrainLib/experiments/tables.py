@@ -23,6 +23,11 @@ def shown(experiment: Experiment) -> dict[str, str]:
     return VOLUMES if experiment.contiguous else SLICES
 
 
+def where_several(by_label: Mapping[str, Any]) -> dict[str, Any]:
+    """``labels``, where there are several: of one structure alone everything is said already."""
+    return {"labels": dict(by_label)} if len(by_label) > 1 else {}
+
+
 def told_spread(figures: Mapping[str, Any]) -> str:
     """A cell of a table: mean, standard deviation, interval, median and N."""
     if not figures["n"]:
