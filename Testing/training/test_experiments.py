@@ -358,6 +358,9 @@ def test_results_that_do_not_tell_enough_cannot_be_kept(bench):
     write_json(bench.experiment.folder / "results.json", results)
     with pytest.raises(InputError, match="'patients', so its figures cannot be kept; leave --keep out"):
         kept_cells(bench.experiment)
+    (bench.experiment.folder / "results.json").write_text("{", "utf-8")
+    with pytest.raises(InputError, match=r"results\.json cannot be read .*; restore it"):
+        kept_cells(bench.experiment)
 
 
 # The file and the cohorts

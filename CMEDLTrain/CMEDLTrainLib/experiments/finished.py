@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.errors import InputError
 
-from .plan import SYNTHESIS, Cell, Experiment
+from .plan import SYNTHESIS, Cell, Experiment, read_beside
 from .running import FINISHED, Bench, Progressed
 from .tables import shown, where_several
 
@@ -121,12 +121,10 @@ def kept_cells(experiment: Experiment) -> dict[Cell, Finished]:
     Raises:
         InputError: the file cannot be read, or is of a version that does not tell enough.
     """
-    from ..evaluation.results import read_json
-
     path = experiment.folder / RESULTS
     if not path.is_file():
         return {}
-    results = read_json(path)
+    results = read_beside(path)
     found = {}
     try:
         if results["tolerance_mm"] != experiment.tolerance_mm or results["measures"] != shown(experiment):

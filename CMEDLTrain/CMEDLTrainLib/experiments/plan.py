@@ -167,13 +167,13 @@ def read_experiment(name: str) -> Experiment:
         tree["cohort"] = {**tree["cohort"]}
         for group, key in ((tree, "settings"), (tree["cohort"], "folds")):
             if isinstance(group.get(key), str):
-                group[key] = _shared(path.parent / group[key])
+                group[key] = read_beside(path.parent / group[key])
         rows = {
             key: Row(row.get("method", key), row.get("settings", {}), row.get("reference", tree["reference"]))
             for key, row in tree["rows"].items()
         }
         tree |= {"rows": rows, "seeds": tuple(map(int, tree["seeds"])), "tolerance_mm": float(tree["tolerance_mm"])}
-        regions = _shared(path.parent / tree["regions"]) if tree["regions"] else {}
+        regions = read_beside(path.parent / tree["regions"]) if tree["regions"] else {}
         tree |= {"measures": tuple(tree["measures"]), "only_folds": tuple(map(int, tree["only_folds"]))}
         tree |= {"regions": {case: region for region, cases in regions.items() for case in cases}}
         experiment = Experiment(name=path.parent.name, folder=path.parent, **tree)
@@ -199,8 +199,12 @@ def experiment_file(name: str) -> tuple[Path, dict[str, Any]]:
     return path, tree
 
 
-def _shared(path: Path) -> Any:
-    """An entry in a file of its own, which several experiments share."""
+def read_beside(path: Path) -> Any:
+    """Another JSON file of an experiment: an entry that several share, or its results.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
