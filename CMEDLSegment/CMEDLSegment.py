@@ -25,7 +25,7 @@ from CMEDLSegmentLib import models
 from CMEDLSegmentLib.card import Card
 from CMEDLSegmentLib.errors import CMEDLError, InputError
 from CMEDLSegmentLib.jobs import Outcome, Request, WorkerClient
-from CMEDLSegmentLib.scene import pieces, results, volumes
+from CMEDLSegmentLib.scene import layouts, pieces, results, volumes
 from CMEDLSegmentPanel import dependencies, devices, interpreter, samples
 from CMEDLSegmentPanel.agreement_section import AgreementSection
 from CMEDLSegmentPanel.candidates_section import CandidatesSection
@@ -64,8 +64,9 @@ class CMEDLSegment(ScriptedLoadableModule):
             "Please cite it when you use this module. What a student was trained on, with its licence and "
             "attribution, is in the student's model card."
         )
-        # Sample Data may be loaded later than this module.
+        # Sample Data may be loaded later than this module, and the views are made after all modules.
         slicer.app.connect("startupCompleted()", samples.register)
+        slicer.app.connect("startupCompleted()", layouts.describe_all)
 
 
 @parameterNodeWrapper
@@ -145,10 +146,10 @@ class CMEDLSegmentWidget(Panel):
             self.experts.restoreLayout()
 
     def bind(self) -> None:
-        """Show the scene's parameter node and follow its changes; propose the only thing that can be meant."""
+        """Show the scene's parameter node and follow its changes; propose what is looked at."""
         super().bind()
         if not self.parameters.ct:
-            self.parameters.ct = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            self.parameters.ct = volumes.proposed()
 
     def showNewResult(self, result: vtkMRMLSegmentationNode) -> None:
         """Make a new result the one that the panel shows, also while another module is open."""

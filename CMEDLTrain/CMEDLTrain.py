@@ -30,6 +30,7 @@ from CMEDLSegmentPanel.panel import Panel
 from CMEDLTrainLib import configuration, options, runs, settings_list
 from CMEDLTrainLib.background import Command, Program
 from CMEDLTrainLib.run_list import RUNS
+from CMEDLTrainLib.scene import run_views
 from CMEDLTrainLib.trainers import Trainers
 from CMEDLTrainPanel.cohort_section import CohortSection
 from CMEDLTrainPanel.outcome_section import OutcomeSection
@@ -57,6 +58,7 @@ class CMEDLTrain(ScriptedLoadableModule):
             'distillation (CMEDL) for medical image segmentation", IEEE Transactions on Medical Imaging, 2022. '
             "Please cite it when you use this module."
         )
+        slicer.app.connect("startupCompleted()", run_views.describe_layout)
 
 
 @parameterNodeWrapper
@@ -175,7 +177,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
             InputError: a parameter is bad, or the program cannot be started.
         """
         self.settings(parameters)
-        run = Path(parameters.cohort, RUNS, "estimate").resolve()
+        run = (self._folder(parameters.cohort) / RUNS / "estimate").resolve()
         return self._begin(["estimate", f"--output={run}", *self.arguments(parameters)])
 
     def evaluate(self, run: runs.Run, against: str = "", pictures: bool = False, device: str = "auto") -> Command:
@@ -240,9 +242,10 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         Raises:
             InputError: the cohort cannot be trained with, the run exists, or it cannot be started.
         """
+        runs_folder = self._folder(cohort) / RUNS
         table = Path(cohort, TABLE).resolve()
         read_cohort(table, required=("mask", "role", "split"))
-        folder = Path(cohort, RUNS, name) if name else self._free(Path(cohort, RUNS), settings.method)
+        folder = runs_folder / name if name else self._free(runs_folder, settings.method)
         run = runs.create(folder, replace(settings, cohort=str(table)))
         self.resume(run)
         return run
@@ -274,6 +277,13 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         parameters.epochs = epochs if epochs != usual.optimisation.epochs else 0
         parameters.initial, parameters.changes = settings.initial, []
         parameters.changes = settings_list.changes(settings, self.settings(parameters))
+
+    @staticmethod
+    def _folder(cohort: Path | str) -> Path:
+        """The cohort's folder; an empty path would be the folder that Slicer was started in."""
+        if not str(cohort).strip():
+            raise InputError(_("No cohort is chosen; choose its folder under Cohort."))
+        return Path(cohort)
 
     @staticmethod
     def _program(package: str = "CMEDLTrainLib") -> Program:

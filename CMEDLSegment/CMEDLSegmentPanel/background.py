@@ -1,4 +1,4 @@
-"""Work in a thread beside Slicer's window, begun anew whenever the scene changes; the latest one counts."""
+"""Work in a thread beside Slicer's window: begun anew whenever the scene changes, or again and again."""
 
 from __future__ import annotations
 
@@ -100,3 +100,66 @@ class Background:
         self._job = None
         error = job.running.exception()
         job.done(None if error else job.running.result(), error)
+
+
+class Watch:
+    """Looks again and again at files that may lie on a slow share, in a thread: the window never waits for them.
+
+    Args:
+        parent: the panel; its end is the timer's.
+        every_ms: how often.
+        plan: called in the window's thread at each look; gives what is to be done in the other one, which touches no
+            scene and no widget, or None where there is nothing to look at.
+        seen: called in the window's thread with what that returned.
+    """
+
+    def __init__(
+        self,
+        parent: qt.QWidget,
+        every_ms: int,
+        plan: Callable[[], Callable[[], Any] | None],
+        seen: Callable[[Any], None],
+    ) -> None:
+        self._plan, self._seen = plan, seen
+        self._work, self._again = Background(parent), False
+        self._timer = qt.QTimer(parent)
+        self._timer.setInterval(every_ms)
+        self._timer.connect("timeout()", self.look)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a look is under way."""
+        return self._work.busy
+
+    def start(self) -> None:
+        """Look from now on."""
+        if not self._timer.active:
+            self._timer.start()
+
+    def stop(self) -> None:
+        """Look no longer; what a look under way sees is not told."""
+        self._timer.stop()
+        self._work.drop()
+        self._again = False
+
+    def close(self) -> None:
+        """The panel is closed for good."""
+        self.stop()
+        self._work.close()
+
+    def look(self) -> None:
+        """Look now; where a look is under way once more after it, since that one may have begun too early."""
+        if self._work.busy:
+            self._again = True
+            return
+        work = self._plan()
+        if work is not None:
+            self._work.start(lambda progress: work(), self._done)
+
+    def _done(self, found: Any, error: Exception | None) -> None:
+        again, self._again = self._again, False
+        if error:
+            raise error
+        self._seen(found)
+        if again:
+            self.look()

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.scene import export, results, training_case
 from CMEDLSegmentLib.scene.dropping import label_segments
 
-from .section import Section, inBackground, setText, told
+from .section import Section, followPath, inBackground, setText, told
 
 REVIEWER, COHORT = "CMEDL/Reviewer", "CMEDL/CohortFolder"
 """Keys of the application's settings: both belong to the person at this computer, not to the scene."""
@@ -26,7 +26,7 @@ class HandOnSection(Section):
         self.ui.reviewerLineEdit.text = slicer.util.settingsValue(REVIEWER, "")
         self.ui.cohortPathLineEdit.currentPath = slicer.util.settingsValue(COHORT, "")
         self.ui.reviewerLineEdit.connect("textChanged(QString)", self.refreshSoon)
-        self.ui.cohortPathLineEdit.connect("currentPathChanged(QString)", self.refreshSoon)
+        followPath(self.ui.cohortPathLineEdit, lambda path: self.refreshSoon())
         self.ui.editButton.connect("clicked(bool)", self.onEdit)
         self.ui.saveCaseButton.connect("clicked(bool)", self.onSaveCase)
         self.ui.exportRtstructButton.connect("clicked(bool)", lambda: self.onExport("RTSTRUCT"))
@@ -37,7 +37,7 @@ class HandOnSection(Section):
         result = self.parameters.result
         for button in (self.ui.editButton, self.ui.exportRtstructButton, self.ui.exportSegButton):
             button.enabled = bool(result)
-        named = self.ui.reviewerLineEdit.text.strip() and self.ui.cohortPathLineEdit.currentPath
+        named = self.ui.reviewerLineEdit.text.strip() and self.ui.cohortPathLineEdit.currentPath.strip()
         self.ui.saveCaseButton.enabled = bool(result and named) and not self._saving
 
     def onEdit(self, checked: bool = False) -> None:
@@ -52,7 +52,7 @@ class HandOnSection(Section):
 
     def onSaveCase(self, checked: bool = False) -> None:
         """Write CT, mask and reviewer into the cohort's folder."""
-        reviewer, folder = self.ui.reviewerLineEdit.text.strip(), self.ui.cohortPathLineEdit.currentPath
+        reviewer, folder = self.ui.reviewerLineEdit.text.strip(), self.ui.cohortPathLineEdit.currentPath.strip()
         settings = slicer.app.userSettings()
         settings.setValue(REVIEWER, reviewer)
         settings.setValue(COHORT, folder)

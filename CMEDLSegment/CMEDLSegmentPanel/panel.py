@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import slicer
@@ -11,6 +12,9 @@ from slicer.util import VTKObservationMixin
 
 from .binding import Binding
 from .section import Section
+
+MODULES = ("CMEDLSegment", "CMEDLTrain")
+PACKAGES = [f"{module}{part}" for module in MODULES for part in ("Lib", "Panel")]
 
 
 class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -48,6 +52,14 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         for section in self.sections:
             section.cleanup()
+
+    def onReload(self) -> None:
+        """Load every file of the extension anew, and both modules' panels: Slicer's own rereads one file alone."""
+        for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
+            del sys.modules[name]
+        for module in MODULES:
+            if hasattr(slicer.modules, f"{module}Widget"):
+                slicer.util.reloadScriptedModule(module)
 
     def enter(self) -> None:
         """Called each time the module is opened."""

@@ -101,12 +101,33 @@ def inBackground(work: Callable[[], Result]) -> Result:
 @contextlib.contextmanager
 def told(message: str, waitCursor: bool = False) -> Iterator[None]:
     """Tell in a box what goes wrong: an error of ours by its sentence, a fault with its trace, and that one goes on."""
+    failed = None
     with slicer.util.tryWithErrorDisplay(message, waitCursor=waitCursor):
         try:
             yield
         except CMEDLError as error:
-            logging.error("%s %s", message, error)
-            slicer.util.errorDisplay(f"{message}\n\n{error}")
+            failed = error
+    # Not before the usual cursor is back: nobody presses a button under an hourglass.
+    if failed:
+        logging.error("%s %s", message, failed)
+        slicer.util.errorDisplay(f"{message}\n\n{failed}")
+
+
+def followPath(line, changed: Callable[[str], None]) -> None:
+    """Call ``changed`` with a ``ctkPathLineEdit``'s path whenever it changes.
+
+    CTK tells by one signal of a new path, and by another one that the line was emptied.
+    """
+    line.connect("currentPathChanged(QString)", lambda path: changed(path.strip()))
+    line.connect("validInputChanged(bool)", lambda valid: None if valid else changed(""))
+
+
+def rememberPath(line) -> None:
+    """Put a ``ctkPathLineEdit``'s path at the head of its history; CTK never does so by itself."""
+    # On the way CTK selects other entries of the history, and would tell of them as if somebody had chosen them.
+    blocked = line.blockSignals(True)
+    line.addCurrentPathToHistory()
+    line.blockSignals(blocked)
 
 
 def plainTip(text: str) -> str:

@@ -10,10 +10,12 @@ from typing import Any
 from CMEDLSegmentLib.errors import CMEDLError, InputError
 
 from . import holders
+from .background import LOG
 from .cohort.contents import stamp_of
 from .configuration import Configuration
 from .history import History, latest
 from .runs import Run
+from .trainers import log_end
 
 RUNS, BIN = "runs", "bin"
 """The folders of a cohort that its runs are in, and what was removed."""
@@ -31,6 +33,8 @@ class Entry:
         term: the loss term or network at which training failed; else empty.
         rates: the last throughput, memory and learning rate, see :class:`History`.
         holder: who trains it, see :mod:`holders`; None where nobody does.
+        said: the last lines that its trainers printed, see :func:`trainers.log_end`.
+        asked: when its trainer was asked to stop, in seconds since 1970; None where it was not.
     """
 
     run: Run
@@ -40,6 +44,8 @@ class Entry:
     term: str = ""
     rates: dict[str, float] = field(default_factory=dict)
     holder: dict[str, Any] | None = None
+    said: list[str] = field(default_factory=list)
+    asked: float | None = None
 
     @property
     def name(self) -> str:
@@ -64,8 +70,10 @@ class _Known:
     configuration: Configuration | None = None
     problem: str = ""
     history: History = field(default_factory=History)
+    said: list[str] = field(default_factory=list)
     configured: str | None = None
     happened: str | None = None
+    logged: str | None = None
 
 
 class RunList:
@@ -92,11 +100,14 @@ class RunList:
                 known.problem = str(error)
         if happened != known.happened:
             known.happened, known.history = happened, latest(run.events)
-        holder = run.holder()
+        logged = _stamp(run.folder / LOG)
+        if logged != known.logged:
+            known.logged, known.said = logged, log_end(run)
+        now = {"holder": run.holder(), "said": known.said, "asked": run.stop_asked_at()}
         if known.configuration is None:
-            return Entry(run, "", {}, known.problem, holder=holder)
+            return Entry(run, "", {}, known.problem, **now)
         history = known.history
-        return Entry(run, known.configuration.method, run.status_of(history), "", history.term, history.rates, holder)
+        return Entry(run, known.configuration.method, run.status_of(history), "", history.term, history.rates, **now)
 
 
 def runs_of(cohort: Path) -> list[Entry]:

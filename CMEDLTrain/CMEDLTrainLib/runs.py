@@ -141,7 +141,14 @@ class Run:
 
     def stop_asked(self) -> bool:
         """Whether somebody asked the trainer to stop."""
-        return (self.folder / "stop").exists()
+        return self.stop_asked_at() is not None
+
+    def stop_asked_at(self) -> float | None:
+        """When somebody asked the trainer to stop, in seconds since 1970; None where nobody did."""
+        try:
+            return (self.folder / "stop").stat().st_mtime
+        except OSError:
+            return None
 
     def running(self) -> bool:
         """Whether a trainer holds this run now, here or on another machine."""

@@ -42,10 +42,14 @@ class Trainers:
             raise InputError(f"The trainer could not be started ({reason}).") from error
         self._started[run.folder] = process
 
+    def alive(self, run: Run) -> bool:
+        """Whether a trainer of the run that was started here has not ended; no file is looked at."""
+        process = self._started.get(run.folder)
+        return process is not None and process.poll() is None
+
     def starting(self, run: Run) -> bool:
         """Whether a trainer was started that does not hold the run yet."""
-        process = self._started.get(run.folder)
-        return process is not None and process.poll() is None and not run.running()
+        return self.alive(run) and not run.running()
 
 
 def stop(run: Run) -> None:

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.cohort import MODALITIES, ROLES
 from CMEDLSegmentLib.scene.training_case import Mark, pseudonym
-from CMEDLSegmentPanel.section import plainTip
+from CMEDLSegmentPanel.section import followPath, plainTip, rememberPath
 from CMEDLTrainLib.cohort.collecting import Rules
 from CMEDLTrainLib.scene.proposals import Proposal
 
@@ -37,8 +37,11 @@ class _Dialog(qt.QDialog):
         qt.QDialog.__init__(self, slicer.util.mainWindow())
         self.setWindowTitle(title)
         self.rows = qt.QVBoxLayout(self)
-        self.buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
-        self.buttons.button(qt.QDialogButtonBox.Ok).setText(accept)
+        # Made empty: PythonQt would take the buttons for an orientation.
+        self.buttons = qt.QDialogButtonBox()
+        self.buttons.setStandardButtons(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+        self.accepting = self.buttons.button(qt.QDialogButtonBox.Ok)
+        self.accepting.setText(accept)
         self.buttons.connect("accepted()", self.accept)
         self.buttons.connect("rejected()", self.reject)
 
@@ -83,8 +86,12 @@ class SceneDialog(_Dialog):
         line = qt.QHBoxLayout()
         line.addWidget(qt.QLabel(_("Drawn or checked by:")))
         self._reviewer = qt.QLineEdit(reviewer)
+        self._reviewer.placeholderText = _("Name or initials, needed to add cases")
         line.addWidget(self._reviewer)
         self.rows.addLayout(line)
+        self._reviewer.connect("textChanged(QString)", lambda text: self._showReady())
+        self.table.connect("cellChanged(int,int)", lambda row, column: self._showReady())
+        self._showReady()
 
     @property
     def reviewer(self) -> str:
@@ -95,7 +102,7 @@ class SceneDialog(_Dialog):
         """A case for each image of which something is ticked."""
         made: dict[str, Wish] = {}
         for row, proposal in enumerate(self._found):
-            if self.table.item(row, ADD).checkState() != qt.Qt.Checked:
+            if not self._ticked(row):
                 continue
             node = slicer.mrmlScene.GetNodeByID(proposal.ref.node_id)
             mark = Mark(node, proposal.ref.segment_id, self._value(proposal.ref.name))
@@ -111,6 +118,13 @@ class SceneDialog(_Dialog):
             else:
                 wish.marks.append(mark)
         return list(made.values())
+
+    def _ticked(self, row: int) -> bool:
+        return self.table.item(row, ADD).checkState() == qt.Qt.Checked
+
+    def _showReady(self) -> None:
+        """Something is to be added, and it is known who drew it: a refusal after the dialog would lose the ticks."""
+        self.accepting.enabled = bool(self.reviewer) and any(map(self._ticked, range(len(self._found))))
 
     def _proposed(self) -> set[int]:
         """Rows that are ticked at first: of each image one segment for each label, by name, else its first one.
@@ -179,11 +193,24 @@ class FolderDialog(_Dialog):
         for name, title in zip(ROLES, (_("student"), _("teacher")), strict=True):
             self.ui.roleComboBox.addItem(title, name)
         self.ui.modalityComboBox.connect("activated(int)", self.onModality)
+        followPath(self.ui.sourcePathLineEdit, self.onSource)
+        self.onSource(self.source)
+
+    def ask(self) -> bool:
+        """Show it and wait; whether it was accepted."""
+        accepted = super().ask()
+        if accepted:
+            rememberPath(self.ui.sourcePathLineEdit)
+        return accepted
 
     @property
     def source(self) -> str:
         """The folder."""
-        return self.ui.sourcePathLineEdit.currentPath
+        return self.ui.sourcePathLineEdit.currentPath.strip()
+
+    def onSource(self, path: str) -> None:
+        """Without a folder there is nothing to look through."""
+        self.accepting.enabled = bool(path)
 
     def rules(self) -> Rules:
         """What is looked for; everything is copied."""

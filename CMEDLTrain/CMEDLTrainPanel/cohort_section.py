@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.cohort import ROLES, Case
 from CMEDLSegmentLib.errors import CMEDLError
-from CMEDLSegmentPanel.background import Background
+from CMEDLSegmentPanel.background import Background, Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
-from CMEDLSegmentPanel.section import Section, setText, told
+from CMEDLSegmentPanel.section import Section, followPath, rememberPath, setText, told
 from CMEDLTrainLib.cohort.checks import ERROR, Finding, summary
 from CMEDLTrainLib.cohort.folder import CohortFolder
 from CMEDLTrainLib.cohort.survey import Survey
@@ -49,16 +48,14 @@ class CohortSection(Section):
         self._told: dict[str, list[Finding]] = {}
         self._checks, self._view = Background(panel.uiWidget), CaseView(panel.uiWidget, self._showButtons)
         self._adding = Adding(self)
-        self._watch = qt.QTimer(panel.uiWidget)
-        self._watch.setInterval(WATCH_MS)
-        self._watch.connect("timeout()", self.onWatch)
+        self._watch = Watch(panel.uiWidget, WATCH_MS, self._look_at_folder, self._seen)
         made = (self.onSplitChosen, self.showCase, self._showButtons)
         self._tables = {
             "student": CasesTable(self.ui.studentTable, *made),
             "teacher": CasesTable(self.ui.teacherTable, *made),
         }
         self.ui.cohortProgressWidget.visible = False
-        self.ui.cohortPathLineEdit.connect("currentPathChanged(QString)", self.onFolder)
+        followPath(self.ui.cohortPathLineEdit, self.onFolder)
         self.ui.addFromSceneButton.connect("clicked(bool)", lambda: self._adding.fromScene())
         self.ui.addFromDicomButton.connect("clicked(bool)", lambda: self._adding.fromScene(dicom=True))
         self.ui.addFromFolderButton.connect("clicked(bool)", lambda: self._adding.fromFolder())
@@ -88,7 +85,7 @@ class CohortSection(Section):
         look = self.cohort is not None and (opened or self.survey.labels != self.labels)
         if look:
             self._recall()
-        if path and not self._watch.active:
+        if path:
             self._watch.start()
         self.show()
         if look:
@@ -99,17 +96,31 @@ class CohortSection(Section):
         if self.parameters and path != self.parameters.cohort:
             self.parameters.cohort = path
 
-    def onWatch(self) -> None:
-        """Look whether somebody has changed the table, or let go of the cohort."""
-        if self.cohort is None:
+    def _look_at_folder(self) -> Callable[[], tuple[CohortFolder | None, bool, bool]]:
+        """What a look reads, in a thread: whether somebody has changed the table, or let go of the cohort."""
+        cohort, path = self.cohort, self._path
+
+        def look() -> tuple[CohortFolder | None, bool, bool]:
+            if cohort is None:
+                return None, _opens(path), False
+            if cohort.changed():
+                return cohort, True, False
+            obstacle = cohort.obstacle
+            cohort.take() if obstacle else cohort.beat()
+            return cohort, False, cohort.obstacle != obstacle
+
+        return look
+
+    def _seen(self, found: tuple[CohortFolder | None, bool, bool]) -> None:
+        cohort, changed, freed = found
+        if cohort is not self.cohort:
+            return
+        if changed and cohort is None:
             self.refreshSoon()
-        elif self.cohort.changed():
+        elif changed:
             self.reload()
-        else:
-            obstacle = self.cohort.obstacle
-            self.cohort.take() if obstacle else self.cohort.beat()
-            if self.cohort.obstacle != obstacle:
-                self.show()
+        elif freed:
+            self.show()
 
     def onSplitChosen(self, cases: list[Case], split: str) -> None:
         """Put patients into a split."""
@@ -206,6 +217,7 @@ class CohortSection(Section):
 
     def cleanup(self) -> None:
         """The panel is closed for good."""
+        self._watch.close()
         self._adding.close()
         self._checks.close()
         self._view.close()
@@ -220,6 +232,7 @@ class CohortSection(Section):
         except CMEDLError as error:
             self._refused = str(error)
             return
+        rememberPath(self.ui.cohortPathLineEdit)
         self.cohort.take()
 
     def _close(self) -> None:
@@ -306,3 +319,12 @@ class CohortSection(Section):
 
     def _selected(self) -> list[Case]:
         return [case for table in self._tables.values() for case in table.selected]
+
+
+def _opens(path: str) -> bool:
+    """Whether the folder of a cohort that could not be opened can be now."""
+    try:
+        CohortFolder(path)
+    except CMEDLError:
+        return False
+    return True

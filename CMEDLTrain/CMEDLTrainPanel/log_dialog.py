@@ -28,7 +28,9 @@ def showLog(run: Run) -> None:
     page.setPlainText("\n".join(lines) or _("No trainer was started from Slicer in this run."))
     # The end is what matters.
     page.moveCursor(qt.QTextCursor.End)
-    buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Close)
+    # Made empty: PythonQt would take the buttons for an orientation.
+    buttons = qt.QDialogButtonBox()
+    buttons.setStandardButtons(qt.QDialogButtonBox.Close)
     buttons.connect("rejected()", dialog.reject)
     rows = qt.QVBoxLayout(dialog)
     for widget in (path, page, buttons):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import qt
@@ -12,6 +13,7 @@ from CMEDLSegmentLib.card import Card, read_card
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.errors import CMEDLError, InputError
 from CMEDLSegmentPanel.agreement_view import fitHeight
+from CMEDLSegmentPanel.background import Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
 from CMEDLSegmentPanel.section import Section, plainTip, setText, told
 from CMEDLTrainLib.evaluation.measures import SURFACE, shown
@@ -54,9 +56,7 @@ class OutcomeSection(Section):
             header.setMinimumSectionSize(NARROWEST)
             for column, width in enumerate(widths):
                 header.resizeSection(column, width)
-        self._watch = qt.QTimer(panel.uiWidget)
-        self._watch.setInterval(WATCH_MS)
-        self._watch.connect("timeout()", self.onWatch)
+        self._watch = Watch(panel.uiWidget, WATCH_MS, self._look_at_folder, self._seen_folder)
         self.ui.againstComboBox.connect("activated(int)", self.onAgainst)
         self.ui.evaluateButton.connect("clicked(bool)", self.onEvaluate)
         self.ui.scoredTable.connect("cellClicked(int,int)", self.onCaseClicked)
@@ -71,12 +71,15 @@ class OutcomeSection(Section):
         self._showAgainst()
         self._showFigures()
         self._showBusy()
-        if not self._watch.active:
-            self._watch.start()
+        self._watch.start()
 
-    def onWatch(self) -> None:
+    def _look_at_folder(self) -> Callable[[], tuple]:
+        folder = self._folder()
+        return lambda: _state_of(folder)
+
+    def _seen_folder(self, state: tuple) -> None:
         """Refresh where the folder is not as it was."""
-        if self.parameters and self._state() != self._seen:
+        if state != self._seen:
             self.refreshSoon()
 
     def onAgainst(self, index: int) -> None:
@@ -141,16 +144,14 @@ class OutcomeSection(Section):
         path = self.run.folder / "evaluation" / name
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
 
-    def _state(self) -> tuple:
-        """What tells that something in the run's folder has changed."""
-        if not self.parameters.cohort or not self.parameters.run:
-            return ()
-        folder = Path(self.parameters.cohort, RUNS, self.parameters.run)
-        return (folder, *(_stamp(folder / name) for name in ("student.safetensors", "evaluation.json")))
+    def _folder(self) -> Path | None:
+        """The chosen run's."""
+        cohort, run = self.parameters.cohort, self.parameters.run
+        return Path(cohort, RUNS, run) if cohort and run else None
 
     def _look(self) -> None:
         """Read the run's folder where it is not as it was."""
-        state = self._state()
+        state = _state_of(self._folder())
         if state == self._seen:
             return
         if state[:1] != self._seen[:1]:
@@ -266,6 +267,11 @@ class OutcomeSection(Section):
         setText(self.ui.evaluationLabel, text)
         self.ui.evaluationLabel.styleSheet = style
         self.ui.evaluationLabel.visible = bool(text)
+
+
+def _state_of(folder: Path | None) -> tuple:
+    """What tells that something in a run's folder has changed."""
+    return (folder, *(_stamp(folder / name) for name in ("student.safetensors", "evaluation.json"))) if folder else ()
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from slicer.i18n import tr as _
@@ -25,6 +26,10 @@ class RunLook:
 
     Args:
         run: the run.
+
+    Attributes:
+        picture: the newest preview's file; None where there is none.
+        pixels: what is in it.
     """
 
     def __init__(self, run: Run) -> None:
@@ -34,20 +39,23 @@ class RunLook:
         self._preview: Preview | None = None
         self._shown: tuple = ()
         self._pictured: Path | None = None
+        self.picture: Path | None = None
+        self.pixels = b""
 
     @property
     def history(self) -> History:
         """What its events told so far."""
         return self._reader.history
 
-    @property
-    def picture(self) -> Path | None:
-        """The newest preview; None where there is none."""
-        return self.run.folder / self.history.preview if self.history.preview else None
-
     def read(self) -> bool:
-        """Read on, half a megabyte at most; whether there is more."""
-        return self._reader.read(LOOK_BYTES)
+        """Read on, half a megabyte at most; whether there is more. Touches no scene: it may be called in a thread."""
+        more = self._reader.read(LOOK_BYTES)
+        newest = self.run.folder / self.history.preview if self.history.preview else None
+        if newest and newest != self.picture:
+            # It may be gone by now, as a still newer one has come.
+            with contextlib.suppress(OSError):
+                self.pixels, self.picture = newest.read_bytes(), newest
+        return more
 
     def show(self) -> None:
         """Bring the nodes of the scene up to date; they are made once there is something to show."""
@@ -78,7 +86,7 @@ class RunLook:
         if self.picture and self.picture != self._pictured:
             self._pictured = self.picture
             self._preview = self._preview or Preview()
-            self._preview.show(self.picture)
+            self._preview.show(self.pixels)
         if self._preview:
             self._preview.select()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import qt
@@ -10,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CMEDLSegmentPanel.agreement_view import fitHeight
+from CMEDLSegmentPanel.background import Watch
 from CMEDLSegmentPanel.section import Section, plainTip, setText, told
 from CMEDLTrainLib import trainers
 from CMEDLTrainLib.run_list import Entry, RunList, delete, rivals
@@ -29,6 +31,9 @@ STOP_S = 10.0
 PREVIEW_WIDTH = 420
 """Pixels at most of the preview in the panel."""
 
+Seen = tuple[list[Entry], "RunLook | None", bool]
+"""The runs, the one that was read on in, and whether there is more of it to read."""
+
 
 class RunSection(Section):
     """The list of runs, the buttons around it, and the run that is looked at."""
@@ -40,9 +45,7 @@ class RunSection(Section):
         self._look: RunLook | None = None
         self._views = Views()
         self._pictured: Path | None = None
-        self._watch = qt.QTimer(panel.uiWidget)
-        self._watch.setInterval(WATCH_MS)
-        self._watch.connect("timeout()", self.refreshSoon)
+        self._watch = Watch(panel.uiWidget, WATCH_MS, self._look_again, self._seen)
         header = self.ui.runsTable.horizontalHeader()
         for column, width in WIDTHS.items():
             header.resizeSection(column, width)
@@ -66,11 +69,37 @@ class RunSection(Section):
         return next((entry for entry in self._entries if entry.name == self.parameters.run), None)
 
     def refresh(self) -> None:
-        """Look at the runs of the cohort, and read on in the chosen one."""
-        cohort = self.parameters.cohort
-        if cohort and (self._list is None or self._list.cohort != Path(cohort)):
-            self._list = RunList(Path(cohort))
-        self._entries = self._list.look() if cohort else []
+        """Show what is known of the cohort's runs, and look at them anew."""
+        cohort = Path(self.parameters.cohort) if self.parameters.cohort else None
+        if cohort != (self._list and self._list.cohort):
+            self._watch.stop()
+            self._list, self._entries = RunList(cohort) if cohort else None, []
+        self._show()
+        if self._list:
+            self._watch.start()
+            self._watch.look()
+
+    def _look_again(self) -> Callable[[], Seen]:
+        """What a look reads, in a thread: the runs' folders, and on in the history of the run that is shown."""
+        runs, look = self._list, self._look
+
+        def read() -> Seen:
+            return runs.look(), look, bool(look and look.read())
+
+        return read
+
+    def _seen(self, found: Seen) -> None:
+        self._entries, look, more = found
+        if look and look is self._look:
+            look.show()
+            self._showPreview(look)
+        before = self._look
+        self._show()
+        # A long history is read bit by bit, and another one from its beginning.
+        if more or self._look is not before:
+            self._watch.look()
+
+    def _show(self) -> None:
         entry = self.chosen
         self._fill()
         self._follow(entry)
@@ -81,10 +110,6 @@ class RunSection(Section):
         setText(self.ui.runFaultLabel, fault)
         self.ui.runFaultLabel.visible = bool(fault)
         self._showProgress(entry)
-        if cohort and not self._watch.active:
-            self._watch.start()
-        elif not cohort:
-            self._watch.stop()
 
     def onRowClicked(self, row: int, column: int) -> None:
         """Show another run."""
@@ -160,10 +185,11 @@ class RunSection(Section):
 
     def cleanup(self) -> None:
         """The panel is closed for good."""
+        self._watch.close()
         self._forget()
 
     def _starting(self, entry: Entry) -> bool:
-        return self.logic.trainers.starting(entry.run)
+        return entry.holder is None and self.logic.trainers.alive(entry.run)
 
     def _agreed(self, device: str) -> bool:
         """Whether to train on a device, asked for where another run may use it."""
@@ -177,26 +203,16 @@ class RunSection(Section):
 
     def _overdue(self, entry: Entry) -> bool:
         """Whether a trainer of this machine was asked to stop and did not."""
-        try:
-            asked = (entry.run.folder / "stop").stat().st_mtime
-        except OSError:
-            return False
-        return entry.here and time.time() - asked > STOP_S
+        return entry.here and entry.asked is not None and time.time() - entry.asked > STOP_S
 
     def _follow(self, entry: Entry | None) -> None:
-        """Read on in the chosen run, and show what it told; a long history is read bit by bit."""
+        """Follow the chosen run; what it told is shown when it has been read."""
         run = entry.run if entry and not entry.problem else None
         if self._look and self._look.run != run:
             self._forget()
-        if run is None:
             self._showPreview(None)
-            return
-        self._look = self._look or RunLook(run)
-        more = self._look.read()
-        self._look.show()
-        self._showPreview(self._look.picture)
-        if more:
-            self.refreshSoon()
+        if run and not self._look:
+            self._look = RunLook(run)
 
     def _forget(self) -> None:
         if self._look:
@@ -229,7 +245,7 @@ class RunSection(Section):
     def _showButtons(self, entry: Entry | None) -> None:
         starting = entry is not None and self._starting(entry)
         busy = entry is not None and (entry.holder is not None or starting)
-        asked = entry is not None and entry.holder is not None and entry.run.stop_asked()
+        asked = entry is not None and entry.holder is not None and entry.asked is not None
         overdue = asked and self._overdue(entry)
         self.ui.startButton.enabled = bool(self.parameters.cohort)
         self.ui.stopButton.enabled = entry is not None and entry.holder is not None and (overdue or not asked)
@@ -247,16 +263,16 @@ class RunSection(Section):
         if steps:
             self.ui.runProgressBar.value = round(1000 * entry.status["step"] / steps)
 
-    def _showPreview(self, picture: Path | None) -> None:
+    def _showPreview(self, look: RunLook | None) -> None:
+        picture = look and look.picture
         if picture == self._pictured:
             return
-        button = self.ui.previewButton
-        pixels = qt.QPixmap(str(picture)) if picture else qt.QPixmap()
-        if picture and pixels.isNull():
-            return  # deleted since, as a newer one has come
         self._pictured = picture
+        button = self.ui.previewButton
         button.visible = picture is not None
         if picture:
+            pixels = qt.QPixmap()
+            pixels.loadFromData(look.pixels)
             width = min(PREVIEW_WIDTH, pixels.width())
             button.setIcon(qt.QIcon(pixels))
             button.setIconSize(qt.QSize(width, pixels.height() * width // pixels.width()))

@@ -9,7 +9,6 @@ from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.console import duration
 from CMEDLTrainLib.run_list import Entry
-from CMEDLTrainLib.trainers import log_end
 
 PROGRESS = re.compile(r"\(\d+%\)$")
 """At the end of a line of the log that says how far the trainer was."""
@@ -53,7 +52,7 @@ def faultOf(entry: Entry, starting: bool) -> str:
         return entry.problem
     if starting or entry.holder or entry.state == "finished":
         return ""
-    said = log_end(entry.run)
+    said = entry.said
     last = said[-1] if said and not PROGRESS.search(said[-1]) else ""
     if entry.state == "crashed" and entry.term:
         return last or _("Training failed at {term}; resume with a lower learning rate.").format(term=entry.term)
@@ -77,8 +76,8 @@ def statusOf(entry: Entry, starting: bool) -> str:
         first.append(_("epoch {epoch}, step {step} of {steps}").format(**status))
     if status["seconds_left"] is not None:
         first.append(_("about {time} left").format(time=duration(status["seconds_left"])))
-    if (entry.holder or starting) and not status["step"] and (said := log_end(entry.run)):
-        first.append(said[-1])  # what it prepares
+    if (entry.holder or starting) and not status["step"] and entry.said:
+        first.append(entry.said[-1])  # what it prepares
     lines = [", ".join(first)]
     if entry.rates:
         lines.append(_rates(entry.rates))

@@ -3,9 +3,9 @@
     python Testing/bench/run_panel.py [--events 100000]
 
 The module CMEDLTrain is opened in ``Testing/harness`` with a run that has told so many events, each with seven loss
-terms. Every look until all of it was read is timed, on the clock and by the processor time of the window's thread, so
-that other work on the machine can be told apart; then the looks that find nothing new; then the memory that a tenth
-more events add to what Python holds. Results go to ``Testing/bench/results/``, with the machine.
+terms. Files are read in a thread; how long each look keeps the window is timed, on the clock and by the processor,
+so that other work on the machine can be told apart, until all was read; then the looks that find nothing new; then the
+memory that a tenth more events add to what Python holds. Results go to ``Testing/bench/results/``, with the machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import os
 import platform
 import sys
 import tempfile
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -24,18 +23,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # In place of this script's own folder, whose cohort.py would hide the tests' room of that name.
 sys.path[:1] = [str(REPOSITORY / name) for name in ("CMEDLSegment", "CMEDLTrain", "Testing")]
 RESULTS = Path(__file__).resolve().parent / "results"
-
-
-def looks(section) -> list[tuple[float, float]]:
-    """Refresh until all was read; seconds on the clock and of the processor of each look."""
-    found, more = [], True
-    while more:
-        clock, used = time.perf_counter(), time.thread_time()
-        section.refresh()
-        found.append((time.perf_counter() - clock, time.thread_time() - used))
-        more = section._soon.active
-        section._soon.stop()
-    return found
 
 
 def milliseconds(found: list[tuple[float, float]]) -> dict[str, float]:
@@ -49,7 +36,7 @@ def milliseconds(found: list[tuple[float, float]]) -> dict[str, float]:
 def measure(app, folder: Path, events: int) -> dict:
     """The panel with a run of ``events`` events."""
     from panel_train.conftest import settle, write_cases
-    from panel_train.test_run import made, write_events
+    from panel_train.test_run import looks, made, write_events
 
     write_cases(folder)
     run = made(folder)
@@ -58,16 +45,12 @@ def measure(app, folder: Path, events: int) -> dict:
     panel.ui.cohortPathLineEdit.currentPath = str(folder)
     settle(panel, app)
     panel.ui.runViewsButton.click()
-    section = panel.run
-    section._watch.stop()
-    panel.parameters.run = run.folder.name
-    section._soon.stop()
-    first = milliseconds(looks(section))
-    idle = milliseconds([one for _ in range(50) for one in looks(section)])
+    first = milliseconds(looks(panel, app, run.folder.name))
+    idle = milliseconds([one for _ in range(50) for one in looks(panel, app)])
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     write_events(run, events // 10, events + 1)
-    looks(section)
+    looks(panel, app)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     return {"megabytes": run.events.stat().st_size / 1e6, "first": first, "idle": idle, "grown_kb": grown / 1e3}

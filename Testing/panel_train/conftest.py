@@ -105,7 +105,14 @@ def choose(panel, app, folder: Path) -> None:
 def settle(panel, app) -> None:
     """Wait until the panel shows what the scene and the folder are."""
     app.process_events()
-    app.wait_until(lambda: not any(section._soon.active for section in panel.sections))
+    app.wait_until(lambda: not any(section._soon.active for section in panel.sections) and not panel.run._watch.busy)
+
+
+def look_at_folder(panel, app) -> None:
+    """Let the panel look whether somebody changed the cohort's folder, and wait until it has."""
+    panel.cohort._watch.look()
+    app.wait_until(lambda: not panel.cohort._watch.busy)
+    settle(panel, app)
 
 
 SMALL_RUN = ("images.field=32", "images.spacing_mm=2", "images.slices=all", "network.arguments.width=4")

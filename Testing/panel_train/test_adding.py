@@ -10,7 +10,7 @@ import pytest
 
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.volume import read_mask, read_volume, write_image
-from panel_train.conftest import choose, disc, geometry, settle, write_cases
+from panel_train.conftest import choose, disc, geometry, look_at_folder, settle, write_cases
 from panel_train.test_cohort import CASE, PATIENT, SEGMENT, checked, column, faults, states
 
 
@@ -230,7 +230,7 @@ def test_a_training_case_of_the_other_module_comes_into_view(panel, cohort: Path
     volume, contour = drawn(60)
     mark = Mark(contour, contour.GetSegmentation().GetNthSegmentID(0))
     folder = collect(volume, [mark], cohort, "CD").write()
-    panel.cohort.onWatch()
+    look_at_folder(panel, slicer_app)
     checked(panel, slicer_app)
     row = column(panel.ui.studentTable, CASE).index(folder.name)
     assert column(panel.ui.studentTable, SEGMENT)[row] == "GTV"

@@ -18,7 +18,7 @@ from CMEDLSegmentLib.cohort import Case, read_cohort, write_cohort
 from CMEDLSegmentLib.volume import write_image
 from CMEDLTrainLib.cohort import survey
 from cohort.test_folder import OTHER
-from panel_train.conftest import choose, disc, geometry, settle
+from panel_train.conftest import choose, disc, geometry, look_at_folder, settle
 
 PATIENT, CASE, IMAGE, SEGMENT, SPACING, SLICES, VOLUME, SPLIT, STATE = range(9)
 
@@ -78,7 +78,7 @@ def test_a_click_on_the_header_sorts_by_what_the_cells_mean(filled, slicer_app) 
 def test_the_split_is_chosen_in_its_cell_and_all_cases_of_the_patient_follow(filled, cohort: Path, slicer_app) -> None:
     with (cohort / "cohort.csv").open("a", encoding="utf-8") as stream:
         stream.write("p0,second,student,CT,case001/image.nii.gz,case001/mask.nii.gz,train\n")
-    filled.cohort.onWatch()
+    look_at_folder(filled, slicer_app)
     checked(filled, slicer_app)
     table = filled.cohort._tables["student"]
     row = column(filled.ui.studentTable, CASE).index("case001")
@@ -188,15 +188,15 @@ def test_a_change_by_hand_is_shown_and_a_bad_one_is_told(filled, cohort: Path, s
     table = cohort / "cohort.csv"
     good = table.read_text("utf-8")
     table.write_text(good.replace("p0,", "Müller/肺,"), "utf-8")
-    filled.cohort.onWatch()
+    look_at_folder(filled, slicer_app)
     assert column(filled.ui.studentTable, PATIENT)[0] == "Müller/肺"
     table.write_text(good.replace(",", ";"), "utf-8")
-    filled.cohort.onWatch()
+    look_at_folder(filled, slicer_app)
     assert "semicolons" in filled.ui.cohortNoteLabel.text
     assert filled.ui.studentTable.rowCount == 6
     assert not filled.ui.splitButton.enabled
     table.write_text(good, "utf-8")
-    filled.cohort.onWatch()
+    look_at_folder(filled, slicer_app)
     assert filled.ui.splitButton.enabled
     assert not filled.ui.cohortNoteLabel.text
 
@@ -235,7 +235,7 @@ def test_a_cohort_that_another_slicer_has_open_is_looked_at(panel, cohort: Path,
     finally:
         other.kill()
         other.wait()
-    panel.cohort.onWatch()
+    look_at_folder(panel, slicer_app)
     assert panel.ui.splitButton.enabled
     slicer_app.leave(panel)
     assert not (cohort / "cohort.lock").exists()
@@ -256,7 +256,7 @@ def test_a_cohort_on_a_read_only_disk_is_looked_at_and_checked(panel, cohort: Pa
     assert "cannot be written to" in panel.ui.cohortNoteLabel.text
     assert "Not checked yet" not in states(panel).values()
     assert not panel.ui.addFromSceneButton.enabled
-    panel.cohort.onWatch()
+    look_at_folder(panel, slicer_app)
     slicer_app.leave(panel)
     assert sorted(path.name for path in cohort.iterdir()) == before
 
@@ -309,5 +309,5 @@ def test_checks_that_are_cancelled_go_on_when_asked_again(filled, cohort: Path, 
     assert faults(filled) == {}
     assert "Not checked yet" not in states(filled).values()
     shutil.rmtree(cohort)
-    filled.cohort.onWatch()
+    look_at_folder(filled, slicer_app)
     assert filled.ui.studentTable.rowCount == 0

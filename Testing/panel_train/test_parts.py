@@ -27,6 +27,7 @@ def test_the_status_of_a_run_is_shown_in_words(filled, cohort: Path, slicer_app)
     run = runs.create(cohort / "runs" / "first", configuration.PRESETS["tiny"])
     run.report("step", step=30, steps=120, epoch=2, losses={"segmentation": 0.4321})
     filled.run.refresh()
+    settle(filled, slicer_app)
     assert filled.ui.runsTable.item(0, 0).text() == "first"
     filled.run.onRowClicked(0, 0)
     settle(filled, slicer_app)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,9 +46,15 @@ def row(panel, name: str) -> list[str]:
     return next((texts for texts in rows if texts[NAME] == name), [""] * 4)
 
 
+def look(panel, app) -> None:
+    """Let the panel look at the runs, and wait until it has."""
+    panel.run.refresh()
+    settle(panel, app)
+
+
 def select(panel, app, name: str) -> None:
     """Click a run of the list."""
-    panel.run.refresh()
+    look(panel, app)
     table = panel.ui.runsTable
     at = next(at for at in range(table.rowCount) if table.item(at, NAME).text() == name)
     table.cellClicked.emit(at, NAME)
@@ -127,7 +132,7 @@ def test_each_run_is_listed_with_its_true_state(filled, cohort: Path, slicer_app
     made(cohort, "broken").folder.joinpath("configuration.json").write_text("{", "utf-8")
     made(cohort, "newer").folder.joinpath("configuration.json").write_text('{"format": 99}', "utf-8")
     made(cohort, "binary").folder.joinpath("configuration.json").write_bytes(b"\xff\xfe")
-    filled.run.refresh()
+    look(filled, slicer_app)
     states = {name: row(filled, name)[STATE] for name in [path.name for path in (cohort / "runs").iterdir()]}
     assert states == {
         "crashed": "crashed",
@@ -177,13 +182,13 @@ def test_curves_grow_in_place_and_go_with_the_run(filled, cohort: Path, slicer_a
     assert [series.GetYColumnName() for series in losses.series.values()] == ["segmentation", "cycle"]
     before = slicer.mrmlScene.GetNumberOfNodes()
     told(run, first=4)
-    filled.run.refresh()
+    look(filled, slicer_app)
     assert table_of(losses)["step"] == list(range(1, 9))
     assert slicer.mrmlScene.GetNumberOfNodes() == before
     assert not any(node.GetSaveWithScene() for node in [losses.chart, losses.table, *losses.series.values()])
     # A trainer that resumes from a checkpoint does some steps again.
     told(run, first=2, steps=1)
-    filled.run.refresh()
+    look(filled, slicer_app)
     assert table_of(losses)["step"] == [1, 2, 3]
     select(filled, slicer_app, "other")
     assert losses.chart.GetScene() is None
@@ -222,7 +227,7 @@ def test_curves_and_the_newest_preview_are_seen_in_the_views(filled, cohort: Pat
         write_png(run.folder / "previews" / f"step-{step}.png", picture)
         run.report("preview", step=step, file=f"previews/step-{step}.png")
         settle(filled, slicer_app)
-        filled.run.refresh()
+        look(filled, slicer_app)
         assert filled.ui.previewButton.visible
         pixels = slicer_app.slice_pixels("CMEDLPreview").astype(int)
         colored = np.flatnonzero((abs(pixels - color).max(axis=-1) < 9).any(axis=1))
@@ -334,7 +339,7 @@ def test_a_trainer_that_does_not_stop_is_ended_with_its_children(filled, cohort:
         assert not filled.ui.stopButton.enabled
         long_ago = time.time() - 11
         os.utime(run.folder / "stop", (long_ago, long_ago))
-        filled.run.refresh()
+        look(filled, slicer_app)
         assert filled.ui.stopButton.text == "End now"
         filled.ui.stopButton.click()
         assert stubborn.poll() is None
@@ -361,14 +366,11 @@ def test_100_000_events_keep_the_window_for_a_moment_at_a_time(filled, cohort: P
         return more
 
     monkeypatch.setattr(Reader, "read", spied)
-    filled.run.refresh()
-    filled.parameters.run = "first"
-    filled.run._soon.stop()
-    longest = max(looks(filled.run))
+    longest = max(used for _, used in looks(filled, slicer_app, "first"))
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     write_events(run, 10_000, 100_001)
-    list(looks(filled.run))
+    looks(filled, slicer_app)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     (losses, _) = filled.run._look._charts
@@ -379,15 +381,27 @@ def test_100_000_events_keep_the_window_for_a_moment_at_a_time(filled, cohort: P
     assert grown < 1e6
 
 
-def looks(section) -> Iterator[float]:
-    """Refresh until all was read; the seconds that each look kept the window."""
-    more = True
-    while more:
-        begun = time.thread_time()
-        section.refresh()
-        yield time.thread_time() - begun
-        more = section._soon.active
-        section._soon.stop()
+def looks(panel, app, name: str = "") -> list[tuple[float, float]]:
+    """Look until all was read, at another run if one is named.
+
+    Returns:
+        For each look the seconds that it kept the window: on the clock, and of the processor.
+    """
+    section, kept = panel.run, []
+    usual = section._watch._seen
+
+    def timed(found) -> None:
+        clock, used = time.perf_counter(), time.thread_time()
+        usual(found)
+        kept.append((time.perf_counter() - clock, time.thread_time() - used))
+
+    section._watch._seen = timed
+    if name:
+        panel.parameters.run = name
+    section.refresh()
+    settle(panel, app)
+    section._watch._seen = usual
+    return kept
 
 
 def write_events(run: runs.Run, count: int, first: int = 1) -> None:

@@ -61,7 +61,11 @@ def own(class_name: str, kind: str, rated: RatedScene, several: bool = False) ->
     node = scene.AddNewNodeByClass(class_name, scene.GenerateUniqueName(f"{volume.GetName()} agreement {kind}"))
     node.SetAttribute(_KIND, kind)
     node.SetNodeReferenceID(_OF, volume.GetID())
-    place_beside(node, volume)
+    if node.IsA("vtkMRMLColorNode"):
+        # A part of the map: Slicer's Data module has no rows for colors.
+        node.SetHideFromEditors(True)
+    else:
+        place_beside(node, volume)
     return node
 
 

@@ -45,6 +45,10 @@ __all__ = [
 OUTLINE, FILL = 2, 0.0
 """Pixels, and opacity from 0 to 1: thin outlines hide least of the anatomy."""
 
+MOST_SURFACES = 8
+"""Segments of a node that gets surfaces by itself. Slicer makes them of all segments or of none, and those of a plan's
+forty organs take minutes; *Show 3D* in Slicer's Data module makes them for who wants them."""
+
 _MARGIN = 0.1
 """Of a view's width: a place nearer to the edge, or beyond it, is brought to the middle."""
 _SECOND_DISPLAY = PREFIX + "experts"
@@ -60,8 +64,9 @@ def show(
     """Arrange the views and show the CT with the contours in them.
 
     In ``OVERLAY`` every view shows all contours. In ``SIDE_BY_SIDE`` the left view shows the student's and the right
-    one the experts' on the same slice; they scroll and zoom together. The 3-D view shows all. A view that showed
-    another volume is fitted to this one, at the tumor; the others keep their place.
+    one the experts' on the same slice; they scroll and zoom together. The 3-D view shows all, but for nodes of more
+    than ``MOST_SURFACES`` segments. A view that showed another volume is fitted to this one, at the tumor; the others
+    keep their place.
 
     Args:
         layout: ``OVERLAY`` or ``SIDE_BY_SIDE``.
@@ -78,7 +83,9 @@ def show(
         slicer.app.processEvents()
     _split(result, experts, apart=layout == SIDE_BY_SIDE)
     for node in {node.GetID(): node for node in (result, *_nodes(experts)) if node is not None}.values():
-        if not node.GetSegmentation().ContainsRepresentation(SURFACE):
+        segmentation = node.GetSegmentation()
+        few = segmentation.GetNumberOfSegments() <= MOST_SURFACES
+        if few and not segmentation.ContainsRepresentation(SURFACE):
             show_surface(node)
     views = slice_views(layout)
     new = [view for view in views if _show_volume(view, volume, linked=layout == SIDE_BY_SIDE)]

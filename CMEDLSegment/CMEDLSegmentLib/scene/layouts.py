@@ -65,6 +65,24 @@ def layout_node() -> slicer.vtkMRMLLayoutNode:
     return node
 
 
+def describe(number: int, description: str) -> None:
+    """Let Slicer know a layout of our own, so that a scene that was saved in it opens in it; without views nothing.
+
+    Args:
+        number: its number.
+        description: its XML.
+    """
+    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    if node is not None and not node.IsLayoutDescription(number):
+        node.AddLayoutDescription(number, description)
+
+
+def describe_all() -> None:
+    """Let Slicer know both layouts; at its start, since a scene may be opened before the panel."""
+    for layout, number in _NUMBERS.items():
+        describe(number, _DESCRIPTIONS[layout])
+
+
 def set_layout(layout: str) -> None:
     """Arrange the views as ``OVERLAY`` or ``SIDE_BY_SIDE``.
 
@@ -85,8 +103,7 @@ def arrange(number: int, description: str) -> None:
         InputError: there are no views.
     """
     node = layout_node()
-    if not node.IsLayoutDescription(number):
-        node.AddLayoutDescription(number, description)
+    describe(number, description)
     node.SetViewArrangement(number)
 
 

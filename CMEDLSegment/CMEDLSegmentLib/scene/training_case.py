@@ -64,13 +64,16 @@ def collect(
         modality: ``CT`` or ``MR``; None takes what DICOM says, else CT.
 
     Raises:
-        InputError: the volume is gone, a segment marks nothing of it, nobody is named, or a word is unknown.
+        InputError: the volume is gone, a segment marks nothing of it, no folder or nobody is named, or a word is
+            unknown.
     """
     if volume_node is None or volume_node.GetScene() is None:
         raise InputError("The image of this segmentation is no longer in the scene; load it again.")
     reviewer = one_line(reviewer)
     if not reviewer:
         raise InputError("A training case tells who corrected it; give the reviewer's name or initials.")
+    if not str(folder).strip():
+        raise InputError("A training case is kept in a cohort's folder, and none is chosen; choose one.")
     if role not in ROLES or split not in (*SPLITS, ""):
         raise InputError(f"A case cannot be for '{role}' and '{split}'; see the columns of a cohort table.")
     volume = volume_of(volume_node)

@@ -48,6 +48,19 @@ class Doubt:
     blocks: bool
 
 
+def proposed() -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The volume that somebody looks at: a slice view's background, else the scene's first one; never a labelmap."""
+    views = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    # Of the views that the layout shows the active one first, else the one that Slicer names first.
+    views.sort(key=lambda view: (not view.IsMappedInLayout(), not view.GetActive(), view.GetLayoutName() != "Red"))
+    composites = {node.GetLayoutName(): node for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+    shown = (composites[view.GetLayoutName()] for view in views if view.GetLayoutName() in composites)
+    seen = [slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "") for composite in shown]
+    found = [*filter(None, seen), *slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+    # The exact class: labelmaps, colors and vectors are scalar volumes too.
+    return next((node for node in found if node.GetClassName() == "vtkMRMLScalarVolumeNode"), None)
+
+
 def volume_of(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     """The node's voxels, where they lie in the world, as the student reads them.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import slicer
@@ -11,7 +10,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from CMEDLSegmentLib.scene.attributes import PREFIX
-from CMEDLSegmentLib.scene.layouts import arrange, layout_node, slice_view
+from CMEDLSegmentLib.scene.layouts import arrange, describe, layout_node, slice_view
 
 from ..history import Curves
 
@@ -30,6 +29,8 @@ LINE_COLORS = (
     (0.40, 0.40, 0.40),
 )
 """Of curves on white, told apart by every kind of colour vision (Okabe and Ito 2008); used again dashed."""
+PNG = b"\x89PNG\r\n\x1a\n"
+"""What a PNG file begins with."""
 LAYOUT = 5711
 """Slicer's own layouts have lower numbers, and CMEDLSegment's are 5701 and 5702."""
 
@@ -162,12 +163,13 @@ class Preview:
         """Whether it is in the scene."""
         return self.image.GetScene() is not None
 
-    def show(self, file: Path) -> None:
-        """Show the picture in the PNG ``file``; one that is not there any more changes nothing."""
-        reader = vtk.vtkPNGReader()
-        if not file.is_file() or not reader.CanReadFile(str(file)):
+    def show(self, png: bytes) -> None:
+        """Show the picture that a PNG file holds; what is none changes nothing."""
+        if not png.startswith(PNG):
             return
-        reader.SetFileName(str(file))
+        reader = vtk.vtkPNGReader()
+        reader.SetMemoryBuffer(png)
+        reader.SetMemoryBufferLength(len(png))
         reader.Update()
         before = self.image.GetImageData()
         size = before.GetDimensions() if before is not None else None
@@ -193,6 +195,11 @@ class Preview:
     def remove(self) -> None:
         """Take it out of the scene."""
         _remove([self.image.GetDisplayNode(), self.image])
+
+
+def describe_layout() -> None:
+    """Let Slicer know the layout; at its start, since a scene that was saved in it may be opened before the panel."""
+    describe(LAYOUT, _DESCRIPTION)
 
 
 def show_layout() -> int:
