@@ -28,7 +28,8 @@ def showLog(run: Run) -> None:
     page.setPlainText("\n".join(lines) or _("No trainer was started from Slicer in this run."))
     # The end is what matters.
     page.moveCursor(qt.QTextCursor.End)
-    buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Close)
+    buttons = qt.QDialogButtonBox()
+    buttons.setStandardButtons(qt.QDialogButtonBox.Close)
     buttons.connect("rejected()", dialog.reject)
     rows = qt.QVBoxLayout(dialog)
     for widget in (path, page, buttons):
