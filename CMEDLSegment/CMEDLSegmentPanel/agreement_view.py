@@ -22,8 +22,8 @@ SHOWN = ("dsc", "surface_dice", "hd95_mm")
 """The measures that the table of raters has columns for."""
 
 COLOR, NAME, VOLUME, FIRST = range(4)
-ROW, MOST_ROWS = 24, 12
-"""Pixels, and rows that a table shows without scrolling."""
+MOST_ROWS = 12
+"""Rows that a table shows without scrolling."""
 NARROWEST, NAMES_WIDTH = 44, 110
 """Pixels of a column of the matrix, and at most of the names beside it."""
 
@@ -146,10 +146,11 @@ def _pairTip(measure: str, reference: str, tested: str, value: float) -> str:
 
 def fitHeight(table: qt.QTableWidget) -> None:
     """As high as the rows are, up to a limit: no empty paper below them."""
-    header = table.horizontalHeader()
-    rows = min(table.rowCount, MOST_ROWS)
-    high = header.sizeHint.height() + ROW * rows + 2 * table.frameWidth + 2
-    if header.length() > table.viewport().width:
+    columns = table.horizontalHeader()
+    # As high as they are here: the style, the font and the screen decide.
+    high = sum(table.rowHeight(row) for row in range(min(table.rowCount, MOST_ROWS)))
+    high += columns.sizeHint.height() + 2 * table.frameWidth
+    if columns.length() > table.viewport().width:
         high += table.horizontalScrollBar().sizeHint.height()
     table.setFixedHeight(high)
 

@@ -17,13 +17,24 @@ What a passing test shows
     The module's Python, its ``.ui`` and the MRML that it leaves behind fit together; nodes, segmentations, slice
     geometry, contours in slices, surfaces and layouts are Slicer's own code, so what they show is what Slicer shows.
 
+    The stand-ins are as strict as PythonQt and CTK where those surprise, as far as that is known: what PythonQt refuses
+    (module ``strict``), which arguments a slot gets, the least width of a panel, what a folded section hides and
+    disables, when a path line tells of a path, values of sliders that are not round, that Sample Data's button alone
+    makes a sample, that no other Python thread runs while the window is idle (module ``waiting``; on Linux). Rows of
+    tables are higher than the ``.ui`` files ask for, and a dialog that shows no button fails the test. A module's file
+    is read while ``slicer`` lacks the classes of loadable modules; what a file imports is read then only if no test
+    has imported it before.
+
 What it does not show
     - That the module works in the Slicer application. The widgets of ctk and qMRML are stand-ins with the properties
       and signals that these modules use (an unknown class, property, signal or enumerator raises); how they look,
       how they behave under the mouse and what else they do is not theirs to prove.
     - PythonQt. PySide6 is bent to behave like it (properties are attributes, ``connect`` by signature, as many
       arguments as the slot takes), but conversions between Python and C++ differ in corners: PythonQt takes plain
-      integers for enumerations, PySide6 names for them that PythonQt does not know. Objects live longer in PythonQt.
+      integers for enumerations, PySide6 names for them that PythonQt does not know; ``setText(None)`` passes, only the
+      property refuses it; of lists, those that modules are likely to meet are tuples. Objects live longer in PythonQt.
+    - Widths that depend on Slicer's font and style, or on qMRML's own widgets: a panel that fits here with little to
+      spare may be cut there.
     - The base classes, ``parameterNodeWrapper`` and ``i18n``: stand-ins too, unless the environment variable
       ``CMEDL_SLICER_PYTHON`` names a folder that holds Slicer's own (``Base/Python/slicer`` of its sources, or
       ``bin/Python/slicer`` of an installation), which are then used, unmodified.

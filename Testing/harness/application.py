@@ -18,7 +18,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import numpy as np
 from PySide6 import QtCore, QtWidgets
 
-from harness import dialogs, pythonqt
+from harness import dialogs, pythonqt, waiting
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SLICER_PYTHON = "CMEDL_SLICER_PYTHON"
@@ -40,11 +40,16 @@ PATIENCE = 240.0
 """Seconds until a test gives up: many times what anything takes, as a machine may be slow and busy with other work."""
 
 
+LOOK_S = 0.05
+"""How often a condition is looked at when nothing happens in the window: a process may have ended, say."""
+
+
 class Application:
     """The stand-in for a running Slicer; one per process, from :func:`harness.application`.
 
     Attributes:
-        errors: exceptions that got out of slots and observers; PySide6 and VTK go on after them, as Slicer does.
+        errors: exceptions that got out of slots and observers; PySide6 and VTK go on after them, as Slicer does. And
+            dialogs that a person could not have closed by a button.
         packaging: which packages were asked for, and what happens then.
         restarts: how often Slicer was to be restarted.
         translator: what ``tr`` makes of a text; a test that puts another one here sees which texts are not translated.
@@ -56,7 +61,8 @@ class Application:
         self.qt_application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
         self._keep_settings_apart()
         self.qt = pythonqt.install()
-        dialogs.install()
+        self.errors: list[str] = []
+        dialogs.install(self.errors)
         # From here on ``slicer`` and ``vtk`` are loaded, and each step stands on those before it.
         from harness.core import Core
 
@@ -68,7 +74,6 @@ class Application:
         from harness.window import MainWindow
 
         self.qt.QUiLoader = uiloader.QUiLoader
-        self.errors: list[str] = []
         self.restarts = 0
         self.translator: Callable[[str], str] = str
         self.temporary_path = tempfile.gettempdir()
@@ -142,15 +147,12 @@ class Application:
     def process_events(self, seconds: float = 0.0) -> None:
         """Let timers and signals run for that long, at least once."""
         end = time.monotonic() + seconds
-        while True:
-            self.qt_application.processEvents()
-            QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
-            if time.monotonic() >= end:
-                return
-            time.sleep(0.005)
+        waiting.process()
+        while (left := end - time.monotonic()) > 0:
+            waiting.pause(left)
 
     def wait_until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-        """Process events until ``condition()`` is true.
+        """Process events until ``condition()`` is true, which is looked at whenever something happened.
 
         Raises:
             TimeoutError: it was not in time.
@@ -159,7 +161,7 @@ class Application:
         while not condition():
             if time.monotonic() > end:
                 raise TimeoutError(f"not true within {seconds} s")
-            self.process_events(0.01)
+            waiting.pause(LOOK_S)
 
     def open(self, name: str) -> object:
         """Load the module ``name`` as Slicer does and open its panel; its Python widget."""
@@ -212,6 +214,11 @@ class Application:
         self.process_events()
         dialogs.messages.clear()
         dialogs.answers.clear()
+
+    def least_width(self, widget: object) -> int:
+        """How wide, in pixels, a panel must be at least; whatever is beyond the module panel's width is cut."""
+        self.process_events()
+        return widget.parent.minimumSizeHint.width()
 
     def slice_pixels(self, name: str) -> np.ndarray:
         """Draw the slice view ``name`` ("Red"); uint8 of shape (height, width, 3), the first row on top."""

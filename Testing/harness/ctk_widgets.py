@@ -4,89 +4,15 @@ from __future__ import annotations
 
 import sys
 import types
-from typing import ClassVar
 
 from PySide6 import QtWidgets
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Property, Qt, Signal
 from PySide6.QtGui import QColor
 
 from harness.widgets import declared, delegated, stand_in, with_setters
 
 ctk = types.ModuleType("ctk", __doc__)
 sys.modules["ctk"] = ctk
-
-
-@stand_in(ctk)
-class ctkCollapsibleButton(QtWidgets.QWidget):
-    """A titled section that folds; its contents are hidden while it is folded."""
-
-    toggled = Signal(bool)
-    clicked = Signal(bool)
-    contentsCollapsed = Signal(bool)
-
-    collapsed = declared(bool, "collapsed", False, "contentsCollapsed", "_fold")
-    collapsedHeight = declared(int, "collapsedHeight", 10)
-    contentsLineWidth = declared(int, "contentsLineWidth", 1)
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        if isinstance(parent, str):
-            text, parent = parent, None
-        else:
-            text = ""
-        super().__init__(parent)
-        self._button = QtWidgets.QPushButton(text, self)
-        self._button.setObjectName("")
-        self._button.setCheckable(True)
-        self._button.setChecked(True)
-        self._button.setStyleSheet("text-align: left; padding: 3px 8px; font-weight: bold;")
-        self._button.clicked.connect(self._clicked)
-        self.setContentsMargins(0, self._height(), 0, 0)
-
-    text = delegated(str, "_button", "text")
-
-    def _height(self) -> int:
-        return self._button.sizeHint.height()
-
-    def resizeEvent(self, event) -> None:
-        self._button.setGeometry(0, 0, self.width, self._height())
-        super().resizeEvent(event)
-
-    def _clicked(self) -> None:
-        self.collapsed = not self.collapsed
-        self.clicked.emit(not self.collapsed)
-
-    def childEvent(self, event) -> None:
-        super().childEvent(event)
-        if self.collapsed:
-            self._fold()
-
-    def _fold(self) -> None:
-        self._button.setChecked(not self.collapsed)
-        for child in self.children():
-            if isinstance(child, QtWidgets.QWidget) and child is not self._button:
-                child.setVisible(not self.collapsed)
-        self._button.setText(("\u25b8 " if self.collapsed else "") + self._button.text.lstrip("\u25b8 "))
-        self.setMaximumHeight(self._height() if self.collapsed else 16777215)
-        self.updateGeometry()
-        self.toggled.emit(not self.collapsed)
-
-
-@stand_in(ctk)
-class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
-    """A group box that folds."""
-
-    collapsed = declared(bool, "collapsed", False, None, "_fold")
-    collapsedHeight = declared(int, "collapsedHeight", 14)
-
-    def childEvent(self, event) -> None:
-        super().childEvent(event)
-        if self.collapsed:
-            self._fold()
-
-    def _fold(self) -> None:
-        for child in self.children():
-            if isinstance(child, QtWidgets.QWidget):
-                child.setVisible(not self.collapsed)
 
 
 @with_setters
@@ -112,17 +38,18 @@ class _Number(QtWidgets.QWidget):
 
 @stand_in(ctk)
 class ctkSliderWidget(_Number):
-    """A slider with a spin box."""
+    """A slider with a spin box. What it shows is rounded, its value is not: the slider counts steps, and its value is
+    so many steps as a product, 0.30000000000000004 where 0.3 was meant."""
 
     valueIsChanging = Signal(float)
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self._slider = QtWidgets.QSlider(Qt.Orientation.Horizontal)
-        self._slider.setRange(0, 1000)
-        self._box.setRange(0, 99)
+        self._slider, self._steps = QtWidgets.QSlider(), 0.0
+        self._slider.setOrientation(Qt.Orientation.Horizontal)
+        self._slider.setRange(0, 99)
         self._row.insertWidget(0, self._slider)
-        self._box.valueChanged.connect(self._moved)
+        self._box.valueChanged.connect(self._boxed)
         self._slider.valueChanged.connect(self._slid)
 
     prefix = delegated(str, "_box", "prefix")
@@ -131,24 +58,56 @@ class ctkSliderWidget(_Number):
     tracking = declared(bool, "tracking", True)
     spinBoxVisible = declared(bool, "spinBoxVisible", True, None, "_show_box")
 
-    def setRange(self, minimum: float, maximum: float) -> None:
+    def _product(self) -> float:
+        return min(max(self.singleStep * self._steps, self.minimum), self.maximum)
+
+    def _set_range(self, minimum: float, maximum: float) -> None:
+        before = self._product()
+        blocked = self._box.blockSignals(True)
         self._box.setRange(minimum, maximum)
+        self._box.blockSignals(blocked)
+        self._place(min(max(before, self.minimum), self.maximum), before)
+
+    def _set_step(self, step: float) -> None:
+        # As CTK's: a step that is wider than the range is passed over.
+        if 0 < step <= self.maximum - self.minimum:
+            before = self._product()
+            self._box.setSingleStep(step)
+            self._place(before, before)
+
+    singleStep = Property(float, lambda self: self._box.singleStep, _set_step)
+    minimum = Property(float, lambda self: self._box.minimum, lambda self, low: self._set_range(low, self.maximum))
+    maximum = Property(float, lambda self: self._box.maximum, lambda self, high: self._set_range(self.minimum, high))
+    value = Property(float, _product, lambda self, value: self._box.setValue(value))
+
+    def setRange(self, minimum: float, maximum: float) -> None:
+        self._set_range(minimum, maximum)
 
     def _show_box(self) -> None:
         self._box.setVisible(self.spinBoxVisible)
 
-    def _span(self) -> float:
-        return (self.maximum - self.minimum) or 1.0
+    def _boxed(self, value: float) -> None:
+        self._place(value, self._product())
 
-    def _moved(self, value: float) -> None:
-        blocked = self._slider.blockSignals(True)
-        self._slider.setValue(round(1000 * (value - self.minimum) / self._span()))
-        self._slider.blockSignals(blocked)
-        self.valueIsChanging.emit(value)
-        self.valueChanged.emit(value)
+    def _slid(self, steps: int) -> None:
+        # The handle moves by whole steps from where it stood between two of them.
+        before, apart = self._product(), self._steps - round(self._steps)
+        self._place(self.singleStep * (steps + apart), before)
 
-    def _slid(self, position: int) -> None:
-        self._box.setValue(self.minimum + position / 1000 * self._span())
+    def _place(self, value: float, before: float) -> None:
+        """Take ``value``, let box and handle show it, and tell if it is not what was ``before``."""
+        self._steps = value / self.singleStep
+        for part in (self._box, self._slider):
+            part.blockSignals(True)
+        self._slider.setRange(round(self.minimum / self.singleStep), round(self.maximum / self.singleStep))
+        self._slider.setValue(round(self._steps))
+        self._box.setValue(self._product())
+        for part in (self._box, self._slider):
+            part.blockSignals(False)
+        if abs(self._product() - before) > 1e-9 * self.singleStep:
+            if not self.tracking:
+                self.valueIsChanging.emit(self._product())
+            self.valueChanged.emit(self._product())
 
 
 @stand_in(ctk)
@@ -182,47 +141,6 @@ class ctkRangeWidget(QtWidgets.QWidget):
     singleStep = declared(float, "singleStep", 1.0)
     decimals = declared(int, "decimals", 2)
     suffix = declared(str, "suffix", "")
-
-
-@stand_in(ctk)
-class ctkPathLineEdit(QtWidgets.QWidget):
-    """A path, typed or chosen; choosing goes through the queue of answers like any dialog."""
-
-    currentPathChanged = Signal(str)
-    validInputChanged = Signal(bool)
-    ENUMS: ClassVar = {
-        "filters": ("Dirs", "Files", "Executable", "NoDot", "NoDotDot", "Readable", "Writable", "Hidden", "Drives")
-    }
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        self._edit, self._browse = QtWidgets.QLineEdit(), QtWidgets.QToolButton()
-        self._browse.setText("...")
-        row.addWidget(self._edit)
-        row.addWidget(self._browse)
-        self._edit.textChanged.connect(self.currentPathChanged)
-        self._browse.clicked.connect(self.browse)
-
-    currentPath = delegated(str, "_edit", "text")
-    settingKey = declared(str, "settingKey", "")
-    label = declared(str, "label", "")
-    showBrowseButton = declared(bool, "showBrowseButton", True)
-    showHistoryButton = declared(bool, "showHistoryButton", True)
-    nameFilters = declared("QStringList", "nameFilters", [])
-    filters = declared("QStringList", "filters", [])
-
-    def browse(self) -> None:
-        """As if the button were pressed."""
-        ask = QtWidgets.QFileDialog
-        folders = "Files" not in self.filters and "Dirs" in self.filters
-        path = ask.getExistingDirectory(self, self.label) if folders else ask.getOpenFileName(self, self.label)
-        if path:
-            self.currentPath = path
-
-    def addCurrentPathToHistory(self) -> None:
-        """The history is not kept here."""
 
 
 @stand_in(ctk)

@@ -36,6 +36,8 @@ class Message:
 
 PAGES = (QtWidgets.QPlainTextEdit, QtWidgets.QTextEdit)
 
+faults: list[str] = []
+"""Of dialogs; :func:`install` puts the application's list here."""
 messages: list[Message] = []
 answers: deque[str] = deque()
 
@@ -82,8 +84,10 @@ def _said(kind: QtCore.QtMsgType, context: object, text: str) -> None:
         print(f"Qt: {text}", file=sys.stderr)
 
 
-def install() -> None:
-    """Let no box wait; once per process."""
+def install(errors: list[str]) -> None:
+    """Let no box wait; once per process. ``errors`` gets what is wrong with dialogs."""
+    global faults
+    faults = errors
     QtCore.qInstallMessageHandler(_said)
     for kind, default in (("question", "no"), ("warning", "ok"), ("critical", "ok"), ("information", "ok")):
         setattr(Box, kind, _ask(kind, ANSWERS[default]))
@@ -98,5 +102,7 @@ def _dialog(dialog: QtWidgets.QDialog) -> int:
     labels = [label.text for label in dialog.findChildren(QtWidgets.QLabel)]
     pages = [page.toPlainText() for kind in PAGES for page in dialog.findChildren(kind)]
     messages.append(Message("dialog", dialog.windowTitle, "\n".join(labels + pages)))
+    if not any(button.isVisibleTo(dialog) for button in dialog.findChildren(QtWidgets.QAbstractButton)):
+        faults.append(f"the dialog '{dialog.windowTitle}' shows no button")
     accepted = _button(ANSWERS["cancel"]) in (ANSWERS["ok"], ANSWERS["yes"], ANSWERS["save"])
     return 1 if accepted else 0

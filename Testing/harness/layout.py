@@ -166,7 +166,8 @@ class LayoutManager(QtWidgets.QWidget):
         if element.tag != "layout" or kind not in ("horizontal", "vertical"):
             raise NotImplementedError(f"the harness knows no layout of type {kind or element.tag}")
         across = Qt.Orientation.Horizontal if kind == "horizontal" else Qt.Orientation.Vertical
-        splitter = QtWidgets.QSplitter(across)
+        splitter = QtWidgets.QSplitter()
+        splitter.setOrientation(across)
         splitter.setHandleWidth(3)
         items = element.findall("item")
         for item in items:

@@ -1,4 +1,4 @@
-"""Modules: the C++ half of a scripted one, and stand-ins for what Slicer brings along (Segment Editor, Sample Data,
+"""Modules: the C++ half of a scripted one, and stand-ins for what Slicer brings along (Segment Editor,
 ``slicer.packaging``). The stand-ins keep what they were told, for a test to look at."""
 
 from __future__ import annotations
@@ -7,15 +7,17 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import inspect
+import re
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import slicer
 from packaging.requirements import Requirement
 from PySide6 import QtGui, QtWidgets
 
+from harness import samples
 from harness.mrml_widgets import qSlicerWidget
 
 
@@ -39,7 +41,8 @@ class ScriptedModule:
             spec = importlib.util.spec_from_file_location(self.name, self.path)
             module = importlib.util.module_from_spec(spec)
             sys.modules[self.name] = module
-            spec.loader.exec_module(module)
+            with _before_loadable_modules():
+                spec.loader.exec_module(module)
         return sys.modules[self.name]
 
     def self(self) -> object:
@@ -60,6 +63,25 @@ class ScriptedModule:
                 delattr(slicer.modules, name)
         slicer.selfTests.pop(self.name, None)
         sys.modules.pop(self.name, None)
+
+
+@contextlib.contextmanager
+def _before_loadable_modules() -> Iterator[None]:
+    """Take from ``slicer`` what loadable modules bring along (logics, some nodes): when Slicer reads a scripted
+    module's file they may not have been loaded. Nodes of MRML's core library, such as segmentations, are there."""
+    hidden = {name: value for name, value in vars(slicer).items() if _is_of_loadable_module(value)}
+    for name in hidden:
+        delattr(slicer, name)
+    try:
+        yield
+    finally:
+        vars(slicer).update(hidden)
+
+
+def _is_of_loadable_module(value: object) -> bool:
+    # Such a library is named after its module: vtkSlicerMarkupsModuleMRML, vtkSlicerVolumesModuleLogic.
+    library = value.__module__ if inspect.isclass(value) else ""
+    return bool(re.search(r"vtkSlicer\w+Module", library))
 
 
 class ScriptedModuleWidget(qSlicerWidget):
@@ -144,58 +166,6 @@ class SegmentEditorModule:
         return self._editor
 
 
-class SampleDataLogic:
-    """Sample Data: what modules registered, and how it is made."""
-
-    sources: list[types.SimpleNamespace]
-
-    @staticmethod
-    def registerCustomSampleDataSource(
-        category: str = "Custom",
-        sampleName: str | None = None,
-        uris: object = None,
-        fileNames: object = None,
-        nodeNames: object = None,
-        customDownloader: Callable | None = None,
-        thumbnailFileName: str | None = None,
-        loadFileTypes: object = None,
-        loadFiles: object = None,
-        loadFileProperties: dict | None = None,
-        checksums: object = None,
-        loadFileType: object = None,
-    ) -> None:
-        """Offer a data set; nothing is loaded until somebody asks for it."""
-        SampleDataLogic.sources.append(
-            types.SimpleNamespace(
-                category=category,
-                sampleName=sampleName,
-                uris=uris,
-                fileNames=fileNames,
-                nodeNames=nodeNames,
-                customDownloader=customDownloader,
-                thumbnailFileName=thumbnailFileName,
-            )
-        )
-
-    @staticmethod
-    def sampleDataSourcesByCategory(category: str) -> list:
-        return [source for source in SampleDataLogic.sources if source.category == category]
-
-    def downloadSample(self, sampleName: str) -> object:
-        """As if its thumbnail were clicked; only samples that are made on the spot.
-
-        Raises:
-            KeyError: there is no such sample.
-            NotImplementedError: it comes from a network, which tests do not use.
-        """
-        for source in self.sources:
-            if source.sampleName == sampleName:
-                if source.customDownloader is None:
-                    raise NotImplementedError("the harness downloads nothing")
-                return source.customDownloader(source)
-        raise KeyError(sampleName)
-
-
 class Packaging:
     """``slicer.packaging`` (5.12) and ``slicer.util.pip_install`` (5.10): nothing is installed, it is only noted."""
 
@@ -263,8 +233,7 @@ def install(packaging: Packaging) -> None:
     slicer.selfTests = {}
     slicer.modules.segmenteditor = SegmentEditorModule()
     slicer.modules.SegmentEditorWidget = slicer.modules.segmenteditor.self()
-    SampleDataLogic.sources = slicer.modules.sampleDataSources = []
-    _module("SampleData", SampleDataLogic=SampleDataLogic)
+    samples.install()
     public = {name: getattr(packaging, name) for name, _ in inspect.getmembers(Packaging, inspect.isfunction)}
     slicer.packaging = _module(
         "slicer.packaging", **{name: function for name, function in public.items() if not name.startswith("_")}

@@ -9,7 +9,7 @@ from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 from PySide6.QtGui import QColor
 
-from harness.ctk_widgets import ctkCollapsibleButton
+from harness.folding import ctkCollapsibleButton
 from harness.widgets import declared, stand_in
 
 
@@ -61,8 +61,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         "nodeAddedByUser(vtkMRMLNode*)": "nodeAddedByUser",
         "nodeActivated(vtkMRMLNode*)": "nodeActivated",
     }
-    nodeTypes = declared("QStringList", "nodeTypes", [], None, "_refresh")
-    hideChildNodeTypes = declared("QStringList", "hideChildNodeTypes", [], None, "_refresh")
+    nodeTypes = declared("QStringList", "nodeTypes", (), None, "_refresh")
+    hideChildNodeTypes = declared("QStringList", "hideChildNodeTypes", (), None, "_refresh")
     showHidden = declared(bool, "showHidden", False, None, "_refresh")
     showChildNodeTypes = declared(bool, "showChildNodeTypes", True, None, "_refresh")
     baseName = declared(str, "baseName", "")

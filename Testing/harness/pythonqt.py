@@ -5,7 +5,8 @@ The two bindings differ in what a module's code meets at every step; each differ
 - a Q_PROPERTY is an attribute (``button.text``, ``timer.interval = 100``), and calling it (``button.text()``) fails;
 - ``sender.connect("clicked(bool)", function)`` takes a signal's signature, raises for an unknown one, and hands the
   function only as many arguments as it takes;
-- ``name`` is ``objectName``, ``delete()`` deletes, ``className()`` names the C++ class, conversions are loose.
+- ``name`` is ``objectName``, ``delete()`` deletes, ``className()`` names the C++ class, conversions are loose;
+- what PythonQt refuses is refused (``strict``).
 
 What PySide6 offers and PythonQt does not (``Signal``, ``Slot``, ``Property``) is left out of ``qt``, so that code which
 uses it fails here as it would there. Names of enumerations are to be written unscoped (``qt.Qt.Checked``), which
@@ -22,6 +23,8 @@ from collections.abc import Callable
 
 from PySide6 import QtCore, QtGui, QtWidgets
 from shiboken6 import isValid
+
+from harness import strict
 
 MODULES = (QtCore, QtGui, QtWidgets)
 LOOSE = {"bool": bool, "int": int, "double": float, "QString": str}
@@ -41,14 +44,18 @@ class _Attribute:
             bind = getattr(self._original, "__get__", None)
             return bind(None, owner) if bind else self._original
         if callable(self._original) and not isinstance(self._original, staticmethod):
-            return self._original(instance)
-        return QtCore.QObject.property(instance, self._name)
+            value = self._original(instance)
+        else:
+            value = QtCore.QObject.property(instance, self._name)
+        return tuple(value) if isinstance(value, list) else value
 
     def __set__(self, instance: object, value: object) -> None:
         if not self._writable:
             raise AttributeError(f"Property '{self._name}' of {type(instance).__name__} object is not writable")
-        # Enumerations and flags go through as they are; a string property does not take None.
-        if self._convert and not hasattr(value, "value") and not (self._convert is str and value is None):
+        if self._convert is str and value is None:
+            raise TypeError(f"{type(instance).__name__}.{self._name} = None: PythonQt makes it the text 'None'")
+        # Enumerations and flags go through as they are.
+        if self._convert and not hasattr(value, "value"):
             value = self._convert(value)
         if QtCore.QObject.setProperty(instance, self._name, value):
             return
@@ -104,16 +111,16 @@ def signal_of(sender: QtCore.QObject, signature: str) -> object:
 
 
 def _taken(function: Callable) -> int | None:
-    """How many positional arguments ``function`` takes; None if any number."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
+    """How many arguments of a signal ``function`` gets; None is all of them.
+
+    PythonQt counts them for a function, a lambda and a method written in Python. Whatever else can be called, such as
+    a partial function, gets all.
+    """
+    method = inspect.ismethod(function)
+    code = getattr(function.__func__ if method else function, "__code__", None)
+    if code is None or code.co_flags & inspect.CO_VARARGS:
         return None
-    if any(parameter.kind == parameter.VAR_POSITIONAL for parameter in parameters):
-        return None
-    return sum(
-        parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
-    )
+    return code.co_argcount - method
 
 
 class _Connections:
@@ -210,5 +217,6 @@ def install() -> types.ModuleType:
     base.className = lambda self: self.metaObject().className()
     base.delete = lambda self: self.deleteLater()
     _install_connect()
+    strict.install(qt)
     sys.modules["qt"] = qt
     return qt

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from PySide6 import QtCore
 
+from harness import waiting
+
 if TYPE_CHECKING:
     from harness.application import Application
 
@@ -81,7 +83,7 @@ class SlicerApplication(QtCore.QObject):
         return SimpleNamespace(noMainWindow=False, testingEnabled=False)
 
     def processEvents(self, *flags: object) -> None:
-        self._harness.qt_application.processEvents()
+        waiting.process()
 
     def topLevelWidgets(self) -> list:
         return self._harness.qt_application.topLevelWidgets()

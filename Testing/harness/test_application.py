@@ -129,21 +129,6 @@ def test_packages_are_asked_for_and_not_installed(slicer_app) -> None:
     assert not slicer.packaging.pip_check(Requirement("no-such-package-anywhere"))
 
 
-def test_a_sample_is_registered_once_and_made_on_the_spot(slicer_app) -> None:
-    import SampleData
-    import slicer
-
-    logic = SampleData.SampleDataLogic()
-    made = {"category": "T", "sampleName": "made", "customDownloader": lambda source: source.category}
-    logic.registerCustomSampleDataSource(**made)
-    try:
-        assert logic.downloadSample("made") == "T"
-        with pytest.raises(KeyError):
-            logic.downloadSample("none")
-    finally:
-        slicer.modules.sampleDataSources.pop()
-
-
 def test_what_is_not_translated_can_be_seen(slicer_app) -> None:
     import slicer
     from slicer.i18n import tr, translate

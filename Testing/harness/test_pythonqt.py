@@ -33,6 +33,7 @@ def test_a_name_that_is_property_and_static_method_is_both(qt, slicer_app) -> No
     slicer_app.wait_until(lambda: fired.count("again") > 1)
     assert fired.count("once") == 1
     assert timer.active
+    timer.stop()
 
 
 def test_a_slot_gets_as_many_arguments_as_it_takes(qt) -> None:
@@ -87,6 +88,7 @@ def test_a_dialog_of_ones_own_does_not_wait_and_is_read(qt, slicer_app) -> None:
     column = qt.QVBoxLayout(dialog)
     column.addWidget(qt.QLabel("Student: lung-ct"))
     column.addWidget(qt.QPlainTextEdit("SHA-256: 00ff"))
+    column.addWidget(qt.QPushButton("Close"))
     slicer_app.answer("ok")
     assert dialog.exec_() == 1
     assert dialog.exec_() == 0

@@ -47,7 +47,7 @@ def test_properties_reach_the_stand_ins(slicer_app, tmp_path: Path) -> None:
     path = widget("ctkPathLineEdit", "path", filters="<set>ctkPathLineEdit::Dirs|ctkPathLineEdit::NoDot</set>")
     panel = load(tmp_path, slider, path)
     ui = slicer.util.childWidgetVariables(panel)
-    assert (ui.slider.maximum, ui.slider.value, ui.path.filters) == (0.9, 0.5, ["Dirs", "NoDot"])
+    assert (ui.slider.maximum, ui.slider.value, ui.path.filters) == (0.9, 0.5, ("Dirs", "NoDot"))
 
 
 def test_the_scene_reaches_the_selectors_along_the_connections(slicer_app, tmp_path: Path) -> None:

@@ -10,9 +10,13 @@ from xml.etree import ElementTree
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
+# paths is imported so that its stand-in is known.
+from harness import paths  # noqa: F401
 from harness.pythonqt import connections
 from harness.widgets import custom
 
+ROW_HEIGHT = 31
+"""Pixels of a table's row at least: more than the ``.ui`` files ask for, as with the larger font of another screen."""
 DYNAMIC = {"SlicerParameterName", "SlicerPackParameterName"}
 """Properties that no class declares and that Slicer's Python side reads."""
 
@@ -55,6 +59,8 @@ class QUiLoader(QtUiTools.QUiLoader):
         widgets = {widget.objectName: widget for widget in [panel, *panel.findChildren(QtWidgets.QWidget)]}
         for element in elements:
             _check_properties(element, widgets[element.get("name")])
+            if isinstance(widgets[element.get("name")], QtWidgets.QTableView):
+                _enlarge_rows(element, widgets[element.get("name")])
         for name, prop, value in set_here:
             setattr(widgets[name], prop, value)
         for sender, signal, receiver, slot in made_here:
@@ -90,6 +96,14 @@ def _take_sets(element: ElementTree.Element) -> list[tuple[str, list[str]]]:
         element.remove(prop)
         taken.append((prop.get("name"), names))
     return taken
+
+
+def _enlarge_rows(element: ElementTree.Element, table: QtWidgets.QTableView) -> None:
+    # A table that names the least height of its rows draws in them, without text.
+    if "verticalHeaderMinimumSectionSize" not in [attribute.get("name") for attribute in element.findall("attribute")]:
+        header = table.verticalHeader()
+        header.minimumSectionSize = ROW_HEIGHT
+        header.defaultSectionSize = max(header.defaultSectionSize, ROW_HEIGHT)
 
 
 def _check_properties(element: ElementTree.Element, widget: QtWidgets.QWidget) -> None:

@@ -11,6 +11,11 @@ custom: dict[str, type] = {}
 """The stand-ins by class name: what a ``.ui`` file may name besides Qt's own classes."""
 
 
+def _refuse_none(widget: QtCore.QObject, kind: type | str, name: str, value: object) -> None:
+    if kind is str and value is None:
+        raise TypeError(f"{type(widget).__name__}.{name} = None: PythonQt makes it the text 'None'")
+
+
 def declared(kind: type | str, name: str, default: object, signal: str | None = None, then: str | None = None):
     """A Q_PROPERTY that keeps its value, emits ``signal`` with it and calls the method ``then`` when it changes."""
     key = f"_{name}"
@@ -19,6 +24,11 @@ def declared(kind: type | str, name: str, default: object, signal: str | None = 
         return self.__dict__.get(key, default)
 
     def put(self: QtCore.QObject, value: object) -> None:
+        _refuse_none(self, kind, name, value)
+        if kind == "QStringList":
+            if not isinstance(value, (list, tuple)):
+                raise TypeError(f"{type(self).__name__}.{name} takes a list of texts, not {value!r}")
+            value = tuple(value)
         if get(self) == value:
             return
         self.__dict__[key] = value
@@ -37,6 +47,7 @@ def delegated(kind: type | str, part: str, name: str):
         return getattr(getattr(self, part), name)
 
     def put(self: QtCore.QObject, value: object) -> None:
+        _refuse_none(self, kind, name, value)
         setattr(getattr(self, part), name, value)
 
     return QtCore.Property(kind, get, put)

@@ -55,6 +55,11 @@ class MainWindow(QtWidgets.QMainWindow):
     def moduleSelector(self) -> ModuleSelector:
         return self._selector
 
+    def room(self) -> int:
+        """How many pixels wide a panel may be: what is left beside the scroll bar; there is none for the width."""
+        bar = self._panels.verticalScrollBar().sizeHint.width()
+        return PANEL_WIDTH - bar - 2 * self._panels.frameWidth
+
     def panel(self) -> QtWidgets.QWidget | None:
         """What the module panel shows."""
         return self._panels.widget()

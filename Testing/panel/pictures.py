@@ -32,15 +32,17 @@ def main(folder: Path) -> None:
 
 def draw(app, folder: Path) -> None:
     """Go the way and take the pictures."""
-    import SampleData
+    from harness.samples import press
 
     panel = app.open("CMEDLSegment")
     app.main_window.resize(*WINDOW)
     app.leave(panel)
-    SampleData.SampleDataLogic().downloadSample("CMEDLChestPhantom")
+    press("CMEDLChestPhantom")
     app.open("CMEDLSegment")
     app.process_events(0.2)
+    panel.ui.advancedGroupBox.collapsed = False
     panel.ui.probabilityCheckBox.click()
+    panel.ui.advancedGroupBox.collapsed = True
     panel.ui.segmentButton.click()
     app.wait_until(lambda: not panel.logic.busy, 600)
     app.process_events(0.3)

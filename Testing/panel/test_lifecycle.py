@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 
+import pytest
+
 from panel.bright import add_ct
 from panel.conftest import settle
 
@@ -74,12 +76,21 @@ def test_the_sample_is_offered_and_made_on_the_spot(panel, slicer_app, monkeypat
     import slicer
 
     from CMEDLSegmentPanel import samples
+    from harness.samples import press
 
-    (source,) = {s.sampleName: s for s in SampleData.SampleDataLogic.sampleDataSourcesByCategory("CMEDL")}.values()
+    samples.register()
+    (source,) = SampleData.SampleDataLogic.sampleDataSourcesByCategory("CMEDL")
     assert samples.THUMBNAIL.is_file()
     assert source.thumbnailFileName == str(samples.THUMBNAIL)
-    monkeypatch.setattr(samples, "load", lambda: "the phantom")
-    assert source.customDownloader(source) == "the phantom"
+    made: list[str] = []
+    monkeypatch.setattr(samples, "load", lambda: made.append("phantom"))
+    press(samples.NAME)
+    assert made == ["phantom"]
+    # From code Slicer looks for addresses alone; a script calls samples.load().
+    assert SampleData.downloadSamples(samples.NAME) == []
+    with pytest.raises(IndexError):
+        SampleData.SampleDataLogic().downloadSample(samples.NAME)
+    assert made == ["phantom"]
     monkeypatch.undo()
     ct, drawn = samples.load(size=(24, 64, 64), spacing=(12.0, 6.0, 6.0))
     assert slicer.util.arrayFromVolume(ct).shape == (24, 64, 64)

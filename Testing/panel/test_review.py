@@ -68,6 +68,7 @@ def score_all(panel, app) -> None:
 
 
 def test_a_review_starts_only_with_a_reviewer(rated, slicer_app) -> None:
+    rated.ui.reviewGroupBox.collapsed = False
     rated.ui.reviewedByLineEdit.text = " "
     settle(rated, slicer_app)
     assert not rated.ui.startReviewButton.enabled
@@ -139,6 +140,7 @@ def test_volumes_that_tell_whose_a_contour_is_leave_the_views_until_the_end(rate
         nodes = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
         return {node.GetForegroundVolumeID() for node in nodes}
 
+    rated.ui.reviewGroupBox.collapsed = False
     rated.ui.reviewedByLineEdit.text = "R. Viewer"
     for box in (rated.ui.mapCheckBox, rated.ui.showProbabilityCheckBox):
         box.click()

@@ -16,16 +16,15 @@ COARSE = {"size": (48, 192, 192), "spacing": (6.0, 2.0, 2.0)}
 @pytest.fixture
 def tutorial(slicer_app, python_slicer, place, monkeypatch: pytest.MonkeyPatch):
     """Step 1: the phantom of Sample Data, here a coarser one, and the module."""
-    import SampleData
-
     python_slicer()
     panel = slicer_app.open("CMEDLSegment")
     from CMEDLSegmentPanel import samples
+    from harness.samples import press
 
     load = samples.load
     monkeypatch.setattr(samples, "load", lambda: load(**COARSE))
     slicer_app.leave(panel)
-    SampleData.SampleDataLogic().downloadSample("CMEDLChestPhantom")
+    press("CMEDLChestPhantom")
     slicer_app.open("CMEDLSegment")
     settle(panel, slicer_app)
     return panel
@@ -55,6 +54,7 @@ def test_every_step_of_the_tutorial(tutorial, slicer_app, place: Path, tmp_path:
 
     # 2. Segment tumor, with the probability kept; the worker stays for the next click.
     panel.parameters.device = "cpu"
+    ui.advancedGroupBox.collapsed = False
     ui.probabilityCheckBox.click()
     click_segment(panel, slicer_app)
     assert list(place.iterdir()) == []
