@@ -9,6 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from CMEDLSegmentLib.dicom_outputs import save_as
 from CMEDLSegmentLib.volume import Geometry
 
 PATIENT_NAME = "Secret^Name"
@@ -94,7 +95,7 @@ def write_series(
             else:
                 setattr(header, keyword, value)
         files.append(folder / f"IM{order[k]:05d}")
-        header.save_as(files[-1], enforce_file_format=True)
+        save_as(header, files[-1])
     return files
 
 

@@ -6,8 +6,9 @@ for it (rt-utils) brings OpenCV along and draws through the centres of the borde
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,28 +109,44 @@ def _segmentation(
             algorithm_type=generation,
             algorithm_identification=algorithm,
             anatomic_regions=[_code(segment, "region")] if "region" in segment.terminology else None,
-            display_color=hd.color.CIELabColor.from_rgb(*(round(255 * part) for part in segment.color)),
         )
         for number, segment in enumerate(labels, start=1)
     ]
-    return hd.seg.Segmentation(
-        source_images=headers,
-        pixel_array=frames,
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=descriptions,
-        series_instance_uid=hd.UID(),
-        series_number=_series_number(headers[0], 1),
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer=_MANUFACTURER,
-        manufacturer_model_name=_MANUFACTURER,
-        software_versions=__version__,
-        device_serial_number="0",
-        content_label="SEGMENTATION",
-        content_description=_DESCRIPTIONS[generation],
-        omit_empty_frames=bool(marked),
-        series_description="CMEDL segmentation",
-    )
+    for description, segment in zip(descriptions, labels, strict=True):
+        # Not by an argument: highdicom 0.22, the last one for pydicom 2.4, takes no colour.
+        description.RecommendedDisplayCIELabValue = list(hd.color.CIELabColor(*_cielab(segment.color)).value)
+    with _float_named():
+        return hd.seg.Segmentation(
+            source_images=headers,
+            pixel_array=frames,
+            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=descriptions,
+            series_instance_uid=hd.UID(),
+            series_number=_series_number(headers[0], 1),
+            sop_instance_uid=hd.UID(),
+            instance_number=1,
+            manufacturer=_MANUFACTURER,
+            manufacturer_model_name=_MANUFACTURER,
+            software_versions=__version__,
+            device_serial_number="0",
+            content_label="SEGMENTATION",
+            content_description=_DESCRIPTIONS[generation],
+            omit_empty_frames=bool(marked),
+            series_description="CMEDL segmentation",
+        )
+
+
+@contextlib.contextmanager
+def _float_named() -> Iterator[None]:
+    """Give numpy 2 its former name of float64: highdicom 0.22, the last one for pydicom 2.4, asks for it."""
+    if not _pydicom_2() or hasattr(np, "float_"):
+        yield
+        return
+    np.float_ = np.float64
+    try:
+        yield
+    finally:
+        del np.float_
 
 
 def write_rtstruct(
@@ -154,7 +171,23 @@ def write_rtstruct(
     with disable_value_validation():
         structures = _structures(label, volume, labels, provenance)
         with atomic_path(path) as beside:
-            structures.save_as(beside, enforce_file_format=True)
+            save_as(structures, beside)
+
+
+def save_as(dataset: Dataset, path: Path) -> None:
+    """Write a made ``dataset`` as a whole DICOM file, its values explicit and little endian."""
+    if _pydicom_2():
+        dataset.is_little_endian, dataset.is_implicit_VR = True, False
+        dataset.save_as(path, write_like_original=False)
+    else:
+        dataset.save_as(path, enforce_file_format=True)
+
+
+def _pydicom_2() -> bool:
+    """Whether this is pydicom 2.4, which Slicer 5.10 ships, and not 3."""
+    import pydicom
+
+    return int(pydicom.__version_info__[0]) < 3
 
 
 def _generation(provenance: Mapping[str, str]) -> str:
@@ -260,6 +293,15 @@ def _code(segment: Label, part: str) -> object:
 
     scheme, value, meaning = segment.terminology[part]
     return CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)
+
+
+def _cielab(color: Sequence[float]) -> tuple[float, float, float]:
+    """CIE L*, a*, b* under the white of sRGB (D65) of red, green and blue, 0 to 1 as a screen shows them."""
+    light = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color]
+    weights = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
+    shares = [sum(a * b for a, b in zip(row, light, strict=True)) / sum(row) for row in weights]
+    x, y, z = (share ** (1 / 3) if share > (6 / 29) ** 3 else share * (29 / 6) ** 2 / 3 + 4 / 29 for share in shares)
+    return min(116 * y - 16, 100.0), 500 * (x - y), 200 * (y - z)
 
 
 def _series_number(header: Dataset, offset: int) -> int:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.pixels import pack_bits
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, SegmentationStorage, generate_uid
 
+from CMEDLSegmentLib.dicom_outputs import save_as
 from CMEDLSegmentLib.volume import Geometry, Volume
 from dicom_samples import write_series
 
@@ -88,10 +90,12 @@ def write_structures(
             structures.ROIContourSequence.append(shown)
     structures.RTROIObservationsSequence = []
     if preface:
-        structures.save_as(path, enforce_file_format=True)
+        save_as(structures, path)
     else:
-        del structures.file_meta
-        structures.save_as(path, implicit_vr=True, little_endian=True)
+        written = DicomBytesIO()
+        written.is_little_endian, written.is_implicit_VR = True, True
+        write_dataset(written, structures)
+        path.write_bytes(written.getvalue())
     return path
 
 
@@ -172,14 +176,14 @@ def write_seg(
         data = np.rint(pixels * highest).astype(np.uint8).tobytes()
     else:
         seg.BitsAllocated, seg.BitsStored, seg.HighBit = 1, 1, 0
-        data = pack_bits(pixels.astype(np.uint8).ravel(), pad=False)
+        data = np.packbits(pixels.astype(np.uint8).ravel(), bitorder="little").tobytes()
     seg.PixelData = data + b"\0" * (len(data) % 2)
     for keyword, value in changes.items():
         if value is None:
             delattr(seg, keyword)
         else:
             setattr(seg, keyword, value)
-    seg.save_as(path, enforce_file_format=True)
+    save_as(seg, path)
     return path
 
 

@@ -10,6 +10,7 @@ from pydicom import dcmread
 from pydicom.uid import RLELossless
 
 from CMEDLSegmentLib.agreement.reading import read_delineation
+from CMEDLSegmentLib.agreement.seg import _iter_pixels
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.volume import Geometry, Volume, read_volume
 from volumes.conftest import grid, rotation
@@ -131,6 +132,24 @@ def test_compressed_frames_are_read(tmp_path, ct):
     seg.compress(RLELossless)
     seg.save_as(path)
     np.testing.assert_array_equal(read_delineation(path, "A", ct).mask, A)
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "compressed"])
+def test_single_frames_are_unpacked_without_pydicom_3_where_bytes_do_not_end_with_a_frame(tmp_path, kind):
+    geometry = Geometry((7, 5, 9), GRID.spacing, GRID.origin, GRID.direction)
+    marked = np.random.default_rng(5).random(geometry.shape) < 0.5
+    array = marked if kind == "BINARY" else marked * 1.0
+    seg = dcmread(
+        write_seg(tmp_path / "a.dcm", geometry, {"GTV": array}, kind="BINARY" if kind == "BINARY" else "FRACTIONAL")
+    )
+    if kind == "compressed":
+        seg.compress(RLELossless)
+    frames = np.array(list(_iter_pixels(seg, [6, 0, 7])))
+    np.testing.assert_array_equal(frames, marked[[6, 0, 7]] * (1 if kind == "BINARY" else 255))
+    if kind == "BINARY":
+        seg.PixelData = seg.PixelData[:-4]
+        with pytest.raises(ValueError, match="fewer"):
+            list(_iter_pixels(seg, [0]))
 
 
 def test_no_such_segment_lists_those_there_are(tmp_path, ct):

@@ -10,6 +10,8 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from CMEDLSegmentLib.dicom_outputs import save_as
+
 
 def write_series(folder: Path, slices: int = 4) -> str:
     """A CT series of noise, 2 x 2 x 5 mm; returns its UID."""
@@ -37,7 +39,7 @@ def write_series(folder: Path, slices: int = 4) -> str:
         image.HighBit, image.PixelRepresentation = 15, 1
         image.RescaleSlope, image.RescaleIntercept = 1, 0
         image.PixelData = random.integers(-1000, 400, (24, 20)).astype(np.int16).tobytes()
-        image.save_as(folder / f"{series[-8:]}-{index}.dcm", enforce_file_format=True)
+        save_as(image, folder / f"{series[-8:]}-{index}.dcm")
     return str(series)
 
 

@@ -205,8 +205,10 @@ def _step(
 
 def _pixels(path: Path, header: Dataset, numbers: Sequence[int]) -> Iterator[np.ndarray]:
     """The frames (rows, columns) of the given numbers, one after the other."""
-    from pydicom.pixels import iter_pixels
-
+    try:
+        from pydicom.pixels import iter_pixels
+    except ImportError:  # pydicom 2.4, which Slicer 5.10 ships
+        iter_pixels = _iter_pixels
     try:
         yield from iter_pixels(header, indices=numbers)
     except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
@@ -214,3 +216,21 @@ def _pixels(path: Path, header: Dataset, numbers: Sequence[int]) -> Iterator[np.
             f"{path} has pixels that cannot be read: the file is cut short, or compressed in an uncommon way; "
             "export it again without compression."
         ) from error
+
+
+def _iter_pixels(header: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
+    """What pydicom 3 calls so; of packed bits, where all frames would be large, the asked frames alone are unpacked."""
+    shape = int(header.Rows), int(header.Columns)
+    count = int(header.get("NumberOfFrames") or 1)
+    size = shape[0] * shape[1]
+    if header.BitsAllocated != 1 or header.file_meta.TransferSyntaxUID.is_compressed:
+        yield from header.pixel_array.reshape(count, *shape)[list(indices)]
+        return
+    packed = np.frombuffer(header.PixelData, np.uint8)
+    if 8 * len(packed) < count * size:
+        raise ValueError("fewer pixels than frames")
+    for number in indices:
+        # Frames follow each other without filling up a byte, PS3.5 8.1.1.
+        first, skipped = divmod(number * size, 8)
+        bits = np.unpackbits(packed[first:], count=skipped + size, bitorder="little")
+        yield bits[skipped:].reshape(shape)

@@ -219,7 +219,8 @@ def _part_of_a_ct(array: np.ndarray) -> bool:
     """Whether values could be HU without a lung, as of a limb or clipped at fat: soft tissue around water."""
     values = array[:: max(1, len(array) // 50), ::4, ::4]
     low = float(array.min())
-    tissue = values[values > -150]
+    # With a float: of an unsigned image, an integer below its range crashes numpy 2.0, which Slicer 5.10 ships.
+    tissue = values[values > -150.0]
     return bool(DARKEST_HU <= low <= -150 and len(tissue) and abs(float(np.median(tissue))) < 150)
 
 
