@@ -7,11 +7,12 @@ face for scripts and needs no window. Nothing is imported here that Slicer does 
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import slicer
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -26,7 +27,7 @@ from CMEDLSegmentLib.card import Card
 from CMEDLSegmentLib.errors import CMEDLError, InputError
 from CMEDLSegmentLib.jobs import Outcome, Request, WorkerClient
 from CMEDLSegmentLib.scene import layouts, pieces, results, volumes
-from CMEDLSegmentPanel import dependencies, devices, interpreter, samples
+from CMEDLSegmentPanel import dependencies, devices, interpreter, requirements, samples
 from CMEDLSegmentPanel.agreement_section import AgreementSection
 from CMEDLSegmentPanel.candidates_section import CandidatesSection
 from CMEDLSegmentPanel.experts_section import ExpertsSection
@@ -67,50 +68,63 @@ class CMEDLSegment(ScriptedLoadableModule):
         # Sample Data may be loaded later than this module, and the views are made after all modules.
         slicer.app.connect("startupCompleted()", samples.register)
         slicer.app.connect("startupCompleted()", layouts.describe_all)
+        slicer.app.connect("startupCompleted()", dependencies.openAgain)
 
 
-@parameterNodeWrapper
-class CMEDLSegmentParameterNode:
-    """What the panel remembers in the scene.
+@cache
+def parameterNodeClass() -> type:
+    """The class of the scene's typed parameters.
 
-    ct - the CT volume to segment
-    student - the name of the student
-    device - where the network runs: "auto", "cpu", "cuda:0", ...
-    ownThreshold - whether ``threshold`` is used instead of the student's own
-    threshold - probability from which a voxel is tumor
-    allSlices - whether slices without lung are looked at too
-    minimumCc - components below this volume (cc) are dropped
-    probability - whether the probability is kept, for a live threshold
-    result - the segmentation that the panel shows
-    layout - "overlay", "side-by-side", or empty for the layout that the user has
-    outlineWidth - width of the contours, pixels
-    fill - opacity of the inside of the contours
-    structure - whose contours are compared: those of this structure; empty for what most experts mark
-    tolerance - of the surface Dice, mm
-    measure - what the matrix shows
+    It is made at its first use: while Slicer reads this file the class of segmentation nodes may not be there yet.
     """
 
-    ct: vtkMRMLScalarVolumeNode
-    student: str = models.DEFAULT
-    device: str = "auto"
-    ownThreshold: bool = False
-    threshold: Annotated[float, WithinRange(0.01, 0.99)] = 0.5
-    allSlices: bool = False
-    minimumCc: Annotated[float, WithinRange(0.0, 1000.0)] = 0.0
-    probability: bool = False
-    result: vtkMRMLSegmentationNode
-    layout: str = ""
-    outlineWidth: Annotated[float, WithinRange(1.0, 8.0)] = 2.0
-    fill: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
-    structure: str = ""
-    tolerance: Annotated[float, WithinRange(0.1, 20.0)] = 2.0
-    measure: str = "dsc"
+    @parameterNodeWrapper
+    class CMEDLSegmentParameterNode:
+        """What the panel remembers in the scene.
+
+        ct - the CT volume to segment
+        student - the name of the student
+        device - where the network runs: "auto", "cpu", "cuda:0", ...
+        ownThreshold - whether ``threshold`` is used instead of the student's own
+        threshold - probability from which a voxel is tumor
+        allSlices - whether slices without lung are looked at too
+        minimumCc - components below this volume (cc) are dropped
+        probability - whether the probability is kept, for a live threshold
+        result - the segmentation that the panel shows
+        layout - "overlay", "side-by-side", or empty for the layout that the user has
+        outlineWidth - width of the contours, pixels
+        fill - opacity of the inside of the contours
+        structure - whose contours are compared: those of this structure; empty for what most experts mark
+        tolerance - of the surface Dice, mm
+        measure - what the matrix shows
+        """
+
+        ct: vtkMRMLScalarVolumeNode
+        student: str = models.DEFAULT
+        device: str = "auto"
+        ownThreshold: bool = False
+        threshold: Annotated[float, WithinRange(0.01, 0.99)] = 0.5
+        allSlices: bool = False
+        minimumCc: Annotated[float, WithinRange(0.0, 1000.0)] = 0.0
+        probability: bool = False
+        result: slicer.vtkMRMLSegmentationNode
+        layout: str = ""
+        outlineWidth: Annotated[float, WithinRange(1.0, 8.0)] = 2.0
+        fill: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
+        structure: str = ""
+        tolerance: Annotated[float, WithinRange(0.1, 20.0)] = 2.0
+        measure: str = "dsc"
+
+    return CMEDLSegmentParameterNode
 
 
 class CMEDLSegmentWidget(Panel):
     """The panel: it owns the sections and gives them the scene's parameter node while the module is open."""
 
-    Parameters = CMEDLSegmentParameterNode
+    @property
+    def Parameters(self) -> type:
+        """The class of the scene's typed parameters."""
+        return parameterNodeClass()
 
     def setup(self) -> None:
         """Build the panel; called when the module is opened for the first time."""
@@ -151,7 +165,7 @@ class CMEDLSegmentWidget(Panel):
         if not self.parameters.ct:
             self.parameters.ct = volumes.proposed()
 
-    def showNewResult(self, result: vtkMRMLSegmentationNode) -> None:
+    def showNewResult(self, result: "slicer.vtkMRMLSegmentationNode") -> None:
         """Make a new result the one that the panel shows, also while another module is open."""
         parameters = self.parameters or self.logic.getParameterNode()
         parameters.result = result
@@ -173,9 +187,9 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         """The scene's parameter node as it is in the scene."""
         return super().getParameterNode()
 
-    def getParameterNode(self) -> CMEDLSegmentParameterNode:
-        """The scene's parameter node with typed parameters."""
-        return CMEDLSegmentParameterNode(self.parameterNode())
+    def getParameterNode(self):
+        """The scene's parameter node with typed parameters, see :func:`parameterNodeClass`."""
+        return parameterNodeClass()(self.parameterNode())
 
     def readStudents(self) -> None:
         """Look anew which students there are: bundled ones and those that the user installed."""
@@ -216,9 +230,9 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         probability: bool = False,
         progress: Callable[[str, float, float, float | None], None] | None = None,
         log: Callable[[str], None] | None = None,
-        finished: Callable[[vtkMRMLSegmentationNode], None] | None = None,
+        finished: Callable[["slicer.vtkMRMLSegmentationNode"], None] | None = None,
         failed: Callable[[str], None] | None = None,
-    ) -> vtkMRMLSegmentationNode | None:
+    ) -> "slicer.vtkMRMLSegmentationNode | None":
         """Segment a volume into a new segmentation node; the volume is not changed.
 
         The work is done in a worker process, which stays for the next call and ends some minutes after the last one.
@@ -245,7 +259,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
                 ``failed``) the run failed. The message says what to do.
         """
         student = student or models.DEFAULT
-        missing = dependencies.missing()
+        missing = requirements.missing("segment")
         if missing:
             raise InputError(
                 _("Not installed: {packages}. Press Segment tumor in the panel to install them.").format(
@@ -299,7 +313,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
             self._runner = None
 
     @staticmethod
-    def _add(volumeNode: vtkMRMLScalarVolumeNode, outcome: Outcome) -> vtkMRMLSegmentationNode:
+    def _add(volumeNode: vtkMRMLScalarVolumeNode, outcome: Outcome) -> "slicer.vtkMRMLSegmentationNode":
         """The nodes of a finished run."""
         result = results.add_result(volumeNode, outcome)
         if outcome.probability is not None:
@@ -336,7 +350,7 @@ class CMEDLSegmentTest(ScriptedLoadableModuleTest):
 
     def test_the_phantom_is_segmented(self) -> None:
         """A run leaves one segmentation with a tumor, beside its CT."""
-        if dependencies.missing():
+        if requirements.missing("segment"):
             self.delayDisplay("Left out: the packages of a run are not installed")
             return
         logic = CMEDLSegmentLogic()

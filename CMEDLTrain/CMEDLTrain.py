@@ -25,7 +25,7 @@ from CMEDLSegmentLib.case_folders import TABLE
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.console import Parser
 from CMEDLSegmentLib.errors import CMEDLError, InputError
-from CMEDLSegmentPanel import dependencies, devices, interpreter
+from CMEDLSegmentPanel import devices, interpreter, requirements
 from CMEDLSegmentPanel.panel import Panel
 from CMEDLTrainLib import configuration, options, runs, settings_list
 from CMEDLTrainLib.background import Command, Program
@@ -287,7 +287,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def _program(package: str = "CMEDLTrainLib") -> Program:
-        missing = dependencies.missing()
+        missing = requirements.missing("train")
         if missing:
             raise InputError(
                 _("Not installed: {packages}. Press Start in the panel to install them.").format(

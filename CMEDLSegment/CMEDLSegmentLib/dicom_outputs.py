@@ -109,12 +109,10 @@ def _segmentation(
             algorithm_type=generation,
             algorithm_identification=algorithm,
             anatomic_regions=[_code(segment, "region")] if "region" in segment.terminology else None,
+            **_color(segment),
         )
         for number, segment in enumerate(labels, start=1)
     ]
-    for description, segment in zip(descriptions, labels, strict=True):
-        # Not by an argument: highdicom 0.22, the last one for pydicom 2.4, takes no colour.
-        description.RecommendedDisplayCIELabValue = list(hd.color.CIELabColor(*_cielab(segment.color)).value)
     with _float_named():
         return hd.seg.Segmentation(
             source_images=headers,
@@ -295,13 +293,13 @@ def _code(segment: Label, part: str) -> object:
     return CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)
 
 
-def _cielab(color: Sequence[float]) -> tuple[float, float, float]:
-    """CIE L*, a*, b* under the white of sRGB (D65) of red, green and blue, 0 to 1 as a screen shows them."""
-    light = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color]
-    weights = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
-    shares = [sum(a * b for a, b in zip(row, light, strict=True)) / sum(row) for row in weights]
-    x, y, z = (share ** (1 / 3) if share > (6 / 29) ** 3 else share * (29 / 6) ** 2 / 3 + 4 / 29 for share in shares)
-    return min(116 * y - 16, 100.0), 500 * (x - y), 200 * (y - z)
+def _color(segment: Label) -> dict[str, object]:
+    """The argument for a segment's color; highdicom 0.22, the last one for pydicom 2.4, takes none."""
+    from highdicom.color import CIELabColor
+
+    if not hasattr(CIELabColor, "from_rgb"):
+        return {}
+    return {"display_color": CIELabColor.from_rgb(*(round(255 * part) for part in segment.color))}
 
 
 def _series_number(header: Dataset, offset: int) -> int:

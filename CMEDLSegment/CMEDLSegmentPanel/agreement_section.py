@@ -25,6 +25,7 @@ from CMEDLSegmentLib.scene.grids import FLIP, to_numpy
 from CMEDLSegmentLib.scene.layouts import slice_views
 
 from . import agreement_view as view
+from . import dependencies, requirements
 from .background import Background
 from .section import Section, inBackground, setText, told
 
@@ -96,6 +97,7 @@ class AgreementSection(Section):
         self.ui.stripTable.connect("cellClicked(int,int)", self.onStrip)
         self.ui.worstSliceButton.connect("clicked(bool)", self.onWorst)
         self.ui.nextWorstButton.connect("clicked(bool)", self.onNextWorst)
+        self.ui.agreementPackagesButton.connect("clicked(bool)", self.onPackages)
         self.ui.mapCheckBox.connect("toggled(bool)", self.onMap)
         self.ui.consensusButton.connect("clicked(bool)", self.onConsensus)
         self.ui.tablesButton.connect("clicked(bool)", self.onTables)
@@ -115,7 +117,12 @@ class AgreementSection(Section):
         """Show the figures of the ticked segments, or have them worked out."""
         self._followScene()
         found, volume = self._entries(), self.volume
+        missing = bool(len(found) > 1 and requirements.missing("agreement"))
+        self.ui.agreementPackagesButton.visible = missing
         try:
+            if missing:
+                self._nothing(_("The figures need Python packages that are not installed."))
+                return
             if volume is None or len(found) < 2:
                 self._nothing(_("Tick at least two contours above, or one beside the student's."))
                 return
@@ -162,6 +169,12 @@ class AgreementSection(Section):
     def onNextWorst(self, checked: bool = False) -> None:
         """Go to the next in order of disagreement; after the last, to the first."""
         self._goToWorst(self._worst + 1)
+
+    def onPackages(self, checked: bool = False) -> None:
+        """Install what the figures need; they are worked out then."""
+        with told(_("The figures cannot be worked out.")):
+            dependencies.ensure("agreement")
+        self.changed()
 
     def onMap(self, shown: bool) -> None:
         """Put the agreement map over the CT, or take it away."""
@@ -285,10 +298,6 @@ class AgreementSection(Section):
             self._show()
         elif isinstance(error, CMEDLError):
             self._nothing(str(error))
-        elif isinstance(error, ImportError):
-            self._nothing(
-                _("The figures need Python packages that are not installed; press Segment tumor once to install them.")
-            )
         else:
             self._nothing(_("The figures could not be worked out; the error log says why."))
             logging.error("".join(traceback.format_exception(error)))

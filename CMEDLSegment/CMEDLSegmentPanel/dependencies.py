@@ -1,145 +1,197 @@
-"""The one place that asks for Python packages: what is missing, and how Slicer installs it.
+"""The one place that asks for Python packages: at the click that needs them, and only those that it needs.
 
-torch comes through the PyTorch extension when it is there, because that one knows which build fits the graphics
-card. The rest is in ``Resources/CMEDLSegmentRequirements.txt`` and goes through ``slicer.packaging`` (Slicer 5.12) or
-``slicer.util.pip_install`` (5.10). Offline, pip takes the packages from a folder of wheels when ``PIP_NO_INDEX=1`` and
-``PIP_FIND_LINKS=folder`` are in the environment that Slicer is started in.
+torch comes in the build that the PyTorch extension chooses, because that one knows which fits the graphics card; where
+it is not installed it is offered, and pip's own build is the last resort. What is installed already, by Slicer or for
+other extensions, keeps its version (``requirements.constraints``). Offline, pip takes the packages from a folder of
+wheels when ``PIP_NO_INDEX=1`` and ``PIP_FIND_LINKS=folder`` are in the environment that Slicer is started in.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
-import subprocess
+import importlib.util
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import qt
 import slicer
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.errors import Cancelled, InputError
 
-TORCH = "torch>=2.6,<2.14"
-REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "CMEDLSegmentRequirements.txt"
+from . import interpreter, requirements
+from .installation import Installation
+from .requirements import TORCH
 
+EXTENSION, ITS_MODULE = "PyTorch", "PyTorchUtils"
+CHOOSER = "light-the-torch>=0.5"
+"""What that extension installs torch with: pip with the index that fits the graphics card's driver."""
+REOPEN = "CMEDL/OpenAfterRestart"
+"""Key of the application's settings: the module to open at the next start."""
+TITLE = "CMEDL"
 
-class Declined(Exception):
-    """The user did not want the packages to be installed."""
-
-
-def required() -> list[str]:
-    """The requirements of a run, as pip writes them, torch first."""
-    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
-    return [TORCH, *(line.strip() for line in lines if line.strip() and not line.startswith("#"))]
-
-
-def missing() -> list[str]:
-    """The requirements that are not installed, or in another version; nothing is imported to find out."""
-    from packaging.requirements import Requirement
-
-    importlib.invalidate_caches()
-    found = []
-    for line in required():
-        requirement = Requirement(line)
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            found.append(line)
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
-            found.append(line)
-    return found
+_busy = False
 
 
-def ensure() -> None:
-    """Install what a run needs and is missing, after asking; to be called at a click, never at start-up.
+def installing() -> bool:
+    """Whether packages, or the extension, are being installed at this moment."""
+    return _busy
+
+
+def ensure(purpose: str) -> bool:
+    """Install what ``purpose`` needs and is missing, after asking; at a click, never at start-up.
+
+    Args:
+        purpose: one of ``requirements.NEEDS``.
+
+    Returns:
+        Whether all is there now: False where somebody said no or cancelled, where Slicer has to be restarted first, or
+        where an installation is going on already.
 
     Raises:
-        Declined: the user said no.
         InputError: the installation failed; the message says what to do.
     """
-    wanted = missing()
+    global _busy
+    if _busy:
+        return False
+    wanted = requirements.missing(purpose)
     if not wanted:
-        return
-    before = _versions()
+        return True
+    _busy = True
+    replaced = _in_use(wanted)
     try:
-        if TORCH in wanted and _installTorch():
-            wanted.remove(TORCH)
-        if wanted:
-            _install(wanted)
-    except subprocess.CalledProcessError as error:
-        raise InputError(
-            _(
-                "The Python packages could not be installed; look into the log for pip's reason. Without a network, "
-                "start Slicer with PIP_NO_INDEX=1 and PIP_FIND_LINKS set to a folder with the wheels."
-            )
-        ) from error
-    still = missing()
+        if not _agreed(wanted):
+            return False
+        _install(wanted)
+    except Cancelled:
+        return False
+    finally:
+        _busy = False
+    still = requirements.missing(purpose)
     if still:
         raise InputError(
             _("Still missing: {packages}. Restart Slicer and try again.").format(packages=", ".join(still))
         )
-    _offerRestart(outdated(before, _versions()))
-
-
-def _installTorch() -> bool:
-    """Let the PyTorch extension install torch; False if that extension is not there."""
-    try:
-        import PyTorchUtils
-    except ImportError:
-        return False
-    installed = PyTorchUtils.PyTorchUtilsLogic().installTorch(
-        askConfirmation=True, torchVersionRequirement=TORCH.removeprefix("torch")
-    )
-    if installed is None:
-        raise Declined
+    _offerRestart(replaced)
     return True
 
 
-def _install(requirements: list[str]) -> None:
-    """Ask, and let Slicer's pip install ``requirements``."""
-    question = _("CMEDL needs these Python packages in Slicer: {packages}. Install them now? It can take minutes.")
-    if TORCH in requirements:
-        question += " " + _(
-            "The PyTorch extension is not installed; with it, the build of torch would fit the graphics card. Cancel "
-            "to install that extension first."
-        )
-    text = question.format(packages=", ".join(requirements))
-    if not slicer.util.confirmOkCancelDisplay(text, _("CMEDL: install Python packages")):
-        raise Declined
-    from packaging.requirements import Requirement
-
-    try:
-        from slicer.packaging import pip_ensure
-    except ImportError:  # Slicer 5.10
-        slicer.util.pip_install(requirements)
-    else:
-        pip_ensure([Requirement(line) for line in requirements], prompt_install=False, prompt_restart=False)
+def openAgain() -> None:
+    """At Slicer's start: open the module that was waiting for the restart."""
+    settings = slicer.app.userSettings()
+    module = settings.value(REOPEN)
+    if module:
+        settings.remove(REOPEN)
+        slicer.util.selectModule(module)
 
 
-def _versions() -> dict[str, str]:
-    importlib.invalidate_caches()
-    return {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
+def _agreed(wanted: Sequence[str]) -> bool:
+    """Ask; where torch is wanted and the PyTorch extension is not there, that one is offered first."""
+    text = _(
+        "CMEDL needs these Python packages in Slicer: {packages}. Install them now? It can take minutes. What is "
+        "installed already keeps its version."
+    ).format(packages=", ".join(wanted))
+    manager = _extensionsManager()
+    if TORCH not in wanted or _hasExtension() or manager is None:
+        return slicer.util.confirmOkCancelDisplay(text, TITLE)
+    there = manager.isExtensionInstalled(EXTENSION)
+    box = qt.QMessageBox(slicer.util.mainWindow())
+    box.setWindowTitle(TITLE)
+    box.setIcon(qt.QMessageBox.Question)
+    box.setText(
+        _(
+            "CMEDL needs PyTorch. Slicer's PyTorch extension chooses the build that fits the graphics card, and is not "
+            "loaded; Slicer has to be restarted for it, so save the scene before.\n\nWithout it, pip installs its own "
+            "build, which takes {gb:.1f} GB to download."
+        ).format(gb=requirements.torch_gb())
+    )
+    box.setStandardButtons(qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel)
+    box.button(qt.QMessageBox.Yes).setText(_("Restart Slicer") if there else _("Install the extension"))
+    box.button(qt.QMessageBox.No).setText(_("Use pip's own build"))
+    chosen = box.exec_()
+    if chosen == qt.QMessageBox.Yes:
+        if not there:
+            _installExtension(manager)
+        _restartForExtension()
+    return chosen == qt.QMessageBox.No
 
 
-def outdated(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """The packages that are in memory in a version that is no longer the installed one.
+def _installExtension(manager) -> None:
+    """Let Slicer's Extensions Manager install the extension.
 
-    Args:
-        before, after: versions by package, before and after an installation.
+    Raises:
+        InputError: it could not be installed.
     """
-    changed = {name for name, version in before.items() if after.get(name) != version}
-    names = importlib.metadata.packages_distributions().items()
-    in_memory = {package for module, packages in names if module in sys.modules for package in packages}
-    # Python 3.10 knows the modules of some packages only; most are called like their package.
-    in_memory |= {name for name in changed if name.lower().replace("-", "_") in sys.modules}
-    return sorted(in_memory & changed)
+    slicer.util.showStatusMessage(_("Installing the PyTorch extension ..."))
+    interactive, manager.interactive = manager.interactive, False
+    try:
+        installed = manager.installExtensionFromServer(EXTENSION, False)
+    finally:
+        manager.interactive = interactive
+        slicer.util.showStatusMessage("")
+    if not installed:
+        raise InputError(
+            _("The PyTorch extension could not be installed; try it in the Extensions Manager, or use pip's build.")
+        )
 
 
-def _offerRestart(packages: list[str]) -> None:
+def _restartForExtension() -> None:
+    text = _(
+        "The PyTorch extension is there once Slicer has been restarted. Restart now? What is not saved in the scene is "
+        "lost."
+    )
+    if slicer.util.confirmYesNoDisplay(text, TITLE):
+        slicer.app.userSettings().setValue(REOPEN, slicer.util.selectedModule())
+        slicer.util.restart()
+
+
+def _extensionsManager():
+    """Slicer's Extensions Manager; None in a build without it."""
+    ask = getattr(slicer.app, "extensionsManagerModel", None)
+    return ask() if ask else None
+
+
+def _hasExtension() -> bool:
+    return importlib.util.find_spec(ITS_MODULE) is not None
+
+
+def _install(wanted: Sequence[str]) -> None:
+    """Let pip install ``wanted``.
+
+    Raises:
+        Cancelled: somebody pressed Cancel.
+        InputError: pip failed, or Slicer's interpreter was not found.
+    """
+    python = interpreter.python()
+    with tempfile.TemporaryDirectory(prefix="cmedl-constraints-") as folder:
+        pins = Path(folder, "constraints.txt")
+        pins.write_text("\n".join(requirements.constraints(wanted)) + "\n", "utf-8")
+        commands, rest = [], list(wanted)
+        if TORCH in rest and _hasExtension():
+            rest.remove(TORCH)
+            commands.append(requirements.install_command(python, [CHOOSER], pins))
+            commands.append([python, "-m", "light_the_torch", "install", "--constraint", str(pins), TORCH])
+        if rest:
+            commands.append(requirements.install_command(python, rest, pins))
+        Installation(commands).run()
+
+
+def _in_use(lines: Sequence[str]) -> list[str]:
+    """Of the packages that are to be installed those that this Slicer has loaded, in another version."""
+    wanted = {canonicalize_name(Requirement(line).name) for line in lines}
+    found = importlib.metadata.packages_distributions()
+    loaded = {name for module, names in found.items() if module in sys.modules for name in names}
+    return sorted(name for name in loaded if canonicalize_name(name) in wanted)
+
+
+def _offerRestart(packages: Sequence[str]) -> None:
     """Slicer itself goes on with the old versions in memory until it is restarted; the worker has the new ones."""
     if not packages:
         return
     text = _("{packages} was in use in another version, so Slicer should be restarted. Restart now?")
-    if slicer.util.confirmYesNoDisplay(text.format(packages=", ".join(packages)), _("CMEDL: restart")):
+    if slicer.util.confirmYesNoDisplay(text.format(packages=", ".join(packages)), TITLE):
         slicer.util.restart()

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.scene import export, results, training_case
 from CMEDLSegmentLib.scene.dropping import label_segments
 
+from . import dependencies
 from .section import Section, followPath, inBackground, setText, told
 
 REVIEWER, COHORT = "CMEDL/Reviewer", "CMEDL/CohortFolder"
@@ -71,6 +72,11 @@ class HandOnSection(Section):
 
     def onExport(self, kind: str) -> None:
         """Ask for a file and write the result as DICOM."""
+        ready = False
+        with told(_("Nothing was exported.")):
+            ready = dependencies.ensure(kind.casefold())
+        if not ready:
+            return
         result, volume = self._pair()
         title = _("Export {kind}").format(kind=kind)
         chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, f"{kind}.dcm", "DICOM (*.dcm)")

@@ -40,6 +40,8 @@ class RunSection(Section):
             button.text, button.enabled, button.toolTip = _("Cancel"), True, _("Stop; nothing is added to the scene.")
         else:
             obstacle = self.logic.obstacle(self.parameters.ct, self.parameters.student)
+            if not obstacle and dependencies.installing():
+                obstacle = _("Python packages are being installed; wait for the end.")
             button.text, button.enabled = _("Segment tumor"), not obstacle
             button.toolTip = plainTip(obstacle) or _("Segment the tumor into a new segmentation.")
         self._showWorker()
@@ -49,14 +51,14 @@ class RunSection(Section):
         if self.logic.busy:
             self.logic.cancel()
             return
+        if dependencies.installing():
+            return
         self.say("")
         with told(_("The segmentation could not be started.")):
-            try:
-                dependencies.ensure()
-            except dependencies.Declined:
-                self.say(_("Nothing was installed; without these packages the student cannot run."))
-                return
-            self._start()
+            if dependencies.ensure("segment"):
+                self._start()
+            else:
+                self.say(_("Not everything that the student needs is installed; press the button again to install it."))
 
     def onRelease(self, checked: bool = False) -> None:
         """End the idle worker."""

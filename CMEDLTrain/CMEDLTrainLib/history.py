@@ -134,7 +134,7 @@ class Reader:
 
     def skip(self) -> None:
         """Leave out all but the end."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             self._position = max(0, self._path.stat().st_size - TAIL_BYTES)
 
     def read(self, most: int | None = READ_BYTES) -> bool:
@@ -150,7 +150,7 @@ class Reader:
                     self._position, self._rest, self.history = 0, b"", History()
                 stream.seek(self._position)
                 data = stream.read(-1 if most is None else most)
-        except FileNotFoundError:
+        except OSError:  # not there yet, or on a share that is gone
             return False
         self._position += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")

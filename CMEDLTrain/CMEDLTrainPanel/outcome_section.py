@@ -12,6 +12,7 @@ from CMEDLSegmentLib import models
 from CMEDLSegmentLib.card import Card, read_card
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.errors import CMEDLError, InputError
+from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.agreement_view import fitHeight
 from CMEDLSegmentPanel.background import Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
@@ -21,7 +22,6 @@ from CMEDLTrainLib.evaluation.scored import Scored, ScoredCase, pictures_of, rea
 from CMEDLTrainLib.run_list import RUNS
 from CMEDLTrainLib.runs import Run, open_run
 
-from . import packages
 from .choices import showChoices
 from .student_contour import StudentContour
 from .waiting import Waiting
@@ -94,11 +94,13 @@ class OutcomeSection(Section):
             return
         self._say("")
         with told(_("The student could not be evaluated.")):
-            packages.ensure()
+            pictures = self.ui.evaluationPicturesCheckBox.checked
+            if not dependencies.ensure("pictures" if pictures else "evaluate"):
+                return
             command = self.logic.evaluate(
                 self.run,
                 self.ui.againstComboBox.itemData(self.ui.againstComboBox.currentIndex) or "",
-                self.ui.evaluationPicturesCheckBox.checked,
+                pictures,
                 self.parameters.device,
             )
             self._evaluation.start(command, self._evaluated)

@@ -10,13 +10,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.agreement_view import fitHeight
 from CMEDLSegmentPanel.background import Watch
 from CMEDLSegmentPanel.section import Section, plainTip, setText, told
 from CMEDLTrainLib import trainers
 from CMEDLTrainLib.run_list import Entry, RunList, delete, rivals
 
-from . import packages
 from .log_dialog import showLog
 from .run_look import RunLook, Views
 from .run_words import faultOf, progressOf, stateOf, statusOf
@@ -119,9 +119,8 @@ class RunSection(Section):
         """Train in a new run, and show it in the views."""
         with told(_("The run could not be started.")):
             settings = self.logic.settings(self.parameters)
-            if not self._agreed(settings.device):
+            if not self._agreed(settings.device) or not dependencies.ensure("train"):
                 return
-            packages.ensure()
             run = self.logic.start(self.parameters.cohort, settings, self.ui.runNameLineEdit.text.strip())
             self.ui.runNameLineEdit.text = ""
             self.parameters.run = run.folder.name
@@ -143,8 +142,7 @@ class RunSection(Section):
         """Go on with a run."""
         run = self.chosen.run
         with told(_("The run could not be resumed.")):
-            if self._agreed(run.configuration().device):
-                packages.ensure()
+            if self._agreed(run.configuration().device) and dependencies.ensure("train"):
                 self.logic.resume(run)
         self.refreshSoon()
 

@@ -18,11 +18,11 @@ from CMEDLSegmentLib import models
 from CMEDLSegmentLib.card import Card
 from CMEDLSegmentLib.errors import CMEDLError, InputError
 from CMEDLSegmentLib.files import atomic_path
+from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.input_section import BLOCKED
 from CMEDLSegmentPanel.section import Section, setText, told
 from CMEDLTrainLib.runs import Run
 
-from . import packages
 from .waiting import Waiting
 
 CARD = "card.json"
@@ -69,7 +69,8 @@ class StudentSection(Section):
         """Export the student with its card and install that file."""
         run, title = self._run, _("The student was not installed.")
         with told(title):
-            packages.ensure()
+            if not dependencies.ensure("train"):
+                return
             card, file = self._write(run), self._temporary() / f"student{ENDING}"
             int8 = self.ui.int8CheckBox.checked
 
@@ -82,7 +83,8 @@ class StudentSection(Section):
         """Ask for a file and write the student with its card into it."""
         run = self._run
         with told(_("Nothing was exported.")):
-            packages.ensure()
+            if not dependencies.ensure("train"):
+                return
             card = self._write(run)
             proposed, kinds = f"{self.ui.card_name.text.strip()}{ENDING}", _("Student (*.safetensors)")
             chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Export the student"), proposed, kinds)

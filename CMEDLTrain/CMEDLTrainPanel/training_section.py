@@ -8,13 +8,13 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib import models
 from CMEDLSegmentLib.console import duration
 from CMEDLSegmentLib.errors import CMEDLError
+from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.devices import Devices
 from CMEDLSegmentPanel.section import Section, plainTip, setText, told
 from CMEDLTrainLib import configuration
 from CMEDLTrainLib.options import SEGMENTORS
 from CMEDLTrainLib.settings_list import Setting, settings_of
 
-from . import packages
 from .choices import showChoices
 from .waiting import Waiting
 
@@ -103,7 +103,8 @@ class TrainingSection(Section):
             self._estimate.cancel()
             return
         with told(_("Nothing could be estimated.")):
-            packages.ensure()
+            if not dependencies.ensure("train"):
+                return
             self._estimate.start(self.logic.estimate(self.parameters), self._onEstimated)
             self._estimated = self.logic.arguments(self.parameters)
             setText(self.ui.estimateButton, _("Cancel"))

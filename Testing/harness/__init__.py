@@ -39,8 +39,7 @@ What it does not show
       ``CMEDL_SLICER_PYTHON`` names a folder that holds Slicer's own (``Base/Python/slicer`` of its sources, or
       ``bin/Python/slicer`` of an installation), which are then used, unmodified.
     - Anything of C++ that slicer-core lacks: DICOM import and RTSTRUCT, Segment Editor, Segment Statistics, the views'
-      controllers, the items that subject hierarchy's plugins make. ``slicer.packaging`` and Sample Data only note what
-      they are asked.
+      controllers, the items that subject hierarchy's plugins make. The Extensions Manager only notes what it is asked.
     - Speed on the screen, other platforms, other Python versions than the running one (Slicer 5.10 and 5.12 have 3.12).
 """
 

@@ -50,7 +50,7 @@ class Application:
     Attributes:
         errors: exceptions that got out of slots and observers; PySide6 and VTK go on after them, as Slicer does. And
             dialogs that a person could not have closed by a button.
-        packaging: which packages were asked for, and what happens then.
+        extensions: which extensions are installed, and whether more can be had.
         restarts: how often Slicer was to be restarted.
         translator: what ``tr`` makes of a text; a test that puts another one here sees which texts are not translated.
         temporary_path: ``slicer.app.temporaryPath``.
@@ -70,16 +70,16 @@ class Application:
         from harness import modules, uiloader, views
         from harness.files import IOManager
         from harness.layout import LayoutManager
-        from harness.slicerapp import SlicerApplication
+        from harness.slicerapp import ExtensionsManager, SlicerApplication
         from harness.window import MainWindow
 
         self.qt.QUiLoader = uiloader.QUiLoader
         self.restarts = 0
         self.translator: Callable[[str], str] = str
         self.temporary_path = tempfile.gettempdir()
-        self.packaging = modules.Packaging()
+        self.extensions = ExtensionsManager()
         self.io = IOManager(self.core)
-        modules.install(self.packaging)
+        modules.install()
         import slicer
 
         slicer.app = SlicerApplication(self)
@@ -163,8 +163,8 @@ class Application:
                 raise TimeoutError(f"not true within {seconds} s")
             waiting.pause(LOOK_S)
 
-    def open(self, name: str) -> object:
-        """Load the module ``name`` as Slicer does and open its panel; its Python widget."""
+    def load(self, name: str) -> object:
+        """Load the module ``name`` as Slicer does at its start; the module, whose panel is not made yet."""
         import slicer
 
         from harness.modules import ScriptedModule
@@ -173,7 +173,11 @@ class Application:
         # At Slicer's start modules are loaded before this; each module gets it once.
         slicer.app.startupCompleted.emit()
         pythonqt.connections.forget(slicer.app)
-        container = module.widgetRepresentation()
+        return module
+
+    def open(self, name: str) -> object:
+        """Load the module ``name`` and open its panel; its Python widget."""
+        container = self.load(name).widgetRepresentation()
         if container not in self._containers:
             self._containers.append(container)
         self.main_window.moduleSelector().selectModule(name)
@@ -208,7 +212,7 @@ class Application:
         self.layout_manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self.translator, self.restarts = str, 0
         self.temporary_path = tempfile.gettempdir()
-        type(self.packaging).__init__(self.packaging)
+        self.extensions.__init__()
         slicer.app.userSettings().clear()
         slicer.modules.segmenteditor.__init__()
         self.process_events()

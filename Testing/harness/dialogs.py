@@ -104,5 +104,9 @@ def _dialog(dialog: QtWidgets.QDialog) -> int:
     messages.append(Message("dialog", dialog.windowTitle, "\n".join(labels + pages)))
     if not any(button.isVisibleTo(dialog) for button in dialog.findChildren(QtWidgets.QAbstractButton)):
         faults.append(f"the dialog '{dialog.windowTitle}' shows no button")
-    accepted = _button(ANSWERS["cancel"]) in (ANSWERS["ok"], ANSWERS["yes"], ANSWERS["save"])
-    return 1 if accepted else 0
+    answer = _button(ANSWERS["cancel"])
+    for box in dialog.findChildren(QtWidgets.QDialogButtonBox):
+        button = box.button(QtWidgets.QDialogButtonBox.StandardButton(answer.value))
+        if button is not None and not button.isEnabled():
+            faults.append(f"the dialog '{dialog.windowTitle}' was answered by a button that cannot be pressed")
+    return 1 if answer in (ANSWERS["ok"], ANSWERS["yes"], ANSWERS["save"]) else 0

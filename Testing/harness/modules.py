@@ -1,5 +1,4 @@
-"""Modules: the C++ half of a scripted one, and stand-ins for what Slicer brings along (Segment Editor,
-``slicer.packaging``). The stand-ins keep what they were told, for a test to look at."""
+"""Modules: the C++ half of a scripted one, and a stand-in for Segment Editor, which keeps what it was told."""
 
 from __future__ import annotations
 
@@ -10,11 +9,10 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import slicer
-from packaging.requirements import Requirement
 from PySide6 import QtGui, QtWidgets
 
 from harness import samples
@@ -68,8 +66,8 @@ class ScriptedModule:
 @contextlib.contextmanager
 def _before_loadable_modules() -> Iterator[None]:
     """Take from ``slicer`` what loadable modules bring along (logics, some nodes): when Slicer reads a scripted
-    module's file they may not have been loaded. Nodes of MRML's core library, such as segmentations, are there."""
-    hidden = {name: value for name, value in vars(slicer).items() if _is_of_loadable_module(value)}
+    module's file they may not have been loaded."""
+    hidden = {name: value for name, value in vars(slicer).items() if _is_of_loadable_module(name, value)}
     for name in hidden:
         delattr(slicer, name)
     try:
@@ -78,10 +76,11 @@ def _before_loadable_modules() -> Iterator[None]:
         vars(slicer).update(hidden)
 
 
-def _is_of_loadable_module(value: object) -> bool:
-    # Such a library is named after its module: vtkSlicerMarkupsModuleMRML, vtkSlicerVolumesModuleLogic.
+def _is_of_loadable_module(name: str, value: object) -> bool:
+    # Such a library is named after its module: vtkSlicerMarkupsModuleMRML, vtkSlicerVolumesModuleLogic. The nodes of
+    # segmentations have come from their module and from MRML's core library, by Slicer's version.
     library = value.__module__ if inspect.isclass(value) else ""
-    return bool(re.search(r"vtkSlicer\w+Module", library))
+    return bool(re.search(r"vtkSlicer\w+Module", library)) or name.startswith("vtkMRMLSegmentation")
 
 
 class ScriptedModuleWidget(qSlicerWidget):
@@ -166,67 +165,7 @@ class SegmentEditorModule:
         return self._editor
 
 
-class Packaging:
-    """``slicer.packaging`` (5.12) and ``slicer.util.pip_install`` (5.10): nothing is installed, it is only noted."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.install: Callable[[list[str]], None] = lambda requirements: None
-        """What a test wants to happen instead of an installation."""
-
-    def _take(self, requirements: list[str]) -> None:
-        self.asked += requirements
-        self.install(requirements)
-
-    def pip_install(self, requirements: str | list[str], **options: object) -> None:
-        self._take(requirements.split() if isinstance(requirements, str) else list(requirements))
-
-    def pip_ensure(
-        self,
-        requirements: list[Requirement],
-        constraints: object = None,
-        skip_packages: object = None,
-        prompt_install: bool = True,
-        prompt_restart: bool = True,
-        requester: str | None = None,
-        skip_in_testing: bool = True,
-        show_progress: bool = True,
-    ) -> None:
-        """As Slicer's, it takes Requirement objects, not text.
-
-        Raises:
-            TypeError: it was given something else.
-            RuntimeError: a person was asked and said no.
-        """
-        if not all(isinstance(requirement, Requirement) for requirement in requirements):
-            raise TypeError("pip_ensure takes packaging.requirements.Requirement objects")
-        names = [str(requirement) for requirement in requirements]
-        if prompt_install and not slicer.util.confirmOkCancelDisplay(f"{requester} needs {', '.join(names)}."):
-            raise RuntimeError("User declined package installation")
-        self._take(names)
-
-    def load_requirements(self, path: str | Path) -> list[Requirement]:
-        """The requirements in a file, a line each."""
-        lines = [line.partition("#")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
-        return [Requirement(line) for line in lines if line]
-
-    def pip_check(self, requirement: Requirement) -> bool:
-        """Whether it is installed in a version that will do."""
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            return False
-        return requirement.specifier.contains(version, prereleases=True)
-
-
-def _module(name: str, **contents: object) -> types.ModuleType:
-    made = types.ModuleType(name)
-    vars(made).update(contents)
-    sys.modules[name] = made
-    return made
-
-
-def install(packaging: Packaging) -> None:
+def install() -> None:
     """Put the stand-ins where modules import them from; once per process."""
     slicer.qSlicerScriptedLoadableModule = ScriptedModule
     slicer.qSlicerScriptedLoadableModuleWidget = ScriptedModuleWidget
@@ -234,8 +173,3 @@ def install(packaging: Packaging) -> None:
     slicer.modules.segmenteditor = SegmentEditorModule()
     slicer.modules.SegmentEditorWidget = slicer.modules.segmenteditor.self()
     samples.install()
-    public = {name: getattr(packaging, name) for name, _ in inspect.getmembers(Packaging, inspect.isfunction)}
-    slicer.packaging = _module(
-        "slicer.packaging", **{name: function for name, function in public.items() if not name.startswith("_")}
-    )
-    slicer.util.pip_install = packaging.pip_install

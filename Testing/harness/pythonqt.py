@@ -217,6 +217,7 @@ def install() -> types.ModuleType:
     base.className = lambda self: self.metaObject().className()
     base.delete = lambda self: self.deleteLater()
     _install_connect()
+    QtCore.QEventLoop.exec_ = QtCore.QEventLoop.exec
     strict.install(qt)
     sys.modules["qt"] = qt
     return qt

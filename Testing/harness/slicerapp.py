@@ -28,6 +28,29 @@ class ModuleManager(QtCore.QObject):
         return getattr(slicer.modules, name.lower(), None)
 
 
+class ExtensionsManager:
+    """``slicer.app.extensionsManagerModel()``: what was installed is noted, and there after a restart.
+
+    Attributes:
+        installed: names of extensions.
+        server: whether the server answers.
+    """
+
+    def __init__(self) -> None:
+        self.installed: list[str] = []
+        self.server, self.interactive = True, True
+
+    def isExtensionInstalled(self, name: str) -> bool:
+        return name in self.installed
+
+    def installExtensionFromServer(self, name: str, restart: bool = True, update: bool = False) -> bool:
+        if restart or self.interactive:
+            raise NotImplementedError("the harness neither asks nor restarts by itself")
+        if self.server:
+            self.installed.append(name)
+        return self.server
+
+
 class Environment(dict):
     """``QProcessEnvironment`` as ``slicer.util.startupEnvironment`` reads it."""
 
@@ -60,6 +83,9 @@ class SlicerApplication(QtCore.QObject):
 
     def moduleManager(self) -> ModuleManager:
         return self._modules
+
+    def extensionsManagerModel(self) -> ExtensionsManager:
+        return self._harness.extensions
 
     def coreIOManager(self) -> object:
         return self._harness.io

@@ -134,9 +134,10 @@ def test_a_dialog_without_a_button_is_an_error(qt, slicer_app) -> None:
 
 
 MODULE = """
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import vtkMRMLScalarVolumeNode
 import slicer
-present = [name for name in ("vtkSlicerVolumesLogic", "vtkMRMLSegmentEditorNode") if hasattr(slicer, name)]
+names = ("vtkSlicerVolumesLogic", "vtkMRMLSegmentEditorNode", "vtkMRMLSegmentationNode")
+present = [name for name in names if hasattr(slicer, name)]
 class Early:
     def __init__(self, parent):
         pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib.metadata
 import threading
 
 import numpy as np
@@ -197,10 +197,30 @@ def test_what_keeps_from_comparing_is_told(rated, slicer_app, monkeypatch) -> No
     assert not rated.ui.figuresWidget.visible
     node.SetAndObserveTransformNodeID(None)
     wait_for_figures(rated, slicer_app)
-    # None makes an import fail as if the package were not installed.
-    monkeypatch.setitem(sys.modules, "CMEDLSegmentLib.agreement.raters", None)
+
+
+def test_packages_that_the_figures_need_are_installed_at_a_click(rated, slicer_app, monkeypatch) -> None:
+    from CMEDLSegmentPanel import dependencies
+
+    real, absent = importlib.metadata.version, {"scikit-image"}
+
+    def version(name: str) -> str:
+        if name in absent:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    assert not rated.ui.agreementPackagesButton.visible
+    monkeypatch.setattr(importlib.metadata, "version", version)
     edit("Bob", balls(SMALL))
-    slicer_app.wait_until(lambda: "not installed" in rated.ui.agreementLabel.text)
+    settle(rated, slicer_app)
+    assert "not installed" in rated.ui.agreementLabel.text
+    assert not rated.ui.figuresWidget.visible
+    monkeypatch.setattr(dependencies, "_install", lambda wanted: absent.clear())
+    slicer_app.answer("ok")
+    rated.ui.agreementPackagesButton.click()
+    assert "scikit-image" in slicer_app.messages[-1].text
+    wait_for_figures(rated, slicer_app)
+    assert not rated.ui.agreementPackagesButton.visible
 
 
 @pytest.mark.parametrize("everybody", [False, True])

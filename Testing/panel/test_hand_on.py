@@ -32,6 +32,20 @@ def test_a_training_case_needs_a_name_and_a_folder(segmented, slicer_app, tmp_pa
     assert segmented.ui.saveCaseButton.enabled
 
 
+def test_an_emptied_folder_is_none(segmented, slicer_app, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    segmented.ui.reviewerLineEdit.text = "AB"
+    for path, enabled in ((str(tmp_path / "cohort"), True), ("", False), (" ", False), (str(tmp_path / "x"), True)):
+        segmented.ui.cohortPathLineEdit.currentPath = path
+        settle(segmented, slicer_app)
+        assert segmented.ui.saveCaseButton.enabled == enabled
+    segmented.ui.cohortPathLineEdit.currentPath = ""
+    settle(segmented, slicer_app)
+    segmented.handOn.onSaveCase()
+    assert "chosen" in slicer_app.messages[-1].text
+    assert list(tmp_path.glob("*.csv")) == []
+
+
 def test_training_cases_are_added_to_a_cohort_that_can_be_read(segmented, slicer_app, tmp_path: Path) -> None:
     from CMEDLSegmentLib.volume import read_mask
 

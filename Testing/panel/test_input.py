@@ -22,6 +22,39 @@ def test_a_ct_that_suits_is_described(panel, slicer_app) -> None:
     assert panel.ui.segmentButton.enabled
 
 
+def test_the_volume_that_is_looked_at_is_proposed(panel, slicer_app) -> None:
+    import slicer
+
+    image = np.zeros((4, 8, 8), np.int16)
+    slicer.util.addVolumeFromArray(image, nodeClassName="vtkMRMLLabelMapVolumeNode", name="a labelmap")
+    slicer_app.leave(panel)
+    slicer_app.open("CMEDLSegment")
+    assert panel.parameters.ct is None
+    slicer.util.addVolumeFromArray(np.zeros((4, 8, 8, 3), np.uint8), nodeClassName="vtkMRMLVectorVolumeNode")
+    older, newer = add_ct("older"), add_ct("newer")
+    cases = (({}, older), ({"background": newer}, newer), ({"background": older, "foreground": newer}, older))
+    for layers, wanted in cases:
+        slicer.util.setSliceViewerLayers(**layers)
+        panel.parameters.ct = None
+        slicer_app.leave(panel)
+        slicer_app.open("CMEDLSegment")
+        assert panel.parameters.ct is wanted, layers
+
+
+def test_a_view_that_the_layout_does_not_show_proposes_nothing(panel, slicer_app) -> None:
+    import slicer
+
+    seen, unseen = add_ct("seen"), add_ct("unseen")
+    logics = {name: slicer_app.layout_manager.sliceWidget(name).sliceLogic() for name in ("Red", "Yellow")}
+    slicer_app.layout_manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpYellowSliceView)
+    for name, volume in (("Red", unseen), ("Yellow", seen)):
+        logics[name].GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
+    panel.parameters.ct = None
+    slicer_app.leave(panel)
+    slicer_app.open("CMEDLSegment")
+    assert panel.parameters.ct is seen
+
+
 def test_a_doubt_is_told_in_one_line_and_does_not_keep_from_a_run(panel, slicer_app) -> None:
     ct = add_ct()
     ct.SetSpacing(1.5, 1.5, 9.0)

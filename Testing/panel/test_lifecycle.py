@@ -62,6 +62,44 @@ def test_a_panel_that_is_left_follows_nothing(panel, slicer_app) -> None:
     assert not any(section.Observations for section in panel.sections)
 
 
+def test_an_error_is_told_with_the_usual_cursor(panel, slicer_app, monkeypatch) -> None:
+    """A box under an hourglass looks as if nothing could be pressed."""
+    import qt
+    import slicer
+
+    from CMEDLSegmentLib.errors import InputError
+    from CMEDLSegmentPanel.section import told
+
+    cursors = []
+    usual = slicer.util.errorDisplay
+
+    def display(*arguments, **options) -> None:
+        cursors.append(qt.QApplication.overrideCursor())
+        usual(*arguments, **options)
+
+    monkeypatch.setattr(slicer.util, "errorDisplay", display)
+    with told("Nothing was done.", waitCursor=True):
+        assert qt.QApplication.overrideCursor() is not None
+        raise InputError("The folder is gone.")
+    with pytest.raises(ZeroDivisionError), told("Nothing was done.", waitCursor=True):
+        1 / 0  # noqa: B018
+    assert cursors == [None, None]
+    assert "The folder is gone." in slicer_app.messages[0].text
+
+
+def test_the_layouts_are_known_before_a_panel_is_opened(slicer_app, monkeypatch) -> None:
+    """So that a scene that was saved in one of them opens in it."""
+    from CMEDLSegmentLib.scene import layouts
+    from CMEDLTrainLib.scene import run_views
+
+    known = []
+    for module in (layouts, run_views):
+        monkeypatch.setattr(module, "describe", lambda number, description: known.append(number))
+    for name in ("CMEDLSegment", "CMEDLTrain"):
+        slicer_app.load(name)
+    assert sorted(known) == [5701, 5702, 5711]
+
+
 def test_every_text_of_the_code_is_translated(slicer_app, students, python_slicer, place, monkeypatch) -> None:
     monkeypatch.setenv("CMEDL_MODELS", str(students))
     slicer_app.translator = lambda text: f"[{text}]"

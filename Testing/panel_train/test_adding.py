@@ -149,13 +149,61 @@ def test_a_scene_without_segments_says_what_is_missing(scene, slicer_app) -> Non
     assert "RTSTRUCT or SEG" in slicer_app.messages[-1].text
 
 
-def test_a_case_tells_who_drew_it(scene, slicer_app, tmp_path: Path) -> None:
-    drawn(1)
+def test_a_case_tells_who_drew_it_and_nothing_is_ticked_in_vain(scene) -> None:
+    """What is missing keeps the dialog's button from being pressed: a refusal afterwards would lose the ticks."""
+    import qt
+
+    from CMEDLTrainLib.scene.proposals import proposals
+    from CMEDLTrainPanel.add_dialogs import ADD, SceneDialog
+
+    drawn(1, segments=("GTV", "Heart"))
+    dialog = SceneDialog(proposals(False), ["GTV"], "")
+    assert not dialog.accepting.enabled
+    for name, enabled in (("AB", True), ("  ", False), ("A", True)):
+        dialog._reviewer.text = name
+        assert dialog.accepting.enabled == enabled
+    dialog.table.item(0, ADD).setCheckState(qt.Qt.Unchecked)
+    assert not dialog.accepting.enabled
+    dialog.table.item(1, ADD).setCheckState(qt.Qt.Checked)
+    assert dialog.accepting.enabled
+    (wish,) = dialog.wishes()
+    assert (dialog.reviewer, len(wish.marks)) == ("A", 1)
+
+
+def test_a_folder_s_cases_need_a_folder_which_is_proposed_the_next_time(scene, slicer_app, tmp_path: Path) -> None:
+    from CMEDLTrainPanel.add_dialogs import FolderDialog
+
+    form = scene.resourcePath("UI/AddFromFolder.ui")
+    dialog = FolderDialog(form, ["GTV"])
+    assert not dialog.accepting.enabled
+    dialog.ui.sourcePathLineEdit.currentPath = str(tmp_path)
+    assert dialog.accepting.enabled
+    dialog.ui.sourcePathLineEdit.currentPath = ""
+    assert not dialog.accepting.enabled
+    dialog.ui.sourcePathLineEdit.currentPath = str(tmp_path)
     slicer_app.answer("ok")
-    scene.ui.addFromSceneButton.click()
-    added(scene, slicer_app)
-    assert "reviewer's name" in slicer_app.messages[-1].text
-    assert not (tmp_path / "new").exists()
+    assert dialog.ask()
+    assert FolderDialog(form, ["GTV"]).source == str(tmp_path)
+
+
+def test_nothing_is_collected_from_an_empty_path(panel, tmp_path: Path, monkeypatch) -> None:
+    """An empty path would be the folder that Slicer was started in."""
+    from CMEDLSegmentLib.errors import InputError
+    from CMEDLSegmentLib.scene.training_case import Mark, collect
+
+    empty = tmp_path / "where Slicer was started"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    volume, contour = drawn(1)
+    mark = Mark(contour, contour.GetSegmentation().GetNthSegmentID(0))
+    for folder in ("", "  "):
+        with pytest.raises(InputError):
+            collect(volume, [mark], folder, "AB")
+    settings = panel.logic.settings(panel.parameters)
+    for begin in (lambda: panel.logic.start("", settings), lambda: panel.logic.estimate(panel.parameters)):
+        with pytest.raises(InputError):
+            begin()
+    assert list(empty.iterdir()) == []
 
 
 def test_only_studies_with_structures_are_taken_from_dicom(scene, slicer_app, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from dataclasses import replace
@@ -379,6 +380,52 @@ def test_100_000_events_keep_the_window_for_a_moment_at_a_time(filled, cohort: P
     print(f"{run.events.stat().st_size >> 20} MB; a refresh takes {longest * 1000:.0f} ms; {grown / 1e6:.2f} MB more")
     assert max(read) <= READ_BYTES
     assert grown < 1e6
+
+
+def test_files_are_looked_at_in_a_thread(filled, cohort: Path, slicer_app, monkeypatch) -> None:
+    """On a slow share a look takes long; Slicer's window does not wait for it."""
+    from CMEDLTrainLib.cohort.folder import CohortFolder
+    from CMEDLTrainLib.run_list import RunList
+    from CMEDLTrainPanel import outcome_section
+
+    told(made(cohort))
+    seen: dict[str, set[str]] = {}
+
+    def spy(owner, name: str) -> None:
+        original = getattr(owner, name)
+
+        def spied(*arguments, **options):
+            seen.setdefault(name, set()).add(threading.current_thread().name)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, spied)
+
+    for owner, name in ((RunList, "look"), (Reader, "read"), (CohortFolder, "changed"), (CohortFolder, "beat")):
+        spy(owner, name)
+    select(filled, slicer_app, "first")
+    spy(outcome_section, "_state_of")
+    watches = [section._watch for section in (filled.run, filled.cohort, filled.outcome)]
+    for watch in watches:
+        watch.look()
+    slicer_app.wait_until(lambda: not any(watch.busy for watch in watches))
+    assert seen.keys() == {"look", "read", "changed", "beat", "_state_of"}
+    assert not any(threading.main_thread().name in names for names in seen.values())
+
+
+def test_a_share_that_does_not_answer_keeps_nobody_waiting(filled, cohort: Path, slicer_app, monkeypatch) -> None:
+    from CMEDLTrainLib.run_list import RunList
+
+    answer, usual = threading.Event(), RunList.look
+    monkeypatch.setattr(RunList, "look", lambda self: (answer.wait(), usual(self))[1])
+    filled.run.refresh()
+    made(cohort, "later")
+    for _ in range(3):
+        filled.run.refresh()  # returns, or this test never ends
+    slicer_app.process_events(0.2)
+    assert row(filled, "later")[NAME] == ""
+    answer.set()
+    settle(filled, slicer_app)
+    assert row(filled, "later")[NAME] == "later"
 
 
 def looks(panel, app, name: str = "") -> list[tuple[float, float]]:

@@ -184,6 +184,9 @@ def test_the_map_is_made_once_and_follows(scene) -> None:
     assert agreement_nodes.map_of(volume) is first
     assert slicer.util.arrayFromVolume(first).max() == 2
     colors = first.GetDisplayNode().GetColorNode()
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    assert colors.GetHideFromEditors()
+    assert not tree.GetItemByDataNode(colors), "the Data module has no row for colors"
     assert [colors.GetColorName(number) for number in range(4)] == ["nobody", "1 of 3", "2 of 3", "3 of 3"]
 
 

@@ -54,6 +54,21 @@ def a_case(kind: str = "plain", transformed: bool = False) -> tuple[object, obje
     return volume, result, [experts.set_role(ref, ref.name) for ref in refs[:2]]
 
 
+def test_a_node_of_many_structures_gets_no_surfaces_by_itself(slicer_app) -> None:
+    """A plan's RTSTRUCT has dozens of organs, and Slicer makes surfaces of all segments of a node or of none."""
+    volume, result, refs = a_case()
+    node = slicer.mrmlScene.GetNodeByID(refs[0].node_id)
+    for number in range(contours.MOST_SURFACES):
+        node.GetSegmentation().AddEmptySegment("", f"organ {number}")
+    contours.show(OVERLAY, result, refs, volume)
+    assert result.GetSegmentation().ContainsRepresentation("Closed surface")
+    assert not node.GetSegmentation().ContainsRepresentation("Closed surface")
+    while node.GetSegmentation().GetNumberOfSegments() > contours.MOST_SURFACES:
+        node.GetSegmentation().RemoveSegment(node.GetSegmentation().GetNthSegmentID(2))
+    contours.show(OVERLAY, result, refs, volume)
+    assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+
+
 def pixels_like(picture: np.ndarray, color: tuple[float, float, float]) -> np.ndarray:
     """(n, 2) rows and columns of pixels of a colour."""
     return np.argwhere(np.abs(picture / 255.0 - color).max(axis=-1) < 0.12)

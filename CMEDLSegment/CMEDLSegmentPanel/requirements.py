@@ -1,0 +1,88 @@
+"""Which Python packages each thing that the panels do needs beyond Slicer's own, and how pip installs them.
+
+Nothing here needs Qt or Slicer.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+TORCH = "torch>=2.6,<2.14"
+NEEDS = {
+    "segment": (TORCH, "safetensors>=0.4.3"),
+    "agreement": ("scikit-image>=0.22",),
+    "rtstruct": ("scikit-image>=0.22",),
+    # pip takes one that fits Slicer's pydicom: 0.22 in Slicer 5.10; Slicer 5.12 brings 0.27 along.
+    "seg": ("highdicom>=0.22",),
+    "train": (TORCH, "safetensors>=0.4.3"),
+    "evaluate": (TORCH, "safetensors>=0.4.3", "scikit-image>=0.22"),
+    "pictures": (TORCH, "safetensors>=0.4.3", "scikit-image>=0.22", "scikit-learn>=1.5"),
+}
+"""By what somebody clicks; ``evaluate`` and ``pictures`` are the evaluation without and with its pictures."""
+
+
+def missing(purpose: str) -> list[str]:
+    """What ``purpose`` needs and is not installed, or in a version that will not do; nothing is imported to find out.
+
+    Args:
+        purpose: one of ``NEEDS``.
+    """
+    importlib.invalidate_caches()
+    found = []
+    for line in NEEDS[purpose]:
+        requirement = Requirement(line)
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            found.append(line)
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            found.append(line)
+    return found
+
+
+def constraints(wanted: Sequence[str] = ()) -> list[str]:
+    """Lines for pip that keep each installed package at its version, but for those in ``wanted``.
+
+    Slicer's own packages are in use, on Windows as open files, and those that other extensions installed are theirs:
+    pip is to find versions that fit them, or to say that there are none.
+
+    Args:
+        wanted: requirements that are about to be installed.
+    """
+    free = {canonicalize_name(Requirement(line).name) for line in wanted}
+    pins = {}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"]
+        # A folder that a cancelled installation left half has no name; of several the one that Python finds counts.
+        if name and canonicalize_name(name) not in free:
+            pins.setdefault(canonicalize_name(name), f"{name}=={distribution.version}")
+    return [pins[name] for name in sorted(pins)]
+
+
+def install_command(python: str, wanted: Sequence[str], pins: Path) -> list[str]:
+    """The command that installs ``wanted``.
+
+    Args:
+        python: the interpreter.
+        wanted: requirements.
+        pins: a file with :func:`constraints`.
+    """
+    # A package that has to be compiled first would fail on nearly every computer with Slicer.
+    options = ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
+    return [python, "-m", "pip", "install", *options, "--constraint", str(pins), *wanted]
+
+
+def torch_gb() -> float:
+    """About how much pip downloads for its own build of torch on this computer, in GB (10^9 bytes)."""
+    if sys.platform == "linux" and platform.machine() == "x86_64":
+        return 2.7  # the build for NVIDIA cards, with CUDA's libraries
+    return 0.2
