@@ -5,15 +5,16 @@ Nothing here needs Qt or Slicer.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 TORCH = "torch>=2.6,<2.14"
 NEEDS = {
@@ -62,9 +63,11 @@ def constraints(wanted: Sequence[str] = ()) -> list[str]:
     pins = {}
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]
-        # A folder that a cancelled installation left half has no name; of several the one that Python finds counts.
+        # A folder that a cancelled installation left half has no name, and pip stops at a version that is none. Of
+        # several of one name the one that Python finds counts.
         if name and canonicalize_name(name) not in free:
-            pins.setdefault(canonicalize_name(name), f"{name}=={distribution.version}")
+            with contextlib.suppress(InvalidVersion):
+                pins.setdefault(canonicalize_name(name), f"{name}=={Version(distribution.version)}")
     return [pins[name] for name in sorted(pins)]
 
 
@@ -76,13 +79,12 @@ def install_command(python: str, wanted: Sequence[str], pins: Path) -> list[str]
         wanted: requirements.
         pins: a file with :func:`constraints`.
     """
-    # A package that has to be compiled first would fail on nearly every computer with Slicer.
-    options = ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
+    # Rather an older wheel than a source: most computers with Slicer have no compiler.
+    options = ["--no-input", "--disable-pip-version-check", "--prefer-binary"]
     return [python, "-m", "pip", "install", *options, "--constraint", str(pins), *wanted]
 
 
 def torch_gb() -> float:
     """About how much pip downloads for its own build of torch on this computer, in GB (10^9 bytes)."""
-    if sys.platform == "linux" and platform.machine() == "x86_64":
-        return 2.7  # the build for NVIDIA cards, with CUDA's libraries
-    return 0.2
+    # torch 2.13: on Linux it is the build for NVIDIA cards, with CUDA's libraries.
+    return 2.7 if sys.platform == "linux" else 0.1

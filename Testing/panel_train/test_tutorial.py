@@ -7,6 +7,7 @@ from pathlib import Path
 
 from CMEDLSegmentLib import models
 from CMEDLSegmentLib.cohort import SPLITS, read_cohort
+from panel.conftest import settle as settle_segment
 from panel_train.conftest import choose, settle
 from panel_train.test_adding import added, reviewer
 from panel_train.test_outcome import done, evaluate, take
@@ -87,14 +88,14 @@ def test_from_the_scene_to_a_student_that_segments(panel, slicer_app, tmp_path: 
 
     # 5. CMEDLSegment segments with it.
     segment = slicer_app.open("CMEDLSegment")
-    settle(segment, slicer_app)
+    settle_segment(segment, slicer_app)
     segment.parameters.ct, segment.parameters.device = ct, "cpu"
     take(segment.ui.studentComboBox, slicer_app, "from the scene")
-    settle(segment, slicer_app)
+    settle_segment(segment, slicer_app)
     assert segment.ui.segmentButton.enabled, segment.ui.inputNoteLabel.text
     segment.ui.segmentButton.click()
     slicer_app.wait_until(lambda: not segment.logic.busy)
-    settle(segment, slicer_app)
+    settle_segment(segment, slicer_app)
     assert segment.parameters.result is not None, segment.ui.messageLabel.text
     assert segment.parameters.result.GetName() == "CT 3 from the scene"
     segment.ui.provenanceButton.click()
