@@ -30,6 +30,12 @@ from .requirements import TORCH
 EXTENSION, ITS_MODULE = "PyTorch", "PyTorchUtils"
 CHOOSER = "light-the-torch>=0.5"
 """What that extension installs torch with: pip with the index that fits the graphics card's driver."""
+RUN_CHOOSER = """
+import runpy, sys
+sys.path.insert(0, sys.argv.pop(1))
+runpy.run_module("light_the_torch", run_name="__main__")
+"""
+"""It, from the folder that is the first argument."""
 REOPEN = "CMEDL/OpenAfterRestart"
 """Key of the application's settings: the module to open at the next start."""
 TITLE = "CMEDL"
@@ -170,13 +176,15 @@ def _install(wanted: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="cmedl-constraints-") as folder:
         pins = Path(folder, "constraints.txt")
         pins.write_text("\n".join(requirements.constraints(wanted)) + "\n", "utf-8")
-        commands, rest = [], list(wanted)
+        options, commands, rest = requirements.pip_options(pins), [], list(wanted)
         if TORCH in rest and _hasExtension():
             rest.remove(TORCH)
-            commands.append(requirements.install_command(python, [CHOOSER], pins))
-            commands.append([python, "-m", "light_the_torch", "install", "--constraint", str(pins), TORCH])
+            # In a folder of its own, as it wants an older pip than Slicer's.
+            tool = str(Path(folder, "tool"))
+            commands.append([python, "-m", "pip", "install", "--prefer-binary", "--target", tool, CHOOSER])
+            commands.append([python, "-c", RUN_CHOOSER, tool, "install", *options, TORCH])
         if rest:
-            commands.append(requirements.install_command(python, rest, pins))
+            commands.append([python, "-m", "pip", "install", *options, *rest])
         Installation(commands).run()
 
 

@@ -71,17 +71,14 @@ def constraints(wanted: Sequence[str] = ()) -> list[str]:
     return [pins[name] for name in sorted(pins)]
 
 
-def install_command(python: str, wanted: Sequence[str], pins: Path) -> list[str]:
-    """The command that installs ``wanted``.
+def pip_options(pins: Path) -> list[str]:
+    """What pip's ``install`` is told besides what it is to install.
 
     Args:
-        python: the interpreter.
-        wanted: requirements.
         pins: a file with :func:`constraints`.
     """
     # Rather an older wheel than a source: most computers with Slicer have no compiler.
-    options = ["--no-input", "--disable-pip-version-check", "--prefer-binary"]
-    return [python, "-m", "pip", "install", *options, "--constraint", str(pins), *wanted]
+    return ["--no-input", "--disable-pip-version-check", "--prefer-binary", "--constraint", str(pins)]
 
 
 def torch_gb() -> float:

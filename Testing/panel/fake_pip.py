@@ -2,9 +2,9 @@
 
     python fake_pip.py NOTES [-c CODE | WORKER ARGUMENTS...]
 
-``NOTES`` is a folder: ``commands`` gets a line of JSON for each call of pip, with the constraints that were given; a
-requirement whose name is in ``fails`` makes it fail, and while there is a file ``slow`` it goes on for ever. Anything
-else is done by the quick worker.
+``NOTES`` is a folder: ``commands`` gets a line of JSON for each call of pip, with the constraints that were given; with
+a file ``fails`` it fails, and while there is a file ``slow`` it goes on for ever. Anything else is done by the quick
+worker.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 
 def pip(notes: Path, words: list[str]) -> int:
     """Note a command; its exit code."""
-    constraints = Path(words[words.index("--constraint") + 1]).read_text("utf-8").splitlines()
+    given = words[words.index("--constraint") + 1 :][:1] if "--constraint" in words else []
+    constraints = [line for path in given for line in Path(path).read_text("utf-8").splitlines()]
     entry = {"words": words, "constraints": constraints, "temporary": tempfile.gettempdir()}
     with (notes / "commands").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(entry) + "\n")
@@ -37,7 +38,7 @@ def pip(notes: Path, words: list[str]) -> int:
 
 if __name__ == "__main__":
     folder, *words = sys.argv[1:]
-    if words[:1] == ["-m"]:
+    if words[0] in ("-m", "-c"):
         sys.exit(pip(Path(folder), words[1:]))
     worker = Path(__file__).with_name("quick_worker.py")
     sys.argv = [str(worker), *words]

@@ -221,11 +221,14 @@ def test_with_the_extension_torch_comes_in_the_build_that_it_chooses(pip: Pip, p
     monkeypatch.setitem(sys.modules, "PyTorchUtils", there)
     slicer_app.answer("ok")
     click_segment(panel, slicer_app)
-    first, second = (entry["words"] for entry in pip.asked)
-    assert first[0] == "pip"
-    assert first[-1].startswith("light-the-torch")
-    assert (second[:2], second[-1]) == (["light_the_torch", "install"], "torch>=2.6,<2.14")
-    assert all(f"numpy=={importlib.metadata.version('numpy')}" in entry["constraints"] for entry in pip.asked)
+    chooser, torch = (entry["words"] for entry in pip.asked)
+    # Apart from Slicer's own packages, as it needs another pip than Slicer's.
+    folder = chooser[chooser.index("--target") + 1]
+    assert (chooser[0], chooser[-1].partition(">")[0]) == ("pip", "light-the-torch")
+    assert "light_the_torch" in torch[0]
+    assert (torch[1:3], torch[-1]) == ([folder, "install"], "torch>=2.6,<2.14")
+    assert f"numpy=={importlib.metadata.version('numpy')}" in pip.asked[1]["constraints"]
+    assert not Path(folder).exists()
 
 
 def test_a_package_that_changes_while_it_is_in_use_asks_for_a_restart(pip: Pip, panel, slicer_app, monkeypatch) -> None:

@@ -115,11 +115,11 @@ def wheel(folder: Path, name: str, version: str, *needs: str) -> None:
 
 
 def resolved(tmp_path: Path, wanted: list[str], pins: list[str], *options: str) -> dict[str, str] | None:
-    """Versions by name that pip would install for the command that the panel gives; None where there is no way."""
+    """Versions by name that pip would install with the options that the panel gives; None where there is no way."""
     constraints, report = tmp_path / "constraints.txt", tmp_path / "report.json"
     constraints.write_text("\n".join(pins) + "\n", encoding="utf-8")
-    command = requirements.install_command(sys.executable, wanted, constraints)
-    command[4:4] = ["--dry-run", "--ignore-installed", "--quiet", "--report", str(report), *options]
+    dry = ["--dry-run", "--ignore-installed", "--quiet", "--report", str(report), *options]
+    command = [sys.executable, "-m", "pip", "install", *dry, *requirements.pip_options(constraints), *wanted]
     if subprocess.run(command, capture_output=True, encoding="utf-8").returncode:
         return None
     found = json.loads(report.read_text(encoding="utf-8"))["install"]
