@@ -148,7 +148,7 @@ class AgreementSection(Section):
 
     def cleanup(self) -> None:
         """The panel is closed for good."""
-        self._background.close()
+        self._background.drop()
 
     def onStructure(self, index: int) -> None:
         """Compare another structure."""

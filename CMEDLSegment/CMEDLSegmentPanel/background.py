@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 import qt
@@ -38,8 +39,8 @@ class Background:
     """
 
     def __init__(self, parent: qt.QWidget) -> None:
-        self._pool: ThreadPoolExecutor | None = None
         self._job: _Job | None = None
+        self._last: Future | None = None
         self._timer = qt.QTimer(parent)
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self._poll)
@@ -63,16 +64,28 @@ class Background:
             told: called in the window's thread with what the progress callback was told.
         """
         self.drop()
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(1)
-        job = _Job(Future(), done, told)
+        job, before = _Job(Future(), done, told), self._last
 
         def progress(stage: str, fraction: float) -> None:
             stop_if(lambda: job.dropped)
             job.stage = (stage, fraction)
 
-        job.running = self._pool.submit(work, progress)
-        self._job = job
+        def run() -> None:
+            # What was dropped ends first: two would write into one folder.
+            if before:
+                wait([before])
+            if not job.running.set_running_or_notify_cancel():
+                return
+            try:
+                result = work(progress)
+            except BaseException as error:
+                job.running.set_exception(error)
+            else:
+                job.running.set_result(result)
+
+        self._job, self._last = job, job.running
+        # A daemon: Slicer ends also while a share does not answer.
+        Thread(target=run, name="cmedl-background", daemon=True).start()
         self._timer.start()
 
     def drop(self) -> None:
@@ -82,13 +95,6 @@ class Background:
             self._job.dropped = True
             self._job.running.cancel()
             self._job = None
-
-    def close(self) -> None:
-        """The panel is closed for good."""
-        self.drop()
-        if self._pool:
-            self._pool.shutdown(wait=False)
-            self._pool = None
 
     def _poll(self) -> None:
         job = self._job
@@ -141,11 +147,6 @@ class Watch:
         self._timer.stop()
         self._work.drop()
         self._again = False
-
-    def close(self) -> None:
-        """The panel is closed for good."""
-        self.stop()
-        self._work.close()
 
     def look(self) -> None:
         """Look now; where a look is under way once more after it, since that one may have begun too early."""

@@ -92,12 +92,6 @@ class Adding:
         self._work.drop()
         self._end()
 
-    def close(self) -> None:
-        """The panel is closed for good."""
-        self._waiting.clear()
-        self._work.close()
-        self._end()
-
     def _begin(self) -> None:
         self._cohort, self._done, self._refused = self._section.cohort, 0, []
 

@@ -75,11 +75,6 @@ class CaseView:
             self._nodes.remove()
             self._nodes = None
 
-    def close(self) -> None:
-        """The panel is closed for good."""
-        self.hide()
-        self._reading.close()
-
 
 def _structures(case: Case, volume: Volume, labels: Sequence[str]) -> list[Structure]:
     """What the expert marked, a structure for each of the mask's values."""

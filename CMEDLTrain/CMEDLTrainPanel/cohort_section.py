@@ -217,10 +217,10 @@ class CohortSection(Section):
 
     def cleanup(self) -> None:
         """The panel is closed for good."""
-        self._watch.close()
-        self._adding.close()
-        self._checks.close()
-        self._view.close()
+        self._watch.stop()
+        self._adding.cancel()
+        self._checks.drop()
+        self._view.hide()
 
     def _open(self, path: str) -> None:
         self._close()

@@ -183,7 +183,7 @@ class RunSection(Section):
 
     def cleanup(self) -> None:
         """The panel is closed for good."""
-        self._watch.close()
+        self._watch.stop()
         self._forget()
 
     def _starting(self, entry: Entry) -> bool:
