@@ -2,7 +2,8 @@
 
 ``configuration.json``  the settings, written before torch is imported
 ``events.jsonl``        one JSON object a line: what happened, in order
-``last.safetensors``    state to resume from; ``best.safetensors`` the same at the best validation
+``last.safetensors``    state to resume from, at the end the networks alone; ``best.safetensors`` the student at the best
+                        validation
 ``student.safetensors`` the student, when the run has finished
 ``evaluation.json``     its figures on the test patients, once it was scored
 ``previews``            pictures of validation slices, with what the networks make of them
