@@ -51,7 +51,8 @@ def export(run: Run, path: Path, entries: dict[str, Any], stored: str, int8: boo
     if "figures" not in entries and _same_marks(card, evaluated):
         card = replace(card, figures=_figures(run, evaluated, entries))
     networks = best_networks(run)
-    store = slices_of(run) if int8 or stored == "int8" else None  # first, because the cohort may be gone: then nothing is written
+    # First, because the cohort may be gone: then nothing is written.
+    store = slices_of(run) if int8 or stored == "int8" else None
     save_student(path, card, networks, stored)
     if store is None:
         return ""

@@ -2,8 +2,8 @@
 
 ``configuration.json``  the settings, written before torch is imported
 ``events.jsonl``        one JSON object a line: what happened, in order
-``last.safetensors``    state to resume from, at the end the networks alone; ``best.safetensors`` the student at the best
-                        validation
+``last.safetensors``    state to resume from, of a finished run the networks alone
+``best.safetensors``    the student at the best validation
 ``student.safetensors`` the student, when the run has finished
 ``evaluation.json``     its figures on the test patients, once it was scored
 ``previews``            pictures of validation slices, with what the networks make of them
@@ -93,8 +93,16 @@ class Run:
         Raises:
             InputError: the run is being trained, or cannot be written.
         """
+        self.change(replace(self.configuration(), cohort=str(Path(cohort).resolve())))
+
+    def change(self, configuration: Configuration) -> None:
+        """Put other settings in the place of the run's own: where files lie, how steps run, nothing that it learns by.
+
+        Raises:
+            InputError: the run is being trained, or cannot be written.
+        """
         with self.held():
-            self._write(replace(self.configuration(), cohort=str(Path(cohort).resolve())))
+            self._write(configuration)
 
     def _write(self, configuration: Configuration) -> None:
         with atomic_path(self.folder / "configuration.json") as path:
