@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.files import atomic_path
+from CMEDLSegmentLib.files import BESIDE, atomic_path
 
 from . import holders
 from .configuration import Configuration, from_json
@@ -226,8 +226,12 @@ def create(folder: Path, configuration: Configuration) -> Run:
 
 
 def holds_something(folder: Path) -> bool:
-    """Whether ``folder`` is a file, or a folder that is not empty."""
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    """Whether ``folder`` is a file, or a folder that is not empty but for what a killed process left half written."""
+    return folder.exists() and (not folder.is_dir() or bool(_names(folder)))
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(BESIDE)}
 
 
 def _never_stepped(run: Run) -> bool:
@@ -236,7 +240,7 @@ def _never_stepped(run: Run) -> bool:
         return False
     own = {"configuration.json", run.events.name, run.trainer.name, "stop"}
     started = any(event.get("event") == "start" for event in run.read_events())
-    return {path.name for path in run.folder.iterdir()} <= own and not started and not run.running()
+    return _names(run.folder) <= own and not started and not run.running()
 
 
 def slices_folder(run: Path) -> Path:

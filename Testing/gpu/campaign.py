@@ -32,8 +32,8 @@ from typing import Any
 
 from plans import HERE, PARTS, TESTING, read
 
-from CMEDLSegmentLib.console import Interrupt, guarded
-from CMEDLSegmentLib.errors import Cancelled, InputError
+from CMEDLSegmentLib.console import Interrupt
+from CMEDLSegmentLib.errors import Cancelled, CMEDLError, InputError
 from CMEDLSegmentLib.files import atomic_path
 from CMEDLTrainLib.experiments.plan import Cell
 
@@ -109,10 +109,10 @@ class Publisher:
         if cell is not None:
             print(f"{self._name}, {cell.name}: {self._bench.progress_of(cell).state}", flush=True)
         write_results(self._bench)
-        with atomic_path(self._out / f"{self._name}.zip") as path:
-            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-                for source, target in self._records():
-                    file.write(source, f"{self._name}/{target}")
+        packed = self._out / f"{self._name}.zip"
+        with atomic_path(packed) as path, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            for source, target in self._records():
+                file.write(source, f"{self._name}/{target}")
         self._students()
 
     def _records(self) -> Iterator[tuple[Path, str]]:
@@ -189,7 +189,7 @@ def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     steps = [(f"step {row}", [*step, *(["--tiny"] if options.tiny else []), "--row", row]) for row in rows]
     segmentation = [str(TESTING / "bench" / "segmentation.py"), "--json"]
     size = ["--slices", "12", "--quick", "--repeats", "1"] if options.tiny else ["--repeats", "5"]
-    networks = ("unet", "densefcn", "mrrn")[: 1 if options.tiny else None]
+    networks = ("densefcn",) if options.tiny else ("unet", "densefcn", "mrrn")
     inference = [(f"inference {name}", [*segmentation, *size, "--network", name]) for name in networks]
     return [(name, [*command, "--device", device]) for name, command in (*checks, *steps, *inference)]
 
@@ -240,4 +240,10 @@ def main(arguments: Sequence[str], interrupt: Interrupt) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded("campaign.py", sys.argv[1:], main))
+    interrupted = Interrupt()
+    with interrupted.listening():
+        try:
+            code = main(sys.argv[1:], interrupted)
+        except CMEDLError as told:  # anything else comes with its traceback, on a machine that is gone afterwards
+            sys.exit(str(told))
+    sys.exit(code)

@@ -8,6 +8,7 @@ scan itself, outside the field and finer than its pixels, is not there.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import torch
 
 SUFFIX = ".npz"
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError, ModelError)
+"""What a cut or foreign ``.npz`` may raise."""
 HALF_RANGE = 127.5
 """Values of 8 bits on either side of the middle: 2 HU each of a window of 500 HU."""
 
@@ -134,7 +137,7 @@ def read_carried(path: Path) -> CarriedCase:
             lung_slices=about["lung_slices"],
             **arrays,
         )
-    except (OSError, ValueError, KeyError, TypeError, ModelError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} is not a case that was packed ({error}); unpack it anew.") from error
 
 

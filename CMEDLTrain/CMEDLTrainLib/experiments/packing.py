@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from CMEDLSegmentLib.cohort import Case, read_cohort, relative, write_cohort
-from CMEDLSegmentLib.errors import InputError, ModelError
+from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
 from CMEDLSegmentLib.normalisation import Normalisation
 from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
@@ -36,7 +36,7 @@ from ..cohort.contents import contents_of
 from ..cohort.preparation import Scan, name_of, normalisations_of, open_case, put
 from ..cohort.store import LEVELS
 from ..configuration import Configuration, Images
-from ..evaluation.carried import SUFFIX, CarriedCase, from_bytes, to_bytes
+from ..evaluation.carried import SUFFIX, UNREADABLE, CarriedCase, from_bytes, to_bytes
 from .cohorts import make_cohort
 from .plan import VARIABLE, Experiment, data_folder
 
@@ -273,7 +273,7 @@ def unpack(path: Path, work: Path) -> None:
         _remember(slices, {work / name: digest for name, digest in about["absent"].items()})
         for name, rows in about["tables"].items():
             write_cohort(work / name, [_case(row, work) for row in rows])  # last: with them, all is there
-    except (OSError, ValueError, KeyError, TypeError, zlib.error, ModelError) as error:
+    except (*UNREADABLE, zlib.error) as error:
         raise InputError(f"{path} is not a pack, or was cut ({error}); copy it again.") from error
 
 
