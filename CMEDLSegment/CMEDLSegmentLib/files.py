@@ -11,7 +11,6 @@ from pathlib import Path
 
 from .errors import InputError
 
-
 BESIDE = ".cmedl-"
 """How the names of files begin that are being written; one that stays was left by a process that was killed."""
 

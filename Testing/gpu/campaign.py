@@ -186,7 +186,9 @@ def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     checks = [(f"check {name}", [str(HERE / "checks.py"), name]) for name in ("graph", "bf16", "resumed", "ladder")]
     rows = ("Unet, CMEDL", "DenseFCN57, CMEDL", "MRRN, CMEDL", "Unet, VAE-CMEDL")[: 1 if options.tiny else None]
     step = [str(TESTING / "bench" / "step.py"), "--json", "--repeats", "1" if options.tiny else "20"]
-    steps = [(f"step {row}", [*step, *(["--tiny"] if options.tiny else []), "--row", row]) for row in rows]
+    steps = [
+        (f"step {row}", [*step, *(["--tiny", "--threads", "1"] if options.tiny else []), "--row", row]) for row in rows
+    ]
     segmentation = [str(TESTING / "bench" / "segmentation.py"), "--json"]
     size = ["--slices", "12", "--quick", "--repeats", "1"] if options.tiny else ["--repeats", "5"]
     networks = ("densefcn",) if options.tiny else ("unet", "densefcn", "mrrn")
