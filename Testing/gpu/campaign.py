@@ -34,7 +34,7 @@ from plans import HERE, PARTS, TESTING, read
 
 from CMEDLSegmentLib.console import Interrupt
 from CMEDLSegmentLib.errors import Cancelled, CMEDLError, InputError
-from CMEDLSegmentLib.files import atomic_path
+from CMEDLSegmentLib.files import BESIDE, atomic_path
 from CMEDLTrainLib.experiments.plan import Cell
 
 RESERVE_S = 40.0
@@ -186,9 +186,8 @@ def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     checks = [(f"check {name}", [str(HERE / "checks.py"), name]) for name in ("graph", "bf16", "resumed", "ladder")]
     rows = ("Unet, CMEDL", "DenseFCN57, CMEDL", "MRRN, CMEDL", "Unet, VAE-CMEDL")[: 1 if options.tiny else None]
     step = [str(TESTING / "bench" / "step.py"), "--json", "--repeats", "1" if options.tiny else "20"]
-    steps = [
-        (f"step {row}", [*step, *(["--tiny", "--threads", "1"] if options.tiny else []), "--row", row]) for row in rows
-    ]
+    step += ["--tiny", "--threads", "1"] if options.tiny else []
+    steps = [(f"step {row}", [*step, "--row", row]) for row in rows]
     segmentation = [str(TESTING / "bench" / "segmentation.py"), "--json"]
     size = ["--slices", "12", "--quick", "--repeats", "1"] if options.tiny else ["--repeats", "5"]
     networks = ("densefcn",) if options.tiny else ("unet", "densefcn", "mrrn")
@@ -234,6 +233,8 @@ def main(arguments: Sequence[str], interrupt: Interrupt) -> int:
         folder = getattr(options, name).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         setattr(options, name, folder)
+    for left in options.out.glob(f"{BESIDE}*"):  # half written by a call that was killed; it would come back too
+        left.unlink()
     seconds = 60 * options.minutes
     end = begun + seconds - min(RESERVE_S, RESERVE_SHARE * seconds)
     finished = measure(options, end) if options.part == "steps" else train(options, end, interrupt)

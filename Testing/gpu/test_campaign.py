@@ -13,11 +13,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from CMEDLSegmentLib.files import BESIDE
 from CMEDLSegmentLib.student import load_student
 
 HERE = Path(__file__).resolve().parent
@@ -76,7 +79,7 @@ def command(interpreter, part, folder, packs, *more):
 
 def check_out(out):
     """What comes back is of the number, size and names that may come back."""
-    files = [path for path in out.rglob("*") if path.is_file()]
+    files = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(BESIDE)]
     assert len(files) <= MOST_FILES
     for path in files:
         assert path.stat().st_size < LARGEST
@@ -121,9 +124,9 @@ def check_measured(out):
     assert inference["candidates"]
 
 
-def rehearse(interpreter, environment, packs, folder):
-    """Every part, one command each."""
-    for part in ("steps", *COHORTS):
+def rehearse(interpreter, environment, packs, folder, parts=("steps", *COHORTS)):
+    """Parts, one command each."""
+    for part in parts:
         done = subprocess.run(
             command(interpreter, part, folder / part, packs), env=environment, capture_output=True, encoding="utf-8"
         )
@@ -134,8 +137,17 @@ def rehearse(interpreter, environment, packs, folder):
             check_trained(folder / part / "out", part)
 
 
-def test_every_part_runs_where_only_the_packages_of_the_image_are(hidden, packs, tmp_path):
-    rehearse(*hidden, packs, tmp_path)
+def test_every_part_runs_where_only_the_packages_of_the_image_are_and_another_machine_goes_on(hidden, packs, tmp_path):
+    rehearse(*hidden, packs, tmp_path, ("steps", "lung"))  # sts is that which is killed, below
+    out, work = tmp_path / "lung" / "out", tmp_path / "lung" / "work"
+    before, _ = results_in(out, "lung")
+    shutil.rmtree(work)
+    interpreter, environment = hidden
+    again = subprocess.run(command(interpreter, "lung", out.parent, packs), env=environment, stdout=subprocess.DEVNULL)
+    assert again.returncode == 0
+    assert not list((work / "runs").glob("*/events.jsonl"))
+    assert results_in(out, "lung")[0] == before
+    check_out(out)
 
 
 def test_a_part_that_is_killed_has_told_what_is_finished_and_goes_on(hidden, packs, tmp_path):
@@ -164,24 +176,27 @@ def trained_events(work):
     return {run: text for run, text in found.items() if '"finished"' in text}
 
 
-def test_another_machine_goes_on_with_what_came_back_alone(hidden, packs, tmp_path):
-    interpreter, environment = hidden
-    arguments = command(interpreter, "lung", tmp_path, packs)
-    assert subprocess.run(arguments, env=environment, stdout=subprocess.DEVNULL).returncode == 0
-    before, _ = results_in(tmp_path / "out", "lung")
-    shutil.rmtree(tmp_path / "work")
-    assert subprocess.run(arguments, env=environment, stdout=subprocess.DEVNULL).returncode == 0
-    assert not list((tmp_path / "work" / "runs").glob("*/events.jsonl"))
-    assert results_in(tmp_path / "out", "lung")[0] == before
-    check_out(tmp_path / "out")
-
-
 def test_without_time_a_part_says_that_there_is_more_to_do(hidden, packs, tmp_path):
     interpreter, environment = hidden
     for part in ("steps", "sts"):
         arguments = command(interpreter, part, tmp_path / part, packs, "--minutes", "0")
         assert subprocess.run(arguments, env=environment, stdout=subprocess.DEVNULL).returncode == 3
         check_out(tmp_path / part / "out")
+
+
+@pytest.mark.slow
+def test_a_part_that_is_killed_again_and_again_ends_all_the_same(hidden, packs, tmp_path):
+    interpreter, environment = hidden
+    arguments = command(interpreter, "sts", tmp_path, packs)
+    random = np.random.default_rng(11)
+    for _ in range(12):
+        with subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL) as program:
+            time.sleep(random.uniform(1.0, 15.0))
+            program.kill()
+        check_out(tmp_path / "out")
+    done = subprocess.run(arguments, env=environment, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_trained(tmp_path / "out", "sts")
 
 
 @pytest.mark.slow
