@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from CMEDLSegmentLib.cohort import read_cohort
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.student import load_student, save_student
+from CMEDLTrainLib import cli
 from CMEDLTrainLib.cohort import preparation
 from CMEDLTrainLib.cohort.preparation import open_case, prepare
 from CMEDLTrainLib.cohort.store import LEVELS
@@ -25,7 +27,7 @@ from CMEDLTrainLib.experiments.packing import differences, sums, unpack, write_p
 from CMEDLTrainLib.experiments.plan import read_experiment
 from CMEDLTrainLib.experiments.running import Bench
 from CMEDLTrainLib.training import slices_of, training_cases
-from gpu.plans import read
+from gpu.plans import PHANTOMS, TINY, read
 from segmentation.students import a_card, a_student
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,6 +187,32 @@ def test_a_run_that_was_stopped_and_moved_ends_as_one_that_was_not(experiment, p
     ours, theirs = (load_file(bench.run_of(cell).last) for bench in (moved, undisturbed))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_how_steps_run_may_be_other_than_when_a_run_was_begun(experiment, work):
+    cell, table = experiment.cells[0], table_in(work, experiment)
+    begun = Bench(experiment, work, "cpu", graph=True)._opened(cell, table)
+    assert begun.configuration().optimisation.graph is True
+    again = Bench(experiment, work, "cpu", graph=False)._opened(cell, table)
+    assert again.folder == begun.folder
+    assert again.configuration().optimisation.graph is False
+
+
+def test_the_command_needs_no_data_with_a_pack_and_puts_results_where_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("CMEDL_DATA", str(tmp_path / "nowhere"))
+    tree = {"title": "Packed", "cohort": PHANTOMS, "preset": "tiny", "settings": TINY}
+    (tmp_path / "experiment.json").write_text(
+        json.dumps({**tree, "rows": {"ct-only": {}}, "reference": "ct-only"}), "utf-8"
+    )
+    write_pack([read_experiment(str(tmp_path))], tmp_path / "pack.npz")
+    where = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"), "--pack", str(tmp_path / "pack.npz")]
+    assert cli.main(["experiment", str(tmp_path), "--device", "cpu", *where]) == 0
+    assert json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))["complete"] is True
+    assert not (tmp_path / "results.json").exists()
+    assert not list((tmp_path / "work").rglob("*.nii.gz"))
+    shutil.rmtree(tmp_path / "work")
+    assert cli.main(["experiment", str(tmp_path), "--keep", *where]) == 0
+    assert not list((tmp_path / "work" / "runs").glob("*/events.jsonl"))
 
 
 def test_a_table_of_a_pack_names_all_cases_as_the_cohort_s_does(experiment, scans, work):

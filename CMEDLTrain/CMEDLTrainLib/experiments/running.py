@@ -62,7 +62,7 @@ class Bench:
         device: as ``--device``.
         kept: finished cells whose runs lie elsewhere; one that is finished here too counts as it is here.
         out: where the results go; None: beside the experiment's file.
-        graph: whether steps run as CUDA graphs, which changes nothing of what is trained.
+        graph: whether steps run as CUDA graphs, which changes nothing of what is trained; None: as the settings say.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Bench:
         device: str = "auto",
         kept: Mapping[Cell, Finished] = MappingProxyType({}),
         out: Path | None = None,
-        graph: bool = False,
+        graph: bool | None = None,
     ) -> None:
         self.experiment, self.work, self.device, self.kept = experiment, work.resolve(), device, kept
         self.out = experiment.folder if out is None else out
@@ -178,7 +178,8 @@ class Bench:
         """
         run = self.run_of(cell)
         wanted = self.experiment.configuration(cell, cohort, self.device)
-        wanted = replace(wanted, optimisation=replace(wanted.optimisation, graph=self.graph))
+        if self.graph is not None:
+            wanted = replace(wanted, optimisation=replace(wanted.optimisation, graph=self.graph))
         if not (run.folder / "configuration.json").is_file():
             return runs.create(run.folder, wanted)
         begun = run.configuration()
@@ -188,7 +189,7 @@ class Bench:
         found = replace(
             begun,
             cohort=wanted.cohort,
-            optimisation=replace(begun.optimisation, graph=self.graph),
+            optimisation=replace(begun.optimisation, graph=wanted.optimisation.graph),
             **{name: getattr(wanted, name) for name in there},
         )
         if found != wanted:
