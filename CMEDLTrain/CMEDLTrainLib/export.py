@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from CMEDLSegmentLib.runtimes.quantisation import agreement, calibrate_int8, che
 from CMEDLSegmentLib.student import Student, load_student, save_student
 
 from .cohort.store import Store
+from .distribution import choose_device
 from .evaluation.measures import MEASURES, definition
 from .evaluation.results import read_json
 from .runs import Run
@@ -57,7 +58,8 @@ def export(run: Run, path: Path, entries: dict[str, Any], stored: str, int8: boo
     if store is None:
         return ""
     if not int8:
-        plain, rounded = (load_student(one).build() for one in (student_file, path))
+        device = choose_device(run.configuration().device)
+        plain, rounded = (_running(load_student(one), device) for one in (student_file, path))
         found = agreement(card, plain, rounded, _patients(store))
         return f"Rounded weights agree with fp32 to a DSC of {_told(found)}."
     # int8 is calibrated and checked on the weights as they were just stored.
@@ -72,6 +74,12 @@ def export(run: Run, path: Path, entries: dict[str, Any], stored: str, int8: boo
         return f"{said}, which is too little: the student runs without int8."
     save_student(path, replace(card, int8=found), networks, stored, int8=ranges)
     return f"{said}."
+
+
+def _running(student: Student, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The student's networks on ``device``, for images and logits in memory."""
+    network = student.build().to(device)
+    return lambda images: network(images.to(device)).cpu()
 
 
 def _told(found: dict[str, Any]) -> str:
