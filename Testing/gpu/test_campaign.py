@@ -16,6 +16,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -174,6 +175,41 @@ def trained_events(work):
     """The events of the runs that are finished."""
     found = {path.parent.name: path.read_text("utf-8") for path in (work / "runs").glob("*/events.jsonl")}
     return {run: text for run, text in found.items() if '"finished"' in text}
+
+
+def test_where_a_graph_fails_the_part_starts_itself_again_without(packs, tmp_path, monkeypatch):
+    """The device is one that cannot be had here, so what stands for it only says its name."""
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("CMEDL_DATA", "")
+    import campaign
+
+    from CMEDLTrainLib import distribution
+    from CMEDLTrainLib.experiments.running import Bench
+
+    class StartedAgain(Exception):
+        pass
+
+    graphs = []
+
+    def work_off(bench, *arguments, **named):
+        graphs.append(bench.graph)
+        if bench.graph:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return True
+
+    def execv(program, arguments):
+        assert float(arguments[-1]) < 1.0
+        raise StartedAgain(arguments)
+
+    monkeypatch.setattr(distribution, "choose_device", lambda name: SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(Bench, "work_off", work_off)
+    monkeypatch.setattr(campaign.os, "execv", execv)
+    arguments = command("", "lung", tmp_path, packs, "--minutes", "1")[2:]
+    with pytest.raises(StartedAgain):
+        campaign.main(arguments, lambda: False)
+    assert "capturing" in (tmp_path / "work" / "no-graph.txt").read_text("utf-8")
+    assert campaign.main(arguments, lambda: False) == 0
+    assert graphs == [True, False, False]
 
 
 def test_without_time_a_part_says_that_there_is_more_to_do(hidden, packs, tmp_path):
