@@ -80,7 +80,7 @@ def read_cohort(path: Path | str, required: Collection[str] = (), check_files: b
     if problems:
         raise InputError(problems[0].sentence)
     if check_files:
-        _check_files(path, cases)
+        check_files_exist(path, cases)
     return cases
 
 
@@ -276,8 +276,12 @@ def _leaks(path: Path, cases: Iterable[Case]) -> Iterator[Problem]:
             )
 
 
-def _check_files(path: Path, cases: tuple[Case, ...]) -> None:
-    """Every image and mask is there; the message counts them and names the first."""
+def check_files_exist(path: Path, cases: Iterable[Case]) -> None:
+    """Every image and mask of these cases of the table ``path`` is there.
+
+    Raises:
+        InputError: some are not; the message counts them and names the first.
+    """
     missing = [
         (case.line, column, file)
         for case in cases

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from .errors import InputError
 
+BESIDE = ".cmedl-"
+"""How the names of files begin that are being written; one that stays was left by a process that was killed."""
+
 
 @contextlib.contextmanager
 def atomic_path(final: Path | str) -> Iterator[Path]:
@@ -25,7 +28,7 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     final = Path(final)
     name, dot, endings = final.name.lstrip(".").partition(".")  # the dot of a hidden file begins no ending
     # A short stem of our own: a long or non-ASCII final name must not grow past the file system's limit.
-    beside = final.with_name(f".cmedl-{secrets.token_hex(6)}{dot}{endings}" if name else f"{final.name}.part")
+    beside = final.with_name(f"{BESIDE}{secrets.token_hex(6)}{dot}{endings}" if name else f"{final.name}.part")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield beside

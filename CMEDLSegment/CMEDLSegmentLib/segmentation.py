@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from .student import Student
-    from .volume import AxialView, Volume
+    from .volume import AxialView, Geometry, Volume
 
 OBLIQUE_DEGREES = 10.0
 """From this angle between the volume's axes and the patient's on, the user is told of it."""
@@ -55,6 +56,28 @@ class Segmentation:
     runtime: str
     seconds: float
     timings: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FieldSlices:
+    """What a student looks at of a volume: some of its slices, on the student's field.
+
+    Attributes:
+        slices: axial indices (n,), rising.
+        field: where the field lies on them.
+        geometry: the volume's grid.
+        sampler: for a device, a function from some of the axial indices (m,) to images (m, 1, pixels, pixels) there,
+            float32 in -1..1.
+        lung_slices: how many slices hold lung; 0 where the student does not ask.
+        warnings: sentences for the user.
+    """
+
+    slices: np.ndarray
+    field: StudentField
+    geometry: Geometry
+    sampler: Callable[[str], Callable[[np.ndarray], torch.Tensor]]
+    lung_slices: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +121,7 @@ class Segmenter:
 
     def segment(
         self,
-        volume: Volume,
+        volume: Volume | FieldSlices,
         threshold: float | None = None,
         all_slices: bool = False,
         minimum_cc: float = 0.0,
@@ -108,9 +131,9 @@ class Segmenter:
         """Segment a volume.
 
         Args:
-            volume: the volume; its array is only read.
+            volume: the volume; its array is only read. Or what this student looks at of one that is not at hand.
             threshold: probability from which a voxel is foreground; None is the student's own.
-            all_slices: look at every slice, also where the student asks for lung slices only.
+            all_slices: look at every slice of the volume, also where the student asks for lung slices only.
             minimum_cc: components smaller than this are dropped.
             progress: told the stage and the fraction of the whole.
             cancelled: asked before every batch and between the other steps.
@@ -121,45 +144,27 @@ class Segmenter:
             DeviceError: memory ran out even on the last rung of the ladder, or the network gave NaN.
             Cancelled: ``cancelled()`` became true.
         """
-        from .volume import axial_view
-
         begin = time.perf_counter()
         timings = {"anatomy": 0.0, "resampling": 0.0, "network": 0.0, "back": 0.0}
         card = self.student.card
-        if volume.modality is not None and volume.modality != card.modality:
-            raise InputError(
-                f"The image is {volume.modality}, but student '{card.name}' reads {card.modality}; choose a "
-                f"student for {volume.modality} or a {card.modality} image."
-            )
-        view = axial_view(volume.array, volume.geometry)
-        region = self._region(view, all_slices, part(progress, 0.0, 0.1), cancelled)
-        warnings = [*volume.warnings, *region.warnings]
-        if view.obliquity_degrees >= OBLIQUE_DEGREES:
-            warnings.append(
-                f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the "
-                "student was not trained on tilted slices."
-            )
+        seen = (
+            volume
+            if isinstance(volume, FieldSlices)
+            else self._look(volume, all_slices, part(progress, 0.0, 0.1), cancelled)
+        )
+        warnings = list(seen.warnings)
         timings["anatomy"] = time.perf_counter() - begin
-        field = StudentField(
-            shape=view.array.shape[1:],
-            spacing=view.spacing[1:],
-            centre=region.centre,
-            pixels=card.field,
-            pixel_mm=card.spacing_mm,
-        )
-        values, plan = self._probabilities(
-            view.array, region.slices, field, warnings, timings, part(progress, 0.1, 0.9), cancelled
-        )
+        values, plan = self._probabilities(seen, warnings, timings, part(progress, 0.1, 0.9), cancelled)
         progress("Bringing the result to the image", 0.9)
         back = time.perf_counter()
-        if view.array.size >= LARGE_VOXELS:
+        if math.prod(seen.geometry.size) >= LARGE_VOXELS:
             self._started = None
             gc.collect()
         return_freed_memory()
         if card.smoothing_mm > 0:
-            smooth_over_slices(values, region.slices, card.smoothing_mm / view.spacing[0], cancelled)
+            smooth_over_slices(values, seen.slices, card.smoothing_mm / seen.geometry.axial_spacing[0], cancelled)
         probability = ProbabilityField(
-            values, region.slices, field, volume.geometry, tuple(label.value for label in card.labels)
+            values, seen.slices, seen.field, seen.geometry, tuple(label.value for label in card.labels)
         )
         label, components = probability.segment(
             card.threshold if threshold is None else threshold, minimum_cc, cancelled
@@ -170,13 +175,46 @@ class Segmenter:
             label=label,
             probability=probability,
             components=components,
-            lung_slices=region.lung_slices,
+            lung_slices=seen.lung_slices,
             warnings=warnings,
             device=plan.device,
             runtime=str(plan),
             seconds=time.perf_counter() - begin,
             timings=timings,
         )
+
+    def _look(self, volume: Volume, all_slices: bool, progress: Progress, cancelled: CancelCheck) -> FieldSlices:
+        """What the student looks at of a volume."""
+        from .volume import axial_view
+
+        card = self.student.card
+        if volume.modality is not None and volume.modality != card.modality:
+            raise InputError(
+                f"The image is {volume.modality}, but student '{card.name}' reads {card.modality}; choose a "
+                f"student for {volume.modality} or a {card.modality} image."
+            )
+        view = axial_view(volume.array, volume.geometry)
+        region = self._region(view, all_slices, progress, cancelled)
+        warnings = [*volume.warnings, *region.warnings]
+        if view.obliquity_degrees >= OBLIQUE_DEGREES:
+            warnings.append(
+                f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the "
+                "student was not trained on tilted slices."
+            )
+        field = StudentField(
+            shape=view.array.shape[1:],
+            spacing=view.spacing[1:],
+            centre=region.centre,
+            pixels=card.field,
+            pixel_mm=card.spacing_mm,
+        )
+        intensities = card.normalisation.fit(view.array)
+
+        def sampler(device: str) -> Callable[[np.ndarray], torch.Tensor]:
+            sample = FieldSampler(field, intensities, device)
+            return lambda slices: sample(view.array[slices])
+
+        return FieldSlices(region.slices, field, volume.geometry, sampler, region.lung_slices, tuple(warnings))
 
     def _region(self, view: AxialView, all_slices: bool, progress: Progress, cancelled: CancelCheck) -> Region:
         """The slices and the field's centre; lungs are looked for only where the card asks for them."""
@@ -202,22 +240,19 @@ class Segmenter:
 
     def _probabilities(
         self,
-        slices: np.ndarray,
-        chosen: np.ndarray,
-        field: StudentField,
+        seen: FieldSlices,
         warnings: list[str],
         timings: dict[str, float],
         progress: Progress,
         cancelled: CancelCheck,
     ) -> tuple[np.ndarray, Plan]:
-        """Run the network over the chosen slices, stepping down the ladder when memory runs out.
+        """Run the network over the slices, stepping down the ladder when memory runs out.
 
         Returns:
             float16 (slices, labels, pixels, pixels), and the plan that was in force at the end.
         """
-        card = self.student.card
-        intensities = card.normalisation.fit(slices)
-        values = np.empty((len(chosen), len(card.labels), field.pixels, field.pixels), dtype=np.float16)
+        chosen, pixels = seen.slices, seen.field.pixels
+        values = np.empty((len(chosen), len(self.student.card.labels), pixels, pixels), dtype=np.float16)
         plan, sampler, start = self.plan, None, 0
         while start < len(chosen):
             stop_if(cancelled)
@@ -228,8 +263,8 @@ class Segmenter:
                 self._runtime(plan)
                 begin = time.perf_counter()
                 if sampler is None:
-                    sampler = FieldSampler(field, intensities, plan.device)
-                images = sampler(slices[batch])
+                    sampler = seen.sampler(plan.device)
+                images = sampler(batch)
                 _wait(plan.device)
                 sampled = time.perf_counter()
                 values[start : start + len(batch)] = self._infer(plan, images)

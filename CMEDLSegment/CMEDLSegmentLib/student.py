@@ -1,7 +1,8 @@
 """A student on disk: one ``.safetensors`` file with its weights, and its model card in the metadata.
 
-- The tensors are named ``<network>.<parameter>``, as float32, or as float16 where the file was saved ``half``
-  (they are computed in float32 either way). Tensors named ``int8.*`` are calibration ranges; they are allowed
+- The tensors are named ``<network>.<parameter>``, as float32, or where the file was saved small as float16 or int8
+  (they are computed in float32 either way). One of int8 has beside it ``scale.<network>.<parameter>``, float32, what
+  one step is worth in each row of its first axis. Tensors named ``int8.*`` are calibration ranges; they are allowed
   only where the card tells how int8 was checked.
 - The metadata has one entry, ``cmedl-card``: the card's JSON, with a SHA-256 of itself.
 - ``weights_sha256`` in the card covers every tensor of the file: SHA-256 over the tensors in the order of
@@ -48,7 +49,13 @@ __all__ = [
     "verify_bytes",
 ]
 
-_DTYPES = {"F32": np.float32, "F16": np.float16, "I64": np.int64}
+_DTYPES = {"F32": np.float32, "F16": np.float16, "I64": np.int64, "I8": np.int8}
+_SCALE = "scale"
+STORED = ("float32", "float16", "int8")
+"""What weights may be stored as."""
+_STEPS = 127
+_SENSITIVE = 8
+"""Layers with fewer channels in or out stay float16 in an int8 file: they are small, and rounding shows most there."""
 _PROBE = 32
 """Pixels along each side of the image that is sent through the networks to see that they fit each other."""
 
@@ -112,7 +119,7 @@ def save_student(
     path: Path | str,
     card: Card,
     modules: Mapping[str, nn.Module],
-    half: bool = False,
+    stored: str = "float32",
     int8: Mapping[str, torch.Tensor] | None = None,
 ) -> Card:
     """Write a student; the file appears complete and verified, or not at all.
@@ -121,8 +128,9 @@ def save_student(
         path: ends in ``.safetensors``.
         card: its ``weights_sha256`` is filled in here.
         modules: one module for each network of the card, by name.
-        half: store the weights in half the space. Vectors (biases, batch norm) and tensors whose values do
-            not fit float16 stay float32.
+        stored: one of :data:`STORED`, what weights become in the file. Vectors (biases, batch norm) and tensors whose
+            values do not fit float16 stay float32 in any case. As int8 each row of the first axis is rounded to 127
+            steps of its own on either side of 0.
         int8: calibration ranges, by name without ``int8.``; needs ``card.int8``.
 
     Returns:
@@ -141,9 +149,9 @@ def save_student(
     arrays: dict[str, np.ndarray] = {}
     for name, module in modules.items():
         for key, value in module.state_dict().items():
-            arrays[f"{name}.{key}"] = _stored(value, half)
+            arrays |= _stored(f"{name}.{key}", value, stored)
     for key, value in (int8 or {}).items():
-        arrays[f"{INT8_PREFIX}.{key}"] = _stored(value, half=False)
+        arrays |= _stored(f"{INT8_PREFIX}.{key}", value, "float32")
     card = dataclasses.replace(card, weights_sha256=_weights_hash(arrays))
     data = safetensors.numpy.save(arrays, {METADATA_KEY: card.to_json()})
     verify_bytes(data, path)
@@ -168,8 +176,12 @@ def load_student(path_or_name: Path | str) -> Student:
     card, arrays = verify_bytes(data, path)
     state, int8 = {}, {}
     for key, array in arrays.items():
+        if key.startswith(f"{_SCALE}."):
+            continue
         # Copies: the arrays are read-only views of the file's bytes.
-        value = torch.from_numpy(array.astype(np.float32 if array.dtype == np.float16 else array.dtype))
+        value = torch.from_numpy(array.astype(np.int64 if array.dtype == np.int64 else np.float32))
+        if array.dtype == np.int8:
+            value *= torch.from_numpy(arrays[f"{_SCALE}.{key}"].copy()).view(-1, *(1,) * (value.ndim - 1))
         if key.startswith(f"{INT8_PREFIX}."):
             int8[key.removeprefix(f"{INT8_PREFIX}.")] = value
         else:
@@ -217,16 +229,20 @@ def _arrays(data: bytes, header: dict[str, Any]) -> dict[str, np.ndarray]:
         raise ModelError(f"it is cut off or damaged ({error}).") from error
 
 
-def _stored(value: torch.Tensor, half: bool) -> np.ndarray:
-    """A tensor as it goes to the file."""
+def _stored(key: str, value: torch.Tensor, stored: str) -> dict[str, np.ndarray]:
+    """A tensor as it goes to the file under ``key``, with its scale where it is rounded."""
     value = value.detach().cpu()
     array = (value.float() if value.is_floating_point() else value.long()).contiguous().numpy()
-    if half and array.ndim > 1 and array.dtype == np.float32:
-        with np.errstate(over="ignore"):
-            small = array.astype(np.float16)
-        if np.isfinite(small).all():
-            return small
-    return array
+    if stored == "float32" or array.ndim < 2 or array.dtype != np.float32:
+        return {key: array}
+    if stored == "int8" and min(array.shape[:2]) >= _SENSITIVE:
+        largest = np.abs(array).reshape(len(array), -1).max(axis=1)
+        scale = np.maximum(largest, np.finfo(np.float32).tiny * _STEPS) / np.float32(_STEPS)
+        rows = array / scale.reshape(-1, *(1,) * (array.ndim - 1))
+        return {key: np.rint(rows).astype(np.int8), f"{_SCALE}.{key}": scale}
+    with np.errstate(over="ignore"):
+        small = array.astype(np.float16)
+    return {key: small if np.isfinite(small).all() else array}
 
 
 def _weights_hash(arrays: Mapping[str, np.ndarray]) -> str:
@@ -266,7 +282,8 @@ def _check_tensors(card: Card, arrays: Mapping[str, np.ndarray]) -> None:
         for spec, module in zip(network.specs, network.networks, strict=True)
         for key, value in module.state_dict().items()
     }
-    found = {key: array for key, array in arrays.items() if not key.startswith(f"{INT8_PREFIX}.")}
+    found = {key: array for key, array in arrays.items() if not key.startswith((f"{INT8_PREFIX}.", f"{_SCALE}."))}
+    _check_scales(arrays)
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing:
         raise ModelError(f"its tensor '{missing[0]}' is missing{_and_more(missing)}.")
@@ -278,9 +295,20 @@ def _check_tensors(card: Card, arrays: Mapping[str, np.ndarray]) -> None:
             raise ModelError(f"its tensor '{key}' has the shape {found[key].shape}, the card asks for {shape}.")
         if value.is_floating_point() != (found[key].dtype != np.int64):
             raise ModelError(f"its tensor '{key}' has the type {found[key].dtype}, the network's is another.")
-    if (card.int8 is None) != (len(found) == len(arrays)):
+    if (card.int8 is None) != (not any(key.startswith(f"{INT8_PREFIX}.") for key in arrays)):
         raise ModelError("its card and its tensors do not agree on whether it has int8 ranges.")
     _check_flow(card, network)
+
+
+def _check_scales(arrays: Mapping[str, np.ndarray]) -> None:
+    """Each tensor of int8 has its scale, and there is no other."""
+    int8 = {key: array for key, array in arrays.items() if array.dtype == np.int8}
+    wanted = {f"{_SCALE}.{key}": len(array) if array.ndim else 0 for key, array in int8.items()}
+    scales = {key: array for key, array in arrays.items() if key.startswith(f"{_SCALE}.")}
+    if {key: (count,) for key, count in wanted.items()} != {key: array.shape for key, array in scales.items()} or any(
+        array.dtype != np.float32 for array in scales.values()
+    ):
+        raise ModelError("its rounded tensors and their scales do not agree.")
 
 
 def _and_more(keys: list[str]) -> str:

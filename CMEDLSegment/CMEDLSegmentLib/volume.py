@@ -60,6 +60,12 @@ class Geometry:
         return float(abs(np.linalg.det(self.matrix))) / 1000.0
 
     @property
+    def axial_spacing(self) -> tuple[float, float, float]:
+        """Spacing (z, y, x), mm, of the grid seen in axial order (:func:`axial_view`)."""
+        order = index_axes(np.array(self.direction, dtype=float).reshape(3, 3))
+        return self.spacing[order[2]], self.spacing[order[1]], self.spacing[order[0]]
+
+    @property
     def is_sheared(self) -> bool:
         """True when the axes are not at right angles, as in a CT taken with a tilted gantry."""
         axes = np.array(self.direction, dtype=float).reshape(3, 3)

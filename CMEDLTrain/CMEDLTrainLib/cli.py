@@ -84,7 +84,11 @@ def parser() -> Parser:
                 "--card", type=Path, metavar="JSON", help="entries of the model card: name, title, data ..."
             )
             sub.add_argument("--int8", action="store_true", help="calibrate int8 and keep it if it agrees with fp32")
-            sub.add_argument("--full-precision", action="store_true", help="keep fp32 (default: half precision)")
+            sizes = sub.add_mutually_exclusive_group()
+            sizes.add_argument("--full-precision", action="store_true", help="keep fp32 (default: half precision)")
+            sizes.add_argument(
+                "--small", action="store_true", help="weights in 8 bits, half the size again; says how they agree"
+            )
             sub.add_argument("--overwrite", action="store_true", help="replace a file that exists")
             sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
     evaluation.register(partial(_command, commands))
@@ -216,7 +220,8 @@ def _export(options: argparse.Namespace, interrupt: Interrupt) -> int:
             raise InputError(f"The card {options.card} cannot be read ({error}); give a JSON object.") from error
     from .export import export
 
-    said = export(run, options.output, entries, half=not options.full_precision, int8=options.int8)
+    stored = "float32" if options.full_precision else "int8" if options.small else "float16"
+    said = export(run, options.output, entries, stored, options.int8)
     if options.json:
         emit_json({"student": options.output, "int8": said})
         return 0

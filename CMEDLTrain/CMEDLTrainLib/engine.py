@@ -40,6 +40,9 @@ REPORT_STEPS, REPORT_S = 50, 30.0
 """Losses are read from the device and reported after so many steps or seconds: reading waits for the device."""
 CHECKPOINT_S = 120.0
 """A run loses at most so much work when it is killed."""
+WRITING_SHARE = 0.05
+"""Of the time since the last checkpoint, what writing one may take for a validation to be followed by one: those of
+joint training hold hundreds of megabytes, and on a GPU ten epochs can pass in the seconds that one takes."""
 COMPILER = "inductor"
 """What ``torch.compile`` makes of the networks."""
 
@@ -106,6 +109,7 @@ class Trainer:
             ProcessLost: one of several processes ended.
         """
         saved = reported = time.monotonic()
+        writing_s = 0.0
         images = self.configuration.optimisation.batch * self.processes.count
         if self.processes.first:
             holders.add(self.run.trainer, device=str(self.device))
@@ -129,21 +133,29 @@ class Trainer:
                 losses = self._check(terms)
                 if due:
                     self._validate(losses)
-                self.save()
-                saved = time.monotonic()
+                ended = self.progress.step == self.steps or self._stopping_early()
+                before = time.monotonic()
+                worth_it = writing_s <= WRITING_SHARE * (before - saved)
+                if any(self.processes.any_wants(late or asked or ended or worth_it)):
+                    self.save(ended)
+                    saved = time.monotonic()
+                    writing_s = saved - before
             if asked:
                 self._tell("stopped", step=self.progress.step)
                 return False
         self._tell("finished", step=self.progress.step, best_epoch=self.progress.best_epoch)
         return True
 
-    def save(self) -> None:
-        """Write the checkpoint that a later start resumes from, unless a weight is not finite."""
+    def save(self, ended: bool = False) -> None:
+        """Write the checkpoint that a later start resumes from, unless a weight is not finite.
+
+        One of a run that has ended is without the optimisers' state, two thirds of its size: nothing resumes from it.
+        """
         with self._telling_failure():
             check_weights(self.networks, self.progress.step)
         modules = self._modules() | checkpoints.pools_of_others(self.networks, self.processes)
         if self.processes.first:
-            checkpoints.save(self.run.last, modules, self.optimisers, vars(self.progress))
+            checkpoints.save(self.run.last, modules, {} if ended else self.optimisers, vars(self.progress))
 
     def _step(self, step: int) -> dict[str, Tensor]:
         """One update of every phase on fresh batches; returns the loss terms, still on the device."""

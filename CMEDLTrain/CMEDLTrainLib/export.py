@@ -1,8 +1,8 @@
-"""A finished run's student as one file for others: half precision, its card completed, int8 checked."""
+"""A finished run's student as one file for others: half precision or less, its card completed, int8 checked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ import torch
 
 from CMEDLSegmentLib.card import Card
 from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.runtimes.quantisation import calibrate_int8, check_int8
+from CMEDLSegmentLib.runtimes.quantisation import agreement, calibrate_int8, check_int8
 from CMEDLSegmentLib.student import Student, load_student, save_student
 
 from .cohort.store import Store
+from .distribution import choose_device
 from .evaluation.measures import MEASURES, definition
 from .evaluation.results import read_json
 from .runs import Run
@@ -25,18 +26,19 @@ CALIBRATION_SLICES = 64
 BATCH = 8
 
 
-def export(run: Run, path: Path, entries: dict[str, Any], half: bool, int8: bool) -> str:
+def export(run: Run, path: Path, entries: dict[str, Any], stored: str, int8: bool) -> str:
     """Write a finished run's student to ``path``.
 
     Args:
         run: a finished run.
         path: ends in ``.safetensors``.
         entries: of the model card, such as name, title, data and use.
-        half: store the weights in half precision.
+        stored: what weights become, one of :data:`CMEDLSegmentLib.student.STORED`.
         int8: calibrate int8 on training slices and keep it if it agrees with fp32 on the validation patients.
 
     Returns:
-        A sentence that says what became of int8; empty where it was not asked for.
+        A sentence that says what became of int8, or how weights that are stored as int8 agree with those of fp32 on the
+        validation patients; empty where neither was asked for.
 
     Raises:
         InputError: the run has not finished, or an entry does not fit the card.
@@ -50,10 +52,16 @@ def export(run: Run, path: Path, entries: dict[str, Any], half: bool, int8: bool
     if "figures" not in entries and _same_marks(card, evaluated):
         card = replace(card, figures=_figures(run, evaluated, entries))
     networks = best_networks(run)
-    store = slices_of(run) if int8 else None  # first, because the cohort may be gone: then nothing is written
-    save_student(path, card, networks, half=half)
+    # First, because the cohort may be gone: then nothing is written.
+    store = slices_of(run) if int8 or stored == "int8" else None
+    save_student(path, card, networks, stored)
     if store is None:
         return ""
+    if not int8:
+        device = choose_device(run.configuration().device)
+        plain, rounded = (_running(load_student(one), device) for one in (student_file, path))
+        found = agreement(card, plain, rounded, _patients(store))
+        return f"Rounded weights agree with fp32 to a DSC of {_told(found)}."
     # int8 is calibrated and checked on the weights as they were just stored.
     student = load_student(path)
     random = np.random.default_rng(run.configuration().seed)
@@ -61,11 +69,21 @@ def export(run: Run, path: Path, entries: dict[str, Any], half: bool, int8: bool
     chosen = random.choice(train, min(CALIBRATION_SLICES, len(train)), replace=False)
     ranges = calibrate_int8(student.build(), (_images(store, part) for part in np.array_split(chosen, BATCH)))
     found = check_int8(Student(card, student.state, path, ranges), _patients(store))
-    said = f"int8 agrees with fp32 to a DSC of {found['dsc_mean']:.4f} (N = {found['cases']} validation patients)"
+    said = f"int8 agrees with fp32 to a DSC of {_told(found)}"
     if not found["passed"]:
         return f"{said}, which is too little: the student runs without int8."
-    save_student(path, replace(card, int8=found), networks, half=half, int8=ranges)
+    save_student(path, replace(card, int8=found), networks, stored, int8=ranges)
     return f"{said}."
+
+
+def _running(student: Student, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The student's networks on ``device``, for images and logits in memory."""
+    network = student.build().to(device)
+    return lambda images: network(images.to(device)).cpu()
+
+
+def _told(found: dict[str, Any]) -> str:
+    return f"{found['dsc_mean']:.4f} (N = {found['cases']} validation patients)"
 
 
 def _same_marks(card: Card, evaluated: Card) -> bool:

@@ -2,7 +2,8 @@
 
 ``configuration.json``  the settings, written before torch is imported
 ``events.jsonl``        one JSON object a line: what happened, in order
-``last.safetensors``    state to resume from; ``best.safetensors`` the same at the best validation
+``last.safetensors``    state to resume from, of a finished run the networks alone
+``best.safetensors``    the student at the best validation
 ``student.safetensors`` the student, when the run has finished
 ``evaluation.json``     its figures on the test patients, once it was scored
 ``previews``            pictures of validation slices, with what the networks make of them
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.files import atomic_path
+from CMEDLSegmentLib.files import BESIDE, atomic_path
 
 from . import holders
 from .configuration import Configuration, from_json
@@ -92,8 +93,16 @@ class Run:
         Raises:
             InputError: the run is being trained, or cannot be written.
         """
+        self.change(replace(self.configuration(), cohort=str(Path(cohort).resolve())))
+
+    def change(self, configuration: Configuration) -> None:
+        """Put other settings in the place of the run's own: where files lie, how steps run, nothing that it learns by.
+
+        Raises:
+            InputError: the run is being trained, or cannot be written.
+        """
         with self.held():
-            self._write(replace(self.configuration(), cohort=str(Path(cohort).resolve())))
+            self._write(configuration)
 
     def _write(self, configuration: Configuration) -> None:
         with atomic_path(self.folder / "configuration.json") as path:
@@ -217,8 +226,12 @@ def create(folder: Path, configuration: Configuration) -> Run:
 
 
 def holds_something(folder: Path) -> bool:
-    """Whether ``folder`` is a file, or a folder that is not empty."""
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    """Whether ``folder`` is a file, or a folder that is not empty but for what a killed process left half written."""
+    return folder.exists() and (not folder.is_dir() or bool(_names(folder)))
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(BESIDE)}
 
 
 def _never_stepped(run: Run) -> bool:
@@ -227,7 +240,7 @@ def _never_stepped(run: Run) -> bool:
         return False
     own = {"configuration.json", run.events.name, run.trainer.name, "stop"}
     started = any(event.get("event") == "start" for event in run.read_events())
-    return {path.name for path in run.folder.iterdir()} <= own and not started and not run.running()
+    return _names(run.folder) <= own and not started and not run.running()
 
 
 def slices_folder(run: Path) -> Path:

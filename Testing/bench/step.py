@@ -1,6 +1,6 @@
 """A training step of each network beside the same mathematics in a naive structure, in one run.
 
-    python Testing/bench/step.py [--device cuda] [--repeats 5] [--threads 2]
+    python Testing/bench/step.py [--device cuda] [--repeats 5] [--threads 2] [--row "Unet, CMEDL" --json] [--no-graph]
 
 A step is the engine's own: patches from a store, augmentation, all losses, both phases, the optimisers. On a CPU
 networks are narrow (a quarter of the paper's width, patches of 64 x 64) and numbers are float32; on CUDA they are the
@@ -11,6 +11,10 @@ them, computes the gradients of all networks each time, keeps all pairs of the c
 float32 and the plain layout, and reads its losses after every step. Both take turns; times are medians. On a machine
 that others use too, the processor's own time (``times_less_work``) tells more than what passed; threads that wait
 should not count there, which ``OMP_WAIT_POLICY=passive`` sees to.
+
+The arithmetic of a step is counted (``tflop``, two for a multiplication with an addition), and how fast the device
+multiplies large matrices of the same type is measured beside it (``ceiling_tflops``): their ratio is how much of the
+device a step uses.
 
 Memory is the peak of a process of its own: on CUDA of what the allocator gave out, on a CPU of what is resident (with
 the allocator handing freed blocks back at once, on Linux), less what was before the first step.
@@ -38,9 +42,10 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from CMEDLTrainLib import runs
-from CMEDLTrainLib.configuration import PRESETS, Configuration, Network, with_settings
+from CMEDLTrainLib.configuration import PRESETS, TINY_WIDTHS, Configuration, Network, with_settings
 from CMEDLTrainLib.engine import Trainer
 from CMEDLTrainLib.losses.adversarial import discriminator_loss, generator_loss
 from CMEDLTrainLib.losses.hint import hint_loss
@@ -55,23 +60,29 @@ ROWS = {
 }
 """Of each row: method, segmentor, and what makes it narrow."""
 NARROW = ("images.field=64", "translation.width=16", "features=random:16")
+TINY = ("images.field=32", "translation.width=2", "translation.blocks=1", "features=random:4")
 FULL = ("features=random", "optimisation.precision=bf16", "optimisation.graph=true")
+EAGER = "optimisation.graph=false"
 STRICT = ("features=random", "optimisation.precision=fp32", "optimisation.graph=false")
+SIDES = {"cpu": 1024, "cuda": 8192}
+"""Of the matrices that tell the ceiling."""
 WARM_UP = 5
 """Steps before the clock starts; a graph is captured in the fourth."""
 
 
-def configuration(row: str, device: str, naive: bool = False) -> Configuration:
+def configuration(row: str, device: str, naive: bool = False, graph: bool = True, tiny: bool = False) -> Configuration:
     """The paper's settings with the networks of a row."""
     method, segmentor, narrow = ROWS[row]
     on_cpu = device == "cpu"
-    base = replace(PRESETS["paper"], method=method, device=device, network=Network(segmentor, narrow if on_cpu else {}))
-    return with_settings(base, NARROW if on_cpu else STRICT if naive else FULL)
+    width = TINY_WIDTHS[segmentor] if tiny else narrow if on_cpu else {}
+    base = replace(PRESETS["paper"], method=method, device=device, network=Network(segmentor, width))
+    settings = with_settings(base, TINY if tiny else NARROW if on_cpu else STRICT if naive else FULL)
+    return settings if graph else with_settings(settings, [EAGER])
 
 
-def trainer(row: str, device: str, folder: Path, naive: bool = False) -> Trainer:
+def trainer(row: str, arguments: argparse.Namespace, folder: Path, naive: bool = False, graph: bool = True) -> Trainer:
     """A run of the row below ``folder``, ready for its first step, on synthetic patches."""
-    settings = configuration(row, device, naive)
+    settings = configuration(row, arguments.device, naive, graph and not arguments.no_graph, arguments.tiny)
     store = disc_store(folder / "store", patients=6, slices=4, teachers=4, field=settings.images.field)
     made = Trainer(runs.create(folder / "run", settings), store)
     if naive:
@@ -162,9 +173,9 @@ def taken(step: Callable[[int], object], number: int, device: str) -> tuple[floa
 def timed(row: str, arguments: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]]:
     """Median seconds of a step, and of a naive one where the method has one; taken in turns. Elapsed, and worked."""
     with tempfile.TemporaryDirectory() as folder:
-        steps: dict[str, Callable[[int], object]] = {"ours": trainer(row, arguments.device, Path(folder) / "a")._step}
+        steps: dict[str, Callable[[int], object]] = {"ours": trainer(row, arguments, Path(folder) / "a")._step}
         if ROWS[row][0] == "cmedl":
-            steps["naive"] = Naive(trainer(row, arguments.device, Path(folder) / "b", naive=True))
+            steps["naive"] = Naive(trainer(row, arguments, Path(folder) / "b", naive=True))
         seconds: dict[str, list[tuple[float, float]]] = {way: [] for way in steps}
         warm_up = 1 if arguments.device == "cpu" else WARM_UP
         for number in range(warm_up + arguments.repeats):
@@ -177,10 +188,26 @@ def timed(row: str, arguments: argparse.Namespace) -> tuple[dict[str, float], di
     return elapsed, worked
 
 
-def memory(row: str, way: str, device: str) -> float:
+def tflop(row: str, arguments: argparse.Namespace) -> float:
+    """The arithmetic of one step, 10^12 operations."""
+    with tempfile.TemporaryDirectory() as folder, FlopCounterMode(display=False) as counter:
+        trainer(row, arguments, Path(folder), graph=False)._step(0)
+    return counter.get_total_flops() / 1e12
+
+
+def ceiling(device: str, numbers: torch.dtype) -> float:
+    """10^12 operations a second in the product of two large matrices, the best of several."""
+    side = SIDES[device.partition(":")[0]]
+    a, b = (torch.randn(side, side, device=device).to(numbers) for _ in range(2))
+    seconds = min(taken(lambda _: a @ b, 0, device)[0] for _ in range(20))
+    return 2 * side**3 / seconds / 1e12
+
+
+def memory(row: str, way: str, arguments: argparse.Namespace) -> float:
     """Peak MB beyond what there was before the first step; to be called once in a process."""
     with tempfile.TemporaryDirectory() as folder:
-        made = trainer(row, device, Path(folder) / "run", naive=way == "naive")
+        device = arguments.device
+        made = trainer(row, arguments, Path(folder) / "run", naive=way == "naive")
         step = Naive(made) if way == "naive" else made._step
         before = of_this_process("VmRSS") if device == "cpu" else 0.0
         for number in range(2 if device == "cpu" else WARM_UP):
@@ -200,7 +227,7 @@ def in_a_process(row: str, way: str) -> float:
 def measured(row: str, arguments: argparse.Namespace) -> dict[str, object]:
     """A row of the table."""
     seconds, worked = timed(row, arguments)
-    settings = configuration(row, arguments.device)
+    settings = configuration(row, arguments.device, tiny=arguments.tiny)
     images = 2 * settings.optimisation.batch
     found: dict[str, object] = {
         "milliseconds": {way: round(1000 * value, 1) for way, value in seconds.items()},
@@ -211,6 +238,10 @@ def measured(row: str, arguments: argparse.Namespace) -> dict[str, object]:
         "segmentor": settings.network.arguments,
         "translation_width": settings.translation.width,
     }
+    numbers = torch.bfloat16 if settings.optimisation.precision == "bf16" else torch.float32
+    found["tflop"], found["ceiling_tflops"] = tflop(row, arguments), ceiling(arguments.device, numbers)
+    found["share_of_ceiling"] = found["tflop"] / seconds["ours"] / found["ceiling_tflops"]
+    found["graph"] = arguments.device != "cpu" and not arguments.no_graph
     if "naive" in seconds:
         found["times_faster"] = round(seconds["naive"] / seconds["ours"], 2)
         found["times_less_work"] = round(worked["naive"] / worked["ours"], 2)
@@ -222,16 +253,25 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
+    parser.add_argument("--row", choices=ROWS, help="one row alone")
+    parser.add_argument("--tiny", action="store_true", help="the least there is, to see that it runs")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON and write no file")
+    parser.add_argument("--no-graph", action="store_true", help="each operation of a step launched by itself")
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.memory_of:
-        print(memory(*arguments.memory_of, arguments.device))
+        print(memory(*arguments.memory_of, arguments))
+        return
+    chosen = [arguments.row] if arguments.row else list(ROWS)
+    if arguments.json:
+        rows = {row: measured(row, arguments) for row in chosen}
+        print(json.dumps({"machine": machine(arguments.device), "rows": rows}))
         return
     result = {"machine": machine(arguments.device), "rows": {}}
     path = RESULTS / f"step_{arguments.device}.json"
     print(f"{'':20}{'ms':>9}{'naive ms':>10}{'times':>7}{'images/s':>10}{'peak MB':>9}{'naive MB':>10}")
-    for row in ROWS:
+    for row in chosen:
         found = result["rows"][row] = measured(row, arguments)
         times, peak = found["milliseconds"], found["peak_mb"]
         print(

@@ -97,7 +97,7 @@ def test_half_takes_half_the_space_and_computes_in_single_precision(tmp_path: Pa
     card = a_card(networks=(NetworkSpec("segmentor", "unet", {"width": 8}),))
     modules = modules_of(card)
     save_student(tmp_path / "single.safetensors", card, modules)
-    save_student(tmp_path / "half.safetensors", card, modules, half=True)
+    save_student(tmp_path / "half.safetensors", card, modules, "float16")
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("single", "half")]
     assert sizes[1] < 0.6 * sizes[0]
     student = load_student(tmp_path / "half.safetensors")
@@ -110,6 +110,40 @@ def test_half_takes_half_the_space_and_computes_in_single_precision(tmp_path: Pa
     assert 0 < (single - half).abs().max() < 0.01 * single.std()
 
 
+def test_int8_takes_a_quarter_of_the_space_and_rounds_each_row_to_half_a_step(tmp_path: Path) -> None:
+    card = a_card(networks=(NetworkSpec("segmentor", "unet", {"width": 16}),))
+    modules = modules_of(card)
+    for stored in ("float32", "int8"):
+        save_student(tmp_path / f"{stored}.safetensors", card, modules, stored)
+    sizes = {stored: (tmp_path / f"{stored}.safetensors").stat().st_size for stored in ("float32", "int8")}
+    assert sizes["int8"] < 0.27 * sizes["float32"]
+    single, rounded = (load_student(tmp_path / f"{stored}.safetensors") for stored in sizes)
+    assert rounded.state.keys() == single.state.keys()
+    for key, value in single.state.items():
+        if value.ndim == 4 and min(value.shape[:2]) >= 8:
+            steps = value.abs().amax((1, 2, 3), keepdim=True) / 127
+            assert ((rounded.state[key] - value).abs() <= 0.501 * steps).all()
+    with torch.inference_mode():
+        exact, found = single.build()(image()), rounded.build()(image())
+    assert 0 < (exact - found).abs().max() < 0.1 * exact.std()
+
+
+@pytest.mark.parametrize("change", ["gone", "longer", "half"])
+def test_rounded_weights_without_their_scale_are_refused(tmp_path: Path, change: str) -> None:
+    card = a_card(networks=(NetworkSpec("segmentor", "unet", {"width": 8}),))
+    save_student(tmp_path / "a.safetensors", card, modules_of(card), "int8")
+
+    def spoil(arrays: dict[str, np.ndarray]) -> None:
+        key = next(key for key in arrays if key.startswith("scale."))
+        scale = arrays.pop(key)
+        if change != "gone":
+            arrays[key] = np.append(scale, scale[:1]) if change == "longer" else scale.astype(np.float16)
+
+    forge(tmp_path / "a.safetensors", tensors=spoil)
+    with pytest.raises(ModelError):
+        load_student(tmp_path / "a.safetensors")
+
+
 def _norm_key(modules: dict[str, torch.nn.Module]) -> str:
     return next(key for key in modules["segmentor"].state_dict() if key.endswith("running_var"))
 
@@ -119,7 +153,7 @@ def test_half_keeps_values_beyond_its_range(tmp_path: Path) -> None:
     modules = modules_of(card)
     with torch.no_grad():
         modules["segmentor"].get_parameter("head.weight").fill_(1e5)
-    save_student(tmp_path / "a.safetensors", card, modules, half=True)
+    save_student(tmp_path / "a.safetensors", card, modules, "float16")
     assert (load_student(tmp_path / "a.safetensors").state[HEAD] == 1e5).all()
 
 
@@ -158,7 +192,7 @@ def test_a_segmentor_can_read_a_weighted_fusion_of_the_image_and_a_generated_one
 def test_int8_ranges_travel_with_a_card_that_tells_how_they_were_checked(tmp_path: Path) -> None:
     card = a_card(int8={"dsc": 0.997, "n": 12})
     ranges = {"segmentor.head": torch.tensor([-1.5, 2.25])}
-    save_student(tmp_path / "a.safetensors", card, modules_of(card), half=True, int8=ranges)
+    save_student(tmp_path / "a.safetensors", card, modules_of(card), "float16", int8=ranges)
     student = load_student(tmp_path / "a.safetensors")
     assert student.int8.keys() == ranges.keys()
     assert torch.equal(student.int8["segmentor.head"], ranges["segmentor.head"])

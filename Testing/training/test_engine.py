@@ -126,6 +126,37 @@ def test_a_cohort_without_validation_patients_is_refused_with_a_sentence(tmp_pat
         Trainer(run, store)
 
 
+def test_a_finished_run_keeps_its_networks_and_no_optimiser_state(tmp_path, store):
+    run, trainer = trained(tmp_path / "run", store)
+    keys = load_file(run.last).keys()
+    assert keys
+    assert not any(key.startswith("optimiser") for key in keys)
+    trainer.save()
+    assert any(key.startswith("optimiser") for key in load_file(run.last))
+
+
+def test_where_writing_takes_long_a_validation_is_followed_by_no_checkpoint(tmp_path, store, monkeypatch):
+    whole, _ = trained(tmp_path / "whole", store)
+    monkeypatch.setattr(engine, "WRITING_SHARE", -1.0)  # no checkpoint is worth its time
+    run = runs.create(tmp_path / "run", settings())
+    trainer = Trainer(run, store)
+
+    def killed():
+        if trainer.progress.step == 2 * trainer.steps_per_epoch + 1:
+            raise KeyboardInterrupt
+        return False
+
+    with run.held(), pytest.raises(KeyboardInterrupt):
+        trainer.train(cancelled=killed)
+    assert run.best.is_file()  # of a validation that is lost with its steps, and comes again
+    assert not run.last.exists()
+    trained(tmp_path / "run", store)
+    ours, theirs = load_file(run.last), load_file(whole.last)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert checkpoints.progress(run.best) == checkpoints.progress(whole.best)
+
+
 def test_a_cut_checkpoint_is_refused_with_a_sentence(tmp_path, store):
     run, _ = trained(tmp_path / "run", store)
     run.last.write_bytes(run.last.read_bytes()[:-100])

@@ -280,3 +280,11 @@ def test_reading_a_run_imports_no_heavy_package(run):
     )
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["state"] == "stopped"
+
+
+def test_a_run_that_was_killed_while_its_settings_were_written_is_begun_anew(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".cmedl-0123456789ab.json").write_text("{", "utf-8")
+    run = runs.create(folder, PRESETS["tiny"])
+    assert run.configuration() == PRESETS["tiny"]

@@ -185,6 +185,16 @@ def test_an_exported_student_carries_the_card_that_was_given(run, tmp_path):
     assert output.stat().st_size < 0.7 * (run / "student.safetensors").stat().st_size
 
 
+def test_a_student_can_be_exported_with_weights_of_8_bits_which_says_how_they_agree(run, tmp_path, capsys):
+    sizes = {}
+    for option in ("--full-precision", "--small"):
+        output = tmp_path / f"{option[2:]}.safetensors"
+        assert cli.main(["export", str(run), "-o", str(output), option, "--json"]) == 0
+        assert ("DSC" in json.loads(capsys.readouterr().out)["int8"]) == (option == "--small")
+        sizes[option] = output.stat().st_size
+    assert sizes["--small"] < 0.75 * sizes["--full-precision"]  # of networks this narrow, many layers stay
+
+
 @pytest.mark.parametrize(("entries", "told"), [({}, True), ({"threshold": 0.3}, False), ({"smoothing_mm": 3}, False)])
 def test_figures_are_left_out_where_the_card_makes_the_student_mark_otherwise(entries, told, run, tmp_path):
     assert cli.main(["evaluate", str(run), "--device", "cpu"]) == 0

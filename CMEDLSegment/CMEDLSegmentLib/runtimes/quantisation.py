@@ -30,7 +30,11 @@ from ..probability import label_probabilities, threshold_labels
 from .plan import Plan, openvino_installed
 
 if TYPE_CHECKING:
+    from ..card import Card
     from ..student import Student, StudentNetwork
+
+Runs = Callable[[torch.Tensor], torch.Tensor]
+"""Normalised slices (n, 1, pixels, pixels) -> logits (n, classes, pixels, pixels)."""
 
 AGREEMENT = 0.995
 """DSC between int8 and fp32 that int8 has to reach to be used."""
@@ -141,25 +145,28 @@ def check_int8(student: Student, cases: Iterable[torch.Tensor]) -> dict[str, Any
         mark; ``dsc_pooled`` over the pixels of all of them, so that what int8 marks in an empty case counts by its
         size; ``slices``; ``runtime``; and ``passed``: whether the mean and the pooled DSC reach :data:`AGREEMENT`.
     """
-    card = student.card
-    plain = fold_batch_norm(student.build())
     if openvino_installed():
         from .openvino_runtime import OpenVinoRuntime
 
         name, int8 = "openvino", OpenVinoRuntime(student, Plan("cpu", "openvino", "int8", 1))
     else:
         name, int8 = "torch, simulated", quantised(student.build(), student.int8)
+    return {**agreement(student.card, fold_batch_norm(student.build()), int8, cases), "runtime": name}
+
+
+def agreement(card: Card, plain: Runs, other: Runs, cases: Iterable[torch.Tensor]) -> dict[str, Any]:
+    """What :func:`check_int8` tells, but for the runtime, of two ways to run a card's networks."""
     values = [label.value for label in card.labels]
     scores: list[float] = []
     empty = slices = shared = total = 0
     for case in cases:
         slices += len(case)
-        a, b = (_marked(network, case, values, card.threshold) for network in (plain, int8))
-        for one, other in ((a == value, b == value) for value in values):
-            shared += int(np.count_nonzero(one & other))
-            total += int(np.count_nonzero(one)) + int(np.count_nonzero(other))
-            if one.any():
-                scores.append(dice(one, other))
+        a, b = (_marked(network, case, values, card.threshold) for network in (plain, other))
+        for mine, theirs in ((a == value, b == value) for value in values):
+            shared += int(np.count_nonzero(mine & theirs))
+            total += int(np.count_nonzero(mine)) + int(np.count_nonzero(theirs))
+            if mine.any():
+                scores.append(dice(mine, theirs))
             else:
                 empty += 1
     # Where fp32 marks nothing there is nothing to agree on: NaN, which does not pass.
@@ -171,15 +178,12 @@ def check_int8(student: Student, cases: Iterable[torch.Tensor]) -> dict[str, Any
         "cases": len(scores),
         "empty": empty,
         "slices": slices,
-        "runtime": name,
         "passed": mean >= AGREEMENT and pooled >= AGREEMENT,
     }
 
 
 @torch.inference_mode()
-def _marked(
-    network: Callable[[torch.Tensor], torch.Tensor], case: torch.Tensor, values: list[int], threshold: float
-) -> np.ndarray:
+def _marked(network: Runs, case: torch.Tensor, values: list[int], threshold: float) -> np.ndarray:
     """The label map (n, pixels, pixels) of a case, one slice at a time."""
     return np.stack(
         [threshold_labels(label_probabilities(network(image[None]))[0].numpy(), values, threshold) for image in case]

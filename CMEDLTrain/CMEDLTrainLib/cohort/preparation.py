@@ -12,10 +12,10 @@ import secrets
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ from .store import FORMAT, LEVELS, Store, write_store
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.resampling import StudentField
+    from CMEDLSegmentLib.volume import Geometry
 
 SURROUNDINGS_MM = 10.0
 """What counts as the surroundings of a structure, which a training patch encloses too."""
@@ -61,12 +62,26 @@ def prepare(
     if (folder / "store.json").is_file():
         return Store(folder)
     _remove_abandoned(parent)
-    modalities = _modalities(cases)
-    normalisations = {role: _normalisation(cases, role, modalities[role], images, cancelled) for role in modalities}
-    beside = parent / f".{folder.name}.{secrets.token_hex(4)}"
+    modalities, normalisations = normalisations_of(cases, images, cancelled)
+    parts = _extracted(cases, images, labels, normalisations, part(progress, 0.1, 1.0), cancelled)
+    return put(folder, parts, images, modalities, normalisations)
+
+
+def put(
+    folder: Path,
+    parts: Iterable[tuple[Case, np.ndarray, np.ndarray, np.ndarray]],
+    images: Images,
+    modalities: Mapping[str, str],
+    normalisations: Mapping[str, Normalisation],
+) -> Store:
+    """Write a store as ``folder``, which appears whole or not at all; the arguments are :func:`.store.write_store`'s.
+
+    Raises:
+        InputError: the disk is full or not writable.
+    """
+    beside = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
     try:
-        beside.mkdir()
-        parts = _extracted(cases, images, labels, normalisations, part(progress, 0.1, 1.0), cancelled)
+        beside.mkdir(parents=True)
         write_store(beside, parts, images, modalities, normalisations)
         try:
             beside.replace(folder)
@@ -74,7 +89,7 @@ def prepare(
             if not (folder / "store.json").is_file():
                 raise
     except OSError as error:
-        raise _unwritable(parent, error) from error
+        raise _unwritable(folder.parent, error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Store(folder)
@@ -108,9 +123,13 @@ def _folder(
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(parent, error) from error
-    contents = contents_of(cases, parent, progress, cancelled)
+    return parent / name_of(cases, images, labels, contents_of(cases, parent, progress, cancelled))
+
+
+def name_of(cases: Sequence[Case], images: Images, labels: int, contents: Sequence[str]) -> str:
+    """The name of the store of these cases and settings; ``contents`` as :func:`.contents.contents_of` gives them."""
     described = json.dumps([FORMAT, asdict(images), labels, table_of(cases), contents])
-    return parent / hashlib.sha256(described.encode()).hexdigest()[:16]
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 def _unwritable(parent: Path, error: OSError) -> InputError:
@@ -154,15 +173,19 @@ def _extracted(
             yield (case, *made)
 
 
-def _modalities(cases: Sequence[Case]) -> dict[str, str]:
-    """The modality of each role.
+def normalisations_of(
+    cases: Sequence[Case], images: Images, cancelled: CancelCheck = never
+) -> tuple[dict[str, str], dict[str, Normalisation]]:
+    """The modality of each role, and how its intensities reach -1 to 1.
 
     Raises:
-        InputError: a role has cases of both.
+        InputError: a role has cases of both modalities.
+        Cancelled: ``cancelled()`` was true.
     """
     for case, sentence in of_other_modality(cases):
         raise _unprepared(case, sentence)
-    return {case.role: case.modality for case in cases}
+    modalities = {case.role: case.modality for case in cases}
+    return modalities, {role: _normalisation(cases, role, modalities[role], images, cancelled) for role in modalities}
 
 
 def _unprepared(case: Case, sentence: str) -> InputError:
@@ -188,50 +211,100 @@ def _normalisation(
     return fit_landmarks(volumes(), maximum=maximum or None)
 
 
-def extract_case(case: Case, images: Images, labels: int, normalisation: Normalisation) -> Extracted:
-    """One case as the student will see it: slice indices, patches (n, f, f) int16 levels, masks (n, f, f) uint8.
+@dataclass(frozen=True)
+class Scan:
+    """A case in axial slices, and how the student looks at it.
 
-    The field lies as it will at test time: centred on the lungs, or on the image where lungs are not looked for; what
-    is beyond the image is padded. Of a training case, a field that would cut the structure or its surroundings is
-    moved, in that slice, by the least that encloses both (section III-C); a structure larger than the field is centred.
-    Validation patches are never moved: they show what the student will see, cut or not.
+    Attributes:
+        array, mask: (z, y, x), the image and the expert's labels.
+        expert: the same labels, uint8 in the file's own axes.
+        geometry: of the file.
+        field: where the student's field lies at test time: centred on the lungs, or on the image where lungs are not
+            looked for; what is beyond the image is padded.
+        seen: axial indices of the slices that the student looks at, at test time.
+        lung_slices: how many slices hold lung; 0 where lungs are not looked for.
+        labels: how many the mask may have.
+    """
+
+    array: np.ndarray
+    mask: np.ndarray
+    expert: np.ndarray
+    geometry: Geometry
+    field: StudentField
+    seen: np.ndarray
+    lung_slices: int
+    labels: int
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Axial indices of the slices that patches are made of: also those with a structure that has no lung."""
+        return np.union1d(self.seen, np.flatnonzero(self.mask.any(axis=(1, 2))))
+
+    def patches(self, normalisation: Normalisation, enclosed: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The kept slices on the field: patches (n, f, f) int16 levels and masks (n, f, f) uint8.
+
+        Args:
+            normalisation: of the case's role.
+            enclosed: whether a field that would cut the structure or its surroundings is moved, in that slice, by the
+                least that encloses both (section III-C); a structure larger than the field is centred.
+        """
+        from CMEDLSegmentLib.resampling import FieldSampler
+
+        kept, intensities = self.kept, normalisation.fit(self.array)
+        fields = [enclosing(self.field, self.mask[index]) if enclosed else self.field for index in kept]
+        patches = np.empty((len(kept), self.field.pixels, self.field.pixels), np.int16)
+        targets = np.empty(patches.shape, np.uint8)
+        for place in dict.fromkeys(fields):
+            here = np.array([one == place for one in fields])
+            pixels = FieldSampler(place, intensities, "cpu")(self.array[kept[here]])[:, 0].clamp(-1, 1).numpy()
+            patches[here] = np.round(pixels * LEVELS)
+            targets[here] = _sampled(self.mask[kept[here]], place, self.labels)
+        return patches, targets
+
+
+def open_case(case: Case, images: Images, labels: int) -> Scan:
+    """One case read from its files.
 
     Raises:
         InputError: no mask, one of another geometry or with values that no label names, or no lungs where the settings
             ask for them.
     """
     from CMEDLSegmentLib.anatomy import field_centre, find_lungs
-    from CMEDLSegmentLib.resampling import FieldSampler, StudentField
+    from CMEDLSegmentLib.resampling import StudentField
     from CMEDLSegmentLib.volume import axial_view, read_mask, read_volume
 
     if case.mask is None:
         raise InputError("It has no mask; training needs one for every case.")
     volume = read_volume(case.image)
     view = axial_view(volume.array, volume.geometry)
-    mask = axial_view(read_mask(case.mask, volume.geometry).array, volume.geometry).array
+    expert = read_mask(case.mask, volume.geometry).array
+    mask = axial_view(expert, volume.geometry).array
     if (highest := int(mask.max())) > labels:
         raise InputError(
             f"Its mask holds the value {highest}, but {labels} label{'s are' if labels > 1 else ' is'} named; name all "
             "with --labels, or write 1, 2, ... into the mask."
         )
     rows, columns = view.array.shape[1:]
-    marked = np.flatnonzero(mask.any(axis=(1, 2)))
     if images.slices == "lung" and case.modality == "CT":
         lungs = find_lungs(view.array, view.spacing)
-        centre, kept = field_centre(lungs), np.union1d(lungs.slices, marked)
+        centre, seen, lung_slices = field_centre(lungs), np.asarray(lungs.slices), len(lungs.slices)
     else:
-        centre, kept = ((rows - 1) / 2, (columns - 1) / 2), np.arange(len(view.array))
+        centre, seen, lung_slices = ((rows - 1) / 2, (columns - 1) / 2), np.arange(len(view.array)), 0
     field = StudentField((rows, columns), view.spacing[1:], centre, images.field, images.spacing_mm)
-    intensities = normalisation.fit(view.array)
-    fields = [enclosing(field, mask[index]) if case.split == "train" else field for index in kept]
-    patches = np.empty((len(kept), images.field, images.field), np.int16)
-    targets = np.empty(patches.shape, np.uint8)
-    for place in dict.fromkeys(fields):
-        here = np.array([one == place for one in fields])
-        pixels = FieldSampler(place, intensities, "cpu")(view.array[kept[here]])[:, 0].clamp(-1, 1).numpy()
-        patches[here] = np.round(pixels * LEVELS)
-        targets[here] = _sampled(mask[kept[here]], place, labels)
-    return kept, patches, targets
+    return Scan(view.array, mask, expert, volume.geometry, field, seen, lung_slices, labels)
+
+
+def extract_case(case: Case, images: Images, labels: int, normalisation: Normalisation) -> Extracted:
+    """One case as the student will see it: slice indices, patches (n, f, f) int16 levels, masks (n, f, f) uint8.
+
+    Of a training case the structure is enclosed (:meth:`Scan.patches`). Validation patches are never moved: they show
+    what the student will see, cut or not.
+
+    Raises:
+        InputError: as :func:`open_case`.
+    """
+    scan = open_case(case, images, labels)
+    return (scan.kept, *scan.patches(normalisation, enclosed=case.split == "train"))
 
 
 def enclosing(field: StudentField, mask: np.ndarray) -> StudentField:

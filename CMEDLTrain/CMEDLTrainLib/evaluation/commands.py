@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from CMEDLSegmentLib.cohort import Case, read_cohort
+from CMEDLSegmentLib.cohort import Case, check_files_exist, read_cohort
 from CMEDLSegmentLib.console import Bar, Interrupt, Parser, add_device, amount, emit_json
 from CMEDLSegmentLib.errors import InputError
 from CMEDLSegmentLib.files import atomic_path
@@ -56,11 +56,14 @@ def scored_cases(cohort: Path, split: str = "test") -> list[Case]:
     """The student's cases of one split of a cohort.
 
     Raises:
-        InputError: the table cannot be used, or has no such case.
+        InputError: the table cannot be used, or has no such case, or files of one are missing. Those of other cases
+            need not be there.
     """
-    cases = [case for case in read_cohort(cohort, required=("mask",)) if case.split == split and case.role != "teacher"]
+    table = read_cohort(cohort, required=("mask",), check_files=False)
+    cases = [case for case in table if case.split == split and case.role != "teacher"]
     if not cases:
         raise InputError(f"The cohort {cohort} has no student case with split '{split}'; mark some in the table.")
+    check_files_exist(cohort, cases)
     return cases
 
 

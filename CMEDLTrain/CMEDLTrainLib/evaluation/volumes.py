@@ -18,8 +18,8 @@ from .results import Evaluation
 from .roc import RocCounts
 
 if TYPE_CHECKING:
-    from CMEDLSegmentLib.card import Label
-    from CMEDLSegmentLib.segmentation import Segmentation
+    from CMEDLSegmentLib.card import Card, Label
+    from CMEDLSegmentLib.segmentation import FieldSlices, Segmentation
     from CMEDLSegmentLib.volume import Geometry, Volume
 
 OnCase = Callable[[Case, "Volume", np.ndarray, "Segmentation"], None]
@@ -39,7 +39,7 @@ def evaluate(
 
     Args:
         student_file: the student's file, or the name of an installed one.
-        cases: of the student's modality, with masks.
+        cases: of the student's modality, with masks; or such as :mod:`.carried` keeps.
         device: as that of ``Segmenter``, which chooses the fastest runtime there.
         progress, cancelled: told and asked for each case.
         tolerance_mm: of the surface DSC.
@@ -52,7 +52,6 @@ def evaluate(
     """
     from CMEDLSegmentLib.segmentation import Segmenter
     from CMEDLSegmentLib.student import load_student
-    from CMEDLSegmentLib.volume import read_mask, read_volume
 
     if not cases:
         raise InputError("There is no case to score the student on; name at least one with a mask.")
@@ -63,13 +62,10 @@ def evaluate(
     counts = {label: RocCounts() for label in _curves(labels)}
     milliseconds = []
     for number, case in enumerate(cases):
-        if case.mask is None:
-            raise InputError(f"The case {case.case} has no mask; an evaluation needs the expert's of every case.")
         step = part(progress, number / len(cases), (number + 1) / len(cases))
         words = f"Case {number + 1} of {len(cases)}"
-        volume = read_volume(case.image)
-        expert = read_mask(case.mask, volume.geometry).array
-        result = segmenter.segment(volume, progress=_within(step, words), cancelled=cancelled)
+        volume, expert, looked_at = _read(case, student.card)
+        result = segmenter.segment(looked_at, progress=_within(step, words), cancelled=cancelled)
         seen = result.probability.slices
         step(f"{words}: comparing with the expert", 0.9)
         own = _counted(result, expert, volume.geometry, labels)
@@ -95,6 +91,25 @@ def evaluate(
         patients=_patients(cases, figures),
         roc={name: found.curve() for name, found in counts.items()},
     )
+
+
+def _read(case: Case, card: Card) -> tuple[Volume, np.ndarray, Volume | FieldSlices]:
+    """A case's volume, the expert's labels (z, y, x) on its grid, and what the student of ``card`` is given of it.
+
+    Raises:
+        InputError: it cannot be read, has no mask, or was packed for other students.
+    """
+    if case.image.suffix == ".npz":
+        from .carried import read_carried
+
+        carried = read_carried(case.image)
+        return carried.volume(), carried.expert, carried.seen_by(card)
+    from CMEDLSegmentLib.volume import read_mask, read_volume
+
+    if case.mask is None:
+        raise InputError(f"The case {case.case} has no mask; an evaluation needs the expert's of every case.")
+    volume = read_volume(case.image)
+    return volume, read_mask(case.mask, volume.geometry).array, volume
 
 
 def _within(step: Progress, words: str) -> Progress:

@@ -40,10 +40,18 @@ def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int],
         action="store_true",
         help="what results.json has of runs that are not in --work stays, and is not trained again",
     )
+    sub.add_argument(
+        "--pack",
+        type=Path,
+        metavar="FILE",
+        help="what Testing/gpu/pack.py made of the data, which then need not be there; unpacked into --work",
+    )
+    sub.add_argument("--out", type=Path, metavar="DIR", help="where the results go (default: beside the experiment)")
 
 
 def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .finished import kept_cells
+    from .packing import use_pack
     from .raters import read_raters_experiment
     from .results import write_results
 
@@ -51,8 +59,13 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
     if rated is not None:
         return _raters(rated, options.device, interrupt)
     experiment = read_experiment(options.name)
-    kept = kept_cells(experiment) if options.keep else {}
-    bench = Bench(experiment, options.work or experiment.folder.parent / "local", options.device, kept)
+    work = options.work or experiment.folder.parent / "local"
+    if options.pack:
+        use_pack(options.pack, work)
+    kept = {}
+    if options.keep:
+        kept = kept_cells(experiment) | (kept_cells(experiment, options.out) if options.out else {})
+    bench = Bench(experiment, work, options.device, kept, options.out)
     bar = Bar(sys.stderr)
 
     def done(cell: Cell) -> None:
@@ -66,7 +79,7 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
         bar.clear()
     results = write_results(bench)
     states = [cell["state"] for cell in results["cells"]]
-    print(f"{states.count('finished')} of {len(states)} runs are finished; see {experiment.folder / 'results.md'}.")
+    print(f"{states.count('finished')} of {len(states)} runs are finished; see {bench.out / 'results.md'}.")
     return 0 if finished else Cancelled.exit_code
 
 

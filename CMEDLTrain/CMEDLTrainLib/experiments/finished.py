@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.errors import InputError
@@ -115,13 +116,17 @@ def _told_patient(patient: PatientFigures, measures: Sequence[str]) -> dict[str,
     return {"cases": list(patient.cases), **whole, **where_several(labels), "missed": list(patient.missed)}
 
 
-def kept_cells(experiment: Experiment) -> dict[Cell, Finished]:
+def kept_cells(experiment: Experiment, folder: Path | None = None) -> dict[Cell, Finished]:
     """The finished cells of the experiment's ``results.json``, by any machine, that it still asks for.
+
+    Args:
+        experiment: which one.
+        folder: where the file is; None: beside the experiment's own.
 
     Raises:
         InputError: the file cannot be read, or is of a version that does not tell enough.
     """
-    path = experiment.folder / RESULTS
+    path = (folder or experiment.folder) / RESULTS
     if not path.is_file():
         return {}
     results = read_beside(path)

@@ -145,6 +145,11 @@ class Experiment:
         settings = {**self.settings, **row.settings}
         return with_settings(base, [f"{key}={json.dumps(expanded(value))}" for key, value in settings.items()])
 
+    def files_of(self, cell: Cell) -> tuple[str, ...]:
+        """The settings of a cell's run that name a file of the data folder, which lies elsewhere on each machine."""
+        settings = {**self.settings, **self.rows[cell.row].settings}
+        return tuple(name for name in ("features", "initial") if str(settings.get(name, "")).startswith(DATA))
+
 
 def _digest(tree: Any) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]

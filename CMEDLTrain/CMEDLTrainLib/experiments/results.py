@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from CMEDLSegmentLib.files import atomic_path
 
 from .finished import RESULTS, Finished, finished_cells, told
-from .plan import DATA, SYNTHESIS, Cell, Experiment
+from .plan import SYNTHESIS, Cell, Experiment
 from .running import FINISHED, Bench, Progressed
 from .tables import shown, where_several
 
@@ -24,24 +24,23 @@ if TYPE_CHECKING:
 
 
 def write_results(bench: Bench) -> dict[str, Any]:
-    """Write ``results.json``, ``results.md`` and their pictures beside the experiment's file; returns the first's."""
+    """Write ``results.json``, ``results.md`` and their pictures to ``bench.out``; returns the first's."""
     from ..evaluation.results import write_json
     from .page import markdown
     from .pictures import PANELS, ROC, write_panels, write_roc
 
-    experiment = bench.experiment
+    experiment, folder = bench.experiment, bench.out
     cells = bench.progress()
     finished = finished_cells(bench, cells)
     results = collect(bench, cells, finished)
     tested = {name: [(one.run, one.patients) for one in found if one.run] for name, found in finished.items()}
     pictures = {
-        ROC: write_roc({name: _pooled(found) for name, found in finished.items()}, experiment.folder),
+        ROC: write_roc({name: _pooled(found) for name, found in finished.items()}, folder),
         # Kept figures have no pictures: where no run is at hand, the picture that they came with stays.
-        PANELS: write_panels(tested, experiment.regions, experiment.folder)
-        or (bool(bench.kept) and (experiment.folder / PANELS).is_file()),
+        PANELS: write_panels(tested, experiment.regions, folder) or (bool(bench.kept) and (folder / PANELS).is_file()),
     }
-    write_json(experiment.folder / RESULTS, results)
-    with atomic_path(experiment.folder / "results.md") as path:
+    write_json(folder / RESULTS, results)
+    with atomic_path(folder / "results.md") as path:
         path.write_text(markdown(experiment, results, [name for name, drawn in pictures.items() if drawn]), "utf-8")
     return results
 
@@ -192,7 +191,6 @@ def _configuration(experiment: Experiment, row: str) -> dict[str, Any]:
     tree = asdict(experiment.configuration(cell, Path(), "auto"))
     for name in ("cohort", "device", "seed"):
         del tree[name]
-    for name in ("features", "initial"):
-        if str(settings.get(name, "")).startswith(DATA):
-            tree[name] = settings[name]
+    for name in experiment.files_of(cell):
+        tree[name] = settings[name]
     return json.loads(json.dumps(tree))

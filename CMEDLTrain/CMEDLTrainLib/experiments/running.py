@@ -61,6 +61,8 @@ class Bench:
         work: where runs and slices lie.
         device: as ``--device``.
         kept: finished cells whose runs lie elsewhere; one that is finished here too counts as it is here.
+        out: where the results go; None: beside the experiment's file.
+        graph: whether steps run as CUDA graphs, which changes nothing of what is trained; None: as the settings say.
     """
 
     def __init__(
@@ -69,8 +71,12 @@ class Bench:
         work: Path,
         device: str = "auto",
         kept: Mapping[Cell, Finished] = MappingProxyType({}),
+        out: Path | None = None,
+        graph: bool | None = None,
     ) -> None:
         self.experiment, self.work, self.device, self.kept = experiment, work.resolve(), device, kept
+        self.out = experiment.folder if out is None else out
+        self.graph = graph
 
     def run_of(self, cell: Cell) -> runs.Run:
         """The run of a cell, whether or not it was begun."""
@@ -165,18 +171,34 @@ class Bench:
         return True
 
     def _opened(self, cell: Cell, cohort: Path) -> runs.Run:
-        """The run of a cell: made if it is not there, and of these very settings if it is."""
+        """The run of a cell: made if it is not there, and of these very settings if it is.
+
+        Where the cohort and the files lie that the settings name, and how steps run, may be other than when the run was
+        begun: run folders are moved.
+        """
         run = self.run_of(cell)
         wanted = self.experiment.configuration(cell, cohort, self.device)
+        if self.graph is not None:
+            wanted = replace(wanted, optimisation=replace(wanted.optimisation, graph=self.graph))
         if not (run.folder / "configuration.json").is_file():
             return runs.create(run.folder, wanted)
+        begun = run.configuration()
         # A run goes on where it was begun, whatever device is named now.
-        found = replace(run.configuration(), device=self.device)
+        wanted = replace(wanted, device=begun.device)
+        there = self.experiment.files_of(cell)
+        found = replace(
+            begun,
+            cohort=wanted.cohort,
+            optimisation=replace(begun.optimisation, graph=wanted.optimisation.graph),
+            **{name: getattr(wanted, name) for name in there},
+        )
         if found != wanted:
             other = next(key for key, value in asdict(wanted).items() if asdict(found)[key] != value)
             raise InputError(
                 f"The run {run.folder} was begun with other settings ('{other}'); remove it, or name another --work."
             )
+        if begun != wanted:
+            run.change(wanted)
         return run
 
 

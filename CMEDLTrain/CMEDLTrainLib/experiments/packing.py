@@ -1,0 +1,341 @@
+"""All that experiments' runs learn from and are scored on, in one small file: a work folder for another machine.
+
+A pack has the tables of the folds, the prepared slices of every run, what students see of the test cases, and the
+files of the data folder that settings name. :func:`unpack` makes a work folder of it in which ``cmedl-train
+experiment`` finds all of it prepared, so that training and scoring need neither the scans nor SimpleITK.
+
+Intensities are kept in 8 bits (of a window of 500 HU, 2 HU a level), as differences of neighboring pixels and
+compressed; a slice that several runs share is kept once. The expert's labels of test cases are kept as they are, on the
+scan's grid. The file is numpy's ``.npz``: ``about`` (JSON) and arrays of bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from CMEDLSegmentLib.cohort import Case, read_cohort, relative, write_cohort
+from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.files import atomic_path
+from CMEDLSegmentLib.normalisation import Normalisation
+from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.resampling import StudentField
+from CMEDLSegmentLib.volume import Geometry
+
+from .. import runs
+from ..cohort.contents import NAME as CONTENTS
+from ..cohort.contents import contents_of
+from ..cohort.preparation import Scan, name_of, normalisations_of, open_case, put
+from ..cohort.store import LEVELS
+from ..configuration import Configuration, Images
+from ..evaluation.carried import SUFFIX, UNREADABLE, CarriedCase, from_bytes, to_bytes
+from .cohorts import make_cohort
+from .plan import VARIABLE, Experiment, data_folder
+
+FORMAT = 1
+DATA_FOLDER = "data"
+"""Below a work folder: what takes the place of the data folder there."""
+_ABSENT = "scans"
+"""Where the tables say that scans are which did not come along."""
+_COLUMNS = ("patient", "case", "modality", "role", "split")
+
+
+def differences(slices: np.ndarray, both: bool) -> np.ndarray:
+    """uint8 (n, y, x) -> differences along x, or along x and y, modulo 256: smooth images become small numbers."""
+    found = slices.copy()
+    for axis in (2, 1)[: 1 + both]:
+        after, before = ((slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1)))
+        found[after] -= found[before].copy()
+    return found
+
+
+def sums(differing: np.ndarray, both: bool) -> np.ndarray:
+    """The inverse of :func:`differences`."""
+    for axis in (1, 2)[1 - both :]:
+        differing = np.cumsum(differing, axis=axis, dtype=np.uint8)
+    return differing
+
+
+def _pressed(values: np.ndarray) -> np.ndarray:
+    """The bytes of an array, compressed."""
+    press = zlib.compressobj(9, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
+    return np.frombuffer(press.compress(np.ascontiguousarray(values).tobytes()) + press.flush(), np.uint8)
+
+
+def _released(pressed: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(pressed.tobytes()), np.uint8).reshape(shape)
+
+
+@dataclass
+class _Pool:
+    """Slices of one size with their masks, each once."""
+
+    pixels: int
+    images: list[np.ndarray] = field(default_factory=list)
+    masks: list[np.ndarray] = field(default_factory=list)
+    numbers: dict[bytes, int] = field(default_factory=dict)
+
+    def add(self, images: np.ndarray, masks: np.ndarray) -> list[int]:
+        """The numbers of slices (n, pixels, pixels) uint8."""
+        found = []
+        for image, mask in zip(images, masks, strict=True):
+            key = image.tobytes() + mask.tobytes()
+            if key not in self.numbers:
+                self.numbers[key] = len(self.images)
+                self.images.append(image)
+                self.masks.append(mask)
+            found.append(self.numbers[key])
+        return found
+
+    def pressed(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What is told of it, and its arrays."""
+        images = np.stack(self.images)
+        both, pressed = min(
+            ((both, _pressed(differences(images, both))) for both in (False, True)), key=lambda one: len(one[1])
+        )
+        arrays = {"images": pressed, "masks": _pressed(np.stack(self.masks))}
+        return {"count": len(images), "both": both}, {f"{name}-{self.pixels}": one for name, one in arrays.items()}
+
+
+class _Packer:
+    """Collects what a pack has; each scan is read once."""
+
+    def __init__(self, progress: Progress, cancelled: CancelCheck) -> None:
+        self.about: dict[str, Any] = {"format": FORMAT, "tables": {}, "absent": {}, "stores": {}, "scored": {}}
+        self.arrays: dict[str, np.ndarray] = {}
+        self._progress, self._cancelled = progress, cancelled
+        self._pools: dict[int, _Pool] = {}
+        self._scans: dict[tuple[str, Images, int], Scan] = {}
+
+    def add(self, experiment: Experiment, folder: Path) -> None:
+        """All that the runs of an experiment need; its cohort is made below ``folder`` where it has to be."""
+        from ..training import training_cases
+
+        tables = make_cohort(experiment, folder, self._progress, self._cancelled)
+        for fold in sorted({cell.fold for cell in experiment.cells}):
+            table = tables[fold - 1]
+            wanted = [experiment.configuration(cell, table, "cpu") for cell in experiment.cells if cell.fold == fold]
+            if len({(one.images, one.labels) for one in wanted}) > 1:
+                raise InputError(
+                    f"The rows of the experiment {experiment.name} see images of several kinds; pack such rows apart."
+                )
+            images, labels = wanted[0].images, len(wanted[0].labels)
+            whole = read_cohort(table, required=("mask", "role", "split"))
+            digests = contents_of(whole, folder, self._progress, self._cancelled)
+            contents = {case.case: digests[2 * n : 2 * n + 2] for n, case in enumerate(whole)}
+            for one in {one.entry.roles: one for one in wanted}.values():
+                self._store(training_cases(one), images, labels, contents)
+            scored = {
+                case.case: self._scored(case, images, labels, contents[case.case][0])
+                for case in whole
+                if case.split == "test" and case.role != "teacher"
+            }
+            self.about["tables"][table.relative_to(folder).as_posix()] = [
+                [*(getattr(case, name) for name in _COLUMNS), *self._paths(case, contents[case.case], scored)]
+                for case in whole
+            ]
+            for one in wanted:
+                self._files(one)
+
+    def _paths(self, case: Case, digests: Sequence[str], scored: Mapping[str, str]) -> tuple[str, str]:
+        """Where the table of the work folder says that image and mask are, relative to that folder."""
+        if case.case in scored:
+            return scored[case.case], scored[case.case]
+        paths = tuple(f"{_ABSENT}/{digest[:16]}" for digest in digests)
+        self.about["absent"] |= zip(paths, digests, strict=True)
+        return paths
+
+    def _scan(self, case: Case, images: Images, labels: int) -> Scan:
+        stop_if(self._cancelled)
+        key = (str(case.image), images, labels)
+        if key not in self._scans:
+            self._progress(f"Reading the case {case.case}", 0.0)
+            self._scans[key] = open_case(case, images, labels)
+        return self._scans[key]
+
+    def _pool(self, images: Images) -> _Pool:
+        return self._pools.setdefault(images.field, _Pool(images.field))
+
+    def _store(self, cases: Sequence[Case], images: Images, labels: int, contents: Mapping[str, Sequence[str]]) -> None:
+        name = name_of(cases, images, labels, [digest for case in cases for digest in contents[case.case]])
+        if name in self.about["stores"]:
+            return
+        modalities, normalisations = normalisations_of(cases, images, self._cancelled)
+        told = []
+        for case in cases:
+            scan = self._scan(case, images, labels)
+            levels, masks = scan.patches(normalisations[case.role], enclosed=case.split == "train")
+            numbers = self._pool(images).add(to_bytes(levels / np.float32(LEVELS)), masks)
+            told.append([[getattr(case, column) for column in _COLUMNS], scan.kept.tolist(), numbers])
+        self.about["stores"][name] = {
+            "images": asdict(images),
+            "modalities": modalities,
+            "normalisations": {role: one.to_dict() for role, one in normalisations.items()},
+            "cases": told,
+        }
+
+    def _scored(self, case: Case, images: Images, labels: int, digest: str) -> str:
+        """Adds what students see of a test case; the name of its file in the work folder."""
+        if case.modality != "CT":
+            raise InputError("A pack has test cases of CT alone: the intensities of MR are fitted to the whole scan.")
+        name = f"scored/{digest[:16]}-{images.field}{SUFFIX}"
+        if name not in self.about["scored"]:
+            normalisation = Normalisation("window", *images.window_hu)
+            scan = self._scan(case, images, labels)
+            levels, masks = scan.patches(normalisation, enclosed=False)
+            here = np.isin(scan.kept, scan.seen)
+            member = f"expert-{len(self.about['scored'])}"
+            self.arrays[member] = _pressed(scan.expert)
+            self.about["scored"][name] = {
+                "patches": self._pool(images).add(to_bytes(levels[here] / np.float32(LEVELS)), masks[here]),
+                "pixels": images.field,
+                "expert": member,
+                "slices": scan.seen.tolist(),
+                "field": asdict(scan.field),
+                "geometry": asdict(scan.geometry),
+                "normalisation": normalisation.to_dict(),
+                "modality": case.modality,
+                "lung_slices": scan.lung_slices,
+            }
+        return name
+
+    def _files(self, configuration: Configuration) -> None:
+        """Files of the data folder that settings name."""
+        for name in (configuration.features, configuration.initial):
+            path = Path(name)
+            if path.is_absolute() and path.exists() and path.is_relative_to(data_folder()):
+                for file in [path] if path.is_file() else path.iterdir():
+                    member = f"{DATA_FOLDER}/{file.relative_to(data_folder()).as_posix()}"
+                    self.arrays[member] = np.frombuffer(file.read_bytes(), np.uint8)
+
+    def write(self, path: Path) -> None:
+        """Write the pack."""
+        self.about["pools"] = {}
+        for pixels, pool in self._pools.items():
+            self.about["pools"][str(pixels)], arrays = pool.pressed()
+            self.arrays |= arrays
+        about = _pressed(np.frombuffer(json.dumps(self.about).encode(), np.uint8))
+        with atomic_path(path) as beside, beside.open("wb") as stream:
+            np.savez(stream, about=about, **self.arrays)
+
+
+def write_pack(
+    experiments: Sequence[Experiment], path: Path, progress: Progress = silent, cancelled: CancelCheck = never
+) -> None:
+    """Write all that the runs of experiments need to ``path``.
+
+    Raises:
+        InputError: the data is not there or cannot be packed, or the file not be written.
+        Cancelled: ``cancelled()`` was true; nothing is written.
+    """
+    packer = _Packer(progress, cancelled)
+    with tempfile.TemporaryDirectory() as folder:
+        for experiment in experiments:
+            packer.add(experiment, Path(folder).resolve())
+        packer.write(path)
+
+
+def unpack(path: Path, work: Path) -> None:
+    """Make ``work`` a work folder in which the pack's experiments find all prepared; what is there already stays.
+
+    Raises:
+        InputError: the file is no pack, or the folder cannot be written.
+    """
+    work = work.resolve()
+    slices = runs.slices_folder(work / "runs" / "any")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(_released(file["about"], (-1,)).tobytes())
+            if about["format"] != FORMAT:
+                raise InputError(f"The pack {path} is of another version; pack anew.")
+            pools = {
+                pixels: _read_pool(file, int(pixels), told["count"], told["both"])
+                for pixels, told in about["pools"].items()
+            }
+            for name in file.files:
+                if name.startswith(f"{DATA_FOLDER}/") and not (work / name).is_file():
+                    with atomic_path(work / name) as beside:
+                        beside.write_bytes(file[name].tobytes())
+            for name, told in about["scored"].items():
+                if not (work / name).is_file():
+                    _carried(told, file[told["expert"]], pools[str(told["pixels"])][0]).save(work / name)
+        for name, told in about["stores"].items():
+            if not (slices / name / "store.json").is_file():
+                _put(slices / name, told, *pools[str(told["images"]["field"])])
+        _remember(slices, {work / name: digest for name, digest in about["absent"].items()})
+        for name, rows in about["tables"].items():
+            write_cohort(work / name, [_case(row, work) for row in rows])  # last: with them, all is there
+    except (*UNREADABLE, zlib.error) as error:
+        raise InputError(f"{path} is not a pack, or was cut ({error}); copy it again.") from error
+
+
+def use_pack(path: Path, work: Path) -> None:
+    """:func:`unpack`, and let what comes along stand for the data folder from now on in this process.
+
+    Raises:
+        InputError: as :func:`unpack`.
+    """
+    unpack(path, work)
+    data = work.resolve() / DATA_FOLDER
+    data.mkdir(exist_ok=True)
+    os.environ[VARIABLE] = str(data)
+
+
+def _read_pool(file: Any, pixels: int, count: int, both: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Images and masks, uint8 (count, pixels, pixels)."""
+    shape = (count, pixels, pixels)
+    return sums(_released(file[f"images-{pixels}"], shape), both), _released(file[f"masks-{pixels}"], shape)
+
+
+def _carried(told: Mapping[str, Any], expert: np.ndarray, images: np.ndarray) -> CarriedCase:
+    geometry = Geometry(**{name: tuple(value) for name, value in told["geometry"].items()})
+    place = {name: tuple(value) if isinstance(value, list) else value for name, value in told["field"].items()}
+    return CarriedCase(
+        images=images[told["patches"]],
+        slices=np.array(told["slices"], np.int64),
+        field=StudentField(**place),
+        geometry=geometry,
+        expert=_released(expert, geometry.shape),
+        normalisation=Normalisation.from_dict(told["normalisation"]),
+        modality=told["modality"],
+        lung_slices=told["lung_slices"],
+    )
+
+
+def _put(folder: Path, told: Mapping[str, Any], images: np.ndarray, masks: np.ndarray) -> None:
+    """Write a store of a pack as training reads it."""
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in told["images"].items()}
+    parts = (
+        (
+            Case(**dict(zip(_COLUMNS, columns, strict=True)), image=Path(_ABSENT)),
+            np.array(kept, np.int64),
+            np.round(from_bytes(images[numbers]) * LEVELS).astype(np.int16),
+            masks[numbers],
+        )
+        for columns, kept, numbers in told["cases"]
+    )
+    normalisations = {role: Normalisation.from_dict(one) for role, one in told["normalisations"].items()}
+    put(folder, parts, Images(**settings), told["modalities"], normalisations)
+
+
+def _remember(slices: Path, digests: Mapping[Path, str]) -> None:
+    """Note what the scans hold that are not there, so that the stores made of them are found."""
+    known = {relative(path, slices): ["", digest] for path, digest in digests.items()}
+    path = slices / CONTENTS
+    before = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    with atomic_path(path) as beside:
+        beside.write_text(json.dumps({**before, **known}), "utf-8")
+
+
+def _case(row: Sequence[str], work: Path) -> Case:
+    *columns, image, mask = row
+    case = Case(**dict(zip(_COLUMNS, columns, strict=True)), image=work / image)
+    return replace(case, mask=work / mask)
