@@ -103,11 +103,11 @@ def find_lungs(
         )
     volume = float(table["area"].sum(dtype=float) * spacing[0] / 1000)
     slices = _fill_gaps(np.unique(table["slice"]).astype(int), int(GAP_MM / spacing[0]))
-    in_plane = [
+    y, x = (
         (int(table[f"{axis}0"].min()) * factor, min(int(table[f"{axis}1"].max()) * factor, n))
         for axis, factor, n in zip("yx", factors, array.shape[1:], strict=True)
-    ]
-    box = ((int(slices[0]), int(slices[-1]) + 1), *in_plane)
+    )
+    box = ((int(slices[0]), int(slices[-1]) + 1), y, x)
     progress("Looking for the lungs", 1.0)
     return Lungs(slices, box, volume, _warnings(volume, len(np.unique(table["slice"][table["edge"] > 0]))))
 

@@ -12,6 +12,7 @@ from .components import EIGHT, Component, ComponentFinder, Pieces
 from .errors import InputError
 from .progress import CancelCheck, never, stop_if
 from .resampling import StudentField, used_columns
+from .volume import triple
 
 if TYPE_CHECKING:
     import torch
@@ -141,7 +142,7 @@ class ProbabilityField:
             stop_if(cancelled)
             label = threshold_labels(probability, self.labels, threshold)
             boxes[z] = box
-            view.array[(z, *box)] = label
+            view.array[z][box] = label
             for i, (value, finder) in enumerate(finders.items()):
                 finder.add(z, box[0].start, box[1].start, label == value, probability[i])
         components: list[Component] = []
@@ -194,7 +195,7 @@ class ProbabilityField:
                     peak=float(min(pieces.peak[i], 1.0)),
                     slices=(ends[0], ends[1]),
                     n_slices=int(pieces.n_slices[i]),
-                    centre_mm=tuple(float(c) for c in centres[i]),
+                    centre_mm=triple(float(c) for c in centres[i]),
                 )
             )
         return described
@@ -211,6 +212,6 @@ def _erase(
     from scipy import ndimage
 
     for z, which in finder.slices_with(dropped):
-        part = view[(z, *boxes[z])]
+        part = view[z][boxes[z]]
         regions, _ = ndimage.label(part == value, structure=EIGHT)
         part[np.concatenate([[False], which])[regions]] = 0

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,9 +23,16 @@ if TYPE_CHECKING:
     import SimpleITK
 
 IMAGE_ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+T = TypeVar("T")
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 # Columns of a true grid are orthogonal to float32 rounding; a gantry tilt of 0.1 degree gives 0.0017.
 _SHEAR_LIMIT = 1e-3
+
+
+def triple(values: Iterable[T]) -> tuple[T, T, T]:
+    """Three values as a tuple."""
+    first, second, third = values
+    return first, second, third
 
 
 @dataclass(frozen=True)
@@ -180,9 +187,9 @@ def axial_view(array: np.ndarray, geometry: Geometry) -> AxialView:
         start[order[d]] = geometry.size[order[d]] - 1 if reverse[d] else 0
     columns = directions[:, list(order)] * np.where(reverse, -1.0, 1.0) + 0.0  # no -0.0
     seen = Geometry(
-        size=tuple(geometry.size[order[d]] for d in range(3)),
-        spacing=tuple(geometry.spacing[order[d]] for d in range(3)),
-        origin=tuple(float(v) for v in geometry.to_physical(start[None])[0]),
+        size=triple(geometry.size[axis] for axis in order),
+        spacing=triple(geometry.spacing[axis] for axis in order),
+        origin=triple(float(v) for v in geometry.to_physical(start[None])[0]),
         direction=tuple(float(v) for v in columns.ravel()),
     )
     # Index axis i is array axis 2 - i, and the view's array axes are LPS z, y, x.
@@ -202,7 +209,8 @@ def index_axes(directions: np.ndarray) -> tuple[int, int, int]:
     Args:
         directions: (3, 3), whose columns are the index axes.
     """
-    return max(itertools.permutations(range(3)), key=lambda axes: sum(abs(directions[d, axes[d]]) for d in range(3)))
+    orders = [triple(axes) for axes in itertools.permutations(range(3))]
+    return max(orders, key=lambda axes: sum(abs(float(directions[d, axes[d]])) for d in range(3)))
 
 
 def _flip(array: np.ndarray, flips: tuple[bool, bool, bool]) -> np.ndarray:

@@ -11,9 +11,9 @@ from scipy import ndimage
 from ..errors import InputError
 from .acquisition import Texture, magnitude_image
 from .palette import ABDOMEN
-from .patient import ANGLES, Doubles, bump
+from .patient import ANGLES, bump
 from .result import Phantom, as_volume, checked_field
-from .shapes import Cone, Ellipsoid, Floats, Grid, Point, Solid, Window, cover, mix, tube, union_distance
+from .shapes import Cone, Doubles, Ellipsoid, Floats, Grid, Point, Solid, Window, cover, mix, tube, union_distance
 
 ORGANS = {1: "Liver", 2: "Spleen", 3: "Left kidney", 4: "Right kidney"}
 """Name of every label."""
@@ -67,7 +67,7 @@ class Abdomen:
     def _organs(self) -> dict[int, list[Solid]]:
         """The labelled organs' solids."""
         ball = self._ball
-        liver = [
+        liver: list[Solid] = [
             ball((30, -2, -76), (78, 66, 58)),
             ball((42, -34, -20), (46, 34, 58), tilt=-0.25),
             ball((-24, 8, -92), (52, 46, 32), tilt=-0.1),
@@ -110,7 +110,7 @@ class Abdomen:
         wall = np.hypot(y, x) - np.take(self.inner.astype(np.float32), angle)
         return np.maximum(wall + 3, self.above(z, y, x)).astype(np.float32, copy=False)
 
-    def above(self, z: Floats, y: Floats, x: Floats) -> Floats:
+    def above(self, z: Floats | np.float32, y: Floats, x: Floats) -> Floats:
         """Height (mm) above the diaphragm."""
         right = ((x + 66 * self.wide) / 78) ** 2 + (y / 88) ** 2
         left = ((x - 70 * self.wide) / 76) ** 2 + (y / 88) ** 2 + 0.12
@@ -214,8 +214,8 @@ class AbdomenPainter:
         taken = mask[window] > 0
         distance[taken] = np.maximum(distance[taken], 1.0)
         view = values[window]
-        if label >= 3:
-            centre, radii = solids[0].centre, solids[0].radii
+        if label >= 3 and isinstance(organ := solids[0], Ellipsoid):
+            centre, radii = organ.centre, organ.radii
             side = np.sign(centre[2])
             sinus = Ellipsoid((centre[0], centre[1] - 5, centre[2] - side * 17), (0.4 * radii[0], 7, 14)).distance(
                 *coordinates

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .shapes import Ellipsoid, Floats, Grid, Point, Solid, tube, union_distance
+from .shapes import Doubles, Ellipsoid, Floats, Grid, Point, Solid, tube, union_distance
 
 ANGLES = 1440
 """Directions in an axial plane; 0 is the patient's left, a quarter turn is posterior."""
@@ -22,16 +22,14 @@ ANGLES = 1440
 ROW = 4.0
 """Distance (mm) between the heights that tables are kept for."""
 
-Doubles = NDArray[np.float64]
 
-
-def bump(angle: Doubles, at: float, width: float) -> Doubles:
+def bump(angle: NDArray[np.floating], at: float, width: float) -> Doubles:
     """A smooth bump of height 1 around a direction (degrees), ``width`` degrees wide (one sigma)."""
     apart = (angle - at + 180) % 360 - 180
     return np.exp(-0.5 * (apart / width) ** 2)
 
 
-def step(values: Doubles, low: float, high: float) -> Doubles:
+def step(values: NDArray[np.floating], low: float, high: float) -> Doubles:
     """A smooth step from 0 at ``low`` to 1 at ``high``."""
     part = np.clip((values - low) / (high - low), 0, 1)
     return part * part * (3 - 2 * part)
@@ -90,7 +88,7 @@ class Patient:
 class Thorax:
     """Surfaces and organs of a patient; coordinates (z, y, x) in mm, z = 0 at the middle of the lungs' height."""
 
-    rows: Doubles
+    rows: NDArray[np.floating]
     """Heights (mm) of the tables' rows, ``ROW`` apart."""
 
     def __init__(self, patient: Patient) -> None:
@@ -218,8 +216,8 @@ class Thorax:
         upper_right = ((-10, 21, -15), (-8, 20, -30), (-2, 18, -46))
         upper_left = ((-22, 28, 36), (-20, 18, 48), (-10, 8, 58))
         airways = (trachea, right, left, upper_right, upper_left)
-        bores = ((8.6, 8.6, 8.4, 8.8, 8.2), (7, 6.6, 5.8, 4.8, 3.2), (7, 6, 5.2, 4.2, 3), (4.2, 3.8, 2.6))
-        bores = (*bores, (4.2, 3.6, 2.4))
+        upper_bores = ((4.2, 3.8, 2.6), (4.2, 3.6, 2.4))
+        bores = ((8.6, 8.6, 8.4, 8.8, 8.2), (7, 6.6, 5.8, 4.8, 3.2), (7, 6, 5.2, 4.2, 3), *upper_bores)
         walls = tuple(s for way, b in zip(airways, bores, strict=True) for s in pipe([r + 1.3 for r in b], *way))
         lumen = tuple(s for way, b in zip(airways, bores, strict=True) for s in pipe(b, *way))
         oesophagus = ((120, 16, 6), (40, 26, 5), (0, 33, 7), (-60, 38, 9), (-100, 30, 14), (-128, 14, 22))
@@ -309,8 +307,7 @@ class Thorax:
             if organ.name in hilar or organ.name.startswith("airway"):
                 continue
             for solid in organ.solids:
-                low, high = solid.bounds(4 + organ.grow)
-                part = grid.window(low, high)
+                part = grid.window(*solid.bounds(4 + organ.grow))
                 if part is not None:
                     view = nearest[part]
                     np.minimum(view, union_distance([solid], grid, part) - organ.grow, out=view)

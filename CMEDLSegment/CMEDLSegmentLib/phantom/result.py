@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..volume import Geometry, Volume
+from ..volume import Geometry, Volume, triple
 from .raters import raters as draw_raters
 from .shapes import Grid
 
@@ -54,7 +54,7 @@ def checked_field(size: tuple[int, int, int], spacing: tuple[float, float, float
 
 def as_volume(array: NDArray[np.generic], grid: Grid, modality: str, name: str) -> Volume:
     """A phantom's array as a volume in LPS."""
-    origin = tuple(float(axis[0]) for axis in reversed(grid.axes))
+    origin = triple(float(axis[0]) for axis in reversed(grid.axes))
     geometry = Geometry(
         size=(grid.shape[2], grid.shape[1], grid.shape[0]),
         spacing=(grid.spacing[2], grid.spacing[1], grid.spacing[0]),

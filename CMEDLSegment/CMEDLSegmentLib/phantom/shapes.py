@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Point = tuple[float, float, float]
 Window = tuple[slice, slice, slice]
 Open = tuple[Floats, Floats, Floats]
@@ -41,7 +42,7 @@ class Grid:
         """Width in mm over which an edge goes from empty to full: one voxel in the plane, a little of z."""
         return float(0.75 * (self.spacing[1] + self.spacing[2]) / 2 + 0.25 * min(self.spacing[0], 3.0))
 
-    def window(self, low: Sequence[float], high: Sequence[float]) -> Window | None:
+    def window(self, low: Sequence[float] | Doubles, high: Sequence[float] | Doubles) -> Window | None:
         """Index box of the voxels whose centres lie between two corners (z, y, x mm), None when there are none."""
         box = []
         for axis in range(3):
@@ -74,7 +75,7 @@ class Cone:
         ends = np.array([self.start, self.end])
         return ends.min(axis=0) - radius, ends.max(axis=0) + radius
 
-    def distance(self, z: Floats, y: Floats, x: Floats) -> Floats:
+    def distance(self, z: Floats | np.float32, y: Floats, x: Floats) -> Floats:
         """Signed distance in mm at broadcastable coordinates."""
         dz, dy, dx = (np.float32(b - a) for a, b in zip(self.start, self.end, strict=True))
         pz, py, px = z - np.float32(self.start[0]), y - np.float32(self.start[1]), x - np.float32(self.start[2])
@@ -108,7 +109,7 @@ class Ellipsoid:
         reach = reach * (1 + self.bumps) + margin
         return np.array(self.centre) - reach, np.array(self.centre) + reach
 
-    def distance(self, z: Floats, y: Floats, x: Floats) -> Floats:
+    def distance(self, z: Floats | np.float32, y: Floats, x: Floats) -> Floats:
         """Signed distance in mm, first order: exact on the surface, good near it."""
         pz, py, px = (c - np.float32(o) for c, o in zip((z, y, x), self.centre, strict=True))
         if self.tilt:
@@ -148,14 +149,14 @@ def tube(points: Sequence[Point], radii: Sequence[float]) -> list[Cone]:
     return [Cone(nodes[i], nodes[i + 1], float(widths[i]), float(widths[i + 1])) for i in range(len(nodes) - 1)]
 
 
-def cover(distance: Floats, softness: float) -> Floats:
+def cover(distance: Floats, softness: float | np.float32) -> Floats:
     """Share of a voxel that a solid fills, from its signed distance and the width of an edge (mm)."""
     share = distance * np.float32(-1 / softness)
     share += np.float32(0.5)
     return np.clip(share, 0, 1, out=share)
 
 
-def mix(values: Floats, value: float | Floats, share: Floats) -> None:
+def mix(values: Floats, value: float | Floats, share: Floats | Doubles) -> None:
     """Replace, in place, a share of what each voxel holds by ``value``."""
     values += (value - values) * share
 

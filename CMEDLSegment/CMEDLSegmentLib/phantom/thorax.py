@@ -7,9 +7,9 @@ import numpy as np
 from ..errors import InputError
 from .acquisition import AIR_HU, CTNoise, Texture, magnitude_image
 from .palette import MR_T2, computed_tomography
-from .patient import ANGLES, Doubles, Patient, Thorax, step
+from .patient import ANGLES, Patient, Thorax, step
 from .result import Phantom, as_volume, checked_field
-from .shapes import Cone, Ellipsoid, Floats, Grid, Solid, cover, mix, paint_union
+from .shapes import Cone, Doubles, Ellipsoid, Floats, Grid, Solid, cover, mix, paint_union
 from .trees import beside, grow_tree, paint_branches
 from .tumor import LOCATIONS, draw_tumor, paint_tumor
 
@@ -186,7 +186,7 @@ class ThoraxPainter:
         mix(view, p["cortex"] * 0.85, cover(bone, soft))
         inner = p["marrow"] + np.float32(0.45 * (p["cortex"] - p["marrow"])) * endplate
         speckle = 1 + 0.12 * self.grain.at(1.7 * z)[window[1:]]
-        mix(view, inner * speckle, cover(bone + 1.5, soft))
+        mix(view, inner * speckle, cover(bone + np.float32(1.5), soft))
         mix(view, p["disc"], disc * cover(body + 0.8, soft))
         mix(view, p["canal"], cover(canal + 0.5, soft))
 

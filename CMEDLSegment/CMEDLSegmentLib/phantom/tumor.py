@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..volume import triple
 from .patient import ANGLES, Thorax
 from .shapes import Cone, Floats, Grid, Point, Solid, Window, cover, mix, union_distance
 
@@ -63,7 +64,7 @@ def draw_tumor(thorax: Thorax, grid: Grid, location: str, generator: np.random.G
     """
     radius = float(generator.uniform(11.5, 18.0))
     stretch = generator.uniform(0.88, 1.18, 3)
-    radii = tuple(float(radius * s) for s in stretch / np.cbrt(stretch.prod()))
+    radii = triple(float(radius * s) for s in stretch / np.cbrt(stretch.prod()))
     waves = _waves(generator)
     centre = _place(thorax, grid, location, radius, generator)
     spicules: tuple[Cone, ...] = ()
@@ -92,7 +93,7 @@ def _spicules(body: Tumor, generator: np.random.Generator) -> tuple[Cone, ...]:
         length = float(generator.gamma(3.0, 2.6)) + 3
         end = start + bend / np.linalg.norm(bend) * length
         thick = float(generator.uniform(0.8, 1.9))
-        strands.append(Cone(tuple(map(float, start)), tuple(map(float, end)), thick, 0.25))
+        strands.append(Cone(triple(map(float, start)), triple(map(float, end)), thick, 0.25))
     return tuple(strands)
 
 
@@ -131,7 +132,7 @@ def _place(thorax: Thorax, grid: Grid, location: str, radius: float, generator: 
 
 def _clear(thorax: Thorax, points: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
     """Those of some points (n, 3) around which a ball (mm) lies in the lung and off all large vessels; else all."""
-    ways = np.stack(np.meshgrid(*[[-1.0, 0.0, 1.0]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    ways: np.ndarray = np.stack(np.meshgrid(*[[-1.0, 0.0, 1.0]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     ways = np.delete(ways, 13, axis=0)
     ways *= reach / np.linalg.norm(ways, axis=1, keepdims=True)
     around = (points[:, None] + ways).reshape(-1, 3)

@@ -14,7 +14,7 @@ import slicer
 
 from ..agreement.delineation import CANDIDATE, Delineation, RatedCase
 from ..errors import InputError
-from ..volume import AxialView, Geometry, axial_view
+from ..volume import AxialView, Geometry, axial_view, triple
 from . import experts
 from .dropping import label_segments
 from .experts import SegmentRef
@@ -83,9 +83,8 @@ class RatedScene:
 def structures() -> list[str]:
     """What the experts' segments mark, each once: the one that most of them mark first."""
     found: dict[str, list[str]] = {}
-    for ref in experts.with_roles():
-        name = experts.role_of(ref).structure
-        found.setdefault(name.casefold(), []).append(name)
+    for role in experts.roles().values():
+        found.setdefault(role.structure.casefold(), []).append(role.structure)
     return [names[0] for names in sorted(found.values(), key=len, reverse=True)]
 
 
@@ -96,8 +95,7 @@ def entries(result: slicer.vtkMRMLSegmentationNode | None, structure: str) -> li
     """
     raters: dict[str, list[SegmentRef]] = {}
     taken = set()
-    for ref in experts.with_roles():
-        role = experts.role_of(ref)
+    for ref, role in experts.roles().items():
         taken.add((ref.node_id, ref.segment_id))
         if role.structure.casefold() == structure.casefold():
             raters.setdefault(role.rater, []).append(ref)
@@ -173,8 +171,8 @@ class Collector:
             candidate=next((one for one, entry in zip(delineations, rated, strict=True) if entry.student), None),
             image=view.array[crop],
         )
-        whole = _in_native(crop, image.geometry, view)
-        return RatedScene(case, tuple(rated), volume.GetID(), view, crop, whole, tuple(start))
+        native = _in_native(crop, image.geometry, view)
+        return RatedScene(case, tuple(rated), volume.GetID(), view, crop, native, tuple(start))
 
     def _look(self, ref: SegmentRef, volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[Mask, tuple[str, ...]]:
         """What a segment marks on the CT, and what was done to it."""
@@ -225,7 +223,7 @@ def _around(masks: list[Mask], start: tuple[int, ...], shape: tuple[int, ...]) -
         low = max(min((one[axis].start for one in boxes), default=first) - first, 0)
         high = min(max((one[axis].stop for one in boxes), default=first + size) - first, size)
         box.append(slice(low, high) if low < high else slice(0, size))
-    return tuple(box)
+    return triple(box)
 
 
 def _in_axial(native: Slices, geometry: Geometry, view: AxialView) -> Slices:
@@ -235,7 +233,7 @@ def _in_axial(native: Slices, geometry: Geometry, view: AxialView) -> Slices:
     for part, size, step in zip(box[1:], view.array.shape[1:], view.spacing[1:], strict=True):
         margin = int(np.ceil(MARGIN_MM / step))
         found.append(slice(max(part.start - margin, 0), min(part.stop + margin, size)))
-    return tuple(found)
+    return triple(found)
 
 
 def _in_native(crop: Slices, geometry: Geometry, view: AxialView) -> Slices:
@@ -248,7 +246,7 @@ def _turned(box: Slices, of: Geometry, to: Geometry) -> Slices:
     ends = np.array([[part.start for part in box[::-1]], [part.stop - 1 for part in box[::-1]]])
     index = np.rint(to.to_index(of.to_physical(ends))).astype(int)
     low, high = index.min(axis=0), index.max(axis=0) + 1
-    return tuple(slice(int(low[axis]), int(high[axis])) for axis in (2, 1, 0))
+    return triple(slice(int(low[axis]), int(high[axis])) for axis in (2, 1, 0))
 
 
 def _cropped(geometry: Geometry, crop: Slices) -> Geometry:

@@ -15,6 +15,7 @@ import slicer
 import vtk
 
 from ..agreement.measures import MEASURES
+from ..volume import triple
 from .agreement import RatedScene, middle_of
 from .attributes import PREFIX
 from .experts import one_line
@@ -119,7 +120,7 @@ def count_colors(raters: int) -> list[tuple[float, float, float]]:
     """The colours (0 to 1) of what one, two, ... all of the raters marked."""
     at = np.linspace(0, len(_COUNTS) - 1, raters) if raters > 1 else [len(_COUNTS) - 1]
     known = np.arange(len(_COUNTS))
-    return [tuple(float(np.interp(place, known, part)) for part in zip(*_COUNTS, strict=True)) for place in at]
+    return [triple(float(np.interp(place, known, part)) for part in zip(*_COUNTS, strict=True)) for place in at]
 
 
 def show_map(node: slicer.vtkMRMLScalarVolumeNode) -> None:

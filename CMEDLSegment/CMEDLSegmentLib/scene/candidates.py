@@ -14,6 +14,7 @@ import numpy as np
 import slicer
 
 from ..errors import InputError
+from ..volume import triple
 from .attributes import COMPONENTS, DROPPED, LABEL, get_json, set_json
 from .dropping import label_segments, remember, set_dropped
 from .grids import apply, array_of, parent_matrix
@@ -145,7 +146,7 @@ class Candidates:
         for value, segment_id in label_segments(self._node, kind).items():
             mask = self._mask(segment_id)
             for box, array in pieces(mask.array):
-                placed = tuple(
+                placed = triple(
                     slice(part.start + at, part.stop + at) for part, at in zip(box, mask.first[::-1], strict=True)
                 )
                 inside = [np.arange(part.start, part.stop) for part in placed]
@@ -253,7 +254,7 @@ class Candidates:
         mask = None if segment_id is None else self._mask(segment_id)
         if mask is not None and not mask.empty:
             boxes.append(mask.slices)
-        whole = tuple(slice(min(b[a].start for b in boxes), max(b[a].stop for b in boxes)) for a in range(3))
+        whole = triple(slice(min(b[a].start for b in boxes), max(b[a].stop for b in boxes)) for a in range(3))
         array = np.zeros([part.stop - part.start for part in whole], dtype=bool)
         if mask is not None and not mask.empty:
             array[_inside(mask.slices, whole)] = mask.array
@@ -284,4 +285,4 @@ def _is_of(piece: _Piece, entry: dict[str, Any]) -> bool:
 
 def _inside(box: Box, whole: Box) -> Box:
     """``box`` in indices of the array that ``whole`` is of."""
-    return tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(box, whole, strict=True))
+    return triple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(box, whole, strict=True))

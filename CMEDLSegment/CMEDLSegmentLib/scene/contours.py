@@ -309,7 +309,7 @@ def _reach(view: slicer.vtkMRMLSliceNode) -> float:
     return 0.1
 
 
-def jump(ras: Sequence[float]) -> None:
+def jump(ras: Sequence[float] | np.ndarray) -> None:
     """Bring every slice view, and the crosshair, to a place (RAS, mm); views pan only if it would be out of sight."""
     place = [float(value) for value in ras]
     for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):

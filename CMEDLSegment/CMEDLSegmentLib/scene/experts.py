@@ -13,6 +13,7 @@ import slicer
 
 from ..colors import RATER_COLORS
 from ..errors import InputError
+from ..volume import triple
 from . import hierarchy
 from .attributes import DROPPED, PREFIX, set_tag, tag
 from .grids import apply, array_of, own_matrix, parent_matrix, world_matrix
@@ -21,7 +22,7 @@ from .segments import ON_GRID, Mask, cropped, mask_of, segment_of
 
 RTSTRUCT, SEG, LABELMAP, DRAWN, STUDENT = "RTSTRUCT", "SEG", "labelmap", "drawn", "student"
 
-COLORS = tuple(tuple(round(part / 255, 6) for part in color) for color in RATER_COLORS)
+COLORS = tuple(triple(round(part / 255, 6) for part in color) for color in RATER_COLORS)
 
 STRUCTURE = "Tumor"
 
@@ -134,9 +135,14 @@ def set_role(ref: SegmentRef, rater: str | None, structure: str = STRUCTURE) -> 
     return ref
 
 
+def roles() -> dict[SegmentRef, Role]:
+    """The segments that are an expert's."""
+    return {ref: role for ref in all_segments() if (role := role_of(ref)) is not None}
+
+
 def with_roles() -> list[SegmentRef]:
     """The segments that are an expert's."""
-    return [ref for ref in all_segments() if role_of(ref) is not None]
+    return list(roles())
 
 
 def color_of(ref: SegmentRef) -> tuple[float, float, float]:
@@ -146,7 +152,7 @@ def color_of(ref: SegmentRef) -> tuple[float, float, float]:
 
 def _color_for(ref: SegmentRef, rater: str, keep: bool) -> tuple[float, float, float]:
     """The rater's colour where the rater has one, else the present one if it is to be kept, else the next free one."""
-    others = [(role_of(other).rater, color_of(other)) for other in with_roles() if other != ref]
+    others = [(role.rater, color_of(other)) for other, role in roles().items() if other != ref]
     for name, color in others:
         if name == rater:
             return color
@@ -207,7 +213,7 @@ def problems(ref: SegmentRef, volume_node: slicer.vtkMRMLScalarVolumeNode) -> li
 
     def within(voxels: np.ndarray) -> np.ndarray:
         places = apply(index, voxels)
-        return ((places >= low) & (places <= high)).all(axis=1)
+        return np.all((places >= low) & (places <= high), axis=1)
 
     # A linear map takes all voxels inside if it takes the outermost ones there, which spares looking at each.
     ends = zip(mask.first, np.array(mask.first) + mask.array.shape[::-1] - 1, strict=True)

@@ -8,7 +8,7 @@ import vtk
 from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
 
 from ..errors import InputError
-from ..volume import Geometry
+from ..volume import Geometry, triple
 
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From RAS to LPS, and back."""
@@ -79,9 +79,9 @@ def geometry_of(matrix: np.ndarray, extent: tuple[int, ...]) -> Geometry:
         raise InputError("The volume has voxels without a size; set its spacing in the Volumes module.")
     first = np.array([*extent[::2], 1.0])
     return Geometry(
-        size=tuple(extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in range(3)),
-        spacing=tuple(spacing.tolist()),
-        origin=tuple((lps @ first)[:3].tolist()),
+        size=triple(extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in range(3)),
+        spacing=triple(spacing.tolist()),
+        origin=triple((lps @ first)[:3].tolist()),
         direction=tuple((lps[:3, :3] / spacing).ravel().tolist()),
     )
 

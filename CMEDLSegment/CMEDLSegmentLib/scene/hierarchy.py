@@ -28,16 +28,17 @@ def place_beside(node: slicer.vtkMRMLNode, other: slicer.vtkMRMLNode) -> None:
 def attribute(node: slicer.vtkMRMLNode, name: str) -> str:
     """An attribute of the node's item, such as ``DICOM.Modality``; empty where there is none."""
     hierarchy, item = item_of(node)
-    return hierarchy.GetItemAttribute(item, name) if item else ""
+    return hierarchy.GetItemAttribute(item, name) if hierarchy and item else ""
 
 
 def dicom_uid(node: slicer.vtkMRMLNode) -> str:
     """The DICOM series that the node came from; empty where there is none."""
     hierarchy, item = item_of(node)
-    return hierarchy.GetItemUID(item, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName()) if item else ""
+    name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName()
+    return hierarchy.GetItemUID(item, name) if hierarchy and item else ""
 
 
 def attribute_names(node: slicer.vtkMRMLNode) -> tuple[str, ...]:
     """The names of the attributes of the node's item."""
     hierarchy, item = item_of(node)
-    return tuple(hierarchy.GetItemAttributeNames(item)) if item else ()
+    return tuple(hierarchy.GetItemAttributeNames(item)) if hierarchy and item else ()

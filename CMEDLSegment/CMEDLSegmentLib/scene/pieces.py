@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..volume import triple
+
 Box = tuple[slice, slice, slice]
 
 BLOCK = 8
@@ -40,7 +42,7 @@ def pieces(array: np.ndarray) -> Iterator[tuple[Box, np.ndarray]]:
         part = part & own[tuple(slice(count) for count in part.shape)]
         labels, _ = ndimage.label(part, structure=TOUCHING)
         for inner_number, inner in enumerate(ndimage.find_objects(labels), start=1):
-            placed = tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner, strict=True))
+            placed = triple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner, strict=True))
             yield placed, labels[inner] == inner_number
 
 

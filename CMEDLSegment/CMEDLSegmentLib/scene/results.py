@@ -11,6 +11,7 @@ import vtk
 
 from ..errors import InputError
 from ..outputs import terminology_entry
+from ..volume import triple
 from .attributes import BOX, COMPONENTS, LABEL, PREFIX, PROBABILITY_ROLE, WRITTEN, escaped, get_json, set_json
 from .dropping import divided, label_segments, set_dropped
 from .grids import array_of, lend, own_matrix, to_vtk, voxel_cc
@@ -261,4 +262,4 @@ def _reachable(node: slicer.vtkMRMLSegmentationNode, array: np.ndarray) -> tuple
         box = box_of(array >= np.float32(LOWEST))
         told = [] if box is None else [[part.start, part.stop] for part in box]
         set_json(node, BOX, told)
-    return tuple(slice(*ends) for ends in told) or None
+    return triple(slice(*ends) for ends in told) if told else None

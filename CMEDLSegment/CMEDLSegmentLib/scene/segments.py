@@ -9,6 +9,7 @@ import slicer
 import vtk
 
 from ..errors import InputError
+from ..volume import triple
 from .grids import apply, array_of, lend, own_matrix, parent_matrix, to_numpy, to_vtk
 
 LABELMAP = "Binary labelmap"
@@ -39,7 +40,7 @@ class Mask:
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         """Where the array lies in an array (z, y, x) of the whole grid."""
-        return tuple(slice(at, at + n) for at, n in zip(self.first[::-1], self.array.shape, strict=True))
+        return triple(slice(at, at + n) for at, n in zip(self.first[::-1], self.array.shape, strict=True))
 
     def corners(self) -> np.ndarray:
         """(8, 3) RAS of the outermost voxels' outer corners."""
@@ -203,7 +204,7 @@ def on_grid(mask: Mask, matrix: np.ndarray) -> Mask | None:
     first = index[:3, :3] @ np.array(mask.first) + index[:3, 3]
     reach = max(1, *mask.array.shape)
     same = np.abs(index[:3, :3] - np.eye(3)).max() * reach < ON_GRID and np.abs(first - np.rint(first)).max() < ON_GRID
-    return Mask(mask.array, tuple(int(at) for at in np.rint(first)), matrix) if same else None
+    return Mask(mask.array, triple(int(at) for at in np.rint(first)), matrix) if same else None
 
 
 def array_on_volume(

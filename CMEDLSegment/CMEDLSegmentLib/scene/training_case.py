@@ -118,12 +118,12 @@ def pseudonym(volume_node: slicer.vtkMRMLScalarVolumeNode) -> str:
     """A random word for the patient, kept with the patient's item, or with the volume where there is none."""
     tree, item = hierarchy.item_of(volume_node)
     level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()
-    patient = tree.GetItemAncestorAtLevel(item, level) if item else 0
-    known = tree.GetItemAttribute(patient, _PATIENT) if patient else volume_node.GetAttribute(_PATIENT)
+    patient = tree.GetItemAncestorAtLevel(item, level) if tree and item else 0
+    known = tree.GetItemAttribute(patient, _PATIENT) if tree and patient else volume_node.GetAttribute(_PATIENT)
     if known:
         return known
     made = f"patient-{secrets.token_hex(4)}"
-    if patient:
+    if tree and patient:
         tree.SetItemAttribute(patient, _PATIENT, made)
     else:
         volume_node.SetAttribute(_PATIENT, made)
