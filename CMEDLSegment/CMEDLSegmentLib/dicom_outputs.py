@@ -10,7 +10,7 @@ import contextlib
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -140,11 +140,12 @@ def _float_named() -> Iterator[None]:
     if not _pydicom_2() or hasattr(np, "float_"):
         yield
         return
-    np.float_ = np.float64
+    names = vars(np)
+    names["float_"] = np.float64
     try:
         yield
     finally:
-        del np.float_
+        del names["float_"]
 
 
 def write_rtstruct(
@@ -286,14 +287,14 @@ def _header(file: Path) -> Dataset:
     return header
 
 
-def _code(segment: Label, part: str) -> object:
+def _code(segment: Label, part: str) -> hd.sr.CodedConcept:
     from highdicom.sr import CodedConcept
 
     scheme, value, meaning = segment.terminology[part]
     return CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)
 
 
-def _color(segment: Label) -> dict[str, object]:
+def _color(segment: Label) -> dict[str, Any]:
     """The argument for a segment's color; highdicom 0.22, the last one for pydicom 2.4, takes none."""
     from highdicom.color import CIELabColor
 

@@ -90,8 +90,9 @@ def _check_nrrd(path: Path) -> None:
         _refuse_spacing(path, _nrrd_steps(fields.get("space directions", "")))
         bytes_each = _NRRD_BYTES.get(fields.get("type", ""))
         sizes = [_number(size) for size in fields.get("sizes", "").split()]
-        told = bytes_each is not None and sizes and all(map(math.isfinite, sizes))
-        if "data file" in fields or "datafile" in fields or not told:
+        if "data file" in fields or "datafile" in fields or bytes_each is None:
+            return
+        if not sizes or not all(map(math.isfinite, sizes)):
             return
         expected = int(math.prod(sizes)) * bytes_each
         if fields.get("encoding") == "raw":

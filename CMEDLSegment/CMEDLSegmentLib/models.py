@@ -145,8 +145,8 @@ def list_models() -> list[Entry]:
         if path:
             entry = _entry(path, INSTALLED)
             installed[folder.name] = entry
-    folder = bundled_folder()
-    for path in sorted(_students(folder)) if folder else ():
+    bundled = bundled_folder()
+    for path in sorted(_students(bundled)) if bundled else ():
         entry = _entry(path, BUNDLED)
         mine = installed.get(folder_name(entry.name))
         note = f"hidden by the installed version {mine.version}" if mine else ""

@@ -8,11 +8,11 @@ ones.
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -95,7 +95,7 @@ def read_voxels(path: Path, header: Header) -> np.ndarray | None:
     if header.data_type is None or header.scaled:
         return None
     array = np.empty(header.sizes[::-1], dtype=header.data_type)
-    room = memoryview(array.reshape(-1).view(np.uint8))
+    room = array.reshape(-1).view(np.uint8).data
     filled = 0
     with _open(path, header.packed) as stream:
         stream.seek(header.offset)
@@ -122,7 +122,7 @@ def check_complete(path: Path, header: Header) -> None:
         raise short(path, found - header.offset, header.voxel_bytes)
 
 
-def count_bytes(stream: BinaryIO) -> int:
+def count_bytes(stream: io.BufferedIOBase) -> int:
     """Bytes from here to the end; of a gzip stream the checksum is checked on the way."""
     total = 0
     while block := stream.read(BLOCK):
@@ -135,5 +135,5 @@ def short(path: Path, found: int, expected: int) -> InputError:
     return InputError(f"{path} is cut short ({max(found, 0)} of {expected} bytes are there); copy or export it again.")
 
 
-def _open(path: Path, packed: bool) -> BinaryIO:
+def _open(path: Path, packed: bool) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(path, "rb") if packed else path.open("rb")

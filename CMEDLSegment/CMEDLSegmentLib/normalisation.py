@@ -134,8 +134,8 @@ class Normalisation:
 
     def _standardised(self, histogram: Histogram) -> IntensityMap:
         """Knots from the volume's landmarks to the standard scale, cut and scaled to -1..1."""
-        percentiles, standard = zip(*self.landmarks, strict=True)
-        source, standard = _knots(histogram, self.low, percentiles, standard)
+        percentiles, goals = zip(*self.landmarks, strict=True)
+        source, standard = _knots(histogram, self.low, percentiles, goals)
         top = self.maximum if self.maximum is not None else standard[-1]
         if standard[-1] < top:
             # Brighter than every landmark: the last piece goes on, as Nyul et al. do; a flat one cannot.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -166,7 +167,7 @@ def _annotate(panel: Image.Image, bar_mm: float | None, scale: float, sides: tup
     """The sides of the patient, and a scale bar; ``scale`` in pixels per mm."""
     draw = ImageDraw.Draw(panel)
     width, height = panel.size
-    dark = {"stroke_width": 2, "stroke_fill": BACKGROUND}  # readable on bone as on air
+    dark: dict[str, Any] = {"stroke_width": 2, "stroke_fill": BACKGROUND}  # readable on bone as on air
     draw.text((8, height / 2), sides[0], DIM, font(15), anchor="lm", **dark)
     draw.text((width - 8, height / 2), sides[1], DIM, font(15), anchor="rm", **dark)
     if bar_mm is not None:
@@ -197,17 +198,17 @@ def telling_slices(student: np.ndarray, expert: np.ndarray) -> list[tuple[str, i
         return [("middle slice", len(score) // 2)]
     area = np.count_nonzero(expert if expert.any() else student, axis=(1, 2))
     chosen = [("largest", int(np.argmax(area)))]
-    others = [z for z in marked if z != chosen[0][1]]
+    others = [z for z in marked.tolist() if z != chosen[0][1]]
     large = [z for z in others if area[z] >= area.max() / 4]
     if large:
-        chosen.append(("best", int(max(large, key=lambda z: score[z]))))
+        chosen.append(("best", max(large, key=lambda z: score[z])))
         others.remove(chosen[1][1])
     if others:
         # Of equally bad ones the one with the larger error.
         def rank(z: int) -> tuple[float, int]:
-            return score[z], -np.count_nonzero((student[z] != 0) != (expert[z] != 0))
+            return score[z], -int(np.count_nonzero((student[z] != 0) != (expert[z] != 0)))
 
-        chosen.append(("worst", int(min(others, key=rank))))
+        chosen.append(("worst", min(others, key=rank)))
     return chosen
 
 

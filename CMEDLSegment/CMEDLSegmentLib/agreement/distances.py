@@ -24,6 +24,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -354,9 +355,9 @@ def between(a: Marked, b: Marked) -> tuple[SurfaceDistances, list[np.ndarray]]:
     Returns:
         Those of the surface elements, and the ascending distances (mm) of the boundary voxels of ``a`` and of ``b``.
     """
-    in_threads([lambda mask=mask: mask.surface for mask in (a, b)], a.inside.size)
+    in_threads([partial(getattr, mask, "surface") for mask in (a, b)], a.inside.size)
     both_ways = [(a.surface, b.surface), (b.surface, a.surface), (a.boundary, b.boundary), (b.boundary, a.boundary)]
-    jobs = [lambda here=here, other=other: here.distances_to(other) for here, other in both_ways]
+    jobs = [partial(here.distances_to, other) for here, other in both_ways]
     (order_a, to_b), (order_b, to_a), (_, voxels_to_b), (_, voxels_to_a) = in_threads(jobs, a.inside.size)
     return SurfaceDistances(to_b, a.areas[order_a], to_a, b.areas[order_b]), [voxels_to_b, voxels_to_a]
 
@@ -417,7 +418,7 @@ def checked_spacing(spacing: Sequence[float]) -> tuple[float, float, float]:
 def union_box(masks: Sequence[np.ndarray]) -> tuple[slice, ...] | None:
     """Slices of the smallest box around all masks (non-zero is inside); None if nothing is marked."""
     voxels = masks[0].size if len(masks) else 0
-    boxes = [box for box in in_threads([lambda mask=mask: _box(mask) for mask in masks], voxels) if box is not None]
+    boxes = [box for box in in_threads([partial(_box, mask) for mask in masks], voxels) if box is not None]
     if not boxes:
         return None
     return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
@@ -444,7 +445,7 @@ def _different_shapes(shapes: Sequence[tuple[int, ...]]) -> InputError:
 def _percentile(distances: np.ndarray, areas: np.ndarray, percent: float) -> float:
     """The least of the ascending distances within which ``percent`` of the area lies."""
     share = np.cumsum(areas) / areas.sum()
-    return float(distances[min(np.searchsorted(share, percent / 100.0 - _ROUNDING), len(distances) - 1)])
+    return float(distances[min(int(np.searchsorted(share, percent / 100.0 - _ROUNDING)), len(distances) - 1)])
 
 
 def _codes(inside: np.ndarray, count: int, row: int, plane: int) -> np.ndarray:

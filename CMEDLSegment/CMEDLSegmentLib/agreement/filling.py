@@ -127,7 +127,7 @@ def combine(polygons: Sequence[np.ndarray], turns: Sequence[np.ndarray], shape: 
         for other in insides[:place]:
             common = np.count_nonzero(inside & other)
             depth += bool(size) and common == size
-            overlapping |= 0 < common < size
+            overlapping |= bool(0 < common < size)
         nested += depth > 0
         if depth % 2:
             marked &= ~inside | on_edge(polygons[k], shape)

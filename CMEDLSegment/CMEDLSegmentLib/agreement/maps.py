@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -45,9 +46,9 @@ class Votes:
         box = around(found) if found else (slice(0, 0),) * 3
         inside = [mask[box].astype(bool, copy=False) for mask in masks]
         marked = np.logical_or.reduce(inside)
-        inside = in_threads([lambda mask=mask: mask[marked] for mask in inside], marked.size)
+        inside = in_threads([partial(mask.__getitem__, marked) for mask in inside], marked.size)
         pattern = np.zeros(np.count_nonzero(marked), np.int64)
-        patterns = np.zeros((1, 0), bool)
+        patterns: np.ndarray = np.zeros((1, 0), bool)
         for mask in inside:
             # Each mask splits every pattern in two; those that do not occur are left out at once.
             split = 2 * pattern + mask
@@ -55,18 +56,18 @@ class Votes:
             pattern = (np.cumsum(occurs) - 1)[split]
             patterns = np.column_stack([np.repeat(patterns, 2, axis=0), np.tile([False, True], len(patterns))])[occurs]
         ends = np.cumsum(np.count_nonzero(marked, axis=(1, 2)))
-        counts = [
+        on_slices = [
             np.bincount(pattern[end - here : end], minlength=len(patterns))
             for here, end in zip(np.diff(ends, prepend=0), ends, strict=True)
         ]
-        counts = np.stack(counts) if counts else np.zeros((0, len(patterns)), np.int64)
+        counts = np.stack(on_slices) if on_slices else np.zeros((0, len(patterns)), np.int64)
         numbers = np.zeros(marked.shape, np.min_scalar_type(len(patterns)))
         numbers[marked] = pattern + 1
         return cls(box, patterns, counts, boxes, numbers)
 
     def where(self, *chosen: np.ndarray) -> list[np.ndarray]:
         """Masks, bool (z, y, x) of the box, of the voxels whose pattern is chosen; each choice is bool (k,)."""
-        return in_threads([lambda one=one: self._filled(one, bool) for one in chosen], self._pattern.size)
+        return in_threads([partial(self._filled, one, bool) for one in chosen], self._pattern.size)
 
     def count_map(self, masks: slice) -> np.ndarray:
         """How many of the masks ``masks`` mark each voxel of the box: uint8 (z, y, x), uint16 beyond 255 masks."""
@@ -78,7 +79,7 @@ class Votes:
         votes = self.patterns.astype(float)
         return np.stack([(votes.T * counts) @ votes for counts in self.counts]) if len(self.counts) else _nothing(votes)
 
-    def _filled(self, values: np.ndarray, dtype: type) -> np.ndarray:
+    def _filled(self, values: np.ndarray, dtype: type[bool | np.unsignedinteger]) -> np.ndarray:
         table = np.append(0, values).astype(dtype)
         filled = np.empty(self._pattern.shape, dtype)
         # Slice by slice, because numpy makes big integers of the numbers first; clipping, which never happens here,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -237,27 +238,27 @@ class Masks:
         self.box = union_box(masks)
         grid = Grid(self.box, self.spacing)
         self._first_slice = grid.box[0].start - grid.margin[0]
-        self._masks = in_threads([lambda mask=mask: Marked(mask, grid) for mask in masks], math.prod(grid.shape))
+        self._masks = in_threads([partial(Marked, mask, grid) for mask in masks], math.prod(grid.shape))
         self._symmetric: dict[tuple[int, int], dict[str, float]] = {}
 
     def pair(self, a: int, b: int) -> PairMeasures:
         """All measures of the masks number ``a``, the reference, and ``b``, which is tested against it."""
         mine, other = self._masks[a].voxels, self._masks[b].voxels
-        volumes = [voxels * math.prod(self.spacing) / 1000.0 for voxels in (mine, other)]
+        volume_a, volume_b = (voxels * math.prod(self.spacing) / 1000.0 for voxels in (mine, other))
         empty = {(True, True): "both", (True, False): "a", (False, True): "b"}.get((not mine, not other), "")
         if empty == "both":
-            return PairMeasures(dict.fromkeys(MEASURES, math.nan), *volumes, self.tolerance_mm, empty)
+            return PairMeasures(dict.fromkeys(MEASURES, math.nan), volume_a, volume_b, self.tolerance_mm, empty)
         found = self._both_ways(a, b)
         both = found["shared"]
         values = {
             **found,
             "sensitivity": both / mine if mine else math.nan,
             "precision": both / other if other else math.nan,
-            "volume_difference_cc": volumes[1] - volumes[0],
+            "volume_difference_cc": volume_b - volume_a,
             "relative_volume_difference": (other - mine) / mine if mine else math.nan,
             "added_path_length_mm": float(len(self._added(a, b))) * self._pixel_mm,
         }
-        return PairMeasures({name: values[name] for name in MEASURES}, *volumes, self.tolerance_mm, empty)
+        return PairMeasures({name: values[name] for name in MEASURES}, volume_a, volume_b, self.tolerance_mm, empty)
 
     def slices(self, a: int, b: int) -> list[dict[str, float]]:
         """Measures of each axial slice on which either of two masks marks something, in rising order.
@@ -271,7 +272,7 @@ class Masks:
         both = np.count_nonzero((one.inside & other.inside).view(bool), axis=(1, 2))
         plane = one.inside[0].size
         added = np.bincount(self._added(a, b) // plane, minlength=len(both))
-        farthest = np.zeros(len(both))
+        farthest: np.ndarray = np.zeros(len(both))
         for here, there in ((one.contours, other.contours), (other.contours, one.contours)):
             order, distances = here.distances_to(there)
             # Of what goes to one place the last stays, which is the largest.

@@ -235,9 +235,9 @@ def _measure_all(case: RatedCase, votes: Votes, tolerance_mm: float, progress: P
     tumors = {}
     asked = [n_raters] if case.candidate else list(majority)
     for who in _watched(asked, part(progress, 0.9, 1.0), "Matching the tumors"):
-        inside = votes.where(majority[who], votes.patterns[:, who])
+        reference, own = votes.where(majority[who], votes.patterns[:, who])
         known = consensus["majority"][names[who]]
-        tumors[names[who]] = match(*inside, case.spacing, tolerance_mm, corner, known)
+        tumors[names[who]] = match(reference, own, case.spacing, tolerance_mm, corner, known)
     return _Measured(directed, consensus, student_slices, tumors)
 
 

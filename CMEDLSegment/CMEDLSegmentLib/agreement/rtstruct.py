@@ -294,20 +294,22 @@ def _fill_slice(plane: np.ndarray, polygons: list[np.ndarray], exclusives: list[
     part = plane[low[0] : max(high[0], 0), low[1] : max(high[1], 0)]
     if not part.size:
         return
+    rows, columns = part.shape
+    shape = rows, columns
     shifted = {k: polygons[k] - low for k in kept}
-    turns = {k: winding(polygon, part.shape) for k, polygon in shifted.items()}
+    turns = {k: winding(polygon, shape) for k, polygon in shifted.items()}
     for k, turn in turns.items():
-        nothing = not turn.any() and not on_edge(shifted[k], part.shape).any()
+        nothing = not turn.any() and not on_edge(shifted[k], shape).any()
         told.add("Enclosing no voxel centre", int(nothing))
         looped = turn.max() > 1 or turn.min() < -1 or turn.max() > 0 > turn.min()
         told.add("Crossing themselves or going round twice, inside by the even-odd rule", int(looped))
     plain = [k for k in kept if not exclusives[k]]
-    combined = combine([shifted[k] for k in plain], [turns[k] for k in plain], part.shape)
+    combined = combine([shifted[k] for k in plain], [turns[k] for k in plain], shape)
     part |= combined.marked
     told.add("Taken as holes or islands, lying within others", combined.nested)
     told.add("With contours that overlap in part, taken together", int(combined.overlapping), "slice")
     disjoined = [k for k in kept if exclusives[k]]
-    part |= exclusive([shifted[k] for k in disjoined], [turns[k] for k in disjoined], part.shape)
+    part |= exclusive([shifted[k] for k in disjoined], [turns[k] for k in disjoined], shape)
 
 
 def _fill_at_an_angle(mask: np.ndarray, contours: list[_Contour], grid: Geometry, told: _Told) -> int:

@@ -6,10 +6,10 @@ the asked segment are unpacked: others may overlap it, or be hundreds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def _series(header: Dataset) -> set[str]:
     return {str(one.get("SeriesInstanceUID") or "") for one in header.get("ReferencedSeriesSequence") or []} - {""}
 
 
-def _group(header: Dataset, number: int, keyword: str) -> Dataset | None:
+def _group(header: Dataset, number: int, keyword: str) -> Any:
     """A functional group of frame ``number``, its own or the shared one (PS3.3 C.7.6.16); None where it is absent."""
     frames = header.get("PerFrameFunctionalGroupsSequence") or []
     shared = header.get("SharedFunctionalGroupsSequence") or []
@@ -205,12 +205,15 @@ def _step(
 
 def _pixels(path: Path, header: Dataset, numbers: Sequence[int]) -> Iterator[np.ndarray]:
     """The frames (rows, columns) of the given numbers, one after the other."""
+    read: Callable[..., Iterator[np.ndarray]]
     try:
         from pydicom.pixels import iter_pixels
+
+        read = iter_pixels
     except ImportError:  # pydicom 2.4, which Slicer 5.10 ships
-        iter_pixels = _iter_pixels
+        read = _iter_pixels
     try:
-        yield from iter_pixels(header, indices=numbers)
+        yield from read(header, indices=numbers)
     except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{path} has pixels that cannot be read: the file is cut short, or compressed in an uncommon way; "

@@ -275,8 +275,8 @@ TEST_METHOD = (
 
 def paired_test(
     measure: str,
-    student: Sequence[float],
-    raters: Sequence[float],
+    student: Sequence[float] | np.ndarray,
+    raters: Sequence[float] | np.ndarray,
     who: str,
     measures: Mapping[str, Measure] = MEASURES,
     each: str = "case",

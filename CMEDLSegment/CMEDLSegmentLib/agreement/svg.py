@@ -64,7 +64,7 @@ class Drawing:
             f"{''.join(self._parts)}</svg>"
         )
 
-    def _add(self, element: str, tip: str, content: str = "", **attributes: object) -> None:
+    def _add(self, element: str, tip: str, content: str = "", /, **attributes: object) -> None:
         told = " ".join(
             f'{name.replace("_", "-")}="{escape(_number(value) if isinstance(value, (int, float)) else str(value))}"'
             for name, value in attributes.items()

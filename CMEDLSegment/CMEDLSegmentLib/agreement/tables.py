@@ -86,8 +86,8 @@ def raters_table(agreement: Agreement) -> Table:
             for measure, value in found[row.name].values.items()
         }
         rows.append({**_rater(row, agreement.tolerance_mm), "volume_cc": row.volume_cc, **against})
-    against = tuple(f"{method}_{measure}" for method in agreement.consensus for measure in MEASURES)
-    return Table(("name", "volume_cc", *_spread_columns(), *against, "tolerance_mm", "definitions"), tuple(rows))
+    columns = (f"{method}_{measure}" for method in agreement.consensus for measure in MEASURES)
+    return Table(("name", "volume_cc", *_spread_columns(), *columns, "tolerance_mm", "definitions"), tuple(rows))
 
 
 def people_table(cohort: CohortAgreement) -> Table:
@@ -120,8 +120,8 @@ def cases_table(cohort: CohortAgreement) -> Table:
         for name in MEASURES:
             for who, found in (("raters", case.raters), ("candidate", case.student)):
                 row |= {f"{who}_{name}_{part}": getattr(found[name], part) for part in _OF_SPREAD} if found else {}
-            within = case.within.get(name)
-            row |= {} if within is None else {f"within_{name}": int(within)}
+            inside = case.within.get(name)
+            row |= {} if inside is None else {f"within_{name}": int(inside)}
         rows.append({**row, "tolerance_mm": cohort.tolerance_mm, "definitions": DEFINITIONS})
     spreads = [f"{who}_{name}_{part}" for name in MEASURES for who in ("raters", "candidate") for part in _OF_SPREAD]
     within = [f"within_{name}" for name in MEASURES]

@@ -119,8 +119,8 @@ def _count(mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[int, int]
             places = start[along] + step[along, axis] * np.arange(own.size[axis])
             inside = np.flatnonzero((places >= low[along]) & (places <= high[along]))
             part[2 - axis] = slice(inside[0], inside[-1] + 1) if len(inside) else slice(0)
-        marked = np.count_nonzero(mask)
-        return marked, marked - np.count_nonzero(mask[tuple(part)])
+        marked = int(np.count_nonzero(mask))
+        return marked, marked - int(np.count_nonzero(mask[tuple(part)]))
     marked = outside = 0
     for z, plane in enumerate(mask):
         y, x = np.nonzero(plane)

@@ -67,7 +67,7 @@ class _Run:
         self.volume: Volume | None = volume
         self.request = request
         self.folder: Path | None = None
-        self.described: dict[str, Any] | None = None  # the volume's file, once it is written
+        self.described: dict[str, Any] = {}  # the volume's file, once it is written
         self.fresh = False  # a worker was started for this run
         self.sent = self.taken = self.over = False
         self.begun = self.told = time.monotonic()
@@ -348,31 +348,31 @@ class WorkerClient:
         doing = f"No private folder could be made in {self._place or 'the folder for temporary files'}"
         advice = "choose another folder for temporary files"
         try:
-            self._make_folder(run)
-            place = run.folder.parent
+            folder = self._make_folder(run)
             while not (run.over or run.sent):
                 doing, advice = f"The worker process could not be started by '{self._python[0]}'", "install it again"
                 process = self._ready_process(run)
-                if run.described is None:
-                    doing = f"The image ({volume.array.nbytes / 1e6:.0f} MB) could not be written to {place}"
+                if volume is not None:
+                    doing = f"The image ({volume.array.nbytes / 1e6:.0f} MB) could not be written to {folder.parent}"
                     advice = "free some space there, or choose another folder for temporary files"
-                    run.described = transfer.write_volume(run.folder, volume, run.is_over)
+                    run.described = transfer.write_volume(folder, volume, run.is_over)
                     run.volume = volume = None
                 with self._lock:
                     # A worker that has left since is replaced.
                     run.sent = process is self._process
                 if run.sent:
-                    process.send(Segment(str(run.folder), run.described, vars(run.request)))
+                    process.send(Segment(str(folder), run.described, vars(run.request)))
         except OSError as error:
             self._over(run, Failed(f"{doing} ({error.strerror or error}); {advice}.", kind="InputError"))
         if run.over:
             self._belongings.remove(run.folder)
 
-    def _make_folder(self, run: _Run) -> None:
+    def _make_folder(self, run: _Run) -> Path:
         if run.folder is None:
             folder = Path(tempfile.mkdtemp(prefix="cmedl-", dir=self._place))
             self._belongings.folders.add(folder)
             run.folder = folder
+        return run.folder
 
     def _ready_process(self, run: _Run) -> WorkerProcess:
         """The worker, started where there is none."""
@@ -384,7 +384,9 @@ class WorkerClient:
             self._python,
             ["--idle", f"{self._idle_seconds:g}", "--parent", str(os.getpid())],
             os.environ if self._environment is None else self._environment,
-            *map(_weakly, (self._heard, self._printed, self._ended)),
+            _weakly(self._heard),
+            _weakly(self._printed),
+            _weakly(self._ended),
         )
         with self._lock:
             self._belongings.processes.add(process)
@@ -470,6 +472,7 @@ class WorkerClient:
     def _collect(self, run: _Run) -> None:
         """Read the results of a run that the worker has finished."""
         event: Finished | Failed
+        assert run.folder is not None
         try:
             event = Finished(transfer.read_outcome(run.folder))
         except (OSError, ValueError, MemoryError) as error:

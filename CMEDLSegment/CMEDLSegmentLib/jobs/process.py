@@ -78,6 +78,7 @@ class WorkerProcess:
 
     def send(self, message: Message) -> bool:
         """Pass a message on; False when the worker is gone."""
+        assert self._process.stdin is not None
         try:
             self._process.stdin.write(encode(message))
         except (OSError, ValueError):  # a broken pipe, or one that was closed since
@@ -102,6 +103,8 @@ class WorkerProcess:
     def _read_messages(self) -> None:
         """Read until the worker closes its end; then see to it that nothing of it is left."""
         sane, stray = True, 0
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         with self._process.stdout as stream:
             reader = _Lines(stream)
             for line in reader:
@@ -125,6 +128,7 @@ class WorkerProcess:
         self._ended(self, code if sane else None)
 
     def _read_prints(self) -> None:
+        assert self._process.stderr is not None
         with self._process.stderr as stream:
             for line in _Lines(stream):
                 self._remember(line)

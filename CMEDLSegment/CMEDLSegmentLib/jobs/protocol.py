@@ -186,7 +186,13 @@ class Broken:
 
 Message = Segment | Hello | Alive | Taken | Progressed | Done | Broken
 _MESSAGES = {kind.__name__: kind for kind in (Segment, Hello, Alive, Taken, Progressed, Done, Broken)}
-_TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool, "dict[str, Any]": dict}
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "dict[str, Any]": dict,
+}
 
 
 def encode(message: Message) -> bytes:

@@ -101,7 +101,7 @@ def _read(path: Path, shape: list[int], dtype: str, first: int, end: int) -> np.
     array = np.zeros(shape, dtype=np.dtype(dtype))
     part = array[first:end]
     with path.open("rb", buffering=0) as stream:
-        view = memoryview(part).cast("B") if part.size else memoryview(b"")
+        view = part.data.cast("B") if part.size else memoryview(b"")
         while view:
             count = stream.readinto(view)
             if not count:
@@ -116,7 +116,7 @@ def _write(path: Path, array: np.ndarray, stopped: Callable[[], bool]) -> None:
     with os.fdopen(descriptor, "wb", buffering=0) as stream:
         # A C-contiguous array is one part; of a flipped or permuted view, one slice at a time is copied.
         for part in (array,) if array.flags.c_contiguous else array:
-            view = memoryview(np.ascontiguousarray(part)).cast("B") if part.size else memoryview(b"")
+            view = np.ascontiguousarray(part).data.cast("B") if part.size else memoryview(b"")
             while view:
                 if stopped():
                     return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import os
 import queue
 import shutil
@@ -235,6 +236,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, default=0, help="process number of the front end")
     options = parser.parse_args()
     asked, answers = own_channels()
+    assert isinstance(sys.stderr, io.TextIOWrapper)
     sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # a library's advice to programmers is no message to a user

@@ -142,11 +142,15 @@ def openvino_installed() -> bool:
 
 def start_runtime(student: Student, plan: Plan) -> Callable[[torch.Tensor], torch.Tensor]:
     """Build the runtime of a plan."""
+    runtime: Callable[[torch.Tensor], torch.Tensor]
     if plan.runtime == "openvino":
-        from .openvino_runtime import OpenVinoRuntime as Chosen
+        from .openvino_runtime import OpenVinoRuntime
+
+        runtime = OpenVinoRuntime(student, plan)
     else:
-        from .torch_runtime import TorchRuntime as Chosen
-    runtime = Chosen(student, plan)
+        from .torch_runtime import TorchRuntime
+
+        runtime = TorchRuntime(student, plan)
     # Conversion leaves networks in cycles of references.
     gc.collect()
     return_freed_memory()
