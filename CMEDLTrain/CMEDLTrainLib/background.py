@@ -76,9 +76,8 @@ class Program:
             OSError: it could not be started.
         """
         settings = {**self._settings, "env": {**self._settings["env"], PROGRESS: "messages"}}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         command = [*self._command, *arguments[:words], "--json", *arguments[words:]]
-        return Command(subprocess.Popen(command, **pipes, **settings))
+        return Command(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings))
 
 
 class Command:
@@ -142,6 +141,7 @@ class Command:
 
 
 def _hear(command: weakref.ref[Command], process: subprocess.Popen[bytes]) -> None:
+    assert process.stdout is not None
     with process.stdout as stream:
         printed = stream.read()
     if (owner := command()) is not None:
@@ -149,6 +149,7 @@ def _hear(command: weakref.ref[Command], process: subprocess.Popen[bytes]) -> No
 
 
 def _listen(command: weakref.ref[Command], process: subprocess.Popen[bytes]) -> None:
+    assert process.stderr is not None
     with process.stderr as stream:
         for line in stream:
             if (owner := command()) is None:

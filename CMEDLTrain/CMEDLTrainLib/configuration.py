@@ -335,7 +335,7 @@ def _build(kind: type, tree: dict[str, Any], where: str) -> Any:
 
 def _typed(hint: Any, value: Any, key: str) -> Any:
     """``value`` as the type that the dataclass names, or an error that names the setting."""
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise InputError(f"The setting '{key}' must be a group of settings.")
         return _build(hint, value, key + ".")

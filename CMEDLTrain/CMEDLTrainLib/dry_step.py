@@ -109,15 +109,16 @@ def dry_step(configuration: Configuration, store: Store) -> Estimate:
         if trial is None:
             raise _too_large(configuration, store, trials, free)
         trials[size] = trial
+    tried = trials[batch]
     memory.start_peak(device)  # frees what was tried, before the run builds the same again
     return Estimate(
         device=str(device),
         method=configuration.method,
         batch=batch,
-        memory_gb=None if trial.bytes is None else round(trial.bytes / 1e9, 3),
+        memory_gb=None if tried.bytes is None else round(tried.bytes / 1e9, 3),
         available_gb=None if free is None else round(free / 1e9, 3),
-        seconds_per_step=round(trial.seconds, 6),
-        steps_per_epoch=trial.steps_per_epoch,
+        seconds_per_step=round(tried.seconds, 6),
+        steps_per_epoch=tried.steps_per_epoch,
         epochs=configuration.optimisation.epochs,
     )
 

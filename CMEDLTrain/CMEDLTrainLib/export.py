@@ -50,7 +50,7 @@ def export(run: Run, path: Path, entries: dict[str, Any], stored: str, int8: boo
     evaluated = load_student(student_file).card
     card = replace(evaluated, **entries)
     if "figures" not in entries and _same_marks(card, evaluated):
-        card = replace(card, figures=_figures(run, evaluated, entries))
+        card = replace(card, figures=tuple(_figures(run, evaluated, entries)))
     networks = best_networks(run)
     # First, because the cohort may be gone: then nothing is written.
     store = slices_of(run) if int8 or stored == "int8" else None

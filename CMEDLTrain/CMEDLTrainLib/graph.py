@@ -44,7 +44,7 @@ class StepGraph:
         if self._warmed < WARM_UP:
             return self._warm_up()
         if self._graph is None:
-            self._capture()
+            self._graph = self._capture()
         self._graph.replay()
         return self._terms
 
@@ -57,9 +57,10 @@ class StepGraph:
         torch.cuda.current_stream().wait_stream(self._stream)
         return terms
 
-    def _capture(self) -> None:
-        self._graph = torch.cuda.CUDAGraph()
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
-            self._graph.register_generator_state(generator)
-        with torch.cuda.graph(self._graph, stream=self._stream):
+            graph.register_generator_state(generator)
+        with torch.cuda.graph(graph, stream=self._stream):
             self._terms = self._body(self._batches)
+        return graph

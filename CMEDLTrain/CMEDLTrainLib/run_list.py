@@ -103,7 +103,7 @@ class RunList:
         logged = _stamp(run.folder / LOG)
         if logged != known.logged:
             known.logged, known.said = logged, log_end(run)
-        now = {"holder": run.holder(), "said": known.said, "asked": run.stop_asked_at()}
+        now: dict[str, Any] = {"holder": run.holder(), "said": known.said, "asked": run.stop_asked_at()}
         if known.configuration is None:
             return Entry(run, "", {}, known.problem, **now)
         history = known.history

@@ -83,7 +83,7 @@ def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = ne
     return prepare(cases, configuration.images, len(configuration.labels), parent, progress, cancelled)
 
 
-def _read_table(cohort: Path) -> list[Case]:
+def _read_table(cohort: Path) -> tuple[Case, ...]:
     if not cohort.is_file():
         raise InputError(f"The cohort {cohort} is not there any more; resume the run with --cohort and its new place.")
     return read_cohort(cohort, required=("mask", "role", "split"), check_files=False)

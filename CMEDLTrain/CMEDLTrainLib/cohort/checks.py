@@ -168,7 +168,7 @@ def _digest(array: np.ndarray) -> str:
     """Of the values of an array (z, y, x) and its shape, slice by slice: a copy of the whole is never made."""
     digest = hashlib.sha256(str(array.shape).encode())
     for plane in array:
-        digest.update(np.ascontiguousarray(plane, np.float32))
+        digest.update(np.ascontiguousarray(plane, np.float32).data)
     return digest.hexdigest()
 
 

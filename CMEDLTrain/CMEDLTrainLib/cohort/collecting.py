@@ -173,6 +173,7 @@ class _Collector:
         rules, image = self._rules, scan.image
         mask = find_mask(self._source, rules.mask, scan) if rules.mask else image
         as_it_is = mask.is_file() and mask.name.lower().endswith(IMAGE_ENDINGS) and not rules.structures
+        volume: Volume | None
         volume, alone = (None, True) if as_it_is and not image.is_dir() else _read(image, rules.modality)
         if as_it_is and alone and not rules.copy:
             return image, mask
@@ -186,6 +187,7 @@ class _Collector:
             if as_it_is:
                 mask = _copied(mask, beside, "mask", rules.copy)
             else:
+                assert volume is not None
                 mask, notes = _drawn(mask, volume, rules.structures, beside)
                 self.made.notes += [(name, note) for note in notes]
             beside.replace(final)
@@ -221,6 +223,7 @@ def _image(path: Path, volume: Volume | None, alone: bool, copy: bool, folder: P
         return _copied(path, folder, "image", copy)
     if alone and not copy:
         return path
+    assert volume is not None
     made = folder / f"image{_ending(volume.geometry)}"
     write_image(made, volume.array, volume.geometry)
     return made

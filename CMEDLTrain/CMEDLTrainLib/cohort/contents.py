@@ -48,10 +48,10 @@ def contents_of(
                     raise InputError(
                         f"{path} cannot be read ({error.strerror}); check the file and its permissions."
                     ) from error
-                if digest is None:
-                    missing.append((case, path))
-                else:
+                if digest is not None:
                     found.append(digest)
+                elif path is not None:
+                    missing.append((case, path))
     finally:
         if known != remembered:
             with atomic_path(folder / NAME) as beside:

@@ -322,7 +322,8 @@ def enclosing(field: StudentField, mask: np.ndarray) -> StudentField:
         least, most = marked[-1] + margin - half, marked[0] - margin + half
         middle = (marked[0] + marked[-1]) / 2
         centre.append(float(np.clip(field.centre[axis], least, most)) if least <= most else float(middle))
-    return replace(field, centre=tuple(centre))
+    row, column = centre
+    return replace(field, centre=(row, column))
 
 
 def _sampled(mask: np.ndarray, field: StudentField, labels: int) -> np.ndarray:

@@ -46,7 +46,8 @@ class Sampler:
         if epoch != self._epoch:
             random = np.random.default_rng([self._seed, epoch])
             count = len(self._indices)
-            drawn = random.permutation(count) if self._weights is None else random.choice(count, count, p=self._weights)
+            even = self._weights is None
+            drawn: np.ndarray = random.permutation(count) if even else random.choice(count, count, p=self._weights)
             if self._processes > 1:
                 drawn = np.resize(drawn, max(count, self._batch * self._processes))
             self._epoch, self._order = epoch, self._indices[drawn]

@@ -64,7 +64,8 @@ class Patches(Sequence[Patch]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         case, number, pixels = self.records[index].tolist()
-        return Patch(*(column[case] for column in self._columns), number, pixels)
+        patient, name, role, split = (column[case] for column in self._columns)
+        return Patch(patient, name, role, split, number, pixels)
 
     def select(self, split: str, role: str) -> np.ndarray:
         """Ascending indices of the patches of one split and role."""

@@ -120,7 +120,7 @@ def _slopes(
         for place, value in ((start, a), (stop, b)):
             drawing.dot(place, y(value), 3.2, color, f"{who}: {shown(value, unit)} {unit}")
     if known:
-        before, after = (sum(pair[side] for pair in known) / len(known) for side in (0, 1))
+        before, after = sum(a for a, _, _ in known) / len(known), sum(b for _, b, _ in known) / len(known)
         drawing.line(start, y(before), stop, y(after), INK, 4)
         drawing.text(start - 7, y(before) + 4, shown(before, unit), 12, "end", font_weight="600")
         drawing.text(stop + 7, y(after) + 4, shown(after, unit), 12, font_weight="600")

@@ -77,7 +77,7 @@ def balanced_pixels(
     """
     near = np.zeros_like(masks, dtype=bool)
     for z in np.flatnonzero(masks.any(axis=(1, 2))):
-        near[(z, *_patch(masks[z], side))] = True
+        near[z][_patch(masks[z], side)] = True
     inside, outside = np.argwhere(masks & near), np.argwhere(~masks & near)
     count = min(len(inside), len(outside), most // 2)
     drawn = [kind[random.choice(len(kind), count, replace=False)] for kind in (inside, outside)]

@@ -185,7 +185,7 @@ def mean_values(several: Iterable[Values]) -> Values:
     several = list(several)
     found: Values = {}
     for name in MEASURES:
-        known = [values[name] for values in several if values[name] is not None]
+        known = [value for values in several if (value := values[name]) is not None]
         found[name] = float(np.mean(known)) if known else None
     return found
 
@@ -267,8 +267,9 @@ def _told(label: str, matched: TumorMatch) -> list[TumorFigures]:
 
     def told(outcome: str, a: Tumor | None, b: Tumor | None, values: Values) -> TumorFigures:
         one = a or b
-        volumes = (None if tumor is None else tumor.volume_cc for tumor in (a, b))
-        return TumorFigures(label, outcome, *volumes, one.slices, dict(values))
+        assert one is not None
+        volume_a, volume_b = (None if tumor is None else tumor.volume_cc for tumor in (a, b))
+        return TumorFigures(label, outcome, volume_a, volume_b, one.slices, dict(values))
 
     return [
         *(

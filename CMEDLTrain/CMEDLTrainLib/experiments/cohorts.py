@@ -82,10 +82,11 @@ def phantoms(
         tumor: where it sits; "mediastinum" has little contrast on CT and much on MR.
     """
     from CMEDLSegmentLib.phantom import thorax_ct, thorax_mr
+    from CMEDLSegmentLib.volume import triple
 
     def make(group: str, own: int) -> Phantom:
         draw = thorax_mr if group == "teacher" else thorax_ct
-        return draw(own, tuple(size), tuple(spacing), tumor=tumor)
+        return draw(own, triple(size), triple(spacing), tumor=tumor)
 
     yield _drawn(folder, progress, cancelled, seed, counts, make)
 
@@ -108,11 +109,12 @@ def organs(
         student: the student's contrast, ``T1`` or ``T2``; the teacher sees the other one, of other patients.
     """
     from CMEDLSegmentLib.phantom import abdomen
+    from CMEDLSegmentLib.volume import triple
 
     teacher = "T1" if student == "T2" else "T2"
 
     def make(group: str, own: int) -> Phantom:
-        return abdomen(teacher if group == "teacher" else student, own, tuple(size), tuple(spacing))
+        return abdomen(teacher if group == "teacher" else student, own, triple(size), triple(spacing))
 
     yield _drawn(folder, progress, cancelled, seed, counts, make)
 
@@ -142,6 +144,7 @@ def _drawn(
         if phantom is None:
             raise InputError(f"Of {DRAWS} phantoms none has a structure on its slices; give the volumes a larger size.")
         modality = phantom.image.modality
+        assert modality is not None
         name = f"{modality.lower()}{number + 1:03d}"
         paths = write_phantom(folder / "images", phantom, name)
         cases.append(_case(name, group, modality, paths["image"], paths["mask"]))
@@ -220,5 +223,6 @@ def _case(patient: str, group: str, modality: str, image: Path, mask: Path) -> C
     return Case(patient, patient, modality, image, mask, role, split)
 
 
-MAKERS = {"phantom": phantoms, "organs": organs, "sts": sts, "msd_lung": msd_lung}
+Maker = Callable[..., Iterator[list[Case]]]
+MAKERS: dict[str, Maker] = {"phantom": phantoms, "organs": organs, "sts": sts, "msd_lung": msd_lung}
 """By the ``kind`` of an experiment's cohort; the other entries are the maker's keywords."""

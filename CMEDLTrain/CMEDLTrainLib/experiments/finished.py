@@ -56,8 +56,9 @@ def finished_cells(bench: Bench, cells: Sequence[Progressed]) -> dict[str, list[
     for one in cells:
         if one.state == FINISHED:
             kept = bench.kept.get(one.cell)
-            from_results = kept is not None and one is kept.progressed
-            finished[one.cell.row].append(kept if from_results else _read(bench, one))
+            if kept is None or one is not kept.progressed:
+                kept = _read(bench, one)
+            finished[one.cell.row].append(kept)
     return finished
 
 

@@ -42,6 +42,7 @@ def _panel(case: RatedCase, caption: str) -> Image.Image:
     """The slice on which the raters together marked most."""
     masks = [axial_view(one.mask, case.geometry).array for one in case.all]
     z = int(np.argmax(sum(mask.sum(axis=(1, 2)) for mask in masks[: len(case.raters)])))
+    assert case.image is not None
     view = axial_view(case.image, case.geometry)
     low, high = LUNG_WINDOW
     shown = np.clip(2.0 * (view.array[z] - low) / (high - low) - 1.0, -1.0, 1.0)

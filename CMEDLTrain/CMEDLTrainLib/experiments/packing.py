@@ -16,7 +16,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +149,9 @@ class _Packer:
         """Where the table of the work folder says that image and mask are, relative to that folder."""
         if case.case in scored:
             return scored[case.case], scored[case.case]
-        paths = tuple(f"{_ABSENT}/{digest[:16]}" for digest in digests)
-        self.about["absent"] |= zip(paths, digests, strict=True)
-        return paths
+        image, mask = (f"{_ABSENT}/{digest[:16]}" for digest in digests)
+        self.about["absent"] |= zip((image, mask), digests, strict=True)
+        return image, mask
 
     def _scan(self, case: Case, images: Images, labels: int) -> Scan:
         stop_if(self._cancelled)
@@ -223,8 +223,9 @@ class _Packer:
             self.about["pools"][str(pixels)], arrays = pool.pressed()
             self.arrays |= arrays
         about = _pressed(np.frombuffer(json.dumps(self.about).encode(), np.uint8))
+        members: dict[str, Any] = {"about": about, **self.arrays}
         with atomic_path(path) as beside, beside.open("wb") as stream:
-            np.savez(stream, about=about, **self.arrays)
+            np.savez(stream, **members)
 
 
 def write_pack(
@@ -297,7 +298,9 @@ def _read_pool(file: Any, pixels: int, count: int, both: bool) -> tuple[np.ndarr
 
 def _carried(told: Mapping[str, Any], expert: np.ndarray, images: np.ndarray) -> CarriedCase:
     geometry = Geometry(**{name: tuple(value) for name, value in told["geometry"].items()})
-    place = {name: tuple(value) if isinstance(value, list) else value for name, value in told["field"].items()}
+    place: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in told["field"].items()
+    }
     return CarriedCase(
         images=images[told["patches"]],
         slices=np.array(told["slices"], np.int64),
@@ -312,7 +315,9 @@ def _carried(told: Mapping[str, Any], expert: np.ndarray, images: np.ndarray) ->
 
 def _put(folder: Path, told: Mapping[str, Any], images: np.ndarray, masks: np.ndarray) -> None:
     """Write a store of a pack as training reads it."""
-    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in told["images"].items()}
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in told["images"].items()
+    }
     parts = (
         (
             Case(**dict(zip(_COLUMNS, columns, strict=True)), image=Path(_ABSENT)),
@@ -337,5 +342,5 @@ def _remember(slices: Path, digests: Mapping[Path, str]) -> None:
 
 def _case(row: Sequence[str], work: Path) -> Case:
     *columns, image, mask = row
-    case = Case(**dict(zip(_COLUMNS, columns, strict=True)), image=work / image)
-    return replace(case, mask=work / mask)
+    told: dict[str, Any] = dict(zip(_COLUMNS, columns, strict=True))
+    return Case(**told, image=work / image, mask=work / mask)

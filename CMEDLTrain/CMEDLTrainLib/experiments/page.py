@@ -77,7 +77,7 @@ def _chosen(results: Mapping[str, Any]) -> str:
     found = {name: one["validation"][first] for name, one in results["methods"].items() if one["validation"]}
     if not results["complete"] or len(found) < 2:
         return ""
-    return f"By validation patients `{max(found, key=found.get)}` is the best row."
+    return f"By validation patients `{max(found, key=found.__getitem__)}` is the best row."
 
 
 def _row(results: Mapping[str, Any], name: str, measures: Mapping[str, str]) -> list[str]:

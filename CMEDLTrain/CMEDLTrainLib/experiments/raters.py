@@ -189,8 +189,10 @@ def collect(
 
     from ..evaluation.comparison import INTERVAL_METHOD, spread
 
-    nodules = {}
+    nodules: dict[str, dict[str, Any]] = {}
+    assert cohort.student is not None
     for row, one in zip(cohort.cases, agreements, strict=True):
+        assert row.student is not None
         nodules[row.case] = {
             RATERS: {name: row.raters[name].mean for name in MEASURES},
             student: {name: row.student[name].mean for name in MEASURES},
@@ -201,7 +203,7 @@ def collect(
             "missed": bool(one.raters[-1].values["dsc"].mean == 0.0),
         }
     pooled = {RATERS: cohort.spread, student: cohort.student.values}
-    methods = {
+    methods: dict[str, dict[str, Any]] = {
         who: {
             name: {**spread(one[who][name] for one in nodules.values()), "cv": pooled[who][name].cv}
             for name in MEASURES

@@ -93,7 +93,10 @@ def _add_synthesis(finished: Mapping[str, Sequence[Finished]], results: dict[str
     """The figures of translated images, in their rows and comparisons."""
     from .synthesis import compared, figures
 
-    translated = {name: [(one.cell, one.translated) for one in found] for name, found in finished.items()}
+    translated = {
+        name: [(one.cell, one.translated) for one in found if one.translated is not None]
+        for name, found in finished.items()
+    }
     for name, row in results["methods"].items():
         row |= figures(translated[name])
     for name, row in results["comparisons"].items():
@@ -166,8 +169,8 @@ def _compared(
         _pooled([one for one in found if (one.cell.fold, one.cell.seed) in both]) for found in (reference, other)
     )
 
-    def differences(*pair: Sequence[PatientFigures]) -> dict[str, Any]:
-        by_measure = compare_patients(*pair)
+    def differences(own: Sequence[PatientFigures], others: Sequence[PatientFigures]) -> dict[str, Any]:
+        by_measure = compare_patients(own, others)
         for compared in by_measure.values():
             compared.pop("sentence")
         first = by_measure[measures[0]]

@@ -59,6 +59,7 @@ def score(
     student, chosen = load_student(run.student), choose_device(device)
     teaching = Teaching.of(run, student.build().to(chosen), chosen) if run.last.is_file() else Teaching()
     own = run, student.card, teaching
+    kept: list[Looks | Translations]
     if real is None:
         kept = [Looks(*own)]
     else:

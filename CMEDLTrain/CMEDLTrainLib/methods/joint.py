@@ -104,7 +104,7 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
     student, teacher = (create_segmentor(kind, **arguments, hints=hints_at) for _ in range(2))
     contextual, features = _contextual(configuration)
     translation = create_translation(configuration.translation, contextual)
-    segmentation = partial(segmentation_loss, **vars(configuration.loss))
+    segmentation: Callable[..., Tensor] = partial(segmentation_loss, **vars(configuration.loss))
 
     def segmentors(batches: dict[str, Batch], made: dict[str, Tensor], weights: Distillation) -> Losses:
         """L_seg and L_hint (equations 1 and 2); ``made`` holds the translated images."""
@@ -132,7 +132,7 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
         return terms
 
     learned = Part((student_name, teacher_name), optimisation.learning_rate)
-    specs = (NetworkSpec(SEGMENTOR, kind, arguments),)
+    specs: tuple[NetworkSpec, ...] = (NetworkSpec(SEGMENTOR, kind, arguments),)
     if use_teacher:
         specs = (*translation.student_specs, replace(specs[0], inputs=translation.student_needs))
     return Method(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Generator, Tensor, nn
 
@@ -121,7 +122,7 @@ def keeping_statistics(network: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def segmentor_arguments(configuration: Configuration) -> dict[str, object]:
+def segmentor_arguments(configuration: Configuration) -> dict[str, Any]:
     """What the configured segmentor is made of: one image in; one class for one label, else the background too."""
     labels = len(configuration.labels)
     return {"in_channels": 1, "classes": 1 if labels == 1 else 1 + labels, **configuration.network.arguments}

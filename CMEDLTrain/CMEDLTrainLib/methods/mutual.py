@@ -22,8 +22,11 @@ What the paper leaves open, and the reading here:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+
+from torch import Tensor
 
 from CMEDLSegmentLib.card import NetworkSpec
 from CMEDLSegmentLib.networks import create_segmentor
@@ -54,7 +57,7 @@ def mutual(configuration: Configuration) -> Method:
     translation = create_translation(replace(configuration.translation, kind="cyclegan", contextual=0.0))
     kind, arguments = configuration.network.kind, segmentor_arguments(configuration)
     student, counterpart = (create_segmentor(kind, **arguments) for _ in range(2))
-    segmentation = partial(segmentation_loss, **vars(configuration.loss))
+    segmentation: Callable[..., Tensor] = partial(segmentation_loss, **vars(configuration.loss))
     weight, temperature = configuration.distillation.output or 1.0, configuration.distillation.temperature
 
     def descend(batches: dict[str, Batch], step: Step) -> Losses:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+
+from torch import Tensor
 
 from CMEDLSegmentLib.card import NetworkSpec
 from CMEDLSegmentLib.networks import create_segmentor
@@ -16,7 +19,7 @@ def student_only(configuration: Configuration) -> Method:
     """One network, one phase, the segmentation loss of equation 1's last term."""
     kind, arguments = configuration.network.kind, segmentor_arguments(configuration)
     student = create_segmentor(kind, **arguments)
-    loss = partial(segmentation_loss, **vars(configuration.loss))
+    loss: Callable[..., Tensor] = partial(segmentation_loss, **vars(configuration.loss))
 
     def losses(batches: dict[str, Batch], step: Step) -> Losses:
         batch = batches["student"]

@@ -14,7 +14,7 @@ from CMEDLSegmentLib.scene.attributes import PREFIX
 from CMEDLSegmentLib.scene.experts import DRAWN, SegmentRef
 from CMEDLSegmentLib.scene.grids import own_matrix, ras_of, to_vtk
 from CMEDLSegmentLib.scene.segments import add_segment, cropped
-from CMEDLSegmentLib.volume import Volume
+from CMEDLSegmentLib.volume import Volume, triple
 
 TEMPORARY = PREFIX + "case"
 """Attribute of nodes that were made for a look."""
@@ -45,7 +45,7 @@ class CaseNodes:
         self.drawn.GetDisplayNode().SetVisibility2DFill(False)
         refs = []
         for number, (label, mask, color) in enumerate(structures, start=1):
-            shown = tuple(part / 255 for part in color)
+            shown = triple(part / 255 for part in color)
             marked = cropped(mask, (0, 0, 0), own_matrix(self.image))
             segment_id = add_segment(self.drawn, f"label-{number}", label, shown, marked, {})
             refs.append(SegmentRef(self.drawn.GetID(), segment_id, label, DRAWN))

@@ -90,12 +90,12 @@ def _image_of(
         if not volume.IsA("vtkMRMLLabelMapVolumeNode") and not volume.GetHideFromEditors()
     ]
     tree, own = hierarchy.item_of(node)
-    study = tree.GetItemParent(own) if tree is not None and own else 0
-    in_study = [v for v in volumes if study and tree.GetItemParent(tree.GetItemByDataNode(v)) == study]
+    study = tree.GetItemParent(own) if tree and own else 0
+    in_study = [v for v in volumes if tree and study and tree.GetItemParent(tree.GetItemByDataNode(v)) == study]
     if same_study:
         candidates = [candidate for candidate in candidates if candidate in in_study]
         volumes = in_study
-    elif study and study != tree.GetSceneItemID():
+    elif tree and study and study != tree.GetSceneItemID():
         candidates += in_study
     for candidate in (*candidates, *(volume for volume in volumes if not _outside(ref, volume))):
         if candidate is not None and candidate.IsA("vtkMRMLScalarVolumeNode"):

@@ -106,8 +106,9 @@ class CycleGan:
             fake = shared[f"pseudo_{role}"].detach()
             if self.pools:
                 fake = self.networks[f"pool_{role}"](fake, step_random)
-            scores = self.networks[f"judge_{role}"](torch.cat((real, fake))).split((len(real), len(fake)))
-            losses[f"judge_{role}"] = 0.5 * discriminator_loss(*scores, self._gan)
+            scores = self.networks[f"judge_{role}"](torch.cat((real, fake)))
+            of_real, of_fake = scores.split((len(real), len(fake)))
+            losses[f"judge_{role}"] = 0.5 * discriminator_loss(of_real, of_fake, self._gan)
         return losses
 
 

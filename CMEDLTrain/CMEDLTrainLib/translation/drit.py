@@ -145,7 +145,7 @@ class Drit:
 
         content = self._contents(real)
         codes = {role: self.networks[f"style_{role}"](images) for role, images in real.items()}
-        style = {role: _drawn(*codes[role], noise[2 + i]) for i, role in enumerate(real)}
+        style = {role: _drawn(codes[role], noise[2 + i]) for i, role in enumerate(real)}
         pseudo, itself, random = {}, {}, {}
         for role in real:
             contents = torch.cat((content[other[role]], content[role], content[other[role]]))
@@ -158,7 +158,7 @@ class Drit:
         for i, role in enumerate(real):
             mean, log_variance = self.networks[f"style_{role}"](torch.cat((pseudo[role], random[role])))
             regressed[role] = mean[n:]
-            style_again = _drawn(mean[:n], log_variance[:n], noise[4 + i])
+            style_again = _drawn((mean[:n], log_variance[:n]), noise[4 + i])
             back[role] = self._draw(role, again[role], style_again, size)
 
         losses = {}
@@ -189,11 +189,11 @@ class Drit:
         for role, real in (("teacher", teacher), ("student", student)):
             n = len(real)
             images = torch.cat((real, shared[f"pseudo_{role}"].detach(), shared[f"random_{role}"].detach()))
-            scores = self.networks[f"judge_{role}"](images).split((n, 2 * n))
-            losses[f"judge_{role}"] = discriminator_loss(*scores, self._gan)
+            of_real, of_made = self.networks[f"judge_{role}"](images).split((n, 2 * n))
+            losses[f"judge_{role}"] = discriminator_loss(of_real, of_made, self._gan)
         contents = torch.cat((shared["content_student"].detach(), shared["content_teacher"].detach()))
-        scores = self.networks["judge_content"](contents).split(len(student))
-        losses["judge_content"] = discriminator_loss(*scores, self._gan)
+        of_student, of_teacher = self.networks["judge_content"](contents).split(len(student))
+        losses["judge_content"] = discriminator_loss(of_student, of_teacher, self._gan)
         return losses
 
     def _contents(self, images: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -211,8 +211,9 @@ def _halved(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 2, ceil_mode=True)
 
 
-def _drawn(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+def _drawn(code: tuple[Tensor, Tensor], noise: Tensor) -> Tensor:
     """A style from its distribution, with gradients to both (the reparameterisation trick)."""
+    mean, log_variance = code
     return mean + noise * torch.exp(0.5 * log_variance)
 
 
