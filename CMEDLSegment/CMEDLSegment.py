@@ -178,10 +178,10 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         super().__init__()
-        self._runner = None
-        self._students = []
+        self._runner: Runner | None = None
+        self._students: list[models.Entry] = []
         self.readStudents()
-        self._doubts = (None, [])
+        self._doubts: tuple[tuple | None, list[volumes.Doubt]] = (None, [])
 
     def parameterNode(self):
         """The scene's parameter node as it is in the scene."""
@@ -358,5 +358,6 @@ class CMEDLSegmentTest(ScriptedLoadableModuleTest):
             result = logic.segment(samples.load()[0], device="cpu")
         finally:
             logic.close()
+        assert result is not None
         self.assertEqual(result.GetSegmentation().GetNumberOfSegments(), 1)
         self.assertIn(models.DEFAULT, result.GetName())

@@ -132,7 +132,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self) -> CMEDLTrainParameterNode:
         """The scene's parameter node with typed parameters."""
-        return CMEDLTrainParameterNode(self.parameterNode())
+        return CMEDLTrainParameterNode(self.parameterNode())  # type: ignore[call-arg]  # the decorator gives it the node
 
     @property
     def program(self) -> Program:

@@ -109,6 +109,12 @@ class AgreementSection(Section):
         return self.panel.experts.volume
 
     @property
+    def shown(self) -> Figures:
+        """The figures, for what is offered only while there are some."""
+        assert self.figures is not None
+        return self.figures
+
+    @property
     def fresh(self) -> bool:
         """Whether the figures are those of the present contours."""
         return self.figures is not None and self.figures.state == self._wanted
@@ -180,7 +186,7 @@ class AgreementSection(Section):
         """Put the agreement map over the CT, or take it away."""
         with told(_("The agreement map could not be shown.")):
             if shown:
-                agreement_nodes.show_map(agreement_nodes.set_map(self.figures.rated, self.figures.agreement))
+                agreement_nodes.show_map(agreement_nodes.set_map(self.shown.rated, self.shown.agreement))
             else:
                 agreement_nodes.hide_map(agreement_nodes.map_of(self.volume))
         self.changed()
@@ -189,7 +195,7 @@ class AgreementSection(Section):
         """Add a consensus of the raters as a segmentation."""
         from CMEDLSegmentLib.agreement.consensus import consensus_mask
 
-        rated = self.figures.rated
+        rated = self.shown.rated
         method = list(agreement_nodes.METHODS)[self.ui.consensusComboBox.currentIndex]
         with told(_("The consensus could not be added.")):
             node = agreement_nodes.add_consensus(rated, consensus_mask(rated.case, method), method)
@@ -198,7 +204,7 @@ class AgreementSection(Section):
     def onTables(self, checked: bool = False) -> None:
         """Put the figures into tables and plots of the scene."""
         with told(_("The tables could not be made.")):
-            agreement_nodes.set_tables(self.figures.rated, self.figures.agreement)
+            agreement_nodes.set_tables(self.shown.rated, self.shown.agreement)
             self._say(_("Tables and plots are in the scene; they follow later figures."))
 
     def onReport(self, checked: bool = False) -> None:
@@ -215,7 +221,7 @@ class AgreementSection(Section):
     def _report(self, folder: Path) -> None:
         from CMEDLSegmentLib.agreement.report import CASE_FILES, REPORT, REVIEWS, write_report
 
-        figures = self.figures
+        figures = self.shown
         replace = any((folder / name).exists() for name in (*CASE_FILES, REVIEWS))
         question = _("There is a report in {folder}. Replace it?").format(folder=folder)
         if replace and not slicer.util.confirmYesNoDisplay(question, _("CMEDL: report")):
@@ -307,9 +313,9 @@ class AgreementSection(Section):
         with told(_("Nodes of earlier figures could not be brought up to date.")):
             volume = self.volume
             if agreement_nodes.map_of(volume):
-                agreement_nodes.set_map(self.figures.rated, self.figures.agreement)
+                agreement_nodes.set_map(self.shown.rated, self.shown.agreement)
             if agreement_nodes.tables_of(volume):
-                agreement_nodes.set_tables(self.figures.rated, self.figures.agreement)
+                agreement_nodes.set_tables(self.shown.rated, self.shown.agreement)
 
     def _nothing(self, sentence: str) -> None:
         """There are no figures, and why."""
@@ -352,7 +358,7 @@ class AgreementSection(Section):
         self._showMap()
 
     def _draw(self, colors: list[tuple[float, float, float]]) -> None:
-        figures, fresh = self.figures, self.fresh
+        figures, fresh = self.shown, self.fresh
         found = figures.agreement
         view.fillRaters(self.ui.ratersTable, found, colors, fresh)
         view.fillMatrix(self.ui.matrixTable, found, self.ui.measureComboBox.currentData, fresh)
@@ -370,7 +376,7 @@ class AgreementSection(Section):
 
     def _summary(self) -> str:
         """Who is compared, how far the raters agree, and what is doubtful."""
-        found = self.figures.agreement
+        found = self.shown.agreement
         raters = len(found.rater_names)
         who = _("{count} raters").format(count=raters) if raters > 1 else _("One rater")
         if found.candidate:
@@ -384,7 +390,7 @@ class AgreementSection(Section):
 
     def _tumors(self) -> str:
         """What the student missed and what it marked in excess, against the majority of the raters."""
-        found = self.figures.agreement.tumors.get(CANDIDATE)
+        found = self.shown.agreement.tumors.get(CANDIDATE)
         if found is None or not (found.missed or found.extra):
             return ""
         lost, more = (sum(one.volume_cc for one in tumors) for tumors in (found.missed, found.extra))
@@ -392,7 +398,7 @@ class AgreementSection(Section):
         return sentence.format(missed=len(found.missed), lost=lost, extra=len(found.extra), more=more)
 
     def _sliceTip(self, row: SliceRow) -> str:
-        figures = self.figures
+        figures = self.shown
         position = middle_of(figures.rated, row.index)[2]
         lines = [_("Slice {index}, {position:.1f} mm").format(index=row.index, position=position)]
         if row.worst_pair and not self.panel.review.blinded:
@@ -406,13 +412,13 @@ class AgreementSection(Section):
         return "\n".join(lines)
 
     def _goToWorst(self, which: int) -> None:
-        worst = self.figures.agreement.worst
+        worst = self.shown.agreement.worst
         if worst:
             self._worst = which % len(worst)
             self._goTo(worst[self._worst])
 
     def _goTo(self, index: int) -> None:
-        figures = self.figures
+        figures = self.shown
         contours.jump(middle_of(figures.rated, index))
         row = next((row for row in figures.agreement.slices if row.index == index), None)
         setText(self.ui.stripLabel, self._sliceTip(row).replace("\n", "; ") if row else "")
@@ -423,7 +429,7 @@ class AgreementSection(Section):
         blocked = box.blockSignals(True)
         box.checked = agreement_nodes.map_is_shown(node)
         box.blockSignals(blocked)
-        raters = len(self.figures.agreement.rater_names)
+        raters = len(self.shown.agreement.rater_names)
         squares = []
         for count, color in enumerate(agreement_nodes.count_colors(raters), start=1):
             name = qt.QColor.fromRgbF(*color).name()

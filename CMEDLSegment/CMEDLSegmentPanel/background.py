@@ -25,7 +25,7 @@ class _Job:
     """One piece of work, as far as it is."""
 
     running: Future
-    done: Callable[[Any, Exception | None], None]
+    done: Callable[[Any, Any], None]
     told: Callable[[str, float], None]
     stage: tuple[str, float] = ("", 0.0)
     dropped: bool = False
@@ -98,6 +98,7 @@ class Background:
 
     def _poll(self) -> None:
         job = self._job
+        assert job is not None
         wait([job.running], timeout=GIVEN_S)
         if not job.running.done():
             job.told(*job.stage)

@@ -6,7 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.scene import contours
-from CMEDLSegmentLib.scene.candidates import Candidates
+from CMEDLSegmentLib.scene.candidates import Candidate, Candidates
 from CMEDLSegmentLib.scene.results import is_result
 
 from .section import Section, told
@@ -19,7 +19,7 @@ class CandidatesSection(Section):
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
-        self._rows = []
+        self._rows: list[Candidate] = []
         table = self.ui.candidatesTable
         header = table.horizontalHeader()
         for column in (KEEP, NUMBER, VOLUME, CONFIDENCE):

@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import qt
 from slicer.i18n import tr as _
@@ -31,7 +32,7 @@ class Devices:
         if sys.platform == "darwin" and platform.machine() == "arm64":
             self.titles["mps"] = _("Apple graphics (mps)")
         self._changed = changed
-        self._process = None
+        self._process: Any = None
 
     def ask(self) -> None:
         """Ask once which NVIDIA cards there are; nothing happens where there is no driver."""

@@ -84,7 +84,8 @@ class HandOnSection(Section):
             return
         with told(_("Nothing was exported."), waitCursor=True):
             path = Path(chosen).with_suffix(".dcm")
-            export.export_dicom(volume, result, **{"rtstruct" if kind == "RTSTRUCT" else "seg": path})
+            rtstruct, seg = (path, None) if kind == "RTSTRUCT" else (None, path)
+            export.export_dicom(volume, result, rtstruct, seg)
             setText(self.ui.handOnLabel, _("Exported to {path}").format(path=path))
 
     def _pair(self) -> tuple[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLScalarVolumeNode | None]:

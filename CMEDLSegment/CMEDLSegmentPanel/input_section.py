@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import qt
 import slicer
 import vtk
@@ -21,7 +23,7 @@ class InputSection(Section):
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
-        self._details = None
+        self._details: Any = None
         self.devices = Devices(self.refreshSoon)
         self.fillStudents()
         self.ui.studentComboBox.connect("currentIndexChanged(int)", self.onStudentChosen)

@@ -120,6 +120,7 @@ class Installation:
         )
 
     def _poll(self) -> None:
+        assert self._process is not None
         code = self._process.poll()
         self._read()
         if code is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import slicer
 import vtk
@@ -21,17 +22,24 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """A module's widget; its ``setup`` makes ``uiWidget``, ``ui`` and ``logic`` and gives its sections to :meth:`open`.
 
     Attributes:
-        Parameters: the class that ``parameterNodeWrapper`` decorates.
         sections: all of the panel's.
     """
 
-    Parameters: type
+    uiWidget: Any
+    ui: Any
+    logic: Any
+    _binding: Binding | None
 
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.uiWidget = self.ui = self.logic = self._binding = None
         self.sections: list[Section] = []
+
+    @property
+    def Parameters(self) -> type:
+        """The class that ``parameterNodeWrapper`` decorates."""
+        raise NotImplementedError
 
     @property
     def parameters(self):

@@ -60,7 +60,7 @@ def constraints(wanted: Sequence[str] = ()) -> list[str]:
         wanted: requirements that are about to be installed.
     """
     free = {canonicalize_name(Requirement(line).name) for line in wanted}
-    pins = {}
+    pins: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]
         # A folder that a cancelled installation left half has no name, and pip stops at a version that is none. Of

@@ -80,7 +80,9 @@ class ResultSection(Section):
         """Show or hide the surface."""
         if shown:
             self._makeSurface()
-        self.result.GetDisplayNode().SetVisibility3D(shown)
+        result = self.result
+        assert result is not None
+        result.GetDisplayNode().SetVisibility3D(shown)
 
     def onShowProbability(self, shown: bool) -> None:
         """Put the probability over the CT in all slice views, or take it away."""

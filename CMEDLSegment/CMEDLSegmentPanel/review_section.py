@@ -43,8 +43,7 @@ class ReviewSection(Section):
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
-        self._blind: Blind | None = None
-        self._review: Review | None = None
+        self._going: tuple[Review, Blind] | None = None
         self._number, self._written = 0, -1
         self._named = (
             self.ui.resultCollapsibleButton,
@@ -76,7 +75,13 @@ class ReviewSection(Section):
     @property
     def blinded(self) -> bool:
         """Whether names and colours are hidden at this moment."""
-        return self._blind is not None
+        return self._going is not None
+
+    @property
+    def _reviewed(self) -> tuple[Review, Blind]:
+        """What goes on, for what is offered only meanwhile."""
+        assert self._going is not None
+        return self._going
 
     def scores(self, rated: RatedScene) -> list[dict[str, str]]:
         """What reviews said of the raters of a case."""
@@ -88,7 +93,7 @@ class ReviewSection(Section):
         """Show the review that is going on, or what earlier ones said."""
         volume = self.panel.agreement.volume
         pending = review.pending(volume)
-        if self.blinded and (pending is None or pending.node is not self._review.node):
+        if self._going and (pending is None or pending.node is not self._going[0].node):
             # Its table was removed, or the panel shows another CT.
             self._unblind()
         if pending and not self.blinded:
@@ -122,15 +127,16 @@ class ReviewSection(Section):
     def onStart(self, checked: bool = False) -> None:
         """Begin a review, or go on with an unfinished one."""
         with told(_("The review could not be started.")):
-            rated = self.panel.agreement.figures.rated
+            rated = self.panel.agreement.shown.rated
             pending = review.pending(self.panel.agreement.volume)
             if pending:
                 pending.resume(rated)
-            self._review = pending or Review.start(rated, self.ui.reviewedByLineEdit.text)
-            slicer.app.userSettings().setValue(REVIEWER, self._review.reviewer)
-            contours = self._review.contours
-            self._blind = Blind(rated, self._review, round(self.parameters.outlineWidth))
-            numbers = self._blind.numbers
+            going = pending or Review.start(rated, self.ui.reviewedByLineEdit.text)
+            slicer.app.userSettings().setValue(REVIEWER, going.reviewer)
+            contours = going.contours
+            blind = Blind(rated, going, round(self.parameters.outlineWidth))
+            self._going = going, blind
+            numbers = blind.numbers
             open_ones = [number for number in numbers if not contours[number].score]
             self._number, self._written = next(iter(open_ones or numbers), 0), -1
             for widget in self._named:
@@ -167,7 +173,7 @@ class ReviewSection(Section):
     def onReveal(self, checked: bool = False) -> None:
         """Keep the scores and show whose contours they were."""
         with told(_("The review could not be ended.")):
-            self._review.end()
+            self._reviewed[0].end()
             self._unblind()
         self.panel.agreement.changed()
         self.refresh()
@@ -179,25 +185,26 @@ class ReviewSection(Section):
             return
         cancelled = review.pending(self.panel.agreement.volume)
         self._unblind()
-        cancelled.cancel()
+        if cancelled:
+            cancelled.cancel()
         self.panel.agreement.changed()
         self.refresh()
 
     def _score(self, **changes: str) -> None:
         with told(_("The score could not be kept.")):
-            self._review.score(self._number, **changes)
+            self._reviewed[0].score(self._number, **changes)
         self._showContour()
 
     def _go(self, step: int) -> None:
-        numbers = self._blind.numbers
+        numbers = self._reviewed[1].numbers
         self._number = numbers[(numbers.index(self._number) + step) % len(numbers)]
         self._showContour()
 
     def _unblind(self) -> None:
-        if self._blind is None:
+        if self._going is None:
             return
-        self._blind.restore()
-        self._blind = self._review = None
+        self._going[1].restore()
+        self._going = None
         for widget in self._named:
             widget.visible = True
 
@@ -212,10 +219,10 @@ class ReviewSection(Section):
 
     def _showContour(self) -> None:
         """Show the contour that is scored, and what is said of it so far."""
-        contours = self._review.contours
-        numbers = self._blind.numbers
+        going, blind = self._reviewed
+        contours, numbers = going.contours, blind.numbers
         chosen = contours[self._number]
-        self._blind.show(self._number, self.ui.othersCheckBox.checked)
+        blind.show(self._number, self.ui.othersCheckBox.checked)
         scored = sum(bool(contours[number].score) for number in numbers)
         setText(
             self.ui.contourLabel,
@@ -230,7 +237,7 @@ class ReviewSection(Section):
         if self._written != self._number:
             # Not over what is being typed.
             self._written, self.ui.commentLineEdit.text = self._number, chosen.comment
-        self.ui.revealButton.enabled = self._review.complete
+        self.ui.revealButton.enabled = going.complete
 
     def _fill(self, rows: list[dict[str, str]]) -> None:
         """The scores of the scene; none are shown while names are hidden."""

@@ -34,7 +34,8 @@ class Section(VTKObservationMixin):
         self.ui = panel.ui
         self.logic = panel.logic
         self._followed: list[tuple] = []
-        self._stale, self._shown = True, ()
+        self._stale = True
+        self._shown: tuple[object, ...] = ()
         # A timer that belongs to the panel goes with it, and with it what it is connected to.
         self._soon = qt.QTimer(panel.uiWidget)
         self._soon.setSingleShot(True)

@@ -57,8 +57,7 @@ class Adding:
         if not dialog.ask():
             return
         slicer.app.userSettings().setValue(REVIEWER, dialog.reviewer)
-        self._begin()
-        folder = self._cohort.folder
+        folder = self._begin().folder
         self._waiting = [
             partial(
                 collect,
@@ -82,8 +81,7 @@ class Adding:
         dialog = FolderDialog(form, self._section.labels)
         if not dialog.ask():
             return
-        self._begin()
-        cohort, source, rules = self._cohort, Path(dialog.source), dialog.rules()
+        cohort, source, rules = self._begin(), Path(dialog.source), dialog.rules()
         self._start(lambda progress: cohort.collect(source, rules, progress), self._collected)
 
     def cancel(self) -> None:
@@ -92,8 +90,10 @@ class Adding:
         self._work.drop()
         self._end()
 
-    def _begin(self) -> None:
-        self._cohort, self._done, self._refused = self._section.cohort, 0, []
+    def _begin(self) -> CohortFolder:
+        cohort = self._section.cohort
+        self._cohort, self._done, self._refused = cohort, 0, []
+        return cohort
 
     def _next(self) -> None:
         """Copy the next case; taking it out of the scene is done here, writing it in a thread."""
@@ -102,11 +102,12 @@ class Adding:
             self._done += 1
             self._tell(_("Adding case {number} of {count}").format(number=self._done, count=self._total), 0.0)
             try:
-                case, cohort = make(), self._cohort
+                case = make()
             except CMEDLError as error:
                 self._refused.append(str(error))
                 continue
-            self._start(lambda progress, case=case, cohort=cohort: cohort.add(case), self._added)
+            assert self._cohort is not None
+            self._start(partial(_add, self._cohort, case), self._added)
             return
         self._finish()
 
@@ -125,7 +126,7 @@ class Adding:
         self._next()
 
     def _collected(self, result: Collected | None, error: Exception | None) -> None:
-        if not self._failed(error):
+        if not self._failed(error) and result is not None:
             self._refused += [f"{name}: {why}" for name, why in result.refused]
             self._refused += [_("{name} is in the cohort already.").format(name=name) for name in result.there]
         self._finish()
@@ -152,3 +153,7 @@ class Adding:
         # The panel was left meanwhile, or shows another cohort.
         if cohort is not None and cohort is not self._section.cohort:
             cohort.release()
+
+
+def _add(cohort: CohortFolder, case: TrainingCase, progress: Progress) -> Path:
+    return cohort.add(case)

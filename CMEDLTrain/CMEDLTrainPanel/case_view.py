@@ -60,7 +60,7 @@ class CaseView:
                 slicer.util.errorDisplay(_("The case cannot be shown.") + f"\n\n{error}")
             elif error:
                 raise error
-            else:
+            elif result is not None:
                 self._nodes = CaseNodes(case.case, result[0], case.modality, result[1])
             self._changed()
 

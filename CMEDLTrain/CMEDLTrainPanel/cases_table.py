@@ -76,7 +76,7 @@ class Row:
 
     def key(self, column: int) -> tuple:
         """What the rows are sorted by."""
-        seen = self.known and self.known.examined
+        seen = self.known.examined if self.known else None
         if column in (SPACING, SLICES, VOLUME):
             if seen is None:
                 return ()
@@ -179,6 +179,7 @@ class CasesTable:
 
     def onSplitChosen(self, index: int) -> None:
         """Give the split to the patients of the selected rows, the clicked one among them."""
+        assert self._box is not None
         row, box = self._box
         split, clicked = box.itemData(index), self._rows[row].case
         self.closeBox()

@@ -70,6 +70,12 @@ class CohortSection(Section):
         return labels_of(self.parameters.labels)
 
     @property
+    def _opened(self) -> CohortFolder:
+        """The cohort, for what is offered only while one is open."""
+        assert self.cohort is not None
+        return self.cohort
+
+    @property
     def shownCase(self) -> Case | None:
         """The case that is in the views, or on its way there."""
         return self._view.case
@@ -82,7 +88,7 @@ class CohortSection(Section):
         opened = path != self._path or (self.cohort is None and bool(path))
         if opened:
             self._open(path)
-        look = self.cohort is not None and (opened or self.survey.labels != self.labels)
+        look = self.cohort is not None and (opened or self.survey is None or self.survey.labels != self.labels)
         if look:
             self._recall()
         if path:
@@ -125,15 +131,16 @@ class CohortSection(Section):
     def onSplitChosen(self, cases: list[Case], split: str) -> None:
         """Put patients into a split."""
         with told(_("The split was not changed.")):
-            self.cohort.set_splits({case.patient: split for case in cases})
+            self._opened.set_splits({case.patient: split for case in cases})
         self.reload()
 
     def onSplit(self, checked: bool = False) -> None:
         """Divide the patients at random."""
         shares = tuple(box.value for box in (self.ui.trainSpinBox, self.ui.validationSpinBox, self.ui.testSpinBox))
         with told(_("The patients were not divided.")):
-            volumes = self.survey.volumes(self.cohort.cases)
-            self.cohort.split(shares, self.ui.seedSpinBox.value, volumes, not self.ui.keepSplitCheckBox.checked)
+            assert self.survey is not None
+            volumes = self.survey.volumes(self._opened.cases)
+            self._opened.split(shares, self.ui.seedSpinBox.value, volumes, not self.ui.keepSplitCheckBox.checked)
         self.reload()
 
     def onRemove(self, checked: bool = False) -> None:
@@ -145,7 +152,7 @@ class CohortSection(Section):
             return
         self._view.hide()
         with told(_("The cases were not taken out.")):
-            self.cohort.remove(names)
+            self._opened.remove(names)
         self.reload()
 
     def onOpenCase(self, checked: bool) -> None:
@@ -193,9 +200,10 @@ class CohortSection(Section):
         """Fill the tables and the lines around them."""
         cohort = self.cohort
         findings = self._told = self._findings()
-        editable = bool(cohort) and not cohort.obstacle and not self._refused and not self._adding.busy
+        editable = cohort is not None and not cohort.obstacle and not self._refused and not self._adding.busy
         known = self.survey.known if self.survey else {}
-        splits, rows = splitTitles(), {role: [] for role in self._tables}
+        splits = splitTitles()
+        rows: dict[str, list[Row]] = {role: [] for role in self._tables}
         for case in cohort.cases if cohort else ():
             row = Row(case, splits[case.split], known.get(case.case), findings.get(case.case, ()))
             rows[case.role or ROLES[0]].append(row)
@@ -203,9 +211,9 @@ class CohortSection(Section):
             table.show(rows[role], editable)
         for button in (self.ui.addFromSceneButton, self.ui.addFromFolderButton, self.ui.addFromDicomButton):
             button.enabled = editable
-        self.ui.splitButton.enabled = editable and bool(cohort.cases)
+        self.ui.splitButton.enabled = editable and bool(cohort and cohort.cases)
         errors = sum(finding.severity == ERROR for own in findings.values() for finding in own)
-        self._showNote(findings.get("", ()), errors)
+        self._showNote(findings.get("", []), errors)
         self._showProgress()
         self._showButtons()
 
@@ -248,12 +256,13 @@ class CohortSection(Section):
     def _recall(self) -> None:
         """Take what is remembered of the cases."""
         if self.survey is None or self.survey.labels != self.labels:
-            self.survey = Survey(self.cohort.folder, self.labels)
-        self.survey.recall(self.cohort.cases)
+            self.survey = Survey(self._opened.folder, self.labels)
+        self.survey.recall(self._opened.cases)
 
     def _look(self) -> None:
         """Look at the cases that are new or have changed, in the background."""
-        cases, survey = self.cohort.cases, self.survey
+        cases, survey = self._opened.cases, self.survey
+        assert survey is not None
         if cases:
             self._checks.start(lambda progress: survey.look(cases, progress), self._surveyed, self._surveying)
             self._showProgress()

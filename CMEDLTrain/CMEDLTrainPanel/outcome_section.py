@@ -109,13 +109,17 @@ class OutcomeSection(Section):
 
     def onCaseClicked(self, row: int, column: int) -> None:
         """Show a case in the views, with the expert's contour and the student's."""
-        name = self.scored.cases[row].case
+        run, card, scored = self.run, self.card, self.scored
+        assert run is not None
+        assert card is not None
+        assert scored is not None
+        name = scored.cases[row].case
         with told(_("The case cannot be shown.")):
-            cases = read_cohort(self.run.configuration().cohort, check_files=False)
+            cases = read_cohort(run.configuration().cohort, check_files=False)
             case = next((case for case in cases if case.case == name), None)
             if case is None:
                 raise InputError(_("The cohort has no case {name} any more; evaluate the run anew.").format(name=name))
-            self._contour.show(case, self.run.student, self.card, self.parameters.device)
+            self._contour.show(case, run.student, card, self.parameters.device)
 
     def onHide(self, checked: bool = False) -> None:
         """Take the case out of the views."""
@@ -143,6 +147,7 @@ class OutcomeSection(Section):
         self._contour.close()
 
     def _open(self, name: str) -> None:
+        assert self.run is not None
         path = self.run.folder / "evaluation" / name
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
 
@@ -178,7 +183,7 @@ class OutcomeSection(Section):
         text, style = "", ""
         if self._problem:
             text, style = self._problem, BLOCKED
-        elif not self.run:
+        elif not self.run or not self.card:
             text = _("Choose a run under Run; when it has finished, its student is judged and installed here.")
         elif not self.scored:
             text = _("The student of {run} has not been evaluated yet.").format(run=self.run.folder.name)
@@ -186,7 +191,7 @@ class OutcomeSection(Section):
             text, style = _("These figures are of older weights of this run; evaluate it anew."), DOUBTFUL
         elif not self.scored.own_cohort:
             text, style = _("These figures are of another cohort's cases; evaluate the run for its own."), DOUBTFUL
-        elif self._otherHasChanged():
+        elif self._otherHasChanged(self.scored):
             text = _("{student} has another version since; evaluate anew to compare with it.")
             text, style = text.format(student=self.scored.against), DOUBTFUL
         setText(self.ui.outcomeLabel, text)
@@ -195,18 +200,19 @@ class OutcomeSection(Section):
         if not self._evaluation.busy:
             self._tell(self._said, self._style)
 
-    def _otherHasChanged(self) -> bool:
+    def _otherHasChanged(self, scored: Scored) -> bool:
         """Whether the student that was compared with is installed in a version that was not."""
-        known = {entry.name: entry.card.weights_sha256 for entry in self._students()}
-        now = known.get(self.scored.against)
-        return now is not None and now != self.scored.against_sha256
+        known = {entry.name: card.weights_sha256 for entry, card in self._students()}
+        now = known.get(scored.against)
+        return now is not None and now != scored.against_sha256
 
     def _showAgainst(self) -> None:
         """Offer the students that mark as many structures on the same modality, and the cohort's other runs."""
         titles = {"": _("Nobody")}
-        if self.run:
-            fits = [entry for entry in self._students() if self._fits(entry.card)]
-            titles |= {entry.name: f"{entry.card.title} ({entry.name} {entry.version})" for entry in fits}
+        if self.run and self.card:
+            own = self.card.modality, len(self.card.labels)
+            fits = [(entry, card) for entry, card in self._students() if (card.modality, len(card.labels)) == own]
+            titles |= {entry.name: f"{card.title} ({entry.name} {entry.version})" for entry, card in fits}
             others = sorted(self.run.folder.parent.glob("*/student.safetensors"))
             names = [path.parent for path in others if path.parent.name != self.run.folder.name]
             titles |= {str(path): _("Run {name}").format(name=path.name) for path in names}
@@ -220,18 +226,15 @@ class OutcomeSection(Section):
         self.ui.againstComboBox.enabled = self.ui.evaluationPicturesCheckBox.enabled = ready and not busy
         self.ui.evaluationProgressBar.visible = busy
 
-    def _fits(self, card: Card) -> bool:
-        return (card.modality, len(card.labels)) == (self.card.modality, len(self.card.labels))
-
     @staticmethod
-    def _students() -> list[models.Entry]:
-        return [entry for entry in models.list_models() if entry.current and entry.card]
+    def _students() -> list[tuple[models.Entry, Card]]:
+        return [(entry, entry.card) for entry in models.list_models() if entry.current and entry.card]
 
     def _showFigures(self) -> None:
         """Fill both tables."""
-        scored = self.scored
+        run, scored = self.run, self.scored
         self.ui.figuresWidget.visible = scored is not None
-        if scored is None:
+        if scored is None or run is None:
             return
         _fill(
             self.ui.pairedTable,
@@ -246,7 +249,7 @@ class OutcomeSection(Section):
         _fill(self.ui.scoredTable, [_cells(case) for case in scored.cases])
         fitHeight(self.ui.scoredTable)
         box = self.ui.picturesComboBox
-        pictures = {str(path): str(path) for path in pictures_of(self.run)}
+        pictures = {str(path): str(path) for path in pictures_of(run)}
         chosen = box.itemData(box.currentIndex)
         showChoices(box, pictures, chosen if chosen in pictures else next(iter(pictures), ""))
         self.ui.openPictureButton.enabled = box.enabled = bool(pictures)

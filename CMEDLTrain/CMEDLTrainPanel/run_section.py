@@ -68,6 +68,13 @@ class RunSection(Section):
         """The run that the panel shows, if it is there."""
         return next((entry for entry in self._entries if entry.name == self.parameters.run), None)
 
+    @property
+    def _entry(self) -> Entry:
+        """The run that the panel shows, for what is offered only while there is one."""
+        entry = self.chosen
+        assert entry is not None
+        return entry
+
     def refresh(self) -> None:
         """Show what is known of the cohort's runs, and look at them anew."""
         cohort = Path(self.parameters.cohort) if self.parameters.cohort else None
@@ -82,6 +89,7 @@ class RunSection(Section):
     def _look_again(self) -> Callable[[], Seen]:
         """What a look reads, in a thread: the runs' folders, and on in the history of the run that is shown."""
         runs, look = self._list, self._look
+        assert runs is not None
 
         def read() -> Seen:
             return runs.look(), look, bool(look and look.read())
@@ -129,7 +137,7 @@ class RunSection(Section):
 
     def onStop(self, checked: bool = False) -> None:
         """Ask the trainer to stop; end it where it was asked long enough ago."""
-        entry = self.chosen
+        entry = self._entry
         if self._overdue(entry):
             text = _("End the trainer of {run} now? What it did since its last checkpoint is lost.")
             if not slicer.util.confirmYesNoDisplay(text.format(run=entry.name)):
@@ -140,7 +148,7 @@ class RunSection(Section):
 
     def onResume(self, checked: bool = False) -> None:
         """Go on with a run."""
-        run = self.chosen.run
+        run = self._entry.run
         with told(_("The run could not be resumed.")):
             if self._agreed(run.configuration().device) and dependencies.ensure("train"):
                 self.logic.resume(run)
@@ -149,23 +157,24 @@ class RunSection(Section):
     def onDuplicate(self, checked: bool = False) -> None:
         """Take the run's settings to the section Training, to start another run with them or with changed ones."""
         with told(_("The settings of this run cannot be taken.")):
-            self.logic.take(self.parameters, self.chosen.run.configuration())
+            self.logic.take(self.parameters, self._entry.run.configuration())
             self.ui.trainingCollapsibleButton.collapsed = False
 
     def onDelete(self, checked: bool = False) -> None:
         """Move a run to the cohort's bin, after asking."""
-        entry = self.chosen
+        entry, runs = self._entry, self._list
+        assert runs is not None
         text = _("Delete the run {run}? Its folder goes to the cohort's bin.").format(run=entry.name)
         if not slicer.util.confirmYesNoDisplay(text):
             return
         with told(_("The run was not deleted.")):
-            delete(entry.run, self._list.cohort)
+            delete(entry.run, runs.cohort)
             self.parameters.run = ""
         self.refreshSoon()
 
     def onLog(self, checked: bool = False) -> None:
         """Show what the trainer printed."""
-        showLog(self.chosen.run)
+        showLog(self._entry.run)
 
     def onViews(self, checked: bool) -> None:
         """Show curves and preview in the views, or what was there before."""
@@ -244,7 +253,7 @@ class RunSection(Section):
         starting = entry is not None and self._starting(entry)
         busy = entry is not None and (entry.holder is not None or starting)
         asked = entry is not None and entry.holder is not None and entry.asked is not None
-        overdue = asked and self._overdue(entry)
+        overdue = entry is not None and asked and self._overdue(entry)
         self.ui.startButton.enabled = bool(self.parameters.cohort)
         self.ui.stopButton.enabled = entry is not None and entry.holder is not None and (overdue or not asked)
         setText(self.ui.stopButton, _("End now") if overdue else _("Stopping") if asked else _("Stop"))
@@ -258,17 +267,17 @@ class RunSection(Section):
     def _showProgress(self, entry: Entry | None) -> None:
         steps = entry.status.get("steps") if entry else None
         self.ui.runProgressBar.visible = bool(steps)
-        if steps:
+        if entry and steps:
             self.ui.runProgressBar.value = round(1000 * entry.status["step"] / steps)
 
     def _showPreview(self, look: RunLook | None) -> None:
-        picture = look and look.picture
+        picture = look.picture if look else None
         if picture == self._pictured:
             return
         self._pictured = picture
         button = self.ui.previewButton
         button.visible = picture is not None
-        if picture:
+        if look and picture:
             pixels = qt.QPixmap()
             pixels.loadFromData(look.pixels)
             width = min(PREVIEW_WIDTH, pixels.width())

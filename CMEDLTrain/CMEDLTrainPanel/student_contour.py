@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.card import Card
 from CMEDLSegmentLib.cohort import Case
 from CMEDLSegmentLib.errors import CMEDLError
-from CMEDLSegmentLib.volume import Volume, read_mask
+from CMEDLSegmentLib.volume import Volume, read_mask, triple
 
 from .waiting import Waiting
 
@@ -96,7 +96,7 @@ class StudentContour:
                 (
                     _("Student: {label}").format(label=label.name),
                     mask == label.value,
-                    tuple(round(255 * part) for part in label.color),
+                    triple(round(255 * part) for part in label.color),
                 )
                 for label in card.labels
                 if (mask == label.value).any()

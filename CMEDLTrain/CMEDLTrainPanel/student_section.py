@@ -67,8 +67,9 @@ class StudentSection(Section):
 
     def onInstall(self, checked: bool = False) -> None:
         """Export the student with its card and install that file."""
-        run, title = self._run, _("The student was not installed.")
-        with told(title):
+        run = self._run
+        assert run is not None
+        with told(_("The student was not installed.")):
             if not dependencies.ensure("train"):
                 return
             card, file = self._write(run), self._temporary() / f"student{ENDING}"
@@ -82,6 +83,7 @@ class StudentSection(Section):
     def onExport(self, checked: bool = False) -> None:
         """Ask for a file and write the student with its card into it."""
         run = self._run
+        assert run is not None
         with told(_("Nothing was exported.")):
             if not dependencies.ensure("train"):
                 return
@@ -121,7 +123,7 @@ class StudentSection(Section):
         """Show what a person wrote on the card, else what the program knows."""
         texts = {name: getattr(card, name) if card else "" for name in TEXTS}
         source: dict[str, str] = {}
-        if card:
+        if card and self._run:
             try:
                 written = json.loads((self._run.folder / CARD).read_text("utf-8"))
                 texts |= {name: str(written[name]) for name in TEXTS if name in written}
@@ -162,7 +164,7 @@ class StudentSection(Section):
         self._showButtons()
 
     def _ended(self, done: Callable[[dict[str, Any]], None], result: dict[str, Any] | None, error) -> None:
-        if error is None:
+        if result is not None:
             try:
                 done(result)
             except CMEDLError as found:

@@ -124,7 +124,7 @@ class TrainingSection(Section):
     def _onEstimated(self, found: dict | None, error: CMEDLError | None) -> None:
         setText(self.ui.estimateButton, _("Estimate"))
         self.ui.estimateProgressBar.visible = False
-        setText(self.ui.estimateLabel, str(error) if error else _words(found))
+        setText(self.ui.estimateLabel, _words(found) if found else str(error))
         self.refreshSoon()
 
     def _fill(self) -> None:

@@ -26,8 +26,7 @@ class Waiting:
 
     def __init__(self, parent: qt.QWidget, told: Callable[[str, float], None]) -> None:
         self._told = told
-        self._command: Command | None = None
-        self._done: Done | None = None
+        self._waiting: tuple[Command, Done] | None = None
         self._timer = qt.QTimer(parent)
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self._look)
@@ -35,38 +34,39 @@ class Waiting:
     @property
     def busy(self) -> bool:
         """Whether a command is at work."""
-        return self._command is not None
+        return self._waiting is not None
 
     def start(self, command: Command, done: Done) -> None:
         """Wait for ``command``; the one before is ended without a word."""
         self.close()
-        self._command, self._done = command, done
+        self._waiting = command, done
         self._timer.start()
 
     def cancel(self) -> None:
         """End the command, and tell so."""
-        if self._command:
-            self._command.cancel()
-            self._finish()
+        if self._waiting:
+            self._waiting[0].cancel()
+            self._finish(*self._waiting)
 
     def close(self) -> None:
         """End the command; nobody is told."""
         self._timer.stop()
-        if self._command:
-            self._command.cancel()
-            self._command = self._done = None
+        if self._waiting:
+            self._waiting[0].cancel()
+            self._waiting = None
 
     def _look(self) -> None:
-        if self._command.done:
-            self._finish()
+        assert self._waiting is not None
+        command, done = self._waiting
+        if command.done:
+            self._finish(command, done)
         else:
-            self._told(*self._command.stage)
+            self._told(*command.stage)
 
-    def _finish(self) -> None:
+    def _finish(self, command: Command, done: Done) -> None:
         # It is over before anybody is told, so that the next one can begin.
         self._timer.stop()
-        command, done = self._command, self._done
-        self._command = self._done = None
+        self._waiting = None
         try:
             result = command.result()
         except CMEDLError as error:
