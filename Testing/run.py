@@ -1,7 +1,7 @@
 """Set up and run, from a fresh clone, with nothing installed but Python 3.10 to 3.12.
 
 python3 Testing/run.py demo            segment a phantom chest CT; the results lie in the folder ``demo``
-python3 Testing/run.py test [ARGS...]  check style and run the tests; ARGS go to pytest
+python3 Testing/run.py test [ARGS...]  check style and types, and run the tests; ARGS go to pytest
 
 Both work in ``.venv`` in this checkout, made on the first call and kept up to date by later ones. Only the
 standard library is used here.
@@ -127,11 +127,12 @@ def demo() -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Check style, then run the tests (also when the style is wrong); 0 only if all is well."""
+    """Check style and types, then run the tests (also when something is wrong with those); 0 only if all is well."""
     python = str(SCRIPTS / "python")
     # The files of tests in several processes of one thread each: most tests are too small for more threads.
     spread = ["-n", str(min(MOST_PROCESSES, os.cpu_count() or 1)), "--dist", "loadfile"]
-    steps = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pytest", *spread, *arguments])
+    checks = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
+    steps = (*checks, ["pytest", *spread, *arguments])
     environment = {"OMP_NUM_THREADS": "1", "PYTHONWARNDEFAULTENCODING": "1", **os.environ}
     codes = [subprocess.run([python, "-m", *step], cwd=ROOT, env=environment).returncode for step in steps]
     return next((code for code in codes if code), 0)
