@@ -40,12 +40,10 @@ def missing(purpose: str) -> list[str]:
     found = []
     for line in NEEDS[purpose]:
         requirement = Requirement(line)
-        try:
+        version = None  # as in a folder that a cancelled installation left half
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            found.append(line)
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
             found.append(line)
     return found
 
@@ -62,12 +60,12 @@ def constraints(wanted: Sequence[str] = ()) -> list[str]:
     free = {canonicalize_name(Requirement(line).name) for line in wanted}
     pins = {}
     for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"]
-        # A folder that a cancelled installation left half has no name, and pip stops at a version that is none. Of
-        # several of one name the one that Python finds counts.
-        if name and canonicalize_name(name) not in free:
+        name, version = distribution.metadata["Name"], distribution.version
+        # A folder that a cancelled installation left half has no name or no version, and pip stops at a version that
+        # is none. Of several of one name the one that Python finds counts.
+        if name and version and canonicalize_name(name) not in free:
             with contextlib.suppress(InvalidVersion):
-                pins.setdefault(canonicalize_name(name), f"{name}=={Version(distribution.version)}")
+                pins.setdefault(canonicalize_name(name), f"{name}=={Version(version)}")
     return [pins[name] for name in sorted(pins)]
 
 

@@ -88,6 +88,17 @@ def test_what_is_missing_too_old_or_too_new_is_asked_for(site, there: tuple, mis
     assert requirements.missing("segment") == missing
 
 
+def test_what_a_cancelled_installation_left_half_counts_as_not_installed(tmp_path, monkeypatch) -> None:
+    """In files, as Python finds them: without any metadata, and with metadata that ends before the version."""
+    for folder, text in (("torch-2.8.0", None), ("safetensors-0.8.0", "Metadata-Version: 2.1\nName: safetensors\n")):
+        (tmp_path / f"{folder}.dist-info").mkdir()
+        if text:
+            (tmp_path / f"{folder}.dist-info" / "METADATA").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert requirements.missing("segment") == list(requirements.NEEDS["segment"])
+    assert requirements.constraints() == []
+
+
 def test_each_requirement_is_the_project_s() -> None:
     project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     for lines in requirements.NEEDS.values():
