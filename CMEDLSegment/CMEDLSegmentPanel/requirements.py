@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
@@ -31,7 +32,9 @@ NEEDS = {
 
 
 def missing(purpose: str) -> list[str]:
-    """What ``purpose`` needs and is not installed, or in a version that will not do; nothing is imported to find out.
+    """What ``purpose`` needs and is not installed, or in too old a version; nothing is imported to find out.
+
+    An upper bound is for pip's choice alone: a newer version that is there was installed for another extension.
 
     Args:
         purpose: one of ``NEEDS``.
@@ -43,7 +46,8 @@ def missing(purpose: str) -> list[str]:
         version = None  # as in a folder that a cancelled installation left half
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             version = importlib.metadata.version(requirement.name)
-        if version is None or not requirement.specifier.contains(version, prereleases=True):
+        oldest = [str(part) for part in requirement.specifier if part.operator == ">="]
+        if version is None or not SpecifierSet(",".join(oldest)).contains(version, prereleases=True):
             found.append(line)
     return found
 
