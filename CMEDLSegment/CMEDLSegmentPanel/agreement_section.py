@@ -181,6 +181,7 @@ class AgreementSection(Section):
         with told(_("The figures cannot be worked out.")):
             dependencies.ensure("agreement")
         self.changed()
+        self.panel.run.refreshSoon()
 
     def onMap(self, shown: bool) -> None:
         """Put the agreement map over the CT, or take it away."""

@@ -12,7 +12,7 @@ from CMEDLSegmentLib.scene import export, results, training_case
 from CMEDLSegmentLib.scene.dropping import label_segments
 
 from . import dependencies
-from .section import Section, followPath, inBackground, setText, told
+from .section import Section, followPath, inBackground, plainTip, setText, told
 
 REVIEWER, COHORT = "CMEDL/Reviewer", "CMEDL/CohortFolder"
 """Keys of the application's settings: both belong to the person at this computer, not to the scene."""
@@ -65,7 +65,7 @@ class HandOnSection(Section):
                 # Compressing a whole CT takes seconds.
                 case = training_case.collect(volume, [training_case.Mark(result, segment)], folder, reviewer)
                 path = inBackground(case.write)
-                setText(self.ui.handOnLabel, _("Saved in {path}").format(path=path))
+                self._say(_("Saved in {path}").format(path=path))
         finally:
             self._saving = False
             self.refreshSoon()
@@ -86,7 +86,12 @@ class HandOnSection(Section):
             path = Path(chosen).with_suffix(".dcm")
             rtstruct, seg = (path, None) if kind == "RTSTRUCT" else (None, path)
             export.export_dicom(volume, result, rtstruct, seg)
-            setText(self.ui.handOnLabel, _("Exported to {path}").format(path=path))
+            self._say(_("Exported to {path}").format(path=path))
+
+    def _say(self, text: str) -> None:
+        """Show what was done; a path that cannot be broken into lines is whole in the tool tip."""
+        setText(self.ui.handOnLabel, text)
+        self.ui.handOnLabel.toolTip = plainTip(text)
 
     def _pair(self) -> tuple[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLScalarVolumeNode | None]:
         """The result and the CT that it was made on."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
@@ -31,7 +32,9 @@ NEEDS = {
 
 
 def missing(purpose: str) -> list[str]:
-    """What ``purpose`` needs and is not installed, or in a version that will not do; nothing is imported to find out.
+    """What ``purpose`` needs and is not installed, or in too old a version; nothing is imported to find out.
+
+    An upper bound is for pip's choice alone: a newer version that is there was installed for another extension.
 
     Args:
         purpose: one of ``NEEDS``.
@@ -40,12 +43,11 @@ def missing(purpose: str) -> list[str]:
     found = []
     for line in NEEDS[purpose]:
         requirement = Requirement(line)
-        try:
+        version = None  # as in a folder that a cancelled installation left half
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            found.append(line)
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
+        oldest = [str(part) for part in requirement.specifier if part.operator == ">="]
+        if version is None or not SpecifierSet(",".join(oldest)).contains(version, prereleases=True):
             found.append(line)
     return found
 
@@ -62,12 +64,12 @@ def constraints(wanted: Sequence[str] = ()) -> list[str]:
     free = {canonicalize_name(Requirement(line).name) for line in wanted}
     pins: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"]
-        # A folder that a cancelled installation left half has no name, and pip stops at a version that is none. Of
-        # several of one name the one that Python finds counts.
-        if name and canonicalize_name(name) not in free:
+        name, version = distribution.metadata["Name"], distribution.version
+        # A folder that a cancelled installation left half has no name or no version, and pip stops at a version that
+        # is none. Of several of one name the one that Python finds counts.
+        if name and version and canonicalize_name(name) not in free:
             with contextlib.suppress(InvalidVersion):
-                pins.setdefault(canonicalize_name(name), f"{name}=={Version(distribution.version)}")
+                pins.setdefault(canonicalize_name(name), f"{name}=={Version(version)}")
     return [pins[name] for name in sorted(pins)]
 
 

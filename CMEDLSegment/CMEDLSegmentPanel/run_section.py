@@ -59,6 +59,7 @@ class RunSection(Section):
                 self._start()
             else:
                 self.say(_("Not everything that the student needs is installed; press the button again to install it."))
+        self.refreshSoon()
 
     def onRelease(self, checked: bool = False) -> None:
         """End the idle worker."""

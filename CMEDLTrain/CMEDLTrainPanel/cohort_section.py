@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from CMEDLSegmentLib.cohort import ROLES, Case
 from CMEDLSegmentLib.errors import CMEDLError
 from CMEDLSegmentPanel.background import Background, Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
-from CMEDLSegmentPanel.section import Section, followPath, rememberPath, setText, told
+from CMEDLSegmentPanel.section import Section, followPath, plainTip, rememberPath, setText, told
 from CMEDLTrainLib.cohort.checks import ERROR, Finding, summary
 from CMEDLTrainLib.cohort.folder import CohortFolder
 from CMEDLTrainLib.cohort.survey import Survey
@@ -45,14 +46,15 @@ class CohortSection(Section):
         self.cohort: CohortFolder | None = None
         self.survey: Survey | None = None
         self._path, self._refused, self._polls = "", "", 0
+        self._labels = labels_of("")
         self._told: dict[str, list[Finding]] = {}
         self._checks, self._view = Background(panel.uiWidget), CaseView(panel.uiWidget, self._showButtons)
         self._adding = Adding(self)
         self._watch = Watch(panel.uiWidget, WATCH_MS, self._look_at_folder, self._seen)
-        made = (self.onSplitChosen, self.showCase, self._showButtons)
+        made = (self.onSplitChosen, self.showCase)
         self._tables = {
-            "student": CasesTable(self.ui.studentTable, *made),
-            "teacher": CasesTable(self.ui.teacherTable, *made),
+            "student": CasesTable(self.ui.studentTable, *made, lambda: self.onSelection("student", "teacher")),
+            "teacher": CasesTable(self.ui.teacherTable, *made, lambda: self.onSelection("teacher", "student")),
         }
         self.ui.cohortProgressWidget.visible = False
         followPath(self.ui.cohortPathLineEdit, self.onFolder)
@@ -66,8 +68,10 @@ class CohortSection(Section):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the masks' values."""
-        return labels_of(self.parameters.labels)
+        """Names of the masks' values; those before where what is typed is none yet, as Training tells."""
+        with contextlib.suppress(CMEDLError):
+            self._labels = labels_of(self.parameters.labels)
+        return self._labels
 
     @property
     def _opened(self) -> CohortFolder:
@@ -127,6 +131,12 @@ class CohortSection(Section):
             self.reload()
         elif freed:
             self.show()
+
+    def onSelection(self, role: str, other: str) -> None:
+        """Only one table has selected rows: buttons mean what was clicked last."""
+        if self._tables[role].selected:
+            self._tables[other].table.clearSelection()
+        self._showButtons()
 
     def onSplitChosen(self, cases: list[Case], split: str) -> None:
         """Put patients into a split."""
@@ -302,6 +312,7 @@ class CohortSection(Section):
         elif self.cohort.is_new:
             note, style = _("A new cohort: it begins with the first case that is added."), ""
         setText(self.ui.cohortNoteLabel, note)
+        self.ui.cohortNoteLabel.toolTip = plainTip(note)
         self.ui.cohortNoteLabel.styleSheet = style
         self.ui.cohortNoteLabel.visible = bool(note)
         lines = [summary(self.cohort.cases, errors)] if self.cohort and self.cohort.cases else []

@@ -28,7 +28,7 @@ from .waiting import Waiting
 
 WATCH_MS = 2000
 """How often the run's folder is looked at while the panel is seen: training and other programs write into it."""
-PAIRED_WIDTHS, SCORED_WIDTHS, NARROWEST = (132, 84, 84, 48, 46, 24), (114, 58, 88, 80, 60), 24
+PAIRED_WIDTHS, SCORED_WIDTHS, NARROWEST = (128, 84, 84, 42, 44, 20), (114, 58, 88, 80, 60), 20
 """Pixels of the columns: all that is in them is seen in a panel of usual width."""
 RIGHT = qt.Qt.AlignRight | qt.Qt.AlignVCenter
 
@@ -255,7 +255,7 @@ class OutcomeSection(Section):
         self.ui.openPictureButton.enabled = box.enabled = bool(pictures)
 
     def _evaluating(self, stage: str, fraction: float) -> None:
-        self._tell(stage)
+        self._tell(stage or _("Starting"))
         self.ui.evaluationProgressBar.value = round(1000 * fraction)
 
     def _evaluated(self, result: dict | None, error: CMEDLError | None) -> None:

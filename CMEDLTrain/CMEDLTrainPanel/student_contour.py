@@ -58,7 +58,7 @@ class StudentContour:
             self._both(case, found, card)
             return
         self._panel.cohort.showCase(case)
-        self._told(_("starting"), 0.0)
+        self._told("", 0.0)
         command = self._panel.logic.segment(case.image, student, found, device)
         self._segmenting.start(command, lambda result, error: self._segmented(case, found, card, error))
 
@@ -110,4 +110,4 @@ class StudentContour:
 
     def _told(self, stage: str, fraction: float) -> None:
         text = _("{case}: the student segments it ({stage}, {percent:.0f} %)")
-        self._say(text.format(case=self._name, stage=stage, percent=100 * fraction))
+        self._say(text.format(case=self._name, stage=stage or _("starting"), percent=100 * fraction))

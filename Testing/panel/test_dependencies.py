@@ -149,7 +149,11 @@ def test_an_installation_is_watched_and_cancelled(pip: Pip, panel, slicer_app, m
     pip.will("slow")
     slicer_app.answer("no")
     soon(when_it_prints)
+    # Something is shown anew meanwhile.
+    soon(panel.refresh, 100)
     panel.ui.segmentButton.click()
+    settle(panel, slicer_app)
+    assert panel.ui.segmentButton.enabled
     assert logs == [(True, "Collecting torch>=2.6,<2.14")]
     assert made[0]._process.poll() is not None
     assert not Path(pip.asked[0]["temporary"]).exists()

@@ -18,18 +18,23 @@ from extension.module_lists import REPOSITORY
 
 BUNDLED = {
     "5.10": (
-        "certifi==2025.4.26 charset-normalizer==3.4.2 idna==3.10 numpy==2.0.2 packaging==25.0 pillow==11.2.1 "
-        "pydicom==2.4.4 pyparsing==3.2.3 python-dateutil==2.9.0.post0 requests==2.32.3 scipy==1.13.1 "
-        "setuptools==80.9.0 SimpleITK==2.5.2 six==1.17.0 typing_extensions==4.14.0 urllib3==2.4.0 wrapt==1.17.2"
+        "certifi==2025.4.26 cffi==1.17.1 chardet==5.2.0 charset-normalizer==3.4.2 couchdb==1.2 cryptography==45.0.3 "
+        "Deprecated==1.2.18 dicomweb-client==0.60.0 gitdb==4.0.12 GitPython==3.1.44 idna==3.10 numpy==2.0.2 "
+        "packaging==25.0 pillow==11.2.1 pip==25.1.1 pycparser==2.22 pydicom==2.4.4 PyGithub==2.6.1 PyJWT==2.10.1 "
+        "PyNaCl==1.5.0 pyparsing==3.2.3 python-dateutil==2.9.0.post0 requests==2.32.3 retrying==1.3.4 scipy==1.13.1 "
+        "setuptools==80.9.0 SimpleITK==2.5.2 six==1.17.0 smmap==5.0.2 typing_extensions==4.14.0 urllib3==2.4.0 "
+        "wheel==0.45.1 wrapt==1.17.2"
     ),
     "5.12": (
-        "certifi==2026.5.20 charset-normalizer==3.4.7 highdicom==0.27.0 idna==3.16 numpy==2.4.6 packaging==26.2 "
-        "pillow==12.2.0 pydicom==3.0.2 pyjpegls==1.5.1 pyparsing==3.3.2 python-dateutil==2.9.0.post0 requests==2.34.2 "
-        "scipy==1.17.1 setuptools==82.0.1 simpleitk==2.5.5 six==1.17.0 typing_extensions==4.15.0 urllib3==2.7.0 "
-        "wrapt==2.2.1"
+        "certifi==2026.5.20 cffi==2.0.0 chardet==7.4.3 charset-normalizer==3.4.7 couchdb==1.2 cryptography==48.0.0 "
+        "dcmqi==0.4.0 Deprecated==1.3.1 dicomweb-client==0.61.0 gitdb==4.0.12 GitPython==3.1.50 highdicom==0.27.0 "
+        "idna==3.16 numpy==2.4.6 packaging==26.2 pillow==12.2.0 pip==26.1.1 pycparser==3.0 pydicom==3.0.2 "
+        "PyGithub==2.9.1 pyjpegls==1.5.1 PyJWT==2.13.0 PyNaCl==1.6.2 pyparsing==3.3.2 python-dateutil==2.9.0.post0 "
+        "requests==2.34.2 retrying==1.4.2 scipy==1.17.1 setuptools==82.0.1 simpleitk==2.5.5 six==1.17.0 smmap==5.0.3 "
+        "typing_extensions==4.15.0 urllib3==2.7.0 wheel==0.47.0 wrapt==2.2.1"
     ),
 }
-"""Of what Slicer's Python has, by Slicer's version, all that the packages of ``NEEDS`` might touch."""
+"""What Slicer installs into its Python (3.12), by Slicer's version."""
 
 
 def installed(*distributions: tuple[str | None, str]) -> list[SimpleNamespace]:
@@ -79,13 +84,24 @@ def test_what_is_to_be_installed_is_free(site) -> None:
         ((), ["torch>=2.6,<2.14", "safetensors>=0.4.3"]),
         ((("torch", "2.8.0+cu126"), ("safetensors", "0.5.0")), []),
         ((("torch", "2.5.1"), ("safetensors", "0.5.0")), ["torch>=2.6,<2.14"]),
-        ((("torch", "2.14.0"), ("safetensors", "0.4.2")), ["torch>=2.6,<2.14", "safetensors>=0.4.3"]),
+        ((("torch", "2.14.0"), ("safetensors", "0.4.2")), ["safetensors>=0.4.3"]),
         ((("torch", "2.9.0rc1"), ("safetensors", "0.5.0")), []),
     ],
 )
-def test_what_is_missing_too_old_or_too_new_is_asked_for(site, there: tuple, missing: list[str]) -> None:
+def test_what_is_missing_or_too_old_is_asked_for(site, there: tuple, missing: list[str]) -> None:
     site(*there)
     assert requirements.missing("segment") == missing
+
+
+def test_what_a_cancelled_installation_left_half_counts_as_not_installed(tmp_path, monkeypatch) -> None:
+    """In files, as Python finds them: without any metadata, and with metadata that ends before the version."""
+    for folder, text in (("torch-2.8.0", None), ("safetensors-0.8.0", "Metadata-Version: 2.1\nName: safetensors\n")):
+        (tmp_path / f"{folder}.dist-info").mkdir()
+        if text:
+            (tmp_path / f"{folder}.dist-info" / "METADATA").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert requirements.missing("segment") == list(requirements.NEEDS["segment"])
+    assert requirements.constraints() == []
 
 
 def test_each_requirement_is_the_project_s() -> None:

@@ -92,6 +92,33 @@ def test_the_split_is_chosen_in_its_cell_and_all_cases_of_the_patient_follow(fil
     assert "same voxels as the case case001" in states(filled)["second"]
 
 
+def test_labels_are_typed_while_a_cohort_is_open(filled, slicer_app) -> None:
+    """What is typed half is no list of labels yet; the section Training tells, and the cohort goes on."""
+    checked(filled, slicer_app)
+    for text in ("Tumor,", "Tumor,N", "Tumor,Tumor", ","):
+        filled.ui.labelsLineEdit.text = text
+        settle(filled, slicer_app)
+        filled.ui.addFromSceneButton.click()
+        filled.ui.splitButton.click()
+    slicer_app.leave(filled)
+    slicer_app.open("CMEDLTrain")
+    settle(filled, slicer_app)
+    filled.ui.labelsLineEdit.text = "Tumor,Node"
+    settle(filled, slicer_app)
+    assert filled.cohort.labels == ("Tumor", "Node")
+    checked(filled, slicer_app)
+    assert filled.cohort.survey.labels == ("Tumor", "Node")
+
+
+def test_buttons_mean_the_table_that_was_clicked_last(filled, slicer_app) -> None:
+    checked(filled, slicer_app)
+    filled.ui.studentTable.selectRow(0)
+    filled.ui.teacherTable.selectRow(1)
+    assert [case.role for case in filled.cohort._selected()] == ["teacher"]
+    filled.ui.studentTable.selectRow(2)
+    assert [case.role for case in filled.cohort._selected()] == ["student"]
+
+
 def test_patients_are_divided_at_a_click(filled, cohort: Path, slicer_app) -> None:
     checked(filled, slicer_app)
     filled.ui.keepSplitCheckBox.checked = False
