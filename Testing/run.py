@@ -24,6 +24,8 @@ CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 STAMP = ENVIRONMENT / "cmedl-setup.txt"
 SUPPORTED = ("3.12", "3.11", "3.10")
 SCRIPTS = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
+CHECKS = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"])
+"""What is asked before the tests; ``.pre-commit-config.yaml`` asks the same."""
 MOST_PROCESSES = 4
 """Test processes at a time at most: each may hold some GB."""
 
@@ -131,8 +133,7 @@ def test(arguments: list[str]) -> int:
     python = str(SCRIPTS / "python")
     # The files of tests in several processes of one thread each: most tests are too small for more threads.
     spread = ["-n", str(min(MOST_PROCESSES, os.cpu_count() or 1)), "--dist", "loadfile"]
-    checks = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
-    steps = (*checks, ["pytest", *spread, *arguments])
+    steps = (*CHECKS, ["pytest", *spread, *arguments])
     environment = {"OMP_NUM_THREADS": "1", "PYTHONWARNDEFAULTENCODING": "1", **os.environ}
     codes = [subprocess.run([python, "-m", *step], cwd=ROOT, env=environment).returncode for step in steps]
     return next((code for code in codes if code), 0)

@@ -31,6 +31,12 @@ def test_ci_runs_the_second_command_and_nothing_else() -> None:
     assert [line for line in lines if "pip" in line or "pytest" in line] == []
 
 
+def test_a_commit_is_checked_as_the_test_command_checks(run: types.ModuleType) -> None:
+    hooks = (REPOSITORY / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    asked = [line.split()[3:] for line in hooks.splitlines() if line.split()[:3] == ["entry:", "python", "-m"]]
+    assert asked == list(run.CHECKS)
+
+
 def test_an_unsupported_python_hands_over_to_one_on_the_path(
     run: types.ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
