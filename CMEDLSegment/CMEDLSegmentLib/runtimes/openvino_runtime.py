@@ -16,7 +16,7 @@ from .quantisation import quantised, rounded
 
 # OpenVINO tells its maker over the network of its import and of every conversion, unless it finds this package
 # missing; then it uses a silent stub of its own. A program that reads patients' scans must not call anybody.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: no such package
 
 import openvino  # noqa: E402
 
