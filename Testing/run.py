@@ -133,9 +133,10 @@ def test(arguments: list[str]) -> int:
     python = str(SCRIPTS / "python")
     # The files of tests in several processes of one thread each: most tests are too small for more threads.
     spread = ["-n", str(min(MOST_PROCESSES, os.cpu_count() or 1)), "--dist", "loadfile"]
-    steps = (*CHECKS, ["pytest", *spread, *arguments])
+    tests = [python, "-m", "pytest", *spread, *arguments]
     environment = {"OMP_NUM_THREADS": "1", "PYTHONWARNDEFAULTENCODING": "1", **os.environ}
-    codes = [subprocess.run([python, "-m", *step], cwd=ROOT, env=environment).returncode for step in steps]
+    codes = [subprocess.run([python, "-m", *check], cwd=ROOT).returncode for check in CHECKS]
+    codes.append(subprocess.run(tests, cwd=ROOT, env=environment).returncode)
     return next((code for code in codes if code), 0)
 
 
