@@ -92,6 +92,18 @@ def test_the_split_is_chosen_in_its_cell_and_all_cases_of_the_patient_follow(fil
     assert "same voxels as the case case001" in states(filled)["second"]
 
 
+def test_an_emptied_folder_stays_empty_and_is_offered_the_next_time(filled, cohort: Path, slicer_app) -> None:
+    import qt
+
+    assert qt.QSettings().value("ctkPathLineEdit/CMEDLTrain/cohorts") in (str(cohort), (str(cohort),))
+    filled.ui.cohortPathLineEdit.currentPath = ""
+    settle(filled, slicer_app)
+    assert (filled.parameters.cohort, filled.ui.cohortPathLineEdit.currentPath) == ("", "")
+    assert filled.cohort.cohort is None
+    assert not filled.ui.startButton.enabled
+    assert not (cohort / "cohort.lock").exists()
+
+
 def test_labels_are_typed_while_a_cohort_is_open(filled, slicer_app) -> None:
     """What is typed half is no list of labels yet; the section Training tells, and the cohort goes on."""
     checked(filled, slicer_app)
