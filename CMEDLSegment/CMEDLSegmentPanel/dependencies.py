@@ -97,24 +97,23 @@ def openAgain() -> None:
 
 def _agreed(wanted: Sequence[str]) -> bool:
     """Ask; where torch is wanted and the PyTorch extension is not there, that one is offered first."""
-    text = _(
-        "CMEDL needs these Python packages in Slicer: {packages}. Install them now? It can take minutes. What is "
-        "installed already keeps its version."
-    ).format(packages=", ".join(wanted))
+    needed = _("CMEDL needs these Python packages in Slicer: {packages}. What is installed already keeps its version.")
+    needed = needed.format(packages=", ".join(wanted))
+    size = _("pip's own build of PyTorch takes {gb:.1f} GB to download.").format(gb=requirements.torch_gb())
     manager = _extensionsManager()
     if TORCH not in wanted or _hasExtension() or manager is None:
+        own = [size] if TORCH in wanted and not _hasExtension() else []
+        text = " ".join([needed, *own, _("Install them now? It can take minutes.")])
         return slicer.util.confirmOkCancelDisplay(text, TITLE)
     there = manager.isExtensionInstalled(EXTENSION)
     box = qt.QMessageBox(slicer.util.mainWindow())
     box.setWindowTitle(TITLE)
     box.setIcon(qt.QMessageBox.Question)
-    box.setText(
-        _(
-            "CMEDL needs PyTorch. Slicer's PyTorch extension chooses the build that fits the graphics card, and is not "
-            "loaded; Slicer has to be restarted for it, so save the scene before.\n\nWithout it, pip installs its own "
-            "build, which takes {gb:.1f} GB to download."
-        ).format(gb=requirements.torch_gb())
+    choice = _(
+        "Slicer's PyTorch extension chooses the build of PyTorch that fits the graphics card. It is not loaded, and "
+        "Slicer has to be restarted for it, so save the scene before."
     )
+    box.setText("\n\n".join([needed, choice, size]))
     box.setStandardButtons(qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel)
     box.button(qt.QMessageBox.Yes).setText(_("Restart Slicer") if there else _("Install the extension"))
     box.button(qt.QMessageBox.No).setText(_("Use pip's own build"))

@@ -91,6 +91,19 @@ def test_a_click_asks_for_what_it_needs_and_goes_on(pip: Pip, panel, slicer_app)
     assert not Path(entry["temporary"]).exists(), "what was half downloaded is gone"
 
 
+def test_pip_s_own_build_is_told_by_its_size_also_without_an_extensions_manager(
+    pip: Pip, panel, slicer_app, monkeypatch
+) -> None:
+    from CMEDLSegmentPanel import dependencies
+
+    monkeypatch.setattr(dependencies, "_extensionsManager", lambda: None)
+    slicer_app.answer("cancel")
+    panel.ui.segmentButton.click()
+    assert " GB " in slicer_app.messages[0].text
+    assert "safetensors" not in slicer_app.messages[0].text, "it is installed"
+    assert pip.asked == []
+
+
 def test_dicom_seg_asks_for_its_own(pip: Pip, segmented, slicer_app) -> None:
     slicer_app.answer("ok")
     segmented.ui.exportSegButton.click()
