@@ -18,6 +18,8 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.errors import Cancelled, InputError
 from CMEDLSegmentLib.jobs.groups import end_group, own_group
 
+from .section import buttonBox
+
 POLL_MS = 200
 WIDTH, HEIGHT = 640, 360
 MOST_LINES = 5000
@@ -95,9 +97,7 @@ class Installation:
         self._page = qt.QPlainTextEdit()
         self._page.setReadOnly(True)
         self._page.setMaximumBlockCount(MOST_LINES)
-        # Made empty: PythonQt would take the buttons for an orientation.
-        buttons = qt.QDialogButtonBox()
-        buttons.setStandardButtons(qt.QDialogButtonBox.Cancel)
+        buttons = buttonBox(qt.QDialogButtonBox.Cancel)
         buttons.connect("rejected()", dialog.reject)
         # Escape and the window's own button are Cancel too.
         dialog.connect("rejected()", self.cancel)

@@ -131,6 +131,13 @@ def rememberPath(line) -> None:
     line.blockSignals(blocked)
 
 
+def buttonBox(buttons: qt.QDialogButtonBox.StandardButtons) -> qt.QDialogButtonBox:
+    """A dialog's buttons. The box is made empty, as PythonQt would take them for an orientation."""
+    box = qt.QDialogButtonBox()
+    box.setStandardButtons(buttons)
+    return box
+
+
 def plainTip(text: str) -> str:
     """A tool tip that shows ``text`` as it is: Qt takes a tip with a tag in it for HTML."""
     return f"<qt>{html.escape(text)}</qt>".replace("\n", "<br>") if text else ""

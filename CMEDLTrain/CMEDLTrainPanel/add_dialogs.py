@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.cohort import MODALITIES, ROLES
 from CMEDLSegmentLib.scene.training_case import Mark, pseudonym
-from CMEDLSegmentPanel.section import followPath, plainTip, rememberPath
+from CMEDLSegmentPanel.section import buttonBox, followPath, plainTip, rememberPath
 from CMEDLTrainLib.cohort.collecting import Rules
 from CMEDLTrainLib.scene.proposals import Proposal
 
@@ -37,9 +37,7 @@ class _Dialog(qt.QDialog):
         qt.QDialog.__init__(self, slicer.util.mainWindow())
         self.setWindowTitle(title)
         self.rows = qt.QVBoxLayout(self)
-        # Made empty: PythonQt would take the buttons for an orientation.
-        self.buttons = qt.QDialogButtonBox()
-        self.buttons.setStandardButtons(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+        self.buttons = buttonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
         self.accepting = self.buttons.button(qt.QDialogButtonBox.Ok)
         self.accepting.setText(accept)
         self.buttons.connect("accepted()", self.accept)

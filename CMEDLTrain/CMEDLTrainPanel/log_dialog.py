@@ -6,6 +6,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CMEDLSegmentPanel.section import buttonBox
 from CMEDLTrainLib.background import LOG
 from CMEDLTrainLib.runs import Run
 from CMEDLTrainLib.trainers import log_end
@@ -28,9 +29,7 @@ def showLog(run: Run) -> None:
     page.setPlainText("\n".join(lines) or _("No trainer was started from Slicer in this run."))
     # The end is what matters.
     page.moveCursor(qt.QTextCursor.End)
-    # Made empty: PythonQt would take the buttons for an orientation.
-    buttons = qt.QDialogButtonBox()
-    buttons.setStandardButtons(qt.QDialogButtonBox.Close)
+    buttons = buttonBox(qt.QDialogButtonBox.Close)
     buttons.connect("rejected()", dialog.reject)
     rows = qt.QVBoxLayout(dialog)
     for widget in (path, page, buttons):

@@ -130,8 +130,8 @@ def read_carried(path: Path) -> CarriedCase:
             about: dict[str, Any] = json.loads(str(file["about"]))
             arrays = {name: file[name] for name in ("images", "slices", "expert")}
         return CarriedCase(
-            field=StudentField(**_tuples(about["field"])),
-            geometry=Geometry(**_tuples(about["geometry"])),
+            field=StudentField(**tuples(about["field"])),
+            geometry=Geometry(**tuples(about["geometry"])),
             normalisation=Normalisation.from_dict(about["normalisation"]),
             modality=about["modality"],
             lung_slices=about["lung_slices"],
@@ -141,5 +141,6 @@ def read_carried(path: Path) -> CarriedCase:
         raise InputError(f"{path} is not a case that was packed ({error}); unpack it anew.") from error
 
 
-def _tuples(tree: dict[str, Any]) -> dict[str, Any]:
+def tuples(tree: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a dataclass as JSON kept them: what were tuples came back as lists."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in tree.items()}

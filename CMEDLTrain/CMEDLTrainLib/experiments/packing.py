@@ -36,7 +36,7 @@ from ..cohort.contents import contents_of
 from ..cohort.preparation import Scan, name_of, normalisations_of, open_case, put
 from ..cohort.store import LEVELS
 from ..configuration import Configuration, Images
-from ..evaluation.carried import SUFFIX, UNREADABLE, CarriedCase, from_bytes, to_bytes
+from ..evaluation.carried import SUFFIX, UNREADABLE, CarriedCase, from_bytes, to_bytes, tuples
 from .cohorts import make_cohort
 from .plan import VARIABLE, Experiment, data_folder
 
@@ -297,14 +297,11 @@ def _read_pool(file: Any, pixels: int, count: int, both: bool) -> tuple[np.ndarr
 
 
 def _carried(told: Mapping[str, Any], expert: np.ndarray, images: np.ndarray) -> CarriedCase:
-    geometry = Geometry(**{name: tuple(value) for name, value in told["geometry"].items()})
-    place: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in told["field"].items()
-    }
+    geometry = Geometry(**tuples(told["geometry"]))
     return CarriedCase(
         images=images[told["patches"]],
         slices=np.array(told["slices"], np.int64),
-        field=StudentField(**place),
+        field=StudentField(**tuples(told["field"])),
         geometry=geometry,
         expert=_released(expert, geometry.shape),
         normalisation=Normalisation.from_dict(told["normalisation"]),
@@ -315,9 +312,7 @@ def _carried(told: Mapping[str, Any], expert: np.ndarray, images: np.ndarray) ->
 
 def _put(folder: Path, told: Mapping[str, Any], images: np.ndarray, masks: np.ndarray) -> None:
     """Write a store of a pack as training reads it."""
-    settings: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in told["images"].items()
-    }
+    settings = tuples(told["images"])
     parts = (
         (
             Case(**dict(zip(_COLUMNS, columns, strict=True)), image=Path(_ABSENT)),
