@@ -22,22 +22,22 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
 )
 
-from CMEDLSegmentLib import models
-from CMEDLSegmentLib.card import Card
-from CMEDLSegmentLib.errors import CMEDLError, InputError
-from CMEDLSegmentLib.jobs import Outcome, Request, WorkerClient
-from CMEDLSegmentLib.scene import layouts, pieces, results, volumes
+from CMEDLSegmentLib.base.errors import CMEDLError, InputError
+from CMEDLSegmentLib.models import registry
+from CMEDLSegmentLib.models.model_card import Card
+from CMEDLSegmentLib.process import Outcome, Request, WorkerClient
 from CMEDLSegmentPanel import dependencies, devices, interpreter, requirements, samples
 from CMEDLSegmentPanel.agreement_section import AgreementSection
 from CMEDLSegmentPanel.candidates_section import CandidatesSection
 from CMEDLSegmentPanel.experts_section import ExpertsSection
-from CMEDLSegmentPanel.hand_on_section import HandOnSection
+from CMEDLSegmentPanel.export_section import HandOnSection
 from CMEDLSegmentPanel.input_section import InputSection
 from CMEDLSegmentPanel.panel import Panel
 from CMEDLSegmentPanel.result_section import ResultSection
 from CMEDLSegmentPanel.review_section import ReviewSection
 from CMEDLSegmentPanel.run_section import RunSection
 from CMEDLSegmentPanel.runner import Callbacks, Runner
+from CMEDLSegmentPanel.scene import connected_components, layouts, result_nodes, volume_nodes
 
 
 class CMEDLSegment(ScriptedLoadableModule):
@@ -100,7 +100,7 @@ def parameterNodeClass() -> type:
         """
 
         ct: vtkMRMLScalarVolumeNode
-        student: str = models.DEFAULT
+        student: str = registry.DEFAULT
         device: str = "auto"
         ownThreshold: bool = False
         threshold: Annotated[float, WithinRange(0.01, 0.99)] = 0.5
@@ -129,7 +129,7 @@ class CMEDLSegmentWidget(Panel):
     def setup(self) -> None:
         """Build the panel; called when the module is opened for the first time."""
         super().setup()
-        pieces.prepare()
+        connected_components.prepare()
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/CMEDLSegment.ui"))
         self.layout.addWidget(self.uiWidget)
         self.ui = slicer.util.childWidgetVariables(self.uiWidget)
@@ -163,7 +163,7 @@ class CMEDLSegmentWidget(Panel):
         """Show the scene's parameter node and follow its changes; propose what is looked at."""
         super().bind()
         if not self.parameters.ct:
-            self.parameters.ct = volumes.proposed()
+            self.parameters.ct = volume_nodes.proposed()
 
     def showNewResult(self, result: "slicer.vtkMRMLSegmentationNode") -> None:
         """Make a new result the one that the panel shows, also while another module is open."""
@@ -179,9 +179,9 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         super().__init__()
         self._runner: Runner | None = None
-        self._students: list[models.Entry] = []
+        self._students: list[registry.Entry] = []
         self.readStudents()
-        self._doubts: tuple[tuple | None, list[volumes.Doubt]] = (None, [])
+        self._doubts: tuple[tuple | None, list[volume_nodes.Doubt]] = (None, [])
 
     def parameterNode(self):
         """The scene's parameter node as it is in the scene."""
@@ -193,9 +193,9 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
 
     def readStudents(self) -> None:
         """Look anew which students there are: bundled ones and those that the user installed."""
-        self._students = [entry for entry in models.list_models() if entry.current and entry.card]
+        self._students = [entry for entry in registry.list_models() if entry.current and entry.card]
 
-    def students(self) -> list[models.Entry]:
+    def students(self) -> list[registry.Entry]:
         """The students that can be used."""
         return self._students
 
@@ -203,12 +203,12 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         """The model card of a student, or None if there is no such student."""
         return next((entry.card for entry in self._students if entry.name == student), None)
 
-    def doubts(self, ct: vtkMRMLScalarVolumeNode | None, student: str) -> list[volumes.Doubt]:
+    def doubts(self, ct: vtkMRMLScalarVolumeNode | None, student: str) -> list[volume_nodes.Doubt]:
         """What is missing or doubtful about the input; looked at anew only when the CT or the student changed."""
         parts = [ct, ct.GetImageData(), ct.GetParentTransformNode()] if ct else []
         state = (student, ct and ct.GetID(), *(part and part.GetMTime() for part in parts))
         if self._doubts[0] != state:
-            self._doubts = (state, volumes.doubts(ct, self.card(student)))
+            self._doubts = (state, volume_nodes.doubts(ct, self.card(student)))
         return self._doubts[1]
 
     def obstacle(self, ct: vtkMRMLScalarVolumeNode | None, student: str) -> str:
@@ -258,7 +258,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
             CMEDLError: the input is no CT that the student reads, a run is under way, or (without ``finished`` and
                 ``failed``) the run failed. The message says what to do.
         """
-        student = student or models.DEFAULT
+        student = student or registry.DEFAULT
         missing = requirements.missing("segment")
         if missing:
             raise InputError(
@@ -266,7 +266,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
                     packages=", ".join(missing)
                 )
             )
-        volume = volumes.volume_of(volumeNode)
+        volume = volume_nodes.volume_of(volumeNode)
         request = Request(student, device, threshold, allSlices, minimumCc, probability)
         callbacks = Callbacks(progress, log, finished, failed)
         if finished or failed:
@@ -315,9 +315,9 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def _add(volumeNode: vtkMRMLScalarVolumeNode, outcome: Outcome) -> "slicer.vtkMRMLSegmentationNode":
         """The nodes of a finished run."""
-        result = results.add_result(volumeNode, outcome)
+        result = result_nodes.add_result(volumeNode, outcome)
         if outcome.probability is not None:
-            results.add_probability(volumeNode, outcome, result)
+            result_nodes.add_probability(volumeNode, outcome, result)
         return result
 
 
@@ -341,7 +341,7 @@ class CMEDLSegmentTest(ScriptedLoadableModuleTest):
 
     def test_a_bundled_student_is_found(self) -> None:
         """The student that the panel proposes comes with the extension."""
-        self.assertIn(models.DEFAULT, [entry.name for entry in CMEDLSegmentLogic().students()])
+        self.assertIn(registry.DEFAULT, [entry.name for entry in CMEDLSegmentLogic().students()])
 
     def test_a_run_without_a_volume_is_refused(self) -> None:
         """Logic says what is missing instead of starting a process."""
@@ -360,4 +360,4 @@ class CMEDLSegmentTest(ScriptedLoadableModuleTest):
             logic.close()
         assert result is not None
         self.assertEqual(result.GetSegmentation().GetNumberOfSegments(), 1)
-        self.assertIn(models.DEFAULT, result.GetName())
+        self.assertIn(registry.DEFAULT, result.GetName())

@@ -20,22 +20,24 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
 )
 
-from CMEDLSegmentLib import models
-from CMEDLSegmentLib.case_folders import TABLE
-from CMEDLSegmentLib.cohort import read_cohort
-from CMEDLSegmentLib.console import Parser
-from CMEDLSegmentLib.errors import CMEDLError, InputError
+from CMEDLSegmentLib.base.errors import CMEDLError, InputError
+from CMEDLSegmentLib.cli.console import Parser
+from CMEDLSegmentLib.io.case_folders import TABLE
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLSegmentLib.models import registry
 from CMEDLSegmentPanel import devices, interpreter, requirements
 from CMEDLSegmentPanel.panel import Panel
-from CMEDLTrainLib import configuration, options, runs, settings_list
-from CMEDLTrainLib.background import Command, Program
-from CMEDLTrainLib.run_list import RUNS
-from CMEDLTrainLib.scene import run_views
-from CMEDLTrainLib.trainers import Trainers
+from CMEDLTrainLib.cli import run_options
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.runs.programs import Command, Program
+from CMEDLTrainLib.runs.run_list import RUNS
+from CMEDLTrainLib.runs.trainers import Trainers
+from CMEDLTrainLib.settings import configuration, settings_table
 from CMEDLTrainPanel.cohort_section import CohortSection
+from CMEDLTrainPanel.model_section import StudentSection
 from CMEDLTrainPanel.outcome_section import OutcomeSection
 from CMEDLTrainPanel.run_section import RunSection
-from CMEDLTrainPanel.student_section import StudentSection
+from CMEDLTrainPanel.scene import run_views
 from CMEDLTrainPanel.training_section import TrainingSection
 
 
@@ -66,7 +68,7 @@ class CMEDLTrainParameterNode:
     """What the panel remembers in the scene.
 
     cohort - the cohort's folder; empty when none was chosen
-    method - what learns from what, see ``CMEDLTrainLib.configuration.METHODS``
+    method - what learns from what, see ``CMEDLTrainLib.settings.configuration.METHODS``
     preset - where all settings start from
     segmentor - the network that draws the contour
     translation - how images change their modality; empty takes the method's own
@@ -90,7 +92,7 @@ class CMEDLTrainParameterNode:
     initial: str = ""
     changes: list[str]
     run: str = ""
-    against: str = models.DEFAULT
+    against: str = registry.DEFAULT
 
 
 class CMEDLTrainWidget(Panel):
@@ -167,8 +169,8 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
             InputError: one of them is bad.
         """
         parser = Parser(prog="cmedl-train run")
-        options.add_options(parser)
-        return options.chosen(parser.parse_args(self.arguments(parameters)))
+        run_options.add_options(parser)
+        return run_options.chosen(parser.parse_args(self.arguments(parameters)))
 
     def estimate(self, parameters: CMEDLTrainParameterNode) -> Command:
         """Begin to find out what a run would take; the command's result is that of ``cmedl-train estimate --json``.
@@ -180,7 +182,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         run = (self._folder(parameters.cohort) / RUNS / "estimate").resolve()
         return self._begin(["estimate", f"--output={run}", *self.arguments(parameters)])
 
-    def evaluate(self, run: runs.Run, against: str = "", pictures: bool = False, device: str = "auto") -> Command:
+    def evaluate(self, run: run_folder.Run, against: str = "", pictures: bool = False, device: str = "auto") -> Command:
         """Begin to score a run's student on its cohort's test cases; the result is written in the run's folder.
 
         Args:
@@ -196,7 +198,9 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         options += ["--figures"] if pictures else []
         return self._begin(["evaluate", *options, "--", str(run.folder)])
 
-    def export(self, run: runs.Run, path: Path, card: Path, int8: bool = False, overwrite: bool = False) -> Command:
+    def export(
+        self, run: run_folder.Run, path: Path, card: Path, int8: bool = False, overwrite: bool = False
+    ) -> Command:
         """Begin to write a run's student to one file with the entries of the file ``card`` on its card.
 
         Raises:
@@ -231,7 +235,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         options = [f"--model={student}", f"--output={output}", f"--device={device}", "--overwrite"]
         return self._begin(["run", *options, "--", str(image)], package="CMEDLSegmentLib")
 
-    def start(self, cohort: Path | str, settings: configuration.Configuration, name: str = "") -> runs.Run:
+    def start(self, cohort: Path | str, settings: configuration.Configuration, name: str = "") -> run_folder.Run:
         """Train in a new run of a cohort's folder, in a process that goes on when Slicer is closed.
 
         Args:
@@ -246,11 +250,11 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         table = Path(cohort, TABLE).resolve()
         read_cohort(table, required=("mask", "role", "split"))
         folder = runs_folder / name if name else self._free(runs_folder, settings.method)
-        run = runs.create(folder, replace(settings, cohort=str(table)))
+        run = run_folder.create(folder, replace(settings, cohort=str(table)))
         self.resume(run)
         return run
 
-    def resume(self, run: runs.Run) -> None:
+    def resume(self, run: run_folder.Run) -> None:
         """Go on with a run that is not being trained; the first start is that too.
 
         A run that was moved together with its cohort goes on with the cohort that it lies in.
@@ -276,7 +280,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         parameters.labels, parameters.device = ",".join(settings.labels), settings.device
         parameters.epochs = epochs if epochs != usual.optimisation.epochs else 0
         parameters.initial, parameters.changes = settings.initial, []
-        parameters.changes = settings_list.changes(settings, self.settings(parameters))
+        parameters.changes = settings_table.changes(settings, self.settings(parameters))
 
     @staticmethod
     def _folder(cohort: Path | str) -> Path:

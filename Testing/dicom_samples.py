@@ -9,8 +9,8 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from CMEDLSegmentLib.dicom_outputs import save_as
-from CMEDLSegmentLib.volume import Geometry
+from CMEDLSegmentLib.io.dicom_writer import save_as
+from CMEDLSegmentLib.io.volume import Geometry
 
 PATIENT_NAME = "Secret^Name"
 PATIENT_ID = "SECRET-4711"

@@ -6,7 +6,7 @@ The rules this package keeps, so that it runs in Slicer, in a worker and on a co
 - ``import CMEDLSegmentLib`` is cheap: torch, SimpleITK and scipy are imported where they are used.
 - CMEDLTrainLib depends on this package, never the other way.
 - Arrays are (z, y, x); physical points are LPS in mm; intensities of CT are HU.
-- Every error a user can meet is a :class:`CMEDLSegmentLib.errors.CMEDLError` whose message says what is wrong
+- Every error a user can meet is a :class:`CMEDLSegmentLib.base.errors.CMEDLError` whose message says what is wrong
   with which input and what to do.
 
 Research use, not a medical device.

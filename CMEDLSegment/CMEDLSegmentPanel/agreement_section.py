@@ -15,23 +15,23 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.agreement.delineation import CANDIDATE
-from CMEDLSegmentLib.agreement.measures import MEASURES
-from CMEDLSegmentLib.errors import CMEDLError
-from CMEDLSegmentLib.progress import Progress
-from CMEDLSegmentLib.scene import agreement_nodes, contours
-from CMEDLSegmentLib.scene.agreement import Collector, Entry, RatedScene, entries, middle_of, structures
-from CMEDLSegmentLib.scene.grids import FLIP, to_numpy
-from CMEDLSegmentLib.scene.layouts import slice_views
+from CMEDLSegmentLib.base.errors import CMEDLError
+from CMEDLSegmentLib.base.progress import Progress
+from CMEDLSegmentLib.io.delineation import CANDIDATE
+from CMEDLSegmentLib.metrics.measures import MEASURES
 
 from . import agreement_view as view
 from . import dependencies, requirements
 from .background import Background
+from .scene import agreement_nodes, contour_views
+from .scene.coordinates import FLIP, to_numpy
+from .scene.layouts import slice_views
+from .scene.rated_scene import Collector, Entry, RatedScene, entries, middle_of, structures
 from .section import Section, inBackground, setText, told
 
 if TYPE_CHECKING:
-    from CMEDLSegmentLib.agreement.maps import SliceRow
     from CMEDLSegmentLib.agreement.raters import Agreement
+    from CMEDLSegmentLib.agreement.vote_map import SliceRow
 
 SETTLED_MS = 400
 """So long after the last change of a contour figures are worked out anew: strokes of a brush come quickly."""
@@ -220,7 +220,7 @@ class AgreementSection(Section):
         self._report(Path(chosen))
 
     def _report(self, folder: Path) -> None:
-        from CMEDLSegmentLib.agreement.report import CASE_FILES, REPORT, REVIEWS, write_report
+        from CMEDLSegmentLib.report.case_report import CASE_FILES, REPORT, REVIEWS, write_report
 
         figures = self.shown
         replace = any((folder / name).exists() for name in (*CASE_FILES, REVIEWS))
@@ -275,7 +275,7 @@ class AgreementSection(Section):
         """A view shows another slice: mark it in the strip."""
         if self.figures is None or not self.parameters:
             return
-        views = slice_views(contours.current_layout() or contours.OVERLAY)
+        views = slice_views(contour_views.current_layout() or contour_views.OVERLAY)
         if not views:
             return
         geometry = self.figures.rated.case.geometry
@@ -420,7 +420,7 @@ class AgreementSection(Section):
 
     def _goTo(self, index: int) -> None:
         figures = self.shown
-        contours.jump(middle_of(figures.rated, index))
+        contour_views.jump(middle_of(figures.rated, index))
         row = next((row for row in figures.agreement.slices if row.index == index), None)
         setText(self.ui.stripLabel, self._sliceTip(row).replace("\n", "; ") if row else "")
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import qt
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.agreement.delineation import CANDIDATE
-from CMEDLSegmentLib.agreement.measures import MEASURES
+from CMEDLSegmentLib.io.delineation import CANDIDATE
+from CMEDLSegmentLib.metrics.measures import MEASURES
 
 from .section import plainTip
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.agreement.raters import Agreement
-    from CMEDLSegmentLib.agreement.statistics import Spread
+    from CMEDLSegmentLib.metrics.statistics import Spread
 
 SHOWN = ("dsc", "surface_dice", "hd95_mm")
 """The measures that the table of raters has columns for."""
@@ -40,7 +40,7 @@ def called(name: str) -> str:
 def figure(measure: str, value: float) -> str:
     """A value of a measure in few characters."""
     # Here, because it brings the report's pictures along.
-    from CMEDLSegmentLib.agreement.looks import shown
+    from CMEDLSegmentLib.report.style import shown
 
     unit = MEASURES[measure].unit
     return shown(value, unit, digits=1 if unit else 2)
@@ -105,7 +105,7 @@ def _spreadTip(title: str, spread: Spread) -> str:
 
 def fillMatrix(table: qt.QTableWidget, agreement: Agreement, measure: str, fresh: bool) -> None:
     """Everybody against everybody in one measure, as a heat map in the report's colours."""
-    from CMEDLSegmentLib.agreement.charts import shade, worst_of
+    from CMEDLSegmentLib.report.charts import shade, worst_of
 
     names = agreement.names
     matrix = agreement.matrix(measure)

@@ -10,7 +10,7 @@ from typing import Any
 
 import qt
 
-from CMEDLSegmentLib.progress import Progress, stop_if
+from CMEDLSegmentLib.base.progress import Progress, stop_if
 
 POLL_MS, GIVEN_S = 20, 0.02
 """How often the window's thread looks after the work, and for how long it lets it have the interpreter.

@@ -5,10 +5,9 @@ from __future__ import annotations
 import qt
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.scene import contours
-from CMEDLSegmentLib.scene.candidates import Candidate, Candidates
-from CMEDLSegmentLib.scene.results import is_result
-
+from .scene import contour_views
+from .scene.lesion_candidates import Candidate, Candidates
+from .scene.result_nodes import is_result
 from .section import Section, told
 
 KEEP, NUMBER, VOLUME, CONFIDENCE, SLICES = range(5)
@@ -51,7 +50,7 @@ class CandidatesSection(Section):
     def onRowClicked(self, row: int, column: int) -> None:
         """Go to the candidate, unless its tick was meant."""
         if column != KEEP:
-            contours.jump(self._rows[row].centre_ras)
+            contour_views.jump(self._rows[row].centre_ras)
 
     def onCellChanged(self, row: int, column: int) -> None:
         """A tick was set or taken away."""
@@ -64,7 +63,7 @@ class CandidatesSection(Section):
     def onKeepAtCrosshair(self, checked: bool = False) -> None:
         """Keep the candidate at the crosshair, and drop the others."""
         with told(_("The candidates were not changed.")):
-            Candidates(self.parameters.result).keep_only_at(contours.crosshair())
+            Candidates(self.parameters.result).keep_only_at(contour_views.crosshair())
         self.changed()
 
     def onKeepAll(self, checked: bool = False) -> None:

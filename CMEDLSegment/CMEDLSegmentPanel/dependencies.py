@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.errors import Cancelled, InputError
 
 from . import interpreter, requirements
 from .installation import Installation

@@ -7,10 +7,9 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.scene import contours, experts, results
-from CMEDLSegmentLib.scene.experts import SegmentRef
-
 from .agreement_view import GREY
+from .scene import contour_views, expert_segments, result_nodes
+from .scene.expert_segments import SegmentRef
 from .section import Section, plainTip, told
 
 EXPERT, SHOW, COLOR, SEGMENT, RATER, STRUCTURE, SOURCE, DICE = range(8)
@@ -37,8 +36,8 @@ class ExpertsSection(Section):
         for column in (SEGMENT, RATER):
             header.resizeSection(column, NAME_WIDTH)
         self._buttons = {
-            contours.OVERLAY: self.ui.overlayButton,
-            contours.SIDE_BY_SIDE: self.ui.sideBySideButton,
+            contour_views.OVERLAY: self.ui.overlayButton,
+            contour_views.SIDE_BY_SIDE: self.ui.sideBySideButton,
         }
         self.ui.expertsTable.connect("cellChanged(int,int)", self.onCellChanged)
         self.ui.overlayButton.connect("clicked(bool)", self.onOverlay)
@@ -51,17 +50,17 @@ class ExpertsSection(Section):
     def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The CT that is contoured: the result's, else the chosen one."""
         result = self.parameters.result
-        return (results.volume_of_result(result) if result else None) or self.parameters.ct
+        return (result_nodes.volume_of_result(result) if result else None) or self.parameters.ct
 
     def refresh(self) -> None:
         """Show the segments of the scene, the layout that is on, and the contours as they are wanted."""
         if self.stale(self.volume):
-            self._refs = experts.all_segments()
+            self._refs = expert_segments.all_segments()
             self._fill()
             self._followScene()
         self._showLayout()
         self._style()
-        marked = bool(self.parameters.result or experts.with_roles())
+        marked = bool(self.parameters.result or expert_segments.with_roles())
         for button in (self.ui.previousSliceButton, self.ui.nextSliceButton, self.ui.jumpButton):
             button.enabled = marked
         for button in self._buttons.values():
@@ -98,26 +97,26 @@ class ExpertsSection(Section):
         """A tick was set or taken away, or a text was edited."""
         item = self.ui.expertsTable.item(row, column)
         ref = self._refs[row]
-        role = experts.role_of(ref)
+        role = expert_segments.role_of(ref)
         with told(_("The segment could not be changed.")):
             if column == SHOW:
-                contours.set_visible(ref, item.checkState() == qt.Qt.Checked)
+                contour_views.set_visible(ref, item.checkState() == qt.Qt.Checked)
             elif column == EXPERT:
-                experts.set_role(ref, ref.name if item.checkState() == qt.Qt.Checked else None)
+                expert_segments.set_role(ref, ref.name if item.checkState() == qt.Qt.Checked else None)
                 self._rearrange()
             elif column == RATER and role:
-                experts.set_role(ref, item.text(), role.structure)
+                expert_segments.set_role(ref, item.text(), role.structure)
             elif column == STRUCTURE and role:
-                experts.set_role(ref, role.rater, item.text())
+                expert_segments.set_role(ref, role.rater, item.text())
         self.changed()
 
     def onOverlay(self, checked: bool) -> None:
         """All contours in each view."""
-        self._choose(contours.OVERLAY, checked)
+        self._choose(contour_views.OVERLAY, checked)
 
     def onSideBySide(self, checked: bool) -> None:
         """The student's contour left, the experts' right."""
-        self._choose(contours.SIDE_BY_SIDE, checked)
+        self._choose(contour_views.SIDE_BY_SIDE, checked)
 
     def onPreviousSlice(self, checked: bool = False) -> None:
         """Towards the feet."""
@@ -135,7 +134,7 @@ class ExpertsSection(Section):
         """Switch a layout on, or go back to the one that was there before ours."""
         with told(_("The views could not be arranged."), waitCursor=True):
             if wanted:
-                if contours.current_layout() is None:
+                if contour_views.current_layout() is None:
                     self._usual = slicer.app.layoutManager().layout
                 self._arrange(layout)
             else:
@@ -144,7 +143,7 @@ class ExpertsSection(Section):
         self.changed()
 
     def _arrange(self, layout: str) -> None:
-        contours.show(layout, self.parameters.result, experts.with_roles(), self.volume)
+        contour_views.show(layout, self.parameters.result, expert_segments.with_roles(), self.volume)
 
     def _rearrange(self) -> None:
         """After a change of who is an expert, the contours have other views."""
@@ -159,19 +158,19 @@ class ExpertsSection(Section):
 
     def _layout(self) -> str | None:
         """Which of the two layouts is on."""
-        return contours.current_layout() if self._hasViews() else None
+        return contour_views.current_layout() if self._hasViews() else None
 
     def _step(self, direction: int) -> None:
         with told(_("There is no slice to go to.")):
-            if not contours.step(self.parameters.result, experts.with_roles(), direction):
+            if not contour_views.step(self.parameters.result, expert_segments.with_roles(), direction):
                 slicer.util.showStatusMessage(_("No further slice with tumor."), 2000)
 
     def _jump(self) -> None:
-        centre = contours.tumor_centre(self.parameters.result, experts.with_roles())
+        centre = contour_views.tumor_centre(self.parameters.result, expert_segments.with_roles())
         if centre is None:
             slicer.util.showStatusMessage(_("Nothing is marked."), 2000)
         else:
-            contours.jump(centre)
+            contour_views.jump(centre)
 
     def _showLayout(self) -> None:
         current = self._layout()
@@ -183,11 +182,11 @@ class ExpertsSection(Section):
     def _style(self) -> None:
         """Bring the contours to the chosen width and fill, when either or whose they are has changed."""
         parameters = self.parameters
-        chosen = experts.with_roles()
+        chosen = expert_segments.with_roles()
         wanted = (parameters.result, *chosen, parameters.outlineWidth, parameters.fill)
         if wanted != self._styled:
             self._styled = wanted
-            contours.set_style(parameters.result, chosen, round(parameters.outlineWidth), parameters.fill)
+            contour_views.set_style(parameters.result, chosen, round(parameters.outlineWidth), parameters.fill)
 
     def _followScene(self) -> None:
         scene = slicer.mrmlScene
@@ -205,11 +204,11 @@ class ExpertsSection(Section):
         blocked = table.blockSignals(True)
         table.setRowCount(len(self._refs))
         for row, ref in enumerate(self._refs):
-            role = experts.role_of(ref)
+            role = expert_segments.role_of(ref)
             self._tick(row, EXPERT, role is not None)
-            self._tick(row, SHOW, contours.is_visible(ref))
+            self._tick(row, SHOW, contour_views.is_visible(ref))
             color = self._text(row, COLOR, "")
-            color.setBackground(qt.QBrush(qt.QColor.fromRgbF(*experts.color_of(ref))))
+            color.setBackground(qt.QBrush(qt.QColor.fromRgbF(*expert_segments.color_of(ref))))
             self._text(row, SEGMENT, ref.name)
             self._text(row, RATER, role.rater if role else "", editable=role is not None)
             self._text(row, STRUCTURE, role.structure if role else "", editable=role is not None)
@@ -248,5 +247,5 @@ class ExpertsSection(Section):
         key = (ref, volume.GetID(), volume.GetMTime(), segment.GetMTime())
         if key not in self._problems:
             self._problems = {known: told for known, told in self._problems.items() if known[0] != ref}
-            self._problems[key] = experts.problems(ref, volume)
+            self._problems[key] = expert_segments.problems(ref, volume)
         return self._problems[key]

@@ -9,7 +9,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.card_text import card_text
+from CMEDLSegmentLib.models.card_text import card_text
 
 from .devices import Devices
 from .section import Section, plainTip, setText

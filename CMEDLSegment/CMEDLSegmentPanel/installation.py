@@ -15,8 +15,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.errors import Cancelled, InputError
-from CMEDLSegmentLib.jobs.groups import end_group, own_group
+from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.process.process_group import end_group, own_group
 
 from .section import buttonBox
 

@@ -8,10 +8,9 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.scene import results, segments
-from CMEDLSegmentLib.scene.attributes import PREFIX, WRITTEN
-from CMEDLSegmentLib.scene.dropping import label_segments
-
+from .scene import result_nodes, segment_masks
+from .scene.attributes import PREFIX, WRITTEN
+from .scene.rejected_candidates import label_segments
 from .section import Section, setText, told
 
 SETTLED_MS = 400
@@ -72,7 +71,7 @@ class ResultSection(Section):
         """Bring the result to another threshold; the surface follows when the slider rests."""
         with told(_("The threshold could not be changed.")):
             had = self._hasSurface(self.result)
-            results.rethreshold(self.result, value)
+            result_nodes.rethreshold(self.result, value)
             if had or self._settled.active:
                 self._settled.start()
 
@@ -86,7 +85,7 @@ class ResultSection(Section):
 
     def onShowProbability(self, shown: bool) -> None:
         """Put the probability over the CT in all slice views, or take it away."""
-        node = results.probability_of(self.result) if shown else None
+        node = result_nodes.probability_of(self.result) if shown else None
         slicer.util.setSliceViewerLayers(foreground=node, foregroundOpacity=MAP_OPACITY if shown else 0.0)
 
     def onProvenance(self, shown: bool) -> None:
@@ -101,35 +100,35 @@ class ResultSection(Section):
             f"{segmentation.GetSegment(segment).GetName()}: {self._cc(result, segment):.1f} cc"
             for segment in label_segments(result).values()
         ]
-        facts = results.provenance(result)
+        facts = result_nodes.provenance(result)
         run = _("{student} on {device}, {seconds:.1f} s").format(
             student=facts.get("student", "?"), device=facts.get("device", "?"), seconds=float(facts.get("seconds", 0))
         )
         lines = [f"{', '.join(volumes)}  ({run})"]
-        if results.is_edited(result):
+        if result_nodes.is_edited(result):
             lines.append(_("Edited by hand: the panel will not change it."))
         return "\n".join([*lines, *filter(None, [facts.get("warnings", "")])])
 
     @staticmethod
     def _cc(result: slicer.vtkMRMLSegmentationNode, segment: str) -> float:
         """Volume of a segment."""
-        mask = segments.mask_of(result, segment)
+        mask = segment_masks.mask_of(result, segment)
         return float(mask.array.sum() * abs(np.linalg.det(mask.matrix[:3, :3]))) / 1000.0
 
     def _showThreshold(self, result: slicer.vtkMRMLSegmentationNode | None) -> None:
-        probability = results.probability_of(result) if result else None
-        live = probability is not None and not results.is_edited(result)
+        probability = result_nodes.probability_of(result) if result else None
+        live = probability is not None and not result_nodes.is_edited(result)
         slider = self.ui.resultThresholdSlider
         slider.visible = self.ui.resultThresholdLabel.visible = probability is not None
         slider.enabled = live
         if live:
             blocked = slider.blockSignals(True)
-            slider.value = float(results.provenance(result).get("threshold", 0.5))
+            slider.value = float(result_nodes.provenance(result).get("threshold", 0.5))
             slider.blockSignals(blocked)
 
     def _showMap(self, result: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Whether there is a probability map, and whether a view shows it."""
-        probability = results.probability_of(result) if result else None
+        probability = result_nodes.probability_of(result) if result else None
         box = self.ui.showProbabilityCheckBox
         box.visible = probability is not None
         shown = {node.GetForegroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
@@ -137,16 +136,16 @@ class ResultSection(Section):
 
     def _showProvenance(self) -> None:
         if self.ui.provenanceTextEdit.visible:
-            self.ui.provenanceTextEdit.setPlainText(results.provenance_text(self.result) if self.result else "")
+            self.ui.provenanceTextEdit.setPlainText(result_nodes.provenance_text(self.result) if self.result else "")
 
     def _makeSurface(self) -> None:
         if self.result:
-            segments.show_surface(self.result)
+            segment_masks.show_surface(self.result)
 
     @staticmethod
     def _hasSurface(result: slicer.vtkMRMLSegmentationNode) -> bool:
         display = result.GetDisplayNode()
-        made = result.GetSegmentation().ContainsRepresentation(segments.SURFACE)
+        made = result.GetSegmentation().ContainsRepresentation(segment_masks.SURFACE)
         return bool(made and display and display.GetVisibility3D())
 
     @staticmethod

@@ -6,12 +6,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.scene import review
-from CMEDLSegmentLib.scene.agreement import RatedScene
-from CMEDLSegmentLib.scene.review import Blind, Review
-
 from .agreement_view import called, fitHeight
-from .hand_on_section import REVIEWER
+from .export_section import REVIEWER
+from .scene import blinded_review
+from .scene.blinded_review import Blind, Review
+from .scene.rated_scene import RatedScene
 from .section import Section, plainTip, setText, told
 
 
@@ -54,11 +53,11 @@ class ReviewSection(Section):
             self.ui.toolsWidget,
         )
         buttons = (self.ui.acceptButton, self.ui.minorButton, self.ui.majorButton, self.ui.rejectButton)
-        self._buttons = dict(zip(review.SCORES, buttons, strict=True))
+        self._buttons = dict(zip(blinded_review.SCORES, buttons, strict=True))
         for widget in (self.ui.reviewWidget, self.ui.revealButton, self.ui.cancelReviewButton):
             widget.visible = False
         self.ui.reviewedByLineEdit.text = slicer.util.settingsValue(REVIEWER, "")
-        for reason in ("", *review.REASONS):
+        for reason in ("", *blinded_review.REASONS):
             self.ui.reasonComboBox.addItem(words(reason), reason)
         for score, button in self._buttons.items():
             button.connect("clicked(bool)", lambda checked, score=score: self.onScore(score))
@@ -87,18 +86,18 @@ class ReviewSection(Section):
         """What reviews said of the raters of a case."""
         names = {entry.name for entry in rated.entries}
         volume = slicer.mrmlScene.GetNodeByID(rated.volume_id)
-        return [row for row in review.scores(volume) if row["rater"] in names]
+        return [row for row in blinded_review.scores(volume) if row["rater"] in names]
 
     def refresh(self) -> None:
         """Show the review that is going on, or what earlier ones said."""
         volume = self.panel.agreement.volume
-        pending = review.pending(volume)
+        pending = blinded_review.pending(volume)
         if self._going and (pending is None or pending.node is not self._going[0].node):
             # Its table was removed, or the panel shows another CT.
             self._unblind()
         if pending and not self.blinded:
             # A scene that was saved in the middle of it.
-            review.unhide(pending)
+            blinded_review.unhide(pending)
         figures = self.panel.agreement.figures
         ready = figures is not None and self.panel.agreement.fresh
         self.ui.reviewWidget.visible = self.ui.revealButton.visible = self.blinded
@@ -115,7 +114,7 @@ class ReviewSection(Section):
         self.ui.reviewLabel.visible = bool(self.ui.reviewLabel.text)
         if self.blinded:
             self._showContour()
-        self._fill(review.scores(volume))
+        self._fill(blinded_review.scores(volume))
         scene = slicer.mrmlScene
         self.follow((scene, scene.NodeAddedEvent), (scene, scene.NodeRemovedEvent), (scene, scene.EndBatchProcessEvent))
 
@@ -128,7 +127,7 @@ class ReviewSection(Section):
         """Begin a review, or go on with an unfinished one."""
         with told(_("The review could not be started.")):
             rated = self.panel.agreement.shown.rated
-            pending = review.pending(self.panel.agreement.volume)
+            pending = blinded_review.pending(self.panel.agreement.volume)
             if pending:
                 pending.resume(rated)
             going = pending or Review.start(rated, self.ui.reviewedByLineEdit.text)
@@ -183,7 +182,7 @@ class ReviewSection(Section):
         question = _("End the review and forget its scores?")
         if not slicer.util.confirmYesNoDisplay(question, _("CMEDL: blinded review")):
             return
-        cancelled = review.pending(self.panel.agreement.volume)
+        cancelled = blinded_review.pending(self.panel.agreement.volume)
         self._unblind()
         if cancelled:
             cancelled.cancel()

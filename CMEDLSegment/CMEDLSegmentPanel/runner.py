@@ -14,8 +14,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.errors import CMEDLError
-from CMEDLSegmentLib.jobs import (
+from CMEDLSegmentLib.base.errors import CMEDLError
+from CMEDLSegmentLib.io.volume import Volume
+from CMEDLSegmentLib.process import (
     CancelledEvent,
     Event,
     Failed,
@@ -27,7 +28,6 @@ from CMEDLSegmentLib.jobs import (
     Started,
     WorkerClient,
 )
-from CMEDLSegmentLib.volume import Volume
 
 POLL_MS = 50
 

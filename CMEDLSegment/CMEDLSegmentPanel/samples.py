@@ -9,8 +9,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.scene.grids import ras_of, to_vtk
-
+from .scene.coordinates import ras_of, to_vtk
 from .section import inBackground
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def _add_ct(phantom: Phantom) -> slicer.vtkMRMLScalarVolumeNode:
 
 def _add_raters(masks: dict[str, np.ndarray], ct: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:
     """A segmentation with a segment for each rater, told apart as experts'."""
-    from CMEDLSegmentLib.scene import experts
+    from .scene import expert_segments
 
     drawn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", _("CMEDL chest phantom raters"))
     drawn.CreateDefaultDisplayNodes()
@@ -93,7 +92,7 @@ def _add_raters(masks: dict[str, np.ndarray], ct: slicer.vtkMRMLScalarVolumeNode
     for name, mask in masks.items():
         segment = drawn.GetSegmentation().AddEmptySegment("", name)
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask, drawn, segment, ct)
-    for ref in experts.all_segments():
+    for ref in expert_segments.all_segments():
         if ref.node_id == drawn.GetID():
-            experts.set_role(ref, rater=ref.name, structure="Tumor")
+            expert_segments.set_role(ref, rater=ref.name, structure="Tumor")
     return drawn

@@ -13,7 +13,7 @@ import qt
 import slicer
 from slicer.util import VTKObservationMixin
 
-from CMEDLSegmentLib.errors import CMEDLError
+from CMEDLSegmentLib.base.errors import CMEDLError
 
 Result = TypeVar("Result")
 SOON_MS = 50

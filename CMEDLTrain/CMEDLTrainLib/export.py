@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from CMEDLSegmentLib.card import Card
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.runtimes.quantisation import agreement, calibrate_int8, check_int8
-from CMEDLSegmentLib.student import Student, load_student, save_student
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.inference.runtimes.quantization import agreement, calibrate_int8, check_int8
+from CMEDLSegmentLib.models.model_card import Card
+from CMEDLSegmentLib.models.model_file import Student, load_student, save_student
 
 from .cohort.store import Store
-from .distribution import choose_device
-from .evaluation.measures import MEASURES, definition
-from .evaluation.results import read_json
-from .runs import Run
-from .training import best_networks, slices_of
+from .computing.distribution import choose_device
+from .evaluation.evaluation_file import read_json
+from .evaluation.scoring import MEASURES, definition
+from .runs.run_folder import Run
+from .training.train_run import best_networks, slices_of
 
 CALIBRATION_SLICES = 64
 BATCH = 8
@@ -33,7 +33,7 @@ def export(run: Run, path: Path, entries: dict[str, Any], stored: str, int8: boo
         run: a finished run.
         path: ends in ``.safetensors``.
         entries: of the model card, such as name, title, data and use.
-        stored: what weights become, one of :data:`CMEDLSegmentLib.student.STORED`.
+        stored: what weights become, one of :data:`CMEDLSegmentLib.models.model_file.STORED`.
         int8: calibrate int8 on training slices and keep it if it agrees with fp32 on the validation patients.
 
     Returns:

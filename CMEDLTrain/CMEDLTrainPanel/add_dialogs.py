@@ -9,11 +9,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.cohort import MODALITIES, ROLES
-from CMEDLSegmentLib.scene.training_case import Mark, pseudonym
+from CMEDLSegmentLib.io.cohort_table import MODALITIES, ROLES
+from CMEDLSegmentPanel.scene.training_case import Mark, pseudonym
 from CMEDLSegmentPanel.section import buttonBox, followPath, plainTip, rememberPath
 from CMEDLTrainLib.cohort.collecting import Rules
-from CMEDLTrainLib.scene.proposals import Proposal
+
+from .scene.case_proposals import Proposal
 
 ADD, IMAGE, SEGMENT, MODALITY, ROLE, PATIENT, NOTE = range(7)
 WIDTH, HEIGHT = 820, 380

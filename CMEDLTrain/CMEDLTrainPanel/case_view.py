@@ -9,12 +9,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.cohort import Case
-from CMEDLSegmentLib.colors import RATER_COLORS
-from CMEDLSegmentLib.errors import CMEDLError
-from CMEDLSegmentLib.volume import Volume, read_mask, read_volume
+from CMEDLSegmentLib.base.colors import RATER_COLORS
+from CMEDLSegmentLib.base.errors import CMEDLError
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.io.volume import Volume, read_mask, read_volume
 from CMEDLSegmentPanel.background import Background
-from CMEDLTrainLib.scene.case_nodes import CaseNodes, Structure
+
+from .scene.case_nodes import CaseNodes, Structure
 
 
 class CaseView:

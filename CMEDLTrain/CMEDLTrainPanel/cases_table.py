@@ -9,7 +9,7 @@ from functools import cached_property
 import qt
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.cohort import SPLITS, Case
+from CMEDLSegmentLib.io.cohort_table import SPLITS, Case
 from CMEDLSegmentPanel.section import plainTip
 from CMEDLTrainLib.cohort.checks import ERROR, Finding
 from CMEDLTrainLib.cohort.survey import Known

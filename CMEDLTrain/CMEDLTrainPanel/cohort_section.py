@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING
 import slicer
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.cohort import ROLES, Case
-from CMEDLSegmentLib.errors import CMEDLError
+from CMEDLSegmentLib.base.errors import CMEDLError
+from CMEDLSegmentLib.io.cohort_table import ROLES, Case
 from CMEDLSegmentPanel.background import Background, Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
 from CMEDLSegmentPanel.section import Section, followPath, plainTip, rememberPath, setText, told
 from CMEDLTrainLib.cohort.checks import ERROR, Finding, summary
 from CMEDLTrainLib.cohort.folder import CohortFolder
 from CMEDLTrainLib.cohort.survey import Survey
-from CMEDLTrainLib.configuration import METHODS, labels_of
+from CMEDLTrainLib.settings.configuration import METHODS, labels_of
 
-from .adding import Adding
+from .case_adding import Adding
 from .case_view import CaseView
 from .cases_table import CasesTable, Row, splitTitles
 
 if TYPE_CHECKING:
-    from CMEDLSegmentLib.volume import Volume
-    from CMEDLTrainLib.scene.case_nodes import Structure
+    from CMEDLSegmentLib.io.volume import Volume
+
+    from .scene.case_nodes import Structure
 
 WATCH_MS = 2000
 """How often the folder is looked at while the panel is seen: others may change it."""

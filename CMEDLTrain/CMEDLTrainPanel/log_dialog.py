@@ -7,9 +7,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from CMEDLSegmentPanel.section import buttonBox
-from CMEDLTrainLib.background import LOG
-from CMEDLTrainLib.runs import Run
-from CMEDLTrainLib.trainers import log_end
+from CMEDLTrainLib.runs.programs import LOG
+from CMEDLTrainLib.runs.run_folder import Run
+from CMEDLTrainLib.runs.trainers import log_end
 
 WIDTH, HEIGHT = 760, 420
 

@@ -8,22 +8,22 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib import models
-from CMEDLSegmentLib.card import Card, read_card
-from CMEDLSegmentLib.cohort import read_cohort
-from CMEDLSegmentLib.errors import CMEDLError, InputError
+from CMEDLSegmentLib.base.errors import CMEDLError, InputError
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLSegmentLib.models import registry
+from CMEDLSegmentLib.models.model_card import Card, read_card
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.agreement_view import fitHeight
 from CMEDLSegmentPanel.background import Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
 from CMEDLSegmentPanel.section import Section, plainTip, setText, told
-from CMEDLTrainLib.evaluation.measures import SURFACE, shown
-from CMEDLTrainLib.evaluation.scored import Scored, ScoredCase, pictures_of, read_scored
-from CMEDLTrainLib.run_list import RUNS
-from CMEDLTrainLib.runs import Run, open_run
+from CMEDLTrainLib.evaluation.evaluation_summary import Scored, ScoredCase, pictures_of, read_scored
+from CMEDLTrainLib.evaluation.scoring import SURFACE, shown
+from CMEDLTrainLib.runs.run_folder import Run, open_run
+from CMEDLTrainLib.runs.run_list import RUNS
 
-from .choices import showChoices
-from .student_contour import StudentContour
+from .model_contour import StudentContour
+from .selectors import showChoices
 from .waiting import Waiting
 
 WATCH_MS = 2000
@@ -227,8 +227,8 @@ class OutcomeSection(Section):
         self.ui.evaluationProgressBar.visible = busy
 
     @staticmethod
-    def _students() -> list[tuple[models.Entry, Card]]:
-        return [(entry, entry.card) for entry in models.list_models() if entry.current and entry.card]
+    def _students() -> list[tuple[registry.Entry, Card]]:
+        return [(entry, entry.card) for entry in registry.list_models() if entry.current and entry.card]
 
     def _showFigures(self) -> None:
         """Fill both tables."""

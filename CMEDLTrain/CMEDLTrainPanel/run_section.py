@@ -14,12 +14,12 @@ from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.agreement_view import fitHeight
 from CMEDLSegmentPanel.background import Watch
 from CMEDLSegmentPanel.section import Section, plainTip, setText, told
-from CMEDLTrainLib import trainers
-from CMEDLTrainLib.run_list import Entry, RunList, delete, rivals
+from CMEDLTrainLib.runs import trainers
+from CMEDLTrainLib.runs.run_list import Entry, RunList, delete, rivals
 
 from .log_dialog import showLog
-from .run_look import RunLook, Views
-from .run_words import faultOf, progressOf, stateOf, statusOf
+from .run_monitor import RunLook, Views
+from .run_status import faultOf, progressOf, stateOf, statusOf
 
 NAME, STATE, METHOD, PROGRESS = range(4)
 WIDTHS = {NAME: 105, STATE: 115, METHOD: 75}

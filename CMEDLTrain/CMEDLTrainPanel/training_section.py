@@ -5,17 +5,17 @@ from __future__ import annotations
 import qt
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib import models
-from CMEDLSegmentLib.console import duration
-from CMEDLSegmentLib.errors import CMEDLError
+from CMEDLSegmentLib.base.errors import CMEDLError
+from CMEDLSegmentLib.cli.console import duration
+from CMEDLSegmentLib.models import registry
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.devices import Devices
 from CMEDLSegmentPanel.section import Section, plainTip, setText, told
-from CMEDLTrainLib import configuration
-from CMEDLTrainLib.options import SEGMENTORS
-from CMEDLTrainLib.settings_list import Setting, settings_of
+from CMEDLTrainLib.cli.run_options import SEGMENTORS
+from CMEDLTrainLib.settings import configuration
+from CMEDLTrainLib.settings.settings_table import Setting, settings_of
 
-from .choices import showChoices
+from .selectors import showChoices
 from .waiting import Waiting
 
 KEY, VALUE, PAPER = range(3)
@@ -162,7 +162,7 @@ class TrainingSection(Section):
 
     def _titles(self) -> dict[str, dict[str, str]]:
         """What each selector offers."""
-        students = {entry.name: entry.card.title for entry in models.list_models() if entry.current and entry.card}
+        students = {entry.name: entry.card.title for entry in registry.list_models() if entry.current and entry.card}
         segmentors = {"unet": "Unet", "densefcn": "DenseFCN", "mrrn": "MRRN"}
         return {
             "method": {name: name for name in configuration.METHODS},

@@ -7,8 +7,8 @@ from typing import Any
 
 import qt
 
-from CMEDLSegmentLib.errors import CMEDLError
-from CMEDLTrainLib.background import Command
+from CMEDLSegmentLib.base.errors import CMEDLError
+from CMEDLTrainLib.runs.programs import Command
 
 POLL_MS = 100
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from CMEDLSegmentLib.agreement.distances import Grid, Marked, union_box
+from CMEDLSegmentLib.metrics.surface_distance import Grid, Marked, union_box
 
 Pair = tuple[np.ndarray, np.ndarray, tuple[float, float, float]]
 

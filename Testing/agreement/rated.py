@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from CMEDLSegmentLib.agreement import CANDIDATE, Delineation, RatedCase
-from CMEDLSegmentLib.volume import Geometry
+from CMEDLSegmentLib.io.delineation import CANDIDATE, Delineation, RatedCase
+from CMEDLSegmentLib.io.volume import Geometry
 
 
 def rated_case(

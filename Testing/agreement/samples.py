@@ -12,8 +12,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, SegmentationStorage, generate_uid
 
-from CMEDLSegmentLib.dicom_outputs import save_as
-from CMEDLSegmentLib.volume import Geometry, Volume
+from CMEDLSegmentLib.io.dicom_writer import save_as
+from CMEDLSegmentLib.io.volume import Geometry, Volume
 from dicom_samples import write_series
 
 

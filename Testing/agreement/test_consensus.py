@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from agreement.rated import noisy_masks, rated_case
-from CMEDLSegmentLib.agreement import consensus_mask
-from CMEDLSegmentLib.agreement.consensus import METHODS, staple
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.agreement.consensus import METHODS, consensus_mask, staple
+from CMEDLSegmentLib.base.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("error")
 

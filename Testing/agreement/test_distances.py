@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from agreement.masks import blobs, cube, marked, sphere
-from CMEDLSegmentLib.agreement import dice, measure
-from CMEDLSegmentLib.agreement.distances import Grid, Marked, SurfaceDistances, union_box
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.metrics.measures import measure
+from CMEDLSegmentLib.metrics.surface_distance import Grid, Marked, SurfaceDistances, dice, union_box
 
 
 def brute_force(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float, float], tolerance_mm: float):

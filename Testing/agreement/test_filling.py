@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.measure import points_in_poly
 
-from CMEDLSegmentLib.agreement.filling import combine, exclusive, on_edge, same, winding
+from CMEDLSegmentLib.io.polygon_raster import combine, exclusive, on_edge, same, winding
 
 SHAPE = (19, 23)
 

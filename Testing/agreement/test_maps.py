@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from agreement.rated import noisy_masks
-from CMEDLSegmentLib.agreement.maps import Votes, slice_rows, worst_first
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.agreement.vote_map import Votes, slice_rows, worst_first
+from CMEDLSegmentLib.base.errors import InputError
 
 
 def test_the_map_counts_the_raters_of_each_voxel_in_the_box_around_all_marks():

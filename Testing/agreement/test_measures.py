@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from agreement.masks import blobs, cube, ellipsoid, nodules, sphere
-from CMEDLSegmentLib.agreement import MEASURES, Masks, compare, measure
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.metrics.measures import MEASURES, Masks, compare, measure
 
 SYMMETRIC = [name for name, known in MEASURES.items() if known.symmetric]
 DISTANCES = [name for name in SYMMETRIC if MEASURES[name].unit == "mm"]

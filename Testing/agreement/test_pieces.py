@@ -9,8 +9,9 @@ import pytest
 from scipy import ndimage
 
 from agreement.rated import noisy_masks
-from CMEDLSegmentLib.agreement import match, measure
-from CMEDLSegmentLib.agreement.pieces import Pieces
+from CMEDLSegmentLib.metrics.connected_components import Pieces
+from CMEDLSegmentLib.metrics.lesions import match
+from CMEDLSegmentLib.metrics.measures import measure
 
 NEIGHBOURS = np.ones((3, 3, 3), bool)
 

@@ -11,8 +11,11 @@ import pytest
 from scipy.stats import wilcoxon
 
 from agreement.rated import nodule, noisy_case, noisy_masks, rated_case
-from CMEDLSegmentLib.agreement import CANDIDATE, MEASURES, Agreement, analyse, pool
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.agreement.cohort_agreement import pool
+from CMEDLSegmentLib.agreement.raters import Agreement, analyse
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.delineation import CANDIDATE
+from CMEDLSegmentLib.metrics.measures import MEASURES
 
 pytestmark = pytest.mark.filterwarnings("error")
 

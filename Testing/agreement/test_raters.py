@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from agreement.rated import nodule, noisy_case, rated_case
-from CMEDLSegmentLib.agreement import CANDIDATE, MEASURES, Agreement, RatedCase, analyse, consensus_mask, match, measure
-from CMEDLSegmentLib.errors import Cancelled
-from CMEDLSegmentLib.volume import Geometry
+from CMEDLSegmentLib.agreement.consensus import consensus_mask
+from CMEDLSegmentLib.agreement.raters import Agreement, analyse
+from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.io.delineation import CANDIDATE, RatedCase
+from CMEDLSegmentLib.io.volume import Geometry
+from CMEDLSegmentLib.metrics.lesions import match
+from CMEDLSegmentLib.metrics.measures import MEASURES, measure
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -15,12 +15,12 @@ import pytest
 from pydicom import dcmread
 from scipy.ndimage import gaussian_filter
 
-from CMEDLSegmentLib.agreement.delineation import CANDIDATE
-from CMEDLSegmentLib.agreement.reading import read_case, read_delineation
-from CMEDLSegmentLib.card import TUMOR
-from CMEDLSegmentLib.errors import Cancelled, InputError
-from CMEDLSegmentLib.outputs import write_dicom_seg, write_labelmap, write_rtstruct, write_segmentation
-from CMEDLSegmentLib.volume import Volume, read_volume
+from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.io.contour_files import read_case, read_delineation
+from CMEDLSegmentLib.io.delineation import CANDIDATE
+from CMEDLSegmentLib.io.segmentation_writer import write_dicom_seg, write_labelmap, write_rtstruct, write_segmentation
+from CMEDLSegmentLib.io.volume import Volume, read_volume
+from CMEDLSegmentLib.models.model_card import TUMOR
 from dicom_samples import write_series
 from volumes.conftest import ORGAN, a_ct, a_label, grid, orientations, rotation
 from volumes.test_dicom_series import tilted
@@ -262,7 +262,7 @@ def test_bad_names_are_refused_and_reading_can_be_cancelled(written):
 
 def test_reading_is_imported_without_any_heavy_package():
     code = (
-        "import sys, CMEDLSegmentLib.agreement.reading\n"
+        "import sys, CMEDLSegmentLib.io.contour_files\n"
         "heavy = {'torch', 'scipy', 'skimage', 'SimpleITK', 'pydicom', 'highdicom'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -18,19 +18,22 @@ import pytest
 from PIL import Image
 
 from agreement.rated import nodule, noisy_case, rated_case
-from CMEDLSegmentLib.agreement import CANDIDATE, MEASURES, Agreement, RatedCase, analyse, pool
-from CMEDLSegmentLib.agreement import report as report_module
-from CMEDLSegmentLib.agreement.charts import box_plot, case_chart, heat_map, range_chart, slice_strip, volume_chart
-from CMEDLSegmentLib.agreement.cohort_report import cohort_page
-from CMEDLSegmentLib.agreement.looks import DASHES, labels, looks, probability, shown, text_width
-from CMEDLSegmentLib.agreement.pictures import SIDE, Plane, render_worst
-from CMEDLSegmentLib.agreement.report import CASE_FILES, FIGURES, REPORT, REVIEWS, write_report
-from CMEDLSegmentLib.agreement.statistics import MAIN
-from CMEDLSegmentLib.agreement.svg import Scale
-from CMEDLSegmentLib.agreement.tables import case_tables
-from CMEDLSegmentLib.colors import EXPERT_YELLOW, RATER_COLORS, STUDENT_RED
-from CMEDLSegmentLib.errors import Cancelled, InputError
-from CMEDLSegmentLib.volume import Geometry, axial_view
+from CMEDLSegmentLib.agreement.cohort_agreement import pool
+from CMEDLSegmentLib.agreement.raters import Agreement, analyse
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, RATER_COLORS, STUDENT_RED
+from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.io.delineation import CANDIDATE, RatedCase
+from CMEDLSegmentLib.io.volume import Geometry, axial_view
+from CMEDLSegmentLib.metrics.measures import MEASURES
+from CMEDLSegmentLib.metrics.statistics import MAIN
+from CMEDLSegmentLib.report import case_report as report_module
+from CMEDLSegmentLib.report.case_report import CASE_FILES, FIGURES, REPORT, REVIEWS, write_report
+from CMEDLSegmentLib.report.charts import box_plot, case_chart, heat_map, range_chart, slice_strip, volume_chart
+from CMEDLSegmentLib.report.cohort_report import cohort_page
+from CMEDLSegmentLib.report.slice_images import SIDE, Plane, render_worst
+from CMEDLSegmentLib.report.style import DASHES, labels, looks, probability, shown, text_width
+from CMEDLSegmentLib.report.svg import Scale
+from CMEDLSegmentLib.report.tables import case_tables
 
 PAIRS = "a,b,dsc,surface_dice,hd95_mm,assd_mm,volume_a_cc,volume_b_cc"
 

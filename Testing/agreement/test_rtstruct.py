@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.agreement.delineation import Delineation
-from CMEDLSegmentLib.agreement.reading import read_delineation
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.volume import Geometry, Volume, read_volume
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.contour_files import read_delineation
+from CMEDLSegmentLib.io.delineation import Delineation
+from CMEDLSegmentLib.io.volume import Geometry, Volume, read_volume
 from volumes.conftest import grid, rotation
 
 from .samples import Contour, frame_of, rectangle, write_ct, write_structures

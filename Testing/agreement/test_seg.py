@@ -9,10 +9,10 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import RLELossless
 
-from CMEDLSegmentLib.agreement.reading import read_delineation
-from CMEDLSegmentLib.agreement.seg import _iter_pixels
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.volume import Geometry, Volume, read_volume
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.contour_files import read_delineation
+from CMEDLSegmentLib.io.dicom_seg import _iter_pixels
+from CMEDLSegmentLib.io.volume import Geometry, Volume, read_volume
 from volumes.conftest import grid, rotation
 from volumes.test_dicom_series import tilted
 

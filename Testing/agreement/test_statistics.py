@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.agreement.statistics import Spread, in_range, paired_test
+from CMEDLSegmentLib.metrics.statistics import Spread, in_range, paired_test
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from agreement.masks import blobs, nodules
-from CMEDLSegmentLib.agreement import match, measure
-from CMEDLSegmentLib.agreement.tumors import Tumor, TumorMatch
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.metrics.lesions import Tumor, TumorMatch, match
+from CMEDLSegmentLib.metrics.measures import measure
 
 SPACING = (2.0, 1.0, 0.5)
 

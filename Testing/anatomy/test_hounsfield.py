@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from anatomy.chest import SHAPE, chest
-from CMEDLSegmentLib.anatomy import check_hounsfield
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.inference.lungs import check_hounsfield
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from anatomy.chest import APEX, BASE, SHAPE, SPACING, Chest, chest
-from CMEDLSegmentLib.anatomy import Lungs, field_centre, find_lungs
-from CMEDLSegmentLib.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.inference.lungs import Lungs, field_centre, find_lungs
 
 FIELD_MM = 256 * 1.5
 

@@ -33,7 +33,7 @@ sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing")]
 import numpy as np  # noqa: E402
 
 from bench.worker import segmentation_bench  # noqa: E402
-from CMEDLSegmentLib.agreement import Masks, measure  # noqa: E402
+from CMEDLSegmentLib.metrics.measures import Masks, measure  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SPACING = (2.0, 0.75, 0.75)

@@ -27,10 +27,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # In place of this script's own folder, whose segmentation.py would hide the tests' room of that name.
 sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing" / "bench")]
 
-from CMEDLSegmentLib.outputs import write_segmentation  # noqa: E402
-from CMEDLSegmentLib.phantom.raters import raters  # noqa: E402
-from CMEDLSegmentLib.student import TUMOR  # noqa: E402
-from CMEDLSegmentLib.volume import Geometry, write_image  # noqa: E402
+from CMEDLSegmentLib.io.segmentation_writer import write_segmentation  # noqa: E402
+from CMEDLSegmentLib.io.volume import Geometry, write_image  # noqa: E402
+from CMEDLSegmentLib.models.model_file import TUMOR  # noqa: E402
+from CMEDLSegmentLib.phantom.simulated_raters import raters  # noqa: E402
 from segmentation import machine  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -25,12 +25,12 @@ sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "CMEDLTrain")
 
 import numpy as np  # noqa: E402
 
-from CMEDLSegmentLib.cohort import Case, read_cohort, write_cohort  # noqa: E402
-from CMEDLSegmentLib.volume import Geometry, write_image  # noqa: E402
+from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, write_cohort  # noqa: E402
+from CMEDLSegmentLib.io.volume import Geometry, write_image  # noqa: E402
 from CMEDLTrainLib.cohort.preparation import prepare  # noqa: E402
 from CMEDLTrainLib.cohort.sampling import Sampler  # noqa: E402
 from CMEDLTrainLib.cohort.store import Store  # noqa: E402
-from CMEDLTrainLib.configuration import Images  # noqa: E402
+from CMEDLTrainLib.settings.configuration import Images  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"
 IMAGES = Images(spacing_mm=2.0, field=32, slices="all")

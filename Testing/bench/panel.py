@@ -45,16 +45,16 @@ class Watch:
 
     def time_surfaces(self) -> None:
         """Tell Slicer's surface creation apart from what is ours."""
-        from CMEDLSegmentLib.scene import contours
+        from CMEDLSegmentPanel.scene import contour_views
 
-        show = contours.show_surface
+        show = contour_views.show_surface
 
         def timed(node) -> None:
             begin = time.thread_time()
             show(node)
             self._surface_ms += (time.thread_time() - begin) * 1000
 
-        contours.show_surface = timed
+        contour_views.show_surface = timed
 
     def turns(self, going_on) -> None:
         """Turn the event loop while ``going_on()``."""
@@ -90,7 +90,7 @@ def add_ct(slices: int):
 
 def click(app, panel) -> dict[str, float]:
     """One click and what it cost."""
-    from CMEDLSegmentLib.scene.results import provenance
+    from CMEDLSegmentPanel.scene.result_nodes import provenance
 
     before, watch = panel.parameters.result, Watch(app)
     watch.time_surfaces()

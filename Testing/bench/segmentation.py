@@ -43,7 +43,7 @@ def a_volume(slices: int):
     """A chest CT of 512 x 512 voxels of 0.75 mm whose middle two thirds hold lung, with noise as grainy as a CT's."""
     from scipy.ndimage import gaussian_filter
 
-    from CMEDLSegmentLib.volume import Geometry, Volume
+    from CMEDLSegmentLib.io.volume import Geometry, Volume
 
     y, x = np.meshgrid(np.arange(512) - 255.5, np.arange(512) - 255.5, indexing="ij")
     body = (x / 230) ** 2 + (y / 160) ** 2 < 1
@@ -63,7 +63,7 @@ def a_student(kind: str, volume):
     """The paper's width, random weights, a field of 256 pixels of 1.5 mm, smoothed over slices as the bundled one."""
     import torch
 
-    from CMEDLSegmentLib.card import NetworkSpec
+    from CMEDLSegmentLib.models.model_card import NetworkSpec
     from segmentation.students import a_card
     from segmentation.students import a_student as of_card
 
@@ -79,7 +79,7 @@ def a_student(kind: str, volume):
 
 def a_lung_slice(student, volume):
     """The middle slice (1, 1, 256, 256) as the student sees it."""
-    from CMEDLSegmentLib.resampling import FieldSampler, StudentField
+    from CMEDLSegmentLib.inference.resampling import FieldSampler, StudentField
 
     field = StudentField((512, 512), (0.75, 0.75), (255.5, 255.5), 256, 1.5)
     sampler = FieldSampler(field, student.card.normalisation.fit(volume.array), "cpu")
@@ -89,7 +89,7 @@ def a_lung_slice(student, volume):
 
 def add_int8(student, volume):
     """The student with int8 ranges, as if it had been checked."""
-    from CMEDLSegmentLib.runtimes.quantisation import calibrate_int8
+    from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8
 
     student.int8 = calibrate_int8(student.build(), [a_lung_slice(student, volume)])
     student.card = dataclasses.replace(student.card, int8={"passed": True, "runtime": "not checked: a bench"})
@@ -116,7 +116,7 @@ def eager(student, volume, device: str, share: int) -> float:
 
 def candidates(device: str) -> list[tuple[str, str, str]]:
     """(name, runtime, precision) of what is timed on the device."""
-    from CMEDLSegmentLib.runtimes.plan import openvino_installed
+    from CMEDLSegmentLib.inference.runtimes.plan import openvino_installed
 
     if device != "cpu":
         return [("torch bf16", "torch", "bf16"), ("torch fp32", "torch", "fp32")]
@@ -128,7 +128,7 @@ def candidates(device: str) -> list[tuple[str, str, str]]:
 
 def compare(arguments: argparse.Namespace) -> dict:
     """Time the reference and every candidate; the first call, which builds and compiles, is stated apart."""
-    from CMEDLSegmentLib.segmentation import Segmenter
+    from CMEDLSegmentLib.inference.segmenter import Segmenter
 
     volume = a_volume(arguments.slices)
     student = add_int8(a_student(arguments.network, volume), volume)
@@ -167,7 +167,7 @@ def compare(arguments: argparse.Namespace) -> dict:
 
 def memory(arguments: argparse.Namespace) -> dict:
     """Peak resident memory beyond the volume, each candidate in a process of its own, torch and all included."""
-    from CMEDLSegmentLib.student import save_student
+    from CMEDLSegmentLib.models.model_file import save_student
 
     found = {}
     volume = a_volume(STUDENT_SLICES)
@@ -190,9 +190,9 @@ def measure_memory(arguments: argparse.Namespace) -> dict:
     Of the batches every fiftieth goes through the network, whose memory is the same each time; the others take its
     last result, which saves most of the hours.
     """
-    from CMEDLSegmentLib.runtimes import start_runtime
-    from CMEDLSegmentLib.segmentation import Segmenter
-    from CMEDLSegmentLib.student import load_student
+    from CMEDLSegmentLib.inference.runtimes import start_runtime
+    from CMEDLSegmentLib.inference.segmenter import Segmenter
+    from CMEDLSegmentLib.models.model_file import load_student
 
     def now_and_then(student, plan):
         network, calls, last = start_runtime(student, plan), 0, None

@@ -44,12 +44,12 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from CMEDLTrainLib import runs
-from CMEDLTrainLib.configuration import PRESETS, TINY_WIDTHS, Configuration, Network, with_settings
-from CMEDLTrainLib.engine import Trainer
 from CMEDLTrainLib.losses.adversarial import discriminator_loss, generator_loss
 from CMEDLTrainLib.losses.hint import hint_loss
 from CMEDLTrainLib.losses.segmentation import soft_dice_loss
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings.configuration import PRESETS, TINY_WIDTHS, Configuration, Network, with_settings
+from CMEDLTrainLib.training.engine import Trainer
 from training.stores import disc_store
 
 ROWS = {
@@ -84,7 +84,7 @@ def trainer(row: str, arguments: argparse.Namespace, folder: Path, naive: bool =
     """A run of the row below ``folder``, ready for its first step, on synthetic patches."""
     settings = configuration(row, arguments.device, naive, graph and not arguments.no_graph, arguments.tiny)
     store = disc_store(folder / "store", patients=6, slices=4, teachers=4, field=settings.images.field)
-    made = Trainer(runs.create(folder / "run", settings), store)
+    made = Trainer(run_folder.create(folder / "run", settings), store)
     if naive:
         made.networks.to(memory_format=torch.contiguous_format)
     return made

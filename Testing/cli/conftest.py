@@ -12,11 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from CMEDLSegmentLib import batch, cli, demo, run
+from CMEDLSegmentLib.cli import demo, main
+from CMEDLSegmentLib.inference import batch, pipeline
+from CMEDLSegmentLib.inference.segmenter import Segmenter
+from CMEDLSegmentLib.io.volume import Geometry, write_image
+from CMEDLSegmentLib.models.model_file import (
+    TUMOR,
+    Card,
+    NetworkSpec,
+    Normalisation,
+    load_student,
+    save_student,
+)
 from CMEDLSegmentLib.networks import create_network
-from CMEDLSegmentLib.segmentation import Segmenter
-from CMEDLSegmentLib.student import TUMOR, Card, NetworkSpec, Normalisation, load_student, save_student
-from CMEDLSegmentLib.volume import Geometry, write_image
 
 SHAPE = (6, 24, 20)
 GEOMETRY = Geometry((20, 24, 6), (2.0, 2.0, 5.0), (-10.0, 5.0, 40.0))
@@ -46,7 +54,7 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 
     def call(*arguments: object) -> Ended:
         capsys.readouterr()
-        code = cli.main([str(argument) for argument in arguments])
+        code = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return Ended(code, captured.out, captured.err)
 
@@ -56,12 +64,12 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 @pytest.fixture(autouse=True)
 def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work with torch, which starts at once; the faster runtime takes seconds to make itself ready."""
-    monkeypatch.setattr(run, "load_segmenter", torch_segmenter)
+    monkeypatch.setattr(pipeline, "load_segmenter", torch_segmenter)
     monkeypatch.setattr(batch, "load_segmenter", torch_segmenter)
     monkeypatch.setattr(demo, "load_segmenter", torch_segmenter)
 
 
-def torch_segmenter(rules: run.Rules) -> Segmenter:
+def torch_segmenter(rules: pipeline.Rules) -> Segmenter:
     """What ``load_segmenter`` gives where nothing faster is installed."""
     return Segmenter(load_student(rules.model), device=rules.device, runtime="torch")
 

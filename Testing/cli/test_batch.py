@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib import batch
-from CMEDLSegmentLib.batch import run_batch
-from CMEDLSegmentLib.errors import Cancelled
-from CMEDLSegmentLib.run import Rules
-from CMEDLSegmentLib.volume import write_image
+from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.inference import batch
+from CMEDLSegmentLib.inference.batch import run_batch
+from CMEDLSegmentLib.inference.pipeline import Rules
+from CMEDLSegmentLib.io.volume import write_image
 
 from .conftest import GEOMETRY, SHAPE
 

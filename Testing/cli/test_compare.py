@@ -13,16 +13,16 @@ import pytest
 import SimpleITK as sitk
 from scipy.stats import wilcoxon
 
-from CMEDLSegmentLib import cli
-from CMEDLSegmentLib.agreement import command as command_module
-from CMEDLSegmentLib.agreement.cohort_report import COHORT_FILES
-from CMEDLSegmentLib.agreement.command import Comparison, compare_case, compare_cohort
-from CMEDLSegmentLib.agreement.measures import TOLERANCE_MM
-from CMEDLSegmentLib.agreement.report import CASE_FILES
-from CMEDLSegmentLib.errors import Cancelled
-from CMEDLSegmentLib.outputs import write_dicom_seg, write_rtstruct
-from CMEDLSegmentLib.student import TUMOR
-from CMEDLSegmentLib.volume import read_volume, write_image
+import CMEDLSegmentLib
+from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.cli import compare as command_module
+from CMEDLSegmentLib.cli.compare import Comparison, compare_case, compare_cohort
+from CMEDLSegmentLib.io.segmentation_writer import write_dicom_seg, write_rtstruct
+from CMEDLSegmentLib.io.volume import read_volume, write_image
+from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM
+from CMEDLSegmentLib.models.model_file import TUMOR
+from CMEDLSegmentLib.report.case_report import CASE_FILES
+from CMEDLSegmentLib.report.cohort_report import COHORT_FILES
 
 from .conftest import GEOMETRY, SHAPE
 from .test_dicom import write_series
@@ -248,7 +248,7 @@ def test_help_needs_no_image_library():
         "import sys; from CMEDLSegmentLib import cli; assert cli.main(['compare', '--help']) == 0; "
         "assert not {'numpy', 'scipy', 'SimpleITK', 'torch', 'PIL'} & set(sys.modules), sys.modules"
     )
-    package = str(Path(cli.__file__).parent.parent)
+    package = str(Path(CMEDLSegmentLib.__file__).parent.parent)
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=package, capture_output=True, encoding="utf-8", check=False
     )

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib import models
-from CMEDLSegmentLib.console import Bar, Interrupt, emit_json, guarded, plain, table
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.run import DEFAULT_MODEL
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.cli.console import Bar, Interrupt, emit_json, guarded, plain, table
+from CMEDLSegmentLib.inference.pipeline import DEFAULT_MODEL
+from CMEDLSegmentLib.models import registry
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "SimpleITK", "numpy", "scipy", "skimage", "PIL")
@@ -32,7 +32,7 @@ def fresh(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_is_there_without_a_heavy_import():
     code = (
-        "import sys; from CMEDLSegmentLib import cli, cohort\n"
+        "import sys; from CMEDLSegmentLib import cli; from CMEDLSegmentLib.io import cohort_table\n"
         "code = cli.main(['run', '--help'])\n"
         f"print([name for name in {HEAVY} if name in sys.modules])\n"
         "sys.exit(code)"
@@ -70,7 +70,7 @@ def test_a_wrong_command_ends_with_2_and_says_where_help_is(command, arguments):
 
 
 def test_the_default_student_is_the_catalogues():
-    assert DEFAULT_MODEL == models.DEFAULT
+    assert DEFAULT_MODEL == registry.DEFAULT
 
 
 def test_json_holds_no_nan_and_no_type_of_its_own(capsys):
@@ -85,7 +85,7 @@ def test_plain_keeps_whole_numbers_whole():
 def test_an_unexpected_exception_is_a_sentence_also_without_a_place_for_the_log(capsys, tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.touch()
-    monkeypatch.setattr("CMEDLSegmentLib.console.log_folder", lambda: blocked / "log")
+    monkeypatch.setattr("CMEDLSegmentLib.cli.console.log_folder", lambda: blocked / "log")
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(blocked))
 
     def work(arguments, interrupt):

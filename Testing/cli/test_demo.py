@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from CMEDLSegmentLib import demo
+from CMEDLSegmentLib.cli import demo
 
 from .conftest import make_student
 

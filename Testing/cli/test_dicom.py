@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from CMEDLSegmentLib.dicom_outputs import save_as
+from CMEDLSegmentLib.io.dicom_writer import save_as
 
 
 def write_series(folder: Path, slices: int = 4) -> str:

@@ -15,7 +15,7 @@ def student(tmp_path):
 @pytest.fixture
 def no_bundled(monkeypatch):
     """As in an installation without a bundled student."""
-    monkeypatch.setattr("CMEDLSegmentLib.models.bundled_folder", lambda package=None: None)
+    monkeypatch.setattr("CMEDLSegmentLib.models.registry.bundled_folder", lambda package=None: None)
 
 
 @pytest.mark.usefixtures("no_bundled")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.colors import EXPERT_YELLOW, STUDENT_RED
-from CMEDLSegmentLib.picture import (
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, STUDENT_RED
+from CMEDLSegmentLib.report.contour_drawing import (
     Contour,
     View,
     comparison,

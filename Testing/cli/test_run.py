@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from CMEDLSegmentLib import run as run_module
-from CMEDLSegmentLib.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.inference import pipeline as run_module
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VOXELS_CC = 6 * 24 * 20 * (2.0 * 2.0 * 5.0) / 1000
@@ -174,7 +174,7 @@ def test_results_that_exist_are_replaced_only_when_asked(command, scan, everythi
 
 
 def test_what_can_be_known_beforehand_is_checked_before_anything_is_read(scan, tmp_path, monkeypatch):
-    monkeypatch.setattr("CMEDLSegmentLib.volume.read_volume", lambda *a, **k: pytest.fail("was read"))
+    monkeypatch.setattr("CMEDLSegmentLib.io.volume.read_volume", lambda *a, **k: pytest.fail("was read"))
     with pytest.raises(InputError):
         run_module.run(run_module.Job(scan, tmp_path / "o.dcm"))
 
@@ -198,7 +198,7 @@ def test_when_the_last_file_fails_none_is_left(scan, everything, tmp_path, monke
     def full_disk(path, array, geometry):
         raise InputError(f"{path} could not be written (No space left on device).")
 
-    monkeypatch.setattr("CMEDLSegmentLib.volume.write_image", full_disk)
+    monkeypatch.setattr("CMEDLSegmentLib.io.volume.write_image", full_disk)
     rules = run_module.Rules(str(everything), "cpu")
     old = tmp_path / "o.seg.nrrd"
     old.write_bytes(b"mine")
@@ -244,10 +244,10 @@ def test_a_fault_of_ours_ends_with_1_and_a_log_without_the_message(command, scan
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_work_with_3_and_without_files(scan, everything, tmp_path, number):
     code = (
-        "import sys, time; from CMEDLSegmentLib import cli, run\n"
+        "import sys, time; from CMEDLSegmentLib import cli; from CMEDLSegmentLib.inference import pipeline\n"
         "def slow(rules):\n"
         "    print('ready', flush=True); time.sleep(2); return None\n"
-        "run.load_segmenter = slow\n"
+        "pipeline.load_segmenter = slow\n"
         "sys.exit(cli.main(sys.argv[1:]))"
     )
     arguments = ["run", str(scan), "-o", str(tmp_path / "o.nii.gz"), "--model", str(everything), "--json"]

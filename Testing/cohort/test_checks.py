@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.cohort import Case, write_cohort
-from CMEDLSegmentLib.errors import Cancelled
+from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.io.cohort_table import Case, write_cohort
+from CMEDLSegmentLib.io.volume import Geometry, write_image
 from CMEDLSegmentLib.phantom import thorax_ct, thorax_mr
-from CMEDLSegmentLib.volume import Geometry, write_image
-from CMEDLTrainLib import cli
+from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.cohort.checks import ERROR, WARNING, Finding, check_cohort, examine, summary
 
 LABELS = ["Tumor"]
@@ -266,7 +266,7 @@ def test_the_command_tells_all_findings_at_once_with_their_lines_and_ends_with_2
     cases[4] = dataclasses.replace(cases[4], split="exam")
     table = tmp_path / "cohort.csv"
     write_cohort(table, cases)
-    assert cli.main(["check", str(table), "--json"]) == 2
+    assert main(["check", str(table), "--json"]) == 2
     told = json.loads(capsys.readouterr().out)
     assert (told["errors"], told["cases"]) == (4, 11)
     lines = {one["line"]: one["sentence"] for one in told["findings"] if one["severity"] == "error"}
@@ -274,20 +274,20 @@ def test_the_command_tells_all_findings_at_once_with_their_lines_and_ends_with_2
     assert 'same "case"' in lines[5]
     assert '"split" says "exam"' in lines[6]
     assert "does not exist" in lines[3]
-    assert cli.main(["check", str(table)]) == 2
+    assert main(["check", str(table)]) == 2
     assert "error: ct1 (line 3): " in capsys.readouterr().out
 
 
 def test_the_command_ends_with_0_where_nothing_is_wrong(tmp_path, capsys):
     table = tmp_path / "cohort.csv"
     write_cohort(table, cohort(tmp_path))
-    assert cli.main(["check", str(table), "--method", "cmedl", "--labels", "Tumor"]) == 0
+    assert main(["check", str(table), "--method", "cmedl", "--labels", "Tumor"]) == 0
     assert capsys.readouterr().out.startswith("0 errors, 0 warnings. 7 cases")
     good = cohort(tmp_path)
     write_cohort(table, [dataclasses.replace(good[0], mask=tmp_path / "lost.nii.gz"), *good[1:]])
-    assert cli.main(["check", str(table)]) == 2
+    assert main(["check", str(table)]) == 2
     said = capsys.readouterr().out.splitlines()[-1]
     assert said.startswith("1 error, 0 warnings. 7 cases")
     assert said.endswith("are possible, once the error is mended.")
-    assert cli.main(["check", str(table), "--method", "magic"]) == 2
+    assert main(["check", str(table), "--method", "magic"]) == 2
     assert "There is no method 'magic'" in capsys.readouterr().err

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from CMEDLSegmentLib.cohort import Case, read_cohort, write_cohort
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, write_cohort
 
 HEADER = "patient,case,role,modality,image,mask,split\n"
 GOOD = "p1,a,student,CT,a.nii.gz,m.nii.gz,train\n"

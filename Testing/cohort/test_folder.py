@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.case_folders import TrainingCase
-from CMEDLSegmentLib.cohort import read_cohort
-from CMEDLSegmentLib.errors import Cancelled, InputError
-from CMEDLSegmentLib.volume import write_image
-from CMEDLTrainLib import holders
+from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.io.case_folders import TrainingCase
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLSegmentLib.io.volume import write_image
 from CMEDLTrainLib.cohort.folder import CohortFolder
 from CMEDLTrainLib.cohort.survey import Survey
+from CMEDLTrainLib.runs import lock
 from panel_train.conftest import disc, geometry, write_cases
 
 LABELS = ("Tumor",)
@@ -175,7 +175,7 @@ def test_a_disk_that_takes_no_change_is_looked_at(folder: Path, monkeypatch: pyt
         raise InputError(f"{path} could not be written (Read-only file system)")
 
     # What a read-only disk does; the rights of files do not stop root, who runs tests in containers.
-    monkeypatch.setattr(holders, "take", refuse)
+    monkeypatch.setattr(lock, "take", refuse)
     cohort = CohortFolder(folder)
     cohort.take()
     assert "cannot be written to" in cohort.obstacle

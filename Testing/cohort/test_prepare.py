@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from agreement.samples import rectangle, write_seg, write_structures
-from CMEDLSegmentLib.cohort import read_cohort
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.volume import Geometry, read_mask, read_volume, write_image
-from CMEDLTrainLib import cli
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLSegmentLib.io.volume import Geometry, read_mask, read_volume, write_image
+from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.cohort.patterns import Scan, find_mask, find_scans
 from dicom_samples import write_series
 
@@ -45,7 +45,7 @@ def dicom_patient(folder: Path) -> None:
 
 
 def prepare(*arguments: object) -> int:
-    return cli.main(["prepare", *map(str, arguments)])
+    return main(["prepare", *map(str, arguments)])
 
 
 def told(capsys, *arguments: object) -> dict:
@@ -254,7 +254,7 @@ def test_patterns_read_names_whatever_they_hold(tmp_path):
 def test_what_was_prepared_passes_check_where_it_is_good(volumes, tmp_path, capsys):
     assert prepare(volumes, "-o", tmp_path / "cohort", *FILES, "--split", "50,25,25") == 0
     capsys.readouterr()
-    cli.main(["check", str(tmp_path / "cohort" / "cohort.csv"), "--json"])
+    main(["check", str(tmp_path / "cohort" / "cohort.csv"), "--json"])
     found = json.loads(capsys.readouterr().out)
     assert {one["case"] for one in found["findings"]} <= {"p0-ct", "p1-ct", "p2-ct", "p3-ct", ""}
     assert found["summary"].startswith("4 cases of the student (CT) of 4 patients: 2 train, 1 validation, 1 test")

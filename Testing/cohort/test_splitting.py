@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.cohort import Case
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.volume import Geometry, write_image
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.io.volume import Geometry, write_image
 from CMEDLTrainLib.cohort.splitting import folds, split_by_patient, structure_volumes
 
 IMAGE = Path("image.nii.gz")

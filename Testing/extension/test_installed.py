@@ -101,8 +101,8 @@ def names_under(folder: Path) -> set[str]:
 def test_both_libraries_are_imported_from_the_installed_tree(installed: Path) -> None:
     answer = ask(
         installed,
-        "import CMEDLSegmentLib.cli, CMEDLTrainLib.cli\n"
-        "print(json.dumps([CMEDLSegmentLib.cli.__file__, CMEDLTrainLib.cli.__file__]))",
+        "import CMEDLSegmentLib.cli.program, CMEDLTrainLib.cli.program\n"
+        "print(json.dumps([CMEDLSegmentLib.cli.program.__file__, CMEDLTrainLib.cli.program.__file__]))",
     )
     assert all(Path(path).is_relative_to(installed) for path in answer)
 
@@ -121,9 +121,9 @@ def test_every_file_of_both_libraries_is_there(installed: Path) -> None:
 def test_the_bundled_students_are_found_in_the_installed_tree(installed: Path) -> None:
     answer = ask(
         installed,
-        "from CMEDLSegmentLib import models\n"
-        "print(json.dumps({entry.name: [str(entry.path), entry.problem] for entry in models.list_models()\n"
-        "                  if entry.origin == models.BUNDLED}))",
+        "from CMEDLSegmentLib.models import registry\n"
+        "print(json.dumps({entry.name: [str(entry.path), entry.problem] for entry in registry.list_models()\n"
+        "                  if entry.origin == registry.BUNDLED}))",
     )
     assert "lung-ct" in answer
     for path, problem in answer.values():

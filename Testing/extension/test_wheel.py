@@ -52,9 +52,9 @@ def test_an_installed_wheel_finds_its_students_and_has_both_commands(wheel: Path
     assert done.returncode == 0, done.stderr
     answer = ask(
         tmp_path,
-        "from CMEDLSegmentLib import models\n"
-        "print(json.dumps({entry.name: [str(entry.path), entry.problem] for entry in models.list_models()\n"
-        "                  if entry.origin == models.BUNDLED}))",
+        "from CMEDLSegmentLib.models import registry\n"
+        "print(json.dumps({entry.name: [str(entry.path), entry.problem] for entry in registry.list_models()\n"
+        "                  if entry.origin == registry.BUNDLED}))",
     )
     assert "lung-ct" in answer
     for path, problem in answer.values():

@@ -32,9 +32,9 @@ from typing import Any
 
 from plans import HERE, PARTS, TESTING, read
 
-from CMEDLSegmentLib.console import Interrupt
-from CMEDLSegmentLib.errors import Cancelled, CMEDLError, InputError
-from CMEDLSegmentLib.files import BESIDE, atomic_path
+from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError, InputError
+from CMEDLSegmentLib.base.files import BESIDE, atomic_path
+from CMEDLSegmentLib.cli.console import Interrupt
 from CMEDLTrainLib.experiments.plan import Cell
 
 RESERVE_S = 40.0
@@ -56,10 +56,10 @@ def train(options: argparse.Namespace, end: float, interrupt: Interrupt) -> bool
     Raises:
         InputError: no pack, or something that it names cannot be read.
     """
-    from CMEDLTrainLib.distribution import choose_device
-    from CMEDLTrainLib.experiments.finished import kept_cells
+    from CMEDLTrainLib.computing.distribution import choose_device
+    from CMEDLTrainLib.experiments.finished_runs import kept_cells
     from CMEDLTrainLib.experiments.packing import use_pack
-    from CMEDLTrainLib.experiments.running import Bench
+    from CMEDLTrainLib.experiments.runner import Bench
 
     if options.pack is None:
         raise InputError(f"The part {options.part} needs --pack, the file that pack.py made of its cohorts.")
@@ -104,7 +104,7 @@ class Publisher:
 
     def __call__(self, cell: Cell | None = None) -> None:
         """Tell of ``cell``, or at the beginning, of what was finished before."""
-        from CMEDLTrainLib.experiments.results import write_results
+        from CMEDLTrainLib.experiments.experiment_results import write_results
 
         if cell is not None:
             print(f"{self._name}, {cell.name}: {self._bench.progress_of(cell).state}", flush=True)
@@ -131,7 +131,7 @@ class Publisher:
 
     def _students(self) -> None:
         """The best student of each row by its validation patients, unless a better one came back earlier."""
-        from CMEDLTrainLib.experiments.finished import finished_cells
+        from CMEDLTrainLib.experiments.finished_runs import finished_cells
         from CMEDLTrainLib.export import export
 
         for row, found in finished_cells(self._bench, self._bench.progress()).items():
@@ -180,7 +180,7 @@ def write(places: Sequence[Path], told: dict[str, Any]) -> None:
 
 def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     """Each thing to measure by its name, and the program with its arguments; all print one JSON object."""
-    from CMEDLTrainLib.distribution import choose_device
+    from CMEDLTrainLib.computing.distribution import choose_device
 
     device = choose_device(options.device).type
     checks = [(f"check {name}", [str(HERE / "checks.py"), name]) for name in ("graph", "bf16", "resumed", "ladder")]

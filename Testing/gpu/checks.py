@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from plans import TESTING
 
-from CMEDLTrainLib import runs
-from CMEDLTrainLib.configuration import PRESETS, TINY_WIDTHS, Configuration, Network, with_settings
-from CMEDLTrainLib.engine import Trainer
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings.configuration import PRESETS, TINY_WIDTHS, Configuration, Network, with_settings
+from CMEDLTrainLib.training.engine import Trainer
 
 sys.path.append(str(TESTING))  # the tests' stores and students
 from training.stores import disc_store
@@ -44,7 +44,9 @@ def settings(device: str, *changes: str) -> Configuration:
 
 def losses(device: str, folder: Path, steps: int, *changes: str) -> dict[str, float]:
     """The loss terms of the last of so many steps."""
-    trainer = Trainer(runs.create(folder / "run", settings(device, *changes)), disc_store(folder / "store", teachers=2))
+    trainer = Trainer(
+        run_folder.create(folder / "run", settings(device, *changes)), disc_store(folder / "store", teachers=2)
+    )
     for step in range(steps):
         terms = trainer._step(step)
     return {name: float(value) for name, value in terms.items()}
@@ -82,7 +84,7 @@ def resumed(device: str, folder: Path) -> dict[str, Any]:
     store = disc_store(folder / "store", teachers=2)
     weights = []
     for name, stops in (("whole", False), ("parts", True)):
-        run = runs.create(folder / name, settings(device, *changes))
+        run = run_folder.create(folder / name, settings(device, *changes))
         if stops:
             first = Trainer(run, store)
             with run.held():
@@ -99,8 +101,8 @@ def ladder(device: str, folder: Path) -> dict[str, Any]:
     """Where memory does not suffice for the batch, the Segmenter goes down the ladder and marks the same."""
     if device == "cpu":
         return {"state": "skipped", "why": "the memory of a CPU cannot be limited"}
-    from CMEDLSegmentLib.card import NetworkSpec
-    from CMEDLSegmentLib.segmentation import Segmenter
+    from CMEDLSegmentLib.inference.segmenter import Segmenter
+    from CMEDLSegmentLib.models.model_card import NetworkSpec
     from segmentation.students import a_card, a_student, blobs
 
     student = a_student(a_card(networks=(NetworkSpec("segmentor", "unet", {}),), field=256))

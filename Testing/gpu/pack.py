@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from plans import read
 
-from CMEDLSegmentLib.console import Bar
+from CMEDLSegmentLib.cli.console import Bar
 from CMEDLTrainLib.experiments.packing import DATA_FOLDER, write_pack
 
 

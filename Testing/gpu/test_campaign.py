@@ -21,8 +21,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.files import BESIDE
-from CMEDLSegmentLib.student import load_student
+from CMEDLSegmentLib.base.files import BESIDE
+from CMEDLSegmentLib.models.model_file import load_student
 
 HERE = Path(__file__).resolve().parent
 ABSENT = ("SimpleITK", "pydicom", "highdicom", "openvino", "sklearn", "pytest", "tensorboard", "vtk", "slicer")
@@ -183,8 +183,8 @@ def test_where_a_graph_fails_the_part_starts_itself_again_without(packs, tmp_pat
     monkeypatch.setenv("CMEDL_DATA", "")
     import campaign
 
-    from CMEDLTrainLib import distribution
-    from CMEDLTrainLib.experiments.running import Bench
+    from CMEDLTrainLib.computing import distribution
+    from CMEDLTrainLib.experiments.runner import Bench
 
     class StartedAgain(Exception):
         pass

@@ -67,10 +67,10 @@ def test_reload_reads_every_file_of_the_extension_anew(slicer_app, own_files) ->
     import slicer
 
     train, segment = slicer_app.open("CMEDLTrain"), slicer_app.open("CMEDLSegment")
-    for name in ("CMEDLSegmentLib.errors", "CMEDLSegmentPanel.section", "CMEDLTrainLib.runs"):
+    for name in ("CMEDLSegmentLib.base.errors", "CMEDLSegmentPanel.section", "CMEDLTrainLib.runs.run_folder"):
         sys.modules[name].MARK = "read before"
     segment.onReload()
-    for name in ("CMEDLSegmentLib.errors", "CMEDLSegmentPanel.section", "CMEDLTrainLib.runs"):
+    for name in ("CMEDLSegmentLib.base.errors", "CMEDLSegmentPanel.section", "CMEDLTrainLib.runs.run_folder"):
         assert not hasattr(sys.modules[name], "MARK"), name
     for module, old in (("CMEDLSegment", segment), ("CMEDLTrain", train)):
         new = slicer.util.getModuleWidget(module)

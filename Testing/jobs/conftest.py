@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from CMEDLSegmentLib.jobs import WorkerClient
-from CMEDLSegmentLib.normalisation import Normalisation
-from CMEDLSegmentLib.segmentation import Segmenter
-from CMEDLSegmentLib.student import load_student
+from CMEDLSegmentLib.inference.segmenter import Segmenter
+from CMEDLSegmentLib.models.model_file import load_student
+from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.process import WorkerClient
 from jobs.processes import FAKE
 from segmentation.students import blobs
 from students.making import a_student_file

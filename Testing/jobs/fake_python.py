@@ -1,6 +1,6 @@
 """Stands in for the interpreter that starts the worker, and misbehaves in the way its first argument names.
 
-The worker's own command line follows: ``-u -m CMEDLSegmentLib.jobs.worker ...``.
+The worker's own command line follows: ``-u -m CMEDLSegmentLib.process.worker ...``.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def quick(work: Callable[..., None] | None = None) -> None:
     sys.path.insert(0, str(Path.cwd()))
     import numpy as np
 
-    from CMEDLSegmentLib.jobs import Outcome, worker
-    from CMEDLSegmentLib.jobs.transfer import read_volume
+    from CMEDLSegmentLib.process import Outcome, worker
+    from CMEDLSegmentLib.process.voxel_transfer import read_volume
 
     def segment(self, folder, told, request):
         if work is not None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from CMEDLSegmentLib.jobs import Event, Failed, Finished, Request, Stage, WorkerClient
-from CMEDLSegmentLib.volume import Geometry, Volume
+from CMEDLSegmentLib.io.volume import Geometry, Volume
+from CMEDLSegmentLib.process import Event, Failed, Finished, Request, Stage, WorkerClient
 
 PATIENCE = 120.0
 """Seconds; on a busy machine importing torch takes long."""

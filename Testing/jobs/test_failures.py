@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from CMEDLSegmentLib.errors import CMEDLError, InputError
-from CMEDLSegmentLib.jobs import Failed, Finished, Log, WorkerClient
+from CMEDLSegmentLib.base.errors import CMEDLError, InputError
+from CMEDLSegmentLib.process import Failed, Finished, Log, WorkerClient
 from jobs.processes import ANY, FAKE, a_volume, exists, is_right, last_event, soon, until_stage
 
 Maker = Callable[..., WorkerClient]

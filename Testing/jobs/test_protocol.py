@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from CMEDLSegmentLib.jobs.protocol import Alive, Broken, Done, Hello, Progressed, Segment, Taken, decode, encode
+from CMEDLSegmentLib.process.protocol import Alive, Broken, Done, Hello, Progressed, Segment, Taken, decode, encode
 
 MESSAGES = [
     Segment("/tmp/é", {"shape": [1, 2, 3], "modality": None}, {"student": "a\nb"}),

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.errors import InputError, ModelError
-from CMEDLSegmentLib.jobs import Finished, Request, Stage, Started, WorkerClient, protocol, transfer, worker
-from CMEDLSegmentLib.segmentation import Segmenter
-from CMEDLSegmentLib.student import load_student
-from CMEDLSegmentLib.volume import Geometry, Volume
+from CMEDLSegmentLib.base.errors import InputError, ModelError
+from CMEDLSegmentLib.inference.segmenter import Segmenter
+from CMEDLSegmentLib.io.volume import Geometry, Volume
+from CMEDLSegmentLib.models.model_file import load_student
+from CMEDLSegmentLib.process import Finished, Request, Stage, Started, WorkerClient, protocol, voxel_transfer, worker
 from jobs.processes import ANY, PATIENCE, until_stage
 from segmentation.students import blobs
 
@@ -80,7 +80,7 @@ def test_a_click_hardly_keeps_the_thread_that_makes_it(
     lines: list[bytes] = []
     encode = protocol.encode
     monkeypatch.setattr(
-        "CMEDLSegmentLib.jobs.process.encode", lambda message: lines.append(encode(message)) or lines[-1]
+        "CMEDLSegmentLib.process.worker_process.encode", lambda message: lines.append(encode(message)) or lines[-1]
     )
     volume = Volume(np.zeros((60, 512, 512), np.int16), Geometry((512, 512, 60)), "CT")
     volume.array[30, 200:300, 200:300] = 1
@@ -91,7 +91,7 @@ def test_a_click_hardly_keeps_the_thread_that_makes_it(
         return lambda *args: threads.append(threading.current_thread()) or original(*args)
 
     for name in ("write_volume", "read_outcome"):
-        monkeypatch.setattr(transfer, name, watched(getattr(transfer, name)))
+        monkeypatch.setattr(voxel_transfer, name, watched(getattr(voxel_transfer, name)))
     client.start(volume, ANY)
     until_stage(client, "Segmenting")
     [file] = place.rglob("volume.raw")

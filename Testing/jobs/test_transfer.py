@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.jobs import Outcome
-from CMEDLSegmentLib.jobs.transfer import read_outcome, read_volume, write_outcome, write_volume
-from CMEDLSegmentLib.volume import Geometry, Volume
+from CMEDLSegmentLib.io.volume import Geometry, Volume
+from CMEDLSegmentLib.process import Outcome
+from CMEDLSegmentLib.process.voxel_transfer import read_outcome, read_volume, write_outcome, write_volume
 
 
 def never() -> bool:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from CMEDLSegmentLib.errors import ModelError
+from CMEDLSegmentLib.base.errors import ModelError
 from CMEDLSegmentLib.networks import ContentEncoder, StyleGenerator, StyleTranslator, create_network
 from CMEDLSegmentLib.networks.drit import LayerNorm
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from CMEDLSegmentLib.errors import ModelError
+from CMEDLSegmentLib.base.errors import ModelError
 from CMEDLSegmentLib.networks import (
     DenseFCN,
     Generator,

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from CMEDLSegmentLib.errors import ModelError
+from CMEDLSegmentLib.base.errors import ModelError
 from CMEDLSegmentLib.networks import HINT_DEPTHS, create_segmentor
 
 NARROW = {

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from CMEDLSegmentLib import models
-from CMEDLSegmentLib.card import METADATA_KEY, TUMOR, Card, NetworkSpec
-from CMEDLSegmentLib.jobs import Outcome, Request
-from CMEDLSegmentLib.normalisation import Normalisation
-from CMEDLSegmentLib.volume import Volume
+from CMEDLSegmentLib.io.volume import Volume
+from CMEDLSegmentLib.models import registry
+from CMEDLSegmentLib.models.model_card import METADATA_KEY, TUMOR, Card, NetworkSpec
+from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.process import Outcome, Request
 
 LOW, HIGH = -1000.0, 500.0
 LEVEL_HU = -250.0
@@ -47,7 +47,7 @@ CARD = Card(
 
 
 def _file(folder: Path) -> Path:
-    path = folder / models.folder_name(CARD.name) / "0001_test.safetensors"
+    path = folder / registry.folder_name(CARD.name) / "0001_test.safetensors"
     path.parent.mkdir(parents=True)
     return path
 
@@ -62,8 +62,8 @@ def install_student(folder: Path) -> None:
     """Put the student with its network into a folder of installed students."""
     import torch
 
+    from CMEDLSegmentLib.models.model_file import save_student
     from CMEDLSegmentLib.networks import create_network
-    from CMEDLSegmentLib.student import save_student
 
     network = create_network("unet", width=1).eval()
     with torch.no_grad():

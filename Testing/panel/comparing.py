@@ -26,7 +26,7 @@ def student() -> np.ndarray:
     """What the student of ``segmented`` marks."""
     import slicer
 
-    from CMEDLSegmentLib.scene.segments import array_on_volume
+    from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
 
     result = slicer.util.getNode("CT bright")
     return array_on_volume(result, "Segment_1", slicer.util.getNode("CT"))

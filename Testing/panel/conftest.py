@@ -63,8 +63,8 @@ def panel(slicer_app, students: Path, python_slicer, place: Path, monkeypatch: p
 @pytest.fixture
 def segmented(panel, slicer_app):
     """The panel with a result and its probability, as after a run but without a worker."""
-    from CMEDLSegmentLib.jobs import Request
-    from CMEDLSegmentLib.scene.volumes import volume_of
+    from CMEDLSegmentLib.process import Request
+    from CMEDLSegmentPanel.scene.volume_nodes import volume_of
 
     ct = panel.parameters.ct = add_ct()
     outcome = outcome_of(volume_of(ct), Request("bright", probability=True))

@@ -1,7 +1,7 @@
 """The real worker process with a student so simple that no network is needed, for tests of what is around it.
 
-Stands in for PythonSlicer: ``quick_worker.py SECONDS -u -m CMEDLSegmentLib.jobs.worker ...``, where SECONDS is how long
-the student takes. It marks what the student of ``bright.py`` marks.
+Stands in for PythonSlicer: ``quick_worker.py SECONDS -u -m CMEDLSegmentLib.process.worker ...``, where SECONDS is how
+long the student takes. It marks what the student of ``bright.py`` marks.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ SECONDS = float(sys.argv[1]) if START > 1 else 0.0
 # Where the worker is started, and where this file's room is.
 sys.path[:0] = [str(Path.cwd()), str(Path(__file__).resolve().parents[1])]
 
-from CMEDLSegmentLib.jobs import Outcome, worker  # noqa: E402
-from CMEDLSegmentLib.jobs.transfer import read_volume  # noqa: E402
+from CMEDLSegmentLib.process import Outcome, worker  # noqa: E402
+from CMEDLSegmentLib.process.voxel_transfer import read_volume  # noqa: E402
 from panel.bright import outcome_of  # noqa: E402
 
 

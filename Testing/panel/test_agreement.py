@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.agreement.measures import measure
+from CMEDLSegmentLib.metrics.measures import measure
 from panel.bright import SMALL, SPACING, balls
 from panel.comparing import CC, DICE, NAME, column, edit, smaller, student, wait_for_figures
 from panel.conftest import settle

@@ -261,7 +261,7 @@ def test_a_package_that_changes_while_it_is_in_use_asks_for_a_restart(pip: Pip, 
 
 
 def test_scripts_are_told_what_is_missing_and_install_nothing(pip: Pip, panel) -> None:
-    from CMEDLSegmentLib.errors import InputError
+    from CMEDLSegmentLib.base.errors import InputError
 
     with pytest.raises(InputError, match="torch"):
         panel.logic.segment(panel.parameters.ct)

@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.agreement.measures import measure
+from CMEDLSegmentLib.metrics.measures import measure
 from panel.bright import SMALL, SPACING, balls
 from panel.comparing import edit, smaller, student, wait_for_figures
 from panel.conftest import settle
@@ -82,7 +82,7 @@ def test_the_map_is_shown_and_taken_away_and_follows_the_contours(rated, slicer_
 def test_consensus_tables_and_plots_are_in_the_scene(rated, slicer_app) -> None:
     import slicer
 
-    from CMEDLSegmentLib.scene.segments import array_on_volume
+    from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
 
     for number, word in enumerate(("majority", "STAPLE")):
         rated.ui.consensusComboBox.currentIndex = number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.colors import EXPERT_YELLOW
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW
 from panel.bright import LARGE, SHAPE, balls, distance_mm
 from panel.conftest import settle
 from panel.test_run import results

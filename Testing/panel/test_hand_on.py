@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.io.cohort_table import read_cohort
 from panel.bright import LARGE, SMALL, balls
 from panel.conftest import settle
 from panel.test_run import results
@@ -47,7 +47,7 @@ def test_an_emptied_folder_is_none(segmented, slicer_app, tmp_path: Path, monkey
 
 
 def test_training_cases_are_added_to_a_cohort_that_can_be_read(segmented, slicer_app, tmp_path: Path) -> None:
-    from CMEDLSegmentLib.volume import read_mask
+    from CMEDLSegmentLib.io.volume import read_mask
 
     folder = tmp_path / "cohort"
     segmented.ui.reviewerLineEdit.text = "AB"

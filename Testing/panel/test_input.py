@@ -92,7 +92,7 @@ def test_a_volume_that_loses_its_voxels_is_noticed(panel, slicer_app) -> None:
 def test_a_labelmap_is_refused_by_its_name(panel) -> None:
     import slicer
 
-    from CMEDLSegmentLib.errors import InputError
+    from CMEDLSegmentLib.base.errors import InputError
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "organs")
     with pytest.raises(InputError, match="'organs' is a labelmap"):
@@ -164,11 +164,11 @@ def test_a_device_of_another_computer_is_shown_as_such(panel, slicer_app) -> Non
 
 
 def test_looking_at_the_input_takes_no_time(panel, slicer_app, monkeypatch: pytest.MonkeyPatch) -> None:
-    from CMEDLSegmentLib.scene import volumes
+    from CMEDLSegmentPanel.scene import volume_nodes
 
     looked = []
-    real = volumes.doubts
-    monkeypatch.setattr(volumes, "doubts", lambda *arguments: looked.append(1) or real(*arguments))
+    real = volume_nodes.doubts
+    monkeypatch.setattr(volume_nodes, "doubts", lambda *arguments: looked.append(1) or real(*arguments))
     panel.parameters.ct = add_ct()
     for value in np.linspace(0.1, 0.9, 9):
         panel.parameters.fill = float(value)

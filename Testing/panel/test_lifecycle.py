@@ -67,7 +67,7 @@ def test_an_error_is_told_with_the_usual_cursor(panel, slicer_app, monkeypatch) 
     import qt
     import slicer
 
-    from CMEDLSegmentLib.errors import InputError
+    from CMEDLSegmentLib.base.errors import InputError
     from CMEDLSegmentPanel.section import told
 
     cursors = []
@@ -89,8 +89,8 @@ def test_an_error_is_told_with_the_usual_cursor(panel, slicer_app, monkeypatch) 
 
 def test_the_layouts_are_known_before_a_panel_is_opened(slicer_app, monkeypatch) -> None:
     """So that a scene that was saved in one of them opens in it."""
-    from CMEDLSegmentLib.scene import layouts
-    from CMEDLTrainLib.scene import run_views
+    from CMEDLSegmentPanel.scene import layouts
+    from CMEDLTrainPanel.scene import run_views
 
     known = []
     for module in (layouts, run_views):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
 from panel.bright import add_ct
 from panel.conftest import FAKE
 
@@ -58,7 +58,7 @@ def test_a_callback_can_begin_the_next_run(logic, slicer_app) -> None:
 
 
 def test_a_script_that_waits_gets_the_failure_as_an_exception(logic, python_slicer) -> None:
-    from CMEDLSegmentLib.errors import CMEDLError
+    from CMEDLSegmentLib.base.errors import CMEDLError
 
     python_slicer(str(FAKE), "exit_at_once")
     with pytest.raises(CMEDLError, match="start"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.io.cohort_table import read_cohort
 from panel.conftest import click_segment, settle
 from panel.test_experts import colors
 
@@ -34,13 +34,13 @@ def agreement(panel) -> float:
     """DSC of the result and the first rater."""
     import slicer
 
-    from CMEDLSegmentLib.agreement import dice
-    from CMEDLSegmentLib.scene import experts
-    from CMEDLSegmentLib.scene.segments import array_on_volume
+    from CMEDLSegmentLib.metrics.surface_distance import dice
+    from CMEDLSegmentPanel.scene import expert_segments
+    from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
 
     ct, result = panel.parameters.ct, panel.parameters.result
     found = slicer.util.arrayFromSegmentBinaryLabelmap(result, result.GetSegmentation().GetNthSegmentID(0), ct)
-    rater = next(ref for ref in experts.with_roles() if ref.name == "Rater 1")
+    rater = next(ref for ref in expert_segments.with_roles() if ref.name == "Rater 1")
     return dice(found, array_on_volume(slicer.mrmlScene.GetNodeByID(rater.node_id), rater.segment_id, ct))
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.cohort import Case, write_cohort
-from CMEDLSegmentLib.volume import Geometry, write_image
+from CMEDLSegmentLib.io.cohort_table import Case, write_cohort
+from CMEDLSegmentLib.io.volume import Geometry, write_image
 
 SHAPE = (6, 24, 24)
 SPACING = (3.0, 2.0, 2.0)
@@ -121,11 +121,11 @@ SMALL_RUN = ("images.field=32", "images.spacing_mm=2", "images.slices=all", "net
 
 def train(table: Path, folder: Path, epochs: int) -> None:
     """Train a student on the small cases in this process."""
-    from CMEDLTrainLib import cli
+    from CMEDLTrainLib.cli import main
 
     arguments = ["run", "--preset=tiny", "--method=ct-only", "--device=cpu", f"--output={folder}"]
     arguments += [f"--set={setting}" for setting in (*SMALL_RUN, f"optimisation.epochs={epochs}")]
-    assert cli.main([*arguments, str(table)]) == 0
+    assert main([*arguments, str(table)]) == 0
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +140,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def finished(panel, trained: Path, tmp_path: Path, slicer_app):
     """The open module with a cohort of ten CT cases, two of them held out, and two finished runs."""
-    from CMEDLTrainLib.runs import Run
+    from CMEDLTrainLib.runs.run_folder import Run
 
     folder = Path(shutil.copytree(trained, tmp_path / "cohort"))
     for path in folder.glob("runs/*/configuration.json"):

@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
 
 def draw_cohort(app, panel, cohort: Path, folder: Path) -> None:
     """``cohort-new.png``, ``cohort-faults.png``, ``cohort-case.png`` and the two dialogs."""
-    from CMEDLSegmentLib.cohort import read_cohort
+    from CMEDLSegmentLib.io.cohort_table import read_cohort
     from CMEDLSegmentLib.phantom import write_cohort_phantoms
     from panel_train.conftest import settle
 
@@ -72,8 +72,8 @@ def draw_dialogs(app, panel, folder: Path) -> None:
     import slicer
 
     from CMEDLSegmentPanel import samples
-    from CMEDLTrainLib.scene.proposals import proposals
     from CMEDLTrainPanel.add_dialogs import FolderDialog, SceneDialog
+    from CMEDLTrainPanel.scene.case_proposals import proposals
 
     _, raters = samples.load(size=SIZE, spacing=VOXEL)
     raters.GetSegmentation().AddEmptySegment("", "Heart")
@@ -92,7 +92,7 @@ def draw_dialogs(app, panel, folder: Path) -> None:
 
 def draw_outcome(app, panel, cohort: Path, folder: Path) -> None:
     """``outcome-figures.png`` with the worst case in the views, and ``outcome-installed.png``."""
-    from CMEDLTrainLib import cli
+    from CMEDLTrainLib.cli import main
     from panel_train.conftest import choose, settle, train, write_cases
 
     table = write_cases(cohort, students=20, teachers=0)
@@ -100,7 +100,7 @@ def draw_outcome(app, panel, cohort: Path, folder: Path) -> None:
     for (name, run), epochs in zip(runs.items(), (4, 12), strict=True):
         train(table, run, epochs)
         print(f"trained {name}")
-    cli.main(["evaluate", str(runs["long"]), f"--against={runs['short']}", "--device=cpu"])
+    main(["evaluate", str(runs["long"]), f"--against={runs['short']}", "--device=cpu"])
     choose(panel, app, cohort)
     parameters = panel.parameters
     parameters.device, parameters.against, parameters.run = "cpu", str(runs["short"]), "long"
@@ -122,8 +122,8 @@ def draw_outcome(app, panel, cohort: Path, folder: Path) -> None:
 def draw_run(app, panel, cohort: Path, folder: Path) -> None:
     """``run-starting.png``, ``-training``, ``-stopping``, ``-stopped``, ``-crashed`` and ``-unreadable``."""
     from CMEDLSegmentLib.phantom import write_cohort_phantoms
-    from CMEDLTrainLib import holders, trainers
-    from CMEDLTrainLib.runs import Run
+    from CMEDLTrainLib.runs import lock, trainers
+    from CMEDLTrainLib.runs.run_folder import Run
     from panel_train.conftest import settle
 
     write_cohort_phantoms(cohort, 6, size=SIZE, spacing=VOXEL)
@@ -158,7 +158,7 @@ def draw_run(app, panel, cohort: Path, folder: Path) -> None:
     elsewhere.folder.mkdir()
     for file in ("configuration.json", "events.jsonl"):
         (elsewhere.folder / file).write_bytes((run.folder / file).read_bytes())
-    holders.take(elsewhere.trainer, host="node7", device="cuda:0")
+    lock.take(elsewhere.trainer, host="node7", device="cuda:0")
     settle(panel, app)
     app.process_events(3)
     app.grab_window(folder / "run-crashed.png")

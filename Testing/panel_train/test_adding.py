@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.cohort import read_cohort
-from CMEDLSegmentLib.volume import read_mask, read_volume, write_image
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLSegmentLib.io.volume import read_mask, read_volume, write_image
 from panel_train.conftest import choose, disc, geometry, look_at_folder, settle, write_cases
 from panel_train.test_cohort import CASE, PATIENT, SEGMENT, checked, column, faults, states
 
@@ -48,7 +48,7 @@ def reviewer(name: str = "AB") -> None:
 
 
 def test_several_images_of_an_unsaved_scene_become_cases_at_once(scene, slicer_app, tmp_path: Path) -> None:
-    from CMEDLSegmentLib.scene.volumes import volume_of
+    from CMEDLSegmentPanel.scene.volume_nodes import volume_of
     from scene.patients import moved, put_under
 
     reviewer()
@@ -153,8 +153,8 @@ def test_a_case_tells_who_drew_it_and_nothing_is_ticked_in_vain(scene) -> None:
     """What is missing keeps the dialog's button from being pressed: a refusal afterwards would lose the ticks."""
     import qt
 
-    from CMEDLTrainLib.scene.proposals import proposals
     from CMEDLTrainPanel.add_dialogs import ADD, SceneDialog
+    from CMEDLTrainPanel.scene.case_proposals import proposals
 
     drawn(1, segments=("GTV", "Heart"))
     dialog = SceneDialog(proposals(False), ["GTV"], "")
@@ -188,8 +188,8 @@ def test_a_folder_s_cases_need_a_folder_which_is_proposed_the_next_time(scene, s
 
 def test_nothing_is_collected_from_an_empty_path(panel, tmp_path: Path, monkeypatch) -> None:
     """An empty path would be the folder that Slicer was started in."""
-    from CMEDLSegmentLib.errors import InputError
-    from CMEDLSegmentLib.scene.training_case import Mark, collect
+    from CMEDLSegmentLib.base.errors import InputError
+    from CMEDLSegmentPanel.scene.training_case import Mark, collect
 
     empty = tmp_path / "where Slicer was started"
     empty.mkdir()
@@ -271,7 +271,7 @@ def test_adding_goes_on_when_the_panel_is_left_and_can_be_cancelled(scene, slice
 
 def test_a_training_case_of_the_other_module_comes_into_view(panel, cohort: Path, slicer_app) -> None:
     """Written into the same folder by CMEDLSegment, in this Slicer or another one."""
-    from CMEDLSegmentLib.scene.training_case import Mark, collect
+    from CMEDLSegmentPanel.scene.training_case import Mark, collect
 
     choose(panel, slicer_app, cohort)
     checked(panel, slicer_app)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from CMEDLTrainLib import holders, runs
-from CMEDLTrainLib.background import Program
+from CMEDLTrainLib.runs import lock, run_folder
+from CMEDLTrainLib.runs.programs import Program
 from panel_train.conftest import SMALL_RUN, choose
 from panel_train.test_run import STATE, row, select
 
@@ -67,27 +67,27 @@ def nothing_stays(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def hosted(cohort: Path, python_slicer) -> tuple[runs.Run, list[list[float]]]:
+def hosted(cohort: Path, python_slicer) -> tuple[run_folder.Run, list[list[float]]]:
     """A run that is being trained, and the curve that the panel showed whose process is dead."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTING), *sys.path])}
     host = subprocess.run(
         [sys.executable, "-c", HOST, str(cohort)], env=environment, capture_output=True, encoding="utf-8", timeout=240
     )
     assert host.returncode == -signal.SIGKILL, host.stderr
-    return runs.Run(cohort / "runs" / "mine"), json.loads(host.stdout.splitlines()[-1])
+    return run_folder.Run(cohort / "runs" / "mine"), json.loads(host.stdout.splitlines()[-1])
 
 
-def done(run: runs.Run) -> int:
+def done(run: run_folder.Run) -> int:
     """Steps that the checkpoint has behind it, which is read whole."""
     from safetensors.torch import load_file
 
-    from CMEDLTrainLib import checkpoints
+    from CMEDLTrainLib.training import checkpoints
 
     assert load_file(run.last)
     return checkpoints.progress(run.last)["step"]
 
 
-def told(run: runs.Run) -> dict[int, float]:
+def told(run: run_folder.Run) -> dict[int, float]:
     """The loss by step, as the run's events tell it."""
     return {event["step"]: event["losses"][CURVE] for event in run.read_events() if "losses" in event}
 
@@ -105,7 +105,7 @@ def test_a_run_goes_on_without_its_panel_and_a_fresh_one_shows_the_same_curves(h
     points = told(run)
     assert [[at, points[at]] for at, _ in curve()] == curve()
     panel.ui.stopButton.click()
-    slicer_app.wait_until(lambda: holders._mark(trainer) is None)  # an orphan may stay a zombie
+    slicer_app.wait_until(lambda: lock._mark(trainer) is None)  # an orphan may stay a zombie
     slicer_app.wait_until(lambda: row(panel, "mine")[STATE] == "stopped")
     stopped, points = run.status()["step"], [[at, value] for at, value in told(run).items()]
     assert done(run) == stopped
@@ -117,7 +117,7 @@ def test_a_run_goes_on_without_its_panel_and_a_fresh_one_shows_the_same_curves(h
     assert row(panel, "mine")[STATE] == "stopped"
     assert curve() == points
     panel.ui.resumeButton.click()
-    run = runs.Run(moved / "runs" / "mine")
+    run = run_folder.Run(moved / "runs" / "mine")
     slicer_app.wait_until(lambda: row(panel, "mine")[STATE] == "running here")
     slicer_app.wait_until(lambda: len(curve()) > len(points))
     assert curve()[: len(points)] == points
@@ -129,7 +129,7 @@ def test_a_run_goes_on_without_its_panel_and_a_fresh_one_shows_the_same_curves(h
 def test_a_trainer_that_was_killed_while_no_panel_was_open_is_resumed_to_the_end(
     panel, slicer_app, cohort: Path
 ) -> None:
-    run = runs.Run(cohort / "runs" / "alone")
+    run = run_folder.Run(cohort / "runs" / "alone")
     options = ["--preset=tiny", "--method=ct-only", "--device=cpu", f"--output={run.folder}"]
     options += [f"--set={setting}" for setting in (*SMALL_RUN, "optimisation.epochs=30")]
     command = ["run", *options, str(cohort / "cohort.csv")]

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.cohort import Case, read_cohort, write_cohort
-from CMEDLSegmentLib.volume import write_image
+from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, write_cohort
+from CMEDLSegmentLib.io.volume import write_image
 from CMEDLTrainLib.cohort import survey
 from cohort.test_folder import OTHER
 from panel_train.conftest import choose, disc, geometry, look_at_folder, settle
@@ -165,7 +165,7 @@ def test_removing_asks_and_leaves_the_case_in_the_bin(filled, cohort: Path, slic
 def test_a_case_is_shown_with_its_contour_and_taken_out_again(filled, slicer_app) -> None:
     import slicer
 
-    from CMEDLSegmentLib.scene.segments import array_on_volume
+    from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
 
     checked(filled, slicer_app)
     mine = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "mine")

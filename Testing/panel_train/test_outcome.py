@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from CMEDLSegmentLib import models
-from CMEDLSegmentLib.card import read_card
+from CMEDLSegmentLib.models import registry
+from CMEDLSegmentLib.models.model_card import read_card
 from panel_train.conftest import settle
 
 
@@ -104,7 +104,7 @@ def test_a_student_is_judged_beside_another_one_and_its_cases_are_seen(finished,
 def test_an_evaluation_is_cancelled_and_read_when_the_panel_is_opened_again(finished, slicer_app, monkeypatch) -> None:
     import qt
 
-    from CMEDLTrainLib import cli
+    from CMEDLTrainLib.cli import main
 
     panel, ui, run = finished, finished.ui, folder_of(finished)
     ui.evaluateButton.click()
@@ -112,7 +112,7 @@ def test_an_evaluation_is_cancelled_and_read_when_the_panel_is_opened_again(fini
     assert "Cancelled" in ui.evaluationLabel.text
     assert not (run / "evaluation.json").exists()
     slicer_app.leave(panel)
-    assert cli.main(["evaluate", str(run), "--device=cpu"]) == 0
+    assert main(["evaluate", str(run), "--device=cpu"]) == 0
     slicer_app.open("CMEDLTrain")
     settle(panel, slicer_app)
     assert ui.outcomeLabel.text == ""
@@ -151,46 +151,46 @@ def test_what_an_evaluation_refuses_is_told(finished, slicer_app) -> None:
 
 
 def test_installed_students_are_versioned_and_rolled_back(finished, slicer_app, tmp_path: Path) -> None:
-    from CMEDLTrainLib import cli
+    from CMEDLTrainLib.cli import main
 
     panel, ui = finished, finished.ui
     (tmp_path / "card.json").write_text('{"name": "our lung"}', "utf-8")
     run, first_file = str(folder_of(panel).with_name("short")), tmp_path / "first.safetensors"
-    assert cli.main(["export", run, f"--output={first_file}", f"--card={tmp_path / 'card.json'}"]) == 0
-    models.install(first_file)
-    (first,) = models.versions("our lung")
+    assert main(["export", run, f"--output={first_file}", f"--card={tmp_path / 'card.json'}"]) == 0
+    registry.install(first_file)
+    (first,) = registry.versions("our lung")
     segment = slicer_app.open("CMEDLSegment")
     slicer_app.open("CMEDLTrain")
     settle(panel, slicer_app)
     ui.card_name.text, ui.card_title.text = "our lung", "Ours"
     ui.installButton.click()
     assert "uses our lung" in done(panel, slicer_app)
-    assert models.entry("our lung").card.title == "Ours"
+    assert registry.entry("our lung").card.title == "Ours"
     assert not ui.useVersionButton.enabled
     assert ui.versionsComboBox.count == 2
     take(ui.versionsComboBox, slicer_app, first.version)
     ui.useVersionButton.click()
     assert first.version in done(panel, slicer_app)
-    assert models.entry("our lung").version == first.version
+    assert registry.entry("our lung").version == first.version
     slicer_app.open("CMEDLSegment")
     slicer_app.process_events(0.2)
     assert "our lung" in [entry.name for entry in segment.logic.students()]
     # A version that was damaged since is not used.
-    (damaged,) = (entry for entry in models.versions("our lung") if not entry.current)
+    (damaged,) = (entry for entry in registry.versions("our lung") if not entry.current)
     damaged.path.write_bytes(damaged.path.read_bytes()[:-1])
     slicer_app.open("CMEDLTrain")
     settle(panel, slicer_app)
     take(ui.versionsComboBox, slicer_app, damaged.version)
     ui.useVersionButton.click()
     assert "cannot be used" in done(panel, slicer_app)
-    assert models.entry("our lung").version == first.version
+    assert registry.entry("our lung").version == first.version
 
 
 def test_one_file_carries_its_card_and_the_figures(finished, slicer_app, tmp_path: Path) -> None:
-    from CMEDLTrainLib import cli
+    from CMEDLTrainLib.cli import main
 
     panel, ui = finished, finished.ui
-    assert cli.main(["evaluate", str(folder_of(panel)), "--device=cpu"]) == 0
+    assert main(["evaluate", str(folder_of(panel)), "--device=cpu"]) == 0
     ui.card_title.text, ui.card_data_name.text = "", "discs"
     ui.exportStudentButton.click()
     assert "needs a title" in slicer_app.messages[-1].text

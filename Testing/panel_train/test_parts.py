@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from CMEDLSegmentLib.errors import CMEDLError
-from CMEDLTrainLib import configuration, runs
-from CMEDLTrainLib.background import Program
+from CMEDLSegmentLib.base.errors import CMEDLError
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.runs.programs import Program
+from CMEDLTrainLib.settings import configuration
 from jobs.processes import soon
 from panel_train.conftest import choose, settle
 
@@ -24,7 +25,7 @@ def test_the_panel_carries_the_widgets_of_all_parts(panel) -> None:
 
 
 def test_the_status_of_a_run_is_shown_in_words(filled, cohort: Path, slicer_app) -> None:
-    run = runs.create(cohort / "runs" / "first", configuration.PRESETS["tiny"])
+    run = run_folder.create(cohort / "runs" / "first", configuration.PRESETS["tiny"])
     run.report("step", step=30, steps=120, epoch=2, losses={"segmentation": 0.4321})
     filled.run.refresh()
     settle(filled, slicer_app)
@@ -54,7 +55,7 @@ def test_a_run_is_trained_in_a_process_of_its_own(panel, cohort: Path, slicer_ap
         settings, device="cpu", images=replace(settings.images, field=32, slices="all")
     )
     panel.ui.startButton.click()
-    run = runs.open_run(cohort / "runs" / "ct-only-1")
+    run = run_folder.open_run(cohort / "runs" / "ct-only-1")
     slicer_app.wait_until(run.running)
     holder = json.loads(run.trainer.read_text("utf-8"))
     # Neither the end of this process's group nor its terminal reaches the trainer.
@@ -77,7 +78,7 @@ def test_a_command_answers_tells_why_it_failed_and_is_cancelled_with_its_childre
     assert soon(lambda: failed.done)
     with pytest.raises(CMEDLError, match="is not a run"):
         failed.result()
-    run = runs.create(tmp_path / "run", configuration.PRESETS["tiny"])
+    run = run_folder.create(tmp_path / "run", configuration.PRESETS["tiny"])
     told = program.start(["status", str(run.folder), "--json"])
     assert soon(lambda: told.done)
     assert told.result()["state"] == "stopped"

@@ -17,22 +17,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLTrainLib import configuration, holders, runs
-from CMEDLTrainLib.history import MOST_POINTS, READ_BYTES, Reader
-from CMEDLTrainLib.previews import write_png
+from CMEDLTrainLib.runs import lock, run_folder
+from CMEDLTrainLib.runs.history import MOST_POINTS, READ_BYTES, Reader
+from CMEDLTrainLib.settings import configuration
+from CMEDLTrainLib.training.previews import write_png
 from panel_train.conftest import choose, settle
 
 NAME, STATE, METHOD, PROGRESS = range(4)
 TINY = ["images.field=32", "images.slices=all"]
 
 
-def made(cohort: Path, name: str = "first", **changes) -> runs.Run:
+def made(cohort: Path, name: str = "first", **changes) -> run_folder.Run:
     """A run that nobody trained yet."""
     settings = configuration.with_settings(configuration.PRESETS["tiny"], [f"cohort={cohort / 'cohort.csv'}"])
-    return runs.create(cohort / "runs" / name, replace(settings, **changes))
+    return run_folder.create(cohort / "runs" / name, replace(settings, **changes))
 
 
-def told(run: runs.Run, steps: int = 4, first: int = 0) -> None:
+def told(run: run_folder.Run, steps: int = 4, first: int = 0) -> None:
     """Let a run tell of training."""
     run.report("start", step=first, steps=40, device="cpu", processes=1)
     for step in range(first + 1, first + steps + 1):
@@ -62,7 +63,7 @@ def select(panel, app, name: str) -> None:
     settle(panel, app)
 
 
-def start(panel, app, epochs: int, name: str = "mine") -> runs.Run:
+def start(panel, app, epochs: int, name: str = "mine") -> run_folder.Run:
     """Start a small real run by the panel, and wait until it trains."""
     panel.parameters.method, panel.parameters.preset, panel.parameters.device = "ct-only", "tiny", "cpu"
     # It is not to be over early, however little it learns.
@@ -70,7 +71,7 @@ def start(panel, app, epochs: int, name: str = "mine") -> runs.Run:
     settle(panel, app)
     panel.ui.runNameLineEdit.text = name
     panel.ui.startButton.click()
-    run = runs.Run(Path(panel.parameters.cohort, "runs", name))
+    run = run_folder.Run(Path(panel.parameters.cohort, "runs", name))
     assert not [message.text for message in app.messages]
     app.wait_until(lambda: row(panel, name)[STATE] == "running here")
     app.wait_until(lambda: run.status()["step"])
@@ -108,14 +109,14 @@ def test_a_run_that_was_moved_with_its_cohort_is_finished_where_it_is(filled, co
     assert row(filled, "first")[STATE] == "not trained yet"
     filled.ui.resumeButton.click()
     slicer_app.wait_until(lambda: row(filled, "first")[STATE] == "finished")
-    run = runs.Run(moved / "runs" / "first")
+    run = run_folder.Run(moved / "runs" / "first")
     assert run.student.is_file()
     assert run.configuration().cohort == str(moved / "cohort.csv")
     assert not filled.ui.resumeButton.enabled
 
 
 def test_each_run_is_listed_with_its_true_state(filled, cohort: Path, slicer_app) -> None:
-    this = holders.this_process()
+    this = lock.this_process()
     crashed, restarted, far, here, failed, done, log = (
         made(cohort, name) for name in ("crashed", "restarted", "far", "here", "failed", "done", "log")
     )
@@ -246,7 +247,7 @@ def test_a_second_run_on_the_same_device_is_asked_about(filled, cohort: Path, sl
     started = []
     monkeypatch.setattr(filled.logic.trainers, "start", lambda program, run, options: started.append(run.folder.name))
     busy = made(cohort, "busy")
-    busy.trainer.write_text(json.dumps({**holders.this_process(), "device": "cuda:1"}), "utf-8")
+    busy.trainer.write_text(json.dumps({**lock.this_process(), "device": "cuda:1"}), "utf-8")
     made(cohort, "waiting", device="cuda:1")
     select(filled, slicer_app, "waiting")
     filled.parameters.device = "cuda:0"
@@ -278,7 +279,7 @@ def test_a_run_is_deleted_into_the_bin_after_asking(filled, cohort: Path, slicer
         made(cohort)
         select(filled, slicer_app, "first")
     # Another Slicer has started it since it was shown.
-    run.trainer.write_text(json.dumps(holders.this_process()), "utf-8")
+    run.trainer.write_text(json.dumps(lock.this_process()), "utf-8")
     slicer_app.answer("yes")
     filled.ui.deleteButton.click()
     assert "is being trained" in slicer_app.messages[-1].text
@@ -314,10 +315,10 @@ def test_the_log_is_one_click_away(filled, cohort: Path, slicer_app) -> None:
 STUBBORN = """
 import signal, subprocess, sys, time
 from pathlib import Path
-from CMEDLTrainLib import holders
+from CMEDLTrainLib.runs import lock
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-with holders.held(Path(sys.argv[1]), device="cpu"):
+with lock.held(Path(sys.argv[1]), device="cpu"):
     print(child.pid, flush=True)
     time.sleep(600)
 """
@@ -347,7 +348,7 @@ def test_a_trainer_that_does_not_stop_is_ended_with_its_children(filled, cohort:
         slicer_app.answer("yes")
         filled.ui.stopButton.click()
         assert stubborn.wait() == -signal.SIGKILL
-        slicer_app.wait_until(lambda: holders._mark(child) is None)
+        slicer_app.wait_until(lambda: lock._mark(child) is None)
         slicer_app.wait_until(lambda: row(filled, "first")[STATE] == "crashed")
     finally:
         stubborn.kill()
@@ -385,7 +386,7 @@ def test_100_000_events_keep_the_window_for_a_moment_at_a_time(filled, cohort: P
 def test_files_are_looked_at_in_a_thread(filled, cohort: Path, slicer_app, monkeypatch) -> None:
     """On a slow share a look takes long; Slicer's window does not wait for it."""
     from CMEDLTrainLib.cohort.folder import CohortFolder
-    from CMEDLTrainLib.run_list import RunList
+    from CMEDLTrainLib.runs.run_list import RunList
     from CMEDLTrainPanel import outcome_section
 
     told(made(cohort))
@@ -413,7 +414,7 @@ def test_files_are_looked_at_in_a_thread(filled, cohort: Path, slicer_app, monke
 
 
 def test_a_share_that_does_not_answer_keeps_nobody_waiting(filled, cohort: Path, slicer_app, monkeypatch) -> None:
-    from CMEDLTrainLib.run_list import RunList
+    from CMEDLTrainLib.runs.run_list import RunList
 
     answer, usual = threading.Event(), RunList.look
     monkeypatch.setattr(RunList, "look", lambda self: (answer.wait(), usual(self))[1])
@@ -451,7 +452,7 @@ def looks(panel, app, name: str = "") -> list[tuple[float, float]]:
     return kept
 
 
-def write_events(run: runs.Run, count: int, first: int = 1) -> None:
+def write_events(run: run_folder.Run, count: int, first: int = 1) -> None:
     """Steps of a joint run, at once."""
     names = (
         "student",

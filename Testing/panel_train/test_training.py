@@ -6,7 +6,7 @@ import importlib.metadata
 
 import pytest
 
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
 from panel_train.conftest import settle
 
 KEY, VALUE, PAPER = range(3)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from CMEDLSegmentLib import models
-from CMEDLSegmentLib.cohort import SPLITS, read_cohort
+from CMEDLSegmentLib.io.cohort_table import SPLITS, read_cohort
+from CMEDLSegmentLib.models import registry
 from panel.conftest import settle as settle_segment
 from panel_train.conftest import choose, settle
 from panel_train.test_adding import added, reviewer
@@ -23,7 +23,7 @@ def phantoms(numbers: Sequence[int]):
     import slicer
 
     from CMEDLSegmentLib.phantom import thorax_ct, thorax_mr
-    from CMEDLSegmentLib.scene.grids import ras_of, to_vtk
+    from CMEDLSegmentPanel.scene.coordinates import ras_of, to_vtk
 
     for number in numbers:
         for made in (thorax_mr(number, SIZE, SPACING), thorax_ct(number, SIZE, SPACING)):
@@ -77,7 +77,7 @@ def test_from_the_scene_to_a_student_that_segments(panel, slicer_app, tmp_path: 
     # 4. Outcome: figures on the held-out case, both contours on it, and the student in CMEDLSegment.
     assert min(points("hint"), points("DSC")) > 1
     slicer_app.wait_until(lambda: panel.outcome.run is not None)
-    assert ui.againstComboBox.itemData(ui.againstComboBox.currentIndex) == models.DEFAULT
+    assert ui.againstComboBox.itemData(ui.againstComboBox.currentIndex) == registry.DEFAULT
     settle(panel, slicer_app)
     evaluate(panel, slicer_app)
     assert ui.pairedTable.rowCount, ui.evaluationLabel.text
@@ -99,4 +99,4 @@ def test_from_the_scene_to_a_student_that_segments(panel, slicer_app, tmp_path: 
     assert segment.parameters.result is not None, segment.ui.messageLabel.text
     assert segment.parameters.result.GetName() == "CT 3 from the scene"
     segment.ui.provenanceButton.click()
-    assert models.entry("from the scene").card.weights_sha256 in segment.ui.provenanceTextEdit.toPlainText()
+    assert registry.entry("from the scene").card.weights_sha256 in segment.ui.provenanceTextEdit.toPlainText()

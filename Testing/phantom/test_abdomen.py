@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.phantom import Phantom, abdomen
 
 SIZE, SPACING = (40, 128, 128), (6.0, 3.0, 3.0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.phantom import Phantom, thorax_ct, thorax_mr
 
 SIZE, SPACING = (48, 128, 128), (6.0, 3.0, 3.0)
@@ -181,7 +181,7 @@ def test_a_bad_argument_is_named(arguments: dict, word: str) -> None:
 
 
 def test_the_lungs_are_found_in_it() -> None:
-    from CMEDLSegmentLib.anatomy import find_lungs
+    from CMEDLSegmentLib.inference.lungs import find_lungs
 
     phantom = ct(0)
     lungs = find_lungs(phantom.image.array, SPACING)

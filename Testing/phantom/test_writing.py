@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.cohort import read_cohort
-from CMEDLSegmentLib.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLSegmentLib.io.volume import read_mask, read_volume
 from CMEDLSegmentLib.phantom import ORGANS, thorax_ct, write_cohort_phantoms, write_phantom
-from CMEDLSegmentLib.volume import read_mask, read_volume
 
 SIZE, SPACING = (12, 48, 48), (24.0, 8.0, 8.0)
 

@@ -29,7 +29,7 @@ def as_from_dicom(
     Returns:
         The header of one of them.
     """
-    from CMEDLSegmentLib.scene.volumes import volume_of
+    from CMEDLSegmentPanel.scene.volume_nodes import volume_of
 
     volume = volume_of(node)
     database = Database(write_series(folder, volume.array, volume.geometry))

@@ -12,7 +12,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
-from CMEDLSegmentLib.card import TUMOR, Label
+from CMEDLSegmentLib.models.model_card import TUMOR, Label
 
 SHAPE = (20, 30, 40)
 SPACING = (1.5, 2.0, 3.0)
@@ -110,7 +110,7 @@ def an_outcome(
     """What the worker would say of ``label``, its components found by scipy, independently of the scene's code."""
     from scipy import ndimage
 
-    from CMEDLSegmentLib.scene.volumes import volume_of
+    from CMEDLSegmentPanel.scene.volume_nodes import volume_of
 
     geometry = volume_of(node).geometry
     components = []

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import slicer
 
-from CMEDLSegmentLib.agreement.delineation import CANDIDATE
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.scene import agreement, agreement_nodes, experts, results
-from CMEDLSegmentLib.scene.segments import array_on_volume
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.delineation import CANDIDATE
+from CMEDLSegmentPanel.scene import agreement_nodes, expert_segments, rated_scene, result_nodes
+from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
 from scene.patients import (
     BLOB,
     FAR,
@@ -30,14 +30,14 @@ LARGER = (slice(4, 10), slice(8, 15), slice(20, 27))
 def rated(volume, names: dict[str, np.ndarray], structure: str = "Tumor") -> slicer.vtkMRMLSegmentationNode:
     """A segmentation on the volume whose segments are all experts'."""
     node = a_segmentation(volume, names, name=structure)
-    for ref in experts.all_segments():
+    for ref in expert_segments.all_segments():
         if ref.node_id == node.GetID():
-            experts.set_role(ref, ref.name, structure)
+            expert_segments.set_role(ref, ref.name, structure)
     return node
 
 
-def collected(volume, result=None, structure: str = "Tumor") -> agreement.RatedScene:
-    return agreement.Collector().collect(volume, agreement.entries(result, structure))
+def collected(volume, result=None, structure: str = "Tumor") -> rated_scene.RatedScene:
+    return rated_scene.Collector().collect(volume, rated_scene.entries(result, structure))
 
 
 @pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])
@@ -90,11 +90,11 @@ def test_parts_that_are_drawn_on_another_grid_are_brought_to_the_ct_and_that_is_
 
 def test_the_student_is_a_candidate_until_an_expert_takes_the_result_over(scene) -> None:
     volume = a_volume()
-    result = results.add_result(volume, an_outcome(volume, box_label(BLOB)))
+    result = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
     assert [one.name for one in collected(volume, result).case.all] == ["Ann", "Bob", CANDIDATE]
-    own = next(ref for ref in experts.all_segments() if ref.node_id == result.GetID())
-    experts.set_role(own, "Cleo")
+    own = next(ref for ref in expert_segments.all_segments() if ref.node_id == result.GetID())
+    expert_segments.set_role(own, "Cleo")
     case = collected(volume, result).case
     assert case.candidate is None
     assert {one.name for one in case.raters} == {"Ann", "Bob", "Cleo"}
@@ -105,8 +105,10 @@ def test_only_what_marks_the_chosen_structure_is_compared_and_parts_of_one_rater
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(BLOB)})
     rated(volume, {"Ann": box_label(FAR)}, structure="Node")
     second = rated(volume, {"More": box_label(FAR)})
-    experts.set_role(next(ref for ref in experts.all_segments() if ref.node_id == second.GetID()), "Ann", "tumor")
-    assert agreement.structures() == ["Tumor", "Node"]
+    expert_segments.set_role(
+        next(ref for ref in expert_segments.all_segments() if ref.node_id == second.GetID()), "Ann", "tumor"
+    )
+    assert rated_scene.structures() == ["Tumor", "Node"]
     case = collected(volume).case
     assert [one.name for one in case.raters] == ["Ann", "Bob"]
     assert int(case.raters[0].mask.sum()) == int(box_label(BLOB, FAR).sum())
@@ -117,10 +119,10 @@ def test_only_what_marks_the_chosen_structure_is_compared_and_parts_of_one_rater
 def test_the_state_changes_with_what_is_marked_and_where_but_not_with_colours(scene) -> None:
     volume = a_volume()
     node = rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
-    collector = agreement.Collector()
+    collector = rated_scene.Collector()
 
     def state():
-        return collector.state(volume, agreement.entries(None, "Tumor"))
+        return collector.state(volume, rated_scene.entries(None, "Tumor"))
 
     first = state()
     segment = node.GetSegmentation().GetNthSegment(0)
@@ -131,7 +133,7 @@ def test_the_state_changes_with_what_is_marked_and_where_but_not_with_colours(sc
     segment.GetRepresentation("Binary labelmap").Modified()
     second = state()
     assert second != first
-    assert int(collector.collect(volume, agreement.entries(None, "Tumor")).case.raters[0].mask.sum()) == (
+    assert int(collector.collect(volume, rated_scene.entries(None, "Tumor")).case.raters[0].mask.sum()) == (
         int(box_label(BLOB).sum()) - 1
     )
     put_under(node, moved())
@@ -141,10 +143,10 @@ def test_the_state_changes_with_what_is_marked_and_where_but_not_with_colours(sc
 def test_a_segment_that_is_gone_is_told(scene) -> None:
     volume = a_volume()
     node = rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
-    found = agreement.entries(None, "Tumor")
+    found = rated_scene.entries(None, "Tumor")
     slicer.mrmlScene.RemoveNode(node)
     with pytest.raises(InputError, match="no longer in the scene"):
-        agreement.Collector().collect(volume, found)
+        rated_scene.Collector().collect(volume, found)
 
 
 def analysed(volume, result=None):
@@ -176,8 +178,8 @@ def test_the_map_is_made_once_and_follows(scene) -> None:
     volume = a_volume()
     node = rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
     first = agreement_nodes.set_map(*analysed(volume))
-    experts.set_role(
-        next(ref for ref in experts.all_segments() if ref.node_id == node.GetID() and ref.name == "Bob"), None
+    expert_segments.set_role(
+        next(ref for ref in expert_segments.all_segments() if ref.node_id == node.GetID() and ref.name == "Bob"), None
     )
     rated(volume, {"Cleo": box_label(BLOB), "Dan": box_label(FAR)})
     assert agreement_nodes.set_map(*analysed(volume)) is first
@@ -216,7 +218,7 @@ def test_a_consensus_is_a_segmentation_of_what_most_raters_marked(scene, kind: s
     from CMEDLSegmentLib.agreement.consensus import consensus_mask
 
     volume = a_volume(matrix=grid(kind))
-    result = results.add_result(volume, an_outcome(volume, box_label(FAR)))
+    result = result_nodes.add_result(volume, an_outcome(volume, box_label(FAR)))
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(BLOB, FAR), "Cleo": box_label(LARGER)})
     found, _ = analysed(volume, result)
     node = agreement_nodes.add_consensus(found, consensus_mask(found.case, "majority"), "majority")
@@ -229,7 +231,7 @@ def test_a_consensus_is_a_segmentation_of_what_most_raters_marked(scene, kind: s
 
 
 def is_rated(node) -> bool:
-    return any(experts.role_of(ref) for ref in experts.all_segments() if ref.node_id == node.GetID())
+    return any(expert_segments.role_of(ref) for ref in expert_segments.all_segments() if ref.node_id == node.GetID())
 
 
 def test_tables_and_plots_hold_the_figures_and_come_back_with_the_scene(scene, tmp_path) -> None:

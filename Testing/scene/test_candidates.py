@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import slicer
 
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.scene import results
-from CMEDLSegmentLib.scene.candidates import Candidates
-from CMEDLSegmentLib.scene.pieces import pieces
-from CMEDLSegmentLib.scene.segments import array_on_volume
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentPanel.scene import result_nodes
+from CMEDLSegmentPanel.scene.connected_components import pieces
+from CMEDLSegmentPanel.scene.lesion_candidates import Candidates
+from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
 from scene.patients import SHAPE, a_volume, an_outcome, grid, moved, put_under, world
 from scene.saving import saved_and_loaded
 from scene.test_results import edit
@@ -36,9 +36,9 @@ def a_case(probability: bool = True, kind: str = "oblique") -> tuple[slicer.vtkM
     put_under(volume, moved())
     values = three_hills()
     outcome = an_outcome(volume, (values >= 0.5).astype(np.uint8), values)
-    node = results.add_result(volume, outcome)
+    node = result_nodes.add_result(volume, outcome)
     if probability:
-        results.add_probability(volume, outcome, node)
+        result_nodes.add_probability(volume, outcome, node)
     return volume, node
 
 
@@ -88,9 +88,9 @@ def test_dropping_takes_a_candidate_out_and_keeping_brings_it_back(scene: object
     assert found[LOW]
     np.testing.assert_array_equal(visible_voxels(node, volume), before)
     assert [(row.number, row.kept) for row in candidates.rows] == [(1, True), (2, False), (3, True)]
-    assert not results.is_edited(node)
+    assert not result_nodes.is_edited(node)
     display = node.GetDisplayNode()
-    assert not display.GetSegmentVisibility(results.label_segments(node, "dropped")[1])
+    assert not display.GetSegmentVisibility(result_nodes.label_segments(node, "dropped")[1])
     candidates.keep(1, False)
     candidates.keep(2, True)
     candidates.keep(1, True)
@@ -145,9 +145,9 @@ def test_an_edit_survives_dropping_and_keeping(scene: object) -> None:
     found = marked(node, volume)
     assert found.sum() == 1
     assert found[19, 29, 0]
-    assert results.is_edited(node)
+    assert result_nodes.is_edited(node)
     candidates.keep_all()
-    assert results.is_edited(node)
+    assert result_nodes.is_edited(node)
     assert [row.number for row in Candidates(node).rows] == [1, 2, 3, 4]
 
 
@@ -155,7 +155,7 @@ def test_what_was_dropped_stays_dropped_at_another_threshold(scene: object) -> N
     volume, node = a_case()
     Candidates(node).keep(2, False)
     for threshold in (0.6, 0.9, 0.3, 0.8):
-        results.rethreshold(node, threshold)
+        result_nodes.rethreshold(node, threshold)
         wanted = three_hills() >= np.float32(threshold)
         np.testing.assert_array_equal(visible_voxels(node, volume), wanted)
         found = marked(node, volume)
@@ -167,17 +167,17 @@ def test_what_was_dropped_stays_dropped_at_another_threshold(scene: object) -> N
 def test_a_dropped_candidate_that_joins_a_kept_one_is_kept(scene: object) -> None:
     volume, node = a_case()
     Candidates(node).keep(2, False)
-    results.rethreshold(node, 0.98)
-    results.rethreshold(node, 0.1)
+    result_nodes.rethreshold(node, 0.98)
+    result_nodes.rethreshold(node, 0.1)
     assert marked(node, volume)[HIGH]
     assert marked(node, volume)[MIDDLE]
-    results.rethreshold(node, 0.5)
+    result_nodes.rethreshold(node, 0.5)
     assert not marked(node, volume)[MIDDLE]
 
 
 def test_a_new_threshold_numbers_the_candidates_anew(scene: object) -> None:
     _, node = a_case()
-    results.rethreshold(node, 0.8)
+    result_nodes.rethreshold(node, 0.8)
     rows = Candidates(node).rows
     assert [row.number for row in rows] == [1, 2]
     assert [row.peak for row in rows] == pytest.approx([0.95, 0.85])
@@ -194,11 +194,11 @@ def test_choices_survive_saving_and_loading_the_scene(scene: object, tmp_path: P
     for old, new in zip(rows, candidates.rows, strict=True):
         assert (new.number, new.kept, new.slices, new.mean) == (old.number, old.kept, old.slices, old.mean)
         np.testing.assert_allclose(new.centre_ras, old.centre_ras, atol=1e-6)
-    assert not results.is_edited(node)
-    assert not node.GetDisplayNode().GetSegmentVisibility(results.label_segments(node, "dropped")[1])
-    results.rethreshold(node, 0.6)
+    assert not result_nodes.is_edited(node)
+    assert not node.GetDisplayNode().GetSegmentVisibility(result_nodes.label_segments(node, "dropped")[1])
+    result_nodes.rethreshold(node, 0.6)
     assert not marked(node, volume)[HIGH]
-    results.rethreshold(node, 0.5)
+    result_nodes.rethreshold(node, 0.5)
     candidates = Candidates(node)
     candidates.keep_all()
     np.testing.assert_array_equal(marked(node, volume), before)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import slicer
 
-from CMEDLSegmentLib.colors import EXPERT_YELLOW
-from CMEDLSegmentLib.scene import contours, experts, results
-from CMEDLSegmentLib.scene.candidates import Candidates
-from CMEDLSegmentLib.scene.contours import EXPERTS_VIEW, OVERLAY, SIDE_BY_SIDE, STUDENT_VIEW
-from CMEDLSegmentLib.scene.experts import SegmentRef
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW
+from CMEDLSegmentPanel.scene import contour_views, expert_segments, result_nodes
+from CMEDLSegmentPanel.scene.contour_views import EXPERTS_VIEW, OVERLAY, SIDE_BY_SIDE, STUDENT_VIEW
+from CMEDLSegmentPanel.scene.expert_segments import SegmentRef
+from CMEDLSegmentPanel.scene.lesion_candidates import Candidates
 from scene.patients import a_segmentation, a_volume, an_outcome, box_label, put_under, rotation, world
 from scene.saving import saved_and_loaded
 
@@ -47,25 +47,25 @@ def a_case(kind: str = "plain", transformed: bool = False) -> tuple[object, obje
     volume.CreateDefaultDisplayNodes()
     volume.GetDisplayNode().SetAutoWindowLevel(False)
     volume.GetDisplayNode().SetWindowLevel(400, 40)
-    result = results.add_result(volume, an_outcome(volume, box_label(STUDENT, shape=SHAPE)))
+    result = result_nodes.add_result(volume, an_outcome(volume, box_label(STUDENT, shape=SHAPE)))
     segments = {name: box_label(box, shape=SHAPE) for name, box in (("Anna", ANNA), ("Bob", BOB), ("Heart", STUDENT))}
     node = a_segmentation(volume, segments)
-    refs = [ref for ref in experts.all_segments() if ref.node_id == node.GetID()]
-    return volume, result, [experts.set_role(ref, ref.name) for ref in refs[:2]]
+    refs = [ref for ref in expert_segments.all_segments() if ref.node_id == node.GetID()]
+    return volume, result, [expert_segments.set_role(ref, ref.name) for ref in refs[:2]]
 
 
 def test_a_node_of_many_structures_gets_no_surfaces_by_itself(slicer_app) -> None:
     """A plan's RTSTRUCT has dozens of organs, and Slicer makes surfaces of all segments of a node or of none."""
     volume, result, refs = a_case()
     node = slicer.mrmlScene.GetNodeByID(refs[0].node_id)
-    for number in range(contours.MOST_SURFACES):
+    for number in range(contour_views.MOST_SURFACES):
         node.GetSegmentation().AddEmptySegment("", f"organ {number}")
-    contours.show(OVERLAY, result, refs, volume)
+    contour_views.show(OVERLAY, result, refs, volume)
     assert result.GetSegmentation().ContainsRepresentation("Closed surface")
     assert not node.GetSegmentation().ContainsRepresentation("Closed surface")
-    while node.GetSegmentation().GetNumberOfSegments() > contours.MOST_SURFACES:
+    while node.GetSegmentation().GetNumberOfSegments() > contour_views.MOST_SURFACES:
         node.GetSegmentation().RemoveSegment(node.GetSegmentation().GetNthSegmentID(2))
-    contours.show(OVERLAY, result, refs, volume)
+    contour_views.show(OVERLAY, result, refs, volume)
     assert node.GetSegmentation().ContainsRepresentation("Closed surface")
 
 
@@ -102,10 +102,10 @@ def distance_to_edge(index: np.ndarray, box: tuple[slice, slice, slice]) -> np.n
 @pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])
 def test_contours_land_on_the_anatomy_to_half_a_voxel(slicer_app: object, kind: str, transformed: bool) -> None:
     volume, result, refs = a_case(kind, transformed)
-    contours.show(OVERLAY, result, refs, volume)
-    contours.set_style(result, refs, outline=1)
+    contour_views.show(OVERLAY, result, refs, volume)
+    contour_views.set_style(result, refs, outline=1)
     # Where both boxes are.
-    contours.jump(world(volume, (35, 28, 18)))
+    contour_views.jump(world(volume, (35, 28, 18)))
     slicer_app.process_events()
     for view in ("Red", "Green", "Yellow"):
         for find, box in ((red, STUDENT), (yellow, ANNA)):
@@ -121,7 +121,7 @@ def test_contours_land_on_the_anatomy_to_half_a_voxel(slicer_app: object, kind: 
 
 def test_overlay_shows_all_contours_in_each_view_and_in_3d(slicer_app: object) -> None:
     volume, result, refs = a_case()
-    contours.show(OVERLAY, result, refs, volume)
+    contour_views.show(OVERLAY, result, refs, volume)
     slicer_app.process_events()
     for view in ("Red", "Green", "Yellow"):
         assert len(red(slicer_app, view)) > 30
@@ -134,9 +134,9 @@ def test_overlay_shows_all_contours_in_each_view_and_in_3d(slicer_app: object) -
 
 def test_side_by_side_shows_the_student_left_and_the_experts_right(slicer_app: object) -> None:
     volume, result, refs = a_case()
-    contours.show(SIDE_BY_SIDE, result, refs, volume)
+    contour_views.show(SIDE_BY_SIDE, result, refs, volume)
     slicer_app.process_events()
-    assert contours.current_layout() == SIDE_BY_SIDE
+    assert contour_views.current_layout() == SIDE_BY_SIDE
     manager = slicer_app.layout_manager
     assert manager.sliceViewNames() == [STUDENT_VIEW, EXPERTS_VIEW]
     assert manager.threeDViewCount == 1
@@ -145,25 +145,25 @@ def test_side_by_side_shows_the_student_left_and_the_experts_right(slicer_app: o
     assert len(red(slicer_app, EXPERTS_VIEW)) == 0
     assert len(yellow(slicer_app, EXPERTS_VIEW)) > 30
     left, right = (manager.sliceWidget(name).mrmlSliceNode() for name in (STUDENT_VIEW, EXPERTS_VIEW))
-    place = contours.tumor_centre(result)
+    place = contour_views.tumor_centre(result)
     assert slicer_app.ras_to_pixel(STUDENT_VIEW, place)[2] == pytest.approx(0.0, abs=1e-6)
     assert left.GetSliceOffset() == right.GetSliceOffset()
     # Back in a layout with all in one view, all is there again; also in one of Slicer's own.
-    contours.show(OVERLAY, result, refs, volume)
+    contour_views.show(OVERLAY, result, refs, volume)
     slicer_app.process_events()
     assert len(yellow(slicer_app, "Red")) > 30
-    contours.show(SIDE_BY_SIDE, result, refs, volume)
+    contour_views.show(SIDE_BY_SIDE, result, refs, volume)
     manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     slicer_app.process_events()
-    assert contours.current_layout() is None
+    assert contour_views.current_layout() is None
     assert len(red(slicer_app, "Red")) > 30
     assert len(yellow(slicer_app, "Red")) > 30
 
 
 def test_side_by_side_scrolls_and_zooms_together_and_alone(slicer_app: object) -> None:
     volume, result, refs = a_case()
-    contours.show(OVERLAY, result, refs, volume)
-    contours.show(SIDE_BY_SIDE, result, refs, volume)
+    contour_views.show(OVERLAY, result, refs, volume)
+    contour_views.show(SIDE_BY_SIDE, result, refs, volume)
     slicer_app.process_events()
     nodes = [slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in (STUDENT_VIEW, EXPERTS_VIEW)]
     other = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode")
@@ -179,29 +179,29 @@ def test_side_by_side_scrolls_and_zooms_together_and_alone(slicer_app: object) -
 
 def test_only_the_chosen_raters_are_shown(slicer_app: object) -> None:
     volume, result, refs = a_case()
-    contours.show(OVERLAY, result, refs, volume)
-    heart = next(ref for ref in experts.all_segments() if ref.name == "Heart")
-    student = next(ref for ref in experts.all_segments() if ref.source == experts.STUDENT)
-    assert not contours.is_visible(heart)
-    assert all(contours.is_visible(ref) for ref in (*refs, student))
-    contours.set_visible(refs[0], False)
-    contours.set_visible(student, False)
+    contour_views.show(OVERLAY, result, refs, volume)
+    heart = next(ref for ref in expert_segments.all_segments() if ref.name == "Heart")
+    student = next(ref for ref in expert_segments.all_segments() if ref.source == expert_segments.STUDENT)
+    assert not contour_views.is_visible(heart)
+    assert all(contour_views.is_visible(ref) for ref in (*refs, student))
+    contour_views.set_visible(refs[0], False)
+    contour_views.set_visible(student, False)
     assert len(yellow(slicer_app, "Red")) == len(red(slicer_app, "Red")) == 0
-    contours.set_visible(refs[0], True)
+    contour_views.set_visible(refs[0], True)
     assert len(yellow(slicer_app, "Red")) > 30
 
 
 def test_outlines_and_fill_have_the_look_that_is_asked_for(slicer_app: object) -> None:
     volume, result, refs = a_case()
-    contours.show(OVERLAY, result, refs, volume)
+    contour_views.show(OVERLAY, result, refs, volume)
     counts = []
     for width in (1, 4):
-        contours.set_style(result, refs, outline=width)
+        contour_views.set_style(result, refs, outline=width)
         counts.append(len(red(slicer_app, "Red")))
     assert counts[1] > 2 * counts[0]
-    contours.set_style(result, refs, outline=1, fill=1.0)
+    contour_views.set_style(result, refs, outline=1, fill=1.0)
     assert len(red(slicer_app, "Red")) > 5 * counts[0]
-    contours.set_style(result, refs, outline=0, fill=0.0)
+    contour_views.set_style(result, refs, outline=0, fill=0.0)
     assert len(red(slicer_app, "Red")) == 0
 
 
@@ -213,17 +213,17 @@ def test_a_live_threshold_and_a_dropped_candidate_are_seen_at_once(slicer_app: o
         hill = 1 - 0.08 * np.maximum.reduce([abs(z - place[0]), abs(y - place[1]), abs(x - place[2])])
         probability = np.maximum(probability, hill).astype(np.float32)
     outcome = an_outcome(volume, (probability >= 0.5).astype(np.uint8), probability)
-    result = results.add_result(volume, outcome)
-    results.add_probability(volume, outcome, result)
-    contours.show(OVERLAY, result, [], volume)
-    contours.jump(world(volume, (35, 30, 18)))
-    contours.set_style(result, [], fill=1.0)
+    result = result_nodes.add_result(volume, outcome)
+    result_nodes.add_probability(volume, outcome, result)
+    contour_views.show(OVERLAY, result, [], volume)
+    contour_views.jump(world(volume, (35, 30, 18)))
+    contour_views.set_style(result, [], fill=1.0)
     # Let go of every Python object that shares memory with the nodes.
     del outcome, probability, hill
     gc.collect()
     areas = []
     for threshold in (0.5, 0.7, 0.3, 0.5):
-        results.rethreshold(result, threshold)
+        result_nodes.rethreshold(result, threshold)
         areas.append(len(red(slicer_app, "Red")))
     assert areas[2] > 1.3 * areas[0] > 1.3 * 1.3 * areas[1]
     assert areas[3] == areas[0]
@@ -233,17 +233,17 @@ def test_a_live_threshold_and_a_dropped_candidate_are_seen_at_once(slicer_app: o
 
 def test_next_and_previous_visit_every_slice_that_somebody_marks(slicer_app: object) -> None:
     volume, result, refs = a_case()
-    contours.show(OVERLAY, result, refs, volume)
+    contour_views.show(OVERLAY, result, refs, volume)
     slicer_app.process_events()
-    contours.jump(world(volume, (36, 30, 0)))
-    assert not contours.step(result, refs, -1)
+    contour_views.jump(world(volume, (36, 30, 0)))
+    assert not contour_views.step(result, refs, -1)
     view = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode")
     visited = []
-    while contours.step(result, refs, 1):
+    while contour_views.step(result, refs, 1):
         visited.append(round((view.GetSliceOffset() - world(volume, (0, 0, 0))[2]) / 3.0))
     assert visited == [*range(14, 24), *range(30, 33)]
     back = []
-    while contours.step(result, refs, -1):
+    while contour_views.step(result, refs, -1):
         back.append(round((view.GetSliceOffset() - world(volume, (0, 0, 0))[2]) / 3.0))
     assert back == [*range(14, 24), *range(30, 32)][::-1]
 
@@ -251,11 +251,11 @@ def test_next_and_previous_visit_every_slice_that_somebody_marks(slicer_app: obj
 @pytest.mark.parametrize("kind", ["flipped", "oblique"])
 def test_stepping_works_on_turned_grids_too(slicer_app: object, kind: str) -> None:
     volume, result, refs = a_case(kind, transformed=True)
-    contours.show(SIDE_BY_SIDE, result, refs, volume)
+    contour_views.show(SIDE_BY_SIDE, result, refs, volume)
     view = slicer.mrmlScene.GetSingletonNode(STUDENT_VIEW, "vtkMRMLSliceNode")
-    contours.jump(contours.tumor_centre(result) - (0, 0, 200))
+    contour_views.jump(contour_views.tumor_centre(result) - (0, 0, 200))
     offsets = []
-    while contours.step(result, [], 1):
+    while contour_views.step(result, [], 1):
         offsets.append(view.GetSliceOffset())
         assert len(red(slicer_app, STUDENT_VIEW)) > 30
     assert len(offsets) == 7
@@ -264,19 +264,19 @@ def test_stepping_works_on_turned_grids_too(slicer_app: object, kind: str) -> No
 
 def test_a_jump_brings_every_view_there_and_pans_only_if_needed(slicer_app: object) -> None:
     volume, result, refs = a_case()
-    contours.show(OVERLAY, result, refs, volume)
+    contour_views.show(OVERLAY, result, refs, volume)
     slicer_app.process_events()
     view = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode")
     near = world(volume, (30, 25, 12))
     middle = view.GetSliceToRAS().GetElement(0, 3)
-    contours.jump(near)
+    contour_views.jump(near)
     assert view.GetSliceToRAS().GetElement(0, 3) == middle
     for name in ("Red", "Green", "Yellow"):
         assert slicer_app.ras_to_pixel(name, near)[2] == pytest.approx(0.0, abs=1e-6)
-    assert contours.crosshair() == pytest.approx(tuple(near))
+    assert contour_views.crosshair() == pytest.approx(tuple(near))
     slicer_app.zoom("Red", 0.2)
     far = world(volume, (5, 5, 12))
-    contours.jump(far)
+    contour_views.jump(far)
     row, column, _ = slicer_app.ras_to_pixel("Red", far)
     height, width, _ = slicer_app.slice_pixels("Red").shape
     assert (row / height, column / width) == pytest.approx((0.5, 0.5), abs=0.02)
@@ -284,16 +284,16 @@ def test_a_jump_brings_every_view_there_and_pans_only_if_needed(slicer_app: obje
 
 def test_a_new_volume_is_fitted_and_the_same_one_keeps_its_place(slicer_app: object) -> None:
     volume, result, refs = a_case()
-    contours.show(OVERLAY, result, refs, volume)
+    contour_views.show(OVERLAY, result, refs, volume)
     slicer_app.process_events()
     slicer_app.zoom("Red", 0.3)
     view = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode")
-    contours.jump(world(volume, (30, 25, 12)))
+    contour_views.jump(world(volume, (30, 25, 12)))
     before = view.GetFieldOfView(), view.GetSliceOffset()
-    contours.show(OVERLAY, result, refs, volume)
+    contour_views.show(OVERLAY, result, refs, volume)
     assert (view.GetFieldOfView(), view.GetSliceOffset()) == before
     other, other_result, other_refs = a_case("flipped")
-    contours.show(OVERLAY, other_result, other_refs, other)
+    contour_views.show(OVERLAY, other_result, other_refs, other)
     slicer_app.process_events()
     height, width, _ = slicer_app.slice_pixels("Red").shape
     for corner in ((0, 0, 18), (71, 59, 18), (0, 59, 18), (71, 0, 18)):
@@ -310,12 +310,12 @@ def test_an_expert_s_correction_within_the_result_is_shown_as_an_expert_s(slicer
     copied.RemoveTag("CMEDL.label")
     copied.SetName("Reviewed")
     result.GetSegmentation().AddSegment(copied, "reviewed")
-    ref = experts.set_role(SegmentRef(result.GetID(), "reviewed", "Reviewed", experts.STUDENT), "Anna")
+    ref = expert_segments.set_role(SegmentRef(result.GetID(), "reviewed", "Reviewed", expert_segments.STUDENT), "Anna")
     for _ in range(2):
-        contours.show(SIDE_BY_SIDE, result, [ref], volume)
+        contour_views.show(SIDE_BY_SIDE, result, [ref], volume)
     slicer_app.process_events()
     assert result.GetNumberOfDisplayNodes() == 2
-    color = experts.color_of(ref)
+    color = expert_segments.color_of(ref)
     assert len(red(slicer_app, STUDENT_VIEW)) > 30
     assert len(pixels_like(slicer_app.slice_pixels(STUDENT_VIEW), color)) == 0
     assert len(pixels_like(slicer_app.slice_pixels(EXPERTS_VIEW), color)) > 30
@@ -325,22 +325,22 @@ def test_an_expert_s_correction_within_the_result_is_shown_as_an_expert_s(slicer
 def test_views_without_any_result_or_expert_show_the_ct(slicer_app: object) -> None:
     volume = a_volume(matrix=the_grid("plain"))
     for layout in (OVERLAY, SIDE_BY_SIDE):
-        contours.show(layout, None, [], volume)
-        assert not contours.step(None, [], 1)
-    assert contours.tumor_centre(None) is None
+        contour_views.show(layout, None, [], volume)
+        assert not contour_views.step(None, [], 1)
+    assert contour_views.tumor_centre(None) is None
 
 
 def test_contours_survive_saving_and_loading_the_scene(slicer_app: object, tmp_path: Path) -> None:
     volume, result, refs = a_case("oblique", transformed=True)
-    contours.show(SIDE_BY_SIDE, result, refs, volume)
+    contour_views.show(SIDE_BY_SIDE, result, refs, volume)
     saved_and_loaded(slicer.mrmlScene, tmp_path)
     slicer_app.process_events()
     volume, result = (slicer.mrmlScene.GetFirstNodeByName(name) for name in ("CT", "CT lung-ct"))
-    refs = experts.with_roles()
+    refs = expert_segments.with_roles()
     assert [ref.name for ref in refs] == ["Anna", "Bob"]
-    contours.show(SIDE_BY_SIDE, result, refs, volume)
+    contour_views.show(SIDE_BY_SIDE, result, refs, volume)
     slicer_app.process_events()
-    contours.jump(contours.tumor_centre(result))
+    contour_views.jump(contour_views.tumor_centre(result))
     assert len(red(slicer_app, STUDENT_VIEW)) > 30
     assert len(yellow(slicer_app, EXPERTS_VIEW)) > 30
     assert len(yellow(slicer_app, STUDENT_VIEW)) == 0

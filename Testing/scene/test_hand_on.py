@@ -11,14 +11,14 @@ import pydicom
 import pytest
 import slicer
 
-from CMEDLSegmentLib.cohort import read_cohort
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.scene import results
-from CMEDLSegmentLib.scene.candidates import Candidates
-from CMEDLSegmentLib.scene.export import export_dicom
-from CMEDLSegmentLib.scene.training_case import Mark, collect
-from CMEDLSegmentLib.scene.volumes import dicom_files
-from CMEDLSegmentLib.volume import read_mask, read_volume
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLSegmentLib.io.volume import read_mask, read_volume
+from CMEDLSegmentPanel.scene import result_nodes
+from CMEDLSegmentPanel.scene.dicom_export import export_dicom
+from CMEDLSegmentPanel.scene.lesion_candidates import Candidates
+from CMEDLSegmentPanel.scene.training_case import Mark, collect
+from CMEDLSegmentPanel.scene.volume_nodes import dicom_files
 from dicom_samples import PATIENT_ID, PATIENT_NAME
 from scene.dicom import as_from_dicom
 from scene.patients import BLOB, FAR, SHAPE, a_segmentation, a_volume, an_outcome, box_label, grid, moved, put_under
@@ -27,19 +27,19 @@ from scene.test_results import edit
 
 def a_result(kind: str = "plain", **changes: object) -> tuple[object, object]:
     volume = a_volume(matrix=grid(kind))
-    return volume, results.add_result(volume, an_outcome(volume, box_label(BLOB, FAR), **changes))
+    return volume, result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB, FAR), **changes))
 
 
 @pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])
 def test_a_saved_case_is_the_image_and_the_mask_where_they_are(scene: object, kind: str, tmp_path: Path) -> None:
     volume = a_volume(matrix=grid(kind))
     put_under(volume, moved())
-    node = results.add_result(volume, an_outcome(volume, box_label(BLOB)))
+    node = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     edit(node, "Segment_1", (1, 2, 3))
     folder = collect(volume, [Mark(node, "Segment_1")], tmp_path / "new", " Dr. A\n").write()
     (case,) = read_cohort(tmp_path / "new" / "cohort.csv", required=("mask", "role", "split"))
     assert (case.case, case.modality, case.role, case.split) == (folder.name, "CT", "student", "train")
-    from CMEDLSegmentLib.scene.volumes import volume_of
+    from CMEDLSegmentPanel.scene.volume_nodes import volume_of
 
     image = read_volume(case.image)
     assert image.geometry.is_close(volume_of(volume).geometry, 0.01)
@@ -109,7 +109,7 @@ def test_scans_under_one_patient_share_the_pseudonym(scene: object, tmp_path: Pa
 
 def test_what_makes_no_case_is_told_and_leaves_nothing(scene: object, tmp_path: Path) -> None:
     volume, node = a_result()
-    empty = results.add_result(volume, an_outcome(volume, box_label()))
+    empty = result_nodes.add_result(volume, an_outcome(volume, box_label()))
     blocked = tmp_path / "file"
     blocked.write_text("", "utf-8")
     damaged = tmp_path / "damaged"
@@ -149,7 +149,7 @@ def test_the_files_are_those_of_the_slices(dicom_ct: slicer.vtkMRMLScalarVolumeN
 def test_exports_lie_on_the_ct_in_its_study(dicom_ct: object, transformed: bool, tmp_path: Path) -> None:
     if transformed:
         put_under(dicom_ct, moved())
-    node = results.add_result(dicom_ct, an_outcome(dicom_ct, box_label(BLOB, FAR)))
+    node = result_nodes.add_result(dicom_ct, an_outcome(dicom_ct, box_label(BLOB, FAR)))
     Candidates(node).keep(2, False)
     export_dicom(dicom_ct, node, rtstruct=tmp_path / "rt.dcm", seg=tmp_path / "seg.dcm")
     source = pydicom.dcmread(dicom_files(dicom_ct)[0][0])
@@ -175,7 +175,7 @@ def test_exports_lie_on_the_ct_in_its_study(dicom_ct: object, transformed: bool,
 
 
 def test_an_edit_is_exported_and_told(dicom_ct: object, tmp_path: Path) -> None:
-    node = results.add_result(dicom_ct, an_outcome(dicom_ct, box_label(BLOB)))
+    node = result_nodes.add_result(dicom_ct, an_outcome(dicom_ct, box_label(BLOB)))
     edit(node, "Segment_1", (1, 2, 3))
     export_dicom(dicom_ct, node, rtstruct=tmp_path / "rt.dcm", seg=tmp_path / "seg.dcm")
     made = pydicom.dcmread(tmp_path / "rt.dcm")
@@ -203,7 +203,7 @@ def test_several_drawn_segments_are_exported_unless_they_overlap(dicom_ct: objec
 
 
 def test_a_ct_that_is_not_as_in_dicom_is_not_exported(dicom_ct: object, tmp_path: Path) -> None:
-    node = results.add_result(dicom_ct, an_outcome(dicom_ct, box_label(BLOB)))
+    node = result_nodes.add_result(dicom_ct, an_outcome(dicom_ct, box_label(BLOB)))
     plain, plain_node = a_result()
     with pytest.raises(InputError, match="not loaded from DICOM"):
         export_dicom(plain, plain_node, seg=tmp_path / "no.dcm")

@@ -10,10 +10,10 @@ import pytest
 import slicer
 import vtk
 
-from CMEDLSegmentLib.card import TUMOR
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.scene import results
-from CMEDLSegmentLib.scene.segments import array_on_volume, mask_of, show_surface
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentPanel.scene import result_nodes
+from CMEDLSegmentPanel.scene.segment_masks import array_on_volume, mask_of, show_surface
 from scene.patients import BLOB, FAR, SHAPE, a_volume, an_outcome, box_label, grid, moved, put_under, world
 
 
@@ -40,7 +40,7 @@ def test_the_result_lies_on_the_anatomy(scene: object, kind: str, transformed: b
     if transformed:
         put_under(volume, moved())
     label = box_label(BLOB)
-    node = results.add_result(volume, an_outcome(volume, label))
+    node = result_nodes.add_result(volume, an_outcome(volume, label))
     np.testing.assert_array_equal(array_on_volume(node, "Segment_1", volume), label == 1)
     # Independently: Slicer's own export of the segment, placed in the world by VTK.
     image = slicer.vtkOrientedImageData()
@@ -58,7 +58,7 @@ def test_the_result_lies_on_the_anatomy(scene: object, kind: str, transformed: b
 
 def test_the_surface_in_3d_lies_on_the_anatomy_too(scene: object) -> None:
     volume = a_volume(matrix=grid("oblique"))
-    node = results.add_result(volume, an_outcome(volume, box_label(BLOB)))
+    node = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     show_surface(node)
     surface = node.GetClosedSurfaceInternalRepresentation("Segment_1")
     centre = np.array(surface.GetCenter())
@@ -68,7 +68,7 @@ def test_the_surface_in_3d_lies_on_the_anatomy_too(scene: object) -> None:
 
 def test_the_result_is_named_coloured_and_coded(scene: object) -> None:
     volume = a_volume()
-    node = results.add_result(volume, an_outcome(volume, box_label(BLOB)))
+    node = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     assert node.GetName() == "CT lung-ct"
     segment = node.GetSegmentation().GetSegment("Segment_1")
     assert segment.GetName() == "Tumor"
@@ -77,15 +77,15 @@ def test_the_result_is_named_coloured_and_coded(scene: object) -> None:
     assert segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), entry)
     for code in ("SCT^49755003^", "SCT^86049000^Neoplasm, Primary", "SCT^39607008^Lung"):
         assert code in str(entry)
-    assert results.volume_of_result(node) is volume
+    assert result_nodes.volume_of_result(node) is volume
     assert node.GetDisplayNode().GetVisibility()
 
 
 def test_every_run_makes_a_node_of_its_own(scene: object) -> None:
     volume = a_volume()
-    first = results.add_result(volume, an_outcome(volume, box_label(BLOB)))
+    first = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     edit(first, "Segment_1", (1, 2, 3))
-    second = results.add_result(volume, an_outcome(volume, box_label(BLOB)))
+    second = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     assert first.GetName() != second.GetName()
     assert array_on_volume(first, "Segment_1", volume)[3, 2, 1]
     assert not array_on_volume(second, "Segment_1", volume)[3, 2, 1]
@@ -97,44 +97,44 @@ def test_the_result_stands_beside_its_ct_in_the_study(scene: object) -> None:
     study = hierarchy.CreateStudyItem(patient, "study")
     volume = a_volume()
     hierarchy.CreateItem(study, volume)
-    node = results.add_result(volume, an_outcome(volume, box_label(BLOB)))
+    node = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
     # In the application an item of the node is there already, at the top.
     other = a_volume()
     hierarchy.CreateItem(hierarchy.GetSceneItemID(), other)
-    results.place_beside(other, volume)
+    result_nodes.place_beside(other, volume)
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(other)) == study
 
 
 def test_the_result_follows_its_ct_s_transform(scene: object) -> None:
     volume = a_volume()
     transform = put_under(volume, moved())
-    node = results.add_result(volume, an_outcome(volume, box_label(BLOB)))
+    node = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     assert node.GetTransformNodeID() == transform.GetID()
 
 
 def test_the_result_tells_how_it_was_made(scene: object) -> None:
     volume = a_volume()
     outcome = an_outcome(volume, box_label(BLOB), series_uid="1.2.3", warnings=["Look | here.\nAnd there."])
-    node = results.add_result(volume, outcome)
-    told = results.provenance(node)
+    node = result_nodes.add_result(volume, outcome)
+    told = result_nodes.provenance(node)
     assert told["weights_sha256"] == "ab" * 32
     assert told["program"] == "CMEDL 1.2.3"
     assert (told["student"], told["threshold"], told["device"]) == ("lung-ct", "0.5", "cpu")
     assert (told["series_uid"], told["date"]) == ("1.2.3", "2026-01-02T03:04:05+00:00")
-    text = results.provenance_text(node)
+    text = result_nodes.provenance_text(node)
     assert "Weights (SHA-256): " + "ab" * 32 in text
     assert "Edited" not in text
-    assert results.provenance(volume) == {}
+    assert result_nodes.provenance(volume) == {}
 
 
 def test_an_empty_result_is_a_result(scene: object) -> None:
     volume = a_volume()
-    node = results.add_result(volume, an_outcome(volume, box_label()))
+    node = result_nodes.add_result(volume, an_outcome(volume, box_label()))
     assert mask_of(node, "Segment_1").empty
-    assert not results.is_edited(node)
+    assert not result_nodes.is_edited(node)
     edit(node, "Segment_1", (1, 2, 3))
-    assert results.is_edited(node)
+    assert result_nodes.is_edited(node)
 
 
 def test_several_labels_become_several_segments(scene: object) -> None:
@@ -142,7 +142,7 @@ def test_several_labels_become_several_segments(scene: object) -> None:
     label = box_label(BLOB)
     label[FAR] = 7
     labels = (TUMOR, dataclasses.replace(TUMOR, value=7, name="Node", color=(0.0, 0.5, 1.0)))
-    node = results.add_result(volume, an_outcome(volume, label, labels=labels))
+    node = result_nodes.add_result(volume, an_outcome(volume, label, labels=labels))
     np.testing.assert_array_equal(array_on_volume(node, "Segment_1", volume), label == 1)
     np.testing.assert_array_equal(array_on_volume(node, "Segment_7", volume), label == 7)
 
@@ -153,26 +153,26 @@ def test_a_volume_that_is_gone_or_changed_gets_no_result(scene: object) -> None:
     volume.SetAndObserveImageData(a_volume(np.zeros((5, 5, 5), np.int16)).GetImageData())
     before = scene.GetNumberOfNodes()
     with pytest.raises(InputError, match="changed"):
-        results.add_result(volume, outcome)
+        result_nodes.add_result(volume, outcome)
     scene.RemoveNode(volume)
     with pytest.raises(InputError, match="removed"):
-        results.add_result(volume, outcome)
+        result_nodes.add_result(volume, outcome)
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     assert scene.GetNumberOfNodes() < before
 
 
 def test_an_edit_is_noticed_and_an_undone_one_is_none(scene: object) -> None:
     volume = a_volume()
-    node = results.add_result(volume, an_outcome(volume, box_label(BLOB)))
-    assert not results.is_edited(node)
+    node = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
+    assert not result_nodes.is_edited(node)
     edit(node, "Segment_1", (1, 2, 3))
-    assert results.is_edited(node)
-    assert "Edited: yes" in results.provenance_text(node)
+    assert result_nodes.is_edited(node)
+    assert "Edited: yes" in result_nodes.provenance_text(node)
     edit(node, "Segment_1", (1, 2, 3), value=0)
-    assert not results.is_edited(node)
+    assert not result_nodes.is_edited(node)
     node.GetSegmentation().RemoveSegment("Segment_1")
-    assert results.is_edited(node)
-    assert not results.is_edited(a_volume())
+    assert result_nodes.is_edited(node)
+    assert not result_nodes.is_edited(a_volume())
 
 
 def two_hills() -> np.ndarray:
@@ -188,14 +188,14 @@ def a_result_with_probability(**changes: object) -> tuple[slicer.vtkMRMLScalarVo
     put_under(volume, moved())
     probability = two_hills()
     outcome = an_outcome(volume, (probability >= 0.5).astype(np.uint8), probability.copy(), **changes)
-    node = results.add_result(volume, outcome)
-    results.add_probability(volume, outcome, node)
+    node = result_nodes.add_result(volume, outcome)
+    result_nodes.add_probability(volume, outcome, node)
     return volume, node, probability
 
 
 def test_the_probability_is_a_linked_volume_on_the_same_grid(scene: object) -> None:
     volume, node, probability = a_result_with_probability()
-    found = results.probability_of(node)
+    found = result_nodes.probability_of(node)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(found), probability)
     np.testing.assert_allclose(world(found, (3, 4, 5)), world(volume, (3, 4, 5)))
     display = found.GetDisplayNode()
@@ -204,22 +204,22 @@ def test_the_probability_is_a_linked_volume_on_the_same_grid(scene: object) -> N
     assert not display.GetAutoWindowLevel()
     without = an_outcome(volume, box_label(BLOB))
     with pytest.raises(InputError, match="not asked"):
-        results.add_probability(volume, without, node)
+        result_nodes.add_probability(volume, without, node)
 
 
 @pytest.mark.parametrize("threshold", [0.05, 0.25, 0.5, 0.55, 0.75, 0.99])
 def test_another_threshold_marks_what_reaches_it(scene: object, threshold: float) -> None:
     volume, node, probability = a_result_with_probability()
-    results.rethreshold(node, 0.95)
-    results.rethreshold(node, threshold)
+    result_nodes.rethreshold(node, 0.95)
+    result_nodes.rethreshold(node, threshold)
     np.testing.assert_array_equal(array_on_volume(node, "Segment_1", volume), probability >= np.float32(threshold))
-    assert results.provenance(node)["threshold"] == f"{threshold:g}"
-    assert not results.is_edited(node)
+    assert result_nodes.provenance(node)["threshold"] == f"{threshold:g}"
+    assert not result_nodes.is_edited(node)
 
 
 def test_the_runs_smallest_component_holds_at_another_threshold_too(scene: object) -> None:
     volume, node, _ = a_result_with_probability(minimum_cc=1.0)
-    results.rethreshold(node, 0.5)
+    result_nodes.rethreshold(node, 0.5)
     found = array_on_volume(node, "Segment_1", volume)
     # The lower hill has 27 voxels of 0.009 cc; the higher one 729.
     assert found[6, 10, 10]
@@ -230,31 +230,31 @@ def test_what_cannot_be_given_another_threshold_is_told(scene: object) -> None:
     volume, node, _ = a_result_with_probability()
     for wrong in (0.0, 1.0, -3.0, float("nan")):
         with pytest.raises(InputError, match="makes no sense"):
-            results.rethreshold(node, wrong)
+            result_nodes.rethreshold(node, wrong)
     edit(node, "Segment_1", (1, 2, 3))
     with pytest.raises(InputError, match="edited by hand"):
-        results.rethreshold(node, 0.4)
+        result_nodes.rethreshold(node, 0.4)
     assert array_on_volume(node, "Segment_1", volume)[3, 2, 1]
-    slicer.mrmlScene.RemoveNode(results.probability_of(node))
+    slicer.mrmlScene.RemoveNode(result_nodes.probability_of(node))
     with pytest.raises(InputError, match="no probability"):
-        results.rethreshold(node, 0.4)
+        result_nodes.rethreshold(node, 0.4)
 
 
 def test_results_survive_saving_and_loading_the_scene(scene: object, tmp_path: Path) -> None:
     from scene.saving import saved_and_loaded
 
     volume, node, probability = a_result_with_probability(warnings=["Look | here <b>&amp;\nAnd there."])
-    results.rethreshold(node, 0.4)
-    told = results.provenance(node)
+    result_nodes.rethreshold(node, 0.4)
+    told = result_nodes.provenance(node)
     names = node.GetName(), volume.GetName()
     saved_and_loaded(scene, tmp_path)
     node, volume = (scene.GetFirstNodeByName(name) for name in names)
-    assert results.is_result(node)
-    assert not results.is_edited(node)
-    assert results.provenance(node) == told
-    assert results.volume_of_result(node) is volume
+    assert result_nodes.is_result(node)
+    assert not result_nodes.is_edited(node)
+    assert result_nodes.provenance(node) == told
+    assert result_nodes.volume_of_result(node) is volume
     np.testing.assert_array_equal(array_on_volume(node, "Segment_1", volume), probability >= np.float32(0.4))
-    results.rethreshold(node, 0.7)
+    result_nodes.rethreshold(node, 0.7)
     np.testing.assert_array_equal(array_on_volume(node, "Segment_1", volume), probability >= np.float32(0.7))
     edit(node, "Segment_1", (1, 2, 3))
-    assert results.is_edited(node)
+    assert result_nodes.is_edited(node)

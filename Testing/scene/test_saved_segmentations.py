@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import slicer
 
-from CMEDLSegmentLib.agreement.reading import read_delineation
-from CMEDLSegmentLib.scene.volumes import volume_of
+from CMEDLSegmentLib.io.contour_files import read_delineation
+from CMEDLSegmentPanel.scene.volume_nodes import volume_of
 from scene.patients import BLOB, FAR, SHAPE, a_segmentation, a_volume, box_label, grid
 
 

@@ -10,9 +10,9 @@ import pytest
 import slicer
 import vtk
 
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.phantom import thorax_ct
-from CMEDLSegmentLib.scene.volumes import doubts, modality_of, volume_of
+from CMEDLSegmentPanel.scene.volume_nodes import doubts, modality_of, volume_of
 from scene.patients import SHAPE, a_volume, grid, put_under, rotation, world
 from segmentation.students import a_card
 

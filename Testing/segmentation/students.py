@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from CMEDLSegmentLib.card import TUMOR, Card, Label, NetworkSpec
+from CMEDLSegmentLib.io.volume import Geometry, Volume
+from CMEDLSegmentLib.models.model_card import TUMOR, Card, Label, NetworkSpec
+from CMEDLSegmentLib.models.model_file import Student
+from CMEDLSegmentLib.models.normalization import Normalisation
 from CMEDLSegmentLib.networks import create_network
-from CMEDLSegmentLib.normalisation import Normalisation
-from CMEDLSegmentLib.student import Student
-from CMEDLSegmentLib.volume import Geometry, Volume
 
 
 def a_card(labels: int = 1, **changes: object) -> Card:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.probability import ProbabilityField
-from CMEDLSegmentLib.resampling import StudentField
-from CMEDLSegmentLib.volume import Geometry, axial_view
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.inference.probability import ProbabilityField
+from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.io.volume import Geometry, axial_view
 
 TOUCHING = np.ones((3, 3, 3))
 

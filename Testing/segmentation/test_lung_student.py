@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.anatomy import find_lungs
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.inference.lungs import find_lungs
+from CMEDLSegmentLib.inference.segmenter import Segmenter
+from CMEDLSegmentLib.io.volume import Volume, axial_view
 from CMEDLSegmentLib.phantom import Phantom, thorax_ct
-from CMEDLSegmentLib.segmentation import Segmenter
-from CMEDLSegmentLib.volume import Volume, axial_view
 from segmentation.students import a_card, a_student, blobs, linear
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.segmentation import Segmenter
-from CMEDLSegmentLib.volume import Geometry, Volume
+from CMEDLSegmentLib.inference.segmenter import Segmenter
+from CMEDLSegmentLib.io.volume import Geometry, Volume
 from segmentation.students import a_card, a_student, linear
 
 BENCH = Path(__file__).resolve().parents[1] / "bench" / "segmentation.py"

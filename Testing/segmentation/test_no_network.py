@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "CMEDLSegment"
 CONVERT = """
 import torch
 from CMEDLSegmentLib.networks import create_network
-from CMEDLSegmentLib.runtimes.openvino_runtime import _convert
+from CMEDLSegmentLib.inference.runtimes.openvino_runtime import _convert
 class Logits(torch.nn.Module):
     def __init__(self):
         super().__init__()

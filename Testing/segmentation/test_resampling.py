@@ -7,8 +7,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from CMEDLSegmentLib.normalisation import IntensityMap
-from CMEDLSegmentLib.resampling import FieldSampler, StudentField, antialiased_matrix, interpolation_matrix
+from CMEDLSegmentLib.inference.resampling import FieldSampler, StudentField, antialiased_matrix, interpolation_matrix
+from CMEDLSegmentLib.models.normalization import IntensityMap
 
 SAME = IntensityMap((-1.0, 1.0), (-1.0, 1.0))
 """Leaves intensities in -1..1 as they are."""

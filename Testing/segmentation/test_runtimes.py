@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from CMEDLSegmentLib.card import NetworkSpec
-from CMEDLSegmentLib.errors import ModelError
+from CMEDLSegmentLib.base.errors import ModelError
+from CMEDLSegmentLib.inference.runtimes import Plan, make_plan, quantization, start_runtime
+from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8, check_int8, quantised
+from CMEDLSegmentLib.inference.segmenter import Segmenter
+from CMEDLSegmentLib.models.model_card import NetworkSpec
+from CMEDLSegmentLib.models.model_file import Student
 from CMEDLSegmentLib.networks import fold_batch_norm
-from CMEDLSegmentLib.runtimes import Plan, make_plan, quantisation, start_runtime
-from CMEDLSegmentLib.runtimes.quantisation import calibrate_int8, check_int8, quantised
-from CMEDLSegmentLib.segmentation import Segmenter
-from CMEDLSegmentLib.student import Student
 from segmentation.students import a_card, a_student, blobs
 
 NETWORKS = {
@@ -63,7 +63,7 @@ def test_torch_gives_the_networks_own_logits(name: str, precision: str, toleranc
 @pytest.fixture(scope="module")
 def openvino_unet() -> Callable[[torch.Tensor], torch.Tensor]:
     """OpenVINO's fp32 runtime of the narrow Unet, for four slices at a time; made once, because making it is slow."""
-    pytest.importorskip("CMEDLSegmentLib.runtimes.openvino_runtime")
+    pytest.importorskip("CMEDLSegmentLib.inference.runtimes.openvino_runtime")
     return start_runtime(a_student_of("unet"), Plan("cpu", "openvino", "fp32", 4))
 
 
@@ -80,7 +80,7 @@ def test_openvino_in_fp32_gives_the_networks_own_logits(openvino_unet: Callable,
 @pytest.mark.parametrize("name", ["densefcn", "unet after a generator", "unet after drit"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.4)])
 def test_openvino_runs_every_network(name: str, precision: str, tolerance: float) -> None:
-    pytest.importorskip("CMEDLSegmentLib.runtimes.openvino_runtime")
+    pytest.importorskip("CMEDLSegmentLib.inference.runtimes.openvino_runtime")
     assert relative_error(a_student_of(name), Plan("cpu", "openvino", precision, 3)) < tolerance
 
 
@@ -142,7 +142,7 @@ def test_rounding_is_to_8_bits_and_small() -> None:
 )
 def test_openvinos_int8_rounds_as_the_simulation_does(name: str) -> None:
     """Neither better (then it would not compute in int8) nor much worse than the rounding in PyTorch."""
-    pytest.importorskip("CMEDLSegmentLib.runtimes.openvino_runtime")
+    pytest.importorskip("CMEDLSegmentLib.inference.runtimes.openvino_runtime")
     student = a_student_of(name)
     student.int8 = calibrate_int8(student.build(), [some_slices()])
     images = some_slices(2, seed=9)
@@ -155,7 +155,7 @@ def test_openvinos_int8_rounds_as_the_simulation_does(name: str) -> None:
 def test_this_cpus_integer_products_are_looked_at_before_int8_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Old CPUs saturate sums of 8-bit products: int8 is left alone there, however well the student was checked."""
     pytest.importorskip("openvino")
-    from CMEDLSegmentLib.runtimes import openvino_runtime
+    from CMEDLSegmentLib.inference.runtimes import openvino_runtime
 
     student = a_student(a_card(int8={"passed": True}))
     compiled = openvino_runtime._compile
@@ -184,7 +184,7 @@ def test_rounding_keeps_a_convolutions_own_padding() -> None:
 
 
 def test_the_check_passes_good_ranges_and_fails_bad_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantisation, "openvino_installed", lambda: False)
+    monkeypatch.setattr(quantization, "openvino_installed", lambda: False)
     student = a_student(a_card(networks=NETWORKS["unet"]))
     batches = [some_slices(3, seed) for seed in range(3)]
     with torch.inference_mode():
@@ -204,7 +204,7 @@ def test_the_check_passes_good_ranges_and_fails_bad_ones(monkeypatch: pytest.Mon
 
 def test_the_check_compares_with_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without rounding the two agree exactly, and empty cases are counted apart."""
-    monkeypatch.setattr(quantisation, "openvino_installed", lambda: False)
+    monkeypatch.setattr(quantization, "openvino_installed", lambda: False)
     student = a_student(a_card(networks=NETWORKS["unet"], threshold=0.999))
     checked = check_int8(student, [some_slices(1)])
     assert (checked["cases"], checked["empty"], checked["passed"]) == (0, 1, False)

@@ -9,12 +9,12 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from CMEDLSegmentLib import runtimes
-from CMEDLSegmentLib.errors import Cancelled, DeviceError, InputError
-from CMEDLSegmentLib.normalisation import Normalisation
-from CMEDLSegmentLib.runtimes import Plan, lighter
-from CMEDLSegmentLib.segmentation import Segmenter
-from CMEDLSegmentLib.volume import Geometry, Volume
+from CMEDLSegmentLib.base.errors import Cancelled, DeviceError, InputError
+from CMEDLSegmentLib.inference import runtimes
+from CMEDLSegmentLib.inference.runtimes import Plan, lighter
+from CMEDLSegmentLib.inference.segmenter import Segmenter
+from CMEDLSegmentLib.io.volume import Geometry, Volume
+from CMEDLSegmentLib.models.normalization import Normalisation
 from segmentation.students import a_card, a_student, blobs, linear
 
 HALF = -0.1
@@ -265,7 +265,7 @@ def test_out_of_memory_steps_down_says_so_and_gives_the_same_result(
     segmenter = Segmenter(student, "cpu", start=start)
     # A device that is no CPU, on any machine: only the plan says so, the arithmetic stays here.
     segmenter.plan = Plan("meta", "torch", "fp32", 8)
-    import CMEDLSegmentLib.segmentation as module
+    import CMEDLSegmentLib.inference.segmenter as module
 
     sampler = module.FieldSampler
     monkeypatch.setattr(module, "FieldSampler", lambda field, intensities, device: sampler(field, intensities, "cpu"))

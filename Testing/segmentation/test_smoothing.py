@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.card_text import card_text
-from CMEDLSegmentLib.errors import Cancelled
-from CMEDLSegmentLib.probability import SMOOTHED_ROWS, smooth_over_slices
-from CMEDLSegmentLib.segmentation import Segmentation, Segmenter
-from CMEDLSegmentLib.volume import Geometry, Volume
+from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.inference.probability import SMOOTHED_ROWS, smooth_over_slices
+from CMEDLSegmentLib.inference.segmenter import Segmentation, Segmenter
+from CMEDLSegmentLib.io.volume import Geometry, Volume
+from CMEDLSegmentLib.models.card_text import card_text
 from segmentation.students import a_card, a_student, blobs, linear
 
 

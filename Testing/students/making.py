@@ -17,10 +17,10 @@ import safetensors.numpy
 import torch
 from torch import nn
 
-from CMEDLSegmentLib.card import TUMOR, Card, Label, NetworkSpec
+from CMEDLSegmentLib.models.model_card import TUMOR, Card, Label, NetworkSpec
+from CMEDLSegmentLib.models.model_file import save_student
+from CMEDLSegmentLib.models.normalization import CT_WINDOW
 from CMEDLSegmentLib.networks import create_network
-from CMEDLSegmentLib.normalisation import CT_WINDOW
-from CMEDLSegmentLib.student import save_student
 
 UNET = NetworkSpec("segmentor", "unet", {"width": 4})
 LIVER = Label(

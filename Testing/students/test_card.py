@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from CMEDLSegmentLib.card import TUMOR, Card, Label, NetworkSpec
-from CMEDLSegmentLib.card_text import card_text
-from CMEDLSegmentLib.errors import ModelError
-from CMEDLSegmentLib.normalisation import Normalisation
+from CMEDLSegmentLib.base.errors import ModelError
+from CMEDLSegmentLib.models.card_text import card_text
+from CMEDLSegmentLib.models.model_card import TUMOR, Card, Label, NetworkSpec
+from CMEDLSegmentLib.models.normalization import Normalisation
 from students.making import LIVER, UNET, a_card, card_hash
 
 MR = Normalisation("percentile", 1.0, 99.0, ((50.0, 300.0), (99.0, 1000.0)), 1136.0)

@@ -8,8 +8,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.errors import InputError, ModelError
-from CMEDLSegmentLib.normalisation import CT_WINDOW, Histogram, Normalisation, fit_landmarks
+from CMEDLSegmentLib.base.errors import InputError, ModelError
+from CMEDLSegmentLib.models.normalization import CT_WINDOW, Histogram, Normalisation, fit_landmarks
 
 
 def ramp(low: int = 0, high: int = 1000) -> np.ndarray:

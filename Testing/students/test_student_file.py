@@ -15,9 +15,9 @@ import pytest
 import safetensors.numpy
 import torch
 
-from CMEDLSegmentLib.card import NetworkSpec, read_card
-from CMEDLSegmentLib.errors import InputError, ModelError
-from CMEDLSegmentLib.student import load_student, save_student
+from CMEDLSegmentLib.base.errors import InputError, ModelError
+from CMEDLSegmentLib.models.model_card import NetworkSpec, read_card
+from CMEDLSegmentLib.models.model_file import load_student, save_student
 from students.making import LIVER, TUMOR, UNET, a_card, a_student_file, forge, header_of, modules_of, weights_hash
 
 HEAD = "segmentor.head.weight"
@@ -390,8 +390,8 @@ def test_a_failed_save_leaves_the_earlier_file(file: Path, good: bytes) -> None:
 
 def test_a_card_is_read_without_torch(file: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from CMEDLSegmentLib import card_text, models; "
-        "card = models.entry(Path(sys.argv[1])).card; print(card.name, len(card_text.card_text(card)) > 500, "
+        "import sys; from pathlib import Path; from CMEDLSegmentLib.models import card_text, registry; "
+        "card = registry.entry(Path(sys.argv[1])).card; print(card.name, len(card_text.card_text(card)) > 500, "
         "'torch' in sys.modules)"
     )
     package = Path(sys.modules["CMEDLSegmentLib"].__file__).parent.parent

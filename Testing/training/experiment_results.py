@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from CMEDLTrainLib.experiments.finished import finished_cells
-from CMEDLTrainLib.experiments.results import collect
-from CMEDLTrainLib.experiments.running import Bench
+from CMEDLTrainLib.experiments.experiment_results import collect
+from CMEDLTrainLib.experiments.finished_runs import finished_cells
+from CMEDLTrainLib.experiments.runner import Bench
 
 
 def results_of(bench: Bench) -> dict[str, Any]:

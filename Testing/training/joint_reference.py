@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from CMEDLTrainLib import methods
-from CMEDLTrainLib.configuration import PRESETS, Configuration, Network, with_settings
 from CMEDLTrainLib.methods import Batch, Method, Step
+from CMEDLTrainLib.settings.configuration import PRESETS, Configuration, Network, with_settings
 
 
 def settings(method: str, *changes: str) -> Configuration:

@@ -34,8 +34,9 @@ def at(count, before):
 
 def take_aim(aim, count):
     """Let this process die there: with half a checkpoint or half an event written, or a case extracted."""
-    from CMEDLTrainLib import checkpoints, runs
     from CMEDLTrainLib.cohort import preparation
+    from CMEDLTrainLib.runs import run_folder
+    from CMEDLTrainLib.training import checkpoints
 
     write = checkpoints.save_file
 
@@ -52,7 +53,7 @@ def take_aim(aim, count):
     elif aim == "renaming":
         Path.replace = at(count, lambda *_: None)(Path.replace)
     elif aim == "event":
-        runs.Run.report = at(count, half_an_event)(runs.Run.report)
+        run_folder.Run.report = at(count, half_an_event)(run_folder.Run.report)
     elif aim == "slices":
         preparation.extract_case = at(count, lambda *_: None)(preparation.extract_case)
 
@@ -62,7 +63,8 @@ def main():
     import skimage.measure  # noqa: F401
     import torch
 
-    from CMEDLTrainLib import cli, training  # noqa: F401
+    from CMEDLTrainLib.cli import main
+    from CMEDLTrainLib.training import train_run  # noqa: F401
 
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # the first one imports torch's compiler: seconds
     print("ready", flush=True)
@@ -73,7 +75,7 @@ def main():
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             if "aim" in command:
                 take_aim(command["aim"], command["count"])
-            os._exit(cli.main(command["arguments"]))
+            os._exit(main(command["arguments"]))
         print(child, flush=True)
         sys.stdin.readline()
         _, ended = os.waitpid(child, 0)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from CMEDLSegmentLib.cohort import Case
-from CMEDLSegmentLib.normalisation import CT_WINDOW
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.models.normalization import CT_WINDOW
 from CMEDLTrainLib.cohort.store import LEVELS, Store, write_store
-from CMEDLTrainLib.configuration import Images
+from CMEDLTrainLib.settings.configuration import Images
 
 
 def disc_store(

@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from CMEDLSegmentLib.errors import InputError
-from CMEDLTrainLib import engine, runs
-from CMEDLTrainLib.configuration import PRESETS, Configuration, Network, with_settings
-from CMEDLTrainLib.engine import Trainer
-from CMEDLTrainLib.watch import TrainingFailed, Watch
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings.configuration import PRESETS, Configuration, Network, with_settings
+from CMEDLTrainLib.training import engine
+from CMEDLTrainLib.training.divergence_guard import TrainingFailed, Watch
+from CMEDLTrainLib.training.engine import Trainer
 from training.stores import disc_store
 
 
@@ -33,7 +34,7 @@ def settings(method: str, *changes: str) -> Configuration:
 
 
 def trainer_of(folder, store, configuration: Configuration) -> Trainer:
-    return Trainer(runs.create(folder, configuration), store)
+    return Trainer(run_folder.create(folder, configuration), store)
 
 
 @pytest.mark.parametrize("method", ["ct-only", pytest.param("cmedl", marks=pytest.mark.slow)])

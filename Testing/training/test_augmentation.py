@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from CMEDLTrainLib.augmentation import augment
-from CMEDLTrainLib.configuration import Augmentation
+from CMEDLTrainLib.settings.configuration import Augmentation
+from CMEDLTrainLib.training.augmentation import augment
 
 STILL = Augmentation(
     flip=False, scale=(1.0, 1.0), rotation_degrees=0.0, shift_mm=0.0, elastic_mm=0.0, intensity=0.0, erase=0.0

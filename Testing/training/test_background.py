@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from CMEDLSegmentLib.errors import Cancelled, CMEDLError
-from CMEDLTrainLib import runs
-from CMEDLTrainLib.background import Command, Program
-from CMEDLTrainLib.configuration import PRESETS
+from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.runs.programs import Command, Program
+from CMEDLTrainLib.settings.configuration import PRESETS
 from jobs.processes import exists, soon
 
 
@@ -29,7 +29,7 @@ def instead(folder: Path, program: str) -> Program:
 
 
 def test_a_command_s_object_is_its_result(tmp_path: Path) -> None:
-    run = runs.create(tmp_path / "run", PRESETS["tiny"])
+    run = run_folder.create(tmp_path / "run", PRESETS["tiny"])
     command = cmedl_train("status", str(run.folder))
     assert soon(lambda: command.done)
     assert command.result() == run.status()
@@ -45,7 +45,7 @@ def test_a_sentence_is_its_error(tmp_path: Path) -> None:
 def test_its_progress_is_heard_while_it_works(tmp_path: Path) -> None:
     program = """
 import pathlib, sys, time
-from CMEDLSegmentLib.console import Bar, emit_json
+from CMEDLSegmentLib.cli.console import Bar, emit_json
 bar = Bar(sys.stderr, quiet=True)
 bar("Half way", 0.5)
 print("a library's advice", file=sys.stderr, flush=True)
@@ -99,7 +99,7 @@ def test_a_trainer_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     program = f"""
 import os
 from pathlib import Path
-from CMEDLTrainLib.background import Program
+from CMEDLTrainLib.runs.programs import Program
 print(Program({python!r}, os.environ).detach([], Path({str(log)!r})).pid, flush=True)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -2,12 +2,12 @@
 
 import pytest
 
-from CMEDLSegmentLib import models
-from CMEDLSegmentLib.card import read_card
-from CMEDLSegmentLib.cohort import read_cohort
-from CMEDLTrainLib.evaluation.measures import definition
-from CMEDLTrainLib.evaluation.volumes import evaluate
-from CMEDLTrainLib.experiments.cohorts import make_cohort
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLSegmentLib.models import registry
+from CMEDLSegmentLib.models.model_card import read_card
+from CMEDLTrainLib.evaluation.evaluate import evaluate
+from CMEDLTrainLib.evaluation.scoring import definition
+from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort
 from CMEDLTrainLib.experiments.plan import read_experiment
 from experiments.lung.split import LAST_VALIDATION, cohort
 
@@ -37,7 +37,7 @@ def sarcoma_cases(data_root, work):
     ("name", "cases", "count", "measures"),
     [
         # What needs neighboring slices is not on the card: of the lungs' volumes only some slices were kept.
-        (models.DEFAULT, lung_cases, 12, ("dsc", "dsc_structure_slices", "false_cc_per_empty_slice")),
+        (registry.DEFAULT, lung_cases, 12, ("dsc", "dsc_structure_slices", "false_cc_per_empty_slice")),
         ("sarcoma-ct", sarcoma_cases, 13, ("dsc", "surface_dice", "hd95_mm", "dsc_structure_slices", "auc")),
     ],
 )
@@ -45,7 +45,7 @@ def test_the_figures_of_a_bundled_student_s_card_are_measured_again(
     name, cases, count, measures, data_root, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("CMEDL_DATA", str(data_root))
-    path = models.find(name)
+    path = registry.find(name)
     stated = {figure["measure"]: figure for figure in read_card(path).figures}
     found = evaluate(path, cases(data_root, tmp_path), device="cpu").summary()
     for measure in measures:

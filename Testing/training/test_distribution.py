@@ -21,16 +21,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
-from CMEDLTrainLib import runs
 from CMEDLTrainLib.cohort.sampling import Sampler
 from CMEDLTrainLib.cohort.store import Store
-from CMEDLTrainLib.configuration import PRESETS, Augmentation, Configuration, Network, with_settings
-from CMEDLTrainLib.distribution import ALONE, Processes, joined
-from CMEDLTrainLib.engine import Trainer
+from CMEDLTrainLib.computing.distribution import ALONE, Processes, joined
 from CMEDLTrainLib.losses.features import load_features
 from CMEDLTrainLib.methods import joint
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings.configuration import PRESETS, Augmentation, Configuration, Network, with_settings
+from CMEDLTrainLib.training.engine import Trainer
 from training.stores import disc_store
 
 HERE = Path(__file__).resolve()
@@ -48,13 +48,13 @@ def settings(method: str, *changes: str) -> Configuration:
 
 
 def made(folder: Path, configuration: Configuration) -> Path:
-    runs.create(folder, configuration)
+    run_folder.create(folder, configuration)
     return folder
 
 
 def train(folder: Path, processes: Processes = ALONE, stop_after: int = 0) -> list[dict[str, float]]:
     """Train the run in ``folder`` on the slices beside it; the losses of every step."""
-    trainer = Trainer(runs.open_run(folder), Store(folder.parent / "store"), processes)
+    trainer = Trainer(run_folder.open_run(folder), Store(folder.parent / "store"), processes)
     losses = []
     step = trainer._step
 
@@ -150,15 +150,15 @@ def test_two_processes_reach_the_losses_and_weights_of_one_with_the_doubled_batc
         # Not a generator's biases, which its norms take away again: Adam makes full steps of their rounding.
         if any(network in name for network in (".segmentor.", ".teacher.")):
             torch.testing.assert_close(ours[name], tensor, rtol=1e-6, atol=1e-9, msg=name)
-    figures = [runs.open_run(run).status()["validation"] for run in (folder / "shared", alone)]
+    figures = [run_folder.open_run(run).status()["validation"] for run in (folder / "shared", alone)]
     assert figures[0] == pytest.approx(figures[1], rel=1e-6)
 
 
 @pytest.mark.parametrize("method", ["cmedl", "vae-cmedl"])
 def test_processes_stopped_and_resumed_end_as_if_they_had_not_been(folder, method):
-    assert runs.open_run(folder / f"{method}-stopped").status()["state"] == "stopped"
-    assert runs.open_run(folder / f"{method}-stopped").status()["step"] == 3
-    run = runs.open_run(folder / f"{method}-cut")
+    assert run_folder.open_run(folder / f"{method}-stopped").status()["state"] == "stopped"
+    assert run_folder.open_run(folder / f"{method}-stopped").status()["step"] == 3
+    run = run_folder.open_run(folder / f"{method}-cut")
     assert run.status()["state"] == "finished"
     expected, found = load_file(folder / f"{method}-whole" / "last.safetensors"), load_file(run.last)
     assert expected.keys() == found.keys()
@@ -177,14 +177,14 @@ def test_every_process_keeps_its_own_image_pool_and_the_checkpoint_all_of_them(f
 
 def test_a_run_of_two_processes_is_not_resumed_by_one(folder):
     with pytest.raises(InputError, match="2 processes"):
-        Trainer(runs.open_run(folder / "cmedl-whole"), Store(folder / "store"))
+        Trainer(run_folder.open_run(folder / "cmedl-whole"), Store(folder / "store"))
 
 
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_and_the_run_can_be_resumed(tmp_path):
     """Through torchrun and the command line, as users start it."""
     cohort = write_cohort_phantoms(tmp_path / "cohort", cases=4, seed=3, size=(24, 64, 64), spacing=(12.0, 6.0, 6.0))
-    run = runs.Run(tmp_path / "run")
+    run = run_folder.Run(tmp_path / "run")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "CMEDLTrainLib"]
     options = ["--preset", "tiny", "--device", "cpu", "--set", "network.arguments.width=2"]
     launcher = started([*launch, "run", str(cohort), "-o", str(run.folder), *options, "--set", "optimisation.epochs=9"])

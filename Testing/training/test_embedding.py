@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from CMEDLSegmentLib.errors import Cancelled, InputError
-from CMEDLTrainLib.evaluation import embedding
+from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLTrainLib.figures import tsne_map
 
 
 def masks() -> np.ndarray:
@@ -19,7 +19,7 @@ def masks() -> np.ndarray:
 
 
 def test_as_many_pixels_of_the_tumor_as_of_the_background_none_twice():
-    places, inside = embedding.balanced_pixels(masks(), 100, np.random.default_rng(0))
+    places, inside = tsne_map.balanced_pixels(masks(), 100, np.random.default_rng(0))
     assert (len(places), inside.sum()) == (100, 50)
     assert len({tuple(place) for place in places}) == 100
     assert (masks()[tuple(places.T)] == inside).all()
@@ -27,12 +27,12 @@ def test_as_many_pixels_of_the_tumor_as_of_the_background_none_twice():
 
 
 def test_a_small_tumor_gives_all_its_pixels():
-    inside = embedding.balanced_pixels(masks(), 35_000, np.random.default_rng(0))[1]
+    inside = tsne_map.balanced_pixels(masks(), 35_000, np.random.default_rng(0))[1]
     assert inside.sum() == 60 + 64 == (~inside).sum()
 
 
 def test_the_background_is_that_of_the_patch_around_the_tumor_moved_inside_the_slice():
-    places, inside = embedding.balanced_pixels(masks(), 35_000, np.random.default_rng(0), side=16)
+    places, inside = tsne_map.balanced_pixels(masks(), 35_000, np.random.default_rng(0), side=16)
     for z, (top, left) in {1: (0, 0), 2: (24, 26)}.items():
         rows, columns = places[places[:, 0] == z, 1:].T
         assert top <= rows.min()
@@ -46,14 +46,14 @@ def test_the_background_is_that_of_the_patch_around_the_tumor_moved_inside_the_s
 def test_a_pixel_has_the_features_of_both_layers_that_cover_it():
     coarse, fine = torch.randn(5, 4, 8), torch.randn(3, 8, 16)
     rows, columns = np.array([0, 7, 3]), np.array([15, 0, 9])
-    found = embedding.features_at((coarse, fine), rows, columns)
+    found = tsne_map.features_at((coarse, fine), rows, columns)
     for row, column, features in zip(rows, columns, found, strict=True):
         assert features[:5] == pytest.approx(coarse[:, row // 2, column // 2].numpy())
         assert features[5:] == pytest.approx(fine[:, row, column].numpy())
 
 
 def test_two_kinds_of_pixels_lie_apart_whatever_the_scale_of_the_channels(monkeypatch):
-    monkeypatch.setattr(embedding, "ITERATIONS", 300)
+    monkeypatch.setattr(tsne_map, "ITERATIONS", 300)
     random = np.random.default_rng(0)
     features = random.normal(size=(240, 6))
     inside = np.arange(240) < 120
@@ -61,7 +61,7 @@ def test_two_kinds_of_pixels_lie_apart_whatever_the_scale_of_the_channels(monkey
     # The channels that tell nothing have the large numbers.
     features *= (1e-3, 1e-3, 1e-3, 50, 50, 50)
     told = []
-    found = embedding.embed(features.astype(np.float32), inside, progress=lambda stage, fraction: told.append(fraction))
+    found = tsne_map.embed(features.astype(np.float32), inside, progress=lambda stage, fraction: told.append(fraction))
     assert told == sorted(told)
     assert told[0] == 0
     distances = np.linalg.norm(found.points[:, None] - found.points[None], axis=2)
@@ -72,11 +72,11 @@ def test_two_kinds_of_pixels_lie_apart_whatever_the_scale_of_the_channels(monkey
 
 def test_too_few_pixels_are_said():
     with pytest.raises(InputError, match="more than 180 pixels"):
-        embedding.embed(np.zeros((180, 4), np.float32), np.zeros(180, bool))
+        tsne_map.embed(np.zeros((180, 4), np.float32), np.zeros(180, bool))
 
 
 def test_a_map_tells_how_far_it_is_and_is_cancelled_at_once(monkeypatch):
-    monkeypatch.setattr(embedding, "ITERATIONS", 100_000_000)
+    monkeypatch.setattr(tsne_map, "ITERATIONS", 100_000_000)
     random, told = np.random.default_rng(0), []
     features = random.normal(size=(400, 6)).astype(np.float32)
 
@@ -84,30 +84,30 @@ def test_a_map_tells_how_far_it_is_and_is_cancelled_at_once(monkeypatch):
         return bool(told) and told[-1] > 0
 
     with pytest.raises(Cancelled):
-        embedding.embed(features, np.arange(400) < 200, progress=lambda _, done: told.append(done), cancelled=cancelled)
+        tsne_map.embed(features, np.arange(400) < 200, progress=lambda _, done: told.append(done), cancelled=cancelled)
 
 
 def test_a_map_that_fails_says_so(monkeypatch):
-    monkeypatch.setattr(embedding, "ITERATIONS", 1)  # fewer than scikit-learn takes
+    monkeypatch.setattr(tsne_map, "ITERATIONS", 1)  # fewer than scikit-learn takes
     with pytest.raises(InputError, match="could not be made"):
-        embedding.embed(np.random.default_rng(0).normal(size=(400, 6)), np.arange(400) < 200)
+        tsne_map.embed(np.random.default_rng(0).normal(size=(400, 6)), np.arange(400) < 200)
 
 
 def test_a_missing_package_is_said(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install scikit-learn"):
-        embedding.embed(np.zeros((500, 4), np.float32), np.zeros(500, bool))
+        tsne_map.embed(np.zeros((500, 4), np.float32), np.zeros(500, bool))
 
 
 def test_maps_are_drawn_beside_each_other_in_both_colours():
     points = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
     maps = [
-        (name, embedding.Embedding(points, np.array(inside), 0.0))
+        (name, tsne_map.Embedding(points, np.array(inside), 0.0))
         for name, inside in (("a", [True, False]), ("b", [False, True]))
     ]
-    picture = np.asarray(embedding.picture(maps), int)
-    square = picture[embedding.TITLE : embedding.TITLE + embedding.SIDE]
-    for number, left_first in ((0, embedding.INSIDE), (1, embedding.OUTSIDE)):
-        first = 12 + number * (embedding.SIDE + 12)
-        half = square[: embedding.SIDE // 2, first : first + embedding.SIDE // 2]
+    picture = np.asarray(tsne_map.picture(maps), int)
+    square = picture[tsne_map.TITLE : tsne_map.TITLE + tsne_map.SIDE]
+    for number, left_first in ((0, tsne_map.INSIDE), (1, tsne_map.OUTSIDE)):
+        first = 12 + number * (tsne_map.SIDE + 12)
+        half = square[: tsne_map.SIDE // 2, first : first + tsne_map.SIDE // 2]
         assert (np.abs(half - left_first).max(axis=2) < 60).any()

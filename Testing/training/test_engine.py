@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from CMEDLSegmentLib.errors import Cancelled, InputError
-from CMEDLTrainLib import checkpoints, engine, runs
-from CMEDLTrainLib.configuration import PRESETS, Augmentation, Configuration, Network, with_settings
-from CMEDLTrainLib.engine import Trainer, TrainingFailed
-from CMEDLTrainLib.evaluation.validation import validate
+from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings.configuration import PRESETS, Augmentation, Configuration, Network, with_settings
+from CMEDLTrainLib.training import checkpoints, engine
+from CMEDLTrainLib.training.engine import Trainer, TrainingFailed
+from CMEDLTrainLib.training.validation import validate
 from training.stores import disc_store
 
 
@@ -27,7 +28,7 @@ def settings(*changes: str) -> Configuration:
 
 
 def trained(folder, store, configuration=None, cancelled=lambda: False):
-    run = runs.create(folder, configuration or settings()) if not folder.exists() else runs.open_run(folder)
+    run = run_folder.create(folder, configuration or settings()) if not folder.exists() else run_folder.open_run(folder)
     with run.held():
         trainer = Trainer(run, store)
         trainer.train(cancelled=cancelled)
@@ -67,7 +68,7 @@ def test_two_runs_of_one_seed_are_the_same_and_of_another_seed_are_not(tmp_path,
 
 
 def test_the_average_of_the_weights_is_the_recursion_by_half_life(tmp_path, store):
-    run = runs.create(tmp_path / "run", settings("optimisation.ema_half_life_steps=2"))
+    run = run_folder.create(tmp_path / "run", settings("optimisation.ema_half_life_steps=2"))
     trainer = Trainer(run, store)
     live, average = trainer.networks["segmentor"], trainer.average.networks["segmentor"]
     name = next(name for name, _ in live.named_parameters())
@@ -121,7 +122,7 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run_too(tmp_path, store,
 
 def test_a_cohort_without_validation_patients_is_refused_with_a_sentence(tmp_path):
     store = disc_store(tmp_path / "store", validation=0)
-    run = runs.create(tmp_path / "run", settings())
+    run = run_folder.create(tmp_path / "run", settings())
     with pytest.raises(InputError, match="validation"):
         Trainer(run, store)
 
@@ -138,7 +139,7 @@ def test_a_finished_run_keeps_its_networks_and_no_optimiser_state(tmp_path, stor
 def test_where_writing_takes_long_a_validation_is_followed_by_no_checkpoint(tmp_path, store, monkeypatch):
     whole, _ = trained(tmp_path / "whole", store)
     monkeypatch.setattr(engine, "WRITING_SHARE", -1.0)  # no checkpoint is worth its time
-    run = runs.create(tmp_path / "run", settings())
+    run = run_folder.create(tmp_path / "run", settings())
     trainer = Trainer(run, store)
 
     def killed():
@@ -186,7 +187,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(tmp_path, store, monke
 
 
 def test_validation_counts_what_a_perfect_and_a_blind_student_deserve(tmp_path, store):
-    trainer = Trainer(runs.create(tmp_path / "run", settings()), store)
+    trainer = Trainer(run_folder.create(tmp_path / "run", settings()), store)
 
     class Perfect(torch.nn.Module):
         def forward(self, images):
@@ -213,7 +214,7 @@ def test_events_are_lines_of_json_with_what_a_panel_shows(tmp_path, store):
 
 
 def test_cancelled_is_not_swallowed_by_preparation(tmp_path):
-    from CMEDLSegmentLib.cohort import Case
+    from CMEDLSegmentLib.io.cohort_table import Case
     from CMEDLTrainLib.cohort.preparation import prepare
 
     image = tmp_path / "image.nii.gz"

@@ -14,13 +14,18 @@ import SimpleITK as sitk
 import torch
 from safetensors.torch import load_file
 
-from CMEDLSegmentLib.cohort import read_cohort
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.networks.factory import SEGMENTORS
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
-from CMEDLTrainLib import cli, dry_step, estimate, memory, methods, options, runs
-from CMEDLTrainLib.configuration import PRESETS, with_settings
-from CMEDLTrainLib.engine import Trainer
+from CMEDLTrainLib import methods
+from CMEDLTrainLib.cli import run_options
+from CMEDLTrainLib.cli.program import main, parser
+from CMEDLTrainLib.computing import memory
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings.configuration import PRESETS, with_settings
+from CMEDLTrainLib.training import dry_run, estimate
+from CMEDLTrainLib.training.engine import Trainer
 from training.stores import disc_store
 
 MB = 10**6
@@ -50,8 +55,8 @@ def hungry(step_bytes, fails_above=None, error=None):
 
 def measured(trainer, *changes):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dry_step, "Trainer", trainer)
-        return dry_step.dry_step(settings(*changes), None)
+        patch.setattr(dry_run, "Trainer", trainer)
+        return dry_run.dry_step(settings(*changes), None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of resident memory is read from /proc")
@@ -102,8 +107,8 @@ def test_the_networks_that_were_tried_are_gone_when_the_run_builds_its_own_and_n
 
     store = disc_store(tmp_path / "store")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dry_step, "Trainer", Kept)
-        dry_step.dry_step(settings("optimisation.compile=true", "optimisation.batch=3"), store)
+        patch.setattr(dry_run, "Trainer", Kept)
+        dry_run.dry_step(settings("optimisation.compile=true", "optimisation.batch=3"), store)
     assert tried
     assert not any(one() for one in tried)
 
@@ -123,9 +128,9 @@ def test_a_network_that_no_single_patch_can_train_is_tried_with_the_batch_that_i
     # The fusion's ResNet18 makes one pixel of 32 x 32.
     store = disc_store(tmp_path / "store", field=32, teachers=3)
     small = ("method=weighted", "images.field=32", "network.arguments.width=2", "translation.width=2")
-    assert dry_step.dry_step(settings(*small, "optimisation.batch=4"), store).batch == 4
+    assert dry_run.dry_step(settings(*small, "optimisation.batch=4"), store).batch == 4
     with pytest.raises(InputError, match=r"optimisation\.batch=2"):
-        dry_step.dry_step(settings(*small, "optimisation.batch=1"), store)
+        dry_run.dry_step(settings(*small, "optimisation.batch=1"), store)
 
 
 @pytest.mark.parametrize("method", ["ct-only", "cmedl"])
@@ -134,12 +139,12 @@ def test_a_dry_step_leaves_no_trace_in_the_training(method, tmp_path):
     configuration = settings(f"method={method}", "optimisation.epochs=1")
 
     def weights(name):
-        run = runs.create(tmp_path / name, configuration)
+        run = run_folder.create(tmp_path / name, configuration)
         Trainer(run, store).train()
         return load_file(run.last)
 
     without = weights("without")
-    found = dry_step.dry_step(configuration, store)
+    found = dry_run.dry_step(configuration, store)
     after = weights("after")
     assert found.steps_per_epoch == 4
     assert all(torch.equal(value, after[name]) for name, value in without.items())
@@ -155,15 +160,15 @@ def test_the_command_estimates_before_the_slices_are_prepared_and_after(cohort, 
     arguments = [str(cohort), "--preset", "tiny", "--device", "cpu", "--set", "optimisation.epochs=1"]
 
     def estimated():
-        assert cli.main(["estimate", *arguments, "-o", str(tmp_path / "run"), "--json"]) == 0
+        assert main(["estimate", *arguments, "-o", str(tmp_path / "run"), "--json"]) == 0
         return json.loads(capsys.readouterr().out)
 
     before = estimated()
     assert not any(tmp_path.iterdir())
-    assert cli.main(["run", *arguments, "-o", str(tmp_path / "run")]) == 0
+    assert main(["run", *arguments, "-o", str(tmp_path / "run")]) == 0
     assert "A step with batch 4 takes" in capsys.readouterr().err
     after = estimated()
-    events = runs.open_run(tmp_path / "run").read_events()
+    events = run_folder.open_run(tmp_path / "run").read_events()
     start = next(event for event in events if event["event"] == "start")
     assert (before["prepared"], after["prepared"]) == (False, True)
     assert before["steps"] >= after["steps"] == start["steps"]
@@ -174,13 +179,13 @@ def test_a_cohort_that_was_moved_is_told_and_found_again(cohort, tmp_path, capsy
     shutil.copytree(cohort.parent, tmp_path / "first")
     arguments = ["--preset", "tiny", "--device", "cpu", "--set", "optimisation.epochs=1", "-o", str(tmp_path / "run")]
     with monkeypatch.context() as stopping:
-        stopping.setattr(runs.Run, "stop_asked", lambda self: True)
-        assert cli.main(["run", str(tmp_path / "first" / "cohort.csv"), *arguments]) == 3
+        stopping.setattr(run_folder.Run, "stop_asked", lambda self: True)
+        assert main(["run", str(tmp_path / "first" / "cohort.csv"), *arguments]) == 3
     (tmp_path / "first").rename(tmp_path / "second")
-    assert cli.main(["resume", str(tmp_path / "run")]) == 2
+    assert main(["resume", str(tmp_path / "run")]) == 2
     assert "--cohort" in capsys.readouterr().err
-    assert cli.main(["resume", str(tmp_path / "run"), "--cohort", str(tmp_path / "second" / "cohort.csv")]) == 0
-    assert runs.open_run(tmp_path / "run").status()["state"] == "finished"
+    assert main(["resume", str(tmp_path / "run"), "--cohort", str(tmp_path / "second" / "cohort.csv")]) == 0
+    assert run_folder.open_run(tmp_path / "run").status()["state"] == "finished"
 
 
 def test_a_scan_that_cannot_be_read_is_named_by_the_estimate(tmp_path, capsys):
@@ -189,13 +194,13 @@ def test_a_scan_that_cannot_be_read_is_named_by_the_estimate(tmp_path, capsys):
     lines += [f"p{n},c{n},student,CT,ct.nii.gz,ct.nii.gz,{split}" for n, split in enumerate(("train", "validation"))]
     (tmp_path / "cohort.csv").write_text("\n".join(lines), "utf-8")
     arguments = ["--preset", "tiny", "--device", "cpu", "--set", "optimisation.batch=1"]
-    assert cli.main(["estimate", str(tmp_path / "cohort.csv"), *arguments]) == 2
+    assert main(["estimate", str(tmp_path / "cohort.csv"), *arguments]) == 2
     assert "ct.nii.gz cannot be read" in capsys.readouterr().err
 
 
 def chosen(*arguments):
-    top = cli.parser().parse_args(["estimate", "cohort.csv", *arguments])
-    return options.chosen(top)
+    top = parser().parse_args(["estimate", "cohort.csv", *arguments])
+    return run_options.chosen(top)
 
 
 def test_options_become_the_configuration_and_set_has_the_last_word():
@@ -214,7 +219,7 @@ def test_the_translation_that_is_chosen_is_the_one_that_is_trained(method):
     assert type(methods.create(chosen("--preset", "tiny", "--method", method)).translation).__name__ == "CycleGan"
 
 
-@pytest.mark.parametrize("kind", options.SEGMENTORS)
+@pytest.mark.parametrize("kind", run_options.SEGMENTORS)
 def test_every_segmentor_of_the_preset_tiny_is_narrow(kind):
     tiny, paper = chosen("--preset", "tiny", "--segmentor", kind), chosen("--preset", "paper", "--segmentor", kind)
     assert (tiny.network.kind, paper.network.arguments) == (kind, {})
@@ -235,7 +240,7 @@ def test_the_slices_that_are_counted_are_the_axial_ones(cohort, tmp_path):
 
 
 def test_the_segmentors_that_are_offered_are_those_that_there_are():
-    assert list(SEGMENTORS) == list(options.SEGMENTORS)
+    assert list(SEGMENTORS) == list(run_options.SEGMENTORS)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from CMEDLSegmentLib.card import TUMOR
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.volume import Geometry
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.volume import Geometry
+from CMEDLSegmentLib.models.model_card import TUMOR
 from CMEDLTrainLib.evaluation.comparison import compare, compare_patients, spread
-from CMEDLTrainLib.evaluation.measures import MEASURES, MOST_EXTRA, CaseFigures, PatientFigures, score
-from CMEDLTrainLib.evaluation.results import Evaluation
+from CMEDLTrainLib.evaluation.evaluation_file import Evaluation
 from CMEDLTrainLib.evaluation.roc import Roc
+from CMEDLTrainLib.evaluation.scoring import MEASURES, MOST_EXTRA, CaseFigures, PatientFigures, score
 
 GRID = Geometry((4, 4, 5), (2.0, 5.0, 10.0))
 """A voxel is 0.1 cc."""

@@ -4,16 +4,18 @@ import json
 
 import pytest
 
-from CMEDLSegmentLib.errors import InputError
-from CMEDLTrainLib import cli, configuration, runs
-from CMEDLTrainLib.evaluation.commands import training_speed
-from CMEDLTrainLib.evaluation.results import read_evaluation
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLTrainLib.cli import main
+from CMEDLTrainLib.cli.evaluation_commands import training_speed
+from CMEDLTrainLib.evaluation.evaluation_file import read_evaluation
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings import configuration
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run that has not begun."""
-    return runs.create(tmp_path / "run", configuration.PRESETS["tiny"])
+    return run_folder.create(tmp_path / "run", configuration.PRESETS["tiny"])
 
 
 def events(run, *told) -> None:
@@ -26,7 +28,7 @@ def step(time: float, number: int) -> dict:
 
 
 def test_a_run_without_a_student_cannot_be_evaluated(run, capsys):
-    assert cli.main(["evaluate", str(run.folder)]) == 2
+    assert main(["evaluate", str(run.folder)]) == 2
     assert "has no student yet" in capsys.readouterr().err
 
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from scipy.stats import mannwhitneyu
 
-from CMEDLSegmentLib import segmentation, student
-from CMEDLSegmentLib.cohort import Case
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.volume import write_image
-from CMEDLTrainLib.evaluation.charts import charts, roc_chart
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.inference import segmenter
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.io.volume import write_image
+from CMEDLSegmentLib.models import model_file
+from CMEDLTrainLib.evaluation.evaluate import evaluate
+from CMEDLTrainLib.evaluation.evaluation_charts import charts, roc_chart
 from CMEDLTrainLib.evaluation.roc import MOST_POINTS, RATES, Roc, RocCounts
-from CMEDLTrainLib.evaluation.volumes import evaluate
 from segmentation.students import a_card, a_student, blobs, linear
 
 HALF = -0.1
@@ -25,8 +26,8 @@ HALF = -0.1
 
 def scored_with(monkeypatch, card, start) -> None:
     """Make ``evaluate`` run a crafted student whatever file it is given."""
-    monkeypatch.setattr(student, "load_student", lambda path: a_student(card))
-    monkeypatch.setattr(segmentation, "Segmenter", partial(segmentation.Segmenter, start=start))
+    monkeypatch.setattr(model_file, "load_student", lambda path: a_student(card))
+    monkeypatch.setattr(segmenter, "Segmenter", partial(segmenter.Segmenter, start=start))
 
 
 def a_case(folder, name: str, patient: str, mask: np.ndarray) -> Case:
@@ -91,12 +92,12 @@ def test_each_structure_has_its_figures_and_its_curve(tmp_path, monkeypatch):
 def test_slices_that_the_student_passed_over_count_where_the_expert_marked_them(tmp_path, monkeypatch):
     """A curve without them would praise a student that never looks."""
     scored_with(monkeypatch, a_card(), linear(20.0, HALF))
-    region = segmentation.Segmenter.func._region
+    region = segmenter.Segmenter.func._region
 
     def some(self, *arguments):
         return replace(region(self, *arguments), slices=np.arange(12))
 
-    monkeypatch.setattr(segmentation.Segmenter.func, "_region", some)
+    monkeypatch.setattr(segmenter.Segmenter.func, "_region", some)
     truth = blobs().array > -325
     found = evaluate("any", [a_case(tmp_path, "a", "p", truth)], "cpu")
     passed = np.count_nonzero(truth[12:].any(axis=(1, 2)))

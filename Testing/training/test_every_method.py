@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib import cli as segment_cli
-from CMEDLSegmentLib.card import read_card
-from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLSegmentLib.io.volume import read_volume
+from CMEDLSegmentLib.models.model_card import read_card
 from CMEDLSegmentLib.phantom import ORGANS, write_cohort_phantoms
-from CMEDLSegmentLib.volume import read_volume
-from CMEDLTrainLib import cli, runs
-from CMEDLTrainLib.configuration import METHODS
-from CMEDLTrainLib.training import slices_of
+from CMEDLTrainLib.cli import main
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings.configuration import METHODS
+from CMEDLTrainLib.training.train_run import slices_of
 
 QUICK = ("mutual",)
 """The others by ``-m slow``; ``test_train_command.py`` has a student alone and one that translates first."""
@@ -50,13 +51,13 @@ def lived(cohort: Path, folder: Path, method: str, *settings: str, segmentor: st
     for setting in (*SMALL, *settings):
         arguments += ["--set", setting]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs.Run, "stop_asked", lambda self: True)
-        assert cli.main(arguments) == 3
-    assert runs.open_run(run).status()["step"] == 1
-    assert cli.main(["resume", str(run)]) == 0
-    assert runs.open_run(run).status()["state"] == "finished"
-    assert cli.main(["evaluate", str(run)]) == 0
-    assert cli.main(["export", str(run), "-o", str(student)]) == 0
+        patch.setattr(run_folder.Run, "stop_asked", lambda self: True)
+        assert main(arguments) == 3
+    assert run_folder.open_run(run).status()["step"] == 1
+    assert main(["resume", str(run)]) == 0
+    assert run_folder.open_run(run).status()["state"] == "finished"
+    assert main(["evaluate", str(run)]) == 0
+    assert main(["export", str(run), "-o", str(student)]) == 0
     return student, json.loads((run / "evaluation.json").read_text("utf-8"))
 
 
@@ -101,7 +102,7 @@ def test_an_equal_teacher_of_four_organs(abdomen, tmp_path):
     assert (card.modality, card.slices) == ("MR", "all")
     assert card.normalisation.maximum == 600
     assert card.normalisation.landmarks
-    assert slices_of(runs.open_run(tmp_path / "run")).normalisations["teacher"].maximum == 900
+    assert slices_of(run_folder.open_run(tmp_path / "run")).normalisations["teacher"].maximum == 900
     assert set(evaluation["labels"]) == set(ORGANS.values())
     label = segmented(student, held_out(abdomen), tmp_path)
     assert set(np.unique(label)) <= {0, *ORGANS}

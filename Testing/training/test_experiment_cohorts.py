@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.cohort import read_cohort
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLSegmentLib.io.volume import read_volume
 from CMEDLSegmentLib.phantom import ORGANS, thorax_ct
-from CMEDLSegmentLib.volume import read_volume
-from CMEDLTrainLib.experiments import cohorts
-from CMEDLTrainLib.experiments.cohorts import make_cohort
+from CMEDLTrainLib.experiments import experiment_cohorts
+from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort
 from CMEDLTrainLib.experiments.plan import read_experiment
 
 COMMITTED = Path(__file__).resolve().parents[1] / "experiments"
@@ -44,7 +44,7 @@ def experiment(folder: Path, cohort):
 
 
 def own_seed(number: int, draw: int) -> int:
-    return int(np.random.SeedSequence([3, number]).generate_state(cohorts.DRAWS)[draw])
+    return int(np.random.SeedSequence([3, number]).generate_state(experiment_cohorts.DRAWS)[draw])
 
 
 def test_a_phantom_without_a_tumor_on_its_slices_is_drawn_anew_and_the_others_stay(tmp_path, monkeypatch):
@@ -78,7 +78,7 @@ def test_phantoms_that_never_show_a_tumor_are_refused(tmp_path, monkeypatch):
         return phantom
 
     monkeypatch.setattr("CMEDLSegmentLib.phantom.thorax_ct", empty)
-    monkeypatch.setattr(cohorts, "DRAWS", 2)
+    monkeypatch.setattr(experiment_cohorts, "DRAWS", 2)
     with pytest.raises(InputError, match="none has a structure"):
         make_cohort(experiment(tmp_path / "empty", THORAX), tmp_path)
 
@@ -123,7 +123,7 @@ def test_what_goes_wrong_inside_a_maker_is_not_taken_for_a_bad_description(tmp_p
 
 
 def test_every_makers_description_is_its_keywords():
-    for maker in cohorts.MAKERS.values():
+    for maker in experiment_cohorts.MAKERS.values():
         kinds = [one.kind for one in inspect.signature(maker).parameters.values()]
         assert kinds[3:] == [inspect.Parameter.KEYWORD_ONLY] * len(kinds[3:])
 

@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from CMEDLSegmentLib.card import TUMOR
-from CMEDLSegmentLib.cohort import Case
-from CMEDLSegmentLib.colors import EXPERT_YELLOW, STUDENT_RED
-from CMEDLSegmentLib.normalisation import CT_WINDOW
-from CMEDLSegmentLib.resampling import StudentField
-from CMEDLSegmentLib.volume import Geometry, Volume, write_image
-from CMEDLTrainLib.evaluation.measures import MEASURES, CaseFigures, PatientFigures
-from CMEDLTrainLib.evaluation.results import write_json
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, STUDENT_RED
+from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.io.volume import Geometry, Volume, write_image
+from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.models.normalization import CT_WINDOW
+from CMEDLTrainLib.evaluation.case_view import Seen
+from CMEDLTrainLib.evaluation.evaluation_file import write_json
 from CMEDLTrainLib.evaluation.roc import RATES
-from CMEDLTrainLib.evaluation.seen import Seen
-from CMEDLTrainLib.evaluation.teaching import Teaching
-from CMEDLTrainLib.experiments.looks import SIDE, Looks, missed, read_looks
-from CMEDLTrainLib.experiments.misses import missed_lines, misses
-from CMEDLTrainLib.experiments.pictures import CAPTION, PANELS, ROC, write_panels, write_roc
+from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures, PatientFigures
+from CMEDLTrainLib.evaluation.teacher_inference import Teaching
+from CMEDLTrainLib.experiments.case_snapshots import SIDE, Looks, missed, read_looks
+from CMEDLTrainLib.experiments.missed_lesions import missed_lines, misses
 from CMEDLTrainLib.experiments.plan import Cell
-from CMEDLTrainLib.runs import Run
+from CMEDLTrainLib.experiments.result_pictures import CAPTION, PANELS, ROC, write_panels, write_roc
+from CMEDLTrainLib.runs.run_folder import Run
 
 SHAPE, SPACING = (10, 40, 40), (4.0, 2.0, 2.0)
 GEOMETRY = Geometry(SHAPE[::-1], SPACING[::-1], (0.0, 0.0, 0.0))

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from scipy.stats import wilcoxon
 
-from CMEDLSegmentLib import models
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.volume import Geometry, write_image
-from CMEDLTrainLib import cli
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.volume import Geometry, write_image
+from CMEDLSegmentLib.models import registry
+from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.experiments.plan import read_experiment
-from CMEDLTrainLib.experiments.raters import (
+from CMEDLTrainLib.experiments.rater_study import (
     LUNG_HU,
     SOFT_TISSUE_HU,
     hounsfield,
@@ -52,7 +52,7 @@ def folder(tmp_path_factory) -> Path:
         for number, radius in enumerate(radii, start=1):
             write_image(root / "data" / name / f"rater{number}.nii.gz", disk(radius).astype(np.uint8), geometry)
     install_student(root / "students")
-    (student,) = (root / "students" / models.folder_name(CARD.name)).glob("*.safetensors")
+    (student,) = (root / "students" / registry.folder_name(CARD.name)).glob("*.safetensors")
     tree = {
         "title": "Nodules",
         "about": "Made for a test.",
@@ -68,7 +68,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(folder) -> dict:
-    assert cli.main(["experiment", str(folder), "--device", "cpu"]) == 0
+    assert main(["experiment", str(folder), "--device", "cpu"]) == 0
     return json.loads((folder / "results.json").read_text("utf-8"))
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from CMEDLTrainLib import runs
-from CMEDLTrainLib.evaluation.measures import MEASURES, CaseFigures, PatientFigures
-from CMEDLTrainLib.evaluation.results import Evaluation, write_json
+from CMEDLTrainLib.evaluation.evaluation_file import Evaluation, write_json
 from CMEDLTrainLib.evaluation.roc import Roc
-from CMEDLTrainLib.experiments.finished import kept_cells
-from CMEDLTrainLib.experiments.page import markdown
+from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures, PatientFigures
+from CMEDLTrainLib.experiments.finished_runs import kept_cells
 from CMEDLTrainLib.experiments.plan import Cell, read_experiment
-from CMEDLTrainLib.experiments.running import Bench
+from CMEDLTrainLib.experiments.results_page import markdown
+from CMEDLTrainLib.experiments.runner import Bench
+from CMEDLTrainLib.runs import run_folder
 from students.making import a_student_file
 from training.experiment_results import results_of
 
@@ -42,7 +42,7 @@ def bench_of(folder: Path, **changes) -> Bench:
     return Bench(read_experiment(str(folder / "e")), folder / "work")
 
 
-def finished(bench: Bench, row: str, values: dict[str, dict[str, np.ndarray]], seed: int = 0) -> runs.Run:
+def finished(bench: Bench, row: str, values: dict[str, dict[str, np.ndarray]], seed: int = 0) -> run_folder.Run:
     """A scored run whose patients have these values, by structure and measure."""
     names = tuple(values)
     count = len(next(iter(values[names[0]].values())))
@@ -66,7 +66,7 @@ def finished(bench: Bench, row: str, values: dict[str, dict[str, np.ndarray]], s
     roc = {"": Roc(None, ())} | ({name: Roc(None, ()) for name in names} if len(names) > 1 else {})
     result = Evaluation("s", "0" * 64, 0.5, 2.0, "cpu", "torch", 1, None, names, cases, patients, roc)
     cell = Cell(1, row, seed)
-    run = runs.create(bench.run_of(cell).folder, bench.experiment.configuration(cell, Path("c.csv"), "cpu"))
+    run = run_folder.create(bench.run_of(cell).folder, bench.experiment.configuration(cell, Path("c.csv"), "cpu"))
     lines = [{"time": 0.0, "event": "start", "step": 0, "steps": 9}, {"time": 60.0, "event": "finished", "step": 9}]
     run.events.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     write_json(run.evaluation, result.to_json())

@@ -10,21 +10,21 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from CMEDLSegmentLib.card import TUMOR
-from CMEDLSegmentLib.cohort import Case, read_cohort
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.normalisation import CT_WINDOW, Normalisation
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.io.cohort_table import Case, read_cohort
+from CMEDLSegmentLib.io.volume import Geometry, Volume, write_image
+from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.models.normalization import CT_WINDOW, Normalisation
 from CMEDLSegmentLib.phantom import thorax_ct
-from CMEDLSegmentLib.resampling import StudentField
-from CMEDLSegmentLib.volume import Geometry, Volume, write_image
-from CMEDLTrainLib import cli
-from CMEDLTrainLib.evaluation.teaching import Teaching
-from CMEDLTrainLib.experiments import synthesis
-from CMEDLTrainLib.experiments.cohorts import make_cohort, real_images
+from CMEDLTrainLib.cli import main
+from CMEDLTrainLib.evaluation.teacher_inference import Teaching
+from CMEDLTrainLib.experiments import translation_results
+from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort, real_images
 from CMEDLTrainLib.experiments.plan import Cell, read_experiment
-from CMEDLTrainLib.experiments.running import Bench
-from CMEDLTrainLib.experiments.synthesis import Translations, compared, figures, read_synthesis
-from CMEDLTrainLib.runs import Run
+from CMEDLTrainLib.experiments.runner import Bench
+from CMEDLTrainLib.experiments.translation_results import Translations, compared, figures, read_synthesis
+from CMEDLTrainLib.runs.run_folder import Run
 
 GRID = Geometry((40, 40, 6), (2.0, 2.0, 4.0), (0.0, 0.0, 0.0))
 FOLD = {"train": ["STS_001"], "validation": ["STS_002"], "test": ["STS_003", "STS_004"], "teacher": ["STS_005"]}
@@ -74,19 +74,22 @@ def test_figures_are_means_over_seeds_then_over_patients_and_are_compared_in_pai
         return [
             (
                 Cell(1, row, seed),
-                {f"c{n}": dict(zip(synthesis.MEASURES, values[row, seed][n], strict=True)) for n in range(first, 8)},
+                {
+                    f"c{n}": dict(zip(translation_results.MEASURES, values[row, seed][n], strict=True))
+                    for n in range(first, 8)
+                },
             )
             for seed in seeds
         ]
 
     means = {row: (values[row, 0] + values[row, 1]) / 2 for row in "ab"}
     told = figures(found("a"))
-    for place, measure in enumerate(synthesis.MEASURES):
+    for place, measure in enumerate(translation_results.MEASURES):
         assert told[measure]["mean"] == pytest.approx(means["a"][:, place].mean())
         assert told[measure]["std"] == pytest.approx(means["a"][:, place].std(ddof=1))
         assert told[measure]["n"] == 8
     differences = compared(found("a"), found("b", first=1), "b")
-    ssim = list(synthesis.MEASURES).index("ssim")
+    ssim = list(translation_results.MEASURES).index("ssim")
     ours, theirs = means["a"][1:, ssim], means["b"][1:, ssim]
     assert differences["ssim"]["delta_mean"] == pytest.approx((ours - theirs).mean())
     assert differences["ssim"]["p"] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
@@ -121,7 +124,7 @@ def trained(tmp_path_factory):
             path.write_text(json.dumps({**TREE, "measures": measures}), "utf-8")
             states = [Bench(read_experiment(str(path)), folder / "local").progress_of(cell).state for cell in CELLS]
             assert states == {"plain": ["not begun"] * 2, "measured": ["trained"] * 2}[name]
-            assert cli.main(["experiment", str(path), "--device", "cpu"]) == 0
+            assert main(["experiment", str(path), "--device", "cpu"]) == 0
             results[name] = json.loads((folder / name / "results.json").read_text("utf-8"))
     return folder, results
 
@@ -167,7 +170,7 @@ def test_figures_of_translations_are_kept_without_their_runs(trained, monkeypatc
     there = tmp_path / "measured"
     shutil.copytree(folder / "measured", there)
     arguments = ["experiment", str(there), "--device", "cpu", "--work", str(tmp_path / "nothing"), "--keep"]
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     assert json.loads((there / "results.json").read_text("utf-8")) == results["measured"]
     assert not (tmp_path / "nothing" / "runs").exists()
 

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from CMEDLSegmentLib.cohort import read_cohort
-from CMEDLSegmentLib.errors import InputError
-from CMEDLTrainLib import cli, runs
-from CMEDLTrainLib.evaluation.measures import MEASURES, CaseFigures, PatientFigures
-from CMEDLTrainLib.evaluation.results import Evaluation, write_json
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLTrainLib.cli import main
+from CMEDLTrainLib.evaluation.evaluation_file import Evaluation, write_json
 from CMEDLTrainLib.evaluation.roc import RATES, Roc
+from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures, PatientFigures
 from CMEDLTrainLib.experiments import plan
-from CMEDLTrainLib.experiments.cohorts import make_cohort
-from CMEDLTrainLib.experiments.finished import finished_cells, kept_cells
-from CMEDLTrainLib.experiments.page import markdown
+from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort
+from CMEDLTrainLib.experiments.finished_runs import finished_cells, kept_cells
 from CMEDLTrainLib.experiments.plan import Cell, read_experiment
-from CMEDLTrainLib.experiments.running import Bench, Progressed, training_seconds
+from CMEDLTrainLib.experiments.results_page import markdown
+from CMEDLTrainLib.experiments.runner import Bench, Progressed, training_seconds
+from CMEDLTrainLib.runs import run_folder
 from training.experiment_results import results_of
 
 COMMITTED = Path(__file__).resolve().parents[1] / "experiments"
@@ -61,9 +62,9 @@ def trained(tmp_path_factory):
     """A small experiment that was stopped by its budget, then finished; its folder and the first results."""
     folder = tmp_path_factory.mktemp("experiments") / "two-rows"
     path = written(folder)
-    assert cli.main(["experiment", str(path), "--device", "cpu", "--budget", "0"]) == 3
+    assert main(["experiment", str(path), "--device", "cpu", "--budget", "0"]) == 3
     first = json.loads((folder / "results.json").read_text("utf-8"))
-    assert cli.main(["experiment", str(path), "--device", "cpu"]) == 0
+    assert main(["experiment", str(path), "--device", "cpu"]) == 0
     return folder, first
 
 
@@ -95,7 +96,7 @@ def test_the_committed_results_name_no_path_of_the_machine(trained):
 def test_a_second_call_trains_nothing_again(trained):
     folder, _ = trained
     before = {path: path.stat().st_mtime_ns for path in (folder.parent / "local" / "runs").rglob("*") if path.is_file()}
-    assert cli.main(["experiment", str(folder), "--device", "cpu"]) == 0
+    assert main(["experiment", str(folder), "--device", "cpu"]) == 0
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
@@ -118,8 +119,8 @@ def test_a_run_begun_by_another_program_is_not_taken_for_this_one(tmp_path, caps
     bench = Bench(read_experiment(str(path)), tmp_path / "local", "cpu")
     cell = bench.experiment.cells[0]
     ours = bench.experiment.configuration(cell, tmp_path / "c.csv", "cpu")
-    runs.create(bench.run_of(cell).folder, replace(ours, labels=("Nodule",)))
-    assert cli.main(["experiment", str(path), "--work", str(tmp_path / "local"), "--device", "cpu"]) == 2
+    run_folder.create(bench.run_of(cell).folder, replace(ours, labels=("Nodule",)))
+    assert main(["experiment", str(path), "--work", str(tmp_path / "local"), "--device", "cpu"]) == 2
     assert "other settings ('" in capsys.readouterr().err
 
 
@@ -128,7 +129,9 @@ def test_a_cell_that_another_process_trains_is_left_to_it(trained, tmp_path):
     path = written(tmp_path / "shared", seeds=[9])
     bench = Bench(read_experiment(str(path)), folder.parent / "local", "cpu")
     theirs, ours = bench.experiment.cells
-    run = runs.create(bench.run_of(theirs).folder, bench.experiment.configuration(theirs, tmp_path / "c.csv", "cpu"))
+    run = run_folder.create(
+        bench.run_of(theirs).folder, bench.experiment.configuration(theirs, tmp_path / "c.csv", "cpu")
+    )
     done = []
     with run.held():
         assert bench.work_off(None, done.append) is False
@@ -141,7 +144,7 @@ def test_a_cell_that_another_process_begins_in_the_same_moment_is_left_to_it(tra
     bench = Bench(read_experiment(str(path)), folder.parent / "local", "cpu")
     (theirs,) = bench.experiment.cells
     (table,) = make_cohort(bench.experiment, bench.work)
-    run = runs.create(bench.run_of(theirs).folder, bench.experiment.configuration(theirs, table, "cpu"))
+    run = run_folder.create(bench.run_of(theirs).folder, bench.experiment.configuration(theirs, table, "cpu"))
     monkeypatch.setattr(Bench, "progress_of", lambda self, cell: Progressed(cell, "not begun"))  # as it was
     with run.held():
         assert bench.work_off(None, lambda cell: None) is False
@@ -168,7 +171,7 @@ def test_a_run_whose_loss_is_no_number_is_told_and_the_others_go_on(trained, tmp
     settings = {**TREE["settings"], "optimisation.learning_rate": 1e38}
     rows = {"wild": {"method": "ct-only", "settings": settings}, "ct-only": {}}
     path = written(tmp_path / "wild", rows=rows, reference="ct-only", seeds=[6])
-    assert cli.main(["experiment", str(path), "--work", str(folder.parent / "local"), "--device", "cpu"]) == 3
+    assert main(["experiment", str(path), "--work", str(folder.parent / "local"), "--device", "cpu"]) == 3
     results = json.loads((path.parent / "results.json").read_text("utf-8"))
     assert {cell["row"]: cell["state"] for cell in results["cells"]} == {"wild": "failed", "ct-only": "finished"}
     assert results["complete"] is False
@@ -206,7 +209,7 @@ def evaluation(dsc, hd95, missed=(), free=None, curve=()):
 
 def scored(bench, cell, result):
     """A finished run's folder with this evaluation."""
-    run = runs.create(bench.run_of(cell).folder, bench.experiment.configuration(cell, Path("c.csv"), "cpu"))
+    run = run_folder.create(bench.run_of(cell).folder, bench.experiment.configuration(cell, Path("c.csv"), "cpu"))
     lines = [
         {"time": 100.0, "event": "start", "step": 0, "steps": 9},
         {"time": 160.0, "event": "stopped", "step": 4},
@@ -292,7 +295,7 @@ def test_kept_results_are_the_same_without_their_runs(trained, tmp_path):
     there = tmp_path / "two-rows"
     shutil.copytree(folder, there)
     arguments = ["experiment", str(there), "--device", "cpu", "--work", str(tmp_path / "nothing"), "--keep"]
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     assert not (tmp_path / "nothing" / "runs").exists()
     before, after = (json.loads((at / "results.json").read_text("utf-8")) for at in (folder, there))
     assert after == before
@@ -303,7 +306,7 @@ def test_without_keep_the_results_are_of_the_runs_at_hand_alone(trained, tmp_pat
     folder, _ = trained
     there = tmp_path / "two-rows"
     shutil.copytree(folder, there)
-    assert cli.main(["experiment", str(there), "--work", str(tmp_path / "nothing"), "--budget", "0"]) == 3
+    assert main(["experiment", str(there), "--work", str(tmp_path / "nothing"), "--budget", "0"]) == 3
     assert json.loads((there / "results.json").read_text("utf-8"))["methods"] == {}
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
 from CMEDLTrainLib.losses import features as module
 from CMEDLTrainLib.losses.features import VggFeatures, load_features
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from CMEDLSegmentLib.cohort import read_cohort, write_cohort
+from CMEDLSegmentLib.io.cohort_table import read_cohort, write_cohort
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
-from CMEDLTrainLib import cli
-from CMEDLTrainLib.evaluation import embedding, panels
+from CMEDLTrainLib.cli import main
+from CMEDLTrainLib.figures import contour_panels, tsne_map
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def trained(cohort, method: str):
     """A run of one epoch in few steps."""
     folder = cohort.parent / "runs" / method
     arguments = ["run", str(cohort), "-o", str(folder), "--preset", "tiny", "--method", method, "--device", "cpu"]
-    assert cli.main([*arguments, "--set", "optimisation.epochs=1", "--set", "optimisation.batch=12"]) == 0
+    assert main([*arguments, "--set", "optimisation.epochs=1", "--set", "optimisation.batch=12"]) == 0
     return folder
 
 
@@ -38,7 +38,7 @@ def alone(cohort):
 
 
 def evaluated(run, capsys, *options: str) -> dict:
-    assert cli.main(["evaluate", str(run), "--figures", "--json", *options]) == 0
+    assert main(["evaluate", str(run), "--figures", "--json", *options]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told == json.loads((run / "evaluation.json").read_text("utf-8"))
     return told["figures"]
@@ -50,19 +50,19 @@ def height(picture) -> int:
 
 
 def test_a_joint_method_against_another_shows_rows_maps_and_figures_of_both(cohort, alone, capsys, monkeypatch):
-    monkeypatch.setattr(embedding, "PERPLEXITY", 5)
-    monkeypatch.setattr(embedding, "ITERATIONS", 250)
+    monkeypatch.setattr(tsne_map, "PERPLEXITY", 5)
+    monkeypatch.setattr(tsne_map, "ITERATIONS", 250)
     run = trained(cohort, "cmedl")
     capsys.readouterr()
     found = evaluated(run, capsys, "--against", str(alone))
     folder = run / "evaluation"
-    row = panels.CAPTION + panels.SIDE + 12
+    row = contour_panels.CAPTION + contour_panels.SIDE + 12
     picture = next(iter(found["contours"]["cases"].values()))
-    assert height(folder / picture) == panels.TITLE + 3 * row
-    assert height(folder / found["contours"]["file"]) == height(folder / picture) + panels.CAPTION
+    assert height(folder / picture) == contour_panels.TITLE + 3 * row
+    assert height(folder / found["contours"]["file"]) == height(folder / picture) + contour_panels.CAPTION
     assert found["features"]["networks"] == ["ct-only", "teacher on pMRI", "student"]
     assert [one["student"] for one in found["embedding"]["maps"]] == ["ct-only", "student"]
-    assert height(folder / "embedding.png") > embedding.SIDE
+    assert height(folder / "embedding.png") > tsne_map.SIDE
     assert height(folder / "features.png") > 0
     translation = found["translation"]
     assert translation["kl"] > 0
@@ -79,7 +79,7 @@ def test_a_translation_without_a_teacher_shows_the_student_s_contour_on_it(cohor
     assert found["features"]["networks"] == ["student"]
     assert found["translation"]["pairs"]
     picture = run / "evaluation" / next(iter(found["contours"]["cases"].values()))
-    assert height(picture) == panels.TITLE + 2 * (panels.CAPTION + panels.SIDE + 12)
+    assert height(picture) == contour_panels.TITLE + 2 * (contour_panels.CAPTION + contour_panels.SIDE + 12)
 
 
 def test_a_student_alone_leaves_translation_out_and_says_why_there_is_no_map(alone, capsys):

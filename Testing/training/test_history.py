@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from CMEDLTrainLib import runs
-from CMEDLTrainLib.configuration import PRESETS
-from CMEDLTrainLib.history import MOST_POINTS, READ_BYTES, Curves, Reader
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.runs.history import MOST_POINTS, READ_BYTES, Curves, Reader
+from CMEDLTrainLib.settings.configuration import PRESETS
 
 
 def step(number: int, loss: float = 1.0) -> dict:
@@ -115,7 +115,7 @@ def test_a_hundred_thousand_events_are_read_in_small_portions(tmp_path: Path) ->
 
 
 def test_the_status_of_a_run_is_that_of_its_history(tmp_path: Path) -> None:
-    run = runs.create(tmp_path / "run", PRESETS["tiny"])
+    run = run_folder.create(tmp_path / "run", PRESETS["tiny"])
     assert run.status()["state"] == "stopped"
     run.report("start", step=0, steps=20)
     assert run.status()["state"] == "crashed"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from CMEDLTrainLib import checkpoints
+from CMEDLTrainLib.training import checkpoints
 from CMEDLTrainLib.translation.image_pool import ImagePool
 
 

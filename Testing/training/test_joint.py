@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from CMEDLSegmentLib.errors import InputError
-from CMEDLTrainLib import methods, runs
-from CMEDLTrainLib.configuration import METHODS, Network
-from CMEDLTrainLib.engine import Trainer
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLTrainLib import methods
 from CMEDLTrainLib.losses.features import CONVOLUTIONS
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings.configuration import METHODS, Network
+from CMEDLTrainLib.training.engine import Trainer
 from training.joint_reference import (
     assert_same_gradients,
     descended,
@@ -37,7 +38,7 @@ def store(tmp_path):
 
 
 def trained(folder, store, configuration, cancelled=lambda: False):
-    run = runs.open_run(folder) if folder.exists() else runs.create(folder, configuration)
+    run = run_folder.open_run(folder) if folder.exists() else run_folder.create(folder, configuration)
     with run.held():
         trainer = Trainer(run, store)
         trainer.train(cancelled=cancelled)

@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
-from CMEDLTrainLib import runs
-from CMEDLTrainLib.configuration import PRESETS
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings.configuration import PRESETS
 from training import killing
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed")
@@ -90,9 +90,9 @@ def ends_as_undisturbed(folder, cohort, command, undisturbed):
         shutil.rmtree(folder, ignore_errors=True)
         assert command("run", cohort, "-o", folder, *SETTINGS) == 0
     else:
-        assert runs.open_run(folder).status()["state"] != "running"
+        assert run_folder.open_run(folder).status()["state"] != "running"
         assert command("resume", folder) == 0
-    assert runs.open_run(folder).status()["state"] == "finished"
+    assert run_folder.open_run(folder).status()["state"] == "finished"
     for name in ("last", "best"):
         (expected, metadata), (found, told) = (contents(run / f"{name}.safetensors") for run in (undisturbed, folder))
         assert metadata == told
@@ -134,7 +134,7 @@ def test_a_run_killed_at_any_of_many_moments_does_so_too(moment, command, cohort
 def test_a_run_killed_while_it_writes_does_so_too(aim, count, command, cohort, undisturbed, tmp_path):
     ended = command("run", cohort, "-o", tmp_path / "run", *SETTINGS, aim=aim, count=count)
     assert os.WTERMSIG(ended) == signal.SIGKILL
-    assert runs.open_run(tmp_path / "run").status()["state"] == "crashed"
+    assert run_folder.open_run(tmp_path / "run").status()["state"] == "crashed"
     ends_as_undisturbed(tmp_path / "run", cohort, command, undisturbed[0])
 
 
@@ -149,6 +149,6 @@ def test_a_run_killed_before_torch_was_imported_can_be_resumed(environment, coho
         libraries = maps.read_text("utf-8") if maps.exists() else ""
         process.kill()
     assert "libtorch" not in libraries
-    run = runs.open_run(folder)
+    run = run_folder.open_run(folder)
     assert run.status() | {"state": "crashed", "step": 0} == run.status()
     assert run.configuration().translation == PRESETS["tiny"].translation

@@ -11,8 +11,8 @@ import torch
 
 from CMEDLSegmentLib.phantom import abdomen
 from CMEDLTrainLib import methods
-from CMEDLTrainLib.configuration import PRESETS, Network
 from CMEDLTrainLib.methods import Batch, Step
+from CMEDLTrainLib.settings.configuration import PRESETS, Network
 
 LIVER = 1
 NETWORKS = {

@@ -12,21 +12,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from CMEDLSegmentLib.cohort import read_cohort
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.student import load_student, save_student
-from CMEDLTrainLib import cli
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLSegmentLib.models.model_file import load_student, save_student
+from CMEDLTrainLib.cli import main
+from CMEDLTrainLib.cli.evaluation_commands import scored_cases
 from CMEDLTrainLib.cohort import preparation
 from CMEDLTrainLib.cohort.preparation import open_case, prepare
 from CMEDLTrainLib.cohort.store import LEVELS
-from CMEDLTrainLib.evaluation.carried import from_bytes, read_carried, to_bytes
-from CMEDLTrainLib.evaluation.commands import scored_cases
-from CMEDLTrainLib.evaluation.volumes import evaluate
-from CMEDLTrainLib.experiments.cohorts import make_cohort
+from CMEDLTrainLib.evaluation.evaluate import evaluate
+from CMEDLTrainLib.evaluation.packed_case import from_bytes, read_carried, to_bytes
+from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort
 from CMEDLTrainLib.experiments.packing import differences, sums, unpack, write_pack
 from CMEDLTrainLib.experiments.plan import read_experiment
-from CMEDLTrainLib.experiments.running import Bench
-from CMEDLTrainLib.training import slices_of, training_cases
+from CMEDLTrainLib.experiments.runner import Bench
+from CMEDLTrainLib.training.train_run import slices_of, training_cases
 from gpu.plans import PHANTOMS, TINY, read
 from segmentation.students import a_card, a_student
 
@@ -206,12 +206,12 @@ def test_the_command_needs_no_data_with_a_pack_and_puts_results_where_it_is_told
     )
     write_pack([read_experiment(str(tmp_path))], tmp_path / "pack.npz")
     where = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"), "--pack", str(tmp_path / "pack.npz")]
-    assert cli.main(["experiment", str(tmp_path), "--device", "cpu", *where]) == 0
+    assert main(["experiment", str(tmp_path), "--device", "cpu", *where]) == 0
     assert json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))["complete"] is True
     assert not (tmp_path / "results.json").exists()
     assert not list((tmp_path / "work").rglob("*.nii.gz"))
     shutil.rmtree(tmp_path / "work")
-    assert cli.main(["experiment", str(tmp_path), "--keep", *where]) == 0
+    assert main(["experiment", str(tmp_path), "--keep", *where]) == 0
     assert not list((tmp_path / "work" / "runs").glob("*/events.jsonl"))
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from CMEDLSegmentLib.card import TUMOR
-from CMEDLSegmentLib.colors import EXPERT_YELLOW, STUDENT_RED
-from CMEDLSegmentLib.normalisation import CT_WINDOW
-from CMEDLSegmentLib.picture import whole_view
-from CMEDLSegmentLib.resampling import StudentField
-from CMEDLSegmentLib.volume import Geometry, Volume
-from CMEDLTrainLib.evaluation import panels
-from CMEDLTrainLib.evaluation.seen import Seen
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, STUDENT_RED
+from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.io.volume import Geometry, Volume
+from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.models.normalization import CT_WINDOW
+from CMEDLSegmentLib.report.contour_drawing import whole_view
+from CMEDLTrainLib.evaluation.case_view import Seen
+from CMEDLTrainLib.figures import contour_panels
 
 SIZE = 32
 
@@ -37,9 +37,9 @@ def squares(*sides: int, value: int = 1) -> np.ndarray:
 
 
 def test_the_worst_the_median_and_the_best_are_chosen():
-    assert panels.telling(np.array([0.9, 0.1, 0.5, 0.7])) == [("worst", 1), ("median", 2), ("best", 0)]
-    assert panels.telling(np.array([0.9, 0.1])) == [("worst", 1), ("best", 0)]
-    assert panels.telling(np.array([0.3])) == [("only", 0)]
+    assert contour_panels.telling(np.array([0.9, 0.1, 0.5, 0.7])) == [("worst", 1), ("median", 2), ("best", 0)]
+    assert contour_panels.telling(np.array([0.9, 0.1])) == [("worst", 1), ("best", 0)]
+    assert contour_panels.telling(np.array([0.3])) == [("only", 0)]
 
 
 def test_the_dsc_of_a_slice_is_the_one_counted_by_hand():
@@ -75,11 +75,13 @@ def colored(picture: Image.Image, color) -> np.ndarray:
 
 def test_a_panel_shows_the_student_s_contour_inside_the_expert_s():
     case = seen(squares(16), squares(8))
-    cell = panels.Cell(
-        case.intensities(case.view.array[0]), panels.contours(case, 0, case.found[0], STUDENT_RED, "student"), ""
+    cell = contour_panels.Cell(
+        case.intensities(case.view.array[0]),
+        contour_panels.contours(case, 0, case.found[0], STUDENT_RED, "student"),
+        "",
     )
-    panel = panels.panel(cell, whole_view((SIZE, SIZE), case.spacing), case.spacing)
-    scale, top = panels.SIDE / SIZE, panels.CAPTION
+    panel = contour_panels.panel(cell, whole_view((SIZE, SIZE), case.spacing), case.spacing)
+    scale, top = contour_panels.SIDE / SIZE, contour_panels.CAPTION
     for color, side in ((STUDENT_RED, 8), (EXPERT_YELLOW, 16)):
         # Where they share an edge the student's covers the expert's: the far edges tell.
         rows, columns = np.nonzero(colored(panel, color))
@@ -91,7 +93,7 @@ def test_panels_of_a_case_have_one_scale_and_show_what_either_marked():
     expert, found = squares(4, 4), squares(4, 0)
     found[0, 26:30, 26:30] = 1  # a false one far away
     case = seen(expert, found)
-    first, second = panels.views(case, [0, 1])
+    first, second = contour_panels.views(case, [0, 1])
     assert first.width_mm == second.width_mm
     assert first.width_mm >= 2 * (30 - 8)
     assert second.centre == (9.5, 9.5)
@@ -102,14 +104,14 @@ def test_pictures_below_each_other_keep_every_row(tmp_path):
     for number, color in enumerate(((200, 0, 0), (0, 200, 0))):
         paths.append(tmp_path / f"{number}.png")
         Image.new("RGB", (40 + 10 * number, 30), color).save(paths[-1])
-    whole = np.asarray(panels.overview([("worst", paths[0]), ("best", paths[1])]))
-    assert whole.shape == (2 * (30 + panels.CAPTION), 50, 3)
-    assert (whole[panels.CAPTION : panels.CAPTION + 30, :40] == (200, 0, 0)).all()
+    whole = np.asarray(contour_panels.overview([("worst", paths[0]), ("best", paths[1])]))
+    assert whole.shape == (2 * (30 + contour_panels.CAPTION), 50, 3)
+    assert (whole[contour_panels.CAPTION : contour_panels.CAPTION + 30, :40] == (200, 0, 0)).all()
     assert (whole[-30:] == (0, 200, 0)).all()
 
 
 def test_a_long_title_is_cut_to_its_room():
-    assert panels.shortened("short", 200) == "short"
-    cut = panels.shortened("a case with a very long name indeed", 120)
+    assert contour_panels.shortened("short", 200) == "short"
+    cut = contour_panels.shortened("a case with a very long name indeed", 120)
     assert cut.endswith("…")
     assert len(cut) < 20

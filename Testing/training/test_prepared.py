@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
-from CMEDLTrainLib import runs
-from CMEDLTrainLib.configuration import PRESETS, with_settings
-from CMEDLTrainLib.training import slices_of
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings.configuration import PRESETS, with_settings
+from CMEDLTrainLib.training.train_run import slices_of
 
 WITHOUT = """
 import sys
@@ -34,7 +34,7 @@ def test_a_run_goes_from_prepared_slices_to_its_student_with_three_packages_and_
     home, away = tmp_path / "home", tmp_path / "away"
     table = write_cohort_phantoms(home, cases=3, seed=5, size=(12, 48, 48), spacing=(24.0, 8.0, 8.0))
     settings = with_settings(PRESETS["tiny"], [f"cohort={table}", "optimisation.epochs=1"])
-    slices_of(runs.create(home / "run", settings))
+    slices_of(run_folder.create(home / "run", settings))
     away.mkdir()
     shutil.copytree(home / "slices", away / "slices")
     shutil.copy(table, away)

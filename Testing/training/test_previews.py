@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from CMEDLSegmentLib.colors import EXPERT_YELLOW, RATER_COLORS, STUDENT_RED
-from CMEDLTrainLib import methods, previews, runs
-from CMEDLTrainLib.configuration import PRESETS
-from CMEDLTrainLib.engine import Trainer
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, RATER_COLORS, STUDENT_RED
+from CMEDLTrainLib import methods
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings.configuration import PRESETS
+from CMEDLTrainLib.training import previews
+from CMEDLTrainLib.training.engine import Trainer
 from training.stores import disc_store
 
 
@@ -99,7 +101,7 @@ def test_a_png_is_read_back_by_another_reader(tmp_path):
 )
 def test_every_kind_of_method_shows_what_it_has(method, columns, tmp_path):
     store = disc_store(tmp_path / "store", patients=4, slices=3, field=32, teachers=2)
-    run = runs.create(tmp_path / "run", replace(PRESETS["tiny"], method=method, device="cpu"))
+    run = run_folder.create(tmp_path / "run", replace(PRESETS["tiny"], method=method, device="cpu"))
     trainer = Trainer(run, store)
     networks = {**trainer.networks, **trainer.average.networks}
     previews.write(run, trainer.method, networks, store, 12)
@@ -114,7 +116,7 @@ def test_every_kind_of_method_shows_what_it_has(method, columns, tmp_path):
 def test_a_run_keeps_its_first_picture_and_the_newest(tmp_path, monkeypatch):
     monkeypatch.setattr(previews, "KEPT", 4)
     store = disc_store(tmp_path / "store", patients=3, slices=2)
-    run = runs.create(tmp_path / "run", replace(PRESETS["tiny"], device="cpu"))
+    run = run_folder.create(tmp_path / "run", replace(PRESETS["tiny"], device="cpu"))
     trainer = Trainer(run, store)
     for step in (0, 5, 10, 15, 20, 100):
         previews.write(run, trainer.method, trainer.networks, store, step)

@@ -7,16 +7,17 @@ from types import ModuleType
 import pytest
 import torch
 
-from CMEDLSegmentLib.console import Bar
-from CMEDLTrainLib import reports, runs
-from CMEDLTrainLib.configuration import PRESETS
-from CMEDLTrainLib.reports import Reports
-from CMEDLTrainLib.tensorboard import Board
+from CMEDLSegmentLib.cli.console import Bar
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.settings.configuration import PRESETS
+from CMEDLTrainLib.training import progress_reports
+from CMEDLTrainLib.training.progress_reports import Reports
+from CMEDLTrainLib.training.tensorboard_log import Board
 
 
 @pytest.fixture
 def run(tmp_path):
-    return runs.create(tmp_path / "run", PRESETS["tiny"])
+    return run_folder.create(tmp_path / "run", PRESETS["tiny"])
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def scalars(monkeypatch):
 def clock(monkeypatch):
     """The time that the reports see, to be moved on."""
     now = [100.0]
-    monkeypatch.setattr(reports.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_reports.time, "monotonic", lambda: now[0])
     return now
 
 

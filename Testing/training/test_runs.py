@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from CMEDLSegmentLib.errors import InputError
-from CMEDLTrainLib import cli, holders, limits, runs
-from CMEDLTrainLib.configuration import PRESETS, Configuration, from_json, with_settings
-from CMEDLTrainLib.settings_list import settings_of
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLTrainLib.cli import main
+from CMEDLTrainLib.runs import lock, run_folder
+from CMEDLTrainLib.settings import ranges
+from CMEDLTrainLib.settings.configuration import PRESETS, Configuration, from_json, with_settings
+from CMEDLTrainLib.settings.settings_table import settings_of
 from jobs.processes import soon
 
 
 @pytest.fixture
 def run(tmp_path):
-    return runs.create(tmp_path / "run", PRESETS["tiny"])
+    return run_folder.create(tmp_path / "run", PRESETS["tiny"])
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
@@ -82,36 +84,36 @@ def test_a_damaged_configuration_is_refused(text):
 def test_a_folder_that_holds_something_is_never_taken_for_a_new_run(tmp_path):
     (tmp_path / "notes.txt").write_text("mine", "utf-8")
     with pytest.raises(InputError, match="not empty"):
-        runs.create(tmp_path, PRESETS["tiny"])
+        run_folder.create(tmp_path, PRESETS["tiny"])
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_what_did_no_step_is_begun_anew_and_what_did_one_never(run):
     run.report("estimate", batch=4)  # then it was refused, say for a device that is not there
     changed = replace(run.configuration(), device="cpu", seed=7)
-    assert runs.create(run.folder, changed).configuration().seed == 7
+    assert run_folder.create(run.folder, changed).configuration().seed == 7
     assert run.read_events() == []
     with run.held(), pytest.raises(InputError, match="not empty"):
-        runs.create(run.folder, changed)
+        run_folder.create(run.folder, changed)
     run.report("start", step=0, steps=10)
     with pytest.raises(InputError, match="not empty"):
-        runs.create(run.folder, changed)
+        run_folder.create(run.folder, changed)
 
 
 def test_every_preset_is_within_the_limits_and_every_number_has_some():
     for preset in PRESETS.values():
-        limits.check(preset)
+        ranges.check(preset)
     numbers = {
         one.key
         for one in settings_of(Configuration())
         if isinstance(one.value, (int, float, tuple)) and not isinstance(one.value, bool)
     }
-    assert numbers == limits.RANGES.keys()
+    assert numbers == ranges.RANGES.keys()
 
 
 def test_a_folder_without_configuration_is_no_run(tmp_path):
     with pytest.raises(InputError, match="not a run"):
-        runs.open_run(tmp_path)
+        run_folder.open_run(tmp_path)
 
 
 def test_a_new_run_is_stopped_at_step_zero(run):
@@ -129,7 +131,7 @@ def test_a_new_run_is_stopped_at_step_zero(run):
 @pytest.mark.parametrize(("epoch", "words"), [(0, "0 epochs done"), (1, "1 epoch done"), (2, "2 epochs done")])
 def test_the_status_in_words_knows_one_epoch_from_several(run, capsys, epoch, words):
     run.report("step", step=50, steps=100, epoch=epoch, losses={"student": 0.5})
-    assert cli.main(["status", str(run.folder)]) == 0
+    assert main(["status", str(run.folder)]) == 0
     assert f"step 50 of 100, {words}\n" in capsys.readouterr().out
 
 
@@ -146,8 +148,8 @@ def test_a_held_run_is_running_and_takes_no_second_trainer(run):
 
 def test_a_trainer_that_was_killed_leaves_a_crashed_run_that_can_be_held_again(run):
     code = (
-        "import os, signal, sys; from pathlib import Path; from CMEDLTrainLib import runs\n"
-        f"run = runs.Run(Path({str(run.folder)!r}))\n"
+        "import os, signal, sys; from pathlib import Path; from CMEDLTrainLib.runs import run_folder\n"
+        f"run = run_folder.Run(Path({str(run.folder)!r}))\n"
         "with run.held():\n"
         "    run.report('start', step=0, steps=10)\n"
         "    print('held', flush=True); sys.stdin.read()\n"
@@ -181,34 +183,34 @@ def test_a_trainer_that_was_killed_leaves_a_crashed_run_that_can_be_held_again(r
 )
 def test_a_process_of_the_same_number_that_is_not_the_trainer_is_not_taken_for_it(run, mark):
     run.report("start", step=0, steps=10)
-    run.trainer.write_text(json.dumps({**holders.this_process(), "mark": mark}), "utf-8")
+    run.trainer.write_text(json.dumps({**lock.this_process(), "mark": mark}), "utf-8")
     assert run.status()["state"] == "crashed"
 
 
 @pytest.mark.parametrize("elsewhere", [{"host": "elsewhere"}, {"space": "pid:[1]"}, {"mark": None}])
 def test_a_trainer_that_cannot_be_looked_at_is_alive_while_its_heartbeat_is_fresh(run, elsewhere):
-    run.trainer.write_text(json.dumps({**holders.this_process(), **elsewhere}), "utf-8")
+    run.trainer.write_text(json.dumps({**lock.this_process(), **elsewhere}), "utf-8")
     assert run.running()
-    old = time.time() - holders.SILENT_S - 1
+    old = time.time() - lock.SILENT_S - 1
     os.utime(run.trainer, (old, old))
     assert not run.running()
 
 
 def test_a_trainer_that_is_busy_goes_on_beating(run, monkeypatch):
-    monkeypatch.setattr(holders, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.01)
     with run.held():
         os.utime(run.trainer, (1, 1))
         assert soon(lambda: run.trainer.stat().st_mtime > time.time() - 60)
 
 
 def test_of_two_trainers_that_start_at_the_same_moment_one_is_refused(run, monkeypatch):
-    take = holders.take
+    take = lock.take
 
     def take_and_lose(file, **more):
         take(file, **more)
         take(file, token="the other's")
 
-    monkeypatch.setattr(holders, "take", take_and_lose)
+    monkeypatch.setattr(lock, "take", take_and_lose)
     with pytest.raises(InputError, match="already"), run.held():
         pass
     assert run.running(), "the other one's file must stay"
@@ -216,21 +218,21 @@ def test_of_two_trainers_that_start_at_the_same_moment_one_is_refused(run, monke
 
 def test_the_trainers_file_says_where_on_what_and_since_when_it_trains(run):
     with run.held():
-        holders.add(run.trainer, device="cpu")
+        lock.add(run.trainer, device="cpu")
         told = json.loads(run.trainer.read_text("utf-8"))
     assert (told["pid"], told["host"], told["device"]) == (os.getpid(), socket.gethostname(), "cpu")
     assert time.time() - 60 < told["started"] <= time.time()
 
 
 def test_a_trainer_that_was_killed_before_it_began_leaves_a_crashed_run(run):
-    run.trainer.write_text(json.dumps({**holders.this_process(), "pid": 2**22 + 1}), "utf-8")
+    run.trainer.write_text(json.dumps({**lock.this_process(), "pid": 2**22 + 1}), "utf-8")
     assert run.status()["state"] == "crashed"
 
 
 def test_a_run_that_was_moved_after_a_crash_still_says_so(run, tmp_path):
     run.report("start", step=0, steps=10)
-    run.trainer.write_text(json.dumps({**holders.this_process(), "mark": "another-boot 1"}), "utf-8")
-    moved = runs.open_run(run.folder.rename(tmp_path / "elsewhere"))
+    run.trainer.write_text(json.dumps({**lock.this_process(), "mark": "another-boot 1"}), "utf-8")
+    moved = run_folder.open_run(run.folder.rename(tmp_path / "elsewhere"))
     assert moved.status()["state"] == "crashed"
     with moved.held():
         assert moved.status()["state"] == "running"
@@ -286,5 +288,5 @@ def test_a_run_that_was_killed_while_its_settings_were_written_is_begun_anew(tmp
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / ".cmedl-0123456789ab.json").write_text("{", "utf-8")
-    run = runs.create(folder, PRESETS["tiny"])
+    run = run_folder.create(folder, PRESETS["tiny"])
     assert run.configuration() == PRESETS["tiny"]

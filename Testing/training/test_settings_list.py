@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from CMEDLTrainLib.configuration import PRESETS, with_settings
-from CMEDLTrainLib.settings_list import CHOSEN_ELSEWHERE, settings_of
+from CMEDLTrainLib.settings.configuration import PRESETS, with_settings
+from CMEDLTrainLib.settings.settings_table import CHOSEN_ELSEWHERE, settings_of
 
 
 def test_each_setting_can_be_set_by_its_key_and_text() -> None:

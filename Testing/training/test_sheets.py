@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from CMEDLSegmentLib.card import IMAGE, NetworkSpec
+from CMEDLSegmentLib.models.model_card import IMAGE, NetworkSpec
+from CMEDLSegmentLib.models.model_file import StudentNetwork
 from CMEDLSegmentLib.networks import create_network, create_segmentor
-from CMEDLSegmentLib.student import StudentNetwork
-from CMEDLTrainLib.evaluation.features_sheet import BORDER, HEAD, TILE, Maps, sheet
-from CMEDLTrainLib.evaluation.seen import last_features
+from CMEDLTrainLib.evaluation.case_view import last_features
+from CMEDLTrainLib.figures.feature_sheet import BORDER, HEAD, TILE, Maps, sheet
 
 
 @pytest.mark.parametrize(

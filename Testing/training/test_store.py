@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.cohort import Case
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.files import sha256_of
-from CMEDLSegmentLib.resampling import StudentField
-from CMEDLSegmentLib.volume import Geometry, write_image
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.files import sha256_of
+from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.io.volume import Geometry, write_image
 from CMEDLTrainLib.cohort import contents, preparation
 from CMEDLTrainLib.cohort.contents import contents_of
 from CMEDLTrainLib.cohort.preparation import SURROUNDINGS_MM, enclosing, prepare
 from CMEDLTrainLib.cohort.sampling import Sampler
 from CMEDLTrainLib.cohort.store import LEVELS, Store
-from CMEDLTrainLib.configuration import Images
+from CMEDLTrainLib.settings.configuration import Images
 from training.stores import disc_store
 
 ALL = Images(spacing_mm=2.0, field=32, window_hu=(-1000.0, 500.0), slices="all")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from CMEDLSegmentLib.card import TUMOR
-from CMEDLSegmentLib.cohort import Case
-from CMEDLSegmentLib.normalisation import CT_WINDOW, Normalisation
-from CMEDLSegmentLib.resampling import StudentField
-from CMEDLSegmentLib.volume import Geometry, Volume, write_image
-from CMEDLTrainLib.evaluation import synthesis
-from CMEDLTrainLib.evaluation.seen import Seen
+from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.io.volume import Geometry, Volume, write_image
+from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.models.normalization import CT_WINDOW, Normalisation
+from CMEDLTrainLib.evaluation import translation_quality
+from CMEDLTrainLib.evaluation.case_view import Seen
 
 CPU = torch.device("cpu")
 PIXELS = 40
@@ -50,41 +50,45 @@ def teacher_case(folder: Path, found: Volume) -> Case:
 
 
 def test_the_divergence_is_that_of_the_definition():
-    real, pseudo = np.zeros((2, synthesis.BINS))
+    real, pseudo = np.zeros((2, translation_quality.BINS))
     real[3], real[5], pseudo[3], pseudo[5] = 3e9, 1e9, 1e9, 3e9
-    assert synthesis.divergence(real, pseudo) == pytest.approx(0.75 * np.log(3) + 0.25 * np.log(1 / 3), rel=1e-6)
-    assert synthesis.divergence(real, 7 * real) == pytest.approx(0, abs=1e-6)
+    assert translation_quality.divergence(real, pseudo) == pytest.approx(
+        0.75 * np.log(3) + 0.25 * np.log(1 / 3), rel=1e-6
+    )
+    assert translation_quality.divergence(real, 7 * real) == pytest.approx(0, abs=1e-6)
     # Of the two orders, the one that asks whether the translated images have what the real ones have.
-    nothing = np.zeros(synthesis.BINS)
+    nothing = np.zeros(translation_quality.BINS)
     nothing[10] = 4e9
-    assert synthesis.divergence(real, nothing) > 10
-    assert np.isnan(synthesis.divergence(real, np.zeros(synthesis.BINS)))
+    assert translation_quality.divergence(real, nothing) > 10
+    assert np.isnan(translation_quality.divergence(real, np.zeros(translation_quality.BINS)))
 
 
 def test_every_intensity_is_counted_once_the_ends_too():
     values = np.array([-1.0, -1.0, 1.0, 0.999, 0.0, 1.2, -5.0])
-    found = synthesis.counts(values)
+    found = translation_quality.counts(values)
     assert found.sum() == len(values)
-    assert (found[0], found[-1], found[synthesis.BINS // 2]) == (3, 3, 1)
+    assert (found[0], found[-1], found[translation_quality.BINS // 2]) == (3, 3, 1)
 
 
 def test_the_same_image_on_another_grid_is_found_again(tmp_path):
     finer = Geometry((90, 90, 12), (1.0, 1.0, 3.0), (-45.0, -45.0, -6.0))
     partner = teacher_case(tmp_path, volume(finer))
-    found = synthesis.pair_quality(seen_ct(), GRID, partner, AS_CT, lambda images: images, CPU)
+    found = translation_quality.pair_quality(seen_ct(), GRID, partner, AS_CT, lambda images: images, CPU)
     assert found.slices == 6
     assert found.psnr_db > 40
     assert found.ssim > 0.99
     moved = Geometry(finer.size, finer.spacing, (-35.0, -45.0, -6.0))
     shifted = teacher_case(tmp_path, Volume(volume(finer).array, moved))
-    assert synthesis.pair_quality(seen_ct(), GRID, shifted, AS_CT, lambda images: images, CPU).psnr_db < 25
+    assert translation_quality.pair_quality(seen_ct(), GRID, shifted, AS_CT, lambda images: images, CPU).psnr_db < 25
 
 
 def test_figures_are_scikit_image_s_where_both_fill_the_slice(tmp_path):
     case = seen_ct()
     partner = teacher_case(tmp_path, volume(GRID))
     noise = 0.2 * torch.randn(6, 1, PIXELS, PIXELS, generator=torch.Generator().manual_seed(3))
-    found = synthesis.pair_quality(case, GRID, partner, AS_CT, lambda images: images + noise[: len(images)], CPU)
+    found = translation_quality.pair_quality(
+        case, GRID, partner, AS_CT, lambda images: images + noise[: len(images)], CPU
+    )
     real = AS_CT.fit(case.view.array)(case.view.array)
     pseudo = real + noise[:, 0].numpy()
     assert found.psnr_db == pytest.approx(peak_signal_noise_ratio(real, pseudo, data_range=2), abs=1e-3)
@@ -102,11 +106,11 @@ def test_what_only_one_of_them_covers_does_not_count(tmp_path):
         wrong[..., 21:] = 1.0
         return wrong
 
-    found = synthesis.pair_quality(seen_ct(), GRID, partner, AS_CT, wrong_beyond, CPU)
+    found = translation_quality.pair_quality(seen_ct(), GRID, partner, AS_CT, wrong_beyond, CPU)
     assert found.slices == 3
     assert found.psnr_db > 60
     far = teacher_case(tmp_path, volume(Geometry((20, 20, 3), (2.0, 2.0, 4.0), (400.0, 0.0, 0.0))))
-    assert synthesis.pair_quality(seen_ct(), GRID, far, AS_CT, wrong_beyond, CPU) is None
+    assert translation_quality.pair_quality(seen_ct(), GRID, far, AS_CT, wrong_beyond, CPU) is None
 
 
 def test_a_pair_is_one_patient_in_one_split():
@@ -115,27 +119,27 @@ def test_a_pair_is_one_patient_in_one_split():
 
     students = [case("a-ct", "a", "student"), case("b-ct", "b", "student"), case("c-ct", "c", "student")]
     teachers = [case("a-mr1", "a", "teacher"), case("a-mr2", "a", "teacher"), case("b-mr", "b", "teacher", "train")]
-    found = synthesis.partners(students, [*students, *teachers])
+    found = translation_quality.partners(students, [*students, *teachers])
     assert {name: partner.case for name, partner in found.items()} == {"a-ct": "a-mr1"}
 
 
 def test_translations_are_counted_in_all_and_inside_the_structure():
     case = seen_ct()
     case.expert[2:4, 10:20, 10:20] = TUMOR.value
-    found = synthesis.Intensities()
-    synthesis.add_translations(found, case, lambda images: torch.full_like(images, 0.5), CPU)
-    where = int((0.5 + 1) / 2 * synthesis.BINS)
+    found = translation_quality.Intensities()
+    translation_quality.add_translations(found, case, lambda images: torch.full_like(images, 0.5), CPU)
+    where = int((0.5 + 1) / 2 * translation_quality.BINS)
     assert found.everything[where] == found.everything.sum() == 6 * PIXELS**2
     assert found.structure[where] == found.structure.sum() == 2 * 100
 
 
 def test_the_summary_has_means_over_the_pairs():
-    real = synthesis.Intensities(np.ones(synthesis.BINS), np.zeros(synthesis.BINS))
+    real = translation_quality.Intensities(np.ones(translation_quality.BINS), np.zeros(translation_quality.BINS))
     pairs = [
-        synthesis.PairQuality("a", "a-mr", 5, 0.5, 20.0, 0.1),
-        synthesis.PairQuality("b", "b-mr", 4, 0.7, 16.0, 0.3),
+        translation_quality.PairQuality("a", "a-mr", 5, 0.5, 20.0, 0.1),
+        translation_quality.PairQuality("b", "b-mr", 4, 0.7, 16.0, 0.3),
     ]
-    found = synthesis.summary(real, real, pairs)
+    found = translation_quality.summary(real, real, pairs)
     assert found["kl"] == pytest.approx(0)
     assert np.isnan(found["kl_structure"])
     ssim = found["paired"]["ssim"]

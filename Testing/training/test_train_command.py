@@ -10,12 +10,13 @@ import time
 import pytest
 
 from CMEDLSegmentLib import cli as segment_cli
-from CMEDLSegmentLib.card import read_card
-from CMEDLSegmentLib.cohort import read_cohort
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLSegmentLib.models.model_card import read_card
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
-from CMEDLTrainLib import cli, runs
-from CMEDLTrainLib.evaluation.commands import is_own_cohort
-from CMEDLTrainLib.training import card_labels
+from CMEDLTrainLib.cli import main
+from CMEDLTrainLib.cli.evaluation_commands import is_own_cohort
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.training.train_run import card_labels
 
 PREPARING = """
 import sys, time
@@ -45,21 +46,21 @@ def cohort(tmp_path_factory):
 def run(cohort, tmp_path_factory):
     """A tiny run that was stopped after its first step and resumed."""
     folder = tmp_path_factory.mktemp("runs") / "tiny-run"
-    stop = runs.Run.stop_asked
-    runs.Run.stop_asked = lambda self: True
+    stop = run_folder.Run.stop_asked
+    run_folder.Run.stop_asked = lambda self: True
     try:
         arguments = ["run", str(cohort), "-o", str(folder), "--preset", "tiny", "--device", "cpu"]
-        assert cli.main(arguments) == 3
+        assert main(arguments) == 3
     finally:
-        runs.Run.stop_asked = stop
-    assert runs.open_run(folder).status()["step"] == 1
+        run_folder.Run.stop_asked = stop
+    assert run_folder.open_run(folder).status()["step"] == 1
     assert not (folder / "student.safetensors").exists()
-    assert cli.main(["resume", str(folder)]) == 0
+    assert main(["resume", str(folder)]) == 0
     return folder
 
 
 def test_a_stopped_run_is_resumed_to_its_end_and_says_so(run, capsys):
-    assert cli.main(["status", str(run), "--json"]) == 0
+    assert main(["status", str(run), "--json"]) == 0
     status = json.loads(capsys.readouterr().out)
     assert status["state"] == "finished"
     assert status["step"] == status["steps"]
@@ -68,7 +69,7 @@ def test_a_stopped_run_is_resumed_to_its_end_and_says_so(run, capsys):
 
 def test_phantoms_never_replace_what_is_there(cohort, capsys):
     before = {path: path.stat().st_mtime_ns for path in cohort.parent.rglob("*")}
-    assert cli.main(["phantom", "-o", str(cohort.parent), "--cases", "1"]) == 2
+    assert main(["phantom", "-o", str(cohort.parent), "--cases", "1"]) == 2
     assert "not empty" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in cohort.parent.rglob("*")} == before
 
@@ -80,7 +81,7 @@ def test_a_cohort_that_lacks_cases_is_refused_before_slices_are_prepared(role, s
     ]
     table = cohort.parent / f"without-{role}-{split}.csv"
     table.write_text("\n".join(left), "utf-8")
-    assert cli.main(["run", str(table), "-o", str(tmp_path / "run"), "--preset", "tiny", "--method", "cmedl"]) == 2
+    assert main(["run", str(table), "-o", str(tmp_path / "run"), "--preset", "tiny", "--method", "cmedl"]) == 2
     assert f"no case of role {role} in split {split}" in capsys.readouterr().err
     assert not (tmp_path / "slices").exists()
 
@@ -115,8 +116,8 @@ def test_the_student_of_a_run_segments_a_phantom(run, cohort, tmp_path, capsys):
 def test_a_student_that_translates_first_is_trained_exported_and_segments(cohort, tmp_path, capsys):
     folder, output = tmp_path / "pmri", tmp_path / "student.safetensors"
     arguments = ["run", str(cohort), "-o", str(folder), "--preset", "tiny", "--method", "pmri-cmedl"]
-    assert cli.main([*arguments, "--set", "optimisation.epochs=1", "--device", "cpu"]) == 0
-    assert cli.main(["export", str(folder), "-o", str(output)]) == 0
+    assert main([*arguments, "--set", "optimisation.epochs=1", "--device", "cpu"]) == 0
+    assert main(["export", str(folder), "-o", str(output)]) == 0
     assert [spec.name for spec in read_card(output).networks] == ["to_teacher", "segmentor"]
     image = next(case.image for case in read_cohort(cohort) if case.role == "student")
     assert (
@@ -126,7 +127,7 @@ def test_a_student_that_translates_first_is_trained_exported_and_segments(cohort
 
 
 def test_evaluation_scores_the_test_patients_and_keeps_the_figures(run, capsys):
-    assert cli.main(["evaluate", str(run), "--json"]) == 0
+    assert main(["evaluate", str(run), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((run / "evaluation.json").read_text("utf-8"))
     assert len(printed["cases"]) == 1
@@ -139,7 +140,7 @@ def test_evaluation_scores_the_test_patients_and_keeps_the_figures(run, capsys):
 
 def test_a_student_compared_with_itself_does_not_differ(run, cohort, capsys):
     arguments = ["evaluate", str(run), "--against", str(run), "--split", "validation", "--tolerance", "3", "--json"]
-    assert cli.main([*arguments, "--cohort", str(cohort), "--device", "cpu"]) == 0
+    assert main([*arguments, "--cohort", str(cohort), "--device", "cpu"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((run / "evaluation-validation.json").read_text("utf-8"))
     assert (printed["tolerance_mm"], printed["own_cohort"]) == (3, True)
@@ -150,21 +151,21 @@ def test_a_student_compared_with_itself_does_not_differ(run, cohort, capsys):
 
 def test_a_cohort_that_was_moved_is_the_run_s_own_and_one_of_other_splits_is_not(run, cohort, tmp_path):
     moved = shutil.copytree(cohort.parent, tmp_path / "moved") / cohort.name
-    assert is_own_cohort(runs.open_run(run), moved)
+    assert is_own_cohort(run_folder.open_run(run), moved)
     # A run of before its cohort was noted: its table is looked at, where it still is.
     older = shutil.copytree(run, tmp_path / "older")
     events = [line for line in (older / "events.jsonl").read_text("utf-8").splitlines() if '"cohort"' not in line]
     assert len(events) < len((run / "events.jsonl").read_text("utf-8").splitlines())
     (older / "events.jsonl").write_text("\n".join(events), "utf-8")
-    assert is_own_cohort(runs.open_run(older), moved)
+    assert is_own_cohort(run_folder.open_run(older), moved)
     text = moved.read_text("utf-8")
     moved.write_text(text.replace("validation", "test"), "utf-8")
-    assert not is_own_cohort(runs.open_run(run), moved)
-    assert not is_own_cohort(runs.open_run(older), moved)
+    assert not is_own_cohort(run_folder.open_run(run), moved)
+    assert not is_own_cohort(run_folder.open_run(older), moved)
 
 
 def test_a_tolerance_that_is_no_distance_is_refused(run, capsys):
-    assert cli.main(["evaluate", str(run), "--tolerance", "-1"]) == 2
+    assert main(["evaluate", str(run), "--tolerance", "-1"]) == 2
     assert '"-1" is not a distance' in capsys.readouterr().err
 
 
@@ -176,7 +177,7 @@ def test_an_exported_student_carries_the_card_that_was_given(run, tmp_path):
     }
     card_file, output = tmp_path / "card.json", tmp_path / "student.safetensors"
     card_file.write_text(json.dumps(entries), "utf-8")
-    assert cli.main(["export", str(run), "-o", str(output), "--card", str(card_file)]) == 0
+    assert main(["export", str(run), "-o", str(output), "--card", str(card_file)]) == 0
     card = read_card(output)
     assert card.name == "tiny-phantom"
     assert card.data[0]["licence"] == "none"
@@ -189,7 +190,7 @@ def test_a_student_can_be_exported_with_weights_of_8_bits_which_says_how_they_ag
     sizes = {}
     for option in ("--full-precision", "--small"):
         output = tmp_path / f"{option[2:]}.safetensors"
-        assert cli.main(["export", str(run), "-o", str(output), option, "--json"]) == 0
+        assert main(["export", str(run), "-o", str(output), option, "--json"]) == 0
         assert ("DSC" in json.loads(capsys.readouterr().out)["int8"]) == (option == "--small")
         sizes[option] = output.stat().st_size
     assert sizes["--small"] < 0.75 * sizes["--full-precision"]  # of networks this narrow, many layers stay
@@ -197,26 +198,26 @@ def test_a_student_can_be_exported_with_weights_of_8_bits_which_says_how_they_ag
 
 @pytest.mark.parametrize(("entries", "told"), [({}, True), ({"threshold": 0.3}, False), ({"smoothing_mm": 3}, False)])
 def test_figures_are_left_out_where_the_card_makes_the_student_mark_otherwise(entries, told, run, tmp_path):
-    assert cli.main(["evaluate", str(run), "--device", "cpu"]) == 0
+    assert main(["evaluate", str(run), "--device", "cpu"]) == 0
     card_file, output = tmp_path / "card.json", tmp_path / "student.safetensors"
     card_file.write_text(json.dumps(entries), "utf-8")
-    assert cli.main(["export", str(run), "-o", str(output), "--card", str(card_file)]) == 0
+    assert main(["export", str(run), "-o", str(output), "--card", str(card_file)]) == 0
     assert bool(read_card(output).figures) == told
 
 
 def test_an_unknown_entry_of_the_card_is_refused(run, tmp_path, capsys):
     (tmp_path / "card.json").write_text('{"colour": "red"}', "utf-8")
     arguments = ["export", str(run), "-o", str(tmp_path / "s.safetensors"), "--card", str(tmp_path / "card.json")]
-    assert cli.main(arguments) == 2
+    assert main(arguments) == 2
     assert "'colour'" in capsys.readouterr().err
 
 
 def test_a_run_can_start_from_the_weights_of_another_student(run, cohort, tmp_path):
     folder = tmp_path / "warm"
     arguments = ["run", str(cohort), "-o", str(folder), "--preset", "tiny", "--init", str(run / "student.safetensors")]
-    assert cli.main([*arguments, "--set", "optimisation.epochs=1", "--device", "cpu"]) == 0
+    assert main([*arguments, "--set", "optimisation.epochs=1", "--device", "cpu"]) == 0
     narrower = [*arguments[:3], str(tmp_path / "other"), *arguments[4:], "--set", "network.arguments.width=2"]
-    assert cli.main([*narrower, "--device", "cpu"]) == 2
+    assert main([*narrower, "--device", "cpu"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_a_run_can_start_from_the_weights_of_another_student(run, cohort, tmp_pa
     ],
 )
 def test_what_cannot_be_built_is_refused_before_slices_are_prepared(options, words, cohort, tmp_path, capsys):
-    assert cli.main(["run", str(cohort), "-o", str(tmp_path / "run"), "--preset", "tiny", *options]) == 2
+    assert main(["run", str(cohort), "-o", str(tmp_path / "run"), "--preset", "tiny", *options]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "slices").exists()
 
@@ -245,9 +246,9 @@ def test_stop_ends_the_preparation_of_slices_too(cohort, tmp_path, capsys):
         while not preparing.exists():
             assert trainer.poll() is None
             time.sleep(0.05)
-        assert cli.main(["stop", str(folder)]) == 0
+        assert main(["stop", str(folder)]) == 0
         assert trainer.wait() == 3
-    assert runs.open_run(folder).status()["step"] == 0
+    assert run_folder.open_run(folder).status()["step"] == 0
     assert not list((tmp_path / "slices").glob("*/store.json"))
 
 
@@ -263,15 +264,15 @@ def test_stop_ends_the_preparation_of_slices_too(cohort, tmp_path, capsys):
 )
 def test_bad_arguments_end_with_2_and_a_sentence(arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(arguments) == 2
+    assert main(arguments) == 2
     assert words in capsys.readouterr().err
 
 
 def test_an_unknown_method_is_refused_before_anything_is_prepared(cohort, tmp_path, capsys):
-    assert cli.main(["run", str(cohort), "-o", str(tmp_path / "run"), "--method", "magic", "--preset", "tiny"]) == 2
+    assert main(["run", str(cohort), "-o", str(tmp_path / "run"), "--method", "magic", "--preset", "tiny"]) == 2
     assert "ct-only" in capsys.readouterr().err
 
 
 def test_stop_on_a_run_that_nobody_trains_says_so(run, capsys):
-    assert cli.main(["stop", str(run)]) == 2
+    assert main(["stop", str(run)]) == 2
     assert "Nobody is training" in capsys.readouterr().err

@@ -12,30 +12,30 @@ from pathlib import Path
 
 import pytest
 
-from CMEDLSegmentLib.errors import InputError
-from CMEDLTrainLib import holders, runs, trainers
-from CMEDLTrainLib.background import Program
-from CMEDLTrainLib.configuration import PRESETS
-from CMEDLTrainLib.history import TAIL_BYTES, latest
-from CMEDLTrainLib.run_list import Entry, RunList, rivals
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLTrainLib.runs import lock, run_folder, trainers
+from CMEDLTrainLib.runs.history import TAIL_BYTES, latest
+from CMEDLTrainLib.runs.programs import Program
+from CMEDLTrainLib.runs.run_list import Entry, RunList, rivals
+from CMEDLTrainLib.settings.configuration import PRESETS
 from jobs.processes import soon
 
 HOLDING = """
 import signal, sys, time
 from pathlib import Path
-from CMEDLTrainLib import holders
+from CMEDLTrainLib.runs import lock
 ended = []
 signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
 time.sleep(float(sys.argv[1]))
-with holders.held(Path(sys.argv[2])):
+with lock.held(Path(sys.argv[2])):
     while not ended:
         time.sleep(0.05)
 """
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> runs.Run:
-    return runs.create(tmp_path / "runs" / "first", PRESETS["tiny"])
+def run(tmp_path: Path) -> run_folder.Run:
+    return run_folder.create(tmp_path / "runs" / "first", PRESETS["tiny"])
 
 
 def test_a_trainer_is_starting_until_it_holds_the_run_and_is_started_once(run, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_one_that_ends_at_once_is_not_starting_and_its_words_are_kept(run) -> No
 def test_nobody_else_s_process_is_ended(run) -> None:
     sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
-        other = {**holders.this_process(), "pid": sleeping.pid}
+        other = {**lock.this_process(), "pid": sleeping.pid}
         # Another machine's process of the same number, and one that had the number before.
         for told in ({**other, "host": "node7"}, {**other, "mark": "another-boot 1"}):
             run.trainer.write_text(json.dumps(told), "utf-8")
@@ -82,10 +82,10 @@ def test_nobody_else_s_process_is_ended(run) -> None:
             time.sleep(0.1)
             assert sleeping.poll() is None
         # This process holds it: it is not asked by a signal that would end it.
-        holders.take(run.trainer)
+        lock.take(run.trainer)
         trainers.stop(run)
         assert run.stop_asked()
-        run.trainer.write_text(json.dumps({**other, "mark": holders._mark(sleeping.pid)}), "utf-8")
+        run.trainer.write_text(json.dumps({**other, "mark": lock._mark(sleeping.pid)}), "utf-8")
         trainers.end(run)
         assert sleeping.wait() == -signal.SIGKILL
     finally:
@@ -105,7 +105,7 @@ def test_nobody_else_s_process_is_ended(run) -> None:
     ],
 )
 def test_runs_on_the_same_device_are_rivals_on_this_machine_alone(run, device: str, told: str, asks: bool) -> None:
-    here = Entry(run, "cmedl", {"state": "running"}, holder={**holders.this_process(), "device": told})
+    here = Entry(run, "cmedl", {"state": "running"}, holder={**lock.this_process(), "device": told})
     far = Entry(run, "cmedl", {"state": "running"}, holder={**here.holder, "host": "node7"})
     assert rivals([here, far, Entry(run, "cmedl", {"state": "stopped"})], device) == ([here] if asks else [])
 

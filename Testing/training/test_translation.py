@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
-from CMEDLSegmentLib.card import NetworkSpec
-from CMEDLSegmentLib.errors import InputError, ModelError
+from CMEDLSegmentLib.base.errors import InputError, ModelError
+from CMEDLSegmentLib.models.model_card import NetworkSpec
+from CMEDLSegmentLib.models.model_file import load_student, save_student
 from CMEDLSegmentLib.networks import create_network
-from CMEDLSegmentLib.student import load_student, save_student
 from CMEDLTrainLib.translation import TRANSLATIONS, TranslationSettings, create
 from CMEDLTrainLib.translation.discriminators import ContentDiscriminator, PatchDiscriminator
 from students.making import a_card

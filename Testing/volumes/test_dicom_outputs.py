@@ -13,10 +13,10 @@ from pydicom.config import disable_value_validation
 from skimage.color import lab2rgb
 from skimage.draw import polygon2mask
 
-from CMEDLSegmentLib.card import TUMOR
-from CMEDLSegmentLib.dicom_outputs import outlines, write_dicom_seg, write_rtstruct
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.volume import Geometry, Volume, read_volume
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.dicom_writer import outlines, write_dicom_seg, write_rtstruct
+from CMEDLSegmentLib.io.volume import Geometry, Volume, read_volume
+from CMEDLSegmentLib.models.model_card import TUMOR
 from dicom_samples import write_series
 
 from .conftest import ORGAN, grid, orientations, rotation

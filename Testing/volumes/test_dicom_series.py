@@ -11,8 +11,8 @@ import SimpleITK as sitk
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.volume import axial_view, read_volume
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.volume import axial_view, read_volume
 from dicom_samples import PATIENT_ID, PATIENT_NAME, write_series
 
 from .conftest import grid, orientations, rotation

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.volume import Geometry, axial_view
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.volume import Geometry, axial_view
 
 from .conftest import all_axis_orders, grid, orientations, rotation
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.volume import read_mask, read_volume, write_image
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.volume import read_mask, read_volume, write_image
 
 from .conftest import grid, orientations
 

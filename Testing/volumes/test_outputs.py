@@ -11,11 +11,11 @@ import pytest
 import SimpleITK as sitk
 
 import CMEDLSegmentLib
-from CMEDLSegmentLib import outputs, volume
-from CMEDLSegmentLib.card import TUMOR
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.outputs import write_labelmap, write_segmentation
-from CMEDLSegmentLib.volume import Volume, read_mask, write_image
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io import segmentation_writer, volume
+from CMEDLSegmentLib.io.segmentation_writer import write_labelmap, write_segmentation
+from CMEDLSegmentLib.io.volume import Volume, read_mask, write_image
+from CMEDLSegmentLib.models.model_card import TUMOR
 
 from .conftest import ORGAN, grid, orientations
 from .test_dicom_series import tilted
@@ -166,10 +166,10 @@ FULL_DISK = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from CMEDLSegmentLib.card import TUMOR
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.outputs import write_dicom_seg, write_labelmap, write_rtstruct, write_segmentation
-from CMEDLSegmentLib.volume import Geometry, read_volume
+from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.segmentation_writer import write_dicom_seg, write_labelmap, write_rtstruct, write_segmentation
+from CMEDLSegmentLib.io.volume import Geometry, read_volume
 series, folder = map(Path, sys.argv[1:])
 volume = read_volume(series)
 label = np.random.default_rng(0).integers(0, 2, volume.array.shape).astype(np.uint8)
@@ -218,7 +218,7 @@ def test_a_disk_that_fills_half_way_leaves_nothing_behind(tmp_path):
 
 def test_a_result_that_needs_dicom_is_refused_for_other_input(ct, label, tmp_path):
     scan = Volume(ct, grid(np.eye(3)))
-    for write in (outputs.write_dicom_seg, outputs.write_rtstruct):
+    for write in (segmentation_writer.write_dicom_seg, segmentation_writer.write_rtstruct):
         with pytest.raises(InputError, match="from a DICOM series"):
             write(tmp_path / "a.dcm", label, scan, [TUMOR], {})
     assert list(tmp_path.iterdir()) == []

@@ -1,13 +1,13 @@
 """How far delineations of one tumor agree; scipy and scikit-image are imported on first use."""
 
+from ..io.delineation import CANDIDATE, Delineation, RatedCase
+from ..metrics.lesions import TumorMatch, match
+from ..metrics.measures import MEASURES, Masks, Measure, PairMeasures, compare, measure
+from ..metrics.statistics import RangeAnswer, Spread
+from ..metrics.surface_distance import dice
+from .cohort_agreement import CohortAgreement, pool
 from .consensus import consensus_mask
-from .delineation import CANDIDATE, Delineation, RatedCase
-from .distances import dice
-from .measures import MEASURES, Masks, Measure, PairMeasures, compare, measure
-from .pooling import CohortAgreement, pool
 from .raters import Agreement, Pair, RaterRow, analyse
-from .statistics import RangeAnswer, Spread
-from .tumors import TumorMatch, match
 
 __all__ = [
     "CANDIDATE",

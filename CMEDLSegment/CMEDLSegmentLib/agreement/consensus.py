@@ -18,9 +18,9 @@ from typing import Literal
 
 import numpy as np
 
-from ..errors import InputError
-from .delineation import RatedCase
-from .maps import Votes, around
+from ..base.errors import InputError
+from ..io.delineation import RatedCase
+from .vote_map import Votes, around
 
 Method = Literal["majority", "staple"]
 METHODS: tuple[Method, ...] = ("majority", "staple")

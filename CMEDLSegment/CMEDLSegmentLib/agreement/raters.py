@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..progress import Progress, part, silent
+from ..base.progress import Progress, part, silent
+from ..io.delineation import CANDIDATE, RatedCase
+from ..metrics.lesions import TumorMatch, match
+from ..metrics.measures import MEASURES, TOLERANCE_MM, Masks, PairMeasures
+from ..metrics.statistics import RangeAnswer, Spread, in_range
 from .consensus import METHODS, Method, chosen_patterns
-from .delineation import CANDIDATE, RatedCase
-from .maps import SliceRow, Votes, slice_rows, worst_first
-from .measures import MEASURES, TOLERANCE_MM, Masks, PairMeasures
-from .statistics import RangeAnswer, Spread, in_range
-from .tumors import TumorMatch, match
+from .vote_map import SliceRow, Votes, slice_rows, worst_first
 
 _Item = TypeVar("_Item")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ModelError
+from ..base.errors import ModelError
 
 HINT_DEPTHS = ("high", "mid", "low")
 """Where the hints are read: ``high`` the paper's last two, ``mid`` the bottleneck, ``low`` the first two."""

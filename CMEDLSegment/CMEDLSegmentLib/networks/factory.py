@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from ..errors import ModelError
+from ..base.errors import ModelError
 from .blocks import Segmentor
 from .densefcn import DenseFCN
 from .drit import StyleTranslator

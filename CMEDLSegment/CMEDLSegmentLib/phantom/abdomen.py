@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..errors import InputError
+from ..base.errors import InputError
 from .acquisition import Texture, magnitude_image
-from .palette import ABDOMEN
 from .patient import ANGLES, bump
-from .result import Phantom, as_volume, checked_field
+from .phantom_case import Phantom, as_volume, checked_field
 from .shapes import Cone, Doubles, Ellipsoid, Floats, Grid, Point, Solid, Window, cover, mix, tube, union_distance
+from .tissues import ABDOMEN
 
 ORGANS = {1: "Liver", 2: "Spleen", 3: "Left kidney", 4: "Right kidney"}
 """Name of every label."""

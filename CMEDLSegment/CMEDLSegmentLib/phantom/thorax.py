@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import InputError
+from ..base.errors import InputError
 from .acquisition import AIR_HU, CTNoise, Texture, magnitude_image
-from .palette import MR_T2, computed_tomography
 from .patient import ANGLES, Patient, Thorax, step
-from .result import Phantom, as_volume, checked_field
+from .phantom_case import Phantom, as_volume, checked_field
 from .shapes import Cone, Doubles, Ellipsoid, Floats, Grid, Solid, cover, mix, paint_union
-from .trees import beside, grow_tree, paint_branches
+from .tissues import MR_T2, computed_tomography
 from .tumor import LOCATIONS, draw_tumor, paint_tumor
+from .vessel_trees import beside, grow_tree, paint_branches
 
 TWIGS = 560
 """Ends of a lung's arterial tree."""

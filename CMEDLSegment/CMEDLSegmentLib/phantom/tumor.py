@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..volume import triple
+from ..io.volume import triple
 from .patient import ANGLES, Thorax
 from .shapes import Cone, Floats, Grid, Point, Solid, Window, cover, mix, union_distance
 

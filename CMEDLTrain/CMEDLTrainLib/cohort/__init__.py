@@ -1,1 +1,1 @@
-"""From the cohort's table to memory-mapped patches; the table itself is ``CMEDLSegmentLib.cohort``."""
+"""From the cohort's table to memory-mapped patches; the table itself is ``CMEDLSegmentLib.io.cohort_table``."""

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from CMEDLSegmentLib.cohort import ROLES, SPLITS, Case
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.hounsfield import DARKEST_HU, check_hounsfield
-from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
-from CMEDLSegmentLib.words import counted
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.base.text import counted
+from CMEDLSegmentLib.io.cohort_table import ROLES, SPLITS, Case
+from CMEDLSegmentLib.io.hounsfield import DARKEST_HU, check_hounsfield
 
 if TYPE_CHECKING:
-    from CMEDLSegmentLib.volume import AxialView, Volume
+    from CMEDLSegmentLib.io.volume import AxialView, Volume
 
 ERROR, WARNING = "error", "warning"
 
@@ -82,7 +82,7 @@ def examine(case: Case, labels: Sequence[str]) -> Examined:
         case: its files.
         labels: names of the mask's values 1, 2, ...
     """
-    from CMEDLSegmentLib.volume import axial_view, read_volume
+    from CMEDLSegmentLib.io.volume import axial_view, read_volume
 
     seen = Examined(case)
     try:
@@ -173,7 +173,7 @@ def _digest(array: np.ndarray) -> str:
 
 
 def _check_geometry(seen: Examined, view: AxialView) -> None:
-    from CMEDLSegmentLib.segmentation import OBLIQUE_DEGREES
+    from CMEDLSegmentLib.inference.segmenter import OBLIQUE_DEGREES
 
     z, y, x = view.spacing
     shown = f"{x:.4g} x {y:.4g} x {z:.4g} mm"
@@ -225,7 +225,7 @@ def _part_of_a_ct(array: np.ndarray) -> bool:
 
 
 def _check_mask(seen: Examined, volume: Volume, labels: Sequence[str]) -> None:
-    from CMEDLSegmentLib.volume import axial_view, read_mask
+    from CMEDLSegmentLib.io.volume import axial_view, read_mask
 
     if seen.case.mask is None:
         seen.tell(ERROR, "The case has no mask; training needs one for every case.")

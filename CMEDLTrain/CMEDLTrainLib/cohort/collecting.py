@@ -15,15 +15,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CMEDLSegmentLib.case_folders import TABLE, edit_table
-from CMEDLSegmentLib.cohort import FORBIDDEN, LONGEST_CASE, Case, names_a_file, read_cohort, row_of, write_cohort
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.io.case_folders import TABLE, edit_table
+from CMEDLSegmentLib.io.cohort_table import (
+    FORBIDDEN,
+    LONGEST_CASE,
+    Case,
+    names_a_file,
+    read_cohort,
+    row_of,
+    write_cohort,
+)
 
 from .patterns import Scan, find_mask, find_scans
 
 if TYPE_CHECKING:
-    from CMEDLSegmentLib.volume import Geometry, Volume
+    from CMEDLSegmentLib.io.volume import Geometry, Volume
 
 
 @dataclass(frozen=True)
@@ -168,7 +176,7 @@ class _Collector:
 
     def _files(self, scan: Scan, name: str) -> tuple[Path, Path]:
         """The paths of a case's image and mask, made or copied in a folder of the case where needed."""
-        from CMEDLSegmentLib.volume import IMAGE_ENDINGS
+        from CMEDLSegmentLib.io.volume import IMAGE_ENDINGS
 
         rules, image = self._rules, scan.image
         mask = find_mask(self._source, rules.mask, scan) if rules.mask else image
@@ -203,8 +211,8 @@ class _Collector:
 
 def _read(image: Path, modality: str) -> tuple[Volume, bool]:
     """An image, and whether it is alone where it is: of a folder, the one series of the modality."""
-    from CMEDLSegmentLib.dicom_series import modalities
-    from CMEDLSegmentLib.volume import read_volume
+    from CMEDLSegmentLib.io.dicom_series import modalities
+    from CMEDLSegmentLib.io.volume import read_volume
 
     if not image.is_dir():
         return read_volume(image), True
@@ -217,7 +225,7 @@ def _read(image: Path, modality: str) -> tuple[Volume, bool]:
 
 def _image(path: Path, volume: Volume | None, alone: bool, copy: bool, folder: Path) -> Path:
     """The image where it is, or in ``folder``: a copy of the file, or the series as NIfTI."""
-    from CMEDLSegmentLib.volume import write_image
+    from CMEDLSegmentLib.io.volume import write_image
 
     if not path.is_dir():
         return _copied(path, folder, "image", copy)
@@ -233,8 +241,8 @@ def _drawn(path: Path, volume: Volume, structures: Sequence[str], folder: Path) 
     """The structures as a mask on the image's grid, and what to tell; where they overlap, the first one named holds."""
     import numpy as np
 
-    from CMEDLSegmentLib.agreement.reading import read_delineation
-    from CMEDLSegmentLib.volume import write_image
+    from CMEDLSegmentLib.io.contour_files import read_delineation
+    from CMEDLSegmentLib.io.volume import write_image
 
     labels = np.zeros(volume.geometry.shape, np.uint8)
     notes: list[str] = []
@@ -257,7 +265,7 @@ def _ending(geometry: Geometry) -> str:
 
 def _copied(path: Path, folder: Path, name: str, copy: bool) -> Path:
     """An image file where it is, or a copy below ``folder``, its format's ending kept."""
-    from CMEDLSegmentLib.volume import IMAGE_ENDINGS
+    from CMEDLSegmentLib.io.volume import IMAGE_ENDINGS
 
     if not copy:
         return path

@@ -11,10 +11,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from CMEDLSegmentLib.cohort import Case, relative
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.files import atomic_path, sha256_of
-from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.files import atomic_path, sha256_of
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.io.cohort_table import Case, relative
 
 NAME = "contents.json"
 

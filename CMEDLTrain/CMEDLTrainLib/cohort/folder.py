@@ -1,7 +1,7 @@
 """A cohort's folder, opened: its cases, who may change them, and changes that lose nothing.
 
 ``cohort.csv``   the table, the only truth; each change is made to what it says at that moment
-``caseNNN``      a case that was copied in (``CMEDLSegmentLib.case_folders``)
+``caseNNN``      a case that was copied in (``CMEDLSegmentLib.io.case_folders``)
 ``cohort.json``  the version of this layout; a folder without it was made by hand, or by an older program
 ``cohort.lock``  the Slicer that may change the cohort now
 ``facts.json``   what the checks found (``survey``)
@@ -17,14 +17,14 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from CMEDLSegmentLib.case_folders import TABLE, Rows, TrainingCase, edit_table
-from CMEDLSegmentLib.cohort import COLUMNS, SPLITS, Case, Problem, read_rows, survey_cohort
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.files import atomic_path
-from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.files import atomic_path
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent
+from CMEDLSegmentLib.io.case_folders import TABLE, Rows, TrainingCase, edit_table
+from CMEDLSegmentLib.io.cohort_table import COLUMNS, SPLITS, Case, Problem, read_rows, survey_cohort
 
-from .. import holders
-from ..run_list import BIN, RUNS, place_in_bin
+from ..runs import lock
+from ..runs.run_list import BIN, RUNS, place_in_bin
 from .collecting import Collected, Rules, collect
 from .splitting import split_by_patient
 
@@ -93,16 +93,16 @@ class CohortFolder:
         self.obstacle = ""
         if self.is_new:
             return
-        lock = self.folder / LOCK
-        holder = holders.living(lock)
-        if holder is not None and not holders.is_this_process(holder):
+        file = self.folder / LOCK
+        holder = lock.living(file)
+        if holder is not None and not lock.is_this_process(holder):
             self.obstacle = (
                 f"Another Slicer (process {holder.get('pid')} on {holder.get('host')}) has this cohort open, so it can "
                 "only be looked at here; close it there to change it here."
             )
         elif holder is None:
             try:
-                holders.take(lock)
+                lock.take(file)
             except InputError:
                 self.obstacle = (
                     f"The folder {self.folder} cannot be written to, so the cohort can only be looked at; copy it to "
@@ -208,8 +208,8 @@ class CohortFolder:
 
     def _held(self) -> bool:
         """Whether this process is the one who changes the cohort."""
-        holder = holders.living(self.folder / LOCK)
-        return holder is not None and holders.is_this_process(holder)
+        holder = lock.living(self.folder / LOCK)
+        return holder is not None and lock.is_this_process(holder)
 
     def _signature(self) -> tuple[int, ...] | None:
         """What another version of the table does not share; None where there is none."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
 
 _WILD = re.compile(r"(\{[^{}]*\}|\*+)")
 _NAMES = ("{patient}", "{case}")

@@ -21,19 +21,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from CMEDLSegmentLib.cohort import Case
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.normalisation import Normalisation, fit_landmarks
-from CMEDLSegmentLib.progress import CancelCheck, Progress, never, part, silent, stop_if
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.models.normalization import Normalisation, fit_landmarks
 
-from ..configuration import Images
+from ..settings.configuration import Images
 from .checks import of_other_modality
 from .contents import contents_of, table_of
 from .store import FORMAT, LEVELS, Store, write_store
 
 if TYPE_CHECKING:
-    from CMEDLSegmentLib.resampling import StudentField
-    from CMEDLSegmentLib.volume import Geometry
+    from CMEDLSegmentLib.inference.resampling import StudentField
+    from CMEDLSegmentLib.io.volume import Geometry
 
 SURROUNDINGS_MM = 10.0
 """What counts as the surroundings of a structure, which a training patch encloses too."""
@@ -196,7 +196,7 @@ def _normalisation(
     cases: Sequence[Case], role: str, modality: str, images: Images, cancelled: CancelCheck
 ) -> Normalisation:
     """How a role's intensities reach -1 to 1; landmarks are learned from its training cases alone."""
-    from CMEDLSegmentLib.volume import read_volume
+    from CMEDLSegmentLib.io.volume import read_volume
 
     if modality == "CT":
         return Normalisation("window", *images.window_hu)
@@ -248,7 +248,7 @@ class Scan:
             enclosed: whether a field that would cut the structure or its surroundings is moved, in that slice, by the
                 least that encloses both (section III-C); a structure larger than the field is centred.
         """
-        from CMEDLSegmentLib.resampling import FieldSampler
+        from CMEDLSegmentLib.inference.resampling import FieldSampler
 
         kept, intensities = self.kept, normalisation.fit(self.array)
         fields = [enclosing(self.field, self.mask[index]) if enclosed else self.field for index in kept]
@@ -269,9 +269,9 @@ def open_case(case: Case, images: Images, labels: int) -> Scan:
         InputError: no mask, one of another geometry or with values that no label names, or no lungs where the settings
             ask for them.
     """
-    from CMEDLSegmentLib.anatomy import field_centre, find_lungs
-    from CMEDLSegmentLib.resampling import StudentField
-    from CMEDLSegmentLib.volume import axial_view, read_mask, read_volume
+    from CMEDLSegmentLib.inference.lungs import field_centre, find_lungs
+    from CMEDLSegmentLib.inference.resampling import StudentField
+    from CMEDLSegmentLib.io.volume import axial_view, read_mask, read_volume
 
     if case.mask is None:
         raise InputError("It has no mask; training needs one for every case.")

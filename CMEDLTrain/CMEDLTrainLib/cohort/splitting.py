@@ -11,8 +11,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from CMEDLSegmentLib.cohort import SPLITS, Case
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.cohort_table import SPLITS, Case
 
 SHARES = (0.7, 0.15, 0.15)
 """Of training, validation and test patients."""
@@ -100,7 +100,7 @@ def structure_volumes(cases: Sequence[Case]) -> dict[str, float]:
     Raises:
         InputError: a mask cannot be read.
     """
-    from CMEDLSegmentLib.volume import read_mask
+    from CMEDLSegmentLib.io.volume import read_mask
 
     volumes: dict[str, float] = {}
     for case in cases:

@@ -18,12 +18,12 @@ from typing import BinaryIO, overload
 
 import numpy as np
 
-from CMEDLSegmentLib.cohort import Case
-from CMEDLSegmentLib.errors import InputError, ModelError
-from CMEDLSegmentLib.files import atomic_path
-from CMEDLSegmentLib.normalisation import Normalisation
+from CMEDLSegmentLib.base.errors import InputError, ModelError
+from CMEDLSegmentLib.base.files import atomic_path
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.models.normalization import Normalisation
 
-from ..configuration import Images
+from ..settings.configuration import Images
 
 LEVELS = 32767
 """A patch stores normalised intensity (-1 to 1) times this: 0.02 HU of a 1500 HU window a level."""

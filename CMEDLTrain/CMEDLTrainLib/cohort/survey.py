@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from CMEDLSegmentLib import __version__
-from CMEDLSegmentLib.case_folders import FACTS, SEGMENT
-from CMEDLSegmentLib.cohort import ROLES, Case, Problem, relative
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.files import atomic_path
-from CMEDLSegmentLib.progress import Progress, silent
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.files import atomic_path
+from CMEDLSegmentLib.base.progress import Progress, silent
+from CMEDLSegmentLib.io.case_folders import FACTS, SEGMENT
+from CMEDLSegmentLib.io.cohort_table import ROLES, Case, Problem, relative
 
 from .checks import ERROR, Examined, Finding, compare, examine
 from .contents import files_of, stamp_of

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from CMEDLSegmentLib.agreement.measures import Measure
-from CMEDLSegmentLib.agreement.statistics import DRAWS, Spread, mean_interval, paired_test
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.metrics.measures import Measure
+from CMEDLSegmentLib.metrics.statistics import DRAWS, Spread, mean_interval, paired_test
 
-from .measures import MEASURES, PatientFigures
+from .scoring import MEASURES, PatientFigures
 
 if TYPE_CHECKING:
-    from .results import Evaluation
+    from .evaluation_file import Evaluation
 
 INTERVAL_METHOD = f"95 % percentile interval of the mean from {DRAWS} bootstrap samples of the patients, fixed seed."
 TEST_METHOD = (

@@ -22,22 +22,22 @@ from typing import Any
 
 import numpy as np
 
-from CMEDLSegmentLib.cohort import Case, read_cohort, relative, write_cohort
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.files import atomic_path
-from CMEDLSegmentLib.normalisation import Normalisation
-from CMEDLSegmentLib.progress import CancelCheck, Progress, never, silent, stop_if
-from CMEDLSegmentLib.resampling import StudentField
-from CMEDLSegmentLib.volume import Geometry
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.files import atomic_path
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, relative, write_cohort
+from CMEDLSegmentLib.io.volume import Geometry
+from CMEDLSegmentLib.models.normalization import Normalisation
 
-from .. import runs
 from ..cohort.contents import NAME as CONTENTS
 from ..cohort.contents import contents_of
 from ..cohort.preparation import Scan, name_of, normalisations_of, open_case, put
 from ..cohort.store import LEVELS
-from ..configuration import Configuration, Images
-from ..evaluation.carried import SUFFIX, UNREADABLE, CarriedCase, from_bytes, to_bytes, tuples
-from .cohorts import make_cohort
+from ..evaluation.packed_case import SUFFIX, UNREADABLE, CarriedCase, from_bytes, to_bytes, tuples
+from ..runs import run_folder
+from ..settings.configuration import Configuration, Images
+from .experiment_cohorts import make_cohort
 from .plan import VARIABLE, Experiment, data_folder
 
 FORMAT = 1
@@ -117,7 +117,7 @@ class _Packer:
 
     def add(self, experiment: Experiment, folder: Path) -> None:
         """All that the runs of an experiment need; its cohort is made below ``folder`` where it has to be."""
-        from ..training import training_cases
+        from ..training.train_run import training_cases
 
         tables = make_cohort(experiment, folder, self._progress, self._cancelled)
         for fold in sorted({cell.fold for cell in experiment.cells}):
@@ -251,7 +251,7 @@ def unpack(path: Path, work: Path) -> None:
         InputError: the file is no pack, or the folder cannot be written.
     """
     work = work.resolve()
-    slices = runs.slices_folder(work / "runs" / "any")
+    slices = run_folder.slices_folder(work / "runs" / "any")
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(_released(file["about"], (-1,)).tobytes())

@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
 
-from ..configuration import METHODS, PRESETS, Configuration, with_settings
+from ..settings.configuration import METHODS, PRESETS, Configuration, with_settings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FILE = "experiment.json"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from .precision import wide
+from ..computing.precision import wide
 
 KINDS = ("lsgan", "log")
 """Least squares, or logarithms of the sigmoid of the scores."""

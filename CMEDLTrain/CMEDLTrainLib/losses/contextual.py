@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .precision import wide
+from ..computing.precision import wide
 
 ORDERS = ("targets", "generated")
 CHUNK_ELEMENTS = 1 << 21

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .precision import wide
+from ..computing.precision import wide
 
 
 def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 0.5) -> Tensor:

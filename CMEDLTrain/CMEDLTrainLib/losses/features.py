@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from CMEDLSegmentLib.errors import InputError
-from CMEDLSegmentLib.files import atomic_path, sha256_of
-from CMEDLSegmentLib.progress import Progress, silent
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.files import atomic_path, sha256_of
+from CMEDLSegmentLib.base.progress import Progress, silent
 
 CONVOLUTIONS = {"vgg16": (0, 2, 5, 7, 10, 12, 14, 17), "vgg19": (0, 2, 5, 7, 10, 12, 14, 16, 19)}
 """Numbers of the convolutions conv1_1 to conv4_1 in torchvision's ``features``. A step of 2 passes a ReLU, one of 3 a

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .precision import wide
+from ..computing.precision import wide
 
 
 def hint_loss(student_hints: Sequence[Tensor], teacher_hints: Sequence[Tensor]) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..distribution import pooled
-from .precision import wide
+from ..computing.distribution import pooled
+from ..computing.precision import wide
 
 
 def probabilities(logits: Tensor) -> Tensor:

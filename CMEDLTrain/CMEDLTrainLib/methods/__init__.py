@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 
-from ..configuration import Configuration
+from ..settings.configuration import Configuration
 from .method import Batch, Method, Part, Phase, Step
 
 

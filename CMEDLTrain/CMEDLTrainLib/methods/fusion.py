@@ -15,11 +15,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from CMEDLSegmentLib.card import IMAGE, NetworkSpec
+from CMEDLSegmentLib.models.model_card import IMAGE, NetworkSpec
 from CMEDLSegmentLib.networks import create_network, create_segmentor
 
-from ..configuration import Configuration
 from ..losses.segmentation import segmentation_loss
+from ..settings.configuration import Configuration
 from ..translation import create as create_translation
 from .method import (
     SEGMENTOR,

@@ -19,16 +19,16 @@ from functools import partial
 
 from torch import Tensor
 
-from CMEDLSegmentLib.card import NetworkSpec
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.networks import create_segmentor
 
-from ..configuration import Configuration, Distillation
 from ..losses.contextual import ORDERS, contextual_loss_of_images
 from ..losses.distillation import distillation_loss
 from ..losses.features import VggFeatures, load_features
 from ..losses.hint import hint_loss
 from ..losses.segmentation import segmentation_loss
+from ..settings.configuration import Configuration, Distillation
 from ..translation import Contextual, Translation
 from ..translation import create as create_translation
 from .method import (

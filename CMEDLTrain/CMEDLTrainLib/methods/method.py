@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Generator, Tensor, nn
 
-from CMEDLSegmentLib.card import NetworkSpec
-from CMEDLSegmentLib.student import StudentNetwork
+from CMEDLSegmentLib.models.model_card import NetworkSpec
+from CMEDLSegmentLib.models.model_file import StudentNetwork
 
-from ..configuration import Configuration
+from ..settings.configuration import Configuration
 from ..translation import Translation
 
 SEGMENTOR = "segmentor"

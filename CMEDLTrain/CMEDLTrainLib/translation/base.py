@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from CMEDLSegmentLib.card import NetworkSpec
+    from CMEDLSegmentLib.models.model_card import NetworkSpec
 
 Contextual = Callable[["Tensor", "Tensor"], "Tensor"]
 """Generated and target images (n, 1, h, w) -> their contextual loss, a scalar (equations 3 and 4)."""

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from CMEDLSegmentLib.card import NetworkSpec
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.networks import create_network
 
+from ..computing.precision import wide
 from ..losses.adversarial import discriminator_loss, generator_loss
-from ..losses.precision import wide
 from .base import Contextual, TranslationSettings
 from .discriminators import PatchDiscriminator, gan_kind
 from .image_pool import ImagePool

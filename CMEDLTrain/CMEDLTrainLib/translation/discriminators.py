@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.networks import InstanceNorm, initialise
 
 from ..losses.adversarial import KINDS

@@ -21,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from CMEDLSegmentLib.card import NetworkSpec
-from CMEDLSegmentLib.errors import InputError
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.text import counted
+from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.networks import StyleGenerator, create_network, initialise
-from CMEDLSegmentLib.words import counted
 
+from ..computing.precision import wide
 from ..losses.adversarial import discriminator_loss, generator_loss
-from ..losses.precision import wide
 from .base import Contextual, TranslationSettings
 from .discriminators import SLOPE, ContentDiscriminator, PatchDiscriminator, gan_kind
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..losses.precision import wide
+from ..computing.precision import wide
 
 
 class ImagePool(nn.Module):

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import torch
 
-from CMEDLSegmentLib.student import load_student, save_student
-from CMEDLTrainLib import checkpoints, runs
-from CMEDLTrainLib.training import best_networks
+from CMEDLSegmentLib.models.model_file import load_student, save_student
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.training import checkpoints
+from CMEDLTrainLib.training.train_run import best_networks
 
 
-def average(run: runs.Run, others: Sequence[Path], threshold: float, smoothing_mm: float) -> None:
+def average(run: run_folder.Run, others: Sequence[Path], threshold: float, smoothing_mm: float) -> None:
     """Replace the student of a finished ``run`` and the checkpoint that it is exported from."""
     networks = best_networks(run)
     states = [load_student(path).state for path in others]
@@ -43,4 +44,4 @@ if __name__ == "__main__":
     parser.add_argument("--threshold", type=float, required=True)
     parser.add_argument("--smoothing-mm", type=float, required=True)
     options = parser.parse_args()
-    average(runs.open_run(options.run), options.students, options.threshold, options.smoothing_mm)
+    average(run_folder.open_run(options.run), options.students, options.threshold, options.smoothing_mm)

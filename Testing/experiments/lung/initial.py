@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from CMEDLSegmentLib import __version__
-from CMEDLSegmentLib.card import TUMOR, Card, NetworkSpec
+from CMEDLSegmentLib.models.model_card import TUMOR, Card, NetworkSpec
+from CMEDLSegmentLib.models.model_file import save_student
+from CMEDLSegmentLib.models.normalization import Normalisation
 from CMEDLSegmentLib.networks import create_segmentor
-from CMEDLSegmentLib.normalisation import Normalisation
-from CMEDLSegmentLib.student import save_student
 
 WIDTH = 32
 LAYERS = (0, 2, 5, 7, 10, 12, 17)

@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from CMEDLSegmentLib.probability import smooth_over_slices
-from CMEDLTrainLib import runs
-from CMEDLTrainLib.training import best_networks, slices_of
+from CMEDLSegmentLib.inference.probability import smooth_over_slices
+from CMEDLTrainLib.runs import run_folder
+from CMEDLTrainLib.training.train_run import best_networks, slices_of
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6)
 DEVIATIONS = (0.0, 0.5, 1.0, 1.5, 2.0)
 BATCH = 8
 
 
-def patients(run: runs.Run) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def patients(run: run_folder.Run) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Of each validation patient, by slice: probability (n, 1, field, field), expert's mask, axial index."""
     network, store = best_networks(run)["segmentor"], slices_of(run)
     for indices in store.by_patient("validation"):
@@ -48,7 +48,7 @@ def _dsc(a: np.ndarray, b: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    known = list(patients(runs.open_run(Path(sys.argv[1]))))
+    known = list(patients(run_folder.open_run(Path(sys.argv[1]))))
     for deviation in DEVIATIONS:
         read = []
         for values, expert, slices in known:

@@ -13,8 +13,8 @@ import random
 import sys
 from pathlib import Path
 
-from CMEDLSegmentLib.cohort import Case, write_cohort
-from CMEDLTrainLib.experiments.cohorts import lung_case
+from CMEDLSegmentLib.io.cohort_table import Case, write_cohort
+from CMEDLTrainLib.experiments.experiment_cohorts import lung_case
 
 SEED = 2026
 TEST, VALIDATION, LAST_VALIDATION = 12, 7, 2

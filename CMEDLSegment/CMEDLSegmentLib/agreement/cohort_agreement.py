@@ -1,0 +1,169 @@
+"""Agreement over a cohort: the paper's Table IV, and the student against the raters case by case.
+
+Where the raters are the same people in all cases each gets a row: all values of the person, over the other raters and
+the cases, pooled. Where they are not, rater 1 of one case is not rater 1 of another: such a row would be nobody's, so
+it is refused, and the spread of each case is given instead. The student is the same in all cases and has its row
+either way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..base.errors import InputError
+from ..io.delineation import CANDIDATE
+from ..metrics.measures import MEASURES
+from ..metrics.statistics import TEST_METHOD, PairedTest, Spread, paired_test
+from .raters import Agreement, RaterRow, plain
+
+REFUSED = (
+    "A table per rater is not given: it is not said that the raters are the same people in all cases, and a row of "
+    "different people would be nobody's. The spread among the raters of each case is given instead."
+)
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """One case of a cohort.
+
+    Attributes:
+        case: its name.
+        n_raters: how many raters it has.
+        raters: of each measure, over all pairs of raters.
+        student: of each measure, the student over the raters; None without a student.
+        volume: of the raters' volumes, cc.
+        within: for each measure, whether the student is within the raters' range; None without an answer.
+    """
+
+    case: str
+    n_raters: int
+    raters: dict[str, Spread]
+    student: dict[str, Spread] | None
+    volume: Spread
+    within: dict[str, bool | None]
+
+
+@dataclass(frozen=True)
+class CohortAgreement:
+    """What :func:`pool` finds out about a cohort.
+
+    Attributes:
+        tolerance_mm: of the surface Dice.
+        cases: a row for each case, in the order given.
+        people: a row for each rater, then the student; None where the raters are not the same people.
+        refusal: why there are no ``people``, in words, or "".
+        student: the student's row, or None.
+        spread: of each measure, over all pairs of raters of all cases.
+        within: for each measure, in how many cases the student is within the raters' range, and of how many cases
+            that can be said.
+        tests: for each measure that has a better side, the student's mean to the raters against the mean over the
+            pairs of raters, case by case; empty without a student.
+        person_tests: for each rater, the student's mean to the other raters against that rater's; None where the
+            raters are not the same people, empty without a student.
+        test_method: how the tests were done, in words.
+    """
+
+    tolerance_mm: float
+    cases: tuple[CaseRow, ...]
+    people: tuple[RaterRow, ...] | None
+    refusal: str
+    student: RaterRow | None
+    spread: dict[str, Spread]
+    within: dict[str, tuple[int, int]]
+    tests: dict[str, PairedTest]
+    person_tests: dict[str, dict[str, PairedTest]] | None
+    test_method: str = TEST_METHOD
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON's types, with null for what has no finite value, and every definition."""
+        found = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        return plain({"definitions": MEASURES, **found})
+
+
+def pool(agreements: Sequence[Agreement], same_people: bool) -> CohortAgreement:
+    """Bring the cases of a cohort together.
+
+    Args:
+        agreements: of the cases.
+        same_people: whether a rater's name stands for the same person in all cases.
+
+    Raises:
+        InputError: no case, or cases with different tolerances.
+    """
+    if not agreements:
+        raise InputError("There is no case to bring together; give at least one.")
+    tolerances = {one.tolerance_mm for one in agreements}
+    if len(tolerances) > 1:
+        raise InputError(
+            f"The cases were compared with different tolerances ({', '.join(f'{mm:g} mm' for mm in sorted(tolerances))}"
+            "); compare them anew with one."
+        )
+    raters = list(dict.fromkeys(name for one in agreements for name in one.rater_names))
+    with_student = [one for one in agreements if one.candidate]
+    student = _pooled(CANDIDATE, with_student) if with_student else None
+    people, person_tests = None, None
+    if same_people:
+        people = tuple(_pooled(name, [one for one in agreements if name in one.names]) for name in raters)
+        people += (student,) if student else ()
+        person_tests = {name: _tests(with_student, name) for name in raters} if with_student else {}
+    return CohortAgreement(
+        tolerance_mm=tolerances.pop(),
+        cases=tuple(_case_row(one) for one in agreements),
+        people=people,
+        refusal="" if same_people else REFUSED,
+        student=student,
+        spread={name: Spread.of(np.concatenate([one.rater_pairs(name) for one in agreements])) for name in MEASURES},
+        within={name: _within(agreements, name) for name in _sided()},
+        tests=_tests(with_student) if with_student else {},
+        person_tests=person_tests,
+    )
+
+
+def _sided() -> list[str]:
+    return [name for name, measure in MEASURES.items() if measure.better]
+
+
+def _case_row(one: Agreement) -> CaseRow:
+    return CaseRow(
+        case=one.case,
+        n_raters=len(one.rater_names),
+        raters=one.spread,
+        student=one.raters[-1].values if one.candidate else None,
+        volume=one.volume,
+        within={name: row.within for name, row in one.range.rows.items()} if one.range else {},
+    )
+
+
+def _pooled(who: str, agreements: Sequence[Agreement]) -> RaterRow:
+    """All values of one person, or of the student, over the other raters and the cases."""
+    values = {name: Spread.of(np.concatenate([one.values(who, name) for one in agreements])) for name in MEASURES}
+    return RaterRow(who, values, math.nan)
+
+
+def _within(agreements: Sequence[Agreement], measure: str) -> tuple[int, int]:
+    answers = [one.range.rows[measure].within for one in agreements if one.range and measure in one.range.rows]
+    return answers.count(True), len(answers) - answers.count(None)
+
+
+def _tests(agreements: Sequence[Agreement], person: str | None = None) -> dict[str, PairedTest]:
+    """The student against the pairs of raters, or against one person; both with the same other raters."""
+    tests = {}
+    for name in _sided():
+        student, raters = [], []
+        for one in agreements:
+            if person is None:
+                student.append(Spread.of(one.values(CANDIDATE, name)).mean)
+                raters.append(Spread.of(one.rater_pairs(name)).mean)
+            elif person in one.names:
+                own = dict(zip(one.rater_names, one.values(CANDIDATE, name), strict=True))
+                del own[person]
+                student.append(Spread.of(own.values()).mean)
+                raters.append(Spread.of(one.values(person, name)).mean)
+        tests[name] = paired_test(name, student, raters, "the raters to each other" if person is None else person)
+    return tests

@@ -1,0 +1,1 @@
+"""What all rooms stand on: errors, files, progress, words, colors. Imports nothing of ours."""

@@ -1,0 +1,309 @@
+"""What ``cmedl-segment compare`` does: one case, or a cohort from a table, from files to reports.
+
+Without ``names`` the outputs call a cohort's cases by their number in the table and no file by its name: both could be
+a patient's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..agreement.cohort_agreement import CohortAgreement, pool
+from ..agreement.rater_table import read_manifest
+from ..agreement.raters import Agreement, RaterRow, analyse
+from ..base.errors import Cancelled, CMEDLError, InputError
+from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from ..io.contour_files import read_case
+from ..metrics.measures import MEASURES, TOLERANCE_MM
+from ..metrics.statistics import MAIN
+from ..report.case_report import CASE_FILES, REPORT, check_outputs, write_report
+from ..report.cohort_report import COHORT_FILES, write_cohort_report
+from ..report.style import clean, labels, shown
+from .console import internal_error, table
+
+READ, ANALYSED = 0.35, 0.75
+"""Fractions of a case at which its stages end."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One case to compare.
+
+    Attributes:
+        image: a volume file, or a folder with a DICOM series.
+        raters: name and file of each, in the order of the tables.
+        candidate: the student's file, or None.
+        folder: where the report goes.
+        segment: which segment of every file that does not name its own.
+        series: which series of a DICOM folder that holds several.
+        tolerance_mm: of the surface Dice.
+        name: what the outputs call the case; "" for nothing.
+        names: whether outputs may say how the image is called.
+        overwrite: whether files that exist are replaced.
+    """
+
+    image: Path
+    raters: tuple[tuple[str, str], ...]
+    candidate: str | None
+    folder: Path
+    segment: str | None = None
+    series: str | None = None
+    tolerance_mm: float = TOLERANCE_MM
+    name: str = ""
+    names: bool = False
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Find out what can be wrong before anything is read.
+
+        Raises:
+            InputError: no rater, one twice, the image is missing, or a result would replace a file.
+        """
+        if not self.raters:
+            raise InputError("There is nobody to compare with; name at least one rater by --rater NAME=FILE.")
+        names = [name for name, _ in self.raters]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"Two raters are called '{name}'; give each one a name of its own.")
+        if not self.image.exists():
+            raise InputError(f"{self.image} does not exist; give an image file, or a folder with a DICOM series.")
+        _check_folder(self.folder)
+        check_outputs(self.folder, CASE_FILES, self.overwrite)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A case that was compared: its agreement, the report's files, and the seconds it took."""
+
+    agreement: Agreement
+    files: dict[str, Path]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints; everything else is in ``agreement.json``."""
+        found = self.agreement
+        return {
+            "report": self.files[REPORT],
+            "files": self.files,
+            "seconds": round(self.seconds, 3),
+            "tolerance_mm": found.tolerance_mm,
+            "raters": [_row_json(row) for row in found.raters],
+            "within": found.range.within if found.range else None,
+            "answer": found.range.sentence if found.range else None,
+            "full_cc": found.full_cc,
+            "any_cc": found.any_cc,
+            "worst_slices": found.worst,
+            "notes": found.notes,
+        }
+
+    def report(self) -> str:
+        """Table IV of the case, the answer, and where to look."""
+        found = self.agreement
+        lines = [_rows(found.raters, found.tolerance_mm), ""]
+        lines += [f"Note: {clean(note)}" for note in found.notes]
+        lines += [found.range.sentence] if found.range else []
+        return "\n".join([*lines, f"Report: {self.files[REPORT]} ({self.seconds:.1f} s)"])
+
+
+@dataclass(frozen=True)
+class ComparedCohort:
+    """A cohort that was compared.
+
+    Attributes:
+        cohort: its good cases together; None if there was none.
+        files: of the cohort's report.
+        reports: the page of each good case, by number.
+        errors: the sentence of each bad case, by number.
+        exit_code: 0, or that of the worst failure.
+        seconds: of everything.
+    """
+
+    cohort: CohortAgreement | None
+    files: dict[str, Path]
+    reports: dict[int, Path]
+    errors: dict[int, str]
+    exit_code: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        result: dict[str, Any] = {
+            "report": self.files.get(REPORT),
+            "files": self.files,
+            "cases": self.reports,
+            "failed": self.errors,
+            "seconds": round(self.seconds, 3),
+        }
+        if self.cohort:
+            people = self.cohort.people or ((self.cohort.student,) if self.cohort.student else ())
+            result["raters"] = [_row_json(row) for row in people]
+            result["refusal"] = self.cohort.refusal
+            result["tests"] = {name: test.p for name, test in self.cohort.tests.items()}
+        return result
+
+    def report(self) -> str:
+        """The pooled table, what went wrong, and where to look."""
+        lines = []
+        if self.cohort:
+            people = self.cohort.people or ((self.cohort.student,) if self.cohort.student else ())
+            every = RaterRow("all pairs of raters", self.cohort.spread, float("nan"))
+            lines += [_rows((*people, every), self.cohort.tolerance_mm), ""]
+            lines += [self.cohort.refusal] if self.cohort.refusal else []
+            lines += [self.cohort.tests[name].sentence for name in MAIN if name in self.cohort.tests]
+        lines += [f"Case {number}: {sentence}" for number, sentence in self.errors.items()]
+        lines.append(f"{len(self.reports)} compared, {len(self.errors)} failed ({self.seconds:.1f} s)")
+        lines += [f"Report: {self.files[REPORT]}"] if self.files else []
+        return "\n".join(lines)
+
+
+def compare_case(job: Comparison, progress: Progress = silent, cancelled: CancelCheck = never) -> Compared:
+    """Compare who delineated one image, and write the report.
+
+    Raises:
+        InputError: anything about the input or the folder that the user can mend.
+        Cancelled: ``cancelled`` said so; nothing was written.
+    """
+    start = time.perf_counter()
+    progress = _stoppable(progress, cancelled)
+    progress("Checking", 0.0)
+    job.check()
+    case = read_case(
+        job.image,
+        job.candidate,
+        dict(job.raters),
+        job.segment,
+        job.name,
+        part(progress, 0.0, READ),
+        cancelled,
+        job.series,
+    )
+    if not job.names:
+        notes = tuple(note.replace(job.image.name, "The image") for note in case.notes)
+        case = dataclasses.replace(case, notes=notes)
+    agreement = analyse(case, job.tolerance_mm, part(progress, READ, ANALYSED))
+    files = write_report(case, agreement, job.folder, None, job.overwrite, part(progress, ANALYSED, 1.0), cancelled)
+    progress("Done", 1.0)
+    return Compared(agreement, files, time.perf_counter() - start)
+
+
+def compare_cohort(
+    manifest: Path,
+    folder: Path,
+    same_people: bool = False,
+    tolerance_mm: float = TOLERANCE_MM,
+    names: bool = False,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+) -> ComparedCohort:
+    """Compare every case of a table, each into a folder of its own, and all together; a bad one stops no other.
+
+    Args:
+        manifest: the table; see :mod:`.manifest`.
+        folder: for the cohort's files and ``case-001`` and so on, numbered as in the table.
+        same_people: whether a rater's name is one person throughout.
+        tolerance_mm: of the surface Dice.
+        names: whether outputs may name the cases as the table does, rather than by number.
+        overwrite: replace files that exist.
+        progress, cancelled: see ``progress.py``.
+
+    Raises:
+        InputError: the table or the folder is bad.
+        Cancelled: the reports of the cases before it stay.
+    """
+    start = time.perf_counter()
+    cases = read_manifest(manifest)
+    _check_folder(folder)
+    folders = {number: folder / f"case-{number:03d}" for number in range(1, len(cases) + 1)}
+    check_outputs(folder, COHORT_FILES, overwrite)
+    for each in folders.values():
+        check_outputs(each, CASE_FILES, overwrite)
+    done: dict[int, Compared] = {}
+    errors: dict[int, str] = {}
+    codes = {0}
+    for number, case in enumerate(cases, start=1):
+        share = _numbered(part(progress, (number - 1) / len(cases), number / len(cases)), number, len(cases))
+        job = Comparison(
+            case.image,
+            tuple(case.raters.items()),
+            case.candidate,
+            folders[number],
+            tolerance_mm=tolerance_mm,
+            name=case.name if names else f"case {number}",
+            names=names,
+            overwrite=overwrite,
+        )
+        try:
+            done[number] = compare_case(job, share, cancelled)
+        except Cancelled as stop:
+            raise Cancelled(
+                f"Stopped with {len(done)} of {len(cases)} cases compared, whose reports stay; give the same command "
+                "with --overwrite to begin anew."
+            ) from stop
+        except CMEDLError as error:
+            errors[number] = f"Line {case.line}: {error}"
+            codes.add(error.exit_code)
+        except Exception as error:  # one bad case never stops the rest, also where the fault is ours
+            errors[number] = internal_error("cmedl-segment", error)
+            codes.add(1)
+    agreements = [found.agreement for found in done.values()]
+    cohort, files = None, {}
+    if agreements:
+        cohort = pool(agreements, same_people)
+        links = [f"{folders[number].name}/{REPORT}" for number in done]
+        files = write_cohort_report(cohort, agreements, links, folder, len(errors), overwrite, cancelled)
+    progress("Done", 1.0)
+    reports = {number: found.files[REPORT] for number, found in done.items()}
+    code = min(codes - {0}, default=0)
+    return ComparedCohort(cohort, files, reports, errors, code, time.perf_counter() - start)
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give the name of a folder.")
+
+
+def _stoppable(progress: Progress, cancelled: CancelCheck) -> Progress:
+    """Stops wherever it is told of progress: between two pairs of raters at the latest."""
+
+    def told(stage: str, fraction: float) -> None:
+        stop_if(cancelled)
+        progress(stage, fraction)
+
+    return told
+
+
+def _numbered(progress: Progress, number: int, count: int) -> Progress:
+    return lambda stage, fraction: progress(f"Case {number} of {count}: {stage}", fraction)
+
+
+def _row_json(row: RaterRow) -> dict[str, Any]:
+    """One row of Table IV: the mean of each main measure, and how many values it is of and leaves out."""
+    found = {name: row.values[name] for name in MAIN}
+    return {
+        "name": row.name,
+        "volume_cc": row.volume_cc,
+        **{name: spread.mean for name, spread in found.items()},
+        "n": found["dsc"].n,
+        "excluded": {name: spread.excluded for name, spread in found.items() if spread.excluded},
+    }
+
+
+def _rows(rows: Sequence[RaterRow], tolerance_mm: float) -> str:
+    """Rows of Table IV for a terminal."""
+    header = ["mean to the raters", *(MEASURES[name].title for name in MAIN), "volume (cc)"]
+    header[2] += f" at {tolerance_mm:g} mm"
+    cells = [
+        (
+            label,
+            *(shown(row.values[name].mean, MEASURES[name].unit) for name in MAIN),
+            shown(row.volume_cc, "cc"),
+        )
+        for label, row in zip(labels([row.name for row in rows], 1.0, 24.0), rows, strict=True)
+    ]
+    return table(header, cells)

@@ -1,0 +1,376 @@
+"""What the command lines share: arguments that fail in a sentence, progress, JSON, tables, exit codes, log.
+
+``guarded`` is the frame of a command: it turns every ending into one of the exit codes 0 (done), 2 (bad input
+or argument), 3 (cancelled) and 1 (a fault of ours), with one sentence on stderr and, with ``--json``, one
+object on stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, Protocol, TextIO
+
+from ..base.errors import Cancelled, CMEDLError, InputError
+
+REDRAW_SECONDS = 0.1
+"""The bar is drawn at most ten times a second."""
+PROGRESS = "CMEDL_PROGRESS"
+"""Environment variable: ``messages`` makes commands tell their progress on stderr as the worker does, a line of JSON
+each, for a program that runs them; with ``--json`` too."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are an :class:`InputError` of one sentence, never an exit."""
+
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("allow_abbrev", False)
+        super().__init__(**settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise argparse's complaint as a sentence that also says where help is."""
+        sentence = message[:1].upper() + message[1:].rstrip(".")
+        raise InputError(f'{sentence}; "{self.prog} --help" shows what can be given.')
+
+
+class Report(Protocol):
+    """What a command has to tell, for a program and for a person."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+
+    def report(self) -> str:
+        """Text for a terminal."""
+
+
+class Bar:
+    """Progress on one stream: a redrawn bar on a terminal, a line per stage elsewhere, nothing when quiet.
+
+    Args:
+        stream: where to draw, usually stderr.
+        quiet: draw nothing.
+        clock: seconds, for tests.
+        forecast: say how long the rest will take, were all parts of the job as fast as those done since the start; off
+            for a job that does not begin at its beginning, or tells so itself.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        forecast: bool = True,
+    ) -> None:
+        self._stream = stream
+        self._quiet = quiet
+        self._forecast = forecast
+        self._clock = clock
+        self._messages = os.environ.get(PROGRESS) == "messages"
+        self._terminal = stream.isatty()
+        self._full, self._empty = ("█", "░") if _can_print(stream, "█░") else ("#", "-")
+        self._start = clock()
+        self._drawn = float("-inf")
+        self._width = 0
+        self._stage = ""
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        """Show that ``stage`` runs and ``fraction`` (0 to 1) of the whole job is done."""
+        fraction = min(max(fraction, 0.0), 1.0)
+        now = self._clock()
+        if self._messages:
+            self._tell(stage, fraction, now)
+        elif self._quiet:
+            return
+        elif not self._terminal:
+            if stage != self._stage:
+                self._write(f"{stage} ({fraction:.0%})\n")
+        elif stage != self._stage or now - self._drawn >= REDRAW_SECONDS or fraction == 1.0:
+            self._draw(self._line(stage, fraction, now - self._start))
+            self._drawn = now
+        self._stage = stage
+
+    def _tell(self, stage: str, fraction: float, now: float) -> None:
+        """Write the message that the worker would send."""
+        if stage != self._stage or now - self._drawn >= REDRAW_SECONDS:
+            from ..process.protocol import Progressed, encode
+
+            self._write(encode(Progressed(stage, fraction)).decode())
+            self._drawn = now
+
+    def say(self, text: str) -> None:
+        """Print a line of its own above the bar."""
+        if not self._quiet:
+            self.clear()
+            self._write(f"{text}\n")
+
+    def clear(self) -> None:
+        """Take the bar off the screen, so that other text starts on a clean line."""
+        if self._width:
+            self._draw("")
+            self._width = 0
+
+    def _line(self, stage: str, fraction: float, elapsed: float) -> str:
+        columns = shutil.get_terminal_size().columns - 1
+        length = 24 if columns >= 70 else 10
+        filled = round(length * fraction)
+        times = duration(elapsed)
+        # A forecast from the first percents would jump about more than it tells.
+        if self._forecast and 0.05 <= fraction < 1 and elapsed >= 1:
+            times += f", about {duration(elapsed / fraction * (1 - fraction))} left"
+        bar = self._full * filled + self._empty * (length - filled)
+        return f"{bar} {fraction:4.0%}  {stage}  {times}"[:columns]
+
+    def _draw(self, line: str) -> None:
+        # Blanks over the rest of the old line serve every terminal, also those without escape codes.
+        self._write(f"\r{line}{' ' * (self._width - len(line))}" + ("" if line else "\r"))
+        self._width = len(line)
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a closed stderr must not end the work
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def _can_print(stream: TextIO, text: str) -> bool:
+    try:
+        text.encode(getattr(stream, "encoding", None) or "ascii")
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
+def duration(seconds: float) -> str:
+    """``7 s``, ``2 min 05 s`` or ``1 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns of text under a header; columns of figures are aligned to the right."""
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    numeric = [bool(rows) and all(_is_figure(value) for value in column[1:]) for column in columns]
+
+    def line(values: Sequence[str]) -> str:
+        cells = (
+            value.rjust(width) if right else value.ljust(width)
+            for value, width, right in zip(values, widths, numeric, strict=True)
+        )
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, rows)])
+
+
+def _is_figure(value: str) -> bool:
+    return re.fullmatch(r"-?[\d.]*|nan|-?inf", value) is not None
+
+
+def emit_json(result: dict[str, Any], stream: TextIO | None = None) -> None:
+    """One JSON object on one line of stdout; figures that do not exist (NaN, infinity) become null."""
+    print(json.dumps(plain(result), allow_nan=False), file=stream or sys.stdout, flush=True)
+
+
+def plain(value: Any) -> Any:
+    """``value`` in JSON's own types: paths as text, tuples as lists, numpy's scalars plain, NaN as null."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (str, bool, int)) or value is None:
+        return value
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    number = float(value)
+    return number if number - number == 0 else None
+
+
+def amount(what: str) -> Callable[[str], float]:
+    """An argument's type: a finite number of 0 or more; ``what`` it is stands in the sentence that refuses others."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if 0.0 <= value < math.inf:
+            return value
+        raise argparse.ArgumentTypeError(f'"{text}" is not {what}, 0 or more')
+
+    return read
+
+
+def add_device(sub: Parser) -> None:
+    """Add ``--device``: where to compute."""
+    sub.add_argument(
+        "--device",
+        type=_device,
+        default="auto",
+        metavar="auto|cuda|cuda:N|mps|cpu",
+        help="where to compute (default: %(default)s, the fastest at hand)",
+    )
+
+
+def _device(text: str) -> str:
+    if re.fullmatch(r"auto|cuda(:\d+)?|mps|cpu", text):
+        return text
+    raise argparse.ArgumentTypeError(f'"{text}" is not a device; give auto, cuda, cuda:N, mps or cpu')
+
+
+class Interrupt:
+    """A wish to stop, set by SIGINT or SIGTERM and asked for by the work; a second one stops at once.
+
+    Only the main thread may install handlers; elsewhere (a worker's thread, a test) the caller's own remain.
+    """
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+
+    def __call__(self) -> bool:
+        """Whether the work should stop: a ``CancelCheck``."""
+        return self._asked.is_set()
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """While inside, signals set this wish instead of ending the process; then the old handlers return."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        names = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")
+        old = {number: signal.signal(number, self._on_signal) for number in _existing(names)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._asked.is_set():
+            raise KeyboardInterrupt
+        self._asked.set()
+
+
+def _existing(names: Sequence[str]) -> list[signal.Signals]:
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+def command_line(program: str, parser: Callable[[], Parser], argv: Sequence[str] | None) -> int:
+    """Parse ``argv`` (default: the process's own) and carry out the chosen command; returns the exit code.
+
+    Each command's parser has set ``command``, a function of the parsed options and an :class:`Interrupt`.
+    """
+
+    def work(arguments: Sequence[str], interrupt: Interrupt) -> int:
+        try:
+            options = parser().parse_args(arguments)
+        except SystemExit as ending:  # --help and --version
+            return int(ending.code or 0)
+        command: Callable[[argparse.Namespace, Interrupt], int] = options.command
+        return command(options, interrupt)
+
+    return guarded(program, list(sys.argv[1:] if argv is None else argv), work)
+
+
+def guarded(
+    program: str,
+    arguments: Sequence[str],
+    work: Callable[[Sequence[str], Interrupt], int],
+) -> int:
+    """Run a command and return its exit code; every failure becomes one sentence on stderr.
+
+    Args:
+        program: the command's name, for the sentence and the log.
+        arguments: what the user gave; ``--json`` among them adds ``{"error": ...}`` on stdout on failure,
+            also where the arguments could not be parsed.
+        work: does the command and returns its exit code.
+    """
+    interrupt = Interrupt()
+    try:
+        _tolerate_odd_names()
+        with interrupt.listening(), warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")  # a library's advice to programmers is no message to a user
+            return work(arguments, interrupt)
+    except CMEDLError as error:
+        return _fail(str(error), error.exit_code, arguments)
+    except KeyboardInterrupt:
+        return _fail("Stopped; no result of the unfinished work was written.", Cancelled.exit_code, arguments)
+    except BrokenPipeError:
+        # The reader of our output (head, less) left: nobody is there to tell, and exit must not try to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # the last line of defence: whatever it is, a user gets a sentence
+        return _fail(internal_error(program, error), 1, arguments)
+
+
+def _tolerate_odd_names() -> None:
+    """File names the console cannot spell are shown with escapes rather than ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _fail(sentence: str, code: int, arguments: Sequence[str]) -> int:
+    print(sentence, file=sys.stderr, flush=True)
+    if "--json" in arguments:
+        emit_json({"error": sentence})
+    return code
+
+
+def internal_error(program: str, error: BaseException) -> str:
+    """Log the stack of an unexpected exception; return the sentence that says so.
+
+    The log holds the frames and the exceptions' types but not their messages, which may quote a path or a
+    DICOM field and with it a patient.
+    """
+    kind = type(error).__name__
+    if isinstance(error, MemoryError):
+        return f"{program} ran out of memory; close other programs or give a smaller volume."
+    lines = [f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {program}\n"]
+    link: BaseException | None = error
+    while link is not None:
+        lines += [f"{type(link).__name__}\n", *traceback.format_tb(link.__traceback__)]
+        link = link.__cause__ or link.__context__
+    name = f"{program}-{datetime.now().strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    for folder in (log_folder(), Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            log = folder / name
+            with log.open("a", encoding="utf-8") as stream:
+                stream.writelines(lines)
+        except OSError:
+            continue
+        return f"{program} met a fault of its own ({kind}); please report it with the log {log}."
+    return f"{program} met a fault of its own ({kind}), and no folder for a log could be written to."
+
+
+def log_folder() -> Path:
+    """Where this platform keeps the logs of a user's programs."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "CMEDL" / "Logs"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Logs" / "CMEDL"
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "cmedl"

@@ -1,0 +1,187 @@
+"""The demo: a thorax phantom with a tumor, segmented by a student and compared with its expert contour.
+
+It takes the way a patient's scan takes, from file to file, so it also shows that an installation works. The
+phantom is synthetic and every file's neighbour ``README.txt`` says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..base.errors import InputError
+from ..base.files import atomic_path
+from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from ..inference.pipeline import Job, Result, Rules, check_writable, load_segmenter, run
+from .console import plain, table
+
+if TYPE_CHECKING:
+    from ..inference.segmenter import Segmenter
+    from ..phantom import Phantom
+
+README = "README.txt"
+README_TEXT = """\
+Made by: cmedl-segment demo
+
+A synthetic thorax phantom and a student network's segmentation of it. This is no patient, and how well a
+student does here says nothing about how well it does on patients. Research use, not a medical device.
+
+ct.nii.gz           the phantom's CT, in HU
+expert.seg.nrrd     the expert contour: the tumor that the phantom was made with
+student.seg.nrrd    the student's segmentation, for 3D Slicer
+student.nii.gz      the same as a label map
+probability.nii.gz  the student's probability of tumor, 0 to 1
+demo.png            the student's contour in red beside the expert's in yellow
+agreement.json      how well the two agree
+"""
+
+SEED = 7
+SIZE = (96, 256, 256)
+SPACING = (3.0, 1.5, 1.5)
+"""Voxels (z, y, x) and their size in mm: a chest CT of 288 x 384 x 384 mm."""
+
+LOADED, MADE, SEGMENTED = 0.05, 0.20, 0.92
+"""Fractions of the demo at which its stages end."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made: the folder, and the result with its agreement."""
+
+    folder: Path
+    result: Result
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """``agreement.compare`` of the student (a) with the expert (b)."""
+        return next(iter(self.result.agreement.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        return {**self.result.to_json(), "folder": str(self.folder), "picture": str(self.folder / "demo.png")}
+
+    def report(self) -> str:
+        """The agreement as a table, and where to look."""
+        figures = self.figures
+        rows = [
+            ("DSC", f"{figures['dsc']:.3f}"),
+            (f"surface DSC at {figures['tolerance_mm']:g} mm", f"{figures['surface_dice']:.3f}"),
+            ("HD95 (mm)", f"{figures['hd95_mm']:.1f}"),
+            ("volume, student (cc)", f"{figures['volume_a_cc']:.1f}"),
+            ("volume, expert (cc)", f"{figures['volume_b_cc']:.1f}"),
+        ]
+        return "\n".join(
+            [
+                self.result.report(),
+                "",
+                table(("student against expert", "phantom"), rows),
+                "",
+                f"Picture: {self.folder / 'demo.png'}",
+                "This is a synthetic phantom, not a patient. Research use, not a medical device.",
+            ]
+        )
+
+
+def run_demo(
+    folder: Path,
+    rules: Rules,
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+    segmenter: Segmenter | None = None,
+    *,
+    size: tuple[int, int, int] = SIZE,
+    spacing: tuple[float, float, float] = SPACING,
+) -> DemoResult:
+    """Make the phantom, segment it and compare, all in ``folder``.
+
+    Args:
+        folder: made if missing; must be empty or an earlier demo's, whose files are replaced.
+        rules: how to segment.
+        progress: told the stage and the fraction of the whole demo.
+        cancelled: asked often.
+        segmenter: one that is loaded already; None loads the one of ``rules``.
+        size: voxels (z, y, x) of the phantom.
+        spacing: their size in mm.
+
+    Raises:
+        InputError: the folder holds other files or cannot be written to, or the student or device is bad.
+        Cancelled: ``cancelled`` said so.
+    """
+    _check_folder(folder)
+    progress("Loading the student", 0.0)
+    segmenter = segmenter or load_segmenter(rules)
+    stop_if(cancelled)
+    progress("Making the phantom", LOADED)
+    from ..io import segmentation_writer
+    from ..io.volume import write_image
+    from ..models.model_file import TUMOR
+    from ..phantom import thorax_ct
+
+    phantom = thorax_ct(seed=SEED, size=size, spacing=spacing, tumor="lung")
+    geometry = phantom.image.geometry
+    with atomic_path(folder / README) as beside:
+        beside.write_text(README_TEXT, encoding="utf-8")
+    stop_if(cancelled)
+    write_image(folder / "ct.nii.gz", phantom.image.array, geometry)
+    expert = replace(TUMOR, name="Tumor (expert)", color=(0.98, 0.84, 0.24))
+    facts = {"source": phantom.description}
+    segmentation_writer.write_segmentation(folder / "expert.seg.nrrd", phantom.mask, geometry, [expert], facts)
+    job = Job(
+        input=folder / "ct.nii.gz",
+        output=folder / "student.seg.nrrd",
+        rules=rules,
+        modality="CT",
+        expert=folder / "expert.seg.nrrd",
+        probability=folder / "probability.nii.gz",
+        overwrite=True,
+    )
+    result = run(job, part(progress, MADE, SEGMENTED), cancelled, segmenter)
+    progress("Drawing the picture", SEGMENTED)
+    segmentation_writer.write_labelmap(folder / "student.nii.gz", result.segmentation.label, geometry)
+    demo = DemoResult(folder, result)
+    _draw(folder / "demo.png", phantom, demo)
+    with atomic_path(folder / "agreement.json") as beside:
+        figures = {"a": "student", "b": "expert", **demo.figures, "data": phantom.description}
+        beside.write_text(json.dumps(plain(figures), indent=1) + "\n", encoding="utf-8")
+    progress("Done", 1.0)
+    return demo
+
+
+def _check_folder(folder: Path) -> None:
+    """Only an empty folder or an earlier demo's is written to: nobody's ``ct.nii.gz`` is replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give the name of a folder.")
+    check_writable(folder.absolute())
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    try:
+        first = (folder / README).read_bytes().splitlines()[:1]
+    except OSError:
+        first = []
+    if first != [README_TEXT.splitlines()[0].encode()]:
+        raise InputError(f"The folder {folder} holds files that no demo made; give an empty or a new one.")
+
+
+def _draw(path: Path, phantom: Phantom, demo: DemoResult) -> None:
+    from ..io.volume import axial_view
+    from ..report.contour_drawing import comparison, save_png
+
+    geometry = phantom.image.geometry
+    view = axial_view(phantom.image.array, geometry)
+    student = axial_view(demo.result.segmentation.label, geometry).array
+    expert = axial_view(phantom.mask, geometry).array
+    title = f"Lung tumor on a synthetic CT, segmented by {demo.result.card.name}"
+    save_png(comparison(view.array, view.spacing, student, expert, title, _notes(demo.figures)), path)
+
+
+def _notes(figures: dict[str, float]) -> Sequence[str]:
+    return (
+        f"Whole tumor: DSC {figures['dsc']:.2f}, surface DSC at {figures['tolerance_mm']:g} mm "
+        f"{figures['surface_dice']:.2f}, HD95 {figures['hd95_mm']:.1f} mm, volume "
+        f"{figures['volume_a_cc']:.1f} cc (expert {figures['volume_b_cc']:.1f} cc)",
+        "A phantom, not a patient: it says nothing about how a student does on patients. "
+        "Research use, not a medical device.",
+    )

@@ -1,0 +1,133 @@
+"""The actions of ``cmedl-segment models``; imported only when one is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from ..base.errors import CMEDLError, ModelError
+from ..models import registry
+from ..models.card_text import card_text
+from .console import emit_json, table
+
+
+def list_students(options: argparse.Namespace) -> int:
+    """``models list``: every student, the bundled and the user's own."""
+    entries = registry.list_models()
+    if options.json:
+        emit_json({"models": [_entry_json(entry) for entry in entries], "folder": registry.user_folder()})
+    else:
+        print(_list_text(entries))
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """``models show NAME|FILE``: the model card."""
+    entry = registry.entry(options.student)
+    if entry.card is None:
+        raise ModelError(entry.problem)
+    versions = registry.versions(entry.name)
+    if options.json:
+        kept = [{"version": found.version, "current": found.current} for found in versions]
+        emit_json({**_entry_json(entry), "versions": kept, "card": json.loads(entry.card.to_json())})
+    else:
+        print(f"{card_text(entry.card)}\n{entry.name} {entry.version}, {entry.origin}: {entry.path}")
+        if entry.note:
+            print(f"It is {entry.note}.")
+        for found in versions:
+            print(f"{found.origin}: {found.version}{' (in use)' if found.current else ''}")
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """``models verify [NAME|FILE]``: check hashes, tensors and networks of one student, or of all."""
+    entries = [registry.entry(options.student)] if options.student else registry.list_models()
+    good, problems = [], []
+    for entry in entries:
+        try:
+            registry.verify(entry.path)
+        except CMEDLError as error:
+            problems.append(str(error))
+            continue
+        good.append(entry)
+        if not options.json:
+            print(f"{entry.name} {entry.version}: good ({entry.path})")
+    if problems:
+        raise ModelError("\n".join(problems))
+    if options.json:
+        emit_json({"models": [_entry_json(entry) for entry in good]})
+    elif not good:
+        print(NONE)
+    return 0
+
+
+def install(options: argparse.Namespace) -> int:
+    """``models install FILE``."""
+    return _tell(registry.install(options.student), options)
+
+
+def remove(options: argparse.Namespace) -> int:
+    """``models remove NAME``."""
+    return _tell(registry.remove(options.student), options)
+
+
+def rollback(options: argparse.Namespace) -> int:
+    """``models rollback NAME [VERSION]``."""
+    return _tell(registry.rollback(options.student, options.version), options)
+
+
+NONE = "There is no student; install one with: cmedl-segment models install FILE"
+
+ACTIONS = {
+    "list": list_students,
+    "show": show,
+    "verify": verify,
+    "install": install,
+    "remove": remove,
+    "rollback": rollback,
+}
+
+
+def _list_text(entries: list[registry.Entry]) -> str:
+    """A table of the students, the damaged ones' problems under it."""
+    rows = [
+        (
+            entry.name,
+            entry.version or "-",
+            entry.card.modality if entry.card else "-",
+            entry.origin,
+            "damaged, see below" if entry.card is None else f"{entry.card.title}{_remark(entry)}",
+        )
+        for entry in entries
+    ]
+    lines = [table(("name", "version", "modality", "from", "title"), rows)] if rows else [NONE]
+    lines += ["", *(entry.problem for entry in entries if entry.problem)]
+    return "\n".join([*lines, f"Your own students are in {registry.user_folder()}"])
+
+
+def _remark(entry: registry.Entry) -> str:
+    return f" ({entry.note})" if entry.note else ""
+
+
+def _entry_json(entry: registry.Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "version": entry.version,
+        "title": entry.card.title if entry.card else "",
+        "modality": entry.card.modality if entry.card else None,
+        "origin": entry.origin,
+        "path": entry.path,
+        "current": entry.current,
+        "note": entry.note,
+        "problem": entry.problem,
+    }
+
+
+def _tell(change: registry.Change, options: argparse.Namespace) -> int:
+    if options.json:
+        names = ("name", "message", "path", "version", "previous")
+        emit_json({name: getattr(change, name) for name in names})
+    else:
+        print(change.message)
+    return 0

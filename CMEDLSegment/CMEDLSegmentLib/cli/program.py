@@ -1,0 +1,417 @@
+"""``cmedl-segment``: segment a scan, a cohort or the demo phantom, compare experts, and look after the students.
+
+Only light modules are imported here, so that ``--help`` answers at once; torch and the image libraries are
+imported by the command that needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..base.errors import InputError
+from ..inference.pipeline import DEFAULT_MODEL, Job, Result, Rules, run
+from .console import Bar, Interrupt, Parser, Report, add_device, command_line, emit_json
+
+PROGRAM = "cmedl-segment"
+
+EPILOG = """\
+exit codes: 0 done, 2 bad input or argument, 3 cancelled, 1 a fault of the program.
+Research use, not a medical device.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``cmedl-segment`` with ``argv`` (default: the process's own) and return the exit code."""
+    return command_line(PROGRAM, parser, argv)
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(
+        prog=PROGRAM,
+        description="Segment tumors with a student network that was distilled from another modality.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_run(commands)
+    _add_batch(commands)
+    _add_compare(commands)
+    _add_models(commands)
+    return top
+
+
+def _add_demo(commands: Any) -> None:
+    demo = _command(
+        commands,
+        "demo",
+        _demo,
+        "make a thorax phantom with a tumor, segment it, and compare with its expert contour",
+        "Files of an earlier demo in the folder are replaced. The phantom is synthetic and proves nothing "
+        "about patients.",
+    )
+    demo.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("cmedl-demo"),
+        metavar="DIR",
+        help="folder for the results (default: %(default)s)",
+    )
+    _add_student(demo)
+    _add_json(demo)
+
+
+def _add_run(commands: Any) -> None:
+    run = _command(
+        commands,
+        "run",
+        _run,
+        "segment one scan",
+        "A file that exists is not replaced unless --overwrite is given. All results appear together when "
+        "the work is done; after a failure or a cancel there is none.",
+    )
+    run.add_argument(
+        "input",
+        type=Path,
+        metavar="INPUT",
+        help="NIfTI, NRRD or MetaImage file, or a folder with a DICOM series",
+    )
+    run.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUTPUT",
+        help=".seg.nrrd: segmentation for 3D Slicer; .nii.gz, .nii, .nrrd, .mha: label map on the input's "
+        "grid; .dcm: DICOM SEG (DICOM input only)",
+    )
+    _add_student(run)
+    _add_rules(run)
+    run.add_argument(
+        "--probability",
+        type=Path,
+        metavar="FILE",
+        help="also write the tumor's probability, 0 to 1, as an image on the input's grid",
+    )
+    run.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    run.add_argument(
+        "--rtstruct",
+        type=Path,
+        metavar="FILE",
+        help="also write a DICOM RT Structure Set, .dcm (DICOM input only)",
+    )
+    run.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    _add_json(run)
+
+
+def _add_batch(commands: Any) -> None:
+    batch = _command(
+        commands,
+        "batch",
+        _batch,
+        "segment a cohort",
+        "MANIFEST.csv has the columns patient,case,role,modality,image,mask,split; its paths are relative to "
+        "it, and mask, role and split may be empty. Each case gives CASE.seg.nrrd and CASE.json in DIR, and "
+        "results.csv sums up. Run the same command again to resume: a case is done anew only if its image, "
+        "its mask, the student or an option changed or its result is gone. A bad case never stops the rest.",
+    )
+    batch.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="the cohort")
+    batch.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    _add_student(batch)
+    _add_rules(batch)
+    _add_json(batch)
+
+
+def _add_compare(commands: Any) -> None:
+    compare = _command(
+        commands,
+        "compare",
+        _compare,
+        "compare experts, and the student with them: agreement, consensus, report",
+        "Give one IMAGE with its raters, or a cohort by --manifest. A FILE is .seg.nrrd, a labelmap (.nii.gz, .nrrd, "
+        ".mha), DICOM SEG or RTSTRUCT, or a folder with one of the latter; FILE#SEGMENT names a segment of it. DIR "
+        "gets report.html, agreement.json and tables as CSV; for a cohort also a folder for each case.",
+    )
+    compare.add_argument(
+        "image",
+        type=Path,
+        nargs="?",
+        metavar="IMAGE",
+        help="NIfTI, NRRD or MetaImage file, or a folder with a DICOM series",
+    )
+    compare.add_argument(
+        "--candidate", metavar="FILE", help='the student\'s, or who else is tested; "candidate" in tables'
+    )
+    compare.add_argument(
+        "--rater",
+        type=_rater,
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="an expert's; once for each of them",
+    )
+    compare.add_argument("--segment", metavar="NAME", help="which segment of each file, where it holds several")
+    compare.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    compare.add_argument(
+        "--manifest",
+        type=Path,
+        metavar="CSV",
+        help="a cohort instead of IMAGE: the columns case,image,rater,file and perhaps segment, a line for each "
+        'delineation; the rater "candidate" is the student',
+    )
+    compare.add_argument(
+        "--same-raters",
+        action="store_true",
+        help="a rater's name is the same person in all cases of the manifest: give each a row over the cohort",
+    )
+    compare.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the report")
+    compare.add_argument(
+        "--tolerance",
+        type=_positive,
+        default=2.0,
+        metavar="MM",
+        help="of the surface Dice, mm (default: %(default)g)",
+    )
+    compare.add_argument(
+        "--names",
+        action="store_true",
+        help="let the outputs name the image or the cases, which may be patients' names (default: they do not)",
+    )
+    compare.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    _add_json(compare)
+
+
+def _add_models(commands: Any) -> None:
+    models = commands.add_parser(
+        "models",
+        help="list, show, verify, install, remove or roll back students",
+        description="Look after the students: those that come with the program and your own.",
+    )
+    actions = models.add_subparsers(metavar="ACTION", dest="action", required=True)
+    for name, noun, text in (
+        ("list", "", "list the students"),
+        ("show", "NAME|FILE", "show a student's model card"),
+        ("verify", "NAME|FILE", "check a student's file, or all students where none is named"),
+        ("install", "FILE", "check a student's file and copy it into your own folder"),
+        ("remove", "NAME", "delete all installed versions of a student"),
+        ("rollback", "NAME", "use an earlier version of a student, or the bundled one; none is deleted"),
+    ):
+        sub = _command(actions, name, _models, text, "")
+        if noun:
+            sub.add_argument("student", metavar=noun, nargs="?" if name == "verify" else None)
+        if name == "rollback":
+            sub.add_argument(
+                "version",
+                metavar="VERSION",
+                nargs="?",
+                help='as "models show" lists it, or its beginning (default: the one before the one in use)',
+            )
+        _add_json(sub)
+
+
+def _command(
+    commands: Any,
+    name: str,
+    action: Callable[[argparse.Namespace, Interrupt], int],
+    text: str,
+    more: str,
+) -> Parser:
+    description = f"{text[0].upper()}{text[1:]}. {more}".strip()
+    sub: Parser = commands.add_parser(name, help=text, description=description)
+    sub.set_defaults(command=action)
+    return sub
+
+
+def _add_student(sub: Parser) -> None:
+    sub.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME|FILE",
+        help='the student: a name of "models list" or a .safetensors file (default: %(default)s)',
+    )
+    add_device(sub)
+
+
+def _add_rules(sub: Parser) -> None:
+    sub.add_argument(
+        "--threshold",
+        type=_fraction,
+        metavar="T",
+        help="probability from which a voxel is tumor, between 0 and 1 (default: the student's)",
+    )
+    sub.add_argument(
+        "--all-slices",
+        action="store_true",
+        help="segment every slice, also where the student would look at slices with lung only",
+    )
+    sub.add_argument(
+        "--min-volume-cc",
+        type=_volume,
+        default=0.0,
+        metavar="V",
+        help="drop components smaller than V cubic centimetres (default: %(default)g)",
+    )
+
+
+def _add_json(sub: Parser) -> None:
+    sub.add_argument("--json", action="store_true", help="print one JSON object on one line, and no progress")
+
+
+def _fraction(text: str) -> float:
+    value = _number(text)
+    if 0 < value < 1:
+        return value
+    raise argparse.ArgumentTypeError(f'"{text}" is not between 0 and 1')
+
+
+def _volume(text: str) -> float:
+    value = _number(text)
+    if 0 <= value < float("inf"):
+        return value
+    raise argparse.ArgumentTypeError(f'"{text}" is not a volume of 0 or more')
+
+
+def _positive(text: str) -> float:
+    value = _number(text)
+    if 0 < value < float("inf"):
+        return value
+    raise argparse.ArgumentTypeError(f'"{text}" is not a length above 0')
+
+
+def _rater(text: str) -> tuple[str, str]:
+    name, equals, file = text.partition("=")
+    if equals and name.strip() and file:
+        return name.strip(), file
+    raise argparse.ArgumentTypeError(f'"{text}" is not NAME=FILE')
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number') from None
+
+
+def _demo(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .demo import run_demo
+
+    with _progress(options) as bar:
+        demo = run_demo(options.output, Rules(options.model, options.device), bar, interrupt)
+        _warn(bar, demo.result)
+    _tell(demo, options)
+    return 0
+
+
+def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    job = Job(
+        input=options.input,
+        output=options.output,
+        rules=_rules(options),
+        series=options.series,
+        probability=options.probability,
+        rtstruct=options.rtstruct,
+        overwrite=options.overwrite,
+    )
+    with _progress(options) as bar:
+        result = run(job, progress=bar, cancelled=interrupt)
+        _warn(bar, result)
+    _tell(result, options)
+    return 0
+
+
+def _rules(options: argparse.Namespace) -> Rules:
+    return Rules(
+        model=options.model,
+        device=options.device,
+        threshold=options.threshold,
+        all_slices=options.all_slices,
+        minimum_cc=options.min_volume_cc,
+    )
+
+
+def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from ..inference.batch import run_batch
+
+    with _progress(options) as bar:
+        result = run_batch(options.manifest, options.output, _rules(options), bar, interrupt)
+    _tell(result, options)
+    return result.exit_code
+
+
+def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .compare import Comparison, compare_case, compare_cohort
+
+    if (options.image is None) == (options.manifest is None):
+        raise InputError("Give either one IMAGE with its raters or a cohort by --manifest.")
+    if options.manifest is not None:
+        given = {"--rater": options.rater, "--candidate": options.candidate, "--segment": options.segment}
+        for name in (name for name, value in {**given, "--series": options.series}.items() if value):
+            raise InputError(f"{name} goes with one IMAGE; a manifest says such things itself.")
+        with _progress(options) as bar:
+            cohort = compare_cohort(
+                options.manifest,
+                options.output,
+                options.same_raters,
+                options.tolerance,
+                options.names,
+                options.overwrite,
+                bar,
+                interrupt,
+            )
+        _tell(cohort, options)
+        return cohort.exit_code
+    if options.same_raters:
+        raise InputError("--same-raters goes with --manifest: one image has no other to share its raters with.")
+    job = Comparison(
+        options.image,
+        tuple(options.rater),
+        options.candidate,
+        options.output,
+        segment=options.segment,
+        series=options.series,
+        tolerance_mm=options.tolerance,
+        name=options.image.name if options.names else "",
+        names=options.names,
+        overwrite=options.overwrite,
+    )
+    with _progress(options) as bar:
+        found = compare_case(job, bar, interrupt)
+    _tell(found, options)
+    return 0
+
+
+def _models(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from .model_commands import ACTIONS
+
+    return ACTIONS[options.action](options)
+
+
+@contextlib.contextmanager
+def _progress(options: argparse.Namespace) -> Iterator[Bar]:
+    """A bar on stderr that is gone when the work ends, however it ends."""
+    bar = Bar(sys.stderr, quiet=options.json)
+    try:
+        yield bar
+    finally:
+        bar.clear()
+
+
+def _warn(bar: Bar, result: Result) -> None:
+    for warning in result.segmentation.warnings:
+        bar.say(f"Warning: {warning}")
+
+
+def _tell(result: Report, options: argparse.Namespace) -> None:
+    if options.json:
+        emit_json(result.to_json())
+    else:
+        print(result.report())

@@ -1,0 +1,352 @@
+"""A cohort from table to table: every case segmented, one bad case never in the way of the rest.
+
+The folder is the truth. Each finished case leaves ``CASE.seg.nrrd`` and ``CASE.json``; the JSON holds the
+result, the SHA-256 of the segmentation and a fingerprint of everything that it was made from. Running again
+keeps a case whose fingerprint and segmentation are unchanged and does the others. A segmentation that the
+batch did not write, or that somebody edited since, is never replaced: that case fails and says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..base.errors import Cancelled, CMEDLError, InputError
+from ..base.files import atomic_path, sha256_of
+from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from ..cli.console import internal_error, plain, table
+from ..io.cohort_table import Case, read_cohort
+from .pipeline import SEGMENTATION, Job, Rules, check_writable, load_segmenter, run
+
+if TYPE_CHECKING:
+    from .segmenter import Segmenter
+
+RESULTS = "results.csv"
+COLUMNS = (
+    "patient",
+    "case",
+    "outcome",
+    "seconds",
+    "tumor_volume_cc",
+    "lung_slices",
+    "components",
+    "dsc",
+    "surface_dice",
+    "hd95_mm",
+    "tolerance_mm",
+    "warnings",
+    "error",
+)
+
+DONE, KEPT, FAILED, NOT_RUN = "done", "kept", "failed", "not run"
+RUNNING = "running"
+"""What a record says while its case is worked on; found later, the work was cut off."""
+
+
+@dataclass
+class Outcome:
+    """How one case ended.
+
+    Attributes:
+        case: the line of the cohort.
+        outcome: ``done``, ``kept`` (unchanged since an earlier run), ``failed`` or ``not run``.
+        seconds: of work; for a kept case those of the run that did it.
+        result: what ``run --json`` would print; empty unless done or kept.
+        error: the sentence, where failed.
+        exit_code: 0, or that of the failure.
+    """
+
+    case: Case
+    outcome: str = NOT_RUN
+    seconds: float = 0.0
+    result: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    exit_code: int = 0
+
+    def figure(self, name: str) -> float | None:
+        """A figure of the agreement, the mean over the labels; None without an expert or if undefined."""
+        values = [figures.get(name) for figures in self.result.get("agreement", {}).values()]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
+    def row(self) -> dict[str, str]:
+        """The case's line of ``results.csv``."""
+        figures = {name: self.figure(name) for name in ("dsc", "surface_dice", "hd95_mm", "tolerance_mm")}
+        return {
+            "patient": self.case.patient,
+            "case": self.case.case,
+            "outcome": self.outcome,
+            "seconds": "" if self.outcome == NOT_RUN else f"{self.seconds:.2f}",
+            "tumor_volume_cc": _text(self.result.get("tumor_volume_cc"), ".3f"),
+            "lung_slices": _text(self.result.get("lung_slices"), "d"),
+            "components": _text(len(self.result["components"]) if self.result else None, "d"),
+            **{name: _text(value, ".4g") for name, value in figures.items()},
+            "warnings": " | ".join(self.result.get("warnings", [])),
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """How a batch ended: its cases in the cohort's order, and where the table lies."""
+
+    outcomes: tuple[Outcome, ...]
+    results: Path
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every case is done; else 1 if one met a fault of ours, else 2."""
+        codes = {outcome.exit_code for outcome in self.outcomes} - {0}
+        return 0 if not codes else min(codes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        names = ("case", "outcome", "error")
+        return {
+            "results": str(self.results),
+            **{word.replace(" ", "_"): self._count(word) for word in (DONE, KEPT, FAILED, NOT_RUN)},
+            "cases": [
+                {
+                    **{name: outcome.row()[name] for name in names},
+                    "seconds": round(outcome.seconds, 3),
+                    "tumor_volume_cc": outcome.result.get("tumor_volume_cc"),
+                    "dsc": outcome.figure("dsc"),
+                }
+                for outcome in self.outcomes
+            ],
+        }
+
+    def report(self) -> str:
+        """The table that a person reads, the failures' reasons under it."""
+        rows = [
+            (
+                outcome.case.case,
+                outcome.outcome,
+                "-" if outcome.outcome == NOT_RUN else f"{outcome.seconds:.1f}",
+                _text(outcome.result.get("tumor_volume_cc"), ".1f") or "-",
+                _text(outcome.figure("dsc"), ".3f") or "-",
+            )
+            for outcome in self.outcomes
+        ]
+        lines = [table(("case", "outcome", "seconds", "volume (cc)", "DSC"), rows), ""]
+        lines += [f"{o.case.case}: {o.error}" for o in self.outcomes if o.outcome == FAILED]
+        words = (DONE, KEPT, FAILED, NOT_RUN)
+        counts = [f"{self._count(word)} {word}" for word in words if self._count(word)]
+        lines.append(f"{', '.join(counts)}; figures in {self.results}")
+        return "\n".join(lines)
+
+    def _count(self, word: str) -> int:
+        return sum(outcome.outcome == word for outcome in self.outcomes)
+
+
+def run_batch(
+    manifest: Path,
+    folder: Path,
+    rules: Rules,
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+    segmenter: Segmenter | None = None,
+) -> BatchResult:
+    """Segment every case of a cohort into ``folder``, keeping what an earlier run finished.
+
+    Args:
+        manifest: the cohort's CSV; its mask, role and split may be empty.
+        folder: where results go; made if missing.
+        rules: how to segment.
+        progress: told the stage and the fraction of the whole batch.
+        cancelled: asked often.
+        segmenter: one that is loaded already; None loads the one of ``rules`` when the first case needs it.
+
+    Raises:
+        InputError: the table, the student, the device or the folder is bad; a bad case raises nothing.
+        Cancelled: ``cancelled`` said so; ``results.csv`` tells what was done, and running again goes on.
+    """
+    cases = read_cohort(manifest, check_files=False)
+    check_writable(folder.absolute())
+    student = _student_stamp(rules, segmenter)
+    outcomes = [Outcome(case) for case in cases]
+    results = folder / RESULTS
+    try:
+        for index, outcome in enumerate(outcomes):
+            stop_if(cancelled)
+            share = part(progress, index / len(cases), (index + 1) / len(cases))
+            record = _Record(folder, outcome.case, rules, student)
+            if record.finished():
+                outcome.outcome, outcome.result = KEPT, record.result
+                outcome.seconds = outcome.result["seconds"]
+                continue
+            if segmenter is None:
+                progress("Loading the student", index / len(cases))
+                segmenter = load_segmenter(rules)
+            _do(outcome, record, rules, segmenter, _named(share, index, len(cases)), cancelled)
+            with contextlib.suppress(InputError):  # a spreadsheet may hold the table open: the end tries again
+                _write_results(results, outcomes)
+    except (Cancelled, KeyboardInterrupt) as stop:
+        _write_results(results, outcomes)
+        done = sum(outcome.outcome != NOT_RUN for outcome in outcomes)
+        raise Cancelled(
+            f"Stopped with {done} of {len(cases)} cases behind; give the same command again to go on."
+        ) from stop
+    _write_results(results, outcomes)
+    return BatchResult(tuple(outcomes), results)
+
+
+def _do(
+    outcome: Outcome,
+    record: _Record,
+    rules: Rules,
+    segmenter: Segmenter,
+    progress: Progress,
+    cancelled: CancelCheck,
+) -> None:
+    """Work on one case; whatever goes wrong with it stays with it, a wish to stop alone goes on."""
+    case = outcome.case
+    job = Job(case.image, record.output, rules, modality=case.modality, expert=case.mask)
+    start = time.perf_counter()
+    try:
+        for column, path in (("image", case.image), ("mask", case.mask)):
+            if path is not None and not path.exists():
+                raise InputError(f"Line {case.line}: the {column} {path} is missing; correct the path.")
+        record.begin()
+        result = plain(run(job, progress, cancelled, segmenter).to_json())
+        record.finish(result)
+        outcome.outcome, outcome.result = DONE, result
+    except (Cancelled, KeyboardInterrupt):
+        record.forget()
+        raise
+    except CMEDLError as error:
+        outcome.outcome, outcome.error, outcome.exit_code = FAILED, str(error), error.exit_code
+        record.forget()
+    except Exception as error:  # one bad case never stops the rest, also where the fault is ours
+        outcome.outcome, outcome.error, outcome.exit_code = FAILED, internal_error("cmedl-segment", error), 1
+        record.forget()
+    outcome.seconds = time.perf_counter() - start
+
+
+class _Record:
+    """``CASE.json`` beside ``CASE.seg.nrrd``: what the segmentation was made from, and its digest."""
+
+    def __init__(self, folder: Path, case: Case, rules: Rules, student: str) -> None:
+        self.output = folder / f"{case.case}{SEGMENTATION}"
+        self._path = folder / f"{case.case}.json"
+        # The device is left out: it decides how fast a case is done, not what comes out.
+        self._fingerprint = {
+            "program": __version__,
+            "student": student,
+            "image": _stamp(case.image),
+            "mask": None if case.mask is None else _stamp(case.mask),
+            "modality": case.modality,
+            "threshold": rules.threshold,
+            "all_slices": rules.all_slices,
+            "minimum_cc": rules.minimum_cc,
+        }
+        self._found = self._read()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What ``run --json`` printed for the finished case."""
+        return self._found["result"]
+
+    def finished(self) -> bool:
+        """Whether the case was done from the same inputs and options, and its segmentation is untouched."""
+        same = self._found.get("fingerprint") == self._fingerprint and self._found.get("state") == DONE
+        return same and self.output.exists() and self._is_ours()
+
+    def begin(self) -> None:
+        """Clear the way: an older result of ours goes, a file of somebody else's is an error.
+
+        Raises:
+            InputError: the segmentation's file exists and is not what a batch left there.
+        """
+        if self.output.exists() and not self._is_ours():
+            raise InputError(
+                f"{self.output} was not written by this batch or was edited since; move it to another "
+                "folder, and give the same command again."
+            )
+        self._write({"state": RUNNING, "fingerprint": self._fingerprint})
+        self.output.unlink(missing_ok=True)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Remember a finished case."""
+        self._write(
+            {
+                "state": DONE,
+                "fingerprint": self._fingerprint,
+                "output_sha256": sha256_of(self.output),
+                "result": result,
+            }
+        )
+
+    def forget(self) -> None:
+        """The case ended without a result; there is nothing to remember."""
+        if self._found.get("state") == RUNNING or not self.output.exists():
+            self._path.unlink(missing_ok=True)
+
+    def _is_ours(self) -> bool:
+        """Whether the segmentation, if there is one, is the one that the record speaks of."""
+        if self._found.get("state") == RUNNING:
+            return True  # cut off between the segmentation and its record
+        return not self.output.exists() or sha256_of(self.output) == self._found.get("output_sha256")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) and isinstance(found.get("fingerprint"), dict) else {}
+
+    def _write(self, content: dict[str, Any]) -> None:
+        with atomic_path(self._path) as beside:
+            beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        self._found = content
+
+
+def _student_stamp(rules: Rules, segmenter: Segmenter | None) -> str:
+    """SHA-256 of the student's file: weights and card."""
+    from ..models.registry import find
+
+    path = find(rules.model) if segmenter is None else segmenter.student.path
+    return sha256_of(path)
+
+
+def _stamp(path: Path) -> list[int] | str:
+    """What tells a changed input: size and time of a file, or a digest of those of a folder's files."""
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+            stat = file.stat()
+            line = f"{file.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+    if not path.exists():
+        return "missing"
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _named(progress: Progress, index: int, count: int) -> Progress:
+    """The stage with the case's number before it; the name could be a patient's."""
+    return lambda stage, fraction: progress(f"Case {index + 1} of {count}: {stage}", fraction)
+
+
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _write_results(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """``results.csv``, after every case anew, so that it is true whenever it is read."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(outcome.row() for outcome in outcomes)
+    with atomic_path(path) as beside:
+        beside.write_text(text.getvalue(), encoding="utf-8")

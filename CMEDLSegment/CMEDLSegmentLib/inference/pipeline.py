@@ -1,0 +1,437 @@
+"""One scan from file to file: the job behind ``cmedl-segment run``, ``batch``, the demo and the panel.
+
+Everything that can be known beforehand (endings, folders, files that exist, DICOM results of a scan that is
+not DICOM) is checked before the long work. The results appear together at the end, or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..base.errors import InputError
+from ..base.files import atomic_path
+from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from ..cli.console import table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..io.volume import Volume
+    from ..models.model_card import Card
+    from ..models.model_file import Label, Student
+    from .components import Component
+    from .segmenter import Segmentation, Segmenter
+
+DEFAULT_MODEL = "lung-ct"
+
+LABELMAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
+SEGMENTATION = ".seg.nrrd"
+DICOM = ".dcm"
+
+LOADED, READ, SEGMENTED = 0.04, 0.10, 0.94
+"""Fractions of a whole job at which its stages end: most of the time goes into segmenting."""
+
+LISTED = 10
+"""Components that a report for a person shows."""
+
+Writer = Callable[[Path], None]
+"""Writes one result to the path it is given."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How to segment: what is the same for every scan of a cohort.
+
+    Attributes:
+        model: a student's name or file.
+        device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
+        threshold: probability from which a voxel is marked; None is the student's own.
+        all_slices: look at every slice, whatever the student's card says.
+        minimum_cc: components below this volume (cc) are dropped.
+    """
+
+    model: str = DEFAULT_MODEL
+    device: str = "auto"
+    threshold: float | None = None
+    all_slices: bool = False
+    minimum_cc: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan and what to make of it.
+
+    Attributes:
+        input: a volume file, or a folder with a DICOM series.
+        output: the result; its ending chooses the format.
+        rules: how to segment.
+        series: which series of a DICOM folder that holds several.
+        modality: what a cohort says the scan is; None trusts the file.
+        expert: an expert's labels on the scan's grid, to compare the result with.
+        probability: where to write the probability image too.
+        rtstruct: where to write a DICOM RT Structure Set too.
+        overwrite: whether results that exist are replaced.
+    """
+
+    input: Path
+    output: Path
+    rules: Rules = Rules()
+    series: str | None = None
+    modality: str | None = None
+    expert: Path | None = None
+    probability: Path | None = None
+    rtstruct: Path | None = None
+    overwrite: bool = False
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """Every file that the job writes."""
+        return tuple(path for path in (self.output, self.probability, self.rtstruct) if path is not None)
+
+    def check(self) -> None:
+        """Find out what can be wrong before anything is read.
+
+        Raises:
+            InputError: the input is missing, an ending is unknown, a result would replace a file, results
+                share a path, a folder cannot be written to, or a DICOM result or ``series`` is asked of
+                another input.
+        """
+        if not self.input.exists():
+            raise InputError(
+                f"{self.input} does not exist; give a NIfTI, NRRD or MetaImage file, or a folder with a DICOM series."
+            )
+        _check_ending(self.output, (SEGMENTATION, *LABELMAPS, DICOM), "a segmentation")
+        if self.probability is not None:
+            _check_ending(self.probability, LABELMAPS, "a probability image")
+        if self.rtstruct is not None:
+            _check_ending(self.rtstruct, (DICOM,), "an RT Structure Set")
+        if not self.input.is_dir():
+            self._refuse_dicom()
+        elif any(_is_dicom(path) and path.resolve().is_relative_to(self.input.resolve()) for path in self.results):
+            raise InputError(
+                f"A DICOM result inside {self.input} would be taken for part of the scan when that is read again; "
+                "write it to another folder."
+            )
+        absolute = [path.resolve() for path in (self.input, *self.results)]
+        for index, path in enumerate(absolute):
+            if path in absolute[:index]:
+                raise InputError(f"{path} is both input and result, or two results; give each its own file.")
+        for path in self.results:
+            check_free(path, self.overwrite)
+
+    def _refuse_dicom(self) -> None:
+        """DICOM results refer to the slices of a DICOM series; other inputs have none."""
+        for path in self.results:
+            if _is_dicom(path):
+                raise InputError(
+                    f"{path} needs a DICOM series to refer to, and {self.input} is none; give the folder of "
+                    f"the series as input, or a result that ends in {SEGMENTATION} or .nii.gz."
+                )
+        if self.series is not None:
+            raise InputError(
+                f"A series can only be chosen in a folder of DICOM files, and {self.input} is a file; leave "
+                "--series out."
+            )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished job knows.
+
+    Attributes:
+        job: what was asked for.
+        card: the student's.
+        volume: the scan.
+        segmentation: the label map, the probability and the components.
+        seconds: from the start of the job to its last file.
+        agreement: for each label's name the figures of ``agreement.compare`` with the expert, if given.
+    """
+
+    job: Job
+    card: Card
+    volume: Volume
+    segmentation: Segmentation
+    seconds: float
+    agreement: dict[str, dict[str, float]]
+
+    @property
+    def tumor_volume_cc(self) -> float:
+        """Volume of all that was marked, in cc."""
+        return sum(component.volume_cc for component in self.segmentation.components)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        found = self.segmentation
+        result: dict[str, Any] = {
+            "output": str(self.job.output),
+            "student": self.card.name,
+            "device": found.device,
+            "runtime": found.runtime,
+            "seconds": round(self.seconds, 3),
+            "lung_slices": found.lung_slices,
+            "tumor_volume_cc": round(self.tumor_volume_cc, 3),
+            "warnings": list(found.warnings),
+            "components": [self._component(component) for component in found.components],
+        }
+        for name in ("probability", "rtstruct"):
+            path = getattr(self.job, name)
+            if path is not None:
+                result[name] = str(path)
+        if self.agreement:
+            result["agreement"] = self.agreement
+        return result
+
+    def report(self) -> str:
+        """A few lines for a person."""
+        found = self.segmentation
+        count = len(found.components)
+        noun = "component" if count == 1 else "components"
+        lung = f", {found.lung_slices} lung slices" if found.lung_slices else ""
+        lines = [
+            f"{self.job.output}: {self.tumor_volume_cc:.1f} cc in {count} {noun}{lung}; "
+            f"{self.card.name} on {found.device} ({found.runtime}), {self.seconds:.1f} s"
+        ]
+        if count:
+            header = ("label", "volume (cc)", "mean", "peak", "slices", "centre (mm, LPS)")
+            rows = [
+                (
+                    self._name(component),
+                    f"{component.volume_cc:.2f}",
+                    f"{component.mean:.2f}",
+                    f"{component.peak:.2f}",
+                    "-".join(str(index) for index in component.slices),
+                    ", ".join(f"{coordinate:.0f}" for coordinate in component.centre_mm),
+                )
+                for component in found.components[:LISTED]
+            ]
+            lines += ["", table(header, rows)]
+        if count > LISTED:
+            lines.append(f"and {count - LISTED} more, less confident; --json lists all")
+        return "\n".join(lines)
+
+    def _name(self, component: Component) -> str:
+        return next(label.name for label in self.card.labels if label.value == component.label)
+
+    def _component(self, component: Component) -> dict[str, Any]:
+        """One component's figures in JSON's types, rounded to what they are worth."""
+        return {
+            "label": self._name(component),
+            "volume_cc": round(component.volume_cc, 3),
+            "mean": round(component.mean, 4),
+            "peak": round(component.peak, 4),
+            "slices": list(component.slices),
+            "n_slices": component.n_slices,
+            "centre_mm": [round(coordinate, 1) for coordinate in component.centre_mm],
+        }
+
+
+def load_segmenter(rules: Rules) -> Segmenter:
+    """The student of ``rules``, ready on its device; made once and used for every scan of a cohort.
+
+    Raises:
+        ModelError: no such student, or its file is damaged.
+        DeviceError: the device is absent.
+    """
+    from ..models.model_file import load_student
+    from .segmenter import Segmenter
+
+    return Segmenter(load_student(rules.model), device=rules.device)
+
+
+def run(
+    job: Job,
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+    segmenter: Segmenter | None = None,
+) -> Result:
+    """Do one job from reading to writing.
+
+    Args:
+        job: what to do.
+        progress: told the stage and the fraction of the whole job.
+        cancelled: asked often; within a batch of slices the work stops.
+        segmenter: one that is loaded already; None loads the one of ``job.rules``.
+
+    Raises:
+        InputError: anything about the input, the student, the device or the results that the user can mend.
+        Cancelled: ``cancelled`` said so; no result was written.
+    """
+    from ..io.volume import read_mask, read_volume
+
+    start = time.perf_counter()
+    progress("Checking", 0.0)
+    job.check()
+    if segmenter is None:
+        progress("Loading the student", 0.0)
+        segmenter = load_segmenter(job.rules)
+        stop_if(cancelled)
+    progress("Reading the scan", LOADED)
+    volume = read_volume(job.input, series_uid=job.series)
+    if not volume.files:
+        job._refuse_dicom()
+    if job.modality is not None and volume.modality is None:
+        volume = replace(volume, modality=job.modality)
+    expert = None if job.expert is None else read_mask(job.expert, volume.geometry).array
+    stop_if(cancelled)
+    segmentation = segmenter.segment(
+        volume,
+        threshold=job.rules.threshold,
+        all_slices=job.rules.all_slices,
+        minimum_cc=job.rules.minimum_cc,
+        progress=part(progress, READ, SEGMENTED),
+        cancelled=cancelled,
+    )
+    stop_if(cancelled)
+    labels = segmenter.student.card.labels
+    spacing = volume.geometry.spacing
+    agreement = {} if expert is None else _agreement(segmentation.label, expert, labels, spacing)
+    writers = result_writers(job, volume, segmentation, segmenter.student)
+    write_together(writers, part(progress, SEGMENTED, 1.0), cancelled)
+    progress("Done", 1.0)
+    seconds = time.perf_counter() - start
+    return Result(job, segmenter.student.card, volume, segmentation, seconds, agreement)
+
+
+def _agreement(
+    found: np.ndarray, expert: np.ndarray, labels: Sequence[Label], spacing: tuple[float, float, float]
+) -> dict[str, dict[str, float]]:
+    """Figures of ``agreement.compare`` for each label; a lone one is compared with all that the expert marked.
+
+    Args:
+        found: (z, y, x) label values of the student.
+        expert: (z, y, x) label values of the expert.
+        labels: the student's labels.
+        spacing: (x, y, z) in mm.
+    """
+    from ..metrics.measures import compare
+
+    return {
+        label.name: compare(
+            found == label.value, expert > 0 if len(labels) == 1 else expert == label.value, spacing[::-1]
+        )
+        for label in labels
+    }
+
+
+def result_writers(job: Job, volume: Volume, segmentation: Segmentation, student: Student) -> dict[Path, Writer]:
+    """Each result file of ``job`` with the function that writes it."""
+    import numpy as np
+
+    from ..io import dicom_writer, segmentation_writer
+    from ..io.volume import write_image
+
+    labels = student.card.labels
+    facts = provenance(job, volume, segmentation, student)
+    label, geometry = segmentation.label, volume.geometry
+
+    def write_segmentation(path: Path) -> None:
+        segmentation_writer.write_segmentation(path, label, geometry, labels, facts)
+
+    def write_dicom_seg(path: Path) -> None:
+        dicom_writer.write_dicom_seg(path, label, volume, labels, facts)
+
+    def write_labelmap(path: Path) -> None:
+        segmentation_writer.write_labelmap(path, label, geometry)
+
+    def write_probability(path: Path) -> None:
+        write_image(path, segmentation.probability.native(np.float32), geometry)
+
+    def write_rtstruct(path: Path) -> None:
+        dicom_writer.write_rtstruct(path, label, volume, labels, facts)
+
+    kind = job.output.name.lower()
+    if kind.endswith(SEGMENTATION):
+        writers: dict[Path, Writer] = {job.output: write_segmentation}
+    else:
+        writers = {job.output: write_dicom_seg if _is_dicom(job.output) else write_labelmap}
+    if job.probability is not None:
+        writers[job.probability] = write_probability
+    if job.rtstruct is not None:
+        writers[job.rtstruct] = write_rtstruct
+    return writers
+
+
+def provenance(job: Job, volume: Volume, segmentation: Segmentation, student: Student) -> dict[str, str]:
+    """What a result file says about its making: program, student, weights, parameters, series and date."""
+    card, rules = student.card, job.rules
+    facts = {
+        "program": f"CMEDL {__version__}",
+        "student": card.name,
+        "weights_sha256": card.weights_sha256,
+        "threshold": f"{card.threshold if rules.threshold is None else rules.threshold:g}",
+        "slices": "all" if rules.all_slices else card.slices,
+        "minimum_cc": f"{rules.minimum_cc:g}",
+        "device": segmentation.device,
+        "runtime": segmentation.runtime,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    if volume.series_uid:
+        facts["series_uid"] = volume.series_uid
+    return facts
+
+
+def write_together(writers: dict[Path, Writer], progress: Progress, cancelled: CancelCheck) -> None:
+    """Write several files so that all of them appear, or none.
+
+    Each is written beside its final name; only when all are whole are they renamed.
+
+    Raises:
+        InputError: a file cannot be written.
+        Cancelled: before the renaming began.
+    """
+    with contextlib.ExitStack() as staged:
+        for index, (final, write) in enumerate(writers.items()):
+            # Without the name, which may be a patient's.
+            progress(f"Writing result {index + 1} of {len(writers)}", index / len(writers))
+            beside = staged.enter_context(atomic_path(final))
+            try:
+                write(beside)
+            except InputError as error:
+                # The writer knows the temporary name only; the user must read the one asked for.
+                raise type(error)(str(error).replace(str(beside), str(final))) from error
+            stop_if(cancelled)
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.name.lower().endswith(DICOM)
+
+
+def _check_ending(path: Path, endings: tuple[str, ...], noun: str) -> None:
+    name = path.name.lower()
+    if not name.endswith(endings) or (name.endswith(SEGMENTATION) and SEGMENTATION not in endings):
+        raise InputError(f"{path} cannot be {noun}: its name must end in {' or '.join(endings)}.")
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """``path`` can be created: it does not exist (or may be replaced) and its folder takes files."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file in it.")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already; give another name, or --overwrite to replace it.")
+    check_writable(path.absolute().parent)
+
+
+def check_writable(folder: Path) -> None:
+    """Try to create a file in ``folder``, or in its nearest parent that exists.
+
+    Only trying tells on every platform: permission bits do not know of read-only disks or of administrators.
+
+    Raises:
+        InputError: no file can be created there.
+    """
+    while not folder.exists() and folder.parent != folder:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".cmedl-"):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"The folder {folder} takes no file ({reason}); choose another one.") from error

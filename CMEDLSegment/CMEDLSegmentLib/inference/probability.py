@@ -1,0 +1,217 @@
+"""The student's probability, kept small on its own grid and brought to the native grid where it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..base.errors import InputError
+from ..base.progress import CancelCheck, never, stop_if
+from ..io.volume import triple
+from .components import EIGHT, Component, ComponentFinder, Pieces
+from .resampling import StudentField, used_columns
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..io.volume import Geometry
+
+
+SMOOTHED_ROWS = 16
+"""Rows of all slices that are smoothed at a time: 50 MB of a field of 256 pixels and 1500 slices."""
+
+
+def label_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Logits (n, classes, h, w) -> probability of each label (n, labels, h, w).
+
+    One channel is a sigmoid's; of several, softmax's, channel 0 is the background.
+    """
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)[:, 1:]
+
+
+def threshold_labels(probability: np.ndarray, labels: Sequence[int], threshold: float) -> np.ndarray:
+    """Label map uint8 (...) of probabilities (labels, ...).
+
+    A voxel belongs to the foreground where the labels' probabilities add up to at least ``threshold``, and then
+    gets its most probable label.
+    """
+    winner = np.asarray(labels, dtype=np.uint8)[probability.argmax(axis=0)]
+    return np.where(probability.sum(axis=0) >= threshold, winner, np.uint8(0))
+
+
+def smooth_over_slices(
+    values: np.ndarray, slices: np.ndarray, deviation: float, cancelled: CancelCheck = never
+) -> None:
+    """Smooth probabilities along the volume's axis by a Gaussian, in place.
+
+    The networks see each slice alone; what neighbouring slices show together is surer than what one shows. Slices
+    between which one was not seen have nothing to do with each other. At the ends the last slice is repeated.
+
+    Args:
+        values: float16 (slices, labels, pixels, pixels).
+        slices: axial index of each slice, rising.
+        deviation: standard deviation of the Gaussian, in slices, greater than 0; it is cut off at three of them.
+        cancelled: asked before every few rows.
+    """
+    from scipy import ndimage
+
+    for run in np.split(values, np.flatnonzero(np.diff(slices) > 1) + 1):
+        for start in range(0, values.shape[2], SMOOTHED_ROWS):
+            stop_if(cancelled)
+            rows = run[:, :, start : start + SMOOTHED_ROWS]
+            rows[:] = ndimage.gaussian_filter1d(
+                rows.astype(np.float32), deviation, axis=0, mode="nearest", truncate=3.0
+            )
+
+
+@dataclass(frozen=True)
+class ProbabilityField:
+    """Probability of each label, on the student's grid of the slices that it saw; elsewhere it is 0.
+
+    Attributes:
+        values: float16 (slices, labels, pixels, pixels).
+        slices: axial index (from the inferior end) of each slice, rising.
+        field: the placement of the student's field on the native slices.
+        geometry: the native grid.
+        labels: the value of each label, in the order of ``values``.
+    """
+
+    values: np.ndarray
+    slices: np.ndarray
+    field: StudentField
+    geometry: Geometry
+    labels: tuple[int, ...]
+
+    def native(self, dtype: np.dtype | type = np.float32, label: int | None = None) -> np.ndarray:
+        """Probability on the native grid (z, y, x), built slice by slice; 0 outside the student's field.
+
+        Args:
+            dtype: float32 or float16.
+            label: one label's value; None is the probability of any label.
+        """
+        from ..io.volume import axial_view
+
+        result = np.zeros(self.geometry.shape, dtype=dtype)
+        view = axial_view(result, self.geometry).array
+        for z, plane in self.planes(label):
+            view[z] = plane
+        return result
+
+    def planes(self, label: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """For every slice that the student saw: its axial index, and the probability on the native slice (y, x).
+
+        Args:
+            label: one label's value; None is the probability of any label.
+        """
+        rows, columns = self.field.to_native
+        for z, values in zip(self.slices, self.values, strict=True):
+            chosen = values.sum(axis=0, dtype=np.float32) if label is None else values[self.labels.index(label)]
+            yield int(z), np.clip(rows @ chosen.astype(np.float32) @ columns.T, 0.0, 1.0)
+
+    def label(self, threshold: float, minimum_cc: float = 0.0) -> np.ndarray:
+        """The native label map uint8 (z, y, x) at another threshold; see :meth:`segment`."""
+        return self.segment(threshold, minimum_cc)[0]
+
+    def segment(
+        self, threshold: float, minimum_cc: float = 0.0, cancelled: CancelCheck = never
+    ) -> tuple[np.ndarray, list[Component]]:
+        """Threshold on the native grid and keep the components of at least ``minimum_cc``.
+
+        See :func:`threshold_labels`; components are 26-connected, each label's on its own.
+
+        Returns:
+            The label map uint8 (z, y, x) as stored, and its components, highest mean probability first.
+
+        Raises:
+            InputError: the threshold is not between 0 and 1, or the volume negative or not finite.
+        """
+        from ..io.volume import axial_view
+
+        if not 0.0 < threshold < 1.0:
+            raise InputError(f"A threshold of {threshold:g} makes no sense; give one between 0 and 1.")
+        if not 0.0 <= minimum_cc < np.inf:
+            raise InputError(f"A smallest volume of {minimum_cc:g} cc makes no sense; give 0 or more.")
+        result = np.zeros(self.geometry.shape, dtype=np.uint8)
+        view = axial_view(result, self.geometry)
+        finders = {value: ComponentFinder() for value in self.labels}
+        boxes: dict[int, tuple[slice, slice]] = {}
+        for z, box, probability in self._foreground(threshold):
+            stop_if(cancelled)
+            label = threshold_labels(probability, self.labels, threshold)
+            boxes[z] = box
+            view.array[z][box] = label
+            for i, (value, finder) in enumerate(finders.items()):
+                finder.add(z, box[0].start, box[1].start, label == value, probability[i])
+        components: list[Component] = []
+        smallest = minimum_cc / self.geometry.voxel_cc
+        for value, finder in finders.items():
+            pieces, group = finder.finish()
+            kept = pieces.voxels >= smallest - 1e-6
+            if not kept.all():
+                _erase(view.array, value, finder, ~kept[group], boxes)
+            components += self._describe(value, pieces, np.flatnonzero(kept), view.geometry)
+        components.sort(key=lambda component: (-component.mean, -component.volume_cc))
+        return result, components
+
+    def _foreground(self, threshold: float) -> Iterator[tuple[int, tuple[slice, slice], np.ndarray]]:
+        """For every slice with foreground: its axial index, a native box around it, the probabilities there.
+
+        Linear interpolation never exceeds its samples, so that nothing outside the box of the student's
+        pixels at or above the threshold can reach it; only that box is brought to the native grid.
+        """
+        rows, columns = self.field.to_native
+        limit = threshold - 1e-5
+        for z, values in zip(self.slices, self.values, strict=True):
+            high = values.sum(axis=0, dtype=np.float32) >= limit
+            if not high.any():
+                continue
+            box, parts = [], []
+            for matrix, reached in ((rows, high.any(axis=1)), (columns, high.any(axis=0))):
+                native = used_columns(matrix[:, reached].T)
+                taps = used_columns(matrix[native])
+                box.append(native)
+                parts.append((matrix[native, taps], taps))
+            (by, taps_y), (bx, taps_x) = parts
+            cut = values[:, taps_y, taps_x].astype(np.float32)
+            yield int(z), (box[0], box[1]), by @ cut @ bx.T
+
+    def _describe(self, value: int, pieces: Pieces, kept: np.ndarray, view: Geometry) -> list[Component]:
+        """The kept pieces of one label as components in the terms of the volume as it is stored."""
+        corners = self.geometry.to_index(view.to_physical(np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])))
+        axis = int(np.argmax(np.abs(corners[1] - corners[0])))
+        start, step = round(corners[0, axis]), round(corners[1, axis] - corners[0, axis])
+        centres = view.to_physical(pieces.centre[:, ::-1])
+        described = []
+        for i in kept:
+            ends = sorted(start + step * int(z) for z in (pieces.first[i], pieces.last[i]))
+            described.append(
+                Component(
+                    label=value,
+                    volume_cc=float(pieces.voxels[i] * self.geometry.voxel_cc),
+                    mean=float(min(pieces.total[i] / pieces.voxels[i], 1.0)),
+                    peak=float(min(pieces.peak[i], 1.0)),
+                    slices=(ends[0], ends[1]),
+                    n_slices=int(pieces.n_slices[i]),
+                    centre_mm=triple(float(c) for c in centres[i]),
+                )
+            )
+        return described
+
+
+def _erase(
+    view: np.ndarray,
+    value: int,
+    finder: ComponentFinder,
+    dropped: np.ndarray,
+    boxes: dict[int, tuple[slice, slice]],
+) -> None:
+    """Set the dropped regions of one label to 0, numbering each slice's regions again as the finder did."""
+    from scipy import ndimage
+
+    for z, which in finder.slices_with(dropped):
+        part = view[z][boxes[z]]
+        regions, _ = ndimage.label(part == value, structure=EIGHT)
+        part[np.concatenate([[False], which])[regions]] = 0

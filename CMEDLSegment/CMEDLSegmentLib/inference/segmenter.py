@@ -1,0 +1,331 @@
+"""The Segmenter: a volume in, the student's label, probability and components out."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..base.errors import DeviceError, InputError
+from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from .components import Component
+from .probability import ProbabilityField, label_probabilities, smooth_over_slices
+from .resampling import FieldSampler, StudentField
+from .runtimes import Plan, lighter, make_plan, out_of_memory, return_freed_memory, start_runtime
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..io.volume import AxialView, Geometry, Volume
+    from ..models.model_file import Student
+
+OBLIQUE_DEGREES = 10.0
+"""From this angle between the volume's axes and the patient's on, the user is told of it."""
+
+LARGE_VOXELS = 2**28
+"""From this size on (512 x 512 x 1024), the network is let go to make room for the label: 100 MB against a second."""
+
+
+@dataclass
+class Segmentation:
+    """What the student makes of a volume.
+
+    Attributes:
+        label: uint8 (z, y, x) on the volume's own grid; 0 is background.
+        probability: the student's probability, on its own grid, smoothed over the slices where its card says so;
+            ``probability.label(t)`` thresholds anew.
+        components: the pieces of the label, highest mean probability first.
+        lung_slices: how many slices hold lung; 0 where the student does not ask.
+        warnings: sentences for the user.
+        device, runtime: where and with what it was computed, after any step down the ladder.
+        seconds: from the volume in memory to the label.
+        timings: seconds by stage: anatomy, resampling, network, back.
+    """
+
+    label: np.ndarray
+    probability: ProbabilityField
+    components: list[Component]
+    lung_slices: int
+    warnings: list[str]
+    device: str
+    runtime: str
+    seconds: float
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FieldSlices:
+    """What a student looks at of a volume: some of its slices, on the student's field.
+
+    Attributes:
+        slices: axial indices (n,), rising.
+        field: where the field lies on them.
+        geometry: the volume's grid.
+        sampler: for a device, a function from some of the axial indices (m,) to images (m, 1, pixels, pixels) there,
+            float32 in -1..1.
+        lung_slices: how many slices hold lung; 0 where the student does not ask.
+        warnings: sentences for the user.
+    """
+
+    slices: np.ndarray
+    field: StudentField
+    geometry: Geometry
+    sampler: Callable[[str], Callable[[np.ndarray], torch.Tensor]]
+    lung_slices: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Region:
+    """Which slices (axial indices, rising) the student sees, and its field's centre (y, x) in voxels."""
+
+    slices: np.ndarray
+    centre: tuple[float, float]
+    lung_slices: int
+    warnings: list[str]
+
+
+class Segmenter:
+    """Runs one student on volumes; the network is built at the first volume and kept, unless a volume is very large.
+
+    Args:
+        student: a loaded student.
+        device: "auto", "cuda", "cuda:N", "mps" or "cpu".
+        runtime: "auto", "torch" or "openvino".
+        precision: "auto", "fp32", "bf16", "fp16" or "int8".
+        batch: slices at a time; None chooses by device.
+        start: makes the runtime of a plan.
+
+    Raises:
+        DeviceError: the device, runtime or precision asked for cannot be had.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        device: str = "auto",
+        runtime: str = "auto",
+        precision: str = "auto",
+        batch: int | None = None,
+        start: Callable[[Student, Plan], Callable[[torch.Tensor], torch.Tensor]] = start_runtime,
+    ) -> None:
+        self.student = student
+        self.plan = make_plan(student, device, runtime, precision, batch)
+        self._start = start
+        self._started: tuple[Plan, Callable[[torch.Tensor], torch.Tensor]] | None = None
+
+    def segment(
+        self,
+        volume: Volume | FieldSlices,
+        threshold: float | None = None,
+        all_slices: bool = False,
+        minimum_cc: float = 0.0,
+        progress: Progress = silent,
+        cancelled: CancelCheck = never,
+    ) -> Segmentation:
+        """Segment a volume.
+
+        Args:
+            volume: the volume; its array is only read. Or what this student looks at of one that is not at hand.
+            threshold: probability from which a voxel is foreground; None is the student's own.
+            all_slices: look at every slice of the volume, also where the student asks for lung slices only.
+            minimum_cc: components smaller than this are dropped.
+            progress: told the stage and the fraction of the whole.
+            cancelled: asked before every batch and between the other steps.
+
+        Raises:
+            InputError: the volume is not what the student reads, has no lungs where it needs them, or an
+                argument makes no sense.
+            DeviceError: memory ran out even on the last rung of the ladder, or the network gave NaN.
+            Cancelled: ``cancelled()`` became true.
+        """
+        begin = time.perf_counter()
+        timings = {"anatomy": 0.0, "resampling": 0.0, "network": 0.0, "back": 0.0}
+        card = self.student.card
+        seen = (
+            volume
+            if isinstance(volume, FieldSlices)
+            else self._look(volume, all_slices, part(progress, 0.0, 0.1), cancelled)
+        )
+        warnings = list(seen.warnings)
+        timings["anatomy"] = time.perf_counter() - begin
+        values, plan = self._probabilities(seen, warnings, timings, part(progress, 0.1, 0.9), cancelled)
+        progress("Bringing the result to the image", 0.9)
+        back = time.perf_counter()
+        if math.prod(seen.geometry.size) >= LARGE_VOXELS:
+            self._started = None
+            gc.collect()
+        return_freed_memory()
+        if card.smoothing_mm > 0:
+            smooth_over_slices(values, seen.slices, card.smoothing_mm / seen.geometry.axial_spacing[0], cancelled)
+        probability = ProbabilityField(
+            values, seen.slices, seen.field, seen.geometry, tuple(label.value for label in card.labels)
+        )
+        label, components = probability.segment(
+            card.threshold if threshold is None else threshold, minimum_cc, cancelled
+        )
+        timings["back"] = time.perf_counter() - back
+        progress("Segmented", 1.0)
+        return Segmentation(
+            label=label,
+            probability=probability,
+            components=components,
+            lung_slices=seen.lung_slices,
+            warnings=warnings,
+            device=plan.device,
+            runtime=str(plan),
+            seconds=time.perf_counter() - begin,
+            timings=timings,
+        )
+
+    def _look(self, volume: Volume, all_slices: bool, progress: Progress, cancelled: CancelCheck) -> FieldSlices:
+        """What the student looks at of a volume."""
+        from ..io.volume import axial_view
+
+        card = self.student.card
+        if volume.modality is not None and volume.modality != card.modality:
+            raise InputError(
+                f"The image is {volume.modality}, but student '{card.name}' reads {card.modality}; choose a "
+                f"student for {volume.modality} or a {card.modality} image."
+            )
+        view = axial_view(volume.array, volume.geometry)
+        region = self._region(view, all_slices, progress, cancelled)
+        warnings = [*volume.warnings, *region.warnings]
+        if view.obliquity_degrees >= OBLIQUE_DEGREES:
+            warnings.append(
+                f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the "
+                "student was not trained on tilted slices."
+            )
+        field = StudentField(
+            shape=view.array.shape[1:],
+            spacing=view.spacing[1:],
+            centre=region.centre,
+            pixels=card.field,
+            pixel_mm=card.spacing_mm,
+        )
+        intensities = card.normalisation.fit(view.array)
+
+        def sampler(device: str) -> Callable[[np.ndarray], torch.Tensor]:
+            sample = FieldSampler(field, intensities, device)
+            return lambda slices: sample(view.array[slices])
+
+        return FieldSlices(region.slices, field, volume.geometry, sampler, region.lung_slices, tuple(warnings))
+
+    def _region(self, view: AxialView, all_slices: bool, progress: Progress, cancelled: CancelCheck) -> Region:
+        """The slices and the field's centre; lungs are looked for only where the card asks for them."""
+        stop_if(cancelled)
+        depth, height, width = view.array.shape
+        everything = np.arange(depth)
+        centre = ((height - 1) / 2, (width - 1) / 2)
+        if self.student.card.slices != "lung":
+            return Region(everything, centre, 0, [])
+        from .lungs import check_hounsfield, field_centre, find_lungs
+
+        progress("Looking for the lungs", 0.0)
+        warnings = list(check_hounsfield(view.array))
+        try:
+            lungs = find_lungs(view.array, view.spacing, progress=progress, cancelled=cancelled)
+        except InputError as error:
+            if not all_slices:
+                raise
+            warnings.append(f"{error} All slices are segmented, as asked for.")
+            return Region(everything, centre, 0, warnings)
+        chosen = everything if all_slices else np.asarray(lungs.slices)
+        return Region(chosen, field_centre(lungs), len(lungs.slices), warnings + list(lungs.warnings))
+
+    def _probabilities(
+        self,
+        seen: FieldSlices,
+        warnings: list[str],
+        timings: dict[str, float],
+        progress: Progress,
+        cancelled: CancelCheck,
+    ) -> tuple[np.ndarray, Plan]:
+        """Run the network over the slices, stepping down the ladder when memory runs out.
+
+        Returns:
+            float16 (slices, labels, pixels, pixels), and the plan that was in force at the end.
+        """
+        chosen, pixels = seen.slices, seen.field.pixels
+        values = np.empty((len(chosen), len(self.student.card.labels), pixels, pixels), dtype=np.float16)
+        plan, sampler, start = self.plan, None, 0
+        while start < len(chosen):
+            stop_if(cancelled)
+            progress(f"Segmenting on {plan.device}", start / len(chosen))
+            batch = chosen[start : start + plan.batch]
+            ran_out = False
+            try:
+                self._runtime(plan)
+                begin = time.perf_counter()
+                if sampler is None:
+                    sampler = seen.sampler(plan.device)
+                images = sampler(batch)
+                _wait(plan.device)
+                sampled = time.perf_counter()
+                values[start : start + len(batch)] = self._infer(plan, images)
+                timings["resampling"] += sampled - begin
+                timings["network"] += time.perf_counter() - sampled
+            except (RuntimeError, MemoryError) as error:
+                ran_out = out_of_memory(error)
+                if not ran_out:
+                    raise
+            if ran_out:
+                # Only here, outside the except block, is the failed batch's memory released.
+                images = sampler = None
+                plan = self._step_down(plan, warnings)
+            else:
+                start += len(batch)
+        return values, plan
+
+    def _runtime(self, plan: Plan) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The runtime of ``plan``; the one in use is let go first when the plan has changed."""
+        if self._started is None or self._started[0] != plan:
+            self._started = None
+            self._started = (plan, self._start(self.student, plan))
+        return self._started[1]
+
+    def _step_down(self, plan: Plan, warnings: list[str]) -> Plan:
+        """The next rung of the ladder, with its sentence added to ``warnings``."""
+        import torch
+
+        self._started = None
+        step = lighter(plan, self.student)
+        if step is None:
+            raise DeviceError(
+                f"Memory of {plan.device} ran out even for one slice; close other programs and try again."
+            )
+        if plan.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        down, sentence = step
+        warnings.append(sentence)
+        return down
+
+    def _infer(self, plan: Plan, images: torch.Tensor) -> np.ndarray:
+        """Probabilities of the labels, float16 (n, labels, pixels, pixels), of normalised slices.
+
+        Raises:
+            DeviceError: a logit is NaN or infinite.
+        """
+        import torch
+
+        with torch.inference_mode():
+            logits = self._runtime(plan)(images)
+            if not torch.isfinite(logits).all():
+                raise DeviceError(
+                    f"Student '{self.student.card.name}' gave values that are no numbers; its weights do not "
+                    f"suit this image or {plan}: choose device cpu, or verify the model file."
+                )
+            return label_probabilities(logits).half().cpu().numpy()
+
+
+def _wait(device: str) -> None:
+    """Wait for a GPU's queue, so that the stage that queued the work is charged with its time."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize(device)

@@ -1,0 +1,1 @@
+"""Files in and out: images, DICOM, contours of any format, tables of cohorts."""

@@ -1,0 +1,168 @@
+"""DICOM objects that delineate: finding and reading them, whole or told why not, and which image they belong to."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..base.errors import InputError
+from .regrid import Target, header_value
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
+"""Segmentation Storage and Label Map Segmentation Storage."""
+_RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+_ONE_BYTE = {"", "ISO_IR 6", "ISO_IR 100"}
+"""Character sets that are declared, or left out, where the text may be in UTF-8 all the same."""
+_FIRST_GROUP = b"\x08\x00"
+"""How an object without a preface begins: with an element of the group 0008."""
+_UNDEFINED = 0xFFFFFFFF
+
+
+@contextlib.contextmanager
+def interpreting(path: Path) -> Iterator[None]:
+    """Turn what reading values of a damaged object raises into one sentence; odd values alone stop nothing.
+
+    pydicom interprets values and inner sequences when they are first asked for.
+
+    Raises:
+        InputError: instead of what pydicom raises.
+    """
+    from pydicom.config import disable_value_validation
+    from pydicom.errors import BytesLengthException
+
+    told = (AttributeError, BytesLengthException, EOFError, NotImplementedError, OSError, TypeError, ValueError)
+    try:
+        with disable_value_validation():
+            yield
+    except (*told, struct.error) as error:
+        raise InputError(f"{path} is damaged or cut short; copy or export it again.") from error
+
+
+def is_seg(header: Dataset) -> bool:
+    """Whether it is a segmentation."""
+    return str(header.get("SOPClassUID") or "") in _SEG
+
+
+def is_rtstruct(header: Dataset) -> bool:
+    """Whether it is an RT structure set."""
+    return str(header.get("SOPClassUID") or "") == _RTSTRUCT
+
+
+def find_structure(folder: Path) -> Path:
+    """The one SEG or RTSTRUCT in a folder and its sub-folders, beside any images.
+
+    Raises:
+        InputError: none, or several.
+    """
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name.upper() == "DICOMDIR":
+            continue
+        try:
+            with interpreting(path):
+                header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+                if is_seg(header) or is_rtstruct(header):
+                    found.append(path)
+        except (InvalidDicomError, InputError):
+            continue  # something else, or a damaged file that may be anything
+    if not found:
+        raise InputError(
+            f"{folder} holds neither a DICOM SEG nor an RTSTRUCT that can be read; give one, or a labelmap file."
+        )
+    if len(found) > 1:
+        shown = ", ".join(path.relative_to(folder).as_posix() for path in found[:10])
+        raise InputError(f"{folder} holds {len(found)} DICOM SEG and RTSTRUCT files ({shown}); give one of them.")
+    return found[0]
+
+
+def read_object(path: Path) -> Dataset:
+    """A whole DICOM object, also one without the preface that exports sometimes lack.
+
+    Raises:
+        InputError: no DICOM object, unreadable, or cut short.
+    """
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path and its permissions.") from error
+    with stream, interpreting(path):
+        try:
+            header = dcmread(stream)
+        except InvalidDicomError:
+            stream.seek(0)
+            if stream.read(2) != _FIRST_GROUP:
+                raise InputError(
+                    f"{path} is neither an image file nor DICOM; give .seg.nrrd, .nii.gz, .nrrd, .mha, SEG or RTSTRUCT."
+                ) from None
+            stream.seek(0)
+            header = dcmread(stream, force=True)
+        header.get("SOPClassUID")
+        for element in header.elements():
+            # pydicom does not mind an element that is longer than what is left of the file; contours would be missing.
+            length = getattr(element, "length", _UNDEFINED)
+            if length != _UNDEFINED and len(element.value or b"") < length:
+                raise InputError(f"{path} is cut short; copy or export it again.")
+    return header
+
+
+def text_of(item: Dataset, keyword: str, header: Dataset) -> str:
+    """A text in whatever script, also where it is in UTF-8 and its object does not say so."""
+    if keyword not in item:
+        return ""
+    raw = item.get_item(keyword).value
+    declared = header.get("SpecificCharacterSet") or ""
+    if isinstance(raw, bytes) and isinstance(declared, str) and declared in _ONE_BYTE:
+        with contextlib.suppress(UnicodeDecodeError):
+            return raw.decode("utf-8").strip("\0 ")
+    return str(item.get(keyword) or "").strip("\0 ")
+
+
+def belongs(
+    path: Path, target: Target, series: Collection[str], frames: Collection[str], instances: Collection[str]
+) -> tuple[bool | None, tuple[str, ...]]:
+    """Whether a DICOM object was drawn on the target's own series, and what to tell.
+
+    An object of another series is taken by its coordinates if both have one frame of reference, PS3.3 C.7.4.1, and
+    refused otherwise: then the coordinates are those of another patient position, and nothing would look wrong.
+
+    Args:
+        path: for messages.
+        target: the image.
+        series, frames, instances: UIDs that the object refers to; any may be empty.
+
+    Returns:
+        True on its own series, False on another, None where that cannot be known.
+
+    Raises:
+        InputError: drawn on another series that is not known to lie in the image's frame of reference.
+    """
+    if target.series_uid is None:
+        return None, ("The image does not name its DICOM series, so the structure was placed by its coordinates.",)
+    if target.series_uid in series:
+        return True, ()
+    if not series and instances and target.files:
+        if any(header_value(file, "SOPInstanceUID") in instances for file in target.files):
+            return True, ()
+        series = ("of other images",)
+    shared = target.frame_uid is not None and target.frame_uid in frames
+    strange = target.frame_uid is not None and bool(frames) and not shared
+    if not series and not strange:
+        return None, ("It does not say on which images it was drawn, so it was placed by its coordinates.",)
+    if not shared:
+        raise InputError(
+            f"{path} was drawn on another series than the image, in another or unknown frame of reference, so its "
+            "coordinates do not hold there; give the image that it was drawn on."
+        )
+    return False, ("It was drawn on another series of the same frame of reference; its coordinates placed it.",)

@@ -1,0 +1,412 @@
+"""The result as DICOM: Segmentation (SEG) and RT Structure Set, in the patient, study and frame of the read series.
+
+SEG is made by highdicom. The structure set is written with pydicom from contours of scikit-image: the library at hand
+for it (rt-utils) brings OpenCV along and draws through the centres of the border pixels, half a pixel inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import __version__
+from ..base.errors import InputError
+from ..base.files import atomic_path
+from .volume import Volume
+
+if TYPE_CHECKING:
+    import highdicom as hd
+    from pydicom.dataset import Dataset
+
+    from ..models.model_file import Label
+
+_MANUFACTURER = "CMEDL"
+_MORPHOLOGICALLY_ABNORMAL = ["SCT", "49755003"]
+_PATIENT_AND_STUDY = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime"),
+    *("StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
+_POINT_DIGITS = 4
+_DESCRIPTIONS = {
+    "AUTOMATIC": "Automatic segmentation, research use",
+    "SEMIAUTOMATIC": "Automatic segmentation, edited by a person, research use",
+    "MANUAL": "Segmentation by a person",
+}
+
+
+def write_dicom_seg(
+    path: Path | str,
+    label: np.ndarray,
+    volume: Volume,
+    labels: Sequence[Label],
+    provenance: Mapping[str, str],
+) -> None:
+    """Write a binary DICOM Segmentation, PS3.3 A.51, that refers to the slices of ``volume``.
+
+    Only slices with something on them get a frame; a segmentation without any gets one empty frame of each segment,
+    as a SEG must have frames. Slices that were filled in have no image to refer to and are left out.
+
+    Args:
+        path: ends with .dcm.
+        label: (z, y, x) unsigned values on the volume's grid.
+        volume: read from a DICOM series.
+        labels: value, name, colour and terminology of each segment.
+        provenance: what made it; goes to the algorithm's parameters. Without a ``student`` a person made it, and with
+            ``edited`` a person changed it. Holds no patient identifier.
+
+    Raises:
+        InputError: ``volume`` is not from DICOM, its series lacks what a SEG needs, or the folder is not writable.
+    """
+    from pydicom.config import disable_value_validation
+
+    path = Path(path)
+    _check(path, label, volume)
+    # Values that were copied as they are must not stop the writing, nor appear in a warning: they name the patient.
+    with disable_value_validation():
+        segmentation = _segmentation(label, volume, labels, provenance)
+        with atomic_path(path) as beside:
+            segmentation.save_as(beside)
+
+
+def _segmentation(
+    label: np.ndarray, volume: Volume, labels: Sequence[Label], provenance: Mapping[str, str]
+) -> hd.seg.Segmentation:
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    values = [segment.value for segment in labels]
+    marked = [k for k, place in enumerate(volume.file_slices) if np.isin(label[place], values).any()]
+    kept = marked or [0]
+    headers = [_header(volume.files[k]) for k in kept]
+    for header in headers:
+        # The attribute may be empty in a CT, but not in the pixel measures of a SEG.
+        header.SliceThickness = header.get("SliceThickness") or f"{volume.geometry.spacing[2]:.6g}"
+    shown = label[[volume.file_slices[k] for k in kept]]
+    # A SEG numbers its segments from 1, whatever their values in the labelmap.
+    frames = np.zeros(shown.shape, dtype=np.uint8)
+    for number, segment in enumerate(labels, start=1):
+        frames[shown == segment.value] = number
+    generation = _generation(provenance)
+    algorithm = None
+    if generation != "MANUAL":
+        algorithm = hd.AlgorithmIdentificationSequence(
+            name=provenance["student"],
+            family=codes.DCM.ArtificialIntelligence,
+            version=__version__,
+            parameters=dict(provenance),
+        )
+    descriptions = [
+        hd.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=segment.name,
+            segmented_property_category=_code(segment, "category"),
+            segmented_property_type=_code(segment, "type"),
+            algorithm_type=generation,
+            algorithm_identification=algorithm,
+            anatomic_regions=[_code(segment, "region")] if "region" in segment.terminology else None,
+            **_color(segment),
+        )
+        for number, segment in enumerate(labels, start=1)
+    ]
+    with _float_named():
+        return hd.seg.Segmentation(
+            source_images=headers,
+            pixel_array=frames,
+            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=descriptions,
+            series_instance_uid=hd.UID(),
+            series_number=_series_number(headers[0], 1),
+            sop_instance_uid=hd.UID(),
+            instance_number=1,
+            manufacturer=_MANUFACTURER,
+            manufacturer_model_name=_MANUFACTURER,
+            software_versions=__version__,
+            device_serial_number="0",
+            content_label="SEGMENTATION",
+            content_description=_DESCRIPTIONS[generation],
+            omit_empty_frames=bool(marked),
+            series_description="CMEDL segmentation",
+        )
+
+
+@contextlib.contextmanager
+def _float_named() -> Iterator[None]:
+    """Give numpy 2 its former name of float64: highdicom 0.22, the last one for pydicom 2.4, asks for it."""
+    if not _pydicom_2() or hasattr(np, "float_"):
+        yield
+        return
+    names = vars(np)
+    names["float_"] = np.float64
+    try:
+        yield
+    finally:
+        del names["float_"]
+
+
+def write_rtstruct(
+    path: Path | str,
+    label: np.ndarray,
+    volume: Volume,
+    labels: Sequence[Label],
+    provenance: Mapping[str, str],
+) -> None:
+    """Write an RT Structure Set, PS3.3 A.19, with one region of interest for each of ``labels``.
+
+    Every contour is a closed polygon in the plane of one slice, half-way between the centres of the pixels inside and
+    outside; a hole is joined to its outer contour by a channel without width (keyhole, PS3.3 C.8.8.6.3). An empty
+    segment is a region without contours. Slices that were filled in have no image to refer to and are left out.
+
+    Args, raises: as :func:`write_dicom_seg`.
+    """
+    from pydicom.config import disable_value_validation
+
+    path = Path(path)
+    _check(path, label, volume)
+    with disable_value_validation():
+        structures = _structures(label, volume, labels, provenance)
+        with atomic_path(path) as beside:
+            save_as(structures, beside)
+
+
+def save_as(dataset: Dataset, path: Path) -> None:
+    """Write a made ``dataset`` as a whole DICOM file, its values explicit and little endian."""
+    if _pydicom_2():
+        dataset.is_little_endian, dataset.is_implicit_VR = True, False
+        dataset.save_as(path, write_like_original=False)
+    else:
+        dataset.save_as(path, enforce_file_format=True)
+
+
+def _pydicom_2() -> bool:
+    """Whether this is pydicom 2.4, which Slicer 5.10 ships, and not 3."""
+    import pydicom
+
+    return int(pydicom.__version_info__[0]) < 3
+
+
+def _generation(provenance: Mapping[str, str]) -> str:
+    """Who drew, in DICOM's words: the student, the student and then a person, or a person alone."""
+    if "student" not in provenance:
+        return "MANUAL"
+    return "SEMIAUTOMATIC" if provenance.get("edited") == "yes" else "AUTOMATIC"
+
+
+def _structures(label: np.ndarray, volume: Volume, labels: Sequence[Label], provenance: Mapping[str, str]) -> Dataset:
+    headers = [_header(file) for file in volume.files]
+    structures = _structure_set(headers[0], provenance)
+    structures.ReferencedFrameOfReferenceSequence = [_referenced_frame(headers)]
+    structures.StructureSetROISequence = []
+    structures.ROIContourSequence = []
+    structures.RTROIObservationsSequence = []
+    for number, segment in enumerate(labels, start=1):
+        contours = [
+            _contour_item(polygon, header)
+            for place, header in zip(volume.file_slices, headers, strict=True)
+            for polygon in outlines(label[place] == segment.value)
+        ]
+        _add_region(structures, number, segment, contours, _generation(provenance))
+    return structures
+
+
+def outlines(mask: np.ndarray) -> list[np.ndarray]:
+    """Outlines of a 2-D mask, one closed polygon (n, 2) of (row, column) for each 4-connected component.
+
+    The polygons run through the middle between the centres of an inner and an outer pixel, so filling them gives the
+    mask back. The holes of a component are part of its polygon, by keyhole.
+    """
+    from scipy.ndimage import find_objects, label
+    from skimage.measure import find_contours
+
+    components, _ = label(mask)
+    polygons = []
+    for number, box in enumerate(find_objects(components), start=1):
+        # A margin closes the contours of what touches the border.
+        part = np.pad(components[box] == number, 1).astype(np.uint8)
+        corner = np.array([box[0].start - 1, box[1].start - 1])
+        rings = [ring[:-1] + corner for ring in find_contours(part, 0.5)]
+        outer, *holes = sorted(rings, key=lambda ring: np.prod(np.ptp(ring, axis=0)), reverse=True)
+        polygon = outer
+        while holes:
+            distances = [((polygon[:, None] - hole[None]) ** 2).sum(axis=2) for hole in holes]
+            nearest = int(np.argmin([distance.min() for distance in distances]))
+            at, of_hole = np.unravel_index(distances[nearest].argmin(), distances[nearest].shape)
+            hole = np.roll(holes.pop(nearest), -of_hole, axis=0)
+            polygon = np.concatenate([polygon[: at + 1], hole, hole[:1], polygon[at:]])
+        polygons.append(_without_straight(polygon))
+    return polygons
+
+
+def _without_straight(polygon: np.ndarray) -> np.ndarray:
+    """The polygon without the points that lie on a straight line between their neighbours."""
+    before = polygon - np.roll(polygon, 1, axis=0)
+    after = np.roll(polygon, -1, axis=0) - polygon
+    turn = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    back = (before * after).sum(axis=1) <= 0
+    return polygon[(np.abs(turn) > 1e-9) | back]
+
+
+def _check(path: Path, label: np.ndarray, volume: Volume) -> None:
+    if path.suffix.lower() != ".dcm":
+        raise InputError(f"{path} does not end with .dcm, which a DICOM file needs.")
+    if not volume.files:
+        raise InputError(f"{path} can only be made from a DICOM series; give a DICOM folder or choose .seg.nrrd.")
+    if label.shape != volume.array.shape:
+        raise InputError(f"A label of shape {label.shape} does not fit a volume of shape {volume.array.shape}.")
+
+
+def _header(file: Path) -> Dataset:
+    """All of a slice's header; what DICOM wants in every study, and exports often strip, is there, empty at least.
+
+    Raises:
+        InputError: the file is gone, or lacks its frame of reference or its study.
+    """
+    from pydicom import dcmread
+    from pydicom.valuerep import DA, TM
+
+    try:
+        header = dcmread(file, stop_before_pixels=True)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read again ({error.strerror}); keep the series where it is.") from error
+    for keyword in ("FrameOfReferenceUID", "StudyInstanceUID", "SOPInstanceUID"):
+        if not header.get(keyword):
+            raise InputError(f"{file} has no {keyword}, so DICOM results cannot refer to it; choose .seg.nrrd.")
+    # As text, names keep their alphabet when they are written in UTF-8.
+    for keyword in (*_PATIENT_AND_STUDY, "PositionReferenceIndicator"):
+        setattr(header, keyword, str(header.get(keyword) or ""))
+    for keyword, kind in (("PatientBirthDate", DA), ("StudyDate", DA), ("StudyTime", TM)):
+        try:
+            kind(header[keyword].value)
+        except ValueError:
+            setattr(header, keyword, "")
+    header.SpecificCharacterSet = "ISO_IR 192"
+    return header
+
+
+def _code(segment: Label, part: str) -> hd.sr.CodedConcept:
+    from highdicom.sr import CodedConcept
+
+    scheme, value, meaning = segment.terminology[part]
+    return CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)
+
+
+def _color(segment: Label) -> dict[str, Any]:
+    """The argument for a segment's color; highdicom 0.22, the last one for pydicom 2.4, takes none."""
+    from highdicom.color import CIELabColor
+
+    if not hasattr(CIELabColor, "from_rgb"):
+        return {}
+    return {"display_color": CIELabColor.from_rgb(*(round(255 * part) for part in segment.color))}
+
+
+def _series_number(header: Dataset, offset: int) -> int:
+    """A number after the source series', so that viewers list the result beside it."""
+    # An integer string has no more than 31 bits.
+    return int(header.get("SeriesNumber") or 0) % 10_000_000 * 100 + offset
+
+
+def _structure_set(source: Dataset, provenance: Mapping[str, str]) -> Dataset:
+    """A structure set without regions, in the patient and study of ``source``."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+
+    now = datetime.datetime.now()
+    structures = Dataset()
+    structures.SOPClassUID, structures.SOPInstanceUID = RTStructureSetStorage, generate_uid()
+    structures.file_meta = FileMetaDataset()
+    structures.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    structures.file_meta.MediaStorageSOPClassUID = structures.SOPClassUID
+    structures.file_meta.MediaStorageSOPInstanceUID = structures.SOPInstanceUID
+    structures.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in _PATIENT_AND_STUDY:
+        setattr(structures, keyword, source.get(keyword))
+    structures.Modality = "RTSTRUCT"
+    structures.SeriesInstanceUID, structures.SeriesNumber = generate_uid(), _series_number(source, 2)
+    structures.SeriesDescription, structures.OperatorsName = "CMEDL contours", ""
+    structures.Manufacturer = structures.ManufacturerModelName = _MANUFACTURER
+    structures.SoftwareVersions = __version__
+    structures.InstanceNumber = 1
+    structures.StructureSetLabel = "CMEDL"
+    structures.StructureSetDescription = _within("; ".join(f"{k}={v}" for k, v in provenance.items()), 1024)
+    structures.StructureSetDate = structures.InstanceCreationDate = now.strftime("%Y%m%d")
+    structures.StructureSetTime = structures.InstanceCreationTime = now.strftime("%H%M%S")
+    structures.FrameOfReferenceUID, structures.PositionReferenceIndicator = source.FrameOfReferenceUID, ""
+    structures.ApprovalStatus = "UNAPPROVED"
+    return structures
+
+
+def _referenced_frame(headers: Sequence[Dataset]) -> Dataset:
+    """The frame of reference, study, series and images that the contours lie on, PS3.3 C.8.8.5."""
+    from pydicom.dataset import Dataset
+    from pydicom.uid import UID
+
+    series = Dataset()
+    series.SeriesInstanceUID = headers[0].SeriesInstanceUID
+    series.ContourImageSequence = [_image_reference(header) for header in headers]
+    study = Dataset()
+    # Detached Study Management, retired, but what this attribute is defined to hold.
+    study.ReferencedSOPClassUID = UID("1.2.840.10008.3.1.2.3.1")
+    study.ReferencedSOPInstanceUID = headers[0].StudyInstanceUID
+    study.RTReferencedSeriesSequence = [series]
+    frame = Dataset()
+    frame.FrameOfReferenceUID = headers[0].FrameOfReferenceUID
+    frame.RTReferencedStudySequence = [study]
+    return frame
+
+
+def _image_reference(header: Dataset) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    image = Dataset()
+    image.ReferencedSOPClassUID = header.SOPClassUID
+    image.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    return image
+
+
+def _contour_item(polygon: np.ndarray, header: Dataset) -> Dataset:
+    """A contour on the slice ``header`` from pixel coordinates (n, 2) of (row, column), PS3.3 C.7.6.2.1.1."""
+    from pydicom.dataset import Dataset
+
+    row, column = np.array(header.ImageOrientationPatient, dtype=float).reshape(2, 3)
+    down, right = map(float, header.PixelSpacing)
+    origin = np.array(header.ImagePositionPatient, dtype=float)
+    points = origin + polygon[:, 1:] * right * row + polygon[:, :1] * down * column
+    contour = Dataset()
+    contour.ContourImageSequence = [_image_reference(header)]
+    contour.ContourGeometricType = "CLOSED_PLANAR"
+    contour.NumberOfContourPoints = len(points)
+    contour.ContourData = [f"{value:.{_POINT_DIGITS}f}" for value in points.ravel() + 0.0]
+    return contour
+
+
+def _add_region(structures: Dataset, number: int, segment: Label, contours: list[Dataset], generation: str) -> None:
+    """Add a region of interest with its contours and observation to the structure set."""
+    from pydicom.dataset import Dataset
+
+    region = Dataset()
+    region.ROINumber, region.ROIName = number, _within(segment.name, 64)
+    region.ReferencedFrameOfReferenceUID = structures.FrameOfReferenceUID
+    region.ROIGenerationAlgorithm = generation
+    structures.StructureSetROISequence.append(region)
+    shown = Dataset()
+    shown.ReferencedROINumber = number
+    shown.ROIDisplayColor = [round(255 * part) for part in segment.color]
+    if contours:
+        shown.ContourSequence = contours
+    structures.ROIContourSequence.append(shown)
+    observation = Dataset()
+    observation.ObservationNumber = observation.ReferencedROINumber = number
+    abnormal = list(segment.terminology["category"][:2]) == _MORPHOLOGICALLY_ABNORMAL
+    observation.RTROIInterpretedType, observation.ROIInterpreter = "GTV" if abnormal else "ORGAN", ""
+    code = Dataset()
+    code.CodingSchemeDesignator, code.CodeValue, code.CodeMeaning = segment.terminology["type"]
+    observation.RTROIIdentificationCodeSequence = [code]
+    structures.RTROIObservationsSequence.append(observation)
+
+
+def _within(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - 3] + "..."

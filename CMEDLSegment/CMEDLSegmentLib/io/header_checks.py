@@ -1,0 +1,158 @@
+"""What an image file's own header promises, checked against its bytes before ITK believes it.
+
+A negative voxel size becomes a flip in ITK, and a tumor volume from a file that was cut short would be wrong in
+silence. Formats: NIfTI (see ``nifti.py``), NRRD (teem.sourceforge.net/nrrd/format.html), MetaImage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import math
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..base.errors import InputError
+from . import nifti
+
+_NRRD_BYTES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 2),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), 2),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t"), 4),
+    **dict.fromkeys(("longlong", "long long", "int64", "int64_t", "ulonglong", "uint64", "uint64_t"), 8),
+    **{"float": 4, "double": 8},
+}
+_META_BYTES = {
+    **{"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4},
+    **{"MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8},
+}
+
+
+def check_file(path: Path) -> None:
+    """Check voxel size and completeness of a .nii, .nii.gz, .nrrd, .mha or .mhd file; unpacks it once in passing.
+
+    Raises:
+        InputError: not what its ending says, cut short, damaged, or without a positive voxel size.
+    """
+    with damage_told(path):
+        if path.name.lower().endswith(nifti.ENDINGS):
+            nifti.check_complete(path, check_nifti_header(path))
+        elif path.name.lower().endswith(".nrrd"):
+            _check_nrrd(path)
+        else:
+            _check_metaimage(path)
+
+
+def check_nifti_header(path: Path) -> nifti.Header:
+    """The header of a NIfTI file with positive voxel sizes.
+
+    Raises:
+        InputError: not a NIfTI file, a damaged header, or no positive voxel size.
+    """
+    with damage_told(path):
+        header = nifti.read_header(path)
+        _refuse_spacing(path, header.steps)
+        return header
+
+
+@contextlib.contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Turn what reading ``path`` raises for an unreadable or damaged file into one sentence.
+
+    Raises:
+        InputError: the file is empty, cannot be read, or cannot be unpacked.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty (0 bytes); copy or export it again.")
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path} is cut short or damaged; copy or export it again.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its permissions.") from error
+
+
+def _check_nrrd(path: Path) -> None:
+    with path.open("rb") as stream:
+        if not stream.readline(80).startswith(b"NRRD"):
+            raise InputError(f"{path} is not an image, whatever its ending says; give an NRRD file.")
+        fields: dict[str, str] = {}
+        # The header ends with an empty line, or with the file where the data lie in another one.
+        for line in iter(lambda: stream.readline(nifti.BLOCK).rstrip(b"\r\n"), b""):
+            key, separator, value = line.decode("utf-8", "replace").partition(": ")
+            if separator and not line.startswith(b"#"):
+                fields[key.strip().lower()] = value.strip()
+        _refuse_spacing(path, [s for s in map(_number, fields.get("spacings", "").split()) if not math.isnan(s)])
+        _refuse_spacing(path, _nrrd_steps(fields.get("space directions", "")))
+        bytes_each = _NRRD_BYTES.get(fields.get("type", ""))
+        sizes = [_number(size) for size in fields.get("sizes", "").split()]
+        if "data file" in fields or "datafile" in fields or bytes_each is None:
+            return
+        if not sizes or not all(map(math.isfinite, sizes)):
+            return
+        expected = int(math.prod(sizes)) * bytes_each
+        if fields.get("encoding") == "raw":
+            _refuse_short(path, path.stat().st_size - stream.tell(), expected)
+        elif fields.get("encoding") in ("gzip", "gz"):
+            with gzip.GzipFile(fileobj=stream) as unpacked:
+                _refuse_short(path, nifti.count_bytes(unpacked), expected)
+
+
+def _check_metaimage(path: Path) -> None:
+    fields: dict[str, str] = {}
+    with path.open("rb") as stream:
+        # The data follow the line ElementDataFile; a file without it is no MetaImage: look at 200 lines.
+        for _ in range(200):
+            key, separator, value = stream.readline(nifti.BLOCK).decode("utf-8", "replace").partition("=")
+            if separator:
+                fields[key.strip()] = value.strip()
+            if key.strip() == "ElementDataFile":
+                break
+        if "ElementDataFile" not in fields or "DimSize" not in fields:
+            raise InputError(f"{path} is not an image, whatever its ending says; give a MetaImage file.")
+        spacing = fields.get("ElementSpacing", fields.get("ElementSize", ""))
+        _refuse_spacing(path, [_number(step) for step in spacing.split()])
+        data = fields["ElementDataFile"]
+        if data == "LIST" or "%" in data:
+            raise InputError(f"{path} keeps its slices in several files; convert it to one .mha file.")
+        where = path if data in ("LOCAL", "local") else path.with_name(data)
+        if not where.is_file():
+            raise InputError(f"{path} needs its data file {data}, which is not beside it; copy both.")
+        found = where.stat().st_size - (stream.tell() if where == path else 0)
+    if fields.get("CompressedData", "False").lower() == "true":
+        expected = _number(fields.get("CompressedDataSize", "0"))
+    else:
+        channels = _number(fields.get("ElementNumberOfChannels", "1"))
+        sizes = [_number(size) for size in fields["DimSize"].split()]
+        expected = math.prod(sizes) * channels * _META_BYTES.get(fields.get("ElementType", ""), 0)
+    _refuse_short(path, found, 0 if math.isnan(expected) else int(expected))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _nrrd_steps(directions: str) -> list[float]:
+    """Lengths of the vectors of an NRRD ``space directions`` field; ``none`` entries are left out."""
+    vectors = [part.split(")")[0] for part in directions.split("(")[1:]]
+    return [float(np.linalg.norm([_number(value) for value in vector.split(",")])) for vector in vectors]
+
+
+def _refuse_spacing(path: Path, steps: list[float] | tuple[float, ...]) -> None:
+    if not all(math.isfinite(step) and step > 0 for step in steps):
+        shown = " x ".join(f"{step:g}" for step in steps)
+        raise InputError(
+            f"{path} has a voxel spacing of {shown} mm; write it again with its true, positive voxel size."
+        )
+
+
+def _refuse_short(path: Path, found: int, expected: int) -> None:
+    if found < expected:
+        raise nifti.short(path, found, expected)

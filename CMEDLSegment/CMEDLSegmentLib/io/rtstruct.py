@@ -1,0 +1,367 @@
+"""Reading a delineation from an RT Structure Set (PS3.3 A.19): closed contours filled on the image's own slices.
+
+A voxel is inside where its centre is (a centre on the contour is). Contours on a slice of the image mark that slice.
+Contours that were drawn on other slices mark each slice of the image from the nearest plane of contours, no farther
+than half of what the planes are apart. A pixel is inside a contour that crosses itself by the even-odd rule, which
+also opens the channel of a keyhole; contours within others are holes, PS3.3 C.8.8.6.3 notwithstanding, because
+planning systems write them so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..base.errors import InputError
+from ..base.text import counted
+from .delineation import Delineation
+from .dicom_objects import belongs, interpreting, text_of
+from .polygon_raster import combine, exclusive, on_edge, same, winding
+from .regrid import COINCIDE, Target, nearest
+from .select_segment import Segment, choose
+from .volume import Geometry
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+SOURCE = "RTSTRUCT"
+_SAME = 0.05
+"""Pixels: contours that are nowhere farther apart are one, written twice."""
+_ONE_PLANE = 0.05
+"""Mm: contours nearer than this along their normal lie in one plane; positions are rounded to 0.01 mm at worst."""
+_HALF_WAY = 0.01
+"""Slices: planes are raised by this, so that one half-way between two slices marks the upper and no other."""
+_FLAT = 1e-3
+"""Mm: points nearer than this to one line enclose no area."""
+_OPEN = 0.5
+"""Of an open contour's length: ends nearer together than this are joined."""
+
+
+@dataclass
+class _Contour:
+    """A closed contour.
+
+    Attributes:
+        points: (n, 3) LPS mm.
+        exclusive: to be combined with its like by exclusive disjunction.
+        solid: whether it encloses an area; a point or line marks the voxel centres on it, which is how systems that
+            draw through the centres of pixels write one pixel or a row of them.
+    """
+
+    points: np.ndarray
+    exclusive: bool
+    solid: bool
+
+
+@dataclass
+class _Told:
+    """What happened to how many contours or slices, for the notes."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, what: str, count: int = 1, noun: str = "contour") -> None:
+        """Count ``count`` more of ``what``, the beginning of a sentence that a number and the noun end."""
+        self.counts[what, noun] += count
+
+    def sentences(self) -> tuple[str, ...]:
+        """One for each thing that happened."""
+        return tuple(f"{what}: {counted(count, noun)}." for (what, noun), count in self.counts.items() if count)
+
+
+def read_rtstruct(path: Path, name: str, header: Dataset, target: Target, asked: str | None) -> Delineation:
+    """The asked region of interest on the target's grid.
+
+    Args:
+        path: for messages.
+        name: the rater's.
+        header: the structure set.
+        target: what it is brought to.
+        asked: region's name or number, or None.
+
+    Raises:
+        InputError: no such region, of another series, damaged, or nothing of it within the target.
+    """
+    told = _Told()
+    with interpreting(path):
+        regions = list(header.get("StructureSetROISequence") or [])
+        segments = [Segment(int(one.get("ROINumber") or 0), text_of(one, "ROIName", header)) for one in regions]
+        if not segments:
+            raise InputError(f"{path} holds no region of interest; export it again with its contours.")
+        if "ROIContourSequence" not in header:
+            raise InputError(f"{path} has regions but lacks their contours, as if cut short; export it again.")
+        chosen, notes = choose(path, segments, asked)
+        items = [
+            item
+            for one in header.get("ROIContourSequence") or []
+            if int(one.get("ReferencedROINumber") or 0) == chosen.number
+            for item in one.get("ContourSequence") or []
+        ]
+        references = _references(header, regions[segments.index(chosen)], items)
+        contours = _closed(path, items, told)
+    own, related = belongs(path, target, *references)
+    mask = np.zeros(target.geometry.shape, dtype=bool)
+    if contours:
+        _fill(path, mask, contours, target.geometry, own, told)
+    if not any(contour.solid for contour in contours):
+        notes += ("The region has no contour that encloses anything.",)
+    return Delineation(name, mask, chosen.name, SOURCE, notes + related + told.sentences())
+
+
+def _references(header: Dataset, region: Dataset, items: Sequence[Dataset]) -> tuple[set[str], set[str], set[str]]:
+    """UIDs of the series, frames of reference and images that a region says it was drawn on, PS3.3 C.8.8.5."""
+    frame = str(region.get("ReferencedFrameOfReferenceUID") or header.get("FrameOfReferenceUID") or "")
+    referenced = header.get("ReferencedFrameOfReferenceSequence") or []
+    # A structure set may hold regions of several frames, each with its series.
+    of_frame = [one for one in referenced if str(one.get("FrameOfReferenceUID") or "") == frame] or referenced
+    frames = {frame} if frame else {str(one.get("FrameOfReferenceUID") or "") for one in of_frame}
+    series = {
+        str(one.get("SeriesInstanceUID") or "")
+        for reference in of_frame
+        for study in reference.get("RTReferencedStudySequence") or []
+        for one in study.get("RTReferencedSeriesSequence") or []
+    }
+    instances = {
+        str(image.get("ReferencedSOPInstanceUID") or "")
+        for item in items
+        for image in item.get("ContourImageSequence") or []
+    }
+    return series - {""}, frames - {""}, instances - {""}
+
+
+def _closed(path: Path, items: Sequence[Dataset], told: _Told) -> list[_Contour]:
+    """The contours that enclose something, closed; what was left out or mended is told."""
+    contours = []
+    for item in items:
+        points = _points(path, item)
+        stated = item.get("NumberOfContourPoints")
+        told.add("Of another number of points than stated", int(stated is not None and int(stated) != len(points)))
+        kind = str(item.get("ContourGeometricType") or "CLOSED_PLANAR").strip().upper()
+        if kind == "POINT" or not len(points):
+            told.add("Left out as points, which are no contours")
+            continue
+        solid = len(points) > 2 and np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[1] >= _FLAT
+        if kind.startswith("OPEN"):
+            length = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
+            if np.linalg.norm(points[-1] - points[0]) > _OPEN * length:
+                told.add("Left out as open, with ends far apart")
+                continue
+            told.add("Open, closed by joining the ends")
+        contours.append(_Contour(points, kind == "CLOSEDPLANAR_XOR", bool(solid)))
+    return contours
+
+
+def _points(path: Path, item: Dataset) -> np.ndarray:
+    """The points (n, 3) of a contour, LPS mm; from the bytes, as pydicom would make an object of each number."""
+    try:
+        value = item.get_item("ContourData").value if "ContourData" in item else None
+        if isinstance(value, bytes):
+            value = value.strip(b"\0 ").split(b"\\") if value.strip(b"\0 ") else None
+        points = np.array([] if value is None else value).astype(float).reshape(-1, 3)
+    except ValueError as error:
+        raise InputError(f"{path} has a contour whose points are damaged; export it again.") from error
+    if not np.isfinite(points).all():
+        raise InputError(f"{path} has a contour with points at infinity; export it again.")
+    return points
+
+
+def _fill(
+    path: Path, mask: np.ndarray, contours: list[_Contour], grid: Geometry, own: bool | None, told: _Told
+) -> None:
+    """Fill contours in ``mask`` (z, y, x) on ``grid``, in place, whichever of its axes they are across.
+
+    Raises:
+        InputError: none of them is within the grid.
+    """
+    indices = [grid.to_index(contour.points) for contour in contours]
+    solid = [np.ptp(index, axis=0) for index, contour in zip(indices, contours, strict=True) if contour.solid]
+    spread = np.median(solid, axis=0) if solid else np.array([1.0, 1.0, 0.0])
+    across = int(np.argmin(spread))
+    if spread[across] > (0.5 if own else COINCIDE):
+        outside = _fill_at_an_angle(mask, contours, grid, told)
+    else:
+        outside = _fill_in_slices(mask, contours, indices, across, grid, own, told)
+    if outside == len(contours):
+        raise InputError(
+            f"{path} has no contour within the image, only {len(contours)} outside; give the image they were drawn on."
+        )
+    told.add("Left out, outside the image", outside)
+
+
+def _fill_in_slices(
+    mask: np.ndarray,
+    contours: list[_Contour],
+    indices: list[np.ndarray],
+    across: int,
+    grid: Geometry,
+    own: bool | None,
+    told: _Told,
+) -> int:
+    """Fill contours that lie in slices across index axis ``across``; returns how many are outside the grid."""
+    in_plane = [axis for axis in (2, 1, 0) if axis != across]
+    planes = np.moveaxis(mask, 2 - across, 0)
+    polygons = [index[:, in_plane] for index in indices]
+    heights = np.array([(index[:, across].min() + index[:, across].max()) / 2 for index in indices])
+    told.add("Not in one plane, put flat on the slice nearest to the middle", _count_uneven(indices, across))
+    last = np.array(planes.shape[1:]) - 0.5
+    beside = np.array([(p.max(axis=0) < -0.5).any() or (p.min(axis=0) > last).any() for p in polygons])
+    cut = np.array([(p.min(axis=0) < -0.51).any() or (p.max(axis=0) > last + 0.01).any() for p in polygons])
+    above = (heights < -0.5) | (heights > len(planes) - 0.5)
+    told.add("Cut at the border of the image", int((cut & ~beside & ~above).sum()))
+    filled: dict[tuple[int, ...], np.ndarray] = {}
+    for place, of_slice in _members(heights, grid.size[across], grid.spacing[across], own, told).items():
+        members = tuple(k for k in of_slice if not beside[k])
+        if members and members not in filled:
+            _fill_slice(planes[place], [polygons[k] for k in members], [contours[k].exclusive for k in members], told)
+            filled[members] = planes[place]
+        elif members:  # a plane that marks several slices
+            planes[place] = filled[members]
+    used = {k for members in filled for k in members}
+    return sum(bool(beside[k] or (above[k] and k not in used)) for k in range(len(contours)))
+
+
+def _count_uneven(indices: list[np.ndarray], across: int) -> int:
+    """How many contours leave their slice."""
+    return sum(bool(np.ptp(index[:, across]) > 0.5) for index in indices)
+
+
+def _members(heights: np.ndarray, count: int, spacing: float, own: bool | None, told: _Told) -> dict[int, list[int]]:
+    """The contours that mark each slice; see the module for the rule.
+
+    Args:
+        heights: (n,) of each contour, in slices.
+        count: of the slices.
+        spacing: of the slices, mm.
+        own: whether the contours were drawn on this image.
+        told: receives what is remarkable.
+    """
+    nearest = np.rint(heights).astype(int)
+    off = np.abs(heights - nearest) > COINCIDE
+    members: dict[int, list[int]] = {}
+    if own or (own is None and not off.any()):
+        told.add("Between two slices, put on the nearer", int(off.sum()))
+        for k in np.flatnonzero((nearest >= 0) & (nearest < count)):
+            members.setdefault(int(nearest[k]), []).append(int(k))
+        skipped = np.diff(sorted(members))
+        if len(skipped) and np.median(skipped) > 1:
+            told.add("Without contours between others, left empty", int((skipped - 1).sum()), "slice")
+        return members
+    planes, of_contour, apart = _planes(heights, _ONE_PLANE / spacing)
+    apart = apart or 1.0
+    if off.any() or apart > 1 + COINCIDE:
+        told.add(
+            f"Drawn {apart * spacing:.4g} mm apart, each image slice ({spacing:.4g} mm apart) marked from the nearest",
+            len(planes),
+            "plane",
+        )
+    raised = planes + _HALF_WAY
+    reach = (apart + _HALF_WAY) / 2
+    for place in range(count):
+        plane = int(np.argmin(np.abs(raised - place)))
+        if abs(raised[plane] - place) <= reach:
+            members[place] = np.flatnonzero(of_contour == plane).tolist()
+    return members
+
+
+def _planes(heights: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Heights of the planes in which contours lie, the plane of each contour, and how far planes are apart.
+
+    That is the smallest distance that is no exception: raters leave planes out. 0 for a single plane.
+    """
+    order = np.argsort(heights, kind="stable")
+    group = np.concatenate([[0], np.cumsum(np.diff(heights[order]) > tolerance)])
+    of_contour = np.empty(len(heights), dtype=int)
+    of_contour[order] = group
+    planes = np.bincount(of_contour, weights=heights) / np.bincount(of_contour)
+    gaps = np.diff(planes)
+    return planes, of_contour, float(gaps[gaps >= np.median(gaps) / 2].min()) if len(gaps) else 0.0
+
+
+def _fill_slice(plane: np.ndarray, polygons: list[np.ndarray], exclusives: list[bool], told: _Told) -> None:
+    """Mark in ``plane`` (rows, columns), in place, what polygons (n, 2) of row and column enclose together."""
+    kept: list[int] = []
+    for k, polygon in enumerate(polygons):
+        if any(same(polygon, polygons[other], _SAME) for other in kept):
+            told.add("Left out as copies of others")
+        else:
+            kept.append(k)
+    low = np.maximum(np.floor(np.min([polygons[k].min(axis=0) for k in kept], axis=0)).astype(int), 0)
+    high = np.ceil(np.max([polygons[k].max(axis=0) for k in kept], axis=0)).astype(int) + 1
+    part = plane[low[0] : max(high[0], 0), low[1] : max(high[1], 0)]
+    if not part.size:
+        return
+    rows, columns = part.shape
+    shape = rows, columns
+    shifted = {k: polygons[k] - low for k in kept}
+    turns = {k: winding(polygon, shape) for k, polygon in shifted.items()}
+    for k, turn in turns.items():
+        nothing = not turn.any() and not on_edge(shifted[k], shape).any()
+        told.add("Enclosing no voxel centre", int(nothing))
+        looped = turn.max() > 1 or turn.min() < -1 or turn.max() > 0 > turn.min()
+        told.add("Crossing themselves or going round twice, inside by the even-odd rule", int(looped))
+    plain = [k for k in kept if not exclusives[k]]
+    combined = combine([shifted[k] for k in plain], [turns[k] for k in plain], shape)
+    part |= combined.marked
+    told.add("Taken as holes or islands, lying within others", combined.nested)
+    told.add("With contours that overlap in part, taken together", int(combined.overlapping), "slice")
+    disjoined = [k for k in kept if exclusives[k]]
+    part |= exclusive([shifted[k] for k in disjoined], [turns[k] for k in disjoined], shape)
+
+
+def _fill_at_an_angle(mask: np.ndarray, contours: list[_Contour], grid: Geometry, told: _Told) -> int:
+    """Fill contours in planes at an angle to the slices, in place; returns how many are outside the grid.
+
+    Each plane is filled on a grid of its own, four times as fine as the image, and voxels take the nearest of it.
+    """
+    normals = [_normal(contour.points) for contour in contours]
+    largest = max(normals, key=np.linalg.norm)
+    normal = np.sum([one * np.sign(one @ largest) for one in normals], axis=0)
+    normal /= np.linalg.norm(normal)
+    right = np.cross(normal, np.eye(3)[np.argmin(np.abs(normal))])
+    right /= np.linalg.norm(right)
+    frame = np.column_stack([right, np.cross(normal, right), normal])
+    fine = min(grid.spacing) / 4
+    own = [contour.points @ frame for contour in contours]
+    planes, of_contour, apart = _planes(np.array([one[:, 2].mean() for one in own]), _ONE_PLANE)
+    told.add("Drawn at an angle to the slices, each voxel marked from the nearest", len(planes), "plane")
+    corners = grid.corners() @ frame
+    ends = corners.min(axis=0) - max(grid.spacing), corners.max(axis=0) + max(grid.spacing)
+    outside = 0
+    for number, height in enumerate(planes):
+        members = np.flatnonzero(of_contour == number)
+        low = np.maximum(np.min([own[k].min(axis=0) for k in members], axis=0), ends[0])
+        high = np.minimum(np.max([own[k].max(axis=0) for k in members], axis=0), ends[1])
+        if (low[:2] > high[:2]).any():
+            outside += len(members)
+            continue
+        count = np.ceil((high - low)[:2] / fine).astype(int) + 1
+        sheet = Geometry(
+            (int(count[0]), int(count[1]), 1),
+            (fine, fine, 1.01 * apart or min(grid.spacing)),  # no gap between uneven planes
+            tuple((frame @ [low[0], low[1], height]).tolist()),
+            tuple(frame.ravel().tolist()),
+        )
+        filled = np.zeros(sheet.shape, dtype=bool)
+        polygons = [(own[k][:, 1::-1] - low[1::-1]) / fine for k in members]
+        _fill_slice(filled[0], polygons, [contours[k].exclusive for k in members], told)
+        found = nearest(filled, sheet, grid)
+        mask |= found
+        if not found.any():
+            outside += sum(not _reaches(contours[k].points, grid) for k in members)
+    return outside
+
+
+def _reaches(points: np.ndarray, grid: Geometry) -> bool:
+    """Whether any of the points (n, 3), LPS mm, lies in a voxel of the grid."""
+    index = grid.to_index(points)
+    return bool(((index > -0.5) & (index < np.array(grid.size) - 0.5)).all(axis=1).any())
+
+
+def _normal(points: np.ndarray) -> np.ndarray:
+    """Vector across a contour's plane, as long as its area is large (Newell's method)."""
+    centred = points - points.mean(axis=0)
+    return np.cross(centred, np.roll(centred, -1, axis=0)).sum(axis=0)

@@ -1,0 +1,1 @@
+"""Measures of two masks: surface distances, overlap, lesions, and their statistics."""

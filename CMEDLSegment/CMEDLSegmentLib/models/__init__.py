@@ -1,0 +1,1 @@
+"""A model on disk: its file, its card, the normalization of its input, and the registry of those installed."""

@@ -1,0 +1,93 @@
+"""A model card as text, for ``cmedl-segment models show`` and for a details view.
+
+The text is Markdown that reads well as plain text; nothing is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .model_card import Card, NetworkSpec
+from .normalization import Normalisation
+
+
+def card_text(card: Card) -> str:
+    """The whole card, for a reader who decides whether the student suits an image."""
+    parts = [
+        f"# {card.title}",
+        card.summary,
+        _section("Intended use", [card.intended_use]),
+        _section("Not intended for", [card.unintended_use]),
+        _section("Segments", [f"- {_label(card, index)}" for index in range(len(card.labels))]),
+        _section("Input", _input_lines(card)),
+        _section("Held-out figures", [f"- {_figure(figure)}" for figure in card.figures] or ["None."]),
+        _section("Data", [f"- {_source(source)}" for source in card.data] or ["Not stated."]),
+        _section("Networks", [f"- {_network(spec)}" for spec in card.networks]),
+        _section("Training", [f"- {key}: {_plain(value)}" for key, value in card.training.items()]),
+        _section("Provenance", _provenance_lines(card)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(title: str, lines: list[str]) -> str:
+    return "\n".join([f"## {title}", *lines])
+
+
+def _label(card: Card, index: int) -> str:
+    label = card.labels[index]
+    codes = [f"{meaning} ({scheme} {code})" for scheme, code, meaning in label.terminology.values()]
+    return f"{label.name} (value {label.value}): {', '.join(codes)}"
+
+
+def _input_lines(card: Card) -> list[str]:
+    extent = card.field * card.spacing_mm
+    slices = "those that contain lung, found in HU" if card.slices == "lung" else "all"
+    return [
+        f"- Modality: {card.modality}",
+        f"- Intensities: {_normalisation(card.normalisation)}, scaled to -1..1",
+        f"- Pixels: {card.spacing_mm:g} mm in-plane; the field is {card.field} x {card.field} pixels "
+        f"({extent:g} x {extent:g} mm)",
+        f"- Slices: {slices}",
+        *([f"- Probability: smoothed over the slices, sigma {card.smoothing_mm:g} mm"] if card.smoothing_mm else []),
+        f"- Threshold on the probability: {card.threshold:g}",
+    ]
+
+
+def _normalisation(normalisation: Normalisation) -> str:
+    low, high = f"{normalisation.low:g}", f"{normalisation.high:g}"
+    if normalisation.kind == "window":
+        return f"clipped to {low} to {high} HU"
+    if not normalisation.landmarks:
+        return f"clipped at the volume's percentiles {low} and {high}"
+    top = normalisation.maximum or normalisation.landmarks[-1][1]
+    return f"histogram standardised by {len(normalisation.landmarks)} landmarks, clipped to 0 to {top:g}"
+
+
+def _figure(figure: dict[str, Any]) -> str:
+    spread = f" ± {figure['spread']:g}" if "spread" in figure else ""
+    return f"{figure['measure']}: {figure['value']:g}{spread} (N = {figure['n']}; {figure['data']})"
+
+
+def _source(source: dict[str, str]) -> str:
+    return f"{source['name']}, {source['licence']}. {source['attribution']}"
+
+
+def _network(spec: NetworkSpec) -> str:
+    arguments = ", ".join(f"{key} {_plain(value)}" for key, value in spec.arguments.items())
+    return f"{spec.name}: {spec.kind}{f' ({arguments})' if arguments else ''}, reads {', '.join(spec.inputs)}"
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _provenance_lines(card: Card) -> list[str]:
+    int8 = "not used" if card.int8 is None else _plain(card.int8)
+    return [
+        f"- Date: {card.date}",
+        f"- Made by: CMEDL {card.program_version}",
+        f"- Format: {card.format}",
+        f"- SHA-256 of the weights: {card.weights_sha256 or 'not saved yet'}",
+        f"- int8: {int8}",
+    ]

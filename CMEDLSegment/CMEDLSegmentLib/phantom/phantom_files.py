@@ -1,0 +1,165 @@
+"""Phantoms on disk: one case, or a whole cohort of unpaired images in two modalities. For demonstrations and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..base.errors import InputError
+from ..base.files import atomic_path
+from ..base.progress import CancelCheck, Progress, never, silent, stop_if
+from ..io.cohort_table import Case, write_cohort
+from ..io.volume import write_image
+from .abdomen import abdomen
+from .phantom_case import Phantom
+from .thorax import thorax_ct, thorax_mr
+
+PLACES = ("lung", "lung", "chest-wall", "lung", "mediastinum")
+"""Where the tumors of a cohort's cases sit, in turn: mostly in the lung."""
+
+
+def write_phantom(folder: Path | str, phantom: Phantom, name: str = "phantom") -> dict[str, Path]:
+    """Write a phantom's image and truth as ``<name>.nii.gz`` and ``<name>_truth.nii.gz``, and what it is as text.
+
+    Returns:
+        The paths: "image", "mask" and "description".
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    paths = {
+        "image": folder / f"{name}.nii.gz",
+        "mask": folder / f"{name}_truth.nii.gz",
+        "description": folder / f"{name}.txt",
+    }
+    write_image(paths["image"], phantom.image.array, phantom.image.geometry)
+    write_image(paths["mask"], phantom.mask, phantom.image.geometry)
+    labels = ", ".join(f"{value} {label}" for value, label in phantom.labels.items())
+    with atomic_path(paths["description"]) as beside:
+        beside.write_text(f"{phantom.description}\nLabels of the truth: {labels}.\n", encoding="utf-8")
+    return paths
+
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One role's images of a cohort.
+
+    Attributes:
+        name: the cases' prefix and their folder.
+        make: seed, place of the tumor, size and spacing -> a case.
+        stream: keeps the patients of the two roles apart.
+    """
+
+    name: str
+    modality: str
+    role: str
+    make: Callable[[int, str, tuple[int, int, int], Triple], Phantom]
+    stream: int
+
+
+def _thorax(make: Callable[..., Phantom]) -> Callable[..., Phantom]:
+    return lambda seed, place, size, spacing: make(seed, size, spacing, tumor=place)
+
+
+def _abdomen(contrast: str) -> Callable[..., Phantom]:
+    return lambda seed, place, size, spacing: abdomen(contrast, seed, size, spacing)
+
+
+COHORTS = {
+    "thorax": (
+        # Of one seed these two are different patients already.
+        _Series("ct", "CT", "student", _thorax(thorax_ct), 9),
+        _Series("mr", "MR", "teacher", _thorax(thorax_mr), 9),
+    ),
+    "abdomen": (
+        _Series("t1", "MR", "student", _abdomen("T1"), 10),
+        _Series("t2", "MR", "teacher", _abdomen("T2"), 11),
+    ),
+}
+"""Lung tumors on CT with T2-like MR as the teacher's; or four organs on two contrasts of MR, an equal teacher."""
+GRIDS: dict[str, tuple[tuple[int, int, int], Triple]] = {
+    "thorax": ((96, 256, 256), (3.0, 1.5, 1.5)),
+    "abdomen": ((48, 256, 256), (5.0, 1.5, 1.5)),
+}
+"""Voxels and spacing in mm, (z, y, x)."""
+
+
+def write_cohort_phantoms(
+    folder: Path | str,
+    cases: int = 10,
+    seed: int = 0,
+    size: tuple[int, int, int] | None = None,
+    spacing: Triple | None = None,
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+    anatomy: str = "thorax",
+) -> Path:
+    """Write ``cases`` phantoms of the role student and as many of the role teacher, of different patients.
+
+    About a fifth of either role, one case at least, is for validation and as many for test; with fewer than three cases
+    all of them train.
+
+    Args:
+        folder: where ``cohort.csv`` goes, and a folder for each role's images.
+        cases: number of patients of either role.
+        seed: the cohort; the same seed writes the same voxels.
+        size: voxels (z, y, x); by default that of ``GRIDS``.
+        spacing: mm (z, y, x); by default that of ``GRIDS``.
+        progress: told before every case.
+        cancelled: asked before every case.
+        anatomy: ``thorax``: tumors on CT (student) and on MR (teacher). ``abdomen``: four organs (``abdomen.ORGANS``)
+            on T1 weighted MR (student) and on T2 weighted MR (teacher).
+
+    Returns:
+        The path of ``cohort.csv``, written last.
+
+    Raises:
+        InputError: a number makes no cohort, there is no such anatomy, or the folder cannot be written.
+        Cancelled: the user did; there is no ``cohort.csv`` then.
+    """
+    if cases < 1:
+        raise InputError(f"A cohort of {cases} cases is none; ask for one or more.")
+    if anatomy not in COHORTS:
+        raise InputError(f"There are no phantoms of '{anatomy}'; ask for one of {', '.join(COHORTS)}.")
+    folder = Path(folder)
+    splits = _splits(cases)
+    rows: list[Case] = []
+    for number in range(cases):
+        for series in COHORTS[anatomy]:
+            stop_if(cancelled)
+            progress(f"Making phantom {len(rows) + 1} of {2 * cases}", len(rows) / (2 * cases))
+            # A seed of its own for every patient of every cohort.
+            own = int(np.random.SeedSequence([seed, number, series.stream]).generate_state(1)[0])
+            place = PLACES[number % len(PLACES)]
+            phantom = series.make(own, place, size or GRIDS[anatomy][0], spacing or GRIDS[anatomy][1])
+            name = f"{series.name}{number + 1:03d}"
+            paths = write_phantom(folder / series.name, phantom, name)
+            rows.append(
+                Case(
+                    patient=f"phantom-{name}",
+                    case=name,
+                    modality=series.modality,
+                    image=paths["image"],
+                    mask=paths["mask"],
+                    role=series.role,
+                    split=splits[number],
+                )
+            )
+    table = folder / "cohort.csv"
+    write_cohort(table, rows)
+    return table
+
+
+def _splits(cases: int) -> list[str]:
+    """Split of every case of one role, the training ones first."""
+    if cases < 3:
+        return ["train"] * cases
+    held = max(1, round(0.2 * cases))
+    return ["train"] * (cases - 2 * held) + ["validation"] * held + ["test"] * held

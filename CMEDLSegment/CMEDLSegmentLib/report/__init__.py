@@ -1,0 +1,1 @@
+"""Reports and pictures: one HTML page, charts, tables, contours drawn on slices."""

@@ -1,0 +1,207 @@
+"""The report of a cohort: Table IV over its cases, the student tested against the raters, and every case in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..agreement.cohort_agreement import CohortAgreement
+from ..agreement.raters import Agreement, RaterRow
+from ..base.progress import CancelCheck, never, silent
+from ..base.text import counted
+from ..io.delineation import CANDIDATE
+from ..metrics.measures import MEASURES
+from ..metrics.statistics import MAIN, PairedTest
+from .case_report import FIGURES, REPORT, check_outputs, write_texts
+from .charts import box_plot, case_chart
+from .html import figure, name, page, paragraph, section, table, text
+from .sections import definitions, kind, notes, spread_cell, titled
+from .style import looks, probability, shown
+from .tables import as_json, case_tables, cases_table, joined, people_table
+
+COHORT_FILES = (FIGURES, "cases.csv", "pairs.csv", "raters.csv", "slices.csv", "tumors.csv", REPORT)
+
+_RATERS = "raters"
+
+
+def write_cohort_report(
+    cohort: CohortAgreement,
+    agreements: Sequence[Agreement],
+    links: Sequence[str],
+    folder: Path,
+    failed: int = 0,
+    overwrite: bool = False,
+    cancelled: CancelCheck = never,
+) -> dict[str, Path]:
+    """Write :data:`COHORT_FILES`; those of a case hold all cases' rows, with the case in a last column.
+
+    Args:
+        cohort: the agreements together.
+        agreements: of the cases, in the same order.
+        links: where each case's own report lies, as seen from ``folder``.
+        folder: made if missing.
+        failed: cases that could not be compared, which the report says.
+        overwrite: replace files that exist.
+        cancelled: asked before the files appear.
+
+    Raises:
+        InputError: a file exists and ``overwrite`` is false, or the folder cannot be written to.
+        Cancelled: nothing was written.
+    """
+    check_outputs(folder, COHORT_FILES, overwrite)
+    tables = [case_tables(one) for one in agreements]
+    texts = {
+        each: joined([(one.case, found[each]) for one, found in zip(agreements, tables, strict=True)]).csv()
+        for each in ("pairs.csv", "slices.csv", "tumors.csv")
+    }
+    texts["raters.csv"] = people_table(cohort).csv()
+    texts["cases.csv"] = cases_table(cohort).csv()
+    texts[FIGURES] = as_json(cohort, {"failed_cases": failed})
+    texts[REPORT] = cohort_page(cohort, agreements, links, failed)
+    return write_texts(folder, texts, silent, cancelled)
+
+
+def cohort_page(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequence[str], failed: int = 0) -> str:
+    """The page of a cohort as HTML; see :func:`write_cohort_report`."""
+    counts = sorted({case.n_raters for case in cohort.cases})
+    raters = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    student = " and the student" if cohort.student else ""
+    subtitle = f"{counted(len(cohort.cases), 'case')} of {raters} raters{student}; tolerance {cohort.tolerance_mm:g} mm"
+    left_out = f"{failed} of {failed + len(cohort.cases)} cases could not be compared and are left out."
+    return page(
+        "Agreement with experts: cohort",
+        subtitle,
+        (
+            _answer(cohort),
+            notes([left_out] if failed else []),
+            _tests(cohort),
+            _people(cohort, agreements),
+            _person_tests(cohort),
+            _cases(cohort, agreements, links),
+            notes([f"{one.case}: {note}" for one in agreements for note in one.notes]),
+            definitions(cohort.tolerance_mm),
+        ),
+    )
+
+
+def _answer(cohort: CohortAgreement) -> str:
+    if not cohort.student:
+        return ""
+    counts = [
+        f"{within} of {known} by {MEASURES[measure].title}"
+        for measure, (within, known) in cohort.within.items()
+        if measure in MAIN and known
+    ]
+    if not counts:
+        return ""
+    sentence = f"Cases in which the student is within the raters' range: {', '.join(counts)}."
+    return f'<p class="answer">{text(sentence)}</p>\n'
+
+
+def _tests(cohort: CohortAgreement) -> str:
+    """The student against the raters, one value each for every case."""
+    if not cohort.tests:
+        return ""
+    rows = [
+        (
+            "",
+            [
+                text(titled(measure, cohort.tolerance_mm)),
+                shown(test.student, MEASURES[measure].unit),
+                shown(test.raters, MEASURES[measure].unit),
+                shown(test.difference, MEASURES[measure].unit, signed=True),
+                " to ".join(shown(end, MEASURES[measure].unit, signed=True) for end in test.interval),
+                text(probability(test.p)),
+                f"{test.n}<small>{test.excluded} left out</small>" if test.excluded else str(test.n),
+            ],
+        )
+        for measure, test in cohort.tests.items()
+    ]
+    header = ("Mean over the cases", "Student", "Raters", "Difference", "95 % interval", "p", "Cases")
+    return section("The student and the raters", table(header, rows), paragraph(cohort.test_method, "lesser"))
+
+
+def _people(cohort: CohortAgreement, agreements: Sequence[Agreement]) -> str:
+    """Table IV: each person over all cases, or why there is none."""
+    rows = [_row(row) for row in cohort.people or ((cohort.student,) if cohort.student else ())]
+    spreads = [spread_cell(cohort.spread[measure], MEASURES[measure].unit) for measure in MAIN]
+    rows.append(("sum", ["all pairs of raters", *spreads]))
+    header = ("", *(titled(measure, cohort.tolerance_mm) for measure in MAIN))
+    caption = "Mean over the other raters and the cases ± standard deviation; CV: coefficient of variation"
+    people = (
+        [row.name for row in cohort.people] if cohort.people else [_RATERS, *([CANDIDATE] if cohort.student else [])]
+    )
+    boxes = [
+        figure(
+            box_plot(people, [_values(agreements, who, measure) for who in people], measure, looks(people)),
+            heading=titled(measure, cohort.tolerance_mm),
+        )
+        for measure in MAIN
+    ]
+    return section(
+        "Table of raters",
+        paragraph(cohort.refusal) if cohort.refusal else "",
+        table(header, rows, caption=caption),
+        f'<div class="two">{"".join(boxes)}</div>',
+        paragraph("Each mark is one pair in one case.", "lesser"),
+    )
+
+
+def _person_tests(cohort: CohortAgreement) -> str:
+    """The student against each person, both by their mean to the same other raters; only where people are the same."""
+    if not cohort.person_tests:
+        return ""
+
+    def cell(measure: str, test: PairedTest) -> str:
+        difference = shown(test.difference, MEASURES[measure].unit, signed=True)
+        return f"{difference}<small>p {text(probability(test.p))}, N = {test.n}</small>"
+
+    rows = [
+        (kind(who), [name(who), *(cell(measure, found[measure]) for measure in MAIN)])
+        for who, found in cohort.person_tests.items()
+    ]
+    header = ("Student less", *(titled(measure, cohort.tolerance_mm) for measure in MAIN))
+    told = "Mean difference over the cases; both are measured by the same other raters. No correction for the number"
+    return section("The student and each rater", table(header, rows), paragraph(f"{told} of tests.", "lesser"))
+
+
+def _row(row: RaterRow) -> tuple[str, list[str]]:
+    return kind(row.name), [name(row.name), *(spread_cell(row.values[m], MEASURES[m].unit) for m in MAIN)]
+
+
+def _values(agreements: Sequence[Agreement], who: str, measure: str) -> np.ndarray:
+    """All values of one person over the cases, or of all pairs of raters."""
+    if who == _RATERS:
+        return np.concatenate([one.rater_pairs(measure) for one in agreements])
+    return np.concatenate([one.values(who, measure) for one in agreements if who in one.names])
+
+
+def _cases(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequence[str]) -> str:
+    """Every case: the spread among its raters, and the student."""
+    header = ["", "Raters", "Dice of their pairs", "HD95 (mm)", "Volume (cc)"]
+    header += ["Student: Dice", "HD95 (mm)", "Within by"] if cohort.student else []
+    rows = []
+    for case, link in zip(cohort.cases, links, strict=True):
+        cells = [
+            f'<a href="{text(link)}">{name(case.case)}</a>',
+            str(case.n_raters),
+            spread_cell(case.raters["dsc"], ""),
+        ]
+        cells += [spread_cell(case.raters["hd95_mm"], "mm"), spread_cell(case.volume, "cc")]
+        if cohort.student:
+            found = case.student
+            known = [measure for measure in MAIN if case.within.get(measure) is not None]
+            inside = sum(bool(case.within[measure]) for measure in known)
+            cells += [spread_cell(found["dsc"], ""), spread_cell(found["hd95_mm"], "mm")] if found else ["", ""]
+            cells.append(f"{inside} of {len(known)}" if known else "")
+        rows.append(("", cells))
+    chart = case_chart(
+        [case.case for case in cohort.cases],
+        [one.rater_pairs("dsc") for one in agreements],
+        [one.values(CANDIDATE, "dsc") if one.candidate else np.zeros(0) for one in agreements],
+        "dsc",
+    )
+    told = "Line: least to greatest Dice of the raters' pairs; disc: their mean; diamond: the student's mean to them."
+    return section("Case by case", figure(chart, told), table(header, rows))

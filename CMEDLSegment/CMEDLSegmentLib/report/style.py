@@ -1,0 +1,97 @@
+"""How raters and figures look in the report: colours, line patterns, labels that fit, numbers as text.
+
+Everybody is told apart three times: by colour (see ``colors.py``), by line pattern, which carries a print in grey, and
+by name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..base.colors import RATER_COLORS, STUDENT_RED, Color
+from ..io.delineation import CANDIDATE
+
+DASHES: tuple[tuple[float, ...], ...] = ((), (9, 5), (2.5, 3.5), (10, 4, 2.5, 4), (18, 6))
+"""Lengths of lines and gaps in pixels. Five, so that with six colours the pairs repeat after thirty raters."""
+
+SMALL, CAPITAL, WIDE = 0.61, 0.73, 1.0
+"""Width of a letter as a share of the type's size: of most, of capitals, and of East Asian ones; of a wide font."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one rater's contour is drawn; the student's is the only wide red one."""
+
+    color: Color
+    dash: tuple[float, ...]
+    width: float
+
+    @property
+    def hex(self) -> str:
+        """The colour as HTML writes it."""
+        return "#{:02x}{:02x}{:02x}".format(*self.color)
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """A look for each of ``names``, in their order; :data:`CANDIDATE` is the student."""
+    raters = [name for name in names if name != CANDIDATE]
+    found = {
+        name: Look(RATER_COLORS[k % len(RATER_COLORS)], DASHES[k % len(DASHES)], 2.0) for k, name in enumerate(raters)
+    }
+    if CANDIDATE in names:
+        found[CANDIDATE] = Look(STUDENT_RED, (), 3.0)
+    return found
+
+
+def clean(text: str) -> str:
+    """Text that every writer of UTF-8, XML and HTML takes: control characters and lone surrogates replaced."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
+
+
+def text_width(text: str, size: float) -> float:
+    """How wide a text of type of ``size`` is at most, about, in the same unit; no font is asked."""
+    return size * sum(
+        WIDE if unicodedata.east_asian_width(letter) in "WF" else CAPITAL if letter.isupper() else SMALL
+        for letter in text
+        if not unicodedata.combining(letter)
+    )
+
+
+def labels(names: Sequence[str], size: float, room: float) -> list[str]:
+    """The names, those that are wider than ``room`` cut; cut names that became the same get a number."""
+    cut: list[str] = []
+    for number, name in enumerate(names, start=1):
+        name = clean(name)
+        label = _cut(name, size, room)
+        if label != name and (label in cut or label in names):
+            ending = f"…{number}"
+            label = _cut(name, size, room - text_width(ending, size)).removesuffix("…") + ending
+        cut.append(label)
+    return cut
+
+
+def _cut(name: str, size: float, room: float) -> str:
+    if text_width(name, size) <= room:
+        return name
+    while name and text_width(name + "…", size) > room:
+        name = name[:-1]
+    return name.rstrip() + "…"
+
+
+def shown(value: float, unit: str, signed: bool = False, digits: int | None = None) -> str:
+    """A value as people read it: shares with three decimals, mm and cc with two; a true minus, ∞, a dash for NaN."""
+    if math.isnan(value):
+        return "\N{EN DASH}"
+    if math.isinf(value):
+        return "∞" if value > 0 else "\N{MINUS SIGN}∞"
+    places = (2 if unit else 3) if digits is None else digits
+    return f"{value:{'+' if signed else ''}.{places}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def probability(p: float) -> str:
+    """A p-value: four decimals, and never a plain zero."""
+    return "< 0.0001" if p < 0.0001 else shown(p, "", digits=4)

@@ -1,0 +1,107 @@
+"""A segmentation as DICOM, in the study of the CT that it was made on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.dicom_writer import write_dicom_seg, write_rtstruct
+from CMEDLSegmentLib.io.volume import Volume
+from CMEDLSegmentLib.models.model_card import Label
+
+from .attributes import DROPPED, tag
+from .coordinates import array_of, geometry_of, own_matrix
+from .rejected_candidates import label_segments
+from .result_nodes import is_edited, is_result, provenance
+from .segment_masks import array_on_volume, segment_of
+from .volume_nodes import dicom_files, modality_of
+
+TISSUE = ["SCT", "85756007", "Tissue"]
+"""What Slicer calls a segment that nobody has named in codes."""
+
+
+def export_dicom(
+    volume_node: slicer.vtkMRMLScalarVolumeNode | None,
+    segmentation_node: slicer.vtkMRMLSegmentationNode,
+    rtstruct: Path | str | None = None,
+    seg: Path | str | None = None,
+    segment_ids: Sequence[str] | None = None,
+) -> None:
+    """Write a segmentation as RT Structure Set, as DICOM Segmentation, or as both.
+
+    Transforms of the scene play no part: the contours lie on the CT as DICOM has it.
+
+    Args:
+        volume_node: the CT, loaded from DICOM.
+        segmentation_node: what to write.
+        rtstruct, seg: paths that end with .dcm; None leaves that one out.
+        segment_ids: which segments; None takes a result's labels, without what was dropped, or all segments of others.
+
+    Raises:
+        InputError: the CT is gone or did not come from DICOM, segments overlap, or a file cannot be written.
+    """
+    if volume_node is None or volume_node.GetScene() is None:
+        raise InputError(f"The CT of '{segmentation_node.GetName()}' is no longer in the scene; load it again.")
+    chosen = _segments(segmentation_node) if segment_ids is None else list(segment_ids)
+    # First, because it is what is missing most often.
+    files, places = dicom_files(volume_node)
+    labels = [_label(segmentation_node, segment_id, value) for value, segment_id in enumerate(chosen, start=1)]
+    array = _labelled(segmentation_node, chosen, volume_node)
+    image = volume_node.GetImageData()
+    volume = Volume(
+        array=array_of(image),
+        geometry=geometry_of(own_matrix(volume_node), image.GetExtent()),
+        modality=modality_of(volume_node),
+        files=files,
+        file_slices=places,
+        name=volume_node.GetName(),
+    )
+    facts = {key: value for key, value in provenance(segmentation_node).items() if key != "warnings"}
+    if is_edited(segmentation_node):
+        facts["edited"] = "yes"
+    for path, write in ((rtstruct, write_rtstruct), (seg, write_dicom_seg)):
+        if path is not None:
+            write(path, array, volume, labels, facts)
+
+
+def _segments(node: slicer.vtkMRMLSegmentationNode) -> list[str]:
+    """A result's labels, or all segments of another node."""
+    if is_result(node):
+        return list(label_segments(node).values())
+    segmentation = node.GetSegmentation()
+    numbers = range(segmentation.GetNumberOfSegments())
+    return [segmentation.GetNthSegmentID(n) for n in numbers if tag(segmentation.GetNthSegment(n), DROPPED) is None]
+
+
+def _labelled(
+    node: slicer.vtkMRMLSegmentationNode, segment_ids: Sequence[str], volume_node: slicer.vtkMRMLScalarVolumeNode
+) -> np.ndarray:
+    """uint8 (z, y, x) on the volume's grid: the number, from 1, of each voxel's segment."""
+    if not segment_ids or len(segment_ids) > 255:
+        raise InputError(f"'{node.GetName()}' has {len(segment_ids)} segments to export; choose 1 to 255 of them.")
+    result = np.zeros(volume_node.GetImageData().GetDimensions()[::-1], dtype=np.uint8)
+    for value, segment_id in enumerate(segment_ids, start=1):
+        marked = array_on_volume(node, segment_id, volume_node)
+        if (result[marked] > 0).any():
+            raise InputError(f"Segments of '{node.GetName()}' overlap; export them one at a time.")
+        result[marked] = value
+    return result
+
+
+def _label(node: slicer.vtkMRMLSegmentationNode, segment_id: str, value: int) -> Label:
+    """A segment's name, colour and codes."""
+    segment = segment_of(node, segment_id)
+    entry = vtk.mutable("")
+    told = str(entry) if segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), entry) else ""
+    # Context, category, type, modifier, anatomic context, region, modifier; see Slicer's terminology entries.
+    parts = [part.split("^") for part in told.split("~")]
+    codes = {"category": TISSUE, "type": TISSUE}
+    for key, place in (("category", 1), ("type", 2), ("region", 5)):
+        if place < len(parts) and len(parts[place]) == 3 and all(parts[place]):
+            codes[key] = parts[place]
+    return Label(value, segment.GetName() or f"Segment {value}", tuple(segment.GetColor()), codes)

@@ -1,0 +1,270 @@
+"""The experts' segments of a scene, and the student's, as a case whose raters can be compared.
+
+Everything is brought to the CT's grid and cropped within the slices to what anybody marks, so that a few tumors in a
+large scan are quick. The slices stay all of the CT's, from the feet to the head, so that their numbers mean something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.delineation import CANDIDATE, Delineation, RatedCase
+from CMEDLSegmentLib.io.volume import AxialView, Geometry, axial_view, triple
+
+from . import expert_segments
+from .coordinates import FLIP, own_matrix, parent_matrix
+from .expert_segments import SegmentRef
+from .rejected_candidates import label_segments
+from .segment_masks import LABELMAP, Mask, mask_on_volume, paste, segment_of
+from .volume_nodes import volume_of
+
+MARGIN_MM = 40.0
+"""Around what is marked, for pictures that show where in the body it is."""
+
+Slices = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Who marked what.
+
+    Attributes:
+        name: the rater, or :data:`CANDIDATE`.
+        refs: the segments; several of one rater are taken together.
+        color: of the first of them.
+        student: whether it is the student's.
+    """
+
+    name: str
+    refs: tuple[SegmentRef, ...]
+    color: tuple[float, float, float]
+    student: bool = False
+
+
+@dataclass(frozen=True)
+class RatedScene:
+    """A case, and where it is in the scene.
+
+    Attributes:
+        case: in axial order; its ``image`` is the CT's own memory.
+        entries: in the order of the case's delineations.
+        volume_id: the CT.
+    """
+
+    case: RatedCase
+    entries: tuple[Entry, ...]
+    volume_id: str
+    _view: AxialView
+    _crop: Slices
+    _native: Slices
+    _start: tuple[int, int, int]
+
+    def ras(self, place: tuple[float, float, float]) -> np.ndarray:
+        """RAS in the world of a voxel (z, y, x) of the case."""
+        return self.case.geometry.to_physical(np.array([place[::-1]], dtype=float))[0] @ FLIP[:3, :3]
+
+    def mask(self, array: np.ndarray, first: tuple[int, int, int] = (0, 0, 0)) -> Mask:
+        """An array of the case, or a part of it that begins at the voxel ``first`` (z, y, x), in the CT's indices.
+
+        Its values stay what they are. The CT has to be in the scene.
+        """
+        whole = np.zeros(self._view.array.shape, dtype=array.dtype)
+        start = [at + part.start for at, part in zip(first, self._crop, strict=True)]
+        whole[tuple(slice(at, at + n) for at, n in zip(start, array.shape, strict=True))] = array
+        corner = tuple(part.start + at for part, at in zip(self._native[::-1], self._start, strict=True))
+        found = np.ascontiguousarray(self._view.to_native(whole)[self._native])
+        return Mask(found, corner, own_matrix(slicer.mrmlScene.GetNodeByID(self.volume_id)))
+
+
+def structures() -> list[str]:
+    """What the experts' segments mark, each once: the one that most of them mark first."""
+    found: dict[str, list[str]] = {}
+    for role in expert_segments.roles().values():
+        found.setdefault(role.structure.casefold(), []).append(role.structure)
+    return [names[0] for names in sorted(found.values(), key=len, reverse=True)]
+
+
+def entries(result: slicer.vtkMRMLSegmentationNode | None, structure: str) -> list[Entry]:
+    """Who marks a structure: the experts in the order of the scene, then the student (``result``).
+
+    A result that an expert has made his own is the expert's and no longer the student's.
+    """
+    raters: dict[str, list[SegmentRef]] = {}
+    taken = set()
+    for ref, role in expert_segments.roles().items():
+        taken.add((ref.node_id, ref.segment_id))
+        if role.structure.casefold() == structure.casefold():
+            raters.setdefault(role.rater, []).append(ref)
+    found = [Entry(name, tuple(refs), expert_segments.color_of(refs[0])) for name, refs in raters.items()]
+    student = _student(result, structure)
+    if student and (student.node_id, student.segment_id) not in taken:
+        found.append(Entry(CANDIDATE, (student,), expert_segments.color_of(student), student=True))
+    return found
+
+
+def _student(result: slicer.vtkMRMLSegmentationNode | None, structure: str) -> SegmentRef | None:
+    """The result's label of this structure; its only label, whatever that is called."""
+    if result is None:
+        return None
+    found = []
+    for segment_id in label_segments(result).values():
+        name = segment_of(result, segment_id).GetName()
+        found.append(SegmentRef(result.GetID(), segment_id, name, expert_segments.STUDENT))
+    named = [ref for ref in found if ref.name.casefold() == structure.casefold()]
+    return next(iter(named or (found if len(found) == 1 else [])), None)
+
+
+class Collector:
+    """Takes cases out of the scene; a segment that has not changed since the last time is not looked at again."""
+
+    def __init__(self) -> None:
+        self._known: dict[SegmentRef, tuple[Hashable, Mask, tuple[str, ...]]] = {}
+
+    @staticmethod
+    def state(volume: slicer.vtkMRMLScalarVolumeNode, rated: list[Entry]) -> Hashable:
+        """Something that is another one whenever the case would be; colours are no part of it.
+
+        Raises:
+            InputError: a transform is not linear.
+        """
+        return _place(volume), tuple((entry.name, tuple((ref, _marks(ref)) for ref in entry.refs)) for entry in rated)
+
+    def collect(self, volume: slicer.vtkMRMLScalarVolumeNode, rated: list[Entry]) -> RatedScene:
+        """The case of these delineations on the CT.
+
+        Raises:
+            InputError: nobody is an expert, a segment is gone or cannot be converted, a transform is not linear, or
+                the CT cannot be used.
+        """
+        image = volume_of(volume)
+        start = volume.GetImageData().GetExtent()[::2]
+        seen = [[self._look(ref, volume) for ref in entry.refs] for entry in rated]
+        self._known = {ref: self._known[ref] for entry in rated for ref in entry.refs}
+        native = _around([mask for masks in seen for mask, _ in masks], start, image.array.shape)
+        view = axial_view(image.array, image.geometry)
+        crop = _in_axial(native, image.geometry, view)
+        delineations = []
+        for entry, masks in zip(rated, seen, strict=True):
+            whole = np.zeros(image.array.shape, dtype=bool)
+            for mask, _ in masks:
+                paste(mask, whole, start)
+            notes = [note for _, told in masks for note in told]
+            if len(masks) > 1:
+                notes.insert(0, f"{len(masks)} segments are taken together.")
+            delineations.append(
+                Delineation(
+                    name=entry.name,
+                    mask=np.ascontiguousarray(view.to_axial(whole)[crop]),
+                    segment=", ".join(ref.name for ref in entry.refs),
+                    source="scene",
+                    notes=tuple(notes),
+                )
+            )
+        case = RatedCase(
+            name="",
+            geometry=_cropped(view.geometry, crop),
+            raters=tuple(one for one, entry in zip(delineations, rated, strict=True) if not entry.student),
+            candidate=next((one for one, entry in zip(delineations, rated, strict=True) if entry.student), None),
+            image=view.array[crop],
+        )
+        native = _in_native(crop, image.geometry, view)
+        return RatedScene(case, tuple(rated), volume.GetID(), view, crop, native, tuple(start))
+
+    def _look(self, ref: SegmentRef, volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[Mask, tuple[str, ...]]:
+        """What a segment marks on the CT, and what was done to it."""
+        state = (_place(volume), _marks(ref))
+        known = self._known.get(ref)
+        if known is None or known[0] != state:
+            node = slicer.mrmlScene.GetNodeByID(ref.node_id)
+            known = (state, mask_on_volume(node, ref.segment_id, volume), tuple(expert_segments.problems(ref, volume)))
+            self._known[ref] = known
+        return known[1:]
+
+
+def _place(volume: slicer.vtkMRMLScalarVolumeNode) -> Hashable:
+    """Where a volume's voxels are, not what they show."""
+    image = volume.GetImageData()
+    return (
+        volume.GetID(),
+        image and image.GetExtent(),
+        own_matrix(volume).tobytes(),
+        parent_matrix(volume).tobytes(),
+    )
+
+
+def _marks(ref: SegmentRef) -> Hashable:
+    """Something that is another one whenever a segment marks something else."""
+    node = slicer.mrmlScene.GetNodeByID(ref.node_id)
+    if node is None:
+        raise InputError(f"'{ref.name}' is no longer in the scene; choose another segment.")
+    segment = segment_of(node, ref.segment_id)
+    shown = segment.GetRepresentation(LABELMAP) or segment.GetRepresentation(
+        node.GetSegmentation().GetSourceRepresentationName()
+    )
+    return shown and shown.GetMTime(), segment.GetLabelValue(), parent_matrix(node).tobytes()
+
+
+def _around(masks: list[Mask], start: tuple[int, ...], shape: tuple[int, ...]) -> Slices:
+    """The box (z, y, x) of a volume's array around what masks mark of it; the whole array where they mark nothing.
+
+    Args:
+        masks: in the volume's indices.
+        start: the volume's first index (i, j, k).
+        shape: of its array.
+    """
+    boxes = [mask.slices for mask in masks if not mask.empty]
+    box = []
+    for axis, size in enumerate(shape):
+        first = start[2 - axis]
+        low = max(min((one[axis].start for one in boxes), default=first) - first, 0)
+        high = min(max((one[axis].stop for one in boxes), default=first + size) - first, size)
+        box.append(slice(low, high) if low < high else slice(0, size))
+    return triple(box)
+
+
+def _in_axial(native: Slices, geometry: Geometry, view: AxialView) -> Slices:
+    """The part of the axial view to compare in: every slice, and in each one a box with a margin."""
+    box = _turned(native, geometry, view.geometry)
+    found = [slice(0, view.array.shape[0])]
+    for part, size, step in zip(box[1:], view.array.shape[1:], view.spacing[1:], strict=True):
+        margin = int(np.ceil(MARGIN_MM / step))
+        found.append(slice(max(part.start - margin, 0), min(part.stop + margin, size)))
+    return triple(found)
+
+
+def _in_native(crop: Slices, geometry: Geometry, view: AxialView) -> Slices:
+    """The same part of the volume as it is stored."""
+    return _turned(crop, view.geometry, geometry)
+
+
+def _turned(box: Slices, of: Geometry, to: Geometry) -> Slices:
+    """A box (z, y, x) of one grid in the indices of another one that differs by turned and flipped axes."""
+    ends = np.array([[part.start for part in box[::-1]], [part.stop - 1 for part in box[::-1]]])
+    index = np.rint(to.to_index(of.to_physical(ends))).astype(int)
+    low, high = index.min(axis=0), index.max(axis=0) + 1
+    return triple(slice(int(low[axis]), int(high[axis])) for axis in (2, 1, 0))
+
+
+def _cropped(geometry: Geometry, crop: Slices) -> Geometry:
+    """The grid of a part of an array."""
+    first = np.array([[part.start for part in crop[::-1]]], dtype=float)
+    return Geometry(
+        size=tuple(part.stop - part.start for part in crop[::-1]),
+        spacing=geometry.spacing,
+        origin=tuple(geometry.to_physical(first)[0].tolist()),
+        direction=geometry.direction,
+    )
+
+
+def middle_of(rated: RatedScene, index: int) -> np.ndarray:
+    """RAS in the middle of what is disputed on a slice of the case; of what is marked where nothing is disputed."""
+    marks = np.stack([one.mask[index] for one in rated.case.all])
+    some, everyone = marks.any(axis=0), marks.all(axis=0)
+    places = np.argwhere(some & ~everyone if (some & ~everyone).any() else some)
+    middle = places.mean(axis=0) if len(places) else (np.array(some.shape) - 1) / 2
+    return rated.ras((index, *middle))

@@ -1,0 +1,79 @@
+"""Candidates that were dropped: their voxels wait in a hidden segment of the same node, so that nothing is lost.
+
+Which candidates they are outlives another threshold by *seeds*: the most probable voxel of each dropped and of each
+kept candidate. At a new threshold a piece is dropped if it holds a dropped seed and no kept one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+
+from .attributes import DROPPED, LABEL, PREFIX, SEEDS, get_json, set_json, tag
+from .connected_components import pieces
+from .segment_masks import Mask, add_segment, cropped, segment_of, set_mask
+
+GREY = (0.6, 0.6, 0.6)
+
+
+def label_segments(node: slicer.vtkMRMLSegmentationNode, kind: str = LABEL) -> dict[int, str]:
+    """Segment id of each label's value; ``kind`` is ``LABEL`` (what is kept) or ``DROPPED``."""
+    segmentation = node.GetSegmentation()
+    found: dict[int, str] = {}
+    for index in range(segmentation.GetNumberOfSegments()):
+        value = tag(segmentation.GetNthSegment(index), kind)
+        if value is not None:
+            found.setdefault(int(value), segmentation.GetNthSegmentID(index))
+    return found
+
+
+def set_dropped(node: slicer.vtkMRMLSegmentationNode, value: int, mask: Mask) -> None:
+    """Make ``mask`` what is dropped of a label; the hidden segment is there only while something is."""
+    segment_id = label_segments(node, DROPPED).get(value)
+    if mask.empty:
+        if segment_id is not None:
+            node.GetSegmentation().RemoveSegment(segment_id)
+        return
+    if segment_id is not None:
+        set_mask(node, segment_id, mask)
+        return
+    kept = label_segments(node).get(value)
+    name = segment_of(node, kept).GetName() if kept is not None else f"Label {value}"
+    added = add_segment(node, f"Dropped_{value}", f"{name} (dropped)", GREY, mask, {f"{PREFIX}{DROPPED}": str(value)})
+    display = node.GetDisplayNode()
+    if display is not None:
+        display.SetSegmentVisibility(added, False)
+
+
+def remember(
+    node: slicer.vtkMRMLSegmentationNode, dropped: list[tuple[int, int, int]], kept: list[tuple[int, int, int]]
+) -> None:
+    """Remember the seeds (i, j, k) of all dropped and of all kept candidates; older kept ones stay kept."""
+    before = get_json(node, SEEDS) or {"dropped": [], "kept": []}
+    away = {tuple(seed) for seed in dropped}
+    stay = [seed for seed in dict.fromkeys([*map(tuple, before["kept"]), *kept]) if seed not in away]
+    gone = [seed for seed in dict.fromkeys([*map(tuple, before["dropped"]), *dropped]) if seed not in set(kept)]
+    set_json(node, SEEDS, {"dropped": gone, "kept": stay})
+
+
+def divided(node: slicer.vtkMRMLSegmentationNode, marked: Mask, smallest: float) -> tuple[Mask, Mask]:
+    """What of ``marked`` (on the reference grid) is kept and what is dropped; pieces below ``smallest`` voxels go."""
+    seeds = get_json(node, SEEDS) or {"dropped": [], "kept": []}
+    nothing = Mask.nothing(marked.first, marked.matrix)
+    if marked.empty or (not seeds["dropped"] and smallest <= 1):
+        return marked, nothing
+    kept, dropped = np.zeros(marked.array.shape, dtype=bool), np.zeros(marked.array.shape, dtype=bool)
+    places = {kind: np.array(found, dtype=int).reshape(-1, 3) - marked.first for kind, found in seeds.items()}
+    for box, piece in pieces(marked.array):
+        if np.count_nonzero(piece) < smallest:
+            continue
+        away = holds(box, piece, places["dropped"]) and not holds(box, piece, places["kept"])
+        (dropped if away else kept)[box] |= piece
+    return cropped(kept, marked.first, marked.matrix), cropped(dropped, marked.first, marked.matrix)
+
+
+def holds(box: tuple[slice, slice, slice], piece: np.ndarray, places: np.ndarray) -> bool:
+    """Whether a piece holds one of ``places`` (n, 3), indices (i, j, k) of the array that ``box`` is of."""
+    inner = places - [part.start for part in box[::-1]]
+    inner = inner[((inner >= 0) & (inner < piece.shape[::-1])).all(axis=1)]
+    return bool(piece[inner[:, 2], inner[:, 1], inner[:, 0]].any())

@@ -1,0 +1,276 @@
+"""Segments as masks and back, on any grid, with what is remembered of them in their tags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import vtk
+
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.volume import triple
+
+from .coordinates import apply, array_of, lend, own_matrix, parent_matrix, to_numpy, to_vtk
+
+LABELMAP = "Binary labelmap"
+SURFACE = "Closed surface"
+ON_GRID = 0.01
+"""Voxels that a grid may be off another one and still count as the same."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What a segment marks, cropped.
+
+    Attributes:
+        array: bool (z, y, x), or of size 0 where nothing is marked.
+        first: index (i, j, k) of its first voxel.
+        matrix: (4, 4) from indices to RAS, in the segmentation node's own coordinates or where its maker says.
+    """
+
+    array: np.ndarray
+    first: tuple[int, int, int]
+    matrix: np.ndarray
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is marked."""
+        return self.array.size == 0
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """Where the array lies in an array (z, y, x) of the whole grid."""
+        return triple(slice(at, at + n) for at, n in zip(self.first[::-1], self.array.shape, strict=True))
+
+    def corners(self) -> np.ndarray:
+        """(8, 3) RAS of the outermost voxels' outer corners."""
+        low = np.array(self.first) - 0.5
+        high = low + np.array(self.array.shape[::-1])
+        index = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), axis=-1).reshape(-1, 3)
+        return apply(self.matrix, index)
+
+    @classmethod
+    def nothing(cls, first: tuple[int, int, int], matrix: np.ndarray) -> Mask:
+        """The mask of an empty segment."""
+        return cls(np.zeros((0, 0, 0), dtype=bool), first, matrix)
+
+
+def box_of(array: np.ndarray) -> tuple[slice, slice, slice] | None:
+    """The smallest box (z, y, x) around what is not 0 or False in ``array``; None where nothing is."""
+    if array.size == 0:
+        return None
+    values = array.view(np.uint8) if array.dtype == bool else array
+    used = np.flatnonzero(values.reshape(len(values), -1).max(axis=1, initial=0))
+    if not len(used):
+        return None
+    part = slice(int(used[0]), int(used[-1]) + 1)
+    flat = values[part].max(axis=0)
+    rows, columns = np.flatnonzero(flat.max(axis=1)), np.flatnonzero(flat.max(axis=0))
+    return part, slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def cropped(array: np.ndarray, first: tuple[int, int, int], matrix: np.ndarray) -> Mask:
+    """The mask of what is not 0 in ``array`` (z, y, x), whose first voxel has the index ``first`` (i, j, k)."""
+    box = box_of(array)
+    if box is None:
+        return Mask.nothing(first, matrix)
+    start = tuple(at + part.start for at, part in zip(first, box[::-1], strict=True))
+    return Mask(array[box] != 0, start, matrix)
+
+
+def mask_of(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> Mask:
+    """What a segment marks, in the node's own coordinates.
+
+    A segment without a labelmap (contours, a surface) is converted, on the node's reference grid.
+
+    Raises:
+        InputError: there is no such segment, or it cannot be converted.
+    """
+    segment = segment_of(node, segment_id)
+    image = segment.GetRepresentation(LABELMAP)
+    value = segment.GetLabelValue()
+    if image is None:
+        image, value = _converted(node, segment_id), 1
+    x0, x1, y0, y1, z0, z1 = image.GetExtent()
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    if x1 < x0 or y1 < y0 or z1 < z0 or image.GetPointData().GetScalars() is None:
+        return Mask.nothing((0, 0, 0), to_numpy(matrix))
+    return cropped(array_of(image) == value, (x0, y0, z0), to_numpy(matrix))
+
+
+def segment_of(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> slicer.vtkSegment:
+    """The segment.
+
+    Raises:
+        InputError: there is none of this id.
+    """
+    segment = node.GetSegmentation().GetSegment(segment_id)
+    if segment is None:
+        raise InputError(f"'{node.GetName()}' no longer has the segment '{segment_id}'; choose another one.")
+    return segment
+
+
+def _converted(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> slicer.vtkOrientedImageData:
+    """The labelmap of contours or of a surface; made in a copy, so that the node stays what it is."""
+    segmentation, copied = node.GetSegmentation(), slicer.vtkSegmentation()
+    copied.SetSourceRepresentationName(segmentation.GetSourceRepresentationName())
+    copied.CopyConversionParameters(segmentation)
+    copied.CopySegmentFromSegmentation(segmentation, segment_id)
+    # An empty segment has nothing that could be filled.
+    if not copied.CreateRepresentation(LABELMAP):
+        raise InputError(
+            f"The segment '{segment_of(node, segment_id).GetName()}' of '{node.GetName()}' cannot be converted to a "
+            "labelmap; check it in the Segmentations module."
+        )
+    return copied.GetNthSegment(0).GetRepresentation(LABELMAP)
+
+
+def set_mask(node: slicer.vtkMRMLSegmentationNode, segment_id: str, mask: Mask) -> None:
+    """Replace what a segment marks; surfaces made of it are dropped (see :func:`show_surface`)."""
+    segment = segment_of(node, segment_id)
+    segmentation = node.GetSegmentation()
+    shared = segment.GetRepresentation(LABELMAP)
+    others = [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
+    # After loading, segments that do not overlap share one labelmap with different values.
+    if shared is not None and sum(other.GetRepresentation(LABELMAP) is shared for other in others) > 1:
+        segmentation.SeparateSegmentLabelmap(segment_id)
+    image = _oriented(mask)
+    segment.SetLabelValue(1)
+    shown = segment.GetRepresentation(LABELMAP)
+    if shown is None:
+        segment.AddRepresentation(LABELMAP, image)
+    else:
+        # In place, because the segmentation observes this object.
+        shown.ShallowCopy(image)
+        shown.Modified()
+
+
+def add_segment(
+    node: slicer.vtkMRMLSegmentationNode,
+    segment_id: str,
+    name: str,
+    color: tuple[float, float, float],
+    mask: Mask,
+    tags: dict[str, str],
+) -> str:
+    """Add a segment; returns its id, which is another one where ``segment_id`` is taken."""
+    segment = slicer.vtkSegment()
+    segment.SetName(name)
+    segment.SetColor(*color)
+    segment.SetNameAutoGenerated(False)
+    segment.SetColorAutoGenerated(False)
+    for key, value in tags.items():
+        segment.SetTag(key, value)
+    segment.AddRepresentation(LABELMAP, _oriented(mask))
+    chosen = node.GetSegmentation().GenerateUniqueSegmentID(segment_id)
+    node.GetSegmentation().AddSegment(segment, chosen)
+    return chosen
+
+
+def _oriented(mask: Mask) -> slicer.vtkOrientedImageData:
+    image = slicer.vtkOrientedImageData()
+    if not mask.empty:
+        lend(image, np.ascontiguousarray(mask.array).astype(np.uint8), mask.first)
+    else:
+        # A segment without voxels has an empty extent, but keeps its type.
+        image.SetExtent(0, -1, 0, -1, 0, -1)
+        image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    image.SetGeometryFromImageToWorldMatrix(to_vtk(mask.matrix))
+    return image
+
+
+def show_surface(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Make the surfaces for the 3-D view anew; takes a while for large segments, so not during a live change."""
+    node.CreateClosedSurfaceRepresentation()
+
+
+def reference_grid(node: slicer.vtkMRMLSegmentationNode) -> tuple[np.ndarray, tuple[int, ...]] | None:
+    """(4, 4) from indices to the node's own RAS and the extent of the reference geometry; None where none is set."""
+    text = node.GetSegmentation().GetConversionParameter(
+        slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    )
+    image = slicer.vtkOrientedImageData()
+    if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False):
+        return None
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    return to_numpy(matrix), image.GetExtent()
+
+
+def on_grid(mask: Mask, matrix: np.ndarray) -> Mask | None:
+    """The mask in the indices of another grid, where both grids' voxels coincide; else None."""
+    index = np.linalg.inv(matrix) @ mask.matrix
+    first = index[:3, :3] @ np.array(mask.first) + index[:3, 3]
+    reach = max(1, *mask.array.shape)
+    same = np.abs(index[:3, :3] - np.eye(3)).max() * reach < ON_GRID and np.abs(first - np.rint(first)).max() < ON_GRID
+    return Mask(mask.array, triple(int(at) for at in np.rint(first)), matrix) if same else None
+
+
+def array_on_volume(
+    node: slicer.vtkMRMLSegmentationNode, segment_id: str, volume_node: slicer.vtkMRMLScalarVolumeNode
+) -> np.ndarray:
+    """What a segment marks as bool (z, y, x) on a volume's grid; see :func:`mask_on_volume`."""
+    extent = volume_node.GetImageData().GetExtent()
+    result = np.zeros([extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0)], dtype=bool)
+    paste(mask_on_volume(node, segment_id, volume_node), result, extent[::2])
+    return result
+
+
+def mask_on_volume(
+    node: slicer.vtkMRMLSegmentationNode, segment_id: str, volume_node: slicer.vtkMRMLScalarVolumeNode
+) -> Mask:
+    """What a segment marks, in the indices of a volume and with both nodes' parent transforms.
+
+    Where the grids coincide the voxels are copied, also those beyond the volume; else the nearest one is taken.
+
+    Raises:
+        InputError: no such segment, or a transform that is not linear.
+    """
+    mask = mask_of(node, segment_id)
+    matrix = own_matrix(volume_node)
+    to_volume = np.linalg.inv(parent_matrix(volume_node)) @ parent_matrix(node)
+    mask = Mask(mask.array, mask.first, to_volume @ mask.matrix)
+    if mask.empty:
+        return Mask.nothing((0, 0, 0), matrix)
+    moved = on_grid(mask, matrix)
+    return resampled(mask, matrix, volume_node.GetImageData().GetExtent()) if moved is None else moved
+
+
+def resampled(mask: Mask, matrix: np.ndarray, extent: tuple[int, ...]) -> Mask:
+    """The mask on another grid, each voxel taken from the one that its centre lies in."""
+    index = np.linalg.inv(matrix) @ np.concatenate([mask.corners(), np.ones((8, 1))], axis=1).T
+    low = np.maximum(np.ceil(index[:3].min(axis=1)).astype(int), extent[::2])
+    high = np.minimum(np.floor(index[:3].max(axis=1)).astype(int), extent[1::2])
+    if (high < low).any():
+        return Mask.nothing(tuple(low.tolist()), matrix)
+    back = np.linalg.inv(mask.matrix) @ matrix
+    i, j = np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1)
+    result = np.zeros((high - low + 1)[::-1], dtype=bool)
+    limits = np.array(mask.array.shape[::-1])
+    for k in range(low[2], high[2] + 1):
+        found = [
+            np.rint(back[a, 0] * i[None, :] + back[a, 1] * j[:, None] + back[a, 2] * k + back[a, 3]).astype(int)
+            - mask.first[a]
+            for a in range(3)
+        ]
+        inside = np.logical_and.reduce([(at >= 0) & (at < n) for at, n in zip(found, limits, strict=True)])
+        x, y, z = (at[inside] for at in found)
+        result[k - low[2]][inside] = mask.array[z, y, x]
+    return Mask(result, tuple(low.tolist()), matrix)
+
+
+def paste(mask: Mask, result: np.ndarray, start: tuple[int, ...]) -> None:
+    """Set in ``result``, whose first voxel has the index ``start``, what ``mask`` marks; what lies outside is lost."""
+    if mask.empty:
+        return
+    to, of = [], []
+    for axis in (2, 1, 0):
+        at, n, whole = mask.first[axis] - start[axis], mask.array.shape[2 - axis], result.shape[2 - axis]
+        low, high = max(at, 0), min(at + n, whole)
+        if high <= low:
+            return
+        to.append(slice(low, high))
+        of.append(slice(low - at, high - at))
+    result[tuple(to)] |= mask.array[tuple(of)]

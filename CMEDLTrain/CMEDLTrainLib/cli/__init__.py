@@ -1,0 +1,5 @@
+"""The command line ``cmedl-train``."""
+
+from .program import main
+
+__all__ = ["main"]

@@ -1,0 +1,96 @@
+"""``cmedl-train experiment``: run what an experiment has not done yet, and rewrite its results.
+
+Only light modules are imported here, as in ``cli``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.cli.console import Bar, Interrupt, Parser, add_device, amount
+
+from ..experiments.plan import Cell, read_experiment
+from ..experiments.runner import Bench
+
+if TYPE_CHECKING:
+    from ..experiments.rater_study import RatersExperiment
+
+
+def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int], str], Parser]) -> None:
+    """Add the command to ``cmedl-train``; ``add`` makes a sub-command of a name, an action and a sentence."""
+    sub = add("experiment", _experiment, "run what an experiment has not done yet, and rewrite its results")
+    sub.add_argument("name", metavar="NAME|FILE", help="a folder of Testing/experiments, or an experiment's JSON file")
+    sub.add_argument(
+        "--work", type=Path, metavar="DIR", help="runs and slices (default: local, beside the experiment's folder)"
+    )
+    add_device(sub)
+    sub.add_argument(
+        "--budget",
+        type=amount("a number of minutes"),
+        metavar="MINUTES",
+        help="stop after so long; 0 only rewrites the results",
+    )
+    sub.add_argument(
+        "--keep",
+        action="store_true",
+        help="what results.json has of runs that are not in --work stays, and is not trained again",
+    )
+    sub.add_argument(
+        "--pack",
+        type=Path,
+        metavar="FILE",
+        help="what Testing/gpu/pack.py made of the data, which then need not be there; unpacked into --work",
+    )
+    sub.add_argument("--out", type=Path, metavar="DIR", help="where the results go (default: beside the experiment)")
+
+
+def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    from ..experiments.experiment_results import write_results
+    from ..experiments.finished_runs import kept_cells
+    from ..experiments.packing import use_pack
+    from ..experiments.rater_study import read_raters_experiment
+
+    rated = read_raters_experiment(options.name)
+    if rated is not None:
+        return _raters(rated, options.device, interrupt)
+    experiment = read_experiment(options.name)
+    work = options.work or experiment.folder.parent / "local"
+    if options.pack:
+        use_pack(options.pack, work)
+    kept = {}
+    if options.keep:
+        kept = kept_cells(experiment) | (kept_cells(experiment, options.out) if options.out else {})
+    bench = Bench(experiment, work, options.device, kept, options.out)
+    bar = Bar(sys.stderr)
+
+    def done(cell: Cell) -> None:
+        bar.clear()
+        print(f"{cell.name}: {bench.progress_of(cell).state}", flush=True)
+        write_results(bench)
+
+    try:
+        finished = bench.work_off(None if options.budget is None else 60.0 * options.budget, done, bar, interrupt)
+    finally:
+        bar.clear()
+    results = write_results(bench)
+    states = [cell["state"] for cell in results["cells"]]
+    print(f"{states.count('finished')} of {len(states)} runs are finished; see {bench.out / 'results.md'}.")
+    return 0 if finished else Cancelled.exit_code
+
+
+def _raters(experiment: RatersExperiment, device: str, interrupt: Interrupt) -> int:
+    """Score a finished student beside several raters, which takes minutes and is not done in parts."""
+    from ..experiments.rater_study import run_raters
+
+    bar = Bar(sys.stderr)
+    try:
+        results = run_raters(experiment, device, bar, interrupt)
+    finally:
+        bar.clear()
+    print(f"{len(results['nodules'])} nodules are scored; see {experiment.folder / 'results.md'}.")
+    return 0

@@ -1,0 +1,1 @@
+"""Processes, memory and number formats: what computing on several devices needs."""

@@ -1,0 +1,115 @@
+"""A segmented case as its student saw it: slices on the student's field, and the feature maps made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from CMEDLSegmentLib.inference.resampling import FieldSampler
+from CMEDLSegmentLib.inference.segmenter import Segmentation
+from CMEDLSegmentLib.io.volume import Volume, axial_view
+from CMEDLSegmentLib.models.model_card import Card
+from CMEDLSegmentLib.networks import Segmentor
+from CMEDLSegmentLib.report.contour_drawing import slice_dice
+
+BATCH = 8
+"""Slices that a network takes at a time."""
+
+
+class Seen:
+    """A case after its segmentation, in axial order (inferior to superior).
+
+    Attributes:
+        case: its name.
+        view: the image in axial slices.
+        expert, found: label values (z, y, x) of the expert and of the student.
+        slices: indices of the slices that the student looked at.
+        field: where its field lies on them.
+        intensities: the image's map to -1..1.
+    """
+
+    def __init__(self, case: str, volume: Volume, expert: np.ndarray, result: Segmentation, card: Card) -> None:
+        self.case = case
+        self.view = axial_view(volume.array, volume.geometry)
+        self.expert = self.view.to_axial(expert)
+        self.found = self.view.to_axial(result.label)
+        self.slices = result.probability.slices
+        self.field = result.probability.field
+        self.intensities = card.normalisation.fit(self.view.array)
+        self._labels = [label.value for label in card.labels]
+        if len(self._labels) == 1:  # then all that an expert marked is meant, whatever its value
+            self.expert = np.where(self.expert > 0, np.uint8(self._labels[0]), np.uint8(0))
+
+    @property
+    def spacing(self) -> tuple[float, float]:
+        """In-plane spacing (y, x) of the axial slices, mm."""
+        return self.view.spacing[1:]
+
+    def structure_slices(self) -> np.ndarray:
+        """Indices of the slices on which the expert marked anything."""
+        return np.flatnonzero(self.expert.any(axis=(1, 2)))
+
+    def scores(self, found: np.ndarray, slices: np.ndarray) -> np.ndarray:
+        """DSC of ``found`` (n, y, x) on n slices, the mean over the labels that either has; NaN where neither has any.
+
+        Args:
+            found: label values on the native grid.
+            slices: the n axial indices.
+        """
+        each = np.stack([slice_dice(found == value, self.expert[slices] == value) for value in self._labels])
+        known = np.isfinite(each)
+        total = np.where(known, each, 0.0).sum(axis=0)
+        return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+
+    def contour_masks(self, labels: np.ndarray) -> list[np.ndarray]:
+        """The mask of each label that a slice (y, x) of label values has."""
+        return [labels == value for value in self._labels if (labels == value).any()]
+
+    def sampler(self, device: torch.device) -> FieldSampler:
+        """Takes native slices (n, y, x) to the field, (n, 1, f, f) in -1..1, as the Segmenter does."""
+        return FieldSampler(self.field, self.intensities, str(device))
+
+    def images(self, slices: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+        """The slices on the field in batches (n, 1, f, f) of :data:`BATCH` or fewer."""
+        sampler = self.sampler(device)
+        for start in range(0, len(slices), BATCH):
+            yield sampler(self.view.array[slices[start : start + BATCH]])
+
+    def structure_on_field(self, slices: np.ndarray) -> np.ndarray:
+        """Where the expert's structure fills at least half of a pixel of the field: bool (n, f, f)."""
+        down, across = self.field.to_student
+        return down @ (self.expert[slices] > 0).astype(np.float32) @ across.T >= 0.5
+
+    def to_native(self, values: np.ndarray) -> np.ndarray:
+        """Values (..., f, f) of the field brought to the native slices (..., y, x); 0 outside the field."""
+        rows, columns = self.field.to_native
+        return rows @ values @ columns.T
+
+
+def last_features(segmentor: Segmentor, run: Callable[[], object]) -> tuple[Tensor, Tensor]:
+    """The feature maps of a segmentor's last two layers (the paper's hints) in one forward pass.
+
+    Args:
+        segmentor: any depth of hints; it is put back.
+        run: makes ``segmentor`` go forward once, alone or among other networks.
+
+    Returns:
+        (n, c2, h/2, w/2) and (n, c1, h, w).
+    """
+    caught: list[tuple[Tensor, ...]] = []
+
+    def catch(module: nn.Module, given: object, output: tuple[Tensor, tuple[Tensor, ...]]) -> None:
+        caught.append(output[1])
+
+    depth, segmentor.hint_depth = segmentor.hint_depth, "high"
+    handle = segmentor.register_forward_hook(catch)
+    try:
+        run()
+    finally:
+        handle.remove()
+        segmentor.hint_depth = depth
+    coarse, fine = caught[-1]
+    return coarse, fine

@@ -1,0 +1,153 @@
+"""A student scored on whole volumes, through the same Segmenter that a clinician's click runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM
+
+from .evaluation_file import Evaluation
+from .roc import RocCounts
+from .scoring import CaseFigures, PatientFigures, score, structure
+
+if TYPE_CHECKING:
+    from CMEDLSegmentLib.inference.segmenter import FieldSlices, Segmentation
+    from CMEDLSegmentLib.io.volume import Geometry, Volume
+    from CMEDLSegmentLib.models.model_card import Card, Label
+
+OnCase = Callable[[Case, "Volume", np.ndarray, "Segmentation"], None]
+"""Told of each case: the case, its volume, the expert's labels (z, y, x) on its grid, and what the student found."""
+
+
+def evaluate(
+    student_file: Path | str,
+    cases: Sequence[Case],
+    device: str = "auto",
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+    tolerance_mm: float = TOLERANCE_MM,
+    on_case: OnCase | None = None,
+) -> Evaluation:
+    """Score a student on cases with masks.
+
+    Args:
+        student_file: the student's file, or the name of an installed one.
+        cases: of the student's modality, with masks; or such as :mod:`.carried` keeps.
+        device: as that of ``Segmenter``, which chooses the fastest runtime there.
+        progress, cancelled: told and asked for each case.
+        tolerance_mm: of the surface DSC.
+        on_case: told of each case while its volume is in memory, for pictures.
+
+    Raises:
+        InputError: there is no case, one cannot be read or has no mask, or the student does not fit it.
+        DeviceError: as ``Segmenter``.
+        Cancelled: ``cancelled()`` became true.
+    """
+    from CMEDLSegmentLib.inference.segmenter import Segmenter
+    from CMEDLSegmentLib.models.model_file import load_student
+
+    if not cases:
+        raise InputError("There is no case to score the student on; name at least one with a mask.")
+    student = load_student(student_file)
+    labels = student.card.labels
+    segmenter = Segmenter(student, device=device)
+    figures: list[CaseFigures] = []
+    counts = {label: RocCounts() for label in _curves(labels)}
+    milliseconds = []
+    for number, case in enumerate(cases):
+        step = part(progress, number / len(cases), (number + 1) / len(cases))
+        words = f"Case {number + 1} of {len(cases)}"
+        volume, expert, looked_at = _read(case, student.card)
+        result = segmenter.segment(looked_at, progress=_within(step, words), cancelled=cancelled)
+        seen = result.probability.slices
+        step(f"{words}: comparing with the expert", 0.9)
+        own = _counted(result, expert, volume.geometry, labels)
+        for name, found in own.items():
+            counts[name].merge(found)
+        # Of one label the curve of any structure is the label's.
+        roc = {label.name: own.get(label.name, own[""]) for label in labels}
+        figures.append(score(case.case, result.label, expert, volume.geometry, seen, labels, tolerance_mm, roc))
+        milliseconds.append(1000.0 * result.timings["network"] / max(len(seen), 1))
+        if on_case is not None:
+            on_case(case, volume, expert, result)
+    return Evaluation(
+        student=student.card.name,
+        weights_sha256=student.card.weights_sha256,
+        threshold=student.card.threshold,
+        tolerance_mm=tolerance_mm,
+        device=result.device,
+        runtime=result.runtime,
+        batch=segmenter.plan.batch,
+        milliseconds_per_slice=float(np.median(milliseconds)),
+        labels=tuple(label.name for label in labels),
+        cases=tuple(figures),
+        patients=_patients(cases, figures),
+        roc={name: found.curve() for name, found in counts.items()},
+    )
+
+
+def _read(case: Case, card: Card) -> tuple[Volume, np.ndarray, Volume | FieldSlices]:
+    """A case's volume, the expert's labels (z, y, x) on its grid, and what the student of ``card`` is given of it.
+
+    Raises:
+        InputError: it cannot be read, has no mask, or was packed for other students.
+    """
+    if case.image.suffix == ".npz":
+        from .packed_case import read_carried
+
+        carried = read_carried(case.image)
+        return carried.volume(), carried.expert, carried.seen_by(card)
+    from CMEDLSegmentLib.io.volume import read_mask, read_volume
+
+    if case.mask is None:
+        raise InputError(f"The case {case.case} has no mask; an evaluation needs the expert's of every case.")
+    volume = read_volume(case.image)
+    return volume, read_mask(case.mask, volume.geometry).array, volume
+
+
+def _within(step: Progress, words: str) -> Progress:
+    """The progress of one case's segmentation, as nine tenths of the case."""
+    inner = part(step, 0.0, 0.9)
+    return lambda stage, fraction: inner(f"{words}: {stage}", fraction)
+
+
+def _patients(cases: Sequence[Case], figures: Sequence[CaseFigures]) -> tuple[PatientFigures, ...]:
+    """The cases' figures brought together by patient, in the order of each one's first case."""
+    members: dict[str, list[CaseFigures]] = {}
+    for case, found in zip(cases, figures, strict=True):
+        members.setdefault(case.patient, []).append(found)
+    return tuple(map(PatientFigures.of, members.values()))
+
+
+def _curves(labels: Sequence[Label]) -> dict[str, int | None]:
+    """The ROC curves to make: of any structure, and where there are several of each; with the label's value."""
+    return {"": None} | ({label.name: label.value for label in labels} if len(labels) > 1 else {})
+
+
+def _counted(
+    result: Segmentation, expert: np.ndarray, geometry: Geometry, labels: Sequence[Label]
+) -> dict[str, RocCounts]:
+    """The voxels of one case by probability, for each of the curves.
+
+    Those of the slices that the student looked at, and of slices that it passed over though the expert marked them,
+    where its probability is 0. Other slices would only add voxels that nobody calls a structure.
+    """
+    from CMEDLSegmentLib.io.volume import axial_view
+
+    expert = axial_view(expert, geometry).array
+    counts = {name: RocCounts() for name in _curves(labels)}
+    passed = np.setdiff1d(np.flatnonzero(expert.any(axis=(1, 2))), result.probability.slices)
+    for name, value in _curves(labels).items():
+        wanted = expert if value is None else structure(expert, value, len(labels))
+        for z, plane in result.probability.planes(value):
+            counts[name].add(plane, wanted[z] != 0)
+        for z in passed:
+            counts[name].add(np.zeros(wanted[z].shape, np.float16), wanted[z] != 0)
+    return counts

@@ -1,0 +1,146 @@
+"""A case to score a student on that is read without its scan and without SimpleITK: what the student sees of it.
+
+The file, ``*.npz``, has the slices on the student's field in 8 bits, where that field lies on which grid, and the
+expert's labels on that grid. So the student's labels are made and measured in full resolution, as from the scan. The
+scan itself, outside the field and finer than its pixels, is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from CMEDLSegmentLib.base.errors import InputError, ModelError
+from CMEDLSegmentLib.base.files import atomic_path
+from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.inference.segmenter import FieldSlices
+from CMEDLSegmentLib.io.volume import Geometry, Volume, axial_view
+from CMEDLSegmentLib.models.model_card import Card
+from CMEDLSegmentLib.models.normalization import Normalisation
+
+if TYPE_CHECKING:
+    import torch
+
+SUFFIX = ".npz"
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError, ModelError)
+"""What a cut or foreign ``.npz`` may raise."""
+HALF_RANGE = 127.5
+"""Values of 8 bits on either side of the middle: 2 HU each of a window of 500 HU."""
+
+
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    """Normalised intensities -1..1 -> uint8."""
+    return np.round((values + 1) * HALF_RANGE).astype(np.uint8)
+
+
+def from_bytes(values: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`to_bytes`, float32, to half a level."""
+    return values.astype(np.float32) / np.float32(HALF_RANGE) - 1
+
+
+@dataclass(frozen=True)
+class CarriedCase:
+    """A case as a student sees it.
+
+    Attributes:
+        images: uint8 (n, pixels, pixels), the slices that the student looks at, see :func:`to_bytes`.
+        slices: their axial indices (n,), rising.
+        field: where the field lies on them.
+        geometry: of the scan.
+        expert: uint8 (z, y, x), the expert's labels on that grid, in the scan's own axes.
+        normalisation: that the images were made with: a window, because others need the scan.
+        modality: of the scan.
+        lung_slices: how many slices hold lung; 0 where the student does not ask.
+    """
+
+    images: np.ndarray
+    slices: np.ndarray
+    field: StudentField
+    geometry: Geometry
+    expert: np.ndarray
+    normalisation: Normalisation
+    modality: str
+    lung_slices: int
+
+    def seen_by(self, card: Card) -> FieldSlices:
+        """What the student of a card looks at.
+
+        Raises:
+            InputError: the student sees other images than these.
+        """
+        if (card.modality, card.normalisation, card.field, card.spacing_mm) != (
+            self.modality,
+            self.normalisation,
+            self.field.pixels,
+            self.field.pixel_mm,
+        ):
+            raise InputError(
+                f"The student '{card.name}' sees images of another window, size or spacing than the case was packed "
+                "with; score it on the scans."
+            )
+
+        def sampler(device: str) -> Callable[[np.ndarray], torch.Tensor]:
+            import torch
+
+            def sample(slices: np.ndarray) -> torch.Tensor:
+                images = from_bytes(self.images[np.searchsorted(self.slices, slices)])
+                return torch.from_numpy(images)[:, None].to(device)
+
+            return sample
+
+        return FieldSlices(self.slices, self.field, self.geometry, sampler, self.lung_slices)
+
+    def volume(self) -> Volume:
+        """The scan as far as it is known, to be looked at: the field's slices brought to its grid, else the darkest."""
+        low, high = self.normalisation.low, self.normalisation.high
+        array = np.full(self.geometry.shape, low, np.float32)
+        view = axial_view(array, self.geometry).array
+        rows, columns = self.field.to_native
+        for z, image in zip(self.slices, self.images, strict=True):
+            view[z] += rows @ (from_bytes(image) + 1) @ columns.T * ((high - low) / 2)
+        return Volume(array, self.geometry, self.modality)
+
+    def save(self, path: Path) -> None:
+        """Write it to ``path``, which ends in ``.npz``."""
+        about = {
+            "field": asdict(self.field),
+            "geometry": asdict(self.geometry),
+            "normalisation": self.normalisation.to_dict(),
+            "modality": self.modality,
+            "lung_slices": self.lung_slices,
+        }
+        with atomic_path(path) as beside:
+            np.savez(beside, images=self.images, slices=self.slices, expert=self.expert, about=json.dumps(about))
+
+
+def read_carried(path: Path) -> CarriedCase:
+    """A case that :meth:`CarriedCase.save` wrote.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about: dict[str, Any] = json.loads(str(file["about"]))
+            arrays = {name: file[name] for name in ("images", "slices", "expert")}
+        return CarriedCase(
+            field=StudentField(**tuples(about["field"])),
+            geometry=Geometry(**tuples(about["geometry"])),
+            normalisation=Normalisation.from_dict(about["normalisation"]),
+            modality=about["modality"],
+            lung_slices=about["lung_slices"],
+            **arrays,
+        )
+    except UNREADABLE as error:
+        raise InputError(f"{path} is not a case that was packed ({error}); unpack it anew.") from error
+
+
+def tuples(tree: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a dataclass as JSON kept them: what were tuples came back as lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in tree.items()}

@@ -1,0 +1,285 @@
+"""Figures of one case: the student's labels against the expert's, whole, tumor by tumor, and slice by slice.
+
+DSC, surface DSC and HD95 are those of :mod:`CMEDLSegmentLib.agreement`, the expert being the reference. A structure
+that the student missed has a DSC and a surface DSC of 0; where it marked nothing there is no HD95, so that means of
+HD95 are over fewer patients and the number missed stands beside them. What neither marks has no value. The surface
+measures take the slices of a volume as neighbors; of volumes of which only some slices were kept (a file does not
+tell), the measures by slices alone hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from CMEDLSegmentLib.io.volume import Geometry, axial_view
+from CMEDLSegmentLib.metrics.lesions import Tumor, TumorMatch, match
+from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM, Measure, measure
+from CMEDLSegmentLib.metrics.surface_distance import dice
+from CMEDLSegmentLib.models.model_card import TUMOR
+
+if TYPE_CHECKING:
+    from CMEDLSegmentLib.models.model_card import Label
+
+    from .roc import RocCounts
+
+Values = dict[str, float | None]
+"""A value of each of :data:`MEASURES`, or of some; None where there is none."""
+
+SURFACE = ("dsc", "surface_dice", "hd95_mm")
+"""Measures of volumes and of tumors, as in the paper's tables."""
+
+MOST_EXTRA = 20
+"""Extra tumors that are listed: a student that has learned nothing marks thousands of specks, which are counted."""
+
+MEASURES: dict[str, Measure] = {
+    found.name: found
+    for found in (
+        Measure("dsc", "DSC", "", "high", True, "DSC, all slices of a patient pooled, mean over patients"),
+        Measure(
+            "surface_dice",
+            "surface DSC",
+            "",
+            "high",
+            True,
+            "surface DSC of a patient's volume at the tolerance, mean over patients",
+        ),
+        Measure("hd95_mm", "HD95", "mm", "low", True, "HD95 of a patient's volume (mm), mean over patients"),
+        Measure(
+            "dsc_structure_slices",
+            "DSC, its slices",
+            "",
+            "high",
+            True,
+            "DSC, a patient's slices with the structure pooled, mean over patients",
+        ),
+        Measure(
+            "false_cc_per_empty_slice",
+            "false cc a slice",
+            "cc",
+            "low",
+            False,
+            "false volume per slice without the structure (cc), mean over patients",
+        ),
+        Measure("auc", "AUC", "", "high", True, "area under the ROC curve of a patient's voxels, mean over patients"),
+    )
+}
+"""What is measured of every label, case and patient."""
+
+
+def definition(name: str, tolerance_mm: float) -> str:
+    """One of :data:`MEASURES` in words; a surface DSC means nothing without its tolerance."""
+    return MEASURES[name].definition.replace("the tolerance", f"a tolerance of {tolerance_mm:g} mm")
+
+
+def titled(name: str) -> str:
+    """The short name of one of :data:`MEASURES`, with millimeters where it has them."""
+    return MEASURES[name].title + (" (mm)" if MEASURES[name].unit == "mm" else "")
+
+
+def shown(value: float | None, name: str, digits: int = 3) -> str:
+    """A value of one of :data:`MEASURES` for people: mm to a tenth, shares and cc to so many digits."""
+    return "-" if value is None else f"{value:.{1 if MEASURES[name].unit == 'mm' else digits}f}"
+
+
+def pieces(labels: Sequence[str]) -> str:
+    """What the connected pieces of these structures are called."""
+    return "tumors" if tuple(labels) == (TUMOR.name,) else "structures"
+
+
+@dataclass(frozen=True)
+class TumorFigures:
+    """One connected piece of a label: matched (expert's and student's), missed (expert's) or extra (student's).
+
+    Attributes:
+        label: the structure's name.
+        outcome: ``matched``, ``missed`` or ``extra``.
+        expert_cc, student_cc: volumes; None on the side that has none.
+        slices: first and last axial slice, counted from 0 at the inferior end: the expert's, of an extra one the
+            student's.
+        values: of :data:`SURFACE`; of a missed one 0, 0 and None, of an extra one None.
+    """
+
+    label: str
+    outcome: str
+    expert_cc: float | None
+    student_cc: float | None
+    slices: tuple[int, int]
+    values: Values
+
+
+@dataclass(frozen=True)
+class CaseFigures:
+    """One case.
+
+    Attributes:
+        case: its name.
+        labels: for each structure its values.
+        missed: structures that the expert marked and the student shares no voxel with.
+        structure_slices: slices on which the expert marked anything.
+        empty_slices: slices that the student looked at and the expert left empty.
+        extra_tumors: how many pieces the student marked that match none of the expert's.
+        tumors: the pieces of all structures; of the extra ones the largest, :data:`MOST_EXTRA` a structure.
+        sensitivities: of the ROC curve at :data:`.roc.RATES`, the mean over the structures; empty without one.
+    """
+
+    case: str
+    labels: dict[str, Values]
+    missed: tuple[str, ...]
+    structure_slices: int
+    empty_slices: int
+    extra_tumors: int = 0
+    tumors: tuple[TumorFigures, ...] = ()
+    sensitivities: tuple[float, ...] = ()
+
+    @property
+    def values(self) -> Values:
+        """Of the case: the mean over its structures."""
+        return mean_values(self.labels.values())
+
+
+@dataclass(frozen=True)
+class PatientFigures:
+    """One patient: the mean over the patient's cases, which are one for most.
+
+    Attributes:
+        cases: their names; they stand for the patient, whose own name is never kept.
+        labels: for each structure its values.
+        missed: structures missed in at least one of the cases.
+        sensitivities: of the ROC curve at :data:`.roc.RATES`, the mean over the cases; empty without one.
+    """
+
+    cases: tuple[str, ...]
+    labels: dict[str, Values]
+    missed: tuple[str, ...]
+    sensitivities: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, cases: Sequence[CaseFigures]) -> PatientFigures:
+        """The patient whose cases these are."""
+        names = dict.fromkeys(name for case in cases for name in case.labels)
+        return cls(
+            cases=tuple(case.case for case in cases),
+            labels={name: mean_values(case.labels[name] for case in cases if name in case.labels) for name in names},
+            missed=tuple(name for name in names if any(name in case.missed for case in cases)),
+            sensitivities=mean_curve(case.sensitivities for case in cases),
+        )
+
+    @property
+    def values(self) -> Values:
+        """Of the patient: the mean over the structures."""
+        return mean_values(self.labels.values())
+
+    @property
+    def marked(self) -> bool:
+        """Whether the expert marked anything."""
+        return any(values["dsc_structure_slices"] is not None for values in self.labels.values())
+
+
+def mean_values(several: Iterable[Values]) -> Values:
+    """The mean of each measure over those that have it."""
+    several = list(several)
+    found: Values = {}
+    for name in MEASURES:
+        known = [value for values in several if (value := values[name]) is not None]
+        found[name] = float(np.mean(known)) if known else None
+    return found
+
+
+def mean_curve(several: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
+    """The mean height at each place of the curves that there are; empty without one."""
+    known = [curve for curve in several if curve]
+    return tuple(np.mean(known, axis=0).tolist()) if known else ()
+
+
+def score(
+    case: str,
+    found: np.ndarray,
+    expert: np.ndarray,
+    geometry: Geometry,
+    seen: np.ndarray,
+    labels: Sequence[Label],
+    tolerance_mm: float = TOLERANCE_MM,
+    roc: Mapping[str, RocCounts] | None = None,
+) -> CaseFigures:
+    """Figures of one case.
+
+    Args:
+        case: its name.
+        found: the student's labels (z, y, x) on the volume's grid.
+        expert: the expert's; where the student knows one label, whatever is not 0 is the structure.
+        geometry: that grid.
+        seen: axial indices of the slices that the student looked at.
+        labels: what the student marks.
+        tolerance_mm: of the surface DSC.
+        roc: the case's voxels counted by probability, for each label by its name; None where there are none.
+
+    Raises:
+        InputError: the masks do not fit the grid, or the tolerance is no distance.
+    """
+    view = axial_view(found, geometry)
+    found, expert = view.array, axial_view(expert, geometry).array
+    values, missed, tumors, extra = {}, [], [], 0
+    for label in labels:
+        mine, wanted = found == label.value, structure(expert, label.value, len(labels))
+        auc = roc[label.name].curve().auc if roc else None
+        values[label.name] = {**_values(mine, wanted, view.spacing, seen, tolerance_mm), "auc": auc}
+        if wanted.any() and not (mine & wanted).any():
+            missed.append(label.name)
+        matched = match(wanted, mine, view.spacing, tolerance_mm)
+        tumors += _told(label.name, matched)
+        extra += len(matched.extra)
+    holds = np.flatnonzero(expert.any(axis=(1, 2)))
+    empty = len(np.setdiff1d(seen, holds))
+    curve = mean_curve(counts.sensitivities() for counts in (roc or {}).values())
+    return CaseFigures(case, values, tuple(missed), len(holds), empty, extra, tuple(tumors), curve)
+
+
+def structure(expert: np.ndarray, value: int, labels: int) -> np.ndarray:
+    """Where the expert marked a label: bool; of a student's only one of ``labels``, whatever is not 0."""
+    return expert != 0 if labels == 1 else expert == value
+
+
+def _values(
+    found: np.ndarray, expert: np.ndarray, spacing: Sequence[float], seen: np.ndarray, tolerance_mm: float
+) -> Values:
+    """A value of each of :data:`MEASURES` but the AUC; masks bool (z, y, x) in axial order, spacing (z, y, x) in mm."""
+    whole = measure(expert, found, spacing, tolerance_mm).values
+    holds = expert.any(axis=(1, 2))
+    empty = np.setdiff1d(seen, np.flatnonzero(holds))
+    false_cc = None
+    if len(empty):
+        false_cc = float(np.count_nonzero(found[empty]) * math.prod(spacing) / 1000.0 / len(empty))
+    return {
+        **{name: _finite(whole[name]) for name in SURFACE},
+        "dsc_structure_slices": _finite(dice(found[holds], expert[holds])),
+        "false_cc_per_empty_slice": false_cc,
+    }
+
+
+def _told(label: str, matched: TumorMatch) -> list[TumorFigures]:
+    """The pieces of one label, the expert's largest first, then the largest extra ones."""
+    missed, extra = {"dsc": 0.0, "surface_dice": 0.0, "hd95_mm": None}, dict.fromkeys(SURFACE)
+
+    def told(outcome: str, a: Tumor | None, b: Tumor | None, values: Values) -> TumorFigures:
+        one = a or b
+        assert one is not None
+        volume_a, volume_b = (None if tumor is None else tumor.volume_cc for tumor in (a, b))
+        return TumorFigures(label, outcome, volume_a, volume_b, one.slices, dict(values))
+
+    return [
+        *(
+            told("matched", pair.a, pair.b, {name: _finite(pair.measures.values[name]) for name in SURFACE})
+            for pair in matched.pairs
+        ),
+        *(told("missed", tumor, None, missed) for tumor in matched.missed),
+        *(told("extra", None, tumor, extra) for tumor in matched.extra[:MOST_EXTRA]),
+    ]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,89 @@
+"""What a run has beside its student: the translation into the teacher's modality, and the teacher that looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+
+from CMEDLSegmentLib.inference.probability import label_probabilities, threshold_labels
+from CMEDLSegmentLib.models.model_file import StudentNetwork
+from CMEDLSegmentLib.networks import Segmentor
+
+from ..runs.run_folder import Run
+from ..training.train_run import networks_of, training_cases
+from .case_view import Seen
+from .translation_quality import Translate
+
+CPU = torch.device("cpu")
+TEACHER_THRESHOLD = 0.5
+PSEUDO = {"MR": "pMRI", "CT": "pCT"}
+"""What an image translated into a modality is called."""
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """A run's translation and teacher, each None where its method has none.
+
+    Attributes:
+        translate: from the student's modality.
+        teacher: segments images of the teacher's modality, translated ones too.
+        pseudo: what a translated image is called.
+        device: of the networks.
+    """
+
+    translate: Translate | None = None
+    teacher: Segmentor | None = None
+    pseudo: str = ""
+    device: torch.device = CPU
+
+    @classmethod
+    def of(cls, run: Run, student: StudentNetwork, device: torch.device) -> Teaching:
+        """Those of a run at its last checkpoint.
+
+        Args:
+            run: a finished run.
+            student: its student. Where that translates by itself, its own weights are those that are used.
+            device: where the networks go.
+
+        Raises:
+            InputError: the run has no checkpoint, or it or its cohort cannot be read.
+        """
+        if "teacher" not in run.configuration().entry.roles:
+            return cls()
+        method, networks = networks_of(run)
+        networks |= {spec.name: network for spec, network in zip(student.specs, student.networks, strict=True)}
+        for network in networks.values():
+            network.to(device)
+        modality = next(case.modality for case in training_cases(run.configuration()) if case.role == "teacher")
+        translation = method.translation
+        return cls(
+            None if translation is None else lambda images: translation.translate(images, networks),
+            cast(Segmentor, networks[method.teacher]) if method.teacher else None,
+            PSEUDO[modality],
+            device,
+        )
+
+    @torch.inference_mode()
+    def look(self, seen: Seen, slices: Sequence[int], values: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+        """A case's slices translated, and what the teacher marks on them.
+
+        Args:
+            seen: the case.
+            slices: n axial indices, no more than :data:`.seen.BATCH`.
+            values: of the student's labels, which the teacher's are too.
+
+        Returns:
+            Images (n, y, x) on the native slices, outside the field -1, as dark as air; label values (n, y, x), or
+            None without a teacher.
+        """
+        assert self.translate is not None
+        pseudo = self.translate(next(seen.images(np.array(slices), self.device)))
+        shown = seen.to_native(pseudo[:, 0].float().cpu().numpy() + 1) - 1
+        if self.teacher is None:
+            return shown, None
+        found = label_probabilities(self.teacher(pseudo)[0].float()).cpu().numpy()
+        return shown, np.stack([threshold_labels(seen.to_native(one), values, TEACHER_THRESHOLD) for one in found])

@@ -1,0 +1,180 @@
+"""What is known of a finished cell: read from its run's folder, or kept from results whose runs lie elsewhere.
+
+``results.json`` has of each finished cell all that its figures are made of, but no pictures. So
+``cmedl-train experiment NAME --keep`` goes on with what another machine has done, or after run folders were removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from CMEDLSegmentLib.base.errors import InputError
+
+from .plan import SYNTHESIS, Cell, Experiment, read_beside
+from .result_tables import shown, where_several
+from .runner import FINISHED, Bench, Progressed
+
+if TYPE_CHECKING:
+    from ..evaluation.scoring import PatientFigures
+    from ..runs.run_folder import Run
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A cell whose student was scored.
+
+    Attributes:
+        progressed: its cell, where it was trained and how long that took.
+        patients: its test patients that have a structure. Without one there is no DSC, or one of 0 as soon as a voxel
+            is marked.
+        validation: what the student reached on validation patients; None where that is not known.
+        missed: the structures that the student missed, as :func:`.misses.misses` tells them.
+        translated: of each test case the figures of its translated image; None where that is not measured.
+        run: None of a cell that was kept.
+    """
+
+    progressed: Progressed
+    patients: tuple[PatientFigures, ...]
+    validation: dict[str, float] | None
+    missed: tuple[dict[str, Any], ...]
+    translated: dict[str, dict[str, float]] | None
+    run: Run | None = None
+
+    @property
+    def cell(self) -> Cell:
+        return self.progressed.cell
+
+
+def finished_cells(bench: Bench, cells: Sequence[Progressed]) -> dict[str, list[Finished]]:
+    """Of each row its finished cells."""
+    finished: dict[str, list[Finished]] = {name: [] for name in bench.experiment.rows}
+    for one in cells:
+        if one.state == FINISHED:
+            kept = bench.kept.get(one.cell)
+            if kept is None or one is not kept.progressed:
+                kept = _read(bench, one)
+            finished[one.cell.row].append(kept)
+    return finished
+
+
+def _read(bench: Bench, progressed: Progressed) -> Finished:
+    """A cell from its run's folder."""
+    from CMEDLSegmentLib.models.model_card import read_card
+
+    from ..evaluation.evaluation_file import read_evaluation
+    from .missed_lesions import misses
+    from .translation_results import read_synthesis
+
+    experiment, run = bench.experiment, bench.run_of(progressed.cell)
+    return Finished(
+        progressed,
+        tuple(patient for patient in read_evaluation(run.evaluation).patients if patient.marked),
+        read_card(run.student).training.get("validation") if run.student.is_file() else None,
+        tuple(misses(progressed.cell, run, experiment.regions)),
+        read_synthesis(run) if SYNTHESIS in experiment.measures else None,
+        run,
+    )
+
+
+def told(experiment: Experiment, one: Progressed, finished: Finished | None) -> dict[str, Any]:
+    """How far a cell is, in JSON's types; of a finished one all that :func:`kept_cells` makes it of again."""
+    from ..evaluation.scoring import mean_curve
+
+    tree = {
+        "fold": one.cell.fold,
+        "row": one.cell.row,
+        "seed": one.cell.seed,
+        "state": one.state,
+        "step": one.step,
+        "steps": one.steps,
+        "training_minutes": round(one.seconds / 60, 1),
+        "device": one.device,
+    }
+    if finished is None:
+        return tree
+    curve = mean_curve(patient.sensitivities for patient in finished.patients)
+    measures = tuple(shown(experiment))
+    return {
+        **tree,
+        "run": experiment.run_name(one.cell),
+        "contextual": one.contextual,
+        "validation": finished.validation,
+        "patients": [_told_patient(patient, measures) for patient in finished.patients],
+        "sensitivities": [round(height, 5) for height in curve],
+        **({} if finished.translated is None else {"translated": finished.translated}),
+    }
+
+
+def _told_patient(patient: PatientFigures, measures: Sequence[str]) -> dict[str, Any]:
+    """A patient's figures; of several structures those of each one too."""
+    labels = {label: {measure: one[measure] for measure in measures} for label, one in patient.labels.items()}
+    whole = {measure: patient.values[measure] for measure in measures}
+    return {"cases": list(patient.cases), **whole, **where_several(labels), "missed": list(patient.missed)}
+
+
+def kept_cells(experiment: Experiment, folder: Path | None = None) -> dict[Cell, Finished]:
+    """The finished cells of the experiment's ``results.json``, by any machine, that it still asks for.
+
+    Args:
+        experiment: which one.
+        folder: where the file is; None: beside the experiment's own.
+
+    Raises:
+        InputError: the file cannot be read, or is of a version that does not tell enough.
+    """
+    path = (folder or experiment.folder) / RESULTS
+    if not path.is_file():
+        return {}
+    results = read_beside(path)
+    found = {}
+    try:
+        if results["tolerance_mm"] != experiment.tolerance_mm or results["measures"] != shown(experiment):
+            return {}
+        for tree in results["cells"]:
+            cell = Cell(tree["fold"], tree["row"], tree["seed"])
+            if tree["state"] == FINISHED and cell in experiment.cells and tree["run"] == experiment.run_name(cell):
+                found[cell] = _kept(cell, tree, results)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} lacks or misspells {error}, so its figures cannot be kept; leave --keep out to make it anew."
+        ) from error
+    needed = SYNTHESIS in experiment.measures
+    return {cell: one for cell, one in found.items() if one.translated is not None or not needed}
+
+
+def _kept(cell: Cell, tree: Mapping[str, Any], results: Mapping[str, Any]) -> Finished:
+    own = {"fold": cell.fold, "row": cell.row, "seed": cell.seed}
+    labels = results["configuration"][cell.row]["labels"]
+    return Finished(
+        Progressed(
+            cell,
+            FINISHED,
+            tree["step"],
+            tree["steps"],
+            60.0 * tree["training_minutes"],
+            tree["device"],
+            tree["contextual"],
+        ),
+        tuple(_kept_patient(patient, labels, tree["sensitivities"]) for patient in tree["patients"]),
+        tree["validation"],
+        tuple(one for one in results["missed"] if own.items() <= one.items()),
+        tree.get("translated"),
+    )
+
+
+def _kept_patient(tree: Mapping[str, Any], labels: Sequence[str], curve: Sequence[float]) -> PatientFigures:
+    """A patient of a kept cell; the cell's mean ROC curve stands for each one's, which has the same mean."""
+    from ..evaluation.scoring import MEASURES, PatientFigures
+
+    by_label = tree["labels"] if "labels" in tree else {labels[0]: tree}
+    return PatientFigures(
+        tuple(tree["cases"]),
+        {label: {measure: one.get(measure) for measure in MEASURES} for label, one in by_label.items()},
+        tuple(tree["missed"]),
+        () if tree["auc"] is None else tuple(curve),
+    )

@@ -1,0 +1,291 @@
+"""A finished student beside several raters, nodule by nodule: the measures of Table IV without training anything.
+
+    {"title": "...", "about": "...", "note": "...", "kind": "raters",
+     "student": "lung-ct",                       a bundled or installed student, or a file beside the experiment's
+     "nodules": "$CMEDL_DATA/lidc_raters", "tolerance_mm": 2.0}
+
+The data is a folder for each nodule with ``image_8bit.nii.gz``, a crop of a chest CT whose HU are lost, and the masks
+``rater1.nii.gz`` and so on. Rater 1 of one nodule is not rater 1 of another: there is no row for a person. The raters'
+row is over nodules, each the mean over the pairs of its raters; the student's the mean over its raters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.files import atomic_path
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+
+from .plan import expanded, experiment_file
+
+if TYPE_CHECKING:
+    from CMEDLSegmentLib.agreement.cohort_agreement import CohortAgreement
+    from CMEDLSegmentLib.agreement.raters import Agreement
+    from CMEDLSegmentLib.io.delineation import RatedCase
+
+KIND = "raters"
+ENTRIES = ("title", "about", "note", "kind", "student", "nodules", "tolerance_mm")
+LUNG_HU, SOFT_TISSUE_HU = -850.0, 40.0
+"""What the two most frequent values of a crop are taken for: inflated lung and soft tissue."""
+SMOOTH = 2.0
+"""Standard deviation, in levels, by which the histogram is smoothed before its peaks are taken."""
+HU_RULE = (
+    f"HU are guessed from the 8 bit values of each crop: Otsu's threshold parts them in two, the most frequent dark "
+    f"value is taken for {LUNG_HU:g} HU (inflated lung), the most frequent bright one for {SOFT_TISSUE_HU:+g} HU (soft "
+    "tissue), the others by the line through both. The rule was chosen before any student was scored with it; one "
+    "mistake in smoothing beside the threshold, which a test showed, was corrected afterwards (the mean DSC was "
+    "0.529 with it)."
+)
+MEASURES = ("dsc", "surface_dice", "hd95_mm")
+RATERS = "raters"
+"""The row of the raters among themselves."""
+
+
+@dataclass(frozen=True)
+class RatersExperiment:
+    """What the experiment's file says; see the module."""
+
+    name: str
+    folder: Path
+    title: str
+    about: str
+    note: str
+    student: Path | str
+    nodules: Path
+    tolerance_mm: float
+
+
+def read_raters_experiment(name: str) -> RatersExperiment | None:
+    """The experiment of a name or a file if it is one with raters; None if it is another one.
+
+    Raises:
+        InputError: it is not there, or lacks something.
+    """
+    path, tree = experiment_file(name)
+    if tree.get("kind") != KIND:
+        return None
+    wrong = [key for key in ENTRIES if key not in tree] + sorted(set(tree) - set(ENTRIES))
+    if wrong:
+        raise InputError(f"The experiment {path} lacks or misspells '{wrong[0]}'; it has {', '.join(ENTRIES)}.")
+    try:
+        beside = path.parent / tree["student"]
+        return RatersExperiment(
+            name=path.parent.name,
+            folder=path.parent,
+            **{key: str(tree[key]) for key in ("title", "about", "note")},
+            student=beside if beside.is_file() else tree["student"],
+            nodules=Path(expanded(tree["nodules"])),
+            tolerance_mm=float(tree["tolerance_mm"]),
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The experiment {path} has an entry of the wrong type ({error}); correct it.") from error
+
+
+def hounsfield(crop: np.ndarray) -> np.ndarray:
+    """HU guessed from a crop's 8 bit values by :data:`HU_RULE`; float32 of its shape.
+
+    Raises:
+        InputError: the crop has one value only.
+    """
+    from scipy.ndimage import gaussian_filter1d
+    from skimage.filters import threshold_otsu
+
+    if crop.min() == crop.max():
+        raise InputError("A crop has one value only, which is no image; restore its file.")
+    parting = int(threshold_otsu(crop)) + 1
+    counts = np.bincount(crop.ravel(), minlength=256).astype(float)
+    # Each side by itself, so that the darker peak does not reach into the brighter side.
+    dark, bright = (
+        start + int(np.argmax(gaussian_filter1d(side, SMOOTH, mode="constant")))
+        for start, side in ((0, counts[:parting]), (parting, counts[parting:]))
+    )
+    per_level = (SOFT_TISSUE_HU - LUNG_HU) / (bright - dark)
+    return (LUNG_HU + per_level * (crop.astype(np.float32) - dark)).astype(np.float32)
+
+
+def rated_cases(
+    experiment: RatersExperiment, device: str = "auto", progress: Progress = silent, cancelled: CancelCheck = never
+) -> Iterator[RatedCase]:
+    """Each nodule with its raters' masks, the student's, and the guessed HU, in the order of their names.
+
+    The student looks at every slice: lungs are not searched for in a crop.
+
+    Raises:
+        InputError: there is no nodule, or one cannot be read.
+        Cancelled: the user did.
+    """
+    from CMEDLSegmentLib.inference.segmenter import Segmenter
+    from CMEDLSegmentLib.io.delineation import CANDIDATE, Delineation, RatedCase
+    from CMEDLSegmentLib.io.volume import read_mask, read_volume
+    from CMEDLSegmentLib.models.model_file import load_student
+
+    folders = sorted(path.parent for path in experiment.nodules.glob("*/image_8bit.nii.gz"))
+    if not folders:
+        raise InputError(f"There is no nodule in {experiment.nodules}; name the folder of the data by CMEDL_DATA.")
+    student = load_student(experiment.student)
+    segmenter = Segmenter(replace(student, card=replace(student.card, slices="all")), device=device)
+    for number, folder in enumerate(folders):
+        stop_if(cancelled)
+        progress(f"Nodule {number + 1} of {len(folders)}", number / len(folders))
+        crop = read_volume(folder / "image_8bit.nii.gz")
+        volume = replace(crop, array=hounsfield(crop.array))
+        raters = tuple(
+            Delineation(f"R{path.name[5:-7]}", read_mask(path, crop.geometry).array != 0)
+            for path in sorted(folder.glob("rater*.nii.gz"))
+        )
+        found = Delineation(CANDIDATE, segmenter.segment(volume, cancelled=cancelled).label != 0)
+        yield RatedCase(folder.name, crop.geometry, raters, found, volume.array)
+
+
+def run_raters(
+    experiment: RatersExperiment, device: str = "auto", progress: Progress = silent, cancelled: CancelCheck = never
+) -> dict[str, Any]:
+    """Score the student beside the raters and write ``results.json``, ``results.md`` and ``nodules.png``.
+
+    Returns:
+        What ``results.json`` holds.
+
+    Raises:
+        InputError: the data or the student cannot be read.
+        Cancelled: the user did; nothing was written.
+    """
+    from CMEDLSegmentLib.agreement.cohort_agreement import pool
+    from CMEDLSegmentLib.agreement.raters import analyse
+    from CMEDLSegmentLib.models.model_file import load_student
+    from CMEDLSegmentLib.report.contour_drawing import save_png
+
+    from ..evaluation.evaluation_file import write_json
+    from .nodule_panels import picture
+    from .runner import machine
+
+    cases, agreements = [], []
+    for case in rated_cases(experiment, device, progress, cancelled):
+        cases.append(case)
+        agreements.append(analyse(case, experiment.tolerance_mm))
+    card = load_student(experiment.student).card
+    told = collect(experiment, pool(agreements, same_people=False), agreements, card.name)
+    results = {**told, "weights_sha256": card.weights_sha256, "device": machine(device), "complete": True}
+    save_png(picture(cases, agreements), experiment.folder / "nodules.png")
+    write_json(experiment.folder / "results.json", results)
+    with atomic_path(experiment.folder / "results.md") as path:
+        path.write_text(markdown(experiment, results), "utf-8")
+    return results
+
+
+def collect(
+    experiment: RatersExperiment, cohort: CohortAgreement, agreements: Sequence[Agreement], student: str
+) -> dict[str, Any]:
+    """The figures in JSON's types.
+
+    ``methods``: over nodules the mean over the pairs of raters, and of the student over the raters; ``cv`` is that of
+    Table IV, over all single values. ``comparisons``: the student minus the raters, nodule by nodule. ``within``: for
+    each measure, of how many nodules the student is no farther from the raters than the farthest rater, and of how
+    many that can be said. ``nodules``: the single figures.
+    """
+    from CMEDLSegmentLib.metrics.statistics import TEST_METHOD
+
+    from ..evaluation.comparison import INTERVAL_METHOD, spread
+
+    nodules: dict[str, dict[str, Any]] = {}
+    assert cohort.student is not None
+    for row, one in zip(cohort.cases, agreements, strict=True):
+        assert row.student is not None
+        nodules[row.case] = {
+            RATERS: {name: row.raters[name].mean for name in MEASURES},
+            student: {name: row.student[name].mean for name in MEASURES},
+            "within": {name: row.within[name] for name in MEASURES},
+            "volume_cc": row.volume.mean,
+            "volume_cv": row.volume.cv,
+            "student_cc": one.raters[-1].volume_cc,
+            "missed": bool(one.raters[-1].values["dsc"].mean == 0.0),
+        }
+    pooled = {RATERS: cohort.spread, student: cohort.student.values}
+    methods: dict[str, dict[str, Any]] = {
+        who: {
+            name: {**spread(one[who][name] for one in nodules.values()), "cv": pooled[who][name].cv}
+            for name in MEASURES
+        }
+        for who in pooled
+    }
+    methods[RATERS]["volume_cv"] = spread(one["volume_cv"] for one in nodules.values())
+    methods[student]["missed"] = {"times": sum(one["missed"] for one in nodules.values()), "of": len(nodules)}
+    tests = {name: cohort.tests[name] for name in MEASURES}
+    return {
+        "title": experiment.title,
+        "methods": methods,
+        "reference": student,
+        "comparisons": {
+            RATERS: {
+                "delta_dsc": tests["dsc"].difference,
+                "p": tests["dsc"].p,
+                "measures": {
+                    name: {"delta_mean": test.difference, "ci95": list(test.interval), "p": test.p, "n": test.n}
+                    for name, test in tests.items()
+                },
+            }
+        },
+        "within": {name: {"nodules": cohort.within[name][0], "of": cohort.within[name][1]} for name in MEASURES},
+        "tolerance_mm": experiment.tolerance_mm,
+        "note": experiment.note,
+        "hounsfield": HU_RULE,
+        "people": cohort.refusal,
+        "intervals": INTERVAL_METHOD.replace("patients", "nodules"),
+        "test": TEST_METHOD,
+        "nodules": nodules,
+    }
+
+
+def markdown(experiment: RatersExperiment, results: Mapping[str, Any]) -> str:
+    """The results for a reader."""
+    from .result_tables import told_delta, told_p, told_spread, told_table
+
+    titles = {"dsc": "DSC", "surface_dice": "surface DSC", "hd95_mm": "HD95 (mm)"}
+    student, count = results["reference"], len(results["nodules"])
+    missed = results["methods"][student]["missed"]
+    rows = []
+    for who, figures in results["methods"].items():
+        cv = [f"{figures[name]['cv']:.3f}" for name in ("dsc", "hd95_mm")]
+        words = "raters to each other" if who == RATERS else f"student `{who}` to the raters"
+        rows.append([words, *(told_spread(figures[name]) for name in titles), *cv])
+    compared = results["comparisons"][RATERS]["measures"]
+    lines = [f"# {experiment.title}", "", experiment.about, ""]
+    lines += [f"`cmedl-train experiment {experiment.name}` makes these results. {results['device']}.", ""]
+    lines += [*told_table(["", *titles.values(), "CV DSC", "CV HD95"], rows), ""]
+    lines += [
+        f"Over {count} nodules; mean ± standard deviation [95 % interval of the mean]; median; N. Surface DSC at "
+        f"{results['tolerance_mm']:g} mm. CV is the standard deviation over the mean of all single values, as in Table "
+        f"IV. The student missed {missed['times']} of {missed['of']} nodules altogether (DSC 0; no HD95 where it "
+        f"marked nothing). The raters' volumes of a nodule vary by a CV of "
+        f"{results['methods'][RATERS]['volume_cv']['mean']:.2f} (mean). {results['intervals']}",
+        "",
+    ]
+    header = [f"{student} minus raters", "difference", "p", "N", "nodules within the raters' range"]
+    rows = [
+        [
+            title,
+            told_delta(compared[name]),
+            told_p(compared[name]["p"]),
+            str(compared[name]["n"]),
+            f"{results['within'][name]['nodules']} of {results['within'][name]['of']}",
+        ]
+        for name, title in titles.items()
+    ]
+    lines += [*told_table(header, rows), ""]
+    lines += [
+        "Within the range: the student's mean agreement with the raters is no worse than that of the rater who is "
+        f"farthest from the others. {results['test']}",
+        "",
+        results["people"],
+        "",
+        results["hounsfield"] + " " + experiment.note,
+        "",
+        "![Nodules with four raters' contours and the student's in red](nodules.png)",
+        "",
+    ]
+    return "\n".join(lines)

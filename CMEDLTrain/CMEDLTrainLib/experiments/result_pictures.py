@@ -1,0 +1,162 @@
+"""An experiment's pictures, beside its results: the rows' ROC curves, and the same patients as each row sees them.
+
+Made of what was kept when the runs were scored; no network runs here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, STUDENT_RED
+from CMEDLSegmentLib.base.files import atomic_path
+from CMEDLSegmentLib.report.contour_drawing import BACKGROUND, BRIGHT, DIM, GAP, font, legend, save_png
+
+from ..evaluation.evaluation_charts import roc_chart
+from ..evaluation.roc import RATES, Roc
+from ..evaluation.scoring import PatientFigures, mean_curve
+from ..figures.contour_panels import scored, shortened, stacked, telling
+from ..runs.run_folder import Run
+from ..training.previews import TEACHER_BLUE
+from .case_snapshots import SIDE, read_looks
+
+ROC, PANELS = "roc.svg", "panels.png"
+CAPTION = 24
+SCORE = 76
+"""Width that a DSC takes in a tile's caption."""
+Tested = Sequence[tuple[Run, Sequence[PatientFigures]]]
+"""Of a row its finished runs, the first seed's first, each with its test patients that have a structure."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A case as a run sees it: what was kept of it, and the patient's DSC."""
+
+    run: Run
+    kept: Mapping[str, Any]
+    dsc: float
+
+    def tile(self, kind: str) -> Image.Image | None:
+        """The picture that is kept as ``kind``; None where there is none."""
+        if kind not in self.kept:
+            return None
+        with Image.open(self.run.folder / self.kept[kind]) as picture:
+            return picture.convert("RGB")
+
+
+def roc(rows: Mapping[str, Sequence[PatientFigures]]) -> str | None:
+    """Each row's curve as SVG: the mean sensitivity over patients at each false-positive rate; None without any.
+
+    The area under such a mean is the mean of the patients' areas.
+    """
+    curves = []
+    for name, patients in rows.items():
+        areas = [area for patient in patients if (area := patient.values["auc"]) is not None]
+        heights = mean_curve(patient.sensitivities for patient in patients)
+        if heights:
+            curve = Roc(float(np.mean(areas)), ((0.0, 0.0), *zip(RATES, heights, strict=True)))
+            curves.append((name, len(areas), curve))
+    same = len({count for _, count, _ in curves}) == 1
+    named = [(name if same else f"{name} (N = {count})", curve) for name, count, curve in curves]
+    return roc_chart(named) if named else None
+
+
+def write_roc(rows: Mapping[str, Sequence[PatientFigures]], folder: Path) -> bool:
+    """Write :data:`ROC`; False where there is no curve."""
+    drawn = roc(rows)
+    if drawn is not None:
+        with atomic_path(folder / ROC) as path:
+            path.write_text(drawn, "utf-8")
+    return drawn is not None
+
+
+def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder: Path) -> bool:
+    """Write :data:`PANELS`: the best, the median and the worst patient by the DSC, which is the mean over the rows.
+
+    Args:
+        rows: by name; of several seeds the first is shown.
+        regions: the part of the body by case.
+        folder: where it goes.
+
+    Returns:
+        False where no patient was tested by all rows that have a run; nothing is written then.
+    """
+    looks = {name: _looks(tested) for name, tested in rows.items() if tested}
+    shared = [case for case in next(iter(looks.values()), {}) if all(case in cases for cases in looks.values())]
+    if not shared:
+        return False
+    means = np.array([np.mean([cases[case].dsc for cases in looks.values()]) for case in shared])
+    real = any("real" in look.kept for cases in looks.values() for look in cases.values())
+    columns = len(looks) + real
+    parts = [_heading(columns)]
+    for word, place in reversed(telling(means)):
+        case = shared[place]
+        of = {name: cases[case] for name, cases in looks.items()}
+        where = f"{case}, {regions[case]}" if case in regions else case
+        first = next(iter(of.values())).kept
+        rank = f"the {word} of {len(shared)} patients" if len(shared) > 1 else "the only patient"
+        parts.append(_line(f"{where}, slice {first['slice']} (0 to {first['slices'] - 1}): {rank}", columns))
+        parts += _patient(of, columns)
+    # Shades of grey and a few lines: a palette shows them as well, at two thirds of the size.
+    save_png(stacked(parts).quantize(dither=Image.Dither.NONE), folder / PANELS)
+    return True
+
+
+def _patient(looks: Mapping[str, Look], columns: int) -> list[Image.Image]:
+    """A patient as each row sees it, and below, where any translates, the translated images and the real one."""
+    names = {name: shortened(name, SIDE - SCORE, 14) for name in looks}
+    parts = [_tiles([(one.tile("picture"), scored(names[name], one.dsc)) for name, one in looks.items()], columns)]
+    if any("pseudo" in one.kept for one in looks.values()):
+        translated = [(one.tile("pseudo"), one.kept.get("pseudo_name", "")) for one in looks.values()]
+        real = [(one.tile("real"), one.kept["real_name"]) for one in looks.values() if "real" in one.kept]
+        parts.append(_tiles([*translated, *real[:1]], columns))
+    return parts
+
+
+def _looks(tested: Tested) -> dict[str, Look]:
+    """A row's patients that have a DSC by the first of their cases, each as the first run that tested it sees it."""
+    found: dict[str, Look] = {}
+    for run, patients in tested:
+        kept = read_looks(run)
+        for patient in patients:
+            case, dsc = patient.cases[0], patient.values["dsc"]
+            if dsc is not None and case in kept:
+                found.setdefault(case, Look(run, kept[case], dsc))
+    return found
+
+
+def _width(columns: int) -> int:
+    """Of the picture; that of two columns at least, for the legend."""
+    return GAP + max(columns, 2) * (SIDE + GAP)
+
+
+def _heading(columns: int) -> Image.Image:
+    """The legend of colours."""
+    picture = Image.new("RGB", (_width(columns), 2 * CAPTION), BACKGROUND)
+    entries = [("student", STUDENT_RED), ("teacher", TEACHER_BLUE), ("expert", EXPERT_YELLOW)]
+    legend(ImageDraw.Draw(picture), picture.width - GAP, CAPTION, entries)
+    return picture
+
+
+def _line(words: str, columns: int) -> Image.Image:
+    picture = Image.new("RGB", (_width(columns), CAPTION), BACKGROUND)
+    words = shortened(words, picture.width - 2 * GAP, 15)
+    ImageDraw.Draw(picture).text((GAP, CAPTION / 2), words, DIM, font(15), anchor="lm")
+    return picture
+
+
+def _tiles(tiles: Sequence[tuple[Image.Image | None, str]], columns: int) -> Image.Image:
+    """Pictures side by side, each under its caption; an empty place for one that there is not."""
+    picture = Image.new("RGB", (_width(columns), CAPTION + SIDE + GAP), BACKGROUND)
+    draw = ImageDraw.Draw(picture)
+    for column, (tile, caption) in enumerate(tiles):
+        left = GAP + column * (SIDE + GAP)
+        if tile is not None:
+            draw.text((left + SIDE / 2, CAPTION / 2), shortened(caption, SIDE, 14), BRIGHT, font(14), anchor="mm")
+            picture.paste(tile, (left, CAPTION))
+    return picture

@@ -1,0 +1,77 @@
+"""Score a trained cell: its student on the test patients, and in the same pass all that its results are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress
+
+from ..runs import run_folder
+
+if TYPE_CHECKING:
+    from CMEDLSegmentLib.io.cohort_table import Case
+
+LOOKS_FILE, SYNTHESIS_FILE = "looks.json", "synthesis.json"
+
+
+def is_scored(run: run_folder.Run, synthesis: bool) -> bool:
+    """Whether all was told of a run's student; ``synthesis``: of its translation too."""
+    files = [run.evaluation, run.folder / LOOKS_FILE, *([run.folder / SYNTHESIS_FILE] if synthesis else [])]
+    return all(file.is_file() for file in files)
+
+
+def score(
+    run: run_folder.Run,
+    cohort: Path,
+    tolerance_mm: float,
+    real: Mapping[str, Case] | None,
+    device: str,
+    progress: Progress,
+    cancelled: CancelCheck,
+) -> None:
+    """Write ``evaluation.json``, ``looks.json`` and, where it is asked for, ``synthesis.json`` of a trained run.
+
+    Args:
+        run: with its student. One that came without its checkpoint shows no translation.
+        cohort: the fold's table.
+        tolerance_mm: of the surface Dice.
+        real: of each test case its patient's real image of the teacher's modality, to measure the translation against;
+            None where that is not asked for.
+        device: as ``--device``.
+        progress, cancelled: told and asked for each case.
+
+    Raises:
+        InputError: the run or a case cannot be read.
+        Cancelled: ``cancelled()`` became true; nothing is written then but pictures.
+    """
+    from CMEDLSegmentLib.models.model_file import load_student
+
+    from ..cli.evaluation_commands import scored_cases, write_evaluation
+    from ..computing.distribution import choose_device
+    from ..evaluation.evaluate import evaluate
+    from ..evaluation.teacher_inference import Teaching
+    from ..training.train_run import slices_of
+    from .case_snapshots import Looks
+    from .translation_results import Translations
+
+    student, chosen = load_student(run.student), choose_device(device)
+    teaching = Teaching.of(run, student.build().to(chosen), chosen) if run.last.is_file() else Teaching()
+    own = run, student.card, teaching
+    kept: list[Looks | Translations]
+    if real is None:
+        kept = [Looks(*own)]
+    else:
+        normalisation = None if teaching.translate is None else slices_of(run).normalisations["teacher"]
+        kept = [Looks(*own, real, normalisation), Translations(*own, real, normalisation)]
+
+    def on_case(*case) -> None:
+        for one in kept:
+            one(*case)
+
+    cases = scored_cases(cohort)
+    result = evaluate(run.student, cases, device, progress, cancelled, tolerance_mm=tolerance_mm, on_case=on_case)
+    write_evaluation(run, result)
+    for one in kept:
+        one.write()

@@ -1,0 +1,226 @@
+"""Run what an experiment has not done yet: each cell is a run's folder, trained, then scored on its test patients.
+
+Nothing is remembered but those folders: a cell whose student was scored is finished, any other goes on from its last
+checkpoint, so that an experiment can be stopped at any moment, by a budget too, and called again. A run is named after
+what it was trained with, so experiments that share a work folder share their runs; called several times at once, one
+after the other on each GPU or core, they leave each other's cells alone.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent
+
+from ..runs import run_folder
+from .experiment_cohorts import make_cohort, real_images
+from .plan import SYNTHESIS, Cell, Experiment
+from .run_scoring import is_scored, score
+
+if TYPE_CHECKING:
+    from .finished_runs import Finished
+
+FINISHED, FAILED = "finished", "failed"
+"""States of a cell beside those of a run: trained and scored; stopped by a loss that is not finite."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """How far a cell is.
+
+    Attributes:
+        cell: which one.
+        state: ``finished`` (trained and scored), ``trained``, ``failed``, or that of its run; ``not begun``.
+        step, steps: of its training.
+        seconds: spent in training.
+        device: where, as the machine names it.
+        contextual: whether the contextual loss was among its losses.
+    """
+
+    cell: Cell
+    state: str
+    step: int = 0
+    steps: int | None = None
+    seconds: float = 0.0
+    device: str = ""
+    contextual: bool = False
+
+
+class Bench:
+    """An experiment on this machine: its work folder, its cohort, and its cells' runs.
+
+    Args:
+        experiment: which one.
+        work: where runs and slices lie.
+        device: as ``--device``.
+        kept: finished cells whose runs lie elsewhere; one that is finished here too counts as it is here.
+        out: where the results go; None: beside the experiment's file.
+        graph: whether steps run as CUDA graphs, which changes nothing of what is trained; None: as the settings say.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        work: Path,
+        device: str = "auto",
+        kept: Mapping[Cell, Finished] = MappingProxyType({}),
+        out: Path | None = None,
+        graph: bool | None = None,
+    ) -> None:
+        self.experiment, self.work, self.device, self.kept = experiment, work.resolve(), device, kept
+        self.out = experiment.folder if out is None else out
+        self.graph = graph
+
+    def run_of(self, cell: Cell) -> run_folder.Run:
+        """The run of a cell, whether or not it was begun."""
+        return run_folder.Run(self.work / "runs" / self.experiment.run_name(cell))
+
+    def progress_of(self, cell: Cell) -> Progressed:
+        """How far a cell is: read from its run's folder, unless it is finished elsewhere alone."""
+        here = self._progress_here(cell)
+        return self.kept[cell].progressed if here.state != FINISHED and cell in self.kept else here
+
+    def _progress_here(self, cell: Cell) -> Progressed:
+        run = self.run_of(cell)
+        if not (run.folder / "configuration.json").is_file():
+            return Progressed(cell, "not begun")
+        status, events = run.status(), run.read_events()
+        state = status["state"]
+        if state == FINISHED and not is_scored(run, SYNTHESIS in self.experiment.measures):
+            state = "trained"
+        elif state == "crashed" and events[-1]["event"] == FAILED:
+            state = FAILED
+        device = next((event["name"] for event in reversed(events) if event["event"] == "machine"), "")
+        contextual = any(name.startswith("contextual") for name in status["losses"])
+        return Progressed(cell, state, status["step"], status["steps"], training_seconds(run), device, contextual)
+
+    def progress(self) -> list[Progressed]:
+        """How far each cell is."""
+        return [self.progress_of(cell) for cell in self.experiment.cells]
+
+    def work_off(
+        self,
+        budget_s: float | None,
+        done: Callable[[Cell], None],
+        progress: Progress = silent,
+        cancelled: CancelCheck = never,
+    ) -> bool:
+        """Train and score, in order, the cells that are not finished and that nobody else trains; True when all are.
+
+        Args:
+            budget_s: seconds after which no more is begun and the run at hand is stopped with a checkpoint; None: none.
+            done: told of each cell as it is finished, or failed.
+            progress, cancelled: told and asked throughout.
+
+        Raises:
+            InputError: the cohort cannot be made, or a run's folder belongs to other settings.
+        """
+        end = None if budget_s is None else time.monotonic() + budget_s
+
+        def over() -> bool:
+            return cancelled() or (end is not None and time.monotonic() >= end)
+
+        tables = None
+        cells = self.experiment.cells
+        for number, cell in enumerate(cells):
+            if self.progress_of(cell).state in (FINISHED, "running"):
+                continue
+            if over():
+                return False
+            try:
+                tables = tables or make_cohort(self.experiment, self.work, progress, over)
+            except Cancelled:
+                return False
+            share = part(progress, number / len(cells), (number + 1) / len(cells))
+            if not self._work_off(cell, tables[cell.fold - 1], share, over):
+                return False
+            done(cell)
+        return all(one.state == FINISHED for one in self.progress())
+
+    def _work_off(self, cell: Cell, cohort: Path, progress: Progress, cancelled: CancelCheck) -> bool:
+        """Train and score one cell; False if it was stopped before its end."""
+        from ..training.divergence_guard import TrainingFailed
+        from ..training.train_run import train
+
+        run = self._opened(cell, cohort)
+
+        def named(stage: str, fraction: float) -> None:
+            progress(f"{cell.name}: {stage}", fraction)
+
+        try:
+            if not run.student.is_file():
+                with run.held():
+                    run.report("machine", name=machine(run.configuration().device))
+                    if not train(run, part(named, 0.0, 0.95), cancelled):
+                        return False
+            experiment = self.experiment
+            real = real_images(experiment, cell.fold) if SYNTHESIS in experiment.measures else None
+            score(run, cohort, experiment.tolerance_mm, real, self.device, part(named, 0.95, 1.0), cancelled)
+        except (TrainingFailed, run_folder.BeingTrained):
+            # The run's events name the term; another process was quicker. The other cells can still be done.
+            return True
+        except Cancelled:
+            return False
+        return True
+
+    def _opened(self, cell: Cell, cohort: Path) -> run_folder.Run:
+        """The run of a cell: made if it is not there, and of these very settings if it is.
+
+        Where the cohort and the files lie that the settings name, and how steps run, may be other than when the run was
+        begun: run folders are moved.
+        """
+        run = self.run_of(cell)
+        wanted = self.experiment.configuration(cell, cohort, self.device)
+        if self.graph is not None:
+            wanted = replace(wanted, optimisation=replace(wanted.optimisation, graph=self.graph))
+        if not (run.folder / "configuration.json").is_file():
+            return run_folder.create(run.folder, wanted)
+        begun = run.configuration()
+        # A run goes on where it was begun, whatever device is named now.
+        wanted = replace(wanted, device=begun.device)
+        there = self.experiment.files_of(cell)
+        found = replace(
+            begun,
+            cohort=wanted.cohort,
+            optimisation=replace(begun.optimisation, graph=wanted.optimisation.graph),
+            **{name: getattr(wanted, name) for name in there},
+        )
+        if found != wanted:
+            other = next(key for key, value in asdict(wanted).items() if asdict(found)[key] != value)
+            raise InputError(
+                f"The run {run.folder} was begun with other settings ('{other}'); remove it, or name another --work."
+            )
+        if begun != wanted:
+            run.change(wanted)
+        return run
+
+
+def training_seconds(run: run_folder.Run) -> float:
+    """Time from the start of each of a run's sessions to its last event, added up; what comes before is no training."""
+    total, begun, last = 0.0, None, 0.0
+    for event in run.read_events():
+        if event["event"] in ("machine", "estimate", "start"):
+            total += 0.0 if begun is None else last - begun
+            begun = event["time"] if event["event"] == "start" else None
+        last = event["time"]
+    return total + (0.0 if begun is None else last - begun)
+
+
+def machine(device: str) -> str:
+    """The name of what trains on ``device``: the graphics card's, or the processor's with its threads."""
+    import torch
+
+    from ..computing.distribution import choose_device
+
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        return torch.cuda.get_device_name(chosen)
+    threads = torch.get_num_threads()
+    return f"{platform.machine()} CPU, {threads} {'thread' if threads == 1 else 'threads'}"

@@ -1,0 +1,1 @@
+"""The pictures of an evaluation, as the paper has them."""

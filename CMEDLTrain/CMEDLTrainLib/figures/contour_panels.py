@@ -1,0 +1,148 @@
+"""Contours on the telling slices of each case, with the translated image beside (Figs. 3, 8 and 9 of the paper).
+
+A case is one picture: its worst, median and best slice in columns; in rows the student's contour on its image, the
+teacher's on the pseudo-teacher image where there is one, and that of a compared student. All panels of a picture have
+one scale, and intensities are shown as the networks see them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, RATER_COLORS, Color
+from CMEDLSegmentLib.report.contour_drawing import (
+    BACKGROUND,
+    BRIGHT,
+    DIM,
+    GAP,
+    Contour,
+    View,
+    contour_panel,
+    font,
+    legend,
+    zoom,
+)
+
+from ..evaluation.case_view import Seen
+
+COMPARED_GREEN: Color = RATER_COLORS[2]
+SIDE = 300
+"""Pixels along each side of a panel."""
+COLUMNS = 3
+TITLE, CAPTION = 44, 28
+"""Heights in pixels of a picture's title and of a panel's caption."""
+MARGIN_MM, SMALLEST_MM = 25.0, 110.0
+"""What is shown around the contours, and at least: enough of the chest to see where one is."""
+SEEN_WINDOW = (-1.0, 1.0)
+"""Intensities after normalisation."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One panel: a native slice (y, x) in -1..1, the contours on it, and what stands above."""
+
+    image: np.ndarray
+    contours: tuple[Contour, ...]
+    caption: str
+
+
+def telling(scores: np.ndarray) -> list[tuple[str, int]]:
+    """Of n scores the positions of the worst, the median (the lower of two) and the best; fewer where n is."""
+    order = np.argsort(scores, kind="stable")
+    if len(order) < COLUMNS:
+        return list(zip(("worst", "best"), order.tolist(), strict=False)) if len(order) > 1 else [("only", 0)]
+    return [("worst", int(order[0])), ("median", int(order[(len(order) - 1) // 2])), ("best", int(order[-1]))]
+
+
+def contours(seen: Seen, z: int, labels: np.ndarray, color: Color, name: str) -> tuple[Contour, ...]:
+    """The expert's contours on axial slice ``z``, and above them those of ``labels`` (y, x)."""
+    expert = [Contour(mask, EXPERT_YELLOW, 1.6, "expert") for mask in seen.contour_masks(seen.expert[z])]
+    return (*expert, *(Contour(mask, color, 1.6, name) for mask in seen.contour_masks(labels)))
+
+
+def views(seen: Seen, slices: Sequence[int]) -> list[View]:
+    """Squares of one size around what expert and student marked on each of the slices."""
+    around = [zoom((seen.expert[z] > 0) | (seen.found[z] > 0), seen.spacing, MARGIN_MM, SMALLEST_MM) for z in slices]
+    side = max(view.width_mm for view in around)
+    return [View(view.centre, side, side) for view in around]
+
+
+def panel(cell: Cell, view: View, spacing: tuple[float, float]) -> Image.Image:
+    """One panel under its caption; ``spacing`` (y, x) in mm."""
+    picture = Image.new("RGB", (SIDE, CAPTION + SIDE), BACKGROUND)
+    draw = ImageDraw.Draw(picture)
+    draw.text((SIDE / 2, CAPTION / 2), cell.caption, BRIGHT, font(15), anchor="mm")
+    drawn = contour_panel(cell.image, spacing, cell.contours, (SIDE, SIDE), view, SEEN_WINDOW, bar_mm=20)
+    picture.paste(drawn, (0, CAPTION))
+    return picture
+
+
+def row(cells: Sequence[Cell], around: Sequence[View], spacing: tuple[float, float]) -> Image.Image:
+    """Panels of one scan side by side."""
+    return side_by_side([panel(cell, view, spacing) for cell, view in zip(cells, around, strict=True)])
+
+
+def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
+    """Panels beside each other, with room for as many as a row has."""
+    picture = Image.new("RGB", (GAP + COLUMNS * (SIDE + GAP), CAPTION + SIDE + GAP), BACKGROUND)
+    for column, drawn in enumerate(panels):
+        picture.paste(drawn, (GAP + column * (SIDE + GAP), 0))
+    return picture
+
+
+def titled(title: str, entries: Sequence[tuple[str, Color]], rows: Sequence[Image.Image]) -> Image.Image:
+    """Rows below each other, under a title and a legend of colours."""
+    picture = Image.new("RGB", (rows[0].width, TITLE), BACKGROUND)
+    draw = ImageDraw.Draw(picture)
+    legend(draw, picture.width - GAP, TITLE / 2, entries)
+    draw.text((GAP, TITLE / 2), shortened(title, picture.width // 2), BRIGHT, font(19), anchor="lm")
+    return stacked([picture, *rows])
+
+
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below each other, aligned at the left."""
+    size = max(picture.width for picture in pictures), sum(picture.height for picture in pictures)
+    whole, top = Image.new("RGB", size, BACKGROUND), 0
+    for picture in pictures:
+        whole.paste(picture, (0, top))
+        top += picture.height
+    return whole
+
+
+def overview(ranked: Sequence[tuple[str, Path]]) -> Image.Image:
+    """The saved pictures of some cases below each other, each under a line that says which it is.
+
+    Args:
+        ranked: what a picture is, such as "worst of 12 cases", and its file.
+    """
+    parts = []
+    for words, path in ranked:
+        with Image.open(path) as picture:
+            parts += [_line(words, picture.width), picture.convert("RGB")]
+    return stacked(parts)
+
+
+def _line(words: str, width: int) -> Image.Image:
+    line = Image.new("RGB", (width, CAPTION), BACKGROUND)
+    ImageDraw.Draw(line).text((GAP, CAPTION / 2), words, DIM, font(16), anchor="lm")
+    return line
+
+
+def shortened(text: str, width: int, size: int = 19) -> str:
+    """``text``, its end replaced by an ellipsis where it is wider than ``width`` pixels."""
+    measured = font(size)
+    if measured.getlength(text) <= width:
+        return text
+    while text and measured.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def scored(words: str, score: float) -> str:
+    """``words`` with a DSC behind."""
+    return f"{words}, DSC {score:.2f}" if np.isfinite(score) else words

@@ -1,0 +1,315 @@
+"""The pictures of an evaluation and the quality of its translations, made case by case as the cases are scored.
+
+Nothing of a case is kept but a few numbers and pixels, so that memory does not grow with the cohort. Written to one
+folder: ``contours/CASE.png`` of each case and ``contours.png`` of the worst, the median and the best, ``features.png``
+and ``embedding.png``. What a method lacks, a teacher or a translation, its pictures lack too.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, STUDENT_RED
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from CMEDLSegmentLib.inference.segmenter import Segmentation
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.io.volume import Volume
+from CMEDLSegmentLib.models.model_card import Card
+from CMEDLSegmentLib.models.model_file import StudentNetwork, load_student
+from CMEDLSegmentLib.networks import Segmentor
+from CMEDLSegmentLib.report.contour_drawing import View, save_png
+
+from ..computing.distribution import choose_device
+from ..evaluation import translation_quality
+from ..evaluation.case_view import Seen, last_features
+from ..evaluation.teacher_inference import Teaching
+from ..runs.run_folder import Run
+from ..training.previews import TEACHER_BLUE
+from ..training.train_run import slices_of
+from . import contour_panels, tsne_map
+from .feature_sheet import Maps, sheet
+
+
+@dataclass
+class _Reader:
+    """A student whose features are looked at, and the pixels' features that it gave so far."""
+
+    name: str
+    card: Card
+    network: StudentNetwork
+    features: list[np.ndarray] = field(default_factory=list)
+    inside: list[np.ndarray] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, path: Path | str, device: torch.device, name: str = "") -> _Reader:
+        student = load_student(path)
+        return cls(name or student.card.name, student.card, student.build().to(device))
+
+    def layers(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Feature maps of the last two layers for images (n, 1, f, f)."""
+        return last_features(cast(Segmentor, self.network.networks[-1]), lambda: self.network(images))
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A case whose picture is written: which slices it shows, and the mean DSC of its slices with the structure."""
+
+    path: Path
+    slices: tuple[int, ...]
+    views: tuple[View, ...]
+    dsc: float
+
+
+@dataclass
+class _Shown:
+    """The slice of the feature maps: the one with the largest structure so far."""
+
+    case: str
+    slice: int
+    area_mm2: float
+    beside: Image.Image
+    maps: list[Maps]
+
+
+class Figures:
+    """Takes each case as it is scored, and writes the pictures.
+
+    Args:
+        run: a finished run.
+        folder: where the pictures go; ``contours`` in it is emptied.
+        cases: the student cases that will come.
+        table: all cases of their cohort; a teacher's case of the same patient and split makes a pair.
+        device: as ``--device``.
+        against: a student to compare with, a file or the name of an installed one.
+
+    Raises:
+        InputError: the run has not finished, or the other student cannot be read.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        folder: Path,
+        cases: Sequence[Case],
+        table: Sequence[Case],
+        device: str = "auto",
+        against: Path | str | None = None,
+    ) -> None:
+        self._folder, self._device = folder, choose_device(device)
+        self._own = _Reader.of(run.student, self._device, "student")
+        self._against = None if against is None else _Reader.of(against, self._device)
+        self._teaching = Teaching.of(run, self._own.network, self._device)
+        self._translate = self._teaching.translate
+        if self._translate is not None:
+            store = slices_of(run)
+            self._normalisation = store.normalisations["teacher"]
+            self._real = translation_quality.real_intensities(store)
+        self._translated = translation_quality.Intensities()
+        self._partners = translation_quality.partners(cases, table)
+        self._pairs: list[translation_quality.PairQuality] = []
+        self._quota = min(tsne_map.CASE_PIXELS, max(2, tsne_map.POINTS // max(1, len(cases))))
+        self._drawn: dict[str, _Drawn] = {}
+        self._shown: _Shown | None = None
+        shutil.rmtree(folder / "contours", ignore_errors=True)
+
+    def student(self, case: Case, volume: Volume, expert: np.ndarray, result: Segmentation) -> None:
+        """A case that the run's student has segmented.
+
+        Args:
+            expert: label values (z, y, x) on the volume's grid.
+        """
+        seen = Seen(case.case, volume, expert, result, self._own.card)
+        if self._translate is not None:
+            translation_quality.add_translations(self._translated, seen, self._translate, self._device)
+            partner = self._partners.get(case.case)
+            if partner is not None:
+                found = translation_quality.pair_quality(
+                    seen, volume.geometry, partner, self._normalisation, self._translate, self._device
+                )
+                self._pairs += [] if found is None else [found]
+        if len(seen.structure_slices()):
+            self._draw(seen)
+            self._sample(self._own, seen)
+            self._show(seen)
+
+    def compared(self, case: Case, volume: Volume, expert: np.ndarray, result: Segmentation) -> None:
+        """The same case, after :meth:`student`, as the other student has segmented it."""
+        assert self._against is not None
+        drawn = self._drawn.get(case.case)
+        if drawn is None:
+            return
+        seen = Seen(case.case, volume, expert, result, self._against.card)
+        row = self._student_row(seen, drawn.slices, drawn.views, self._against.name, contour_panels.COMPARED_GREEN)
+        with Image.open(drawn.path) as before:
+            whole = contour_panels.stacked([before.convert("RGB"), row])
+        save_png(whole, drawn.path)
+        self._sample(self._against, seen)
+        if self._shown is not None and self._shown.case == case.case:
+            images = next(seen.images(np.array([self._shown.slice]), self._device))
+            self._shown.maps.insert(0, Maps(self._against.name, self._maps(self._against.layers(images)), group=1))
+
+    def finish(self, progress: Progress = silent, cancelled: CancelCheck = never) -> dict[str, Any]:
+        """Write the pictures over all cases.
+
+        Returns:
+            What ``evaluation.json`` says of them: ``contours``, ``features`` and ``embedding`` with their files and
+            what they show, ``translation`` with the figures of :mod:`.synthesis`.
+
+        Raises:
+            Cancelled: ``cancelled()`` became true.
+        """
+        record: dict[str, Any] = {}
+        stop_if(cancelled)
+        progress("Pictures", 0.0)
+        if self._drawn:
+            record["contours"] = self._overview()
+        if self._shown is not None:
+            save_png(sheet(self._shown.maps, self._shown.beside), self._folder / "features.png")
+            names = [one.name for one in self._shown.maps]
+            where = {"case": self._shown.case, "axial_slice": self._shown.slice}
+            record["features"] = {"file": "features.png", **where, "networks": names}
+        stop_if(cancelled)
+        record["embedding"] = self._embedding(part(progress, 0.1, 0.95), cancelled)
+        if self._translate is not None:
+            record["translation"] = translation_quality.summary(self._real, self._translated, self._pairs)
+        progress("Pictures", 1.0)
+        return record
+
+    def _draw(self, seen: Seen) -> None:
+        """Write the picture of a case."""
+        marked = seen.structure_slices()
+        chosen = contour_panels.telling(seen.scores(seen.found[marked], marked))
+        slices = tuple(int(marked[place]) for _, place in chosen)
+        around = tuple(contour_panels.views(seen, slices))
+        rows = [self._student_row(seen, slices, around, "student", STUDENT_RED, [word for word, _ in chosen])]
+        entries = [("student", STUDENT_RED), ("expert", EXPERT_YELLOW)]
+        if self._translate is not None:
+            rows.append(self._teacher_row(seen, slices, around))
+        if self._teaching.teacher is not None:
+            entries.insert(1, ("teacher", TEACHER_BLUE))
+        if self._against is not None:
+            entries.insert(-1, (contour_panels.shortened(self._against.name, 200), contour_panels.COMPARED_GREEN))
+        path = self._folder / "contours" / f"{seen.case}.png"
+        save_png(contour_panels.titled(seen.case, entries, rows), path)
+        dsc = float(np.nanmean(seen.scores(seen.found[marked], marked)))
+        self._drawn[seen.case] = _Drawn(path, slices, around, dsc)
+
+    def _student_row(
+        self,
+        seen: Seen,
+        slices: Sequence[int],
+        around: Sequence[View],
+        name: str,
+        color: tuple[int, int, int],
+        words: Sequence[str] = (),
+    ) -> Image.Image:
+        """A student's contours on the image it saw."""
+        scores = seen.scores(seen.found[list(slices)], np.array(slices))
+        cells = []
+        for number, (z, score) in enumerate(zip(slices, scores, strict=True)):
+            caption = f"{words[number]}: slice {z} (0 to {len(seen.found) - 1})" if words else name
+            drawn = contour_panels.contours(seen, z, seen.found[z], color, name)
+            caption = contour_panels.scored(contour_panels.shortened(caption, 190, 15), score)
+            cells.append(contour_panels.Cell(seen.intensities(seen.view.array[z]), drawn, caption))
+        return contour_panels.row(cells, around, seen.spacing)
+
+    def _teacher_row(self, seen: Seen, slices: Sequence[int], around: Sequence[View]) -> Image.Image:
+        """The translated slices with the teacher's contours; with the student's where there is no teacher."""
+        pseudo = self._teaching.pseudo
+        shown, labels = self._teaching.look(seen, slices, [label.value for label in self._own.card.labels])
+        name, color = (", teacher", TEACHER_BLUE) if labels is not None else ("", STUDENT_RED)
+        labels = seen.found[list(slices)] if labels is None else labels
+        scores = seen.scores(labels, np.array(slices))
+        cells = [
+            contour_panels.Cell(
+                image,
+                contour_panels.contours(seen, z, label, color, name),
+                contour_panels.scored(pseudo + name, score) if name else pseudo,
+            )
+            for image, z, label, score in zip(shown, slices, labels, scores, strict=True)
+        ]
+        return contour_panels.row(cells, around, seen.spacing)
+
+    def _overview(self) -> dict[str, Any]:
+        """The pictures of the worst, the median and the best case, by the mean DSC of their slices, in one."""
+        names = list(self._drawn)
+        ranked = contour_panels.telling(np.array([drawn.dsc for drawn in self._drawn.values()]))
+        words = [f"the {word} of {len(names)} cases" if len(names) > 1 else "the only case" for word, _ in ranked]
+        parts = [(line, self._drawn[names[place]].path) for line, (_, place) in zip(words, ranked, strict=True)]
+        save_png(contour_panels.overview(parts), self._folder / "contours.png")
+        files = {name: f"contours/{drawn.path.name}" for name, drawn in self._drawn.items()}
+        return {"file": "contours.png", "shown": [names[place] for _, place in ranked], "cases": files}
+
+    @torch.inference_mode()
+    def _sample(self, reader: _Reader, seen: Seen) -> None:
+        """Features of a case's pixels, balanced, for the t-SNE map."""
+        slices = seen.structure_slices()
+        random = np.random.default_rng(len(reader.features))
+        places, inside = tsne_map.balanced_pixels(seen.structure_on_field(slices), self._quota, random)
+        taken, first = [], 0
+        for images in seen.images(slices, self._device):
+            layers = reader.layers(images)
+            for index in range(len(images)):
+                here = places[places[:, 0] == first + index]
+                taken.append(tsne_map.features_at([one[index] for one in layers], here[:, 1], here[:, 2]))
+            first += len(images)
+        reader.features.append(np.concatenate(taken))
+        reader.inside.append(inside)
+
+    def _embedding(self, progress: Progress, cancelled: CancelCheck) -> dict[str, Any]:
+        """The t-SNE maps side by side, or why there are none."""
+        readers = [one for one in (self._against, self._own) if one is not None]
+        maps = []
+        try:
+            for number, reader in enumerate(readers):
+                if not reader.features:
+                    raise InputError("The t-SNE map needs pixels of a structure, and no case has one.")
+                step = part(progress, number / len(readers), (number + 1) / len(readers))
+                pixels = np.concatenate(reader.features), np.concatenate(reader.inside)
+                maps.append((reader.name, tsne_map.embed(*pixels, progress=step, cancelled=cancelled)))
+        except InputError as error:
+            return {"left_out": str(error)}
+        labels = self._own.card.labels
+        structure = labels[0].name.lower() if len(labels) == 1 else "structure"
+        save_png(tsne_map.picture(maps, structure), self._folder / "embedding.png")
+        return {
+            "file": "embedding.png",
+            "perplexity": tsne_map.PERPLEXITY,
+            "iterations": tsne_map.ITERATIONS,
+            "pixels_per_case_at_most": self._quota,
+            "maps": [{"student": name, "points": len(one.points), "kl": one.divergence} for name, one in maps],
+        }
+
+    @torch.inference_mode()
+    def _show(self, seen: Seen) -> None:
+        """Keep the feature maps of this case's largest structure slice if it is the largest so far."""
+        areas = np.count_nonzero(seen.expert, axis=(1, 2)) * seen.spacing[0] * seen.spacing[1]
+        z = int(np.argmax(areas))
+        if self._shown is not None and areas[z] <= self._shown.area_mm2:
+            return
+        images = next(seen.images(np.array([z]), self._device))
+        maps = [Maps("student", self._maps(self._own.layers(images)))]
+        teacher = self._teaching.teacher
+        if teacher is not None and self._translate is not None:
+            pseudo = self._translate(images)
+            layers = last_features(teacher, lambda: teacher(pseudo))
+            maps.insert(0, Maps(f"teacher on {self._teaching.pseudo}", self._maps(layers)))
+        (around,) = contour_panels.views(seen, [z])
+        drawn = contour_panels.contours(seen, z, seen.found[z], STUDENT_RED, "student")
+        cell = contour_panels.Cell(seen.intensities(seen.view.array[z]), drawn, "expert yellow, student red")
+        self._shown = _Shown(seen.case, z, float(areas[z]), contour_panels.panel(cell, around, seen.spacing), maps)
+
+    @staticmethod
+    def _maps(layers: tuple[Tensor, Tensor]) -> np.ndarray:
+        """The last layer's maps (c, h, w) of the first image."""
+        return layers[-1][0].float().cpu().numpy()

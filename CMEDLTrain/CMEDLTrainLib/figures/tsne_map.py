@@ -1,0 +1,202 @@
+"""t-SNE maps of tumor and background pixels by the features of the last two layers (Fig. 6, section IV-D).
+
+Of each case as many pixels of the tumor as of the background, at most 35,000 in all, are taken from 160 x 160 patches
+around the tumor on the slices that hold it. A pixel's features are the channels of both layers there; the coarser
+layer gives a pixel the value that covers it. Where the paper is silent: channels are scaled to one standard deviation,
+so that the layer of the larger numbers does not decide alone, and t-SNE starts from the principal components.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from CMEDLSegmentLib.base.colors import RATER_COLORS, STUDENT_RED
+from CMEDLSegmentLib.base.errors import CMEDLError, InputError
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.report.contour_drawing import BACKGROUND, BRIGHT, DIM, GAP, font, legend
+
+from ..runs.programs import Program
+from . import tsne
+
+PATCH = 160
+"""Side in pixels of the patch around the tumor."""
+CASE_PIXELS = 35_000
+"""Pixels of a case at most."""
+POINTS = 6_000
+"""Pixels of all cases together at most: the time of t-SNE grows faster than their number (minutes on one core)."""
+PERPLEXITY, ITERATIONS = 60, 1000
+POLL_S = 0.05
+SIDE, TITLE = 520, 44
+DOT, OVERSAMPLING = 1.2, 3
+"""Radius of a point in pixels; how much larger a map is drawn before it is reduced."""
+
+INSIDE, OUTSIDE = STUDENT_RED, RATER_COLORS[1]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A map.
+
+    Attributes:
+        points: (n, 2).
+        inside: (n,) whether a point is a pixel of the tumor.
+        divergence: what t-SNE descended, at its end (Kullback-Leibler).
+    """
+
+    points: np.ndarray
+    inside: np.ndarray
+    divergence: float
+
+
+def balanced_pixels(
+    masks: np.ndarray, most: int, random: np.random.Generator, side: int = PATCH
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of a case, as many inside the structure as outside.
+
+    Args:
+        masks: bool (n, h, w), slices of one case; those without the structure are passed over.
+        most: pixels to take in all.
+        random: draws them, each kind evenly over all slices' patches.
+        side: of the patch, centred on the structure's box and moved inside the slice.
+
+    Returns:
+        Slice, row and column of each pixel, (m, 3), rising, and whether it is inside, (m,).
+    """
+    near = np.zeros_like(masks, dtype=bool)
+    for z in np.flatnonzero(masks.any(axis=(1, 2))):
+        near[z][_patch(masks[z], side)] = True
+    inside, outside = np.argwhere(masks & near), np.argwhere(~masks & near)
+    count = min(len(inside), len(outside), most // 2)
+    drawn = [kind[random.choice(len(kind), count, replace=False)] for kind in (inside, outside)]
+    places, belongs = np.concatenate(drawn), np.repeat([True, False], count)
+    order = np.lexsort(places.T[::-1])
+    return places[order], belongs[order]
+
+
+def _patch(mask: np.ndarray, side: int) -> tuple[slice, slice]:
+    """Rows and columns of the square around a mask (h, w), inside the slice."""
+    ends = []
+    for axis, size in enumerate(mask.shape):
+        marked = np.flatnonzero(mask.any(axis=1 - axis))
+        start = (int(marked[0]) + int(marked[-1]) + 1 - side) // 2
+        start = min(max(start, 0), max(size - side, 0))
+        ends.append(slice(start, start + side))
+    return ends[0], ends[1]
+
+
+def features_at(layers: Sequence[Tensor], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Features (m, channels) of one slice at pixels, the layers' channels one after the other.
+
+    Args:
+        layers: feature maps (c, h, w) of the slice; the finest is last and has the slice's size.
+        rows, columns: (m,) of the slice.
+    """
+    height, width = layers[-1].shape[-2:]
+    taken = []
+    for layer in layers:
+        y = torch.as_tensor(rows * layer.shape[-2] // height, device=layer.device)
+        x = torch.as_tensor(columns * layer.shape[-1] // width, device=layer.device)
+        taken.append(layer[:, y, x].T.float())
+    return torch.cat(taken, dim=1).cpu().numpy()
+
+
+def embed(
+    features: np.ndarray,
+    inside: np.ndarray,
+    seed: int = 0,
+    progress: Progress = silent,
+    cancelled: CancelCheck = never,
+) -> Embedding:
+    """Lay the points out in the plane by t-SNE (van der Maaten and Hinton 2008).
+
+    It takes minutes, in a process of its own that can be ended.
+
+    Args:
+        features: (n, channels).
+        inside: (n,) bool.
+        seed: of what is random in it.
+        progress, cancelled: as everywhere.
+
+    Raises:
+        InputError: scikit-learn is not installed, there are too few points for the perplexity, or it failed.
+        Cancelled: ``cancelled()`` was true.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        raise InputError(
+            'The t-SNE map needs scikit-learn, which is not installed; "pip install scikit-learn" brings it.'
+        )
+    if len(features) <= 3 * PERPLEXITY:
+        raise InputError(
+            f"The t-SNE map needs more than {3 * PERPLEXITY} pixels, half of them inside the structure, and the cases "
+            f"have {len(features)}; evaluate more cases."
+        )
+    spread = features.std(axis=0)
+    scaled = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder, tsne.FEATURES), scaled.astype(np.float32))
+        arguments = [folder, str(PERPLEXITY), str(ITERATIONS), str(seed)]
+        found = _awaited(Program([sys.executable], os.environ, tsne.__name__), arguments, progress, cancelled)
+        points = np.load(Path(folder, tsne.POINTS), allow_pickle=False)
+    return Embedding(points, np.asarray(inside, bool), float(found["kl"]))
+
+
+def _awaited(program: Program, arguments: Sequence[str], progress: Progress, cancelled: CancelCheck) -> dict[str, Any]:
+    """What the program says in the end."""
+    try:
+        command = program.start(arguments, words=0)
+    except OSError as error:
+        raise InputError(f"The t-SNE map could not be begun ({error.strerror}); close other programs.") from error
+    while not command.done:
+        if cancelled():
+            command.cancel()
+            stop_if(cancelled)
+        stage, fraction = command.stage
+        progress(stage or "t-SNE map", fraction)
+        time.sleep(POLL_S)
+    try:
+        return command.result()
+    except CMEDLError as error:
+        raise InputError(f"The t-SNE map could not be made: {error}") from error
+
+
+def picture(maps: Sequence[tuple[str, Embedding]], structure: str = "tumor") -> Image.Image:
+    """Maps side by side, each with its name; ``structure`` is what the legend calls the pixels inside."""
+    canvas = Image.new("RGB", (GAP + len(maps) * (SIDE + GAP), TITLE + SIDE + TITLE), BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    for number, (name, found) in enumerate(maps):
+        left = GAP + number * (SIDE + GAP)
+        draw.text((left, TITLE / 2), f"{name}, {len(found.points)} pixels", BRIGHT, font(17), anchor="lm")
+        canvas.paste(_scatter(found), (left, TITLE))
+    below = TITLE + SIDE + TITLE / 2
+    words = f"t-SNE, perplexity {PERPLEXITY}, {ITERATIONS} iterations"
+    draw.text((GAP, below), words, DIM, font(14), anchor="lm")
+    legend(draw, canvas.width - GAP, below, ((structure, INSIDE), ("background", OUTSIDE)))
+    return canvas
+
+
+def _scatter(found: Embedding) -> Image.Image:
+    """Points on a dark square, both kinds mixed so that neither covers the other."""
+    side = SIDE * OVERSAMPLING
+    panel = Image.new("RGB", (side, side), (0, 0, 0))
+    draw = ImageDraw.Draw(panel)
+    low, high = found.points.min(axis=0), found.points.max(axis=0)
+    scale = 0.94 * side / max(float((high - low).max()), 1e-6)
+    places = (found.points - (low + high) / 2) * scale + side / 2
+    radius = DOT * OVERSAMPLING
+    for index in np.random.default_rng(0).permutation(len(places)):
+        x, y = places[index]
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), INSIDE if found.inside[index] else OUTSIDE)
+    return panel.reduce(OVERSAMPLING)

@@ -1,0 +1,1 @@
+"""Training: one loop, its checkpoints, what watches it and what tells of it."""

@@ -1,0 +1,197 @@
+"""From a run's configuration to a finished student: prepare the slices, train, write the student with its card."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from CMEDLSegmentLib import __version__
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent
+from CMEDLSegmentLib.io.cohort_table import Case, read_cohort
+from CMEDLSegmentLib.models.model_card import TUMOR, Card, Label
+from CMEDLSegmentLib.models.model_file import save_student
+
+from .. import methods
+from ..cohort.contents import table_digest
+from ..cohort.preparation import prepare
+from ..cohort.store import Store
+from ..computing.distribution import Processes, joined
+from ..runs import run_folder
+from ..runs.run_folder import Run
+from ..settings.configuration import Configuration
+from . import checkpoints
+from .dry_run import dry_step
+from .engine import Trainer
+from .setup import check_settings
+
+NOT_FOR = (
+    "Diagnosis, treatment planning without a clinician's review, any use on patients as a medical device; images of "
+    "another modality, body region or intensity scale than those it was trained on."
+)
+
+
+def train(run: Run, progress: Progress, cancelled: CancelCheck) -> bool:
+    """Train ``run`` from where it is, with the other processes that torchrun started, if any.
+
+    Returns:
+        True when it finished; its student was then written.
+
+    Raises:
+        InputError: the cohort or the settings cannot be used.
+        DeviceError: the configured device is absent.
+        TrainingFailed: a loss term or a weight is not finite, or a loss term exploded.
+        ProcessLost: one of several processes ended.
+    """
+    with joined() as processes:
+        if processes.first and not run.last.is_file():
+            progress("Building the networks", 0.0)
+            check_settings(run.configuration(), processes)
+            note_cohort(run)
+        store = processes.in_turn(lambda: slices_of(run, part(progress, 0, 0.02), cancelled))
+        if processes.first and not run.last.is_file():
+            _try_a_step(run, store, processes, progress)
+        trainer = Trainer(run, store, processes)
+        finished = trainer.train(part(progress, 0.02, 1.0), cancelled)
+    if finished and processes.first:
+        save_student(run.student, _card(run.configuration(), trainer), best_networks(run))
+    return finished
+
+
+def _try_a_step(run: Run, store: Store, processes: Processes, progress: Progress) -> None:
+    """Tell what the run will take, by the first process alone while the others wait; refuse what does not fit."""
+    progress("Trying a step", 0.02)
+    found = dry_step(run.configuration(), store)
+    found = replace(found, steps_per_epoch=max(1, found.steps_per_epoch // processes.count))
+    run.report("estimate", **found.to_json())
+    progress(found.report(), 0.02)
+
+
+def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = never) -> Store:
+    """The store of the run's training and validation slices: beside the run, or below ``$CMEDL_SLICES``.
+
+    Where it is prepared already, the scans need not be there.
+
+    Raises:
+        InputError: the cohort has no case of the method's roles, or one that cannot be read.
+    """
+    configuration = run.configuration()
+    cases = training_cases(configuration)
+    parent = run_folder.slices_folder(run.folder)
+    return prepare(cases, configuration.images, len(configuration.labels), parent, progress, cancelled)
+
+
+def _read_table(cohort: Path) -> tuple[Case, ...]:
+    if not cohort.is_file():
+        raise InputError(f"The cohort {cohort} is not there any more; resume the run with --cohort and its new place.")
+    return read_cohort(cohort, required=("mask", "role", "split"), check_files=False)
+
+
+def training_cases(configuration: Configuration) -> list[Case]:
+    """The cohort's training and validation cases of the method's roles.
+
+    Raises:
+        InputError: the table cannot be used, or has no such case where the method needs one.
+    """
+    cohort, roles = Path(configuration.cohort), configuration.entry.roles
+    found = _read_table(cohort)
+    cases = [case for case in found if case.role in roles and case.split in ("train", "validation")]
+    there = {(case.role, case.split) for case in cases}
+    for role, split in (*((role, "train") for role in roles), ("student", "validation")):
+        if (role, split) not in there:  # told before slices are prepared for hours
+            raise InputError(
+                f"The cohort {cohort} has no case of role {role} in split {split}; mark some in the table."
+            )
+    return cases
+
+
+def note_cohort(run: Run) -> None:
+    """Tell which cohort the run learns from, so that it is known again where it was moved.
+
+    Raises:
+        InputError: the table cannot be used.
+    """
+    run.report("cohort", table_sha256=table_digest(_read_table(Path(run.configuration().cohort))))
+
+
+def best_networks(run: Run) -> dict[str, nn.Module]:
+    """The student's networks with the averaged weights of the best validation."""
+    method = methods.create(run.configuration(), features=False)
+    networks = {spec.name: method.networks[spec.name] for spec in method.student}
+    checkpoints.load(run.best, networks, {})
+    return {name: network.eval() for name, network in networks.items()}
+
+
+def networks_of(run: Run) -> tuple[methods.Method, dict[str, nn.Module]]:
+    """The run's method, and its networks by name as they were at the last checkpoint, for evaluation.
+
+    The frozen network of the contextual loss is left out. The student's own networks are among them with the weights
+    that were being trained; :func:`best_networks` are those of the best validation.
+
+    Raises:
+        InputError: the run has no checkpoint yet, or it cannot be read.
+    """
+    if not run.last.is_file():
+        raise InputError(f"The run {run.folder} has no checkpoint yet; let it train until its first validation.")
+    method = methods.create(run.configuration(), features=False)
+    networks = {name: network for name, network in method.networks.items() if any(True for _ in network.parameters())}
+    checkpoints.load(run.last, networks, {})
+    return method, {name: network.eval().requires_grad_(False) for name, network in networks.items()}
+
+
+def _card(configuration: Configuration, trainer: Trainer) -> Card:
+    """What the program knows of the student; title, data and use are for the person who exports it to say."""
+    network, settings = configuration.network, configuration.optimisation
+    modality = trainer.store.modalities["student"]
+    slices = configuration.images.slices if modality == "CT" else "all"
+    return Card(
+        name=trainer.run.folder.name[:80].strip() or "student",
+        title=f"{network.kind} student, {configuration.method}",
+        summary="A student trained with CMEDLTrain; research use, not a medical device.",
+        networks=trainer.method.student,
+        labels=card_labels(configuration.labels, slices),
+        modality=modality,
+        normalisation=trainer.store.normalisations["student"],
+        spacing_mm=configuration.images.spacing_mm,
+        field=configuration.images.field,
+        slices=slices,
+        threshold=0.5,
+        training={
+            "method": configuration.method,
+            "preset": configuration.preset,
+            "seed": configuration.seed,
+            "epochs_best": trainer.progress.best_epoch,
+            "steps": trainer.progress.step,
+            "batch": settings.batch,
+            "patients": sum(1 for role in trainer.store.modalities for _ in trainer.store.by_patient("train", role)),
+            "validation": trainer.progress.best_validation,
+        },
+        intended_use="Research on the segmentation of the structure it was trained on, reviewed by a clinician.",
+        unintended_use=NOT_FOR,
+        date=datetime.date.today().isoformat(),
+        program_version=__version__,
+    )
+
+
+def card_labels(names: Sequence[str], slices: str) -> tuple[Label, ...]:
+    """The labels 1, 2, ... of a student with their terminology, by name and by the slices that it looks at.
+
+    A tumor is in the lung where the slices are those with lung; where it is otherwise nobody has said.
+    """
+    return tuple(_label(value, name, slices == "lung") for value, name in enumerate(names, start=1))
+
+
+def _label(value: int, name: str, in_lungs: bool) -> Label:
+    if value == 1 and name == TUMOR.name:
+        codes = {key: code for key, code in TUMOR.terminology.items() if in_lungs or key != "region"}
+        return replace(TUMOR, terminology=codes)
+    colors = ((0.9, 0.1, 0.1), (0.2, 0.6, 0.9), (0.2, 0.7, 0.4), (0.9, 0.6, 0.1), (0.6, 0.4, 0.8))
+    terminology = {
+        "category": ["SCT", "123037004", "Anatomical Structure"],
+        "type": ["99CMEDL", f"label-{value}", name],
+    }
+    return Label(value, name, colors[(value - 1) % len(colors)], terminology)

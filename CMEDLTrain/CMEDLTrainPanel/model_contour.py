@@ -1,0 +1,113 @@
+"""What a run's student marks on one case of the cohort, in the views beside the expert's contour."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slicer.i18n import tr as _
+
+from CMEDLSegmentLib.base.errors import CMEDLError
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.io.volume import Volume, read_mask, triple
+from CMEDLSegmentLib.models.model_card import Card
+
+from .waiting import Waiting
+
+if TYPE_CHECKING:
+    from .scene.case_nodes import Structure
+
+
+class StudentContour:
+    """Shows a case at once with what the expert marked, and with the student's contour as soon as there is one.
+
+    The student segments the case in a process beside Slicer; what it marked is kept in a temporary folder until the
+    panel is closed, so that a second click shows it at once.
+
+    Args:
+        panel: the module's widget.
+        say: shows a line of text.
+    """
+
+    def __init__(self, panel, say: Callable[[str], None]) -> None:
+        self._panel, self._say = panel, say
+        self._segmenting = Waiting(panel.uiWidget, self._told)
+        self._folder: Path | None = None
+        self._name = ""
+
+    def show(self, case: Case, student: Path, card: Card, device: str) -> None:
+        """Show ``case`` with the expert's contour and the student's.
+
+        Args:
+            case: the case.
+            student: the student's file.
+            card: its card.
+            device: where to compute.
+
+        Raises:
+            InputError: the program cannot be started.
+        """
+        self.drop()
+        self._name = case.case
+        found = self._kept(case, card)
+        if found.is_file():
+            self._both(case, found, card)
+            return
+        self._panel.cohort.showCase(case)
+        self._told("", 0.0)
+        command = self._panel.logic.segment(case.image, student, found, device)
+        self._segmenting.start(command, lambda result, error: self._segmented(case, found, card, error))
+
+    def drop(self) -> None:
+        """Segment no longer; what is shown stays."""
+        self._segmenting.close()
+        self._say("")
+
+    def close(self) -> None:
+        """The panel is closed for good: no file is left."""
+        self._segmenting.close()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _kept(self, case: Case, card: Card) -> Path:
+        """Where what this very student marks on the case is kept; cases may be called anything."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="cmedl-outcome-"))
+        key = hashlib.sha256(f"{card.digest} {case.image}".encode()).hexdigest()
+        return self._folder / f"{key[:16]}.nii.gz"
+
+    def _segmented(self, case: Case, found: Path, card: Card, error: CMEDLError | None) -> None:
+        if error:
+            self._say(_("{case}: the student's contour is missing. {reason}").format(case=case.case, reason=error))
+        elif self._panel.cohort.shownCase == case:
+            self._both(case, found, card)
+        else:  # somebody looks at something else by now
+            self._say("")
+
+    def _both(self, case: Case, found: Path, card: Card) -> None:
+        def marked(volume: Volume) -> list[Structure]:
+            mask = read_mask(found, volume.geometry).array
+            return [
+                (
+                    _("Student: {label}").format(label=label.name),
+                    mask == label.value,
+                    triple(round(255 * part) for part in label.color),
+                )
+                for label in card.labels
+                if (mask == label.value).any()
+            ]
+
+        self._panel.cohort.showCase(case, marked)
+        text = _("{case}: the expert's contours, and the student's where they are named so")
+        if len(card.labels) == 1:
+            text = _("{case}: yellow is the expert's contour, red the student's; without red it marks nothing.")
+        self._say(text.format(case=case.case))
+
+    def _told(self, stage: str, fraction: float) -> None:
+        text = _("{case}: the student segments it ({stage}, {percent:.0f} %)")
+        self._say(text.format(case=self._name, stage=stage or _("starting"), percent=100 * fraction))
