@@ -12,7 +12,8 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.base.colors import RATER_COLORS
 from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLSegmentLib.io.cohort_table import Case
-from CMEDLSegmentLib.io.volume import Volume, read_mask, read_volume
+from CMEDLSegmentLib.io.images import read_mask, read_volume
+from CMEDLSegmentLib.io.volume import Volume
 from CMEDLSegmentPanel.background import Background
 
 from .scene.case_nodes import CaseNodes, Structure

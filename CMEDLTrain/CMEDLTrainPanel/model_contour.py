@@ -13,7 +13,8 @@ from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLSegmentLib.io.cohort_table import Case
-from CMEDLSegmentLib.io.volume import Volume, read_mask, triple
+from CMEDLSegmentLib.io.images import read_mask
+from CMEDLSegmentLib.io.volume import Volume, triple
 from CMEDLSegmentLib.models.model_card import Card
 
 from .waiting import Waiting

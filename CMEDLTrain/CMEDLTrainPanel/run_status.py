@@ -7,7 +7,7 @@ import time
 
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.cli.console import duration
+from CMEDLSegmentLib.base.text import duration
 from CMEDLTrainLib.runs.run_list import Entry
 
 PROGRESS = re.compile(r"\(\d+%\)$")

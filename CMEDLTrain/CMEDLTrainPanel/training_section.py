@@ -6,7 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.base.errors import CMEDLError
-from CMEDLSegmentLib.cli.console import duration
+from CMEDLSegmentLib.base.text import duration
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.devices import Devices

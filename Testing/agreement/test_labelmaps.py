@@ -11,9 +11,9 @@ import SimpleITK as sitk
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.contour_files import read_delineation
+from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.io.segmentation_writer import write_labelmap, write_segmentation
 from CMEDLSegmentLib.io.volume import Geometry
-from CMEDLSegmentLib.models.model_card import TUMOR, Label
 from volumes.conftest import ORGAN, all_axis_orders, grid, orientations, rotation
 from volumes.test_dicom_series import tilted
 

@@ -18,9 +18,10 @@ from scipy.ndimage import gaussian_filter
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.io.contour_files import read_case, read_delineation
 from CMEDLSegmentLib.io.delineation import CANDIDATE
+from CMEDLSegmentLib.io.images import read_volume
+from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.segmentation_writer import write_dicom_seg, write_labelmap, write_rtstruct, write_segmentation
-from CMEDLSegmentLib.io.volume import Volume, read_volume
-from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.io.volume import Volume
 from dicom_samples import write_series
 from volumes.conftest import ORGAN, a_ct, a_label, grid, orientations, rotation
 from volumes.test_dicom_series import tilted

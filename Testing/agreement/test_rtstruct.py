@@ -8,7 +8,8 @@ import pytest
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.contour_files import read_delineation
 from CMEDLSegmentLib.io.delineation import Delineation
-from CMEDLSegmentLib.io.volume import Geometry, Volume, read_volume
+from CMEDLSegmentLib.io.images import read_volume
+from CMEDLSegmentLib.io.volume import Geometry, Volume
 from volumes.conftest import grid, rotation
 
 from .samples import Contour, frame_of, rectangle, write_ct, write_structures

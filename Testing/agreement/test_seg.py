@@ -12,7 +12,8 @@ from pydicom.uid import RLELossless
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.contour_files import read_delineation
 from CMEDLSegmentLib.io.dicom_seg import _iter_pixels
-from CMEDLSegmentLib.io.volume import Geometry, Volume, read_volume
+from CMEDLSegmentLib.io.images import read_volume
+from CMEDLSegmentLib.io.volume import Geometry, Volume
 from volumes.conftest import grid, rotation
 from volumes.test_dicom_series import tilted
 

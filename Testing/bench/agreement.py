@@ -30,10 +30,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # In place of this script's own folder, whose segmentation.py would hide the tests' room of that name.
 sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing")]
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from bench.worker import segmentation_bench  # noqa: E402
-from CMEDLSegmentLib.metrics.measures import Masks, measure  # noqa: E402
+from bench.worker import segmentation_bench
+from CMEDLSegmentLib.metrics.measures import Masks, measure
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SPACING = (2.0, 0.75, 0.75)

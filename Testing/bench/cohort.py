@@ -23,14 +23,15 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "CMEDLTrain")]
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, write_cohort  # noqa: E402
-from CMEDLSegmentLib.io.volume import Geometry, write_image  # noqa: E402
-from CMEDLTrainLib.cohort.preparation import prepare  # noqa: E402
-from CMEDLTrainLib.cohort.sampling import Sampler  # noqa: E402
-from CMEDLTrainLib.cohort.store import Store  # noqa: E402
-from CMEDLTrainLib.settings.configuration import Images  # noqa: E402
+from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, write_cohort
+from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.io.volume import Geometry
+from CMEDLTrainLib.cohort.preparation import prepare
+from CMEDLTrainLib.cohort.sampling import Sampler
+from CMEDLTrainLib.cohort.store import Store
+from CMEDLTrainLib.settings.configuration import Images
 
 RESULTS = Path(__file__).resolve().parent / "results"
 IMAGES = Images(spacing_mm=2.0, field=32, slices="all")

@@ -27,10 +27,10 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "CMEDLTrain")]
 
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
+import torch
+from torch import Tensor
 
-from CMEDLTrainLib.losses.contextual import contextual_loss  # noqa: E402
+from CMEDLTrainLib.losses.contextual import contextual_loss
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MEGABYTE = 1e6

@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # In place of this script's own folder, whose segmentation.py would hide the tests' room of that name.
 sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing")]
 
-import numpy as np  # noqa: E402
+import numpy as np
 
 RESULTS = Path(__file__).resolve().parent / "results"
 LUNG_SHARE = 2 / 3

@@ -28,8 +28,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # In place of this script's own folder, whose segmentation.py would hide the tests' room of that name.
 sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing")]
 
-from CMEDLSegmentLib.process import Failed, Finished, Outcome, Request, WorkerClient  # noqa: E402
-from CMEDLSegmentLib.process.voxel_transfer import LABEL, VOLUME, read_outcome, read_volume, write_outcome, write_volume  # noqa: E402
+from CMEDLSegmentLib.process import Failed, Finished, Outcome, Request, WorkerClient
+from CMEDLSegmentLib.process.voxel_transfer import LABEL, VOLUME, read_outcome, read_volume, write_outcome, write_volume
 
 RESULTS = Path(__file__).resolve().parent / "results"
 TICK_SECONDS = 0.02

@@ -15,15 +15,12 @@ import torch
 from CMEDLSegmentLib.cli import demo, main
 from CMEDLSegmentLib.inference import batch, pipeline
 from CMEDLSegmentLib.inference.segmenter import Segmenter
-from CMEDLSegmentLib.io.volume import Geometry, write_image
-from CMEDLSegmentLib.models.model_file import (
-    TUMOR,
-    Card,
-    NetworkSpec,
-    Normalisation,
-    load_student,
-    save_student,
-)
+from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.io.labels import TUMOR
+from CMEDLSegmentLib.io.volume import Geometry
+from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
+from CMEDLSegmentLib.models.model_file import load_student, save_student
+from CMEDLSegmentLib.models.normalization import Normalisation
 from CMEDLSegmentLib.networks import create_network
 
 SHAPE = (6, 24, 20)

@@ -14,7 +14,7 @@ from CMEDLSegmentLib.base.errors import Cancelled
 from CMEDLSegmentLib.inference import batch
 from CMEDLSegmentLib.inference.batch import run_batch
 from CMEDLSegmentLib.inference.pipeline import Rules
-from CMEDLSegmentLib.io.volume import write_image
+from CMEDLSegmentLib.io.images import write_image
 
 from .conftest import GEOMETRY, SHAPE
 

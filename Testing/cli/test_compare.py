@@ -17,10 +17,10 @@ import CMEDLSegmentLib
 from CMEDLSegmentLib.base.errors import Cancelled
 from CMEDLSegmentLib.cli import compare as command_module
 from CMEDLSegmentLib.cli.compare import Comparison, compare_case, compare_cohort
+from CMEDLSegmentLib.io.images import read_volume, write_image
+from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.segmentation_writer import write_dicom_seg, write_rtstruct
-from CMEDLSegmentLib.io.volume import read_volume, write_image
 from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM
-from CMEDLSegmentLib.models.model_file import TUMOR
 from CMEDLSegmentLib.report.case_report import CASE_FILES
 from CMEDLSegmentLib.report.cohort_report import COHORT_FILES
 

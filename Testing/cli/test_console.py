@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.cli.console import Bar, Interrupt, emit_json, guarded, plain, table
+from CMEDLSegmentLib.base.text import plain, table
+from CMEDLSegmentLib.cli.console import Bar, Interrupt, emit_json, guarded
 from CMEDLSegmentLib.inference.pipeline import DEFAULT_MODEL
 from CMEDLSegmentLib.models import registry
 
@@ -85,7 +86,7 @@ def test_plain_keeps_whole_numbers_whole():
 def test_an_unexpected_exception_is_a_sentence_also_without_a_place_for_the_log(capsys, tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.touch()
-    monkeypatch.setattr("CMEDLSegmentLib.cli.console.log_folder", lambda: blocked / "log")
+    monkeypatch.setattr("CMEDLSegmentLib.base.fault_log.log_folder", lambda: blocked / "log")
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(blocked))
 
     def work(arguments, interrupt):

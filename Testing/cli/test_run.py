@@ -174,7 +174,7 @@ def test_results_that_exist_are_replaced_only_when_asked(command, scan, everythi
 
 
 def test_what_can_be_known_beforehand_is_checked_before_anything_is_read(scan, tmp_path, monkeypatch):
-    monkeypatch.setattr("CMEDLSegmentLib.io.volume.read_volume", lambda *a, **k: pytest.fail("was read"))
+    monkeypatch.setattr("CMEDLSegmentLib.io.images.read_volume", lambda *a, **k: pytest.fail("was read"))
     with pytest.raises(InputError):
         run_module.run(run_module.Job(scan, tmp_path / "o.dcm"))
 
@@ -198,7 +198,7 @@ def test_when_the_last_file_fails_none_is_left(scan, everything, tmp_path, monke
     def full_disk(path, array, geometry):
         raise InputError(f"{path} could not be written (No space left on device).")
 
-    monkeypatch.setattr("CMEDLSegmentLib.io.volume.write_image", full_disk)
+    monkeypatch.setattr("CMEDLSegmentLib.io.images.write_image", full_disk)
     rules = run_module.Rules(str(everything), "cpu")
     old = tmp_path / "o.seg.nrrd"
     old.write_bytes(b"mine")

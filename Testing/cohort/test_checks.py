@@ -11,7 +11,8 @@ import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled
 from CMEDLSegmentLib.io.cohort_table import Case, write_cohort
-from CMEDLSegmentLib.io.volume import Geometry, write_image
+from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLSegmentLib.phantom import thorax_ct, thorax_mr
 from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.cohort.checks import ERROR, WARNING, Finding, check_cohort, examine, summary

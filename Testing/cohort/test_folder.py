@@ -14,7 +14,7 @@ import pytest
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.io.case_folders import TrainingCase
 from CMEDLSegmentLib.io.cohort_table import read_cohort
-from CMEDLSegmentLib.io.volume import write_image
+from CMEDLSegmentLib.io.images import write_image
 from CMEDLTrainLib.cohort.folder import CohortFolder
 from CMEDLTrainLib.cohort.survey import Survey
 from CMEDLTrainLib.runs import lock

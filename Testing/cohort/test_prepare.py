@@ -11,7 +11,8 @@ import pytest
 from agreement.samples import rectangle, write_seg, write_structures
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.cohort_table import read_cohort
-from CMEDLSegmentLib.io.volume import Geometry, read_mask, read_volume, write_image
+from CMEDLSegmentLib.io.images import read_mask, read_volume, write_image
+from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.cohort.patterns import Scan, find_mask, find_scans
 from dicom_samples import write_series

@@ -10,7 +10,8 @@ import pytest
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.cohort_table import Case
-from CMEDLSegmentLib.io.volume import Geometry, write_image
+from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLTrainLib.cohort.splitting import folds, split_by_patient, structure_volumes
 
 IMAGE = Path("image.nii.gz")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Volume
 from CMEDLSegmentLib.models import registry
-from CMEDLSegmentLib.models.model_card import METADATA_KEY, TUMOR, Card, NetworkSpec
+from CMEDLSegmentLib.models.model_card import METADATA_KEY, Card, NetworkSpec
 from CMEDLSegmentLib.models.normalization import Normalisation
 from CMEDLSegmentLib.process import Outcome, Request
 

@@ -47,7 +47,7 @@ def test_an_emptied_folder_is_none(segmented, slicer_app, tmp_path: Path, monkey
 
 
 def test_training_cases_are_added_to_a_cohort_that_can_be_read(segmented, slicer_app, tmp_path: Path) -> None:
-    from CMEDLSegmentLib.io.volume import read_mask
+    from CMEDLSegmentLib.io.images import read_mask
 
     folder = tmp_path / "cohort"
     segmented.ui.reviewerLineEdit.text = "AB"

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.io.cohort_table import Case, write_cohort
-from CMEDLSegmentLib.io.volume import Geometry, write_image
+from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.io.volume import Geometry
 
 SHAPE = (6, 24, 24)
 SPACING = (3.0, 2.0, 2.0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.io.cohort_table import read_cohort
-from CMEDLSegmentLib.io.volume import read_mask, read_volume, write_image
+from CMEDLSegmentLib.io.images import read_mask, read_volume, write_image
 from panel_train.conftest import choose, disc, geometry, look_at_folder, settle, write_cases
 from panel_train.test_cohort import CASE, PATIENT, SEGMENT, checked, column, faults, states
 

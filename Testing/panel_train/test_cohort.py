@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, write_cohort
-from CMEDLSegmentLib.io.volume import write_image
+from CMEDLSegmentLib.io.images import write_image
 from CMEDLTrainLib.cohort import survey
 from cohort.test_folder import OTHER
 from panel_train.conftest import choose, disc, geometry, look_at_folder, settle

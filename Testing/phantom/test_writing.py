@@ -9,7 +9,7 @@ import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.io.cohort_table import read_cohort
-from CMEDLSegmentLib.io.volume import read_mask, read_volume
+from CMEDLSegmentLib.io.images import read_mask, read_volume
 from CMEDLSegmentLib.phantom import ORGANS, thorax_ct, write_cohort_phantoms, write_phantom
 
 SIZE, SPACING = (12, 48, 48), (24.0, 8.0, 8.0)

@@ -12,7 +12,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
-from CMEDLSegmentLib.models.model_card import TUMOR, Label
+from CMEDLSegmentLib.io.labels import TUMOR, Label
 
 SHAPE = (20, 30, 40)
 SPACING = (1.5, 2.0, 3.0)

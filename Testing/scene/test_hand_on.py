@@ -13,7 +13,7 @@ import slicer
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.cohort_table import read_cohort
-from CMEDLSegmentLib.io.volume import read_mask, read_volume
+from CMEDLSegmentLib.io.images import read_mask, read_volume
 from CMEDLSegmentPanel.scene import result_nodes
 from CMEDLSegmentPanel.scene.dicom_export import export_dicom
 from CMEDLSegmentPanel.scene.lesion_candidates import Candidates

@@ -11,7 +11,7 @@ import slicer
 import vtk
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentPanel.scene import result_nodes
 from CMEDLSegmentPanel.scene.segment_masks import array_on_volume, mask_of, show_surface
 from scene.patients import BLOB, FAR, SHAPE, a_volume, an_outcome, box_label, grid, moved, put_under, world

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from CMEDLSegmentLib.models.model_card import TUMOR, Card, Label, NetworkSpec
+from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
 from CMEDLSegmentLib.models.model_file import Student
 from CMEDLSegmentLib.models.normalization import Normalisation
 from CMEDLSegmentLib.networks import create_network

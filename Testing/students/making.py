@@ -17,7 +17,8 @@ import safetensors.numpy
 import torch
 from torch import nn
 
-from CMEDLSegmentLib.models.model_card import TUMOR, Card, Label, NetworkSpec
+from CMEDLSegmentLib.io.labels import TUMOR, Label
+from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
 from CMEDLSegmentLib.models.model_file import save_student
 from CMEDLSegmentLib.models.normalization import CT_WINDOW
 from CMEDLSegmentLib.networks import create_network

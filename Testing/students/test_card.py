@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from CMEDLSegmentLib.base.errors import ModelError
+from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.models.card_text import card_text
-from CMEDLSegmentLib.models.model_card import TUMOR, Card, Label, NetworkSpec
+from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
 from CMEDLSegmentLib.models.normalization import Normalisation
 from students.making import LIVER, UNET, a_card, card_hash
 

@@ -8,8 +8,8 @@ import pytest
 from scipy import ndimage, stats
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry
-from CMEDLSegmentLib.models.model_card import TUMOR
 from CMEDLTrainLib.evaluation.comparison import compare, compare_patients, spread
 from CMEDLTrainLib.evaluation.evaluation_file import Evaluation
 from CMEDLTrainLib.evaluation.roc import Roc

@@ -13,7 +13,7 @@ from scipy.stats import mannwhitneyu
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.inference import segmenter
 from CMEDLSegmentLib.io.cohort_table import Case
-from CMEDLSegmentLib.io.volume import write_image
+from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.models import model_file
 from CMEDLTrainLib.evaluation.evaluate import evaluate
 from CMEDLTrainLib.evaluation.evaluation_charts import charts, roc_chart

@@ -10,7 +10,7 @@ import pytest
 
 from CMEDLSegmentLib import cli as segment_cli
 from CMEDLSegmentLib.io.cohort_table import read_cohort
-from CMEDLSegmentLib.io.volume import read_volume
+from CMEDLSegmentLib.io.images import read_volume
 from CMEDLSegmentLib.models.model_card import read_card
 from CMEDLSegmentLib.phantom import ORGANS, write_cohort_phantoms
 from CMEDLTrainLib.cli import main

@@ -10,7 +10,7 @@ import pytest
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.cohort_table import read_cohort
-from CMEDLSegmentLib.io.volume import read_volume
+from CMEDLSegmentLib.io.images import read_volume
 from CMEDLSegmentLib.phantom import ORGANS, thorax_ct
 from CMEDLTrainLib.experiments import experiment_cohorts
 from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort

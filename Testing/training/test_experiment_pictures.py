@@ -11,8 +11,9 @@ from PIL import Image
 from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, STUDENT_RED
 from CMEDLSegmentLib.inference.resampling import StudentField
 from CMEDLSegmentLib.io.cohort_table import Case
-from CMEDLSegmentLib.io.volume import Geometry, Volume, write_image
-from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.io.labels import TUMOR
+from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.normalization import CT_WINDOW
 from CMEDLTrainLib.evaluation.case_view import Seen
 from CMEDLTrainLib.evaluation.evaluation_file import write_json

@@ -10,7 +10,8 @@ from PIL import Image
 from scipy.stats import wilcoxon
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.io.volume import Geometry, write_image
+from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLSegmentLib.models import registry
 from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.experiments.plan import read_experiment

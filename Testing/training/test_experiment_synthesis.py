@@ -13,8 +13,9 @@ from scipy import stats
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.inference.resampling import StudentField
 from CMEDLSegmentLib.io.cohort_table import Case, read_cohort
-from CMEDLSegmentLib.io.volume import Geometry, Volume, write_image
-from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.io.labels import TUMOR
+from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.normalization import CT_WINDOW, Normalisation
 from CMEDLSegmentLib.phantom import thorax_ct
 from CMEDLTrainLib.cli import main

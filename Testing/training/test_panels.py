@@ -8,8 +8,8 @@ from PIL import Image
 
 from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, STUDENT_RED
 from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from CMEDLSegmentLib.models.model_card import TUMOR
 from CMEDLSegmentLib.models.normalization import CT_WINDOW
 from CMEDLSegmentLib.report.contour_drawing import whole_view
 from CMEDLTrainLib.evaluation.case_view import Seen

@@ -16,7 +16,8 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import sha256_of
 from CMEDLSegmentLib.inference.resampling import StudentField
 from CMEDLSegmentLib.io.cohort_table import Case
-from CMEDLSegmentLib.io.volume import Geometry, write_image
+from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLTrainLib.cohort import contents, preparation
 from CMEDLTrainLib.cohort.contents import contents_of
 from CMEDLTrainLib.cohort.preparation import SURROUNDINGS_MM, enclosing, prepare

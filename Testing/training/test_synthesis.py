@@ -10,8 +10,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from CMEDLSegmentLib.inference.resampling import StudentField
 from CMEDLSegmentLib.io.cohort_table import Case
-from CMEDLSegmentLib.io.volume import Geometry, Volume, write_image
-from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.io.labels import TUMOR
+from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.normalization import CT_WINDOW, Normalisation
 from CMEDLTrainLib.evaluation import translation_quality
 from CMEDLTrainLib.evaluation.case_view import Seen

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
+from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.io.volume import Geometry
-from CMEDLSegmentLib.models.model_card import TUMOR, Label
 
 ORGAN = Label(7, "Left atrium é", (0.1, 0.5, 0.9), {k: TUMOR.terminology[k] for k in ("category", "type")})
 """A second label: its value is not the next number, its name not ASCII, and it has no region."""

@@ -15,8 +15,9 @@ from skimage.draw import polygon2mask
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.dicom_writer import outlines, write_dicom_seg, write_rtstruct
-from CMEDLSegmentLib.io.volume import Geometry, Volume, read_volume
-from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.io.images import read_volume
+from CMEDLSegmentLib.io.labels import TUMOR
+from CMEDLSegmentLib.io.volume import Geometry, Volume
 from dicom_samples import write_series
 
 from .conftest import ORGAN, grid, orientations, rotation

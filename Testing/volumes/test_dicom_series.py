@@ -12,7 +12,8 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.io.volume import axial_view, read_volume
+from CMEDLSegmentLib.io.images import read_volume
+from CMEDLSegmentLib.io.volume import axial_view
 from dicom_samples import PATIENT_ID, PATIENT_NAME, write_series
 
 from .conftest import grid, orientations, rotation

@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.io.volume import read_mask, read_volume, write_image
+from CMEDLSegmentLib.io.images import read_mask, read_volume, write_image
 
 from .conftest import grid, orientations
 

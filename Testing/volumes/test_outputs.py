@@ -13,9 +13,10 @@ import SimpleITK as sitk
 import CMEDLSegmentLib
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io import segmentation_writer, volume
+from CMEDLSegmentLib.io.images import read_mask, write_image
+from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.segmentation_writer import write_labelmap, write_segmentation
-from CMEDLSegmentLib.io.volume import Volume, read_mask, write_image
-from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.io.volume import Volume
 
 from .conftest import ORGAN, grid, orientations
 from .test_dicom_series import tilted

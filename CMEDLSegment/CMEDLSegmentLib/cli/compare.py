@@ -17,14 +17,15 @@ from ..agreement.cohort_agreement import CohortAgreement, pool
 from ..agreement.rater_table import read_manifest
 from ..agreement.raters import Agreement, RaterRow, analyse
 from ..base.errors import Cancelled, CMEDLError, InputError
+from ..base.fault_log import internal_error
 from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from ..base.text import table
 from ..io.contour_files import read_case
 from ..metrics.measures import MEASURES, TOLERANCE_MM
 from ..metrics.statistics import MAIN
 from ..report.case_report import CASE_FILES, REPORT, check_outputs, write_report
 from ..report.cohort_report import COHORT_FILES, write_cohort_report
 from ..report.style import clean, labels, shown
-from .console import internal_error, table
 
 READ, ANALYSED = 0.35, 0.75
 """Fractions of a case at which its stages end."""

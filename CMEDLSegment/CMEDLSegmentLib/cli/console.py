@@ -16,18 +16,16 @@ import re
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timezone
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TextIO
 
 from ..base.errors import Cancelled, CMEDLError, InputError
+from ..base.fault_log import internal_error
+from ..base.text import duration, plain
 
 REDRAW_SECONDS = 0.1
 """The bar is drawn at most ten times a second."""
@@ -155,57 +153,9 @@ def _can_print(stream: TextIO, text: str) -> bool:
     return True
 
 
-def duration(seconds: float) -> str:
-    """``7 s``, ``2 min 05 s`` or ``1 h 10 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text under a header; columns of figures are aligned to the right."""
-    columns = list(zip(header, *rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    numeric = [bool(rows) and all(_is_figure(value) for value in column[1:]) for column in columns]
-
-    def line(values: Sequence[str]) -> str:
-        cells = (
-            value.rjust(width) if right else value.ljust(width)
-            for value, width, right in zip(values, widths, numeric, strict=True)
-        )
-        return "  ".join(cells).rstrip()
-
-    return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, rows)])
-
-
-def _is_figure(value: str) -> bool:
-    return re.fullmatch(r"-?[\d.]*|nan|-?inf", value) is not None
-
-
 def emit_json(result: dict[str, Any], stream: TextIO | None = None) -> None:
     """One JSON object on one line of stdout; figures that do not exist (NaN, infinity) become null."""
     print(json.dumps(plain(result), allow_nan=False), file=stream or sys.stdout, flush=True)
-
-
-def plain(value: Any) -> Any:
-    """``value`` in JSON's own types: paths as text, tuples as lists, numpy's scalars plain, NaN as null."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, (str, bool, int)) or value is None:
-        return value
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    number = float(value)
-    return number if number - number == 0 else None
 
 
 def amount(what: str) -> Callable[[str], float]:
@@ -338,39 +288,3 @@ def _fail(sentence: str, code: int, arguments: Sequence[str]) -> int:
     if "--json" in arguments:
         emit_json({"error": sentence})
     return code
-
-
-def internal_error(program: str, error: BaseException) -> str:
-    """Log the stack of an unexpected exception; return the sentence that says so.
-
-    The log holds the frames and the exceptions' types but not their messages, which may quote a path or a
-    DICOM field and with it a patient.
-    """
-    kind = type(error).__name__
-    if isinstance(error, MemoryError):
-        return f"{program} ran out of memory; close other programs or give a smaller volume."
-    lines = [f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {program}\n"]
-    link: BaseException | None = error
-    while link is not None:
-        lines += [f"{type(link).__name__}\n", *traceback.format_tb(link.__traceback__)]
-        link = link.__cause__ or link.__context__
-    name = f"{program}-{datetime.now().strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    for folder in (log_folder(), Path(tempfile.gettempdir())):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            log = folder / name
-            with log.open("a", encoding="utf-8") as stream:
-                stream.writelines(lines)
-        except OSError:
-            continue
-        return f"{program} met a fault of its own ({kind}); please report it with the log {log}."
-    return f"{program} met a fault of its own ({kind}), and no folder for a log could be written to."
-
-
-def log_folder() -> Path:
-    """Where this platform keeps the logs of a user's programs."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "CMEDL" / "Logs"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Logs" / "CMEDL"
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "cmedl"

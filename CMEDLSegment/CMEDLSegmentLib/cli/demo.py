@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ..base.errors import InputError
 from ..base.files import atomic_path
 from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from ..base.text import plain, table
 from ..inference.pipeline import Job, Result, Rules, check_writable, load_segmenter, run
-from .console import plain, table
 
 if TYPE_CHECKING:
     from ..inference.segmenter import Segmenter
@@ -116,8 +116,8 @@ def run_demo(
     stop_if(cancelled)
     progress("Making the phantom", LOADED)
     from ..io import segmentation_writer
-    from ..io.volume import write_image
-    from ..models.model_file import TUMOR
+    from ..io.images import write_image
+    from ..io.labels import TUMOR
     from ..phantom import thorax_ct
 
     phantom = thorax_ct(seed=SEED, size=size, spacing=spacing, tumor="lung")

@@ -7,9 +7,10 @@ import json
 from typing import Any
 
 from ..base.errors import CMEDLError, ModelError
+from ..base.text import table
 from ..models import registry
 from ..models.card_text import card_text
-from .console import emit_json, table
+from .console import emit_json
 
 
 def list_students(options: argparse.Namespace) -> int:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..base.errors import Cancelled, CMEDLError, InputError
+from ..base.fault_log import internal_error
 from ..base.files import atomic_path, sha256_of
 from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
-from ..cli.console import internal_error, plain, table
+from ..base.text import plain, table
 from ..io.cohort_table import Case, read_cohort
 from .pipeline import SEGMENTATION, Job, Rules, check_writable, load_segmenter, run
 

@@ -19,14 +19,15 @@ from .. import __version__
 from ..base.errors import InputError
 from ..base.files import atomic_path
 from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
-from ..cli.console import table
+from ..base.text import table
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..io.labels import Label
     from ..io.volume import Volume
     from ..models.model_card import Card
-    from ..models.model_file import Label, Student
+    from ..models.model_file import Student
     from .components import Component
     from .segmenter import Segmentation, Segmenter
 
@@ -264,7 +265,7 @@ def run(
         InputError: anything about the input, the student, the device or the results that the user can mend.
         Cancelled: ``cancelled`` said so; no result was written.
     """
-    from ..io.volume import read_mask, read_volume
+    from ..io.images import read_mask, read_volume
 
     start = time.perf_counter()
     progress("Checking", 0.0)
@@ -326,7 +327,7 @@ def result_writers(job: Job, volume: Volume, segmentation: Segmentation, student
     import numpy as np
 
     from ..io import dicom_writer, segmentation_writer
-    from ..io.volume import write_image
+    from ..io.images import write_image
 
     labels = student.card.labels
     facts = provenance(job, volume, segmentation, student)

@@ -68,7 +68,7 @@ class TrainingCase:
         Raises:
             InputError: the folder cannot be written to, or holds a ``cohort.csv`` that is no cohort.
         """
-        from .volume import write_image
+        from .images import write_image
 
         table = self.folder / TABLE
         known = [row for _, row in read_rows(table, COLUMNS)] if table.exists() else []

@@ -13,10 +13,11 @@ from ..base.progress import CancelCheck, Progress, never, silent, stop_if
 from .delineation import CANDIDATE, Delineation, RatedCase
 from .dicom_objects import find_structure, is_rtstruct, is_seg, read_object
 from .dicom_seg import read_seg
+from .images import IMAGE_ENDINGS, read_volume
 from .labelmaps import read_labelmap
 from .regrid import target_of
 from .rtstruct import read_rtstruct
-from .volume import IMAGE_ENDINGS, Geometry, Volume, read_volume
+from .volume import Geometry, Volume
 
 
 def read_delineation(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import highdicom as hd
     from pydicom.dataset import Dataset
 
-    from ..models.model_file import Label
+    from .labels import Label
 
 _MANUFACTURER = "CMEDL"
 _MORPHOLOGICALLY_ABNORMAL = ["SCT", "49755003"]

@@ -10,9 +10,10 @@ import numpy as np
 from ..base.errors import InputError
 from .delineation import Delineation
 from .header_checks import check_file
+from .images import read_mask
 from .regrid import Target, bring
 from .select_segment import Segment, choose, listing
-from .volume import Geometry, array_of, geometry_of, quiet_itk, read_mask
+from .volume import Geometry, array_of, geometry_of, quiet_itk
 
 
 def read_labelmap(path: Path, name: str, target: Target, asked: str | None) -> Delineation:

@@ -10,10 +10,11 @@ import numpy as np
 
 from ..base.errors import InputError
 from .dicom_writer import write_dicom_seg, write_rtstruct
-from .volume import Geometry, save_image, set_geometry, write_image
+from .images import save_image, write_image
+from .volume import Geometry, set_geometry
 
 if TYPE_CHECKING:
-    from ..models.model_file import Label
+    from .labels import Label
 
 __all__ = ["write_dicom_seg", "write_labelmap", "write_rtstruct", "write_segmentation"]
 

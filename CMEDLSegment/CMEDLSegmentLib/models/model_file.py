@@ -31,9 +31,10 @@ from torch import nn
 
 from ..base.errors import ModelError
 from ..base.files import atomic_path
+from ..io.labels import TUMOR, Label
 from ..networks import create_network
 from . import registry
-from .model_card import INT8_PREFIX, METADATA_KEY, TUMOR, Card, Label, NetworkSpec, card_of, header_of, refuse
+from .model_card import INT8_PREFIX, METADATA_KEY, Card, NetworkSpec, card_of, header_of, refuse
 from .normalization import Normalisation
 
 __all__ = [

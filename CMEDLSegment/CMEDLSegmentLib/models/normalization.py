@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from ..base import field_checks as fields
 from ..base.errors import InputError, ModelError
-from . import card_fields as fields
 
 KINDS = ("window", "percentile")
 LANDMARK_PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)

@@ -12,7 +12,7 @@ from ..base.errors import InputError
 from ..base.files import atomic_path
 from ..base.progress import CancelCheck, Progress, never, silent, stop_if
 from ..io.cohort_table import Case, write_cohort
-from ..io.volume import write_image
+from ..io.images import write_image
 from .abdomen import abdomen
 from .phantom_case import Phantom
 from .thorax import thorax_ct, thorax_mr

@@ -110,7 +110,7 @@ class Worker:
 
     def _answer(self, task: Segment) -> Message:
         """Do a task; every failure becomes a message."""
-        from ..cli.console import internal_error
+        from ..base.fault_log import internal_error
 
         self._send(Taken())
         folder = Path(task.folder)
@@ -170,7 +170,7 @@ class Worker:
 
 def summary(request: Request, volume: Volume, found: Segmentation, segmenter: Segmenter) -> dict[str, Any]:
     """What an :class:`Outcome` tells about how it was made, in JSON's types."""
-    from ..cli.console import plain
+    from ..base.text import plain
 
     card = segmenter.student.card
     facts = {

@@ -11,8 +11,8 @@ import vtk
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.dicom_writer import write_dicom_seg, write_rtstruct
+from CMEDLSegmentLib.io.labels import Label
 from CMEDLSegmentLib.io.volume import Volume
-from CMEDLSegmentLib.models.model_card import Label
 
 from .attributes import DROPPED, tag
 from .coordinates import array_of, geometry_of, own_matrix

@@ -82,7 +82,8 @@ def examine(case: Case, labels: Sequence[str]) -> Examined:
         case: its files.
         labels: names of the mask's values 1, 2, ...
     """
-    from CMEDLSegmentLib.io.volume import axial_view, read_volume
+    from CMEDLSegmentLib.io.images import read_volume
+    from CMEDLSegmentLib.io.volume import axial_view
 
     seen = Examined(case)
     try:
@@ -225,7 +226,8 @@ def _part_of_a_ct(array: np.ndarray) -> bool:
 
 
 def _check_mask(seen: Examined, volume: Volume, labels: Sequence[str]) -> None:
-    from CMEDLSegmentLib.io.volume import axial_view, read_mask
+    from CMEDLSegmentLib.io.images import read_mask
+    from CMEDLSegmentLib.io.volume import axial_view
 
     if seen.case.mask is None:
         seen.tell(ERROR, "The case has no mask; training needs one for every case.")

@@ -176,7 +176,7 @@ class _Collector:
 
     def _files(self, scan: Scan, name: str) -> tuple[Path, Path]:
         """The paths of a case's image and mask, made or copied in a folder of the case where needed."""
-        from CMEDLSegmentLib.io.volume import IMAGE_ENDINGS
+        from CMEDLSegmentLib.io.images import IMAGE_ENDINGS
 
         rules, image = self._rules, scan.image
         mask = find_mask(self._source, rules.mask, scan) if rules.mask else image
@@ -212,7 +212,7 @@ class _Collector:
 def _read(image: Path, modality: str) -> tuple[Volume, bool]:
     """An image, and whether it is alone where it is: of a folder, the one series of the modality."""
     from CMEDLSegmentLib.io.dicom_series import modalities
-    from CMEDLSegmentLib.io.volume import read_volume
+    from CMEDLSegmentLib.io.images import read_volume
 
     if not image.is_dir():
         return read_volume(image), True
@@ -225,7 +225,7 @@ def _read(image: Path, modality: str) -> tuple[Volume, bool]:
 
 def _image(path: Path, volume: Volume | None, alone: bool, copy: bool, folder: Path) -> Path:
     """The image where it is, or in ``folder``: a copy of the file, or the series as NIfTI."""
-    from CMEDLSegmentLib.io.volume import write_image
+    from CMEDLSegmentLib.io.images import write_image
 
     if not path.is_dir():
         return _copied(path, folder, "image", copy)
@@ -242,7 +242,7 @@ def _drawn(path: Path, volume: Volume, structures: Sequence[str], folder: Path) 
     import numpy as np
 
     from CMEDLSegmentLib.io.contour_files import read_delineation
-    from CMEDLSegmentLib.io.volume import write_image
+    from CMEDLSegmentLib.io.images import write_image
 
     labels = np.zeros(volume.geometry.shape, np.uint8)
     notes: list[str] = []
@@ -265,7 +265,7 @@ def _ending(geometry: Geometry) -> str:
 
 def _copied(path: Path, folder: Path, name: str, copy: bool) -> Path:
     """An image file where it is, or a copy below ``folder``, its format's ending kept."""
-    from CMEDLSegmentLib.io.volume import IMAGE_ENDINGS
+    from CMEDLSegmentLib.io.images import IMAGE_ENDINGS
 
     if not copy:
         return path

@@ -196,7 +196,7 @@ def _normalisation(
     cases: Sequence[Case], role: str, modality: str, images: Images, cancelled: CancelCheck
 ) -> Normalisation:
     """How a role's intensities reach -1 to 1; landmarks are learned from its training cases alone."""
-    from CMEDLSegmentLib.io.volume import read_volume
+    from CMEDLSegmentLib.io.images import read_volume
 
     if modality == "CT":
         return Normalisation("window", *images.window_hu)
@@ -271,7 +271,8 @@ def open_case(case: Case, images: Images, labels: int) -> Scan:
     """
     from CMEDLSegmentLib.inference.lungs import field_centre, find_lungs
     from CMEDLSegmentLib.inference.resampling import StudentField
-    from CMEDLSegmentLib.io.volume import axial_view, read_mask, read_volume
+    from CMEDLSegmentLib.io.images import read_mask, read_volume
+    from CMEDLSegmentLib.io.volume import axial_view
 
     if case.mask is None:
         raise InputError("It has no mask; training needs one for every case.")

@@ -100,7 +100,7 @@ def structure_volumes(cases: Sequence[Case]) -> dict[str, float]:
     Raises:
         InputError: a mask cannot be read.
     """
-    from CMEDLSegmentLib.io.volume import read_mask
+    from CMEDLSegmentLib.io.images import read_mask
 
     volumes: dict[str, float] = {}
     for case in cases:

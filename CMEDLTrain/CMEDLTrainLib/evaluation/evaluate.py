@@ -19,8 +19,9 @@ from .scoring import CaseFigures, PatientFigures, score, structure
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.inference.segmenter import FieldSlices, Segmentation
+    from CMEDLSegmentLib.io.labels import Label
     from CMEDLSegmentLib.io.volume import Geometry, Volume
-    from CMEDLSegmentLib.models.model_card import Card, Label
+    from CMEDLSegmentLib.models.model_card import Card
 
 OnCase = Callable[[Case, "Volume", np.ndarray, "Segmentation"], None]
 """Told of each case: the case, its volume, the expert's labels (z, y, x) on its grid, and what the student found."""
@@ -104,7 +105,7 @@ def _read(case: Case, card: Card) -> tuple[Volume, np.ndarray, Volume | FieldSli
 
         carried = read_carried(case.image)
         return carried.volume(), carried.expert, carried.seen_by(card)
-    from CMEDLSegmentLib.io.volume import read_mask, read_volume
+    from CMEDLSegmentLib.io.images import read_mask, read_volume
 
     if case.mask is None:
         raise InputError(f"The case {case.case} has no mask; an evaluation needs the expert's of every case.")

@@ -16,7 +16,7 @@ import numpy as np
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
-from CMEDLSegmentLib.cli.console import plain, table
+from CMEDLSegmentLib.base.text import plain, table
 from CMEDLSegmentLib.report.tables import DEFINITIONS, Table
 
 from .comparison import INTERVAL_METHOD, spread, summary

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry, axial_view
 from CMEDLSegmentLib.metrics.lesions import Tumor, TumorMatch, match
 from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM, Measure, measure
 from CMEDLSegmentLib.metrics.surface_distance import dice
-from CMEDLSegmentLib.models.model_card import TUMOR
 
 if TYPE_CHECKING:
-    from CMEDLSegmentLib.models.model_card import Label
+    from CMEDLSegmentLib.io.labels import Label
 
     from .roc import RocCounts
 

@@ -24,7 +24,8 @@ from torch import Tensor
 from CMEDLSegmentLib.base.progress import CancelCheck, never, stop_if
 from CMEDLSegmentLib.inference.resampling import FieldSampler
 from CMEDLSegmentLib.io.cohort_table import Case
-from CMEDLSegmentLib.io.volume import Geometry, Volume, read_volume, set_geometry
+from CMEDLSegmentLib.io.images import read_volume
+from CMEDLSegmentLib.io.volume import Geometry, Volume, set_geometry
 from CMEDLSegmentLib.models.normalization import IntensityMap, Normalisation
 
 from ..cohort.store import Store

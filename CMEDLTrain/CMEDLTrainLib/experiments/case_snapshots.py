@@ -21,7 +21,8 @@ from CMEDLSegmentLib.base.colors import STUDENT_RED, Color
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.inference.segmenter import Segmentation
 from CMEDLSegmentLib.io.cohort_table import Case
-from CMEDLSegmentLib.io.volume import Volume, read_volume
+from CMEDLSegmentLib.io.images import read_volume
+from CMEDLSegmentLib.io.volume import Volume
 from CMEDLSegmentLib.metrics.surface_distance import union_box
 from CMEDLSegmentLib.models.model_card import Card
 from CMEDLSegmentLib.models.normalization import Normalisation

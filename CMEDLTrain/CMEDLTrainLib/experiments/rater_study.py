@@ -122,7 +122,7 @@ def rated_cases(
     """
     from CMEDLSegmentLib.inference.segmenter import Segmenter
     from CMEDLSegmentLib.io.delineation import CANDIDATE, Delineation, RatedCase
-    from CMEDLSegmentLib.io.volume import read_mask, read_volume
+    from CMEDLSegmentLib.io.images import read_mask, read_volume
     from CMEDLSegmentLib.models.model_file import load_student
 
     folders = sorted(path.parent for path in experiment.nodules.glob("*/image_8bit.nii.gz"))

@@ -19,8 +19,7 @@ from typing import Any
 import torch
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.text import counted
-from CMEDLSegmentLib.cli.console import duration
+from CMEDLSegmentLib.base.text import counted, duration
 
 from ..cohort.store import Store
 from ..computing import memory

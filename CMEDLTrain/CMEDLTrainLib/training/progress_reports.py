@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from CMEDLSegmentLib.base.progress import Progress
-from CMEDLSegmentLib.cli.console import duration
+from CMEDLSegmentLib.base.text import duration
 
 from ..computing import memory
 from ..runs.run_folder import Run

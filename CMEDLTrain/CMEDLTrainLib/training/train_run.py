@@ -13,7 +13,8 @@ from CMEDLSegmentLib import __version__
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent
 from CMEDLSegmentLib.io.cohort_table import Case, read_cohort
-from CMEDLSegmentLib.models.model_card import TUMOR, Card, Label
+from CMEDLSegmentLib.io.labels import TUMOR, Label
+from CMEDLSegmentLib.models.model_card import Card
 from CMEDLSegmentLib.models.model_file import save_student
 
 from .. import methods

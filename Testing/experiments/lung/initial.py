@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from CMEDLSegmentLib import __version__
-from CMEDLSegmentLib.models.model_card import TUMOR, Card, NetworkSpec
+from CMEDLSegmentLib.io.labels import TUMOR
+from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
 from CMEDLSegmentLib.models.model_file import save_student
 from CMEDLSegmentLib.models.normalization import Normalisation
 from CMEDLSegmentLib.networks import create_segmentor

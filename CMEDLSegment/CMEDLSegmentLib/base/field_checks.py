@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..base.errors import ModelError
+from .errors import ModelError
 
 
 def shown(value: object) -> str:
