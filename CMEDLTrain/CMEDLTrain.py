@@ -28,9 +28,9 @@ from CMEDLSegmentLib.models import registry
 from CMEDLSegmentPanel import devices, interpreter, requirements
 from CMEDLSegmentPanel.panel import Panel
 from CMEDLTrainLib.cli import run_options
+from CMEDLTrainLib.cohort.folder import RUNS
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.runs.programs import Command, Program
-from CMEDLTrainLib.runs.run_list import RUNS
 from CMEDLTrainLib.runs.trainers import Trainers
 from CMEDLTrainLib.settings import configuration, settings_table
 from CMEDLTrainPanel.cohort_section import CohortSection

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.inference.runtimes.quantization import agreement, calibrate_int8, check_int8
+from CMEDLSegmentLib.inference.runtimes.int8_check import agreement, check_int8
+from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8
 from CMEDLSegmentLib.models.model_card import Card
 from CMEDLSegmentLib.models.model_file import Student, load_student, save_student
 

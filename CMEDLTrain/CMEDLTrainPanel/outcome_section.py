@@ -17,10 +17,10 @@ from CMEDLSegmentPanel.agreement_view import fitHeight
 from CMEDLSegmentPanel.background import Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
 from CMEDLSegmentPanel.section import Section, plainTip, setText, told
+from CMEDLTrainLib.cohort.folder import RUNS
 from CMEDLTrainLib.evaluation.evaluation_summary import Scored, ScoredCase, pictures_of, read_scored
 from CMEDLTrainLib.evaluation.scoring import SURFACE, shown
 from CMEDLTrainLib.runs.run_folder import Run, open_run
-from CMEDLTrainLib.runs.run_list import RUNS
 
 from .model_contour import StudentContour
 from .selectors import showChoices

@@ -18,8 +18,9 @@ from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry
+from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
-from CMEDLSegmentLib.models.model_file import load_student, save_student
+from CMEDLSegmentLib.models.model_file import save_student
 from CMEDLSegmentLib.models.normalization import Normalisation
 from CMEDLSegmentLib.networks import create_network
 
@@ -68,7 +69,7 @@ def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def torch_segmenter(rules: pipeline.Rules) -> Segmenter:
     """What ``load_segmenter`` gives where nothing faster is installed."""
-    return Segmenter(load_student(rules.model), device=rules.device, runtime="torch")
+    return Segmenter(registry.load(rules.model), device=rules.device, runtime="torch")
 
 
 def make_student(path: Path, logit: float, **changes: object) -> Path:

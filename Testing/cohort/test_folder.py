@@ -15,9 +15,9 @@ from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.io.case_folders import TrainingCase
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.process import lock
 from CMEDLTrainLib.cohort.folder import CohortFolder
 from CMEDLTrainLib.cohort.survey import Survey
-from CMEDLTrainLib.runs import lock
 from panel_train.conftest import disc, geometry, write_cases
 
 LABELS = ("Tumor",)

@@ -122,7 +122,8 @@ def draw_outcome(app, panel, cohort: Path, folder: Path) -> None:
 def draw_run(app, panel, cohort: Path, folder: Path) -> None:
     """``run-starting.png``, ``-training``, ``-stopping``, ``-stopped``, ``-crashed`` and ``-unreadable``."""
     from CMEDLSegmentLib.phantom import write_cohort_phantoms
-    from CMEDLTrainLib.runs import lock, trainers
+    from CMEDLSegmentLib.process import lock
+    from CMEDLTrainLib.runs import trainers
     from CMEDLTrainLib.runs.run_folder import Run
     from panel_train.conftest import settle
 

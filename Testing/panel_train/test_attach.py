@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from CMEDLTrainLib.runs import lock, run_folder
+from CMEDLSegmentLib.process import lock
+from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.runs.programs import Program
 from panel_train.conftest import SMALL_RUN, choose
 from panel_train.test_run import STATE, row, select

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLTrainLib.runs import lock, run_folder
+from CMEDLSegmentLib.process import lock
+from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.runs.history import MOST_POINTS, READ_BYTES, Reader
 from CMEDLTrainLib.settings import configuration
 from CMEDLTrainLib.training.previews import write_png

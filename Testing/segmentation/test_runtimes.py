@@ -12,7 +12,8 @@ import torch
 
 from CMEDLSegmentLib.base.errors import ModelError
 from CMEDLSegmentLib.inference.runtimes import Plan, make_plan, quantization, start_runtime
-from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8, check_int8, quantised
+from CMEDLSegmentLib.inference.runtimes.int8_check import check_int8
+from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8, quantised
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.models.model_file import Student

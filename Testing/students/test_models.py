@@ -12,7 +12,6 @@ import pytest
 from CMEDLSegmentLib.base.errors import InputError, ModelError
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card
-from CMEDLSegmentLib.models.model_file import load_student
 from students.making import a_student_file
 
 
@@ -107,7 +106,7 @@ def test_without_any_student_the_list_is_empty(mine: Path) -> None:
 
 def test_a_bundled_student_is_found_by_name_in_any_case(bundled: Card) -> None:
     assert registry.find("LUNG-ct").name == "lung-ct.safetensors"
-    assert load_student("lung-ct").card == bundled
+    assert registry.load("lung-ct").card == bundled
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(bundled: Card) -> None:
@@ -142,7 +141,7 @@ def test_installing_makes_a_student_known_by_name(tmp_path: Path, mine: Path) ->
     assert change.path.is_relative_to(mine)
     assert (change.name, change.previous) == ("My Student", "")
     path.unlink()
-    assert load_student("my student").card.version == change.version
+    assert registry.load("my student").card.version == change.version
     [entry] = registry.list_models()
     assert (entry.name, entry.origin, entry.current, entry.problem) == ("My Student", "installed", True, "")
 
@@ -150,7 +149,7 @@ def test_installing_makes_a_student_known_by_name(tmp_path: Path, mine: Path) ->
 def test_an_installed_student_goes_before_the_bundled_one_and_it_is_said(bundled: Card, tmp_path: Path) -> None:
     change = registry.install(made(tmp_path, 1))
     assert "used instead of the bundled one" in change.message
-    assert load_student("lung-ct").card.version == change.version != bundled.version
+    assert registry.load("lung-ct").card.version == change.version != bundled.version
     first, second = registry.list_models()
     assert (first.origin, first.current, first.note) == (
         "installed",
@@ -185,7 +184,7 @@ def test_installing_mends_a_damaged_copy(tmp_path: Path) -> None:
     copy = registry.install(path).path
     copy.write_bytes(path.read_bytes()[:-100])
     registry.install(path)
-    assert load_student("lung-ct").path == copy
+    assert registry.load("lung-ct").path == copy
 
 
 def test_rolling_back_goes_through_the_versions_in_their_order(tmp_path: Path) -> None:
@@ -193,7 +192,7 @@ def test_rolling_back_goes_through_the_versions_in_their_order(tmp_path: Path) -
     assert registry.rollback("lung-ct").version == b
     back = registry.rollback("lung-ct")
     assert (back.version, back.previous) == (a, b)
-    assert load_student("lung-ct").card.version == a
+    assert registry.load("lung-ct").card.version == a
     with pytest.raises(ModelError, match=f"no version earlier than {a}"):
         registry.rollback("lung-ct")
     assert [entry.version for entry in registry.versions("lung-ct")] == [a, b, c]
@@ -233,7 +232,7 @@ def test_the_bundled_student_is_the_first_version_and_is_rolled_back_to(bundled:
     back = registry.rollback("lung-ct")
     assert (back.version, back.previous) == (bundled.version, own.version)
     assert "the bundled version" in back.message
-    assert load_student("lung-ct").card == bundled
+    assert registry.load("lung-ct").card == bundled
     (listed,) = (found for found in registry.list_models() if found.current)
     assert (listed.origin, listed.note) == ("bundled", "")
     assert [found.current for found in registry.versions("lung-ct")] == [True, False]
@@ -262,7 +261,7 @@ def test_a_damaged_version_is_not_rolled_back_to(tmp_path: Path) -> None:
     first.path.write_bytes(data[:-8] + bytes(8))
     with pytest.raises(ModelError, match="cannot be used as a student"):
         registry.rollback("lung-ct")
-    assert load_student("lung-ct").card.version == second.version
+    assert registry.load("lung-ct").card.version == second.version
 
 
 def test_removing_deletes_every_version_and_returns_to_the_bundled_one(
@@ -275,7 +274,7 @@ def test_removing_deletes_every_version_and_returns_to_the_bundled_one(
     assert "bundled one of this name is used again" in change.message
     assert change.version == bundled.version
     assert list(mine.iterdir()) == []
-    assert load_student("lung-ct").card == bundled
+    assert registry.load("lung-ct").card == bundled
 
 
 def test_a_bundled_student_is_not_removed(bundled: Card) -> None:

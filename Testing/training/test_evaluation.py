@@ -10,8 +10,8 @@ from scipy import ndimage, stats
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry
-from CMEDLTrainLib.evaluation.comparison import compare, compare_patients, spread
-from CMEDLTrainLib.evaluation.evaluation_file import Evaluation
+from CMEDLTrainLib.evaluation.comparison import compare_patients, spread
+from CMEDLTrainLib.evaluation.evaluation_file import Evaluation, compare
 from CMEDLTrainLib.evaluation.roc import Roc
 from CMEDLTrainLib.evaluation.scoring import MEASURES, MOST_EXTRA, CaseFigures, PatientFigures, score
 

@@ -6,8 +6,8 @@ import pytest
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLTrainLib.cli import main
-from CMEDLTrainLib.cli.evaluation_commands import training_speed
 from CMEDLTrainLib.evaluation.evaluation_file import read_evaluation
+from CMEDLTrainLib.evaluation.evaluation_output import training_speed
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.settings import configuration
 

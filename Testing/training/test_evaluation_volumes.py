@@ -14,7 +14,7 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.inference import segmenter
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.images import write_image
-from CMEDLSegmentLib.models import model_file
+from CMEDLSegmentLib.models import registry
 from CMEDLTrainLib.evaluation.evaluate import evaluate
 from CMEDLTrainLib.evaluation.evaluation_charts import charts, roc_chart
 from CMEDLTrainLib.evaluation.roc import MOST_POINTS, RATES, Roc, RocCounts
@@ -26,7 +26,7 @@ HALF = -0.1
 
 def scored_with(monkeypatch, card, start) -> None:
     """Make ``evaluate`` run a crafted student whatever file it is given."""
-    monkeypatch.setattr(model_file, "load_student", lambda path: a_student(card))
+    monkeypatch.setattr(registry, "load", lambda path: a_student(card))
     monkeypatch.setattr(segmenter, "Segmenter", partial(segmenter.Segmenter, start=start))
 
 

@@ -20,7 +20,8 @@ from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort
 from CMEDLTrainLib.experiments.finished_runs import finished_cells, kept_cells
 from CMEDLTrainLib.experiments.plan import Cell, read_experiment
 from CMEDLTrainLib.experiments.results_page import markdown
-from CMEDLTrainLib.experiments.runner import Bench, Progressed, training_seconds
+from CMEDLTrainLib.experiments.run_states import Progressed
+from CMEDLTrainLib.experiments.runner import Bench, training_seconds
 from CMEDLTrainLib.runs import run_folder
 from training.experiment_results import results_of
 

@@ -16,11 +16,11 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.models.model_file import load_student, save_student
 from CMEDLTrainLib.cli import main
-from CMEDLTrainLib.cli.evaluation_commands import scored_cases
 from CMEDLTrainLib.cohort import preparation
 from CMEDLTrainLib.cohort.preparation import open_case, prepare
 from CMEDLTrainLib.cohort.store import LEVELS
 from CMEDLTrainLib.evaluation.evaluate import evaluate
+from CMEDLTrainLib.evaluation.evaluation_output import scored_cases
 from CMEDLTrainLib.evaluation.packed_case import from_bytes, read_carried, to_bytes
 from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort
 from CMEDLTrainLib.experiments.packing import differences, sums, unpack, write_pack

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.process import lock
 from CMEDLTrainLib.cli import main
-from CMEDLTrainLib.runs import lock, run_folder
+from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.settings import ranges
 from CMEDLTrainLib.settings.configuration import PRESETS, Configuration, from_json, with_settings
 from CMEDLTrainLib.settings.settings_table import settings_of

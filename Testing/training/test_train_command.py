@@ -14,7 +14,7 @@ from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.models.model_card import read_card
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
 from CMEDLTrainLib.cli import main
-from CMEDLTrainLib.cli.evaluation_commands import is_own_cohort
+from CMEDLTrainLib.evaluation.evaluation_output import is_own_cohort
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.training.train_run import card_labels
 

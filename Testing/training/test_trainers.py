@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLTrainLib.runs import lock, run_folder, trainers
+from CMEDLSegmentLib.process import lock
+from CMEDLTrainLib.runs import run_folder, trainers
 from CMEDLTrainLib.runs.history import TAIL_BYTES, latest
 from CMEDLTrainLib.runs.programs import Program
 from CMEDLTrainLib.runs.run_list import Entry, RunList, rivals

@@ -11,7 +11,8 @@ from CMEDLSegmentLib.base.errors import InputError, ModelError
 from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.models.model_file import load_student, save_student
 from CMEDLSegmentLib.networks import create_network
-from CMEDLTrainLib.translation import TRANSLATIONS, TranslationSettings, create
+from CMEDLTrainLib.settings.translation_settings import TranslationSettings
+from CMEDLTrainLib.translation import TRANSLATIONS, create
 from CMEDLTrainLib.translation.discriminators import ContentDiscriminator, PatchDiscriminator
 from students.making import a_card
 from training import translation_reference as reference

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from CMEDLTrainLib.translation import TranslationSettings, create
+from CMEDLTrainLib.settings.translation_settings import TranslationSettings
+from CMEDLTrainLib.translation import create
 from training import translation_reference as reference
 
 SIDE = 32

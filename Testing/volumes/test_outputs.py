@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 import CMEDLSegmentLib
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.io import segmentation_writer, volume
+from CMEDLSegmentLib.io import images, segmentation_writer
 from CMEDLSegmentLib.io.images import read_mask, write_image
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.segmentation_writer import write_labelmap, write_segmentation
@@ -54,9 +54,9 @@ def test_a_result_lies_on_the_grid_of_its_input(ending, name, label, tmp_path):
 @pytest.mark.parametrize("name", orientations())
 def test_a_nifti_result_of_a_nifti_input_has_its_very_grid(ending, name, label, tmp_path):
     write_labelmap(tmp_path / f"a{ending}", label, grid(orientations()[name]))
-    read = volume.read_mask(tmp_path / f"a{ending}")
+    read = images.read_mask(tmp_path / f"a{ending}")
     write_labelmap(tmp_path / f"b{ending}", label, read.geometry)
-    again = volume.read_mask(tmp_path / f"b{ending}")
+    again = images.read_mask(tmp_path / f"b{ending}")
     np.testing.assert_allclose(again.geometry.origin, read.geometry.origin, atol=1e-6)
     np.testing.assert_allclose(again.geometry.direction, read.geometry.direction, atol=1e-6)
 

@@ -241,10 +241,10 @@ def load_segmenter(rules: Rules) -> Segmenter:
         ModelError: no such student, or its file is damaged.
         DeviceError: the device is absent.
     """
-    from ..models.model_file import load_student
+    from ..models import registry
     from .segmenter import Segmenter
 
-    return Segmenter(load_student(rules.model), device=rules.device)
+    return Segmenter(registry.load(rules.model), device=rules.device)
 
 
 def run(

@@ -33,7 +33,6 @@ from ..base.errors import ModelError
 from ..base.files import atomic_path
 from ..io.labels import TUMOR, Label
 from ..networks import create_network
-from . import registry
 from .model_card import INT8_PREFIX, METADATA_KEY, Card, NetworkSpec, card_of, header_of, refuse
 from .normalization import Normalisation
 
@@ -161,15 +160,15 @@ def save_student(
     return card
 
 
-def load_student(path_or_name: Path | str) -> Student:
-    """The student of a file, or the installed or bundled one of a name, verified.
+def load_student(path: Path | str) -> Student:
+    """The student of a file, verified; :func:`.registry.load` takes a name too.
 
     Raises:
         ModelError: it is not there, or anything about it is wrong: cut, altered, missing or extra tensors,
             wrong shapes, NaN or infinite weights, an unknown architecture or format. One sentence names the
             file and the reason.
     """
-    path = registry.find(path_or_name)
+    path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:

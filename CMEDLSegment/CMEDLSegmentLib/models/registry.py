@@ -19,11 +19,15 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..base.errors import InputError, ModelError
 from ..base.files import atomic_path
 from ..base.text import counted
 from .model_card import Card, read_card, refuse
+
+if TYPE_CHECKING:
+    from .model_file import Student
 
 DEFAULT = "lung-ct"
 """The student used when none is named."""
@@ -203,6 +207,17 @@ def entry(name_or_file: Path | str) -> Entry:
     near = difflib.get_close_matches(text, names, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names) or 'none'}."
     raise ModelError(f"No student is named '{text}'; {hint}")
+
+
+def load(name_or_file: Path | str) -> Student:
+    """The model of a file, or the installed or bundled one of a name, verified.
+
+    Raises:
+        ModelError: it is not there, or anything about it is wrong; see :func:`.model_file.load_student`.
+    """
+    from .model_file import load_student
+
+    return load_student(find(name_or_file))
 
 
 def verify(name_or_file: Path | str) -> Entry:

@@ -22,9 +22,8 @@ from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent
 from CMEDLSegmentLib.io.case_folders import TABLE, Rows, TrainingCase, edit_table
 from CMEDLSegmentLib.io.cohort_table import COLUMNS, SPLITS, Case, Problem, read_rows, survey_cohort
+from CMEDLSegmentLib.process import lock
 
-from ..runs import lock
-from ..runs.run_list import BIN, RUNS, place_in_bin
 from .collecting import Collected, Rules, collect
 from .splitting import split_by_patient
 
@@ -32,6 +31,8 @@ FORMAT = 1
 MARK, LOCK = "cohort.json", "cohort.lock"
 LINE = "line.json"
 """In the bin, beside a removed case: its line of the table."""
+RUNS, BIN = "runs", "bin"
+"""The folders of a cohort that its runs are in, and what was removed."""
 
 
 class CohortFolder:
@@ -262,3 +263,12 @@ class CohortFolder:
             shutil.move(place, binned)
         with atomic_path(binned / LINE) as beside:
             beside.write_text(json.dumps(dict(row), indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def place_in_bin(cohort: Path, name: str) -> Path:
+    """Where something called ``name`` goes in the cohort's bin: a folder that is not there yet."""
+    number, place = 1, cohort / BIN / name
+    while place.exists():
+        number += 1
+        place = cohort / BIN / f"{name}-{number}"
+    return place

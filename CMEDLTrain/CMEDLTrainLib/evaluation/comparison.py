@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from CMEDLSegmentLib.metrics.measures import Measure
 from CMEDLSegmentLib.metrics.statistics import DRAWS, Spread, mean_interval, paired_test
 
 from .scoring import MEASURES, PatientFigures
-
-if TYPE_CHECKING:
-    from .evaluation_file import Evaluation
 
 INTERVAL_METHOD = f"95 % percentile interval of the mean from {DRAWS} bootstrap samples of the patients, fixed seed."
 TEST_METHOD = (
@@ -61,21 +58,6 @@ def check_structures(own: int, other: int) -> None:
     """Raise InputError where two students mark different numbers of structures and cannot be compared."""
     if own != other:
         raise InputError(f"The students mark {own} and {other} structures; compare two that mark the same.")
-
-
-def compare(a: Evaluation, b: Evaluation) -> dict[str, dict[str, Any]]:
-    """Two students on the patients that both were scored on; see :func:`compare_patients`.
-
-    Raises:
-        InputError: they have no patient in common, other tolerances, or another number of structures.
-    """
-    check_structures(len(a.labels), len(b.labels))
-    if a.tolerance_mm != b.tolerance_mm:
-        raise InputError(
-            f"The students were scored with surface tolerances of {a.tolerance_mm:g} and {b.tolerance_mm:g} mm; "
-            "evaluate them with one."
-        )
-    return compare_patients(a.patients, b.patients, b.student)
 
 
 def compare_patients(

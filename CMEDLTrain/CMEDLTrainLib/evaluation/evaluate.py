@@ -52,11 +52,11 @@ def evaluate(
         Cancelled: ``cancelled()`` became true.
     """
     from CMEDLSegmentLib.inference.segmenter import Segmenter
-    from CMEDLSegmentLib.models.model_file import load_student
+    from CMEDLSegmentLib.models import registry
 
     if not cases:
         raise InputError("There is no case to score the student on; name at least one with a mask.")
-    student = load_student(student_file)
+    student = registry.load(student_file)
     labels = student.card.labels
     segmenter = Segmenter(student, device=device)
     figures: list[CaseFigures] = []

@@ -19,7 +19,7 @@ from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.base.text import plain, table
 from CMEDLSegmentLib.report.tables import DEFINITIONS, Table
 
-from .comparison import INTERVAL_METHOD, spread, summary
+from .comparison import INTERVAL_METHOD, check_structures, compare_patients, spread, summary
 from .roc import RATES, Roc
 from .scoring import (
     MEASURES,
@@ -208,6 +208,21 @@ _PLAIN = (
     "labels",
 )
 """Entries of an evaluation that its JSON has as they are."""
+
+
+def compare(a: Evaluation, b: Evaluation) -> dict[str, dict[str, Any]]:
+    """Two students on the patients that both were scored on; see :func:`compare_patients`.
+
+    Raises:
+        InputError: they have no patient in common, other tolerances, or another number of structures.
+    """
+    check_structures(len(a.labels), len(b.labels))
+    if a.tolerance_mm != b.tolerance_mm:
+        raise InputError(
+            f"The students were scored with surface tolerances of {a.tolerance_mm:g} and {b.tolerance_mm:g} mm; "
+            "evaluate them with one."
+        )
+    return compare_patients(a.patients, b.patients, b.student)
 
 
 def read_evaluation(path: Path) -> Evaluation:

@@ -35,7 +35,7 @@ from ..evaluation.translation_quality import on_grid
 from ..figures.contour_panels import SEEN_WINDOW, contours
 from ..runs.run_folder import Run
 from ..training.previews import TEACHER_BLUE
-from .run_scoring import LOOKS_FILE
+from .plan import LOOKS_FILE
 
 SIDE = 240
 """Pixels along a picture."""

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.base.files import atomic_path
 
-from .finished_runs import RESULTS, Finished, finished_cells, told
+from .finished_runs import RESULTS, finished_cells, told
 from .plan import SYNTHESIS, Cell, Experiment
 from .result_tables import shown, where_several
-from .runner import FINISHED, Bench, Progressed
+from .run_states import FINISHED, Finished, Progressed
+from .runner import Bench
 
 if TYPE_CHECKING:
     from ..evaluation.scoring import PatientFigures

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,39 +14,13 @@ from CMEDLSegmentLib.base.errors import InputError
 
 from .plan import SYNTHESIS, Cell, Experiment, read_beside
 from .result_tables import shown, where_several
-from .runner import FINISHED, Bench, Progressed
+from .run_states import FINISHED, Finished, Progressed
+from .runner import Bench
 
 if TYPE_CHECKING:
     from ..evaluation.scoring import PatientFigures
-    from ..runs.run_folder import Run
 
 RESULTS = "results.json"
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A cell whose student was scored.
-
-    Attributes:
-        progressed: its cell, where it was trained and how long that took.
-        patients: its test patients that have a structure. Without one there is no DSC, or one of 0 as soon as a voxel
-            is marked.
-        validation: what the student reached on validation patients; None where that is not known.
-        missed: the structures that the student missed, as :func:`.misses.misses` tells them.
-        translated: of each test case the figures of its translated image; None where that is not measured.
-        run: None of a cell that was kept.
-    """
-
-    progressed: Progressed
-    patients: tuple[PatientFigures, ...]
-    validation: dict[str, float] | None
-    missed: tuple[dict[str, Any], ...]
-    translated: dict[str, dict[str, float]] | None
-    run: Run | None = None
-
-    @property
-    def cell(self) -> Cell:
-        return self.progressed.cell
 
 
 def finished_cells(bench: Bench, cells: Sequence[Progressed]) -> dict[str, list[Finished]]:

@@ -123,12 +123,12 @@ def rated_cases(
     from CMEDLSegmentLib.inference.segmenter import Segmenter
     from CMEDLSegmentLib.io.delineation import CANDIDATE, Delineation, RatedCase
     from CMEDLSegmentLib.io.images import read_mask, read_volume
-    from CMEDLSegmentLib.models.model_file import load_student
+    from CMEDLSegmentLib.models import registry
 
     folders = sorted(path.parent for path in experiment.nodules.glob("*/image_8bit.nii.gz"))
     if not folders:
         raise InputError(f"There is no nodule in {experiment.nodules}; name the folder of the data by CMEDL_DATA.")
-    student = load_student(experiment.student)
+    student = registry.load(experiment.student)
     segmenter = Segmenter(replace(student, card=replace(student.card, slices="all")), device=device)
     for number, folder in enumerate(folders):
         stop_if(cancelled)
@@ -157,7 +157,7 @@ def run_raters(
     """
     from CMEDLSegmentLib.agreement.cohort_agreement import pool
     from CMEDLSegmentLib.agreement.raters import analyse
-    from CMEDLSegmentLib.models.model_file import load_student
+    from CMEDLSegmentLib.models import registry
     from CMEDLSegmentLib.report.contour_drawing import save_png
 
     from ..evaluation.evaluation_file import write_json
@@ -168,7 +168,7 @@ def run_raters(
     for case in rated_cases(experiment, device, progress, cancelled):
         cases.append(case)
         agreements.append(analyse(case, experiment.tolerance_mm))
-    card = load_student(experiment.student).card
+    card = registry.load(experiment.student).card
     told = collect(experiment, pool(agreements, same_people=False), agreements, card.name)
     results = {**told, "weights_sha256": card.weights_sha256, "device": machine(device), "complete": True}
     save_png(picture(cases, agreements), experiment.folder / "nodules.png")

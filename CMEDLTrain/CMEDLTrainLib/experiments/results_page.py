@@ -9,7 +9,7 @@ from typing import Any
 from .missed_lesions import missed_lines
 from .plan import SYNTHESIS, Experiment
 from .result_tables import shown, told_delta, told_p, told_spread, told_table
-from .runner import FINISHED
+from .run_states import FINISHED
 from .translation_results import synthesis_lines
 
 NOT_CONTIGUOUS = "Slices are missing between those that there are: no surfaces and no HD95, and DSC by slices."

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress
 
 from ..runs import run_folder
+from .plan import LOOKS_FILE, SYNTHESIS_FILE
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.io.cohort_table import Case
-
-LOOKS_FILE, SYNTHESIS_FILE = "looks.json", "synthesis.json"
 
 
 def is_scored(run: run_folder.Run, synthesis: bool) -> bool:
@@ -48,9 +47,9 @@ def score(
     """
     from CMEDLSegmentLib.models.model_file import load_student
 
-    from ..cli.evaluation_commands import scored_cases, write_evaluation
     from ..computing.distribution import choose_device
     from ..evaluation.evaluate import evaluate
+    from ..evaluation.evaluation_output import scored_cases, write_evaluation
     from ..evaluation.teacher_inference import Teaching
     from ..training.train_run import slices_of
     from .case_snapshots import Looks

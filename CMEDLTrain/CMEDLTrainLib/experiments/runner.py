@@ -11,10 +11,9 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent
@@ -23,34 +22,7 @@ from ..runs import run_folder
 from .experiment_cohorts import make_cohort, real_images
 from .plan import SYNTHESIS, Cell, Experiment
 from .run_scoring import is_scored, score
-
-if TYPE_CHECKING:
-    from .finished_runs import Finished
-
-FINISHED, FAILED = "finished", "failed"
-"""States of a cell beside those of a run: trained and scored; stopped by a loss that is not finite."""
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """How far a cell is.
-
-    Attributes:
-        cell: which one.
-        state: ``finished`` (trained and scored), ``trained``, ``failed``, or that of its run; ``not begun``.
-        step, steps: of its training.
-        seconds: spent in training.
-        device: where, as the machine names it.
-        contextual: whether the contextual loss was among its losses.
-    """
-
-    cell: Cell
-    state: str
-    step: int = 0
-    steps: int | None = None
-    seconds: float = 0.0
-    device: str = ""
-    contextual: bool = False
+from .run_states import FAILED, FINISHED, Finished, Progressed
 
 
 class Bench:

@@ -27,9 +27,8 @@ from ..evaluation.evaluation_file import write_json
 from ..evaluation.teacher_inference import Teaching
 from ..evaluation.translation_quality import PairQuality, pair_quality
 from ..runs.run_folder import Run
-from .plan import Cell
+from .plan import SYNTHESIS_FILE, Cell
 from .result_tables import told_delta, told_p, told_spread, told_table
-from .run_scoring import SYNTHESIS_FILE
 
 MEASURES = {
     one.name: one

@@ -24,8 +24,9 @@ from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, si
 from CMEDLSegmentLib.inference.segmenter import Segmentation
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.volume import Volume
+from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card
-from CMEDLSegmentLib.models.model_file import StudentNetwork, load_student
+from CMEDLSegmentLib.models.model_file import StudentNetwork
 from CMEDLSegmentLib.networks import Segmentor
 from CMEDLSegmentLib.report.contour_drawing import View, save_png
 
@@ -52,7 +53,7 @@ class _Reader:
 
     @classmethod
     def of(cls, path: Path | str, device: torch.device, name: str = "") -> _Reader:
-        student = load_student(path)
+        student = registry.load(path)
         return cls(name or student.card.name, student.card, student.build().to(device))
 
     def layers(self, images: Tensor) -> tuple[Tensor, Tensor]:

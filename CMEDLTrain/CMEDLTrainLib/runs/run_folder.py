@@ -26,9 +26,9 @@ from typing import Any
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import BESIDE, atomic_path
+from CMEDLSegmentLib.process import lock
 
 from ..settings.configuration import Configuration, from_json
-from . import lock
 from .history import History, events_of, latest
 
 

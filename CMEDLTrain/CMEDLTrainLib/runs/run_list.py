@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from CMEDLSegmentLib.base.errors import CMEDLError, InputError
+from CMEDLSegmentLib.process import lock
 
 from ..cohort.contents import stamp_of
+from ..cohort.folder import RUNS, place_in_bin
 from ..settings.configuration import Configuration
-from . import lock
 from .history import History, latest
 from .programs import LOG
 from .run_folder import Run
 from .trainers import log_end
-
-RUNS, BIN = "runs", "bin"
-"""The folders of a cohort that its runs are in, and what was removed."""
 
 
 @dataclass(frozen=True)
@@ -149,15 +147,6 @@ def delete(run: Run, cohort: Path) -> Path:
         reason = error.strerror or error
         raise InputError(f"The run {run.folder.name} could not be moved to {binned} ({reason}).") from error
     return binned
-
-
-def place_in_bin(cohort: Path, name: str) -> Path:
-    """Where something called ``name`` goes in the cohort's bin: a folder that is not there yet."""
-    number, place = 1, cohort / BIN / name
-    while place.exists():
-        number += 1
-        place = cohort / BIN / f"{name}-{number}"
-    return place
 
 
 def _stamp(path: Path) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.process import lock
 
-from . import lock
 from .programs import LOG, Program
 from .run_folder import Run
 

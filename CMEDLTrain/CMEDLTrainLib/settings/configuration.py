@@ -14,8 +14,8 @@ from typing import Any
 
 from CMEDLSegmentLib.base.errors import InputError
 
-from ..translation.base import TranslationSettings
 from . import ranges
+from .translation_settings import TranslationSettings
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,9 @@ where these are built.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import Any
 
 from CMEDLSegmentLib.base.errors import InputError
-
-if TYPE_CHECKING:
-    from .configuration import Configuration
 
 MOST = 1e9
 """For what has no limit of its own: a number, at least."""
@@ -73,8 +70,8 @@ RANGES = {
 """Least and most of a setting; of a pair, of both its values."""
 
 
-def check(configuration: Configuration) -> None:
-    """Refuse settings that nothing could be trained with.
+def check(configuration: Any) -> None:
+    """Refuse the settings of a :class:`.configuration.Configuration` that nothing could be trained with.
 
     Raises:
         InputError: names the setting and says what it can be.

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent
+from CMEDLSegmentLib.process import lock
 
 from .. import methods
 from ..cohort.sampling import Sampler
 from ..cohort.store import Store
 from ..computing.distribution import ALONE, Processes, pooling
 from ..methods import Batch, Phase, Step
-from ..runs import lock
 from ..runs.run_folder import Run
 from ..settings.configuration import Configuration
 from . import checkpoints, previews

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.models.model_file import load_student
+from CMEDLSegmentLib.models import registry
 
 from .. import methods
 from ..computing.distribution import ALONE, Processes, choose_device
@@ -52,7 +52,7 @@ def start_from(student_file: str, method: Method) -> None:
         ModelError: the student cannot be read.
         InputError: its networks are others.
     """
-    state = load_student(student_file).state
+    state = registry.load(student_file).state
     for name in (spec.name for spec in method.student):
         own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
         try:

@@ -7,7 +7,8 @@ from importlib import import_module
 
 from CMEDLSegmentLib.base.errors import InputError
 
-from .base import Contextual, Translation, TranslationSettings
+from ..settings.translation_settings import TranslationSettings
+from .base import Contextual, Translation
 
 TRANSLATIONS: dict[str, str] = {"cyclegan": "CycleGan", "drit": "Drit"}
 """The class of each translation, by its name in the settings, which is also its file's here.

@@ -14,7 +14,8 @@ from CMEDLSegmentLib.networks import create_network
 
 from ..computing.precision import wide
 from ..losses.adversarial import discriminator_loss, generator_loss
-from .base import Contextual, TranslationSettings
+from ..settings.translation_settings import TranslationSettings
+from .base import Contextual
 from .discriminators import PatchDiscriminator, gan_kind
 from .image_pool import ImagePool
 

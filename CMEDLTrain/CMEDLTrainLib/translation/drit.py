@@ -28,7 +28,8 @@ from CMEDLSegmentLib.networks import StyleGenerator, create_network, initialise
 
 from ..computing.precision import wide
 from ..losses.adversarial import discriminator_loss, generator_loss
-from .base import Contextual, TranslationSettings
+from ..settings.translation_settings import TranslationSettings
+from .base import Contextual
 from .discriminators import SLOPE, ContentDiscriminator, PatchDiscriminator, gan_kind
 
 

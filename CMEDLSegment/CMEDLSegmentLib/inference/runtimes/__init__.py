@@ -5,6 +5,7 @@ pixels, pixels) float32 on the same device. PyTorch runs everywhere; OpenVINO, w
 CPU.
 """
 
-from .plan import Plan, lighter, make_plan, out_of_memory, return_freed_memory, start_runtime
+from .plan import Plan
+from .selection import lighter, make_plan, out_of_memory, return_freed_memory, start_runtime
 
 __all__ = ["Plan", "lighter", "make_plan", "out_of_memory", "return_freed_memory", "start_runtime"]

@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.files import atomic_path
+from ..base.errors import InputError
+from ..base.files import atomic_path
 
 HEARTBEAT_S = 5.0
 """A holder touches its file this often, from a thread of its own: also while its work is busy elsewhere."""
@@ -121,7 +121,7 @@ def end(file: Path) -> bool:
     Raises:
         InputError: this user may not.
     """
-    from CMEDLSegmentLib.process.process_group import end_group  # with the worker's messages, which need numpy
+    from .process_group import end_group  # with the worker's messages, which need numpy
 
     if (pid := _other_here(file)) is None:
         return False

@@ -1,0 +1,63 @@
+"""How far the runs of an experiment are, and what is known of a finished one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .plan import Cell
+
+if TYPE_CHECKING:
+    from ..evaluation.scoring import PatientFigures
+    from ..runs.run_folder import Run
+
+FINISHED, FAILED = "finished", "failed"
+"""States of a cell beside those of a run: trained and scored; stopped by a loss that is not finite."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """How far a cell is.
+
+    Attributes:
+        cell: which one.
+        state: ``finished`` (trained and scored), ``trained``, ``failed``, or that of its run; ``not begun``.
+        step, steps: of its training.
+        seconds: spent in training.
+        device: where, as the machine names it.
+        contextual: whether the contextual loss was among its losses.
+    """
+
+    cell: Cell
+    state: str
+    step: int = 0
+    steps: int | None = None
+    seconds: float = 0.0
+    device: str = ""
+    contextual: bool = False
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A cell whose student was scored.
+
+    Attributes:
+        progressed: its cell, where it was trained and how long that took.
+        patients: its test patients that have a structure. Without one there is no DSC, or one of 0 as soon as a voxel
+            is marked.
+        validation: what the student reached on validation patients; None where that is not known.
+        missed: the structures that the student missed, as :func:`.misses.misses` tells them.
+        translated: of each test case the figures of its translated image; None where that is not measured.
+        run: None of a cell that was kept.
+    """
+
+    progressed: Progressed
+    patients: tuple[PatientFigures, ...]
+    validation: dict[str, float] | None
+    missed: tuple[dict[str, Any], ...]
+    translated: dict[str, dict[str, float]] | None
+    run: Run | None = None
+
+    @property
+    def cell(self) -> Cell:
+        return self.progressed.cell
