@@ -1,9 +1,10 @@
 """Set up and run, from a fresh clone, with nothing installed but Python 3.10 to 3.12.
 
 python3 Testing/run.py demo            segment a phantom chest CT; the results lie in the folder ``demo``
-python3 Testing/run.py test [ARGS...]  check style and types, and run the tests; ARGS go to pytest
+python3 Testing/run.py check           check style, types and which file may import which
+python3 Testing/run.py test [ARGS...]  check, and run the tests; ARGS go to pytest
 
-Both work in ``.venv`` in this checkout, made on the first call and kept up to date by later ones. Only the
+All work in ``.venv`` in this checkout, made on the first call and kept up to date by later ones. Only the
 standard library is used here.
 """
 
@@ -21,11 +22,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
+MODULES = ("CMEDLSegment", "CMEDLTrain")
 STAMP = ENVIRONMENT / "cmedl-setup.txt"
 SUPPORTED = ("3.12", "3.11", "3.10")
 SCRIPTS = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
-CHECKS = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"])
-"""What is asked before the tests; ``.pre-commit-config.yaml`` asks the same."""
+CHECKS = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["lint-imports", "--no-logo", "--no-cache"])
+"""What is asked before the tests; all of it is configured in ``pyproject.toml``."""
 MOST_PROCESSES = 4
 """Test processes at a time at most: each may hold some GB."""
 
@@ -128,21 +130,28 @@ def demo() -> int:
     return subprocess.run([str(SCRIPTS / "cmedl-segment"), "demo", "-o", "demo"], cwd=ROOT).returncode
 
 
+def check() -> int:
+    """Check style, types and imports; 0 only if all is well."""
+    # The panels are no part of the installed package.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / module) for module in MODULES)}
+    codes = [subprocess.run([SCRIPTS / name, *more], cwd=ROOT, env=environment).returncode for name, *more in CHECKS]
+    return next((code for code in codes if code), 0)
+
+
 def test(arguments: list[str]) -> int:
-    """Check style and types, then run the tests (also when something is wrong with those); 0 only if all is well."""
+    """Check, then run the tests (also when something is wrong with the style); 0 only if all is well."""
     python = str(SCRIPTS / "python")
     # The files of tests in several processes of one thread each: most tests are too small for more threads.
     spread = ["-n", str(min(MOST_PROCESSES, os.cpu_count() or 1)), "--dist", "loadfile"]
     tests = [python, "-m", "pytest", *spread, *arguments]
     environment = {"OMP_NUM_THREADS": "1", "PYTHONWARNDEFAULTENCODING": "1", **os.environ}
-    codes = [subprocess.run([python, "-m", *check], cwd=ROOT).returncode for check in CHECKS]
-    codes.append(subprocess.run(tests, cwd=ROOT, env=environment).returncode)
-    return next((code for code in codes if code), 0)
+    checked = check()
+    return subprocess.run(tests, cwd=ROOT, env=environment).returncode or checked
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out ``demo`` or ``test``; returns the exit code."""
-    if not arguments or arguments[0] not in ("demo", "test") or (arguments[0] == "demo" and arguments[1:]):
+    """Carry out ``demo``, ``check`` or ``test``; returns the exit code."""
+    if not arguments or arguments[0] not in ("demo", "check", "test") or (arguments[0] != "test" and arguments[1:]):
         print(__doc__.strip(), file=sys.stderr)
         return 2
     try:
@@ -150,7 +159,7 @@ def main(arguments: list[str]) -> int:
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
-    return demo() if arguments[0] == "demo" else test(arguments[1:])
+    return test(arguments[1:]) if arguments[0] == "test" else {"demo": demo, "check": check}[arguments[0]]()
 
 
 if __name__ == "__main__":

@@ -31,10 +31,21 @@ def test_ci_runs_the_second_command_and_nothing_else() -> None:
     assert [line for line in lines if "pip" in line or "pytest" in line] == []
 
 
-def test_a_commit_is_checked_as_the_test_command_checks(run: types.ModuleType) -> None:
+def test_the_tests_run_also_where_a_check_fails_and_the_failure_stays(
+    run: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit is checked by ``check`` alone; see .pre-commit-config.yaml."""
     hooks = (REPOSITORY / ".pre-commit-config.yaml").read_text(encoding="utf-8")
-    asked = [line.split()[3:] for line in hooks.splitlines() if line.split()[:3] == ["entry:", "python", "-m"]]
-    assert asked == list(run.CHECKS)
+    assert "entry: python3 Testing/run.py check\n" in hooks
+    asked: list[str] = []
+
+    def answer(command: list[str], **_: object) -> types.SimpleNamespace:
+        asked.append(Path(command[0]).name if "pytest" not in command else "pytest")
+        return types.SimpleNamespace(returncode=7 if asked[-1] == "mypy" else 0)
+
+    monkeypatch.setattr(run.subprocess, "run", answer)
+    assert run.test([]) == 7
+    assert asked == ["ruff", "ruff", "mypy", "lint-imports", "pytest"]
 
 
 def test_an_unsupported_python_hands_over_to_one_on_the_path(
