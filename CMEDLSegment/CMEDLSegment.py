@@ -30,13 +30,13 @@ from CMEDLSegmentPanel import dependencies, devices, interpreter, requirements, 
 from CMEDLSegmentPanel.agreement_section import AgreementSection
 from CMEDLSegmentPanel.candidates_section import CandidatesSection
 from CMEDLSegmentPanel.experts_section import ExpertsSection
-from CMEDLSegmentPanel.export_section import HandOnSection
+from CMEDLSegmentPanel.export_section import ExportSection
 from CMEDLSegmentPanel.input_section import InputSection
 from CMEDLSegmentPanel.panel import Panel
 from CMEDLSegmentPanel.result_section import ResultSection
 from CMEDLSegmentPanel.review_section import ReviewSection
 from CMEDLSegmentPanel.run_section import RunSection
-from CMEDLSegmentPanel.runner import Callbacks, Runner
+from CMEDLSegmentPanel.runner import RunCallbacks, SegmentationRunner
 from CMEDLSegmentPanel.scene import connected_components, layouts, result_nodes, volume_nodes
 
 
@@ -136,7 +136,7 @@ class CMEDLSegmentWidget(Panel):
         self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = CMEDLSegmentLogic()
         self.input, self.run, self.result = InputSection(self), RunSection(self), ResultSection(self)
-        self.candidates, self.experts, self.handOn = CandidatesSection(self), ExpertsSection(self), HandOnSection(self)
+        self.candidates, self.experts, self.handOn = CandidatesSection(self), ExpertsSection(self), ExportSection(self)
         self.agreement, self.review = AgreementSection(self), ReviewSection(self)
         compared = [self.experts, self.agreement, self.review]
         self.open([self.input, self.run, self.result, self.candidates, *compared, self.handOn])
@@ -163,7 +163,7 @@ class CMEDLSegmentWidget(Panel):
         """Show the scene's parameter node and follow its changes; propose what is looked at."""
         super().bind()
         if not self.parameters.ct:
-            self.parameters.ct = volume_nodes.proposed()
+            self.parameters.ct = volume_nodes.proposed_volume()
 
     def showNewResult(self, result: "slicer.vtkMRMLSegmentationNode") -> None:
         """Make a new result the one that the panel shows, also while another module is open."""
@@ -178,10 +178,10 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         super().__init__()
-        self._runner: Runner | None = None
+        self._runner: SegmentationRunner | None = None
         self._students: list[registry.Entry] = []
         self.readStudents()
-        self._doubts: tuple[tuple | None, list[volume_nodes.Doubt]] = (None, [])
+        self._doubts: tuple[tuple | None, list[volume_nodes.InputCheck]] = (None, [])
 
     def parameterNode(self):
         """The scene's parameter node as it is in the scene."""
@@ -203,12 +203,12 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         """The model card of a student, or None if there is no such student."""
         return next((entry.card for entry in self._students if entry.name == student), None)
 
-    def doubts(self, ct: vtkMRMLScalarVolumeNode | None, student: str) -> list[volume_nodes.Doubt]:
+    def doubts(self, ct: vtkMRMLScalarVolumeNode | None, student: str) -> list[volume_nodes.InputCheck]:
         """What is missing or doubtful about the input; looked at anew only when the CT or the student changed."""
         parts = [ct, ct.GetImageData(), ct.GetParentTransformNode()] if ct else []
         state = (student, ct and ct.GetID(), *(part and part.GetMTime() for part in parts))
         if self._doubts[0] != state:
-            self._doubts = (state, volume_nodes.doubts(ct, self.card(student)))
+            self._doubts = (state, volume_nodes.input_checks(ct, self.card(student)))
         return self._doubts[1]
 
     def obstacle(self, ct: vtkMRMLScalarVolumeNode | None, student: str) -> str:
@@ -268,14 +268,14 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
             )
         volume = volume_nodes.volume_of(volumeNode)
         request = Request(student, device, threshold, allSlices, minimumCc, probability)
-        callbacks = Callbacks(progress, log, finished, failed)
+        callbacks = RunCallbacks(progress, log, finished, failed)
         if finished or failed:
             self.runner.start(volumeNode, volume, request, callbacks)
             return None
         return self.runner.run(volumeNode, volume, request, callbacks)
 
     @property
-    def runner(self) -> Runner:
+    def runner(self) -> SegmentationRunner:
         """What runs segmentations; made at the first one."""
         if self._runner is None:
             client = WorkerClient(
@@ -283,7 +283,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
                 environment={**os.environ, **devices.ORDER},
                 folder=Path(slicer.app.temporaryPath),
             )
-            self._runner = Runner(client, self._add)
+            self._runner = SegmentationRunner(client, self._add)
         return self._runner
 
     @property

@@ -34,7 +34,7 @@ from CMEDLTrainLib.runs.programs import Command, Program
 from CMEDLTrainLib.runs.trainers import Trainers
 from CMEDLTrainLib.settings import configuration, settings_table
 from CMEDLTrainPanel.cohort_section import CohortSection
-from CMEDLTrainPanel.model_section import StudentSection
+from CMEDLTrainPanel.model_section import ModelSection
 from CMEDLTrainPanel.outcome_section import OutcomeSection
 from CMEDLTrainPanel.run_section import RunSection
 from CMEDLTrainPanel.scene import run_views
@@ -113,7 +113,7 @@ class CMEDLTrainWidget(Panel):
         self.logic = CMEDLTrainLogic()
         self.cohort, self.training = CohortSection(self), TrainingSection(self)
         self.run, self.outcome = RunSection(self), OutcomeSection(self)
-        self.student = StudentSection(self)
+        self.student = ModelSection(self)
         self.open([self.cohort, self.training, self.run, self.outcome, self.student])
 
 

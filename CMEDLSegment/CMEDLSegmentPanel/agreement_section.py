@@ -26,8 +26,8 @@ from .background import Background
 from .scene import agreement_nodes, contour_views
 from .scene.coordinates import FLIP, to_numpy
 from .scene.layouts import slice_views
-from .scene.rated_scene import Collector, Entry, RatedScene, entries, middle_of, structures
-from .section import Section, inBackground, setText, told
+from .scene.rated_scene import Entry, RatedScene, RatedSceneReader, entries, middle_of, structures
+from .section import Section, inBackground, setText, show_errors
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.agreement.raters import Agreement
@@ -58,9 +58,9 @@ class Figures:
 
 def work(state: Hashable, rated: RatedScene, tolerance: float, progress: Progress) -> Figures:
     """The figures of a case; touches no scene."""
-    from CMEDLSegmentLib.agreement.raters import analyse
+    from CMEDLSegmentLib.agreement.raters import analyze
 
-    found = analyse(rated.case, tolerance, progress)
+    found = analyze(rated.case, tolerance, progress)
     some, everybody = [], []
     for marks in zip(*(one.mask for one in rated.case.all), strict=True):
         some.append(int(np.count_nonzero(np.logical_or.reduce(marks))))
@@ -74,7 +74,7 @@ class AgreementSection(Section):
     def __init__(self, panel) -> None:
         super().__init__(panel)
         self.figures: Figures | None = None
-        self._collector = Collector()
+        self._collector = RatedSceneReader()
         self._background = Background(panel.uiWidget)
         self._wanted: Hashable = None
         self._drawn: tuple = ()
@@ -132,7 +132,7 @@ class AgreementSection(Section):
             if volume is None or len(found) < 2:
                 self._nothing(_("Tick at least two contours above, or one beside the student's."))
                 return
-            state = (Collector.state(volume, found), self.parameters.tolerance)
+            state = (RatedSceneReader.state(volume, found), self.parameters.tolerance)
         except CMEDLError as error:
             self._nothing(str(error))
             return
@@ -178,14 +178,14 @@ class AgreementSection(Section):
 
     def onPackages(self, checked: bool = False) -> None:
         """Install what the figures need; they are worked out then."""
-        with told(_("The figures cannot be worked out.")):
+        with show_errors(_("The figures cannot be worked out.")):
             dependencies.ensure("agreement")
         self.changed()
         self.panel.run.refreshSoon()
 
     def onMap(self, shown: bool) -> None:
         """Put the agreement map over the CT, or take it away."""
-        with told(_("The agreement map could not be shown.")):
+        with show_errors(_("The agreement map could not be shown.")):
             if shown:
                 agreement_nodes.show_map(agreement_nodes.set_map(self.shown.rated, self.shown.agreement))
             else:
@@ -198,13 +198,13 @@ class AgreementSection(Section):
 
         rated = self.shown.rated
         method = list(agreement_nodes.METHODS)[self.ui.consensusComboBox.currentIndex]
-        with told(_("The consensus could not be added.")):
+        with show_errors(_("The consensus could not be added.")):
             node = agreement_nodes.add_consensus(rated, consensus_mask(rated.case, method), method)
             self._say(_("Added: {name}").format(name=node.GetName()))
 
     def onTables(self, checked: bool = False) -> None:
         """Put the figures into tables and plots of the scene."""
-        with told(_("The tables could not be made.")):
+        with show_errors(_("The tables could not be made.")):
             agreement_nodes.set_tables(self.shown.rated, self.shown.agreement)
             self._say(_("Tables and plots are in the scene; they follow later figures."))
 
@@ -229,7 +229,7 @@ class AgreementSection(Section):
             return
         self._reporting, self.ui.reportButton.enabled = True, False
         try:
-            with told(_("The report was not written.")):
+            with show_errors(_("The report was not written.")):
                 case, reviews = figures.rated.case, self.panel.review.scores(figures.rated)
                 inBackground(lambda: write_report(case, figures.agreement, folder, reviews=reviews, overwrite=replace))
                 self._say(_("Report written: {path}").format(path=folder / REPORT))
@@ -311,7 +311,7 @@ class AgreementSection(Section):
 
     def _bringUpToDate(self) -> None:
         """What was made of earlier figures follows."""
-        with told(_("Nodes of earlier figures could not be brought up to date.")):
+        with show_errors(_("Nodes of earlier figures could not be brought up to date.")):
             volume = self.volume
             if agreement_nodes.map_of(volume):
                 agreement_nodes.set_map(self.shown.rated, self.shown.agreement)

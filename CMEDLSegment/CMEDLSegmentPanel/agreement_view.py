@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.io.delineation import CANDIDATE
 from CMEDLSegmentLib.metrics.measures import MEASURES
 
-from .section import plainTip
+from .section import setPlainToolTip
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.agreement.raters import Agreement
@@ -40,10 +40,10 @@ def called(name: str) -> str:
 def figure(measure: str, value: float) -> str:
     """A value of a measure in few characters."""
     # Here, because it brings the report's pictures along.
-    from CMEDLSegmentLib.report.style import shown
+    from CMEDLSegmentLib.report.style import format_value
 
     unit = MEASURES[measure].unit
-    return shown(value, unit, digits=1 if unit else 2)
+    return format_value(value, unit, digits=1 if unit else 2)
 
 
 def fillRaters(table: qt.QTableWidget, agreement: Agreement, colors: Sequence[tuple], fresh: bool) -> None:
@@ -72,7 +72,7 @@ def fillRaters(table: qt.QTableWidget, agreement: Agreement, colors: Sequence[tu
         _cell(table, last, NAME, _("All raters"), fresh=fresh, bold=True)
         volume = agreement.volume
         cc = _cell(table, last, VOLUME, f"{volume.mean:.1f}", fresh=fresh, right=True, bold=True)
-        cc.setToolTip(plainTip(_spreadTip(_("Volume (cc)"), volume)))
+        cc.setToolTip(setPlainToolTip(_spreadTip(_("Volume (cc)"), volume)))
         for column, measure in enumerate(SHOWN, start=FIRST):
             _spread(table, last, column, measure, agreement.spread[measure], fresh, bold=True)
     fitHeight(table)
@@ -87,7 +87,7 @@ def _spread(
     if spread.excluded:
         text += " *"
     item = _cell(table, row, column, text, fresh=fresh, right=True, bold=bold)
-    item.setToolTip(plainTip(_spreadTip(f"{MEASURES[measure].title}. {MEASURES[measure].definition}", spread)))
+    item.setToolTip(setPlainToolTip(_spreadTip(f"{MEASURES[measure].title}. {MEASURES[measure].definition}", spread)))
 
 
 def _spreadTip(title: str, spread: Spread) -> str:
@@ -121,14 +121,14 @@ def fillMatrix(table: qt.QTableWidget, agreement: Agreement, measure: str, fresh
         # Columns are narrow: they carry numbers, which the rows explain.
         table.verticalHeaderItem(row).setText(f"{short[row]}  {called(reference)}")
         for header in (table.verticalHeaderItem(row), table.horizontalHeaderItem(row)):
-            header.setToolTip(plainTip(called(reference)))
+            header.setToolTip(setPlainToolTip(called(reference)))
         for column, tested in enumerate(names):
             if row == column:
                 _cell(table, row, column, "").setBackground(qt.QBrush(qt.QColor(*PALE)))
                 continue
             value = float(matrix[row, column])
             item = _cell(table, row, column, figure(measure, value), fresh=fresh, centre=True)
-            item.setToolTip(plainTip(_pairTip(measure, reference, tested, value)))
+            item.setToolTip(setPlainToolTip(_pairTip(measure, reference, tested, value)))
             if fresh:
                 color, dark = shade(value, measure, worst)
                 item.setBackground(qt.QBrush(qt.QColor(color)))
@@ -167,7 +167,7 @@ def _cell(
 ) -> qt.QTableWidgetItem:
     item = qt.QTableWidgetItem(text)
     item.setFlags(qt.Qt.ItemIsEnabled)
-    item.setToolTip(plainTip(text))
+    item.setToolTip(setPlainToolTip(text))
     if right or centre:
         item.setTextAlignment((qt.Qt.AlignRight if right else qt.Qt.AlignHCenter) | qt.Qt.AlignVCenter)
     if not fresh:
@@ -212,7 +212,7 @@ class Strip:
             bar, mark = _cell(self._table, self.BARS, column, ""), _cell(self._table, self.MARKS, column, "")
             bar.setBackground(self._bar(some[index] / most, everybody[index] / most, fresh))
             for item in (bar, mark):
-                item.setToolTip(plainTip(tips.get(index, "")))
+                item.setToolTip(setPlainToolTip(tips.get(index, "")))
 
     def slice(self, column: int) -> int:
         """The case's slice that a bar stands for."""

@@ -6,9 +6,9 @@ import qt
 from slicer.i18n import tr as _
 
 from .scene import contour_views
-from .scene.lesion_candidates import Candidate, Candidates
+from .scene.lesion_candidates import LesionCandidate, LesionCandidates
 from .scene.result_nodes import is_result
-from .section import Section, told
+from .section import Section, show_errors
 
 KEEP, NUMBER, VOLUME, CONFIDENCE, SLICES = range(5)
 
@@ -18,7 +18,7 @@ class CandidatesSection(Section):
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
-        self._rows: list[Candidate] = []
+        self._rows: list[LesionCandidate] = []
         table = self.ui.candidatesTable
         header = table.horizontalHeader()
         for column in (KEEP, NUMBER, VOLUME, CONFIDENCE):
@@ -33,7 +33,7 @@ class CandidatesSection(Section):
         result = self.parameters.result
         if not self.stale(result):
             return
-        self._rows = Candidates(result).rows if is_result(result) else []
+        self._rows = LesionCandidates(result).rows if is_result(result) else []
         self.ui.keepAtCrosshairButton.enabled = len(self._rows) > 1
         self.ui.keepAllButton.enabled = any(not row.kept for row in self._rows)
         self._fill()
@@ -56,20 +56,20 @@ class CandidatesSection(Section):
         """A tick was set or taken away."""
         if column == KEEP:
             kept = self.ui.candidatesTable.item(row, KEEP).checkState() == qt.Qt.Checked
-            with told(_("The candidate could not be changed.")):
-                Candidates(self.parameters.result).keep(self._rows[row].number, kept)
+            with show_errors(_("The candidate could not be changed.")):
+                LesionCandidates(self.parameters.result).keep(self._rows[row].number, kept)
             self.changed()
 
     def onKeepAtCrosshair(self, checked: bool = False) -> None:
         """Keep the candidate at the crosshair, and drop the others."""
-        with told(_("The candidates were not changed.")):
-            Candidates(self.parameters.result).keep_only_at(contour_views.crosshair())
+        with show_errors(_("The candidates were not changed.")):
+            LesionCandidates(self.parameters.result).keep_only_at(contour_views.crosshair())
         self.changed()
 
     def onKeepAll(self, checked: bool = False) -> None:
         """Take every candidate back."""
-        with told(_("The candidates were not changed.")):
-            Candidates(self.parameters.result).keep_all()
+        with show_errors(_("The candidates were not changed.")):
+            LesionCandidates(self.parameters.result).keep_all()
         self.changed()
 
     def _fill(self) -> None:

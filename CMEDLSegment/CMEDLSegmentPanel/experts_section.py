@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from .agreement_view import GREY
 from .scene import contour_views, expert_segments, result_nodes
 from .scene.expert_segments import SegmentRef
-from .section import Section, plainTip, told
+from .section import Section, setPlainToolTip, show_errors
 
 EXPERT, SHOW, COLOR, SEGMENT, RATER, STRUCTURE, SOURCE, DICE = range(8)
 NAME_WIDTH = 80
@@ -98,7 +98,7 @@ class ExpertsSection(Section):
         item = self.ui.expertsTable.item(row, column)
         ref = self._refs[row]
         role = expert_segments.role_of(ref)
-        with told(_("The segment could not be changed.")):
+        with show_errors(_("The segment could not be changed.")):
             if column == SHOW:
                 contour_views.set_visible(ref, item.checkState() == qt.Qt.Checked)
             elif column == EXPERT:
@@ -132,7 +132,7 @@ class ExpertsSection(Section):
 
     def _choose(self, layout: str, wanted: bool) -> None:
         """Switch a layout on, or go back to the one that was there before ours."""
-        with told(_("The views could not be arranged."), waitCursor=True):
+        with show_errors(_("The views could not be arranged."), waitCursor=True):
             if wanted:
                 if contour_views.current_layout() is None:
                     self._usual = slicer.app.layoutManager().layout
@@ -161,7 +161,7 @@ class ExpertsSection(Section):
         return contour_views.current_layout() if self._hasViews() else None
 
     def _step(self, direction: int) -> None:
-        with told(_("There is no slice to go to.")):
+        with show_errors(_("There is no slice to go to.")):
             if not contour_views.step(self.parameters.result, expert_segments.with_roles(), direction):
                 slicer.util.showStatusMessage(_("No further slice with tumor."), 2000)
 
@@ -214,7 +214,7 @@ class ExpertsSection(Section):
             self._text(row, STRUCTURE, role.structure if role else "", editable=role is not None)
             found = self._problemsOf(ref) if role else []
             source = self._text(row, SOURCE, f"{ref.source}: {found[0]}" if found else ref.source)
-            source.setToolTip(plainTip("\n".join(found)))
+            source.setToolTip(setPlainToolTip("\n".join(found)))
             self._figure(row, ref)
         table.blockSignals(blocked)
 
@@ -234,7 +234,7 @@ class ExpertsSection(Section):
         item = qt.QTableWidgetItem(text)
         flags = qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable
         item.setFlags(flags | qt.Qt.ItemIsEditable if editable else flags)
-        item.setToolTip(plainTip(text))
+        item.setToolTip(setPlainToolTip(text))
         self.ui.expertsTable.setItem(row, column, item)
         return item
 

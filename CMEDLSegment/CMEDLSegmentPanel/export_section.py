@@ -11,13 +11,13 @@ from slicer.i18n import tr as _
 from . import dependencies
 from .scene import dicom_export, result_nodes, training_case
 from .scene.rejected_candidates import label_segments
-from .section import Section, followPath, inBackground, plainTip, setText, told
+from .section import Section, followPath, inBackground, setPlainToolTip, setText, show_errors
 
 REVIEWER, COHORT = "CMEDL/Reviewer", "CMEDL/CohortFolder"
 """Keys of the application's settings: both belong to the person at this computer, not to the scene."""
 
 
-class HandOnSection(Section):
+class ExportSection(Section):
     """What can be done with a result that was looked at."""
 
     def __init__(self, panel) -> None:
@@ -58,7 +58,7 @@ class HandOnSection(Section):
         settings.setValue(COHORT, folder)
         self._saving, self.ui.saveCaseButton.enabled = True, False
         try:
-            with told(_("The training case was not saved.")):
+            with show_errors(_("The training case was not saved.")):
                 result, volume = self._pair()
                 segment = next(iter(label_segments(result).values()), "")
                 # Compressing a whole CT takes seconds.
@@ -72,7 +72,7 @@ class HandOnSection(Section):
     def onExport(self, kind: str) -> None:
         """Ask for a file and write the result as DICOM."""
         ready = False
-        with told(_("Nothing was exported.")):
+        with show_errors(_("Nothing was exported.")):
             ready = dependencies.ensure(kind.casefold())
         if not ready:
             return
@@ -81,7 +81,7 @@ class HandOnSection(Section):
         chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, f"{kind}.dcm", "DICOM (*.dcm)")
         if not chosen:
             return
-        with told(_("Nothing was exported."), waitCursor=True):
+        with show_errors(_("Nothing was exported."), waitCursor=True):
             path = Path(chosen).with_suffix(".dcm")
             rtstruct, seg = (path, None) if kind == "RTSTRUCT" else (None, path)
             dicom_export.export_dicom(volume, result, rtstruct, seg)
@@ -90,7 +90,7 @@ class HandOnSection(Section):
     def _say(self, text: str) -> None:
         """Show what was done; a path that cannot be broken into lines is whole in the tool tip."""
         setText(self.ui.handOnLabel, text)
-        self.ui.handOnLabel.toolTip = plainTip(text)
+        self.ui.handOnLabel.toolTip = setPlainToolTip(text)
 
     def _pair(self) -> tuple[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLScalarVolumeNode | None]:
         """The result and the CT that it was made on."""

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.models.card_text import card_text
 
 from .devices import Devices
-from .section import Section, plainTip, setText
+from .section import Section, setPlainToolTip, setText
 
 BLOCKED, DOUBTFUL = "color: #c0392b;", "color: #b9770e;"
 """Red and amber that can be read on light and on dark panels."""
@@ -37,7 +37,7 @@ class InputSection(Section):
         box.clear()
         for index, entry in enumerate(self.logic.students()):
             box.addItem(entry.card.title, entry.name)
-            box.setItemData(index, plainTip(f"{entry.card.summary}\n{entry.note}".strip()), qt.Qt.ToolTipRole)
+            box.setItemData(index, setPlainToolTip(f"{entry.card.summary}\n{entry.note}".strip()), qt.Qt.ToolTipRole)
         box.currentIndex = -1
         box.blockSignals(blocked)
 
@@ -50,7 +50,7 @@ class InputSection(Section):
         self.ui.studentComboBox.currentIndex = chosen
         self.ui.studentDetailsButton.enabled = chosen >= 0
         card = self.logic.card(parameters.student)
-        self.ui.studentComboBox.toolTip = plainTip(card.summary) if card else _("Choose a student.")
+        self.ui.studentComboBox.toolTip = setPlainToolTip(card.summary) if card else _("Choose a student.")
         self.ui.thresholdSlider.enabled = parameters.ownThreshold
         if card and not parameters.ownThreshold:
             parameters.threshold = card.threshold
@@ -120,6 +120,6 @@ class InputSection(Section):
             size = f"{columns} x {rows} x {slices}, {x:.2f} x {y:.2f} x {z:.2f} mm"
             setText(label, _("Ready: {size}").format(size=size))
             label.styleSheet = ""
-        label.toolTip = plainTip("\n".join(doubt.text for doubt in doubts))
+        label.toolTip = setPlainToolTip("\n".join(doubt.text for doubt in doubts))
         # What keeps from a run keeps the button from being pressed.
         self.panel.run.refreshSoon()

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from .scene import result_nodes, segment_masks
 from .scene.attributes import PREFIX, WRITTEN
 from .scene.rejected_candidates import label_segments
-from .section import Section, setText, told
+from .section import Section, setText, show_errors
 
 SETTLED_MS = 400
 """After so long without a move of the slider the 3-D surface is made anew."""
@@ -69,7 +69,7 @@ class ResultSection(Section):
 
     def onThreshold(self, value: float) -> None:
         """Bring the result to another threshold; the surface follows when the slider rests."""
-        with told(_("The threshold could not be changed.")):
+        with show_errors(_("The threshold could not be changed.")):
             had = self._hasSurface(self.result)
             result_nodes.rethreshold(self.result, value)
             if had or self._settled.active:

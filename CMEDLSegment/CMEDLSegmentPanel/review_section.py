@@ -11,7 +11,7 @@ from .export_section import REVIEWER
 from .scene import blinded_review
 from .scene.blinded_review import Blind, Review
 from .scene.rated_scene import RatedScene
-from .section import Section, plainTip, setText, told
+from .section import Section, setPlainToolTip, setText, show_errors
 
 
 def words(score: str) -> str:
@@ -125,7 +125,7 @@ class ReviewSection(Section):
 
     def onStart(self, checked: bool = False) -> None:
         """Begin a review, or go on with an unfinished one."""
-        with told(_("The review could not be started.")):
+        with show_errors(_("The review could not be started.")):
             rated = self.panel.agreement.shown.rated
             pending = blinded_review.pending(self.panel.agreement.volume)
             if pending:
@@ -171,7 +171,7 @@ class ReviewSection(Section):
 
     def onReveal(self, checked: bool = False) -> None:
         """Keep the scores and show whose contours they were."""
-        with told(_("The review could not be ended.")):
+        with show_errors(_("The review could not be ended.")):
             self._reviewed[0].end()
             self._unblind()
         self.panel.agreement.changed()
@@ -190,7 +190,7 @@ class ReviewSection(Section):
         self.refresh()
 
     def _score(self, **changes: str) -> None:
-        with told(_("The score could not be kept.")):
+        with show_errors(_("The score could not be kept.")):
             self._reviewed[0].score(self._number, **changes)
         self._showContour()
 
@@ -249,6 +249,6 @@ class ReviewSection(Section):
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setFlags(qt.Qt.ItemIsEnabled)
-                item.setToolTip(plainTip(text))
+                item.setToolTip(setPlainToolTip(text))
                 table.setItem(index, column, item)
         fitHeight(table)

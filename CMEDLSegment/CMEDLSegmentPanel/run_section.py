@@ -6,7 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from . import dependencies
-from .section import Section, plainTip, setText, told
+from .section import Section, setPlainToolTip, setText, show_errors
 
 
 def clock(seconds: float) -> str:
@@ -43,7 +43,7 @@ class RunSection(Section):
             if not obstacle and dependencies.installing():
                 obstacle = _("Python packages are being installed; wait for the end.")
             button.text, button.enabled = _("Segment tumor"), not obstacle
-            button.toolTip = plainTip(obstacle) or _("Segment the tumor into a new segmentation.")
+            button.toolTip = setPlainToolTip(obstacle) or _("Segment the tumor into a new segmentation.")
         self._showWorker()
 
     def onSegment(self, checked: bool = False) -> None:
@@ -54,7 +54,7 @@ class RunSection(Section):
         if dependencies.installing():
             return
         self.say("")
-        with told(_("The segmentation could not be started.")):
+        with show_errors(_("The segmentation could not be started.")):
             if dependencies.ensure("segment"):
                 self._start()
             else:

@@ -33,7 +33,7 @@ POLL_MS = 50
 
 
 @dataclass(frozen=True)
-class Callbacks:
+class RunCallbacks:
     """Whom a run tells what; each is called on the GUI thread.
 
     Attributes:
@@ -49,7 +49,7 @@ class Callbacks:
     failed: Callable[[str], None] | None = None
 
 
-class Runner:
+class SegmentationRunner:
     """Runs segmentations one after the other.
 
     Args:
@@ -65,7 +65,7 @@ class Runner:
         self.client = client
         self._add = add
         self._node = None
-        self._callbacks = Callbacks()
+        self._callbacks = RunCallbacks()
         self._stage = Stage("", 0.0, 0.0, None)
         self._staged = self._began = 0.0
         self._timer = qt.QTimer()
@@ -78,7 +78,7 @@ class Runner:
         return self._node is not None
 
     def start(
-        self, node: slicer.vtkMRMLScalarVolumeNode, volume: Volume, request: Request, callbacks: Callbacks
+        self, node: slicer.vtkMRMLScalarVolumeNode, volume: Volume, request: Request, callbacks: RunCallbacks
     ) -> None:
         """Begin; returns at once.
 
@@ -96,7 +96,7 @@ class Runner:
         node: slicer.vtkMRMLScalarVolumeNode,
         volume: Volume,
         request: Request,
-        callbacks: Callbacks,
+        callbacks: RunCallbacks,
     ) -> slicer.vtkMRMLSegmentationNode:
         """Segment and wait for the result, for scripts.
 
@@ -123,7 +123,7 @@ class Runner:
         """Drop a run without telling anybody, and end the worker."""
         self._timer.stop()
         self._timer.disconnect("timeout()", self._poll)
-        self._node, self._callbacks = None, Callbacks()
+        self._node, self._callbacks = None, RunCallbacks()
         self.client.close()
 
     def _poll(self) -> None:
@@ -180,7 +180,7 @@ class Runner:
         """The run is over before anybody is told, so that a callback can begin the next one."""
         callbacks = self._callbacks
         self._timer.stop()
-        self._node, self._callbacks = None, Callbacks()
+        self._node, self._callbacks = None, RunCallbacks()
         if result:
             self._tell(callbacks.finished, result)
         else:

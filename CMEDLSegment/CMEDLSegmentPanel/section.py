@@ -100,7 +100,7 @@ def inBackground(work: Callable[[], Result]) -> Result:
 
 
 @contextlib.contextmanager
-def told(message: str, waitCursor: bool = False) -> Iterator[None]:
+def show_errors(message: str, waitCursor: bool = False) -> Iterator[None]:
     """Tell in a box what goes wrong: an error of ours by its sentence, a fault with its trace, and that one goes on."""
     failed = None
     with slicer.util.tryWithErrorDisplay(message, waitCursor=waitCursor):
@@ -138,7 +138,7 @@ def buttonBox(buttons: qt.QDialogButtonBox.StandardButtons) -> qt.QDialogButtonB
     return box
 
 
-def plainTip(text: str) -> str:
+def setPlainToolTip(text: str) -> str:
     """A tool tip that shows ``text`` as it is: Qt takes a tip with a tag in it for HTML."""
     return f"<qt>{html.escape(text)}</qt>".replace("\n", "<br>") if text else ""
 

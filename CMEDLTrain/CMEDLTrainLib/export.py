@@ -14,7 +14,7 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.inference.runtimes.int8_check import agreement, check_int8
 from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8
 from CMEDLSegmentLib.models.model_card import Card
-from CMEDLSegmentLib.models.model_file import Student, load_student, save_student
+from CMEDLSegmentLib.models.model_file import ModelFile, load_model, save_model
 
 from .cohort.store import Store
 from .computing.distribution import choose_device
@@ -48,36 +48,36 @@ def export(run: Run, path: Path, entries: dict[str, Any], stored: str, int8: boo
     unknown = sorted(set(entries) - {item.name for item in fields(Card)})
     if unknown:
         raise InputError(f"A model card has no entry '{unknown[0]}'; remove it.")
-    evaluated = load_student(student_file).card
+    evaluated = load_model(student_file).card
     card = replace(evaluated, **entries)
     if "figures" not in entries and _same_marks(card, evaluated):
         card = replace(card, figures=tuple(_figures(run, evaluated, entries)))
     networks = best_networks(run)
     # First, because the cohort may be gone: then nothing is written.
     store = slices_of(run) if int8 or stored == "int8" else None
-    save_student(path, card, networks, stored)
+    save_model(path, card, networks, stored)
     if store is None:
         return ""
     if not int8:
         device = choose_device(run.configuration().device)
-        plain, rounded = (_running(load_student(one), device) for one in (student_file, path))
+        plain, rounded = (_running(load_model(one), device) for one in (student_file, path))
         found = agreement(card, plain, rounded, _patients(store))
         return f"Rounded weights agree with fp32 to a DSC of {_told(found)}."
     # int8 is calibrated and checked on the weights as they were just stored.
-    student = load_student(path)
+    student = load_model(path)
     random = np.random.default_rng(run.configuration().seed)
     train = store.select("train")
     chosen = random.choice(train, min(CALIBRATION_SLICES, len(train)), replace=False)
     ranges = calibrate_int8(student.build(), (_images(store, part) for part in np.array_split(chosen, BATCH)))
-    found = check_int8(Student(card, student.state, path, ranges), _patients(store))
+    found = check_int8(ModelFile(card, student.state, path, ranges), _patients(store))
     said = f"int8 agrees with fp32 to a DSC of {_told(found)}"
     if not found["passed"]:
         return f"{said}, which is too little: the student runs without int8."
-    save_student(path, replace(card, int8=found), networks, stored, int8=ranges)
+    save_model(path, replace(card, int8=found), networks, stored, int8=ranges)
     return f"{said}."
 
 
-def _running(student: Student, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+def _running(student: ModelFile, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     """The student's networks on ``device``, for images and logits in memory."""
     network = student.build().to(device)
     return lambda images: network(images.to(device)).cpu()

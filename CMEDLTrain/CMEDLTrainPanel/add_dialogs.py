@@ -11,8 +11,8 @@ from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.io.cohort_table import MODALITIES, ROLES
 from CMEDLSegmentPanel.scene.training_case import Mark, pseudonym
-from CMEDLSegmentPanel.section import buttonBox, followPath, plainTip, rememberPath
-from CMEDLTrainLib.cohort.collecting import Rules
+from CMEDLSegmentPanel.section import buttonBox, followPath, rememberPath, setPlainToolTip
+from CMEDLTrainLib.cohort.collecting import CollectionOptions
 
 from .scene.case_proposals import Proposal
 
@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 820, 380
 
 
 @dataclass(frozen=True)
-class Wish:
+class CaseRequest:
     """A case that somebody wants: an image with its structures, see ``training_case.collect``."""
 
     volume: slicer.vtkMRMLScalarVolumeNode
@@ -97,9 +97,9 @@ class SceneDialog(_Dialog):
         """Who drew them."""
         return self._reviewer.text.strip()
 
-    def wishes(self) -> list[Wish]:
+    def wishes(self) -> list[CaseRequest]:
         """A case for each image of which something is ticked."""
-        made: dict[str, Wish] = {}
+        made: dict[str, CaseRequest] = {}
         for row, proposal in enumerate(self._found):
             if not self._ticked(row):
                 continue
@@ -107,7 +107,7 @@ class SceneDialog(_Dialog):
             mark = Mark(node, proposal.ref.segment_id, self._value(proposal.ref.name))
             wish = made.get(proposal.volume.GetID())
             if wish is None:
-                made[proposal.volume.GetID()] = Wish(
+                made[proposal.volume.GetID()] = CaseRequest(
                     proposal.volume,
                     [mark],
                     self._choice(row, ROLE),
@@ -153,7 +153,7 @@ class SceneDialog(_Dialog):
         for column, text in texts.items():
             item = qt.QTableWidgetItem(text)
             item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-            item.setToolTip(plainTip(text))
+            item.setToolTip(setPlainToolTip(text))
             self.table.setItem(row, column, item)
         self.table.setItem(row, PATIENT, qt.QTableWidgetItem(pseudonym(proposal.volume)))
         self._offer(row, MODALITY, dict(zip(MODALITIES, MODALITIES, strict=True)), proposal.modality)
@@ -186,7 +186,7 @@ class FolderDialog(_Dialog):
         self.ui = slicer.util.childWidgetVariables(widget)
         self.rows.addWidget(widget)
         tip = _("Names that become the labels {labels}, between commas; empty takes a labelmap as it is.")
-        self.ui.structuresLineEdit.toolTip = plainTip(tip.format(labels=", ".join(labels)))
+        self.ui.structuresLineEdit.toolTip = setPlainToolTip(tip.format(labels=", ".join(labels)))
         for name in MODALITIES:
             self.ui.modalityComboBox.addItem(name, name)
         for name, title in zip(ROLES, (_("student"), _("teacher")), strict=True):
@@ -211,10 +211,10 @@ class FolderDialog(_Dialog):
         """Without a folder there is nothing to look through."""
         self.accepting.enabled = bool(path)
 
-    def rules(self) -> Rules:
+    def rules(self) -> CollectionOptions:
         """What is looked for; everything is copied."""
         role, modality = self.ui.roleComboBox, self.ui.modalityComboBox
-        return Rules(
+        return CollectionOptions(
             role=role.itemData(role.currentIndex),
             modality=modality.itemData(modality.currentIndex),
             image=self.ui.imagePatternLineEdit.text.strip(),

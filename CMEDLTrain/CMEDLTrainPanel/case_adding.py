@@ -22,7 +22,7 @@ from .add_dialogs import FolderDialog, SceneDialog
 from .scene.case_proposals import proposals
 
 
-class Adding:
+class CaseAdding:
     """What is being added to a cohort. It goes on when the panel is left.
 
     Args:

@@ -10,9 +10,9 @@ import qt
 from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.io.cohort_table import SPLITS, Case
-from CMEDLSegmentPanel.section import plainTip
+from CMEDLSegmentPanel.section import setPlainToolTip
 from CMEDLTrainLib.cohort.checks import ERROR, Finding
-from CMEDLTrainLib.cohort.survey import Known
+from CMEDLTrainLib.cohort.survey import KnownCase
 
 PATIENT, CASE, IMAGE, SEGMENT, SPACING, SLICES, VOLUME, SPLIT, STATE = range(9)
 NAME_WIDTH = 76
@@ -39,7 +39,7 @@ class Row:
 
     case: Case
     split: str
-    known: Known | None = None
+    known: KnownCase | None = None
     findings: Sequence[Finding] = ()
 
     @cached_property
@@ -216,7 +216,7 @@ class CasesTable:
         item = self.table.item(number, STATE)
         if color or before:
             item.setForeground(qt.QBrush(qt.QColor(color)) if color else qt.QBrush())
-        item.setToolTip(plainTip("\n".join(finding.sentence for finding in row.findings)))
+        item.setToolTip(setPlainToolTip("\n".join(finding.sentence for finding in row.findings)))
         if before is None:
             self._texts.append(state)
         else:

@@ -13,13 +13,13 @@ from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLSegmentLib.io.cohort_table import ROLES, Case
 from CMEDLSegmentPanel.background import Background, Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
-from CMEDLSegmentPanel.section import Section, followPath, plainTip, rememberPath, setText, told
+from CMEDLSegmentPanel.section import Section, followPath, rememberPath, setPlainToolTip, setText, show_errors
 from CMEDLTrainLib.cohort.checks import ERROR, Finding, summary
 from CMEDLTrainLib.cohort.folder import CohortFolder
 from CMEDLTrainLib.cohort.survey import Survey
 from CMEDLTrainLib.settings.configuration import METHODS, labels_of
 
-from .case_adding import Adding
+from .case_adding import CaseAdding
 from .case_view import CaseView
 from .cases_table import CasesTable, Row, splitTitles
 
@@ -50,7 +50,7 @@ class CohortSection(Section):
         self._labels = labels_of("")
         self._told: dict[str, list[Finding]] = {}
         self._checks, self._view = Background(panel.uiWidget), CaseView(panel.uiWidget, self._showButtons)
-        self._adding = Adding(self)
+        self._adding = CaseAdding(self)
         self._watch = Watch(panel.uiWidget, WATCH_MS, self._look_at_folder, self._seen)
         made = (self.onSplitChosen, self.showCase)
         self._tables = {
@@ -141,14 +141,14 @@ class CohortSection(Section):
 
     def onSplitChosen(self, cases: list[Case], split: str) -> None:
         """Put patients into a split."""
-        with told(_("The split was not changed.")):
+        with show_errors(_("The split was not changed.")):
             self._opened.set_splits({case.patient: split for case in cases})
         self.reload()
 
     def onSplit(self, checked: bool = False) -> None:
         """Divide the patients at random."""
         shares = tuple(box.value for box in (self.ui.trainSpinBox, self.ui.validationSpinBox, self.ui.testSpinBox))
-        with told(_("The patients were not divided.")):
+        with show_errors(_("The patients were not divided.")):
             assert self.survey is not None
             volumes = self.survey.volumes(self._opened.cases)
             self._opened.split(shares, self.ui.seedSpinBox.value, volumes, not self.ui.keepSplitCheckBox.checked)
@@ -162,7 +162,7 @@ class CohortSection(Section):
         if not slicer.util.confirmYesNoDisplay(text.format(count=len(names), names=shown)):
             return
         self._view.hide()
-        with told(_("The cases were not taken out.")):
+        with show_errors(_("The cases were not taken out.")):
             self._opened.remove(names)
         self.reload()
 
@@ -313,7 +313,7 @@ class CohortSection(Section):
         elif self.cohort.is_new:
             note, style = _("A new cohort: it begins with the first case that is added."), ""
         setText(self.ui.cohortNoteLabel, note)
-        self.ui.cohortNoteLabel.toolTip = plainTip(note)
+        self.ui.cohortNoteLabel.toolTip = setPlainToolTip(note)
         self.ui.cohortNoteLabel.styleSheet = style
         self.ui.cohortNoteLabel.visible = bool(note)
         lines = [summary(self.cohort.cases, errors)] if self.cohort and self.cohort.cases else []

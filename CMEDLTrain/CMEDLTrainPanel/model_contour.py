@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .scene.case_nodes import Structure
 
 
-class StudentContour:
+class ModelContour:
     """Shows a case at once with what the expert marked, and with the student's contour as soon as there is one.
 
     The student segments the case in a process beside Slicer; what it marked is kept in a temporary folder until the

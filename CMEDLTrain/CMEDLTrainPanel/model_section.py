@@ -20,7 +20,7 @@ from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.input_section import BLOCKED
-from CMEDLSegmentPanel.section import Section, setText, told
+from CMEDLSegmentPanel.section import Section, setText, show_errors
 from CMEDLTrainLib.runs.run_folder import Run
 
 from .waiting import Waiting
@@ -33,7 +33,7 @@ SOURCE = ("name", "licence", "attribution")
 ENDING = ".safetensors"
 
 
-class StudentSection(Section):
+class ModelSection(Section):
     """What becomes of the student of the run that the panel shows."""
 
     def __init__(self, panel) -> None:
@@ -69,7 +69,7 @@ class StudentSection(Section):
         """Export the student with its card and install that file."""
         run = self._run
         assert run is not None
-        with told(_("The student was not installed.")):
+        with show_errors(_("The student was not installed.")):
             if not dependencies.ensure("train"):
                 return
             card, file = self._write(run), self._temporary() / f"student{ENDING}"
@@ -84,7 +84,7 @@ class StudentSection(Section):
         """Ask for a file and write the student with its card into it."""
         run = self._run
         assert run is not None
-        with told(_("Nothing was exported.")):
+        with show_errors(_("Nothing was exported.")):
             if not dependencies.ensure("train"):
                 return
             card = self._write(run)
@@ -105,7 +105,7 @@ class StudentSection(Section):
 
     def onUseVersion(self, checked: bool = False) -> None:
         """Use the chosen version of the student again, or a later one."""
-        with told(_("The version was not changed.")):
+        with show_errors(_("The version was not changed.")):
             command = self.logic.rollback(self.ui.card_name.text.strip(), self._version)
             self._begin(command, self._installed)
 

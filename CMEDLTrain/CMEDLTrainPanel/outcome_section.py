@@ -16,14 +16,14 @@ from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.agreement_view import fitHeight
 from CMEDLSegmentPanel.background import Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
-from CMEDLSegmentPanel.section import Section, plainTip, setText, told
+from CMEDLSegmentPanel.section import Section, setPlainToolTip, setText, show_errors
 from CMEDLTrainLib.cohort.folder import RUNS
-from CMEDLTrainLib.evaluation.evaluation_summary import Scored, ScoredCase, pictures_of, read_scored
-from CMEDLTrainLib.evaluation.scoring import SURFACE, shown
+from CMEDLTrainLib.evaluation.evaluation_summary import EvaluationSummary, ScoredCase, pictures_of, read_summary
+from CMEDLTrainLib.evaluation.scoring import SURFACE, format_value
 from CMEDLTrainLib.runs.run_folder import Run, open_run
 
-from .model_contour import StudentContour
-from .selectors import showChoices
+from .model_contour import ModelContour
+from .selectors import fillSelector
 from .waiting import Waiting
 
 WATCH_MS = 2000
@@ -46,11 +46,11 @@ class OutcomeSection(Section):
         super().__init__(panel)
         self.run: Run | None = None
         self.card: Card | None = None
-        self.scored: Scored | None = None
+        self.scored: EvaluationSummary | None = None
         self._seen: tuple = ()
         self._problem, self._said, self._style = "", "", ""
         self._evaluation = Waiting(panel.uiWidget, self._evaluating)
-        self._contour = StudentContour(panel, lambda text: setText(self.ui.scoredCaseLabel, text))
+        self._contour = ModelContour(panel, lambda text: setText(self.ui.scoredCaseLabel, text))
         for table, widths in ((self.ui.pairedTable, PAIRED_WIDTHS), (self.ui.scoredTable, SCORED_WIDTHS)):
             header = table.horizontalHeader()
             header.setMinimumSectionSize(NARROWEST)
@@ -93,7 +93,7 @@ class OutcomeSection(Section):
             self._evaluation.cancel()
             return
         self._say("")
-        with told(_("The student could not be evaluated.")):
+        with show_errors(_("The student could not be evaluated.")):
             pictures = self.ui.evaluationPicturesCheckBox.checked
             if not dependencies.ensure("pictures" if pictures else "evaluate"):
                 return
@@ -114,7 +114,7 @@ class OutcomeSection(Section):
         assert card is not None
         assert scored is not None
         name = scored.cases[row].case
-        with told(_("The case cannot be shown.")):
+        with show_errors(_("The case cannot be shown.")):
             cases = read_cohort(run.configuration().cohort, check_files=False)
             case = next((case for case in cases if case.case == name), None)
             if case is None:
@@ -173,7 +173,7 @@ class OutcomeSection(Section):
         try:
             self.run = open_run(state[0])
             self.card = read_card(self.run.student)
-            self.scored = read_scored(self.run)
+            self.scored = read_summary(self.run)
         except CMEDLError as error:
             self._problem = str(error)
             self.run = self.run if self.card else None
@@ -200,7 +200,7 @@ class OutcomeSection(Section):
         if not self._evaluation.busy:
             self._tell(self._said, self._style)
 
-    def _otherHasChanged(self, scored: Scored) -> bool:
+    def _otherHasChanged(self, scored: EvaluationSummary) -> bool:
         """Whether the student that was compared with is installed in a version that was not."""
         known = {entry.name: card.weights_sha256 for entry, card in self._students()}
         now = known.get(scored.against)
@@ -217,7 +217,7 @@ class OutcomeSection(Section):
             names = [path.parent for path in others if path.parent.name != self.run.folder.name]
             titles |= {str(path): _("Run {name}").format(name=path.name) for path in names}
         chosen = self.parameters.against
-        showChoices(self.ui.againstComboBox, titles, chosen if chosen in titles else "")
+        fillSelector(self.ui.againstComboBox, titles, chosen if chosen in titles else "")
 
     def _showBusy(self) -> None:
         busy, ready = self._evaluation.busy, self.run is not None
@@ -251,7 +251,7 @@ class OutcomeSection(Section):
         box = self.ui.picturesComboBox
         pictures = {str(path): str(path) for path in pictures_of(run)}
         chosen = box.itemData(box.currentIndex)
-        showChoices(box, pictures, chosen if chosen in pictures else next(iter(pictures), ""))
+        fillSelector(box, pictures, chosen if chosen in pictures else next(iter(pictures), ""))
         self.ui.openPictureButton.enabled = box.enabled = bool(pictures)
 
     def _evaluating(self, stage: str, fraction: float) -> None:
@@ -289,7 +289,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _cells(case: ScoredCase) -> list[str]:
-    return [case.case, *(shown(case.values[name], name) for name in SURFACE), ", ".join(case.missed)]
+    return [case.case, *(format_value(case.values[name], name) for name in SURFACE), ", ".join(case.missed)]
 
 
 def _fill(table: qt.QTableWidget, rows: list[list[str]], tips: list[str] | None = None) -> None:
@@ -306,4 +306,4 @@ def _fill(table: qt.QTableWidget, rows: list[list[str]], tips: list[str] | None 
                 table.setItem(row, column, item)
             if item.text() != text:
                 item.setText(text)
-            item.setToolTip(plainTip(tips[row] if tips else text))
+            item.setToolTip(setPlainToolTip(tips[row] if tips else text))

@@ -21,7 +21,7 @@ LOOK_BYTES = 1 << 19
 """Read at a look: some hundredths of a second."""
 
 
-class RunLook:
+class RunMonitor:
     """A run that is followed until another one is chosen.
 
     Args:
@@ -98,7 +98,7 @@ class RunLook:
         self._charts = self._preview = self._pictured = None
 
 
-class Views:
+class RunViews:
     """The arrangement of the views for a run, and the one that was there before."""
 
     def __init__(self) -> None:

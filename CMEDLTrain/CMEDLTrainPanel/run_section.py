@@ -13,12 +13,12 @@ from slicer.i18n import tr as _
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.agreement_view import fitHeight
 from CMEDLSegmentPanel.background import Watch
-from CMEDLSegmentPanel.section import Section, plainTip, setText, told
+from CMEDLSegmentPanel.section import Section, setPlainToolTip, setText, show_errors
 from CMEDLTrainLib.runs import trainers
 from CMEDLTrainLib.runs.run_list import Entry, RunList, delete, rivals
 
 from .log_dialog import showLog
-from .run_monitor import RunLook, Views
+from .run_monitor import RunMonitor, RunViews
 from .run_status import faultOf, progressOf, stateOf, statusOf
 
 NAME, STATE, METHOD, PROGRESS = range(4)
@@ -31,7 +31,7 @@ STOP_S = 10.0
 PREVIEW_WIDTH = 420
 """Pixels at most of the preview in the panel."""
 
-Seen = tuple[list[Entry], "RunLook | None", bool]
+Seen = tuple[list[Entry], "RunMonitor | None", bool]
 """The runs, the one that was read on in, and whether there is more of it to read."""
 
 
@@ -42,8 +42,8 @@ class RunSection(Section):
         super().__init__(panel)
         self._list: RunList | None = None
         self._entries: list[Entry] = []
-        self._look: RunLook | None = None
-        self._views = Views()
+        self._look: RunMonitor | None = None
+        self._views = RunViews()
         self._pictured: Path | None = None
         self._watch = Watch(panel.uiWidget, WATCH_MS, self._look_again, self._seen)
         header = self.ui.runsTable.horizontalHeader()
@@ -125,7 +125,7 @@ class RunSection(Section):
 
     def onStart(self, checked: bool = False) -> None:
         """Train in a new run, and show it in the views."""
-        with told(_("The run could not be started.")):
+        with show_errors(_("The run could not be started.")):
             settings = self.logic.settings(self.parameters)
             if not self._agreed(settings.device) or not dependencies.ensure("train"):
                 return
@@ -142,21 +142,21 @@ class RunSection(Section):
             text = _("End the trainer of {run} now? What it did since its last checkpoint is lost.")
             if not slicer.util.confirmYesNoDisplay(text.format(run=entry.name)):
                 return
-        with told(_("The run could not be stopped.")):
+        with show_errors(_("The run could not be stopped.")):
             trainers.end(entry.run) if self._overdue(entry) else trainers.stop(entry.run)
         self.refreshSoon()
 
     def onResume(self, checked: bool = False) -> None:
         """Go on with a run."""
         run = self._entry.run
-        with told(_("The run could not be resumed.")):
+        with show_errors(_("The run could not be resumed.")):
             if self._agreed(run.configuration().device) and dependencies.ensure("train"):
                 self.logic.resume(run)
         self.refreshSoon()
 
     def onDuplicate(self, checked: bool = False) -> None:
         """Take the run's settings to the section Training, to start another run with them or with changed ones."""
-        with told(_("The settings of this run cannot be taken.")):
+        with show_errors(_("The settings of this run cannot be taken.")):
             self.logic.take(self.parameters, self._entry.run.configuration())
             self.ui.trainingCollapsibleButton.collapsed = False
 
@@ -167,7 +167,7 @@ class RunSection(Section):
         text = _("Delete the run {run}? Its folder goes to the cohort's bin.").format(run=entry.name)
         if not slicer.util.confirmYesNoDisplay(text):
             return
-        with told(_("The run was not deleted.")):
+        with show_errors(_("The run was not deleted.")):
             delete(entry.run, runs.cohort)
             self.parameters.run = ""
         self.refreshSoon()
@@ -219,7 +219,7 @@ class RunSection(Section):
             self._forget()
             self._showPreview(None)
         if run and not self._look:
-            self._look = RunLook(run)
+            self._look = RunMonitor(run)
 
     def _forget(self) -> None:
         if self._look:
@@ -240,7 +240,7 @@ class RunSection(Section):
                     table.setItem(row, column, item)
                 if item.text() != text:
                     item.setText(text)
-                    item.setToolTip(plainTip(entry.problem or text))
+                    item.setToolTip(setPlainToolTip(entry.problem or text))
         fitHeight(table)
         names = [entry.name for entry in self._entries]
         if self.parameters.run in names:
@@ -270,7 +270,7 @@ class RunSection(Section):
         if entry and steps:
             self.ui.runProgressBar.value = round(1000 * entry.status["step"] / steps)
 
-    def _showPreview(self, look: RunLook | None) -> None:
+    def _showPreview(self, look: RunMonitor | None) -> None:
         picture = look.picture if look else None
         if picture == self._pictured:
             return

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import qt
 from slicer.i18n import tr as _
 
-from CMEDLSegmentPanel.section import plainTip
+from CMEDLSegmentPanel.section import setPlainToolTip
 
 
-def showChoices(
+def fillSelector(
     box: qt.QComboBox, titles: Mapping[str, str], chosen: str, tips: Mapping[str, str] | None = None
 ) -> None:
     """Offer ``titles`` (what a person reads, by name) and show the chosen one, also where it is none of them."""
@@ -21,6 +21,6 @@ def showChoices(
         box.clear()
         for index, (name, title) in enumerate(offered.items()):
             box.addItem(title, name)
-            box.setItemData(index, plainTip((tips or {}).get(name, "")), qt.Qt.ToolTipRole)
+            box.setItemData(index, setPlainToolTip((tips or {}).get(name, "")), qt.Qt.ToolTipRole)
         box.blockSignals(blocked)
     box.currentIndex = list(offered).index(chosen)

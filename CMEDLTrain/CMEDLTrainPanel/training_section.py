@@ -10,12 +10,12 @@ from CMEDLSegmentLib.base.text import duration
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.devices import Devices
-from CMEDLSegmentPanel.section import Section, plainTip, setText, told
+from CMEDLSegmentPanel.section import Section, setPlainToolTip, setText, show_errors
 from CMEDLTrainLib.cli.run_options import SEGMENTORS
 from CMEDLTrainLib.settings import configuration
 from CMEDLTrainLib.settings.settings_table import Setting, settings_of
 
-from .selectors import showChoices
+from .selectors import fillSelector
 from .waiting import Waiting
 
 KEY, VALUE, PAPER = range(3)
@@ -52,7 +52,7 @@ class TrainingSection(Section):
         """Show the parameters."""
         self.devices.ask()
         for name, titles in self._titles().items():
-            showChoices(self._boxes[name], titles, getattr(self.parameters, name))
+            fillSelector(self._boxes[name], titles, getattr(self.parameters, name))
         entry = configuration.METHODS.get(self.parameters.method)  # a saved scene may name another program's
         try:
             self._settings = settings_of(self.logic.settings(self.parameters))
@@ -80,7 +80,7 @@ class TrainingSection(Section):
         before = list(self.parameters.changes)
         kept = [change for change in before if change.partition("=")[0] != setting.key]
         self.parameters.changes = [*kept, f"{setting.key}={text}"] if text else kept
-        with told(_("The setting was not changed.")):
+        with show_errors(_("The setting was not changed.")):
             try:
                 self.logic.settings(self.parameters)
             except CMEDLError:
@@ -102,7 +102,7 @@ class TrainingSection(Section):
         if self._estimate.busy:
             self._estimate.cancel()
             return
-        with told(_("Nothing could be estimated.")):
+        with show_errors(_("Nothing could be estimated.")):
             if not dependencies.ensure("train"):
                 return
             self._estimate.start(self.logic.estimate(self.parameters), self._onEstimated)
@@ -146,7 +146,7 @@ class TrainingSection(Section):
                 item = table.item(row, column)
                 if item.text() != text:
                     item.setText(text)
-                item.setToolTip(plainTip(setting.words or setting.key))
+                item.setToolTip(setPlainToolTip(setting.words or setting.key))
                 font = item.font()
                 font.setBold(column != PAPER and setting.key in changed)
                 item.setFont(font)

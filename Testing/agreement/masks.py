@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from CMEDLSegmentLib.metrics.surface_distance import Grid, Marked, union_box
+from CMEDLSegmentLib.metrics.surface_distance import Grid, MaskSurface, union_box
 
 Pair = tuple[np.ndarray, np.ndarray, tuple[float, float, float]]
 
@@ -49,9 +49,9 @@ def blobs(seed: int) -> Pair:
     return field > np.quantile(field, shares[0]), other > np.quantile(other, shares[1]), spacing
 
 
-def marked(mask: np.ndarray, spacing: tuple[float, float, float]) -> Marked:
+def marked(mask: np.ndarray, spacing: tuple[float, float, float]) -> MaskSurface:
     """A mask on a grid of its own."""
-    return Marked(mask, Grid(union_box([mask]), spacing))
+    return MaskSurface(mask, Grid(union_box([mask]), spacing))
 
 
 def nodules(data_root: Path) -> Iterator[tuple[str, list[np.ndarray], tuple[float, float, float]]]:

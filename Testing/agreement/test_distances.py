@@ -12,7 +12,7 @@ import pytest
 from agreement.masks import blobs, cube, marked, sphere
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.metrics.measures import measure
-from CMEDLSegmentLib.metrics.surface_distance import Grid, Marked, SurfaceDistances, dice, union_box
+from CMEDLSegmentLib.metrics.surface_distance import Grid, MaskSurface, SurfaceDistances, dice, union_box
 
 
 def brute_force(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float, float], tolerance_mm: float):
@@ -68,7 +68,7 @@ def test_distances_near_and_far_are_those_of_a_distance_transform(spacing):
     a[:, :30] = random.random((20, 30, 120)) < 0.01
     b[3:9, 28:31, 5:9] = True
     grid = Grid(union_box((a, b)), spacing)
-    one, other = Marked(a, grid), Marked(b, grid)
+    one, other = MaskSurface(a, grid), MaskSurface(b, grid)
     for here, there in ((one.boundary, other.boundary), (other.boundary, one.boundary)):
         on_there = np.ones(grid.shape, bool)
         on_there.flat[there.places] = False
@@ -85,7 +85,7 @@ def test_contours_are_sought_on_their_own_slice_only():
     other = np.zeros_like(mask)
     other[0, 5, 55] = other[1, 5, 5] = True
     grid = Grid(union_box((mask, other)), (0.1, 1.0, 1.0))
-    distances = Marked(mask, grid).contours.distances_to(Marked(other, grid).contours)[1]
+    distances = MaskSurface(mask, grid).contours.distances_to(MaskSurface(other, grid).contours)[1]
     assert distances.tolist() == [50.0, math.inf]
 
 

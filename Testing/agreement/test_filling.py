@@ -8,17 +8,23 @@ import numpy as np
 import pytest
 from skimage.measure import points_in_poly
 
-from CMEDLSegmentLib.io.polygon_raster import combine, exclusive, on_edge, same, winding
+from CMEDLSegmentLib.io.polygon_raster import (
+    combine_polygons,
+    fill_exclusive,
+    pixels_on_edge,
+    same_polygon,
+    winding_numbers,
+)
 
 SHAPE = (19, 23)
 
 
 def combined(polygons: list[np.ndarray]) -> np.ndarray:
-    return combine(polygons, [winding(one, SHAPE) for one in polygons], SHAPE).marked
+    return combine_polygons(polygons, [winding_numbers(one, SHAPE) for one in polygons], SHAPE).marked
 
 
 def disjoined(polygons: list[np.ndarray]) -> np.ndarray:
-    return exclusive(polygons, [winding(one, SHAPE) for one in polygons], SHAPE)
+    return fill_exclusive(polygons, [winding_numbers(one, SHAPE) for one in polygons], SHAPE)
 
 
 def square(low: float, high: float) -> np.ndarray:
@@ -45,9 +51,9 @@ def test_any_polygon_however_often_it_crosses_itself_is_filled_as_exact_arithmet
     # Corners on quarters of pixels, some beyond the border: many edges run right through pixel centres.
     polygon = random.integers(-8, 100, (random.integers(3, 9), 2)) / 4
     inside, edge = by_fractions(polygon)
-    odd = winding(polygon, SHAPE) % 2 == 1
+    odd = winding_numbers(polygon, SHAPE) % 2 == 1
     np.testing.assert_array_equal(odd & ~edge, inside)
-    np.testing.assert_array_equal(on_edge(polygon, SHAPE), edge)
+    np.testing.assert_array_equal(pixels_on_edge(polygon, SHAPE), edge)
     np.testing.assert_array_equal(combined([polygon]), inside | edge)
 
 
@@ -56,7 +62,7 @@ def test_another_librarys_point_test_agrees_away_from_the_edges(seed):
     polygon = np.random.default_rng(seed).uniform(-3, 25, (40, 2))
     centres = np.argwhere(np.ones(SHAPE, bool))
     expected = points_in_poly(centres, polygon).reshape(SHAPE)
-    np.testing.assert_array_equal(winding(polygon, SHAPE) % 2 == 1, expected)
+    np.testing.assert_array_equal(winding_numbers(polygon, SHAPE) % 2 == 1, expected)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +71,7 @@ def test_another_librarys_point_test_agrees_away_from_the_edges(seed):
 def test_where_a_polygon_begins_ends_and_turns_does_not_matter(change):
     polygon = np.random.default_rng(4).integers(-8, 100, (9, 2)) / 4
     np.testing.assert_array_equal(combined([change(polygon)]), combined([polygon]))
-    assert same(change(polygon), polygon, 1e-9)
+    assert same_polygon(change(polygon), polygon, 1e-9)
 
 
 def test_flipping_the_image_flips_what_is_marked_also_through_pixel_centres():
@@ -73,7 +79,7 @@ def test_flipping_the_image_flips_what_is_marked_also_through_pixel_centres():
     flipped = np.array(SHAPE) - 1 - polygon
     np.testing.assert_array_equal(combined([flipped]), combined([polygon])[::-1, ::-1])
     np.testing.assert_array_equal(
-        combine([polygon[:, ::-1]], [winding(polygon[:, ::-1], SHAPE[::-1])], SHAPE[::-1]).marked,
+        combine_polygons([polygon[:, ::-1]], [winding_numbers(polygon[:, ::-1], SHAPE[::-1])], SHAPE[::-1]).marked,
         combined([polygon]).T,
     )
 
@@ -86,7 +92,7 @@ def test_a_centre_0_0005_of_a_pixel_off_an_edge_is_on_it_and_0_002_is_not():
 def test_a_circle_marks_its_area():
     angle = np.linspace(0, 2 * np.pi, 500, endpoint=False)
     circle = 150.3 + 140 * np.stack([np.sin(angle), np.cos(angle)], axis=1)
-    marked = combine([circle], [winding(circle, (300, 300))], (300, 300)).marked
+    marked = combine_polygons([circle], [winding_numbers(circle, (300, 300))], (300, 300)).marked
     assert marked.sum() == pytest.approx(np.pi * 140**2, rel=2e-3)
 
 
@@ -100,7 +106,7 @@ def test_a_polygon_within_another_is_a_hole_and_one_within_the_hole_an_island():
         polygons = [nested[k] for k in order]
         np.testing.assert_array_equal(combined(polygons), expected)
         np.testing.assert_array_equal(disjoined(polygons), expected)
-    found = combine(nested, [winding(one, SHAPE) for one in nested], SHAPE)
+    found = combine_polygons(nested, [winding_numbers(one, SHAPE) for one in nested], SHAPE)
     assert (found.nested, found.overlapping) == (2, False)
 
 
@@ -114,7 +120,7 @@ def test_the_pixels_on_the_border_of_a_hole_are_inside():
 
 def test_polygons_that_overlap_in_part_are_both_inside_unless_they_are_to_be_disjoined():
     a, b = square(1.5, 9.5), square(6.5, 14.5)
-    found = combine([a, b], [winding(one, SHAPE) for one in (a, b)], SHAPE)
+    found = combine_polygons([a, b], [winding_numbers(one, SHAPE) for one in (a, b)], SHAPE)
     assert found.overlapping
     assert found.marked.sum() == 64 + 64 - 9
     assert disjoined([a, b]).sum() == 64 + 64 - 18
@@ -122,7 +128,7 @@ def test_polygons_that_overlap_in_part_are_both_inside_unless_they_are_to_be_dis
 
 def test_polygons_that_share_an_edge_do_not_overlap():
     left, right = square(2, 8), np.add(square(2, 8), [0, 6])
-    found = combine([left, right], [winding(one, SHAPE) for one in (left, right)], SHAPE)
+    found = combine_polygons([left, right], [winding_numbers(one, SHAPE) for one in (left, right)], SHAPE)
     assert not found.overlapping
     assert found.marked.sum() == 7 * 13
 
@@ -144,7 +150,7 @@ def test_the_winding_tells_a_crossing_and_a_double_loop_from_a_simple_polygon_an
     crossing = outer[[0, 2, 1, 3]]
     twice = np.concatenate([outer, square(4.5, 12.5)])
     keyhole = np.concatenate([outer[:1], hole[::-1], hole[-1:], outer])
-    signs = [set(np.unique(winding(one, SHAPE)).tolist()) for one in (outer, crossing, twice, keyhole)]
+    signs = [set(np.unique(winding_numbers(one, SHAPE)).tolist()) for one in (outer, crossing, twice, keyhole)]
     assert [len(one) for one in signs] == [2, 3, 3, 2]
     assert max(map(abs, signs[2])) == 2
 
@@ -153,11 +159,11 @@ def test_one_polygon_written_twice_is_known_with_other_points_and_rounding_but_n
     angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     circle = 9 + 7 * np.stack([np.sin(angle), np.cos(angle)], axis=1)
     denser = np.concatenate([circle, (circle + np.roll(circle, -1, axis=0)) / 2], axis=1).reshape(-1, 2)
-    assert same(circle, np.round(denser[::-1], 2), 0.05)
-    assert not same(circle, 9 + (circle - 9) * 0.97, 0.05)
-    assert not same(circle, np.add(circle, [0.2, 0.0]), 0.05)
+    assert same_polygon(circle, np.round(denser[::-1], 2), 0.05)
+    assert not same_polygon(circle, 9 + (circle - 9) * 0.97, 0.05)
+    assert not same_polygon(circle, np.add(circle, [0.2, 0.0]), 0.05)
     notched = np.insert(square(2, 8), 2, [[5, 8], [5, 5], [5.1, 8]], axis=0)
-    assert not same(square(2, 8), notched, 0.05)
+    assert not same_polygon(square(2, 8), notched, 0.05)
 
 
 def test_a_polygon_wholly_beside_the_image_marks_nothing_of_it():

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from agreement.rated import noisy_masks
-from CMEDLSegmentLib.agreement.vote_map import Votes, slice_rows, worst_first
+from CMEDLSegmentLib.agreement.vote_map import VoteMap, slice_rows, worst_first
 from CMEDLSegmentLib.base.errors import InputError
 
 
 def test_the_map_counts_the_raters_of_each_voxel_in_the_box_around_all_marks():
     masks = [np.pad(mask, ((1, 2), (3, 0), (0, 4))) for mask in noisy_masks(5, seed=1)]
-    votes = Votes.of(masks)
+    votes = VoteMap.of(masks)
     whole = np.zeros(masks[0].shape, int)
     whole[votes.box] = votes.count_map(slice(0, 5))
     assert np.array_equal(whole, np.sum(masks, axis=0))
@@ -24,7 +24,7 @@ def test_the_map_counts_the_raters_of_each_voxel_in_the_box_around_all_marks():
 def test_any_number_of_raters_is_counted():
     random = np.random.default_rng(0)
     masks = [random.random((3, 4, 5)) < 0.5 for _ in range(300)]
-    votes = Votes.of(masks)
+    votes = VoteMap.of(masks)
     found = votes.count_map(slice(0, 300))
     assert found.dtype == np.uint16
     assert np.array_equal(found, np.sum(masks, axis=0)[votes.box])
@@ -32,7 +32,7 @@ def test_any_number_of_raters_is_counted():
 
 def test_overlaps_and_counts_are_those_of_the_masks_on_every_slice():
     masks = noisy_masks(4, seed=2)
-    votes = Votes.of(masks)
+    votes = VoteMap.of(masks)
     inside = np.stack([mask[votes.box] for mask in masks]).astype(int)
     assert np.array_equal(votes.overlaps(), np.einsum("azyx,bzyx->zab", inside, inside))
     assert np.array_equal(votes.counts.sum(axis=1), inside.any(axis=0).sum(axis=(1, 2)))
@@ -40,13 +40,13 @@ def test_overlaps_and_counts_are_those_of_the_masks_on_every_slice():
 
 def test_each_mask_can_be_had_back_from_the_patterns():
     masks = noisy_masks(3, seed=3)
-    votes = Votes.of(masks)
+    votes = VoteMap.of(masks)
     for mask, found in zip(masks, votes.where(*votes.patterns.T), strict=True):
         assert np.array_equal(found, mask[votes.box])
 
 
 def test_nothing_marked_is_an_empty_box():
-    votes = Votes.of([np.zeros((3, 4, 5), bool)] * 2)
+    votes = VoteMap.of([np.zeros((3, 4, 5), bool)] * 2)
     assert votes.count_map(slice(0, 2)).shape == (0, 0, 0)
     assert votes.boxes == (None, None)
     assert slice_rows(votes, ("A", "B"), 2, (1, 1, 1), {}) == ()
@@ -54,10 +54,10 @@ def test_nothing_marked_is_an_empty_box():
 
 def test_masks_of_different_shapes_are_refused():
     with pytest.raises(InputError, match="shape"):
-        Votes.of([np.zeros((3, 4, 5), bool), np.zeros((3, 4, 6), bool)])
+        VoteMap.of([np.zeros((3, 4, 5), bool), np.zeros((3, 4, 6), bool)])
 
 
-def slices_by_hand() -> tuple[tuple, Votes]:
+def slices_by_hand() -> tuple[tuple, VoteMap]:
     """Raters A and B and a student on six slices of 5 x 4 pixels; each line says which pixels of a row are marked."""
     masks = np.zeros((3, 6, 5, 4), bool)
     a, b, student = masks
@@ -65,7 +65,7 @@ def slices_by_hand() -> tuple[tuple, Votes]:
     a[2, 0, :4], b[2, 0, :4], student[2, 0, :4] = True, True, True  # all agree
     a[3, 0, :4], b[3, 0, 1:4], student[3, 0, 2:4] = True, True, True
     student[5, 0, :3] = True  # the student alone
-    votes = Votes.of(list(masks))
+    votes = VoteMap.of(list(masks))
     return slice_rows(votes, ("A", "B", "candidate"), 2, (5.0, 2.0, 1.0), {3: {"dsc": 0.8}}), votes
 
 
@@ -100,7 +100,7 @@ def test_the_worst_slice_is_the_one_with_most_marked_by_some_but_not_all():
 def test_of_a_lone_rater_slices_have_areas_but_nothing_to_compare():
     mask = np.zeros((3, 2, 2), bool)
     mask[1, 0, 0] = True
-    (only,) = slice_rows(Votes.of([mask]), ("A",), 1, (1, 1, 1), {})
+    (only,) = slice_rows(VoteMap.of([mask]), ("A",), 1, (1, 1, 1), {})
     assert np.isnan(only.dsc_mean)
     assert only.worst_pair is None
     assert (only.areas_mm2, only.disagreement_cc) == ({"A": 1.0}, 0.0)

@@ -10,7 +10,7 @@ import pytest
 
 from agreement.masks import blobs, cube, ellipsoid, nodules, sphere
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.metrics.measures import MEASURES, Masks, compare, measure
+from CMEDLSegmentLib.metrics.measures import MEASURES, MaskPairs, compare, measure
 
 SYMMETRIC = [name for name, known in MEASURES.items() if known.symmetric]
 DISTANCES = [name for name in SYMMETRIC if MEASURES[name].unit == "mm"]
@@ -65,7 +65,7 @@ def test_two_raters_of_each_real_nodule_measure_as_in_the_reference_package(data
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_all_pairs_of_raters_of_all_real_nodules_measure_as_in_the_reference_package(data_root):
     for name, masks, spacing in nodules(data_root):
-        rated = Masks(masks, spacing, 1.0)
+        rated = MaskPairs(masks, spacing, 1.0)
         for i, j in itertools.permutations(range(4), 2):
             found = rated.pair(i, j).values
             for measured, expected in reference(masks[i], masks[j], spacing, 1.0).items():
@@ -229,7 +229,7 @@ def test_slices_measure_as_they_would_one_by_one(seed: int):
     a, b, spacing = blobs(seed)
     # Some slices with one empty, and one with both.
     a[1] = b[2] = a[-1] = b[-1] = False
-    found = {one["slice"]: one for one in Masks((a, b), spacing).slices(0, 1)}
+    found = {one["slice"]: one for one in MaskPairs((a, b), spacing).slices(0, 1)}
     assert list(found) == [z for z in range(len(a)) if a[z].any() or b[z].any()]
     pixel = spacing[1] * spacing[2]
     for z, one in found.items():
@@ -294,8 +294,8 @@ def test_a_mask_at_the_volumes_edge_measures_the_same_as_one_inside(seed: int):
     inside = [np.pad(mask, ((3, 9), (40, 2), (1, 50))) for mask in (a, b)]
     found, expected = measure(*inside, spacing), measure(a, b, spacing)
     assert found.values == pytest.approx(expected.values, abs=1e-9)
-    moved = [{**one, "slice": one["slice"] + 3} for one in Masks((a, b), spacing).slices(0, 1)]
-    assert Masks(inside, spacing).slices(0, 1) == moved
+    moved = [{**one, "slice": one["slice"] + 3} for one in MaskPairs((a, b), spacing).slices(0, 1)]
+    assert MaskPairs(inside, spacing).slices(0, 1) == moved
 
 
 def test_who_else_is_compared_changes_nothing():
@@ -303,7 +303,7 @@ def test_who_else_is_compared_changes_nothing():
     masks.append(np.zeros_like(masks[0]))
     masks[-1][0, 0, 0] = masks[-1][-1, -1, -1] = True
     spacing = blobs(0)[2]
-    together = Masks(masks, spacing, 1.0)
+    together = MaskPairs(masks, spacing, 1.0)
     for i, j in itertools.product(range(4), repeat=2):
         assert together.pair(i, j).values == pytest.approx(
             measure(masks[i], masks[j], spacing, 1.0).values, abs=1e-9, nan_ok=True
@@ -333,7 +333,7 @@ def test_equal_masks_agree_fully():
 
 def test_two_empty_masks_have_nothing_to_agree_on():
     empty = np.zeros((4, 5, 6), np.uint8)
-    masks = Masks((empty, empty), (1, 1, 1))
+    masks = MaskPairs((empty, empty), (1, 1, 1))
     found = masks.pair(0, 1)
     assert found.empty == "both"
     assert list(found.values) == list(MEASURES)
@@ -345,7 +345,7 @@ def test_two_empty_masks_have_nothing_to_agree_on():
 
 def test_an_empty_mask_shares_nothing_is_infinitely_far_and_lacks_what_is_undefined():
     empty, mask = np.zeros((9, 9, 9), np.uint8), cube((9, 9, 9), (2, 2, 2), 4)
-    masks = Masks((empty, mask), (1, 1, 1))
+    masks = MaskPairs((empty, mask), (1, 1, 1))
     without_reference, without_tested = masks.pair(0, 1), masks.pair(1, 0)
     assert (without_reference.empty, without_tested.empty) == ("a", "b")
     for found in (without_reference.values, without_tested.values):
@@ -381,7 +381,7 @@ def test_masks_that_cannot_be_compared_are_refused(a, b, spacing, word: str):
 @pytest.mark.parametrize("tolerance_mm", [-1.0, math.nan, math.inf])
 def test_a_tolerance_that_is_no_distance_is_refused(tolerance_mm: float):
     with pytest.raises(InputError, match="tolerance"):
-        Masks([np.zeros((3, 3, 3))], (1, 1, 1), tolerance_mm)
+        MaskPairs([np.zeros((3, 3, 3))], (1, 1, 1), tolerance_mm)
 
 
 def test_every_measure_says_what_it_is():
@@ -397,6 +397,6 @@ def test_every_measure_says_what_it_is():
 
 def test_four_raters_of_a_real_nodule_agree_as_its_masks_say(data_root):
     masks, spacing = next(rest for name, *rest in nodules(data_root) if name == "LIDC-IDRI-0497_nodule-0")
-    rated = Masks(masks, spacing)
+    rated = MaskPairs(masks, spacing)
     pairs = [rated.pair(i, j).values["dsc"] for i, j in itertools.combinations(range(4), 2)]
     assert np.mean(pairs) == pytest.approx(0.62, abs=0.005)

@@ -9,8 +9,8 @@ import pytest
 from scipy import ndimage
 
 from agreement.rated import noisy_masks
-from CMEDLSegmentLib.metrics.connected_components import Pieces
-from CMEDLSegmentLib.metrics.lesions import match
+from CMEDLSegmentLib.metrics.connected_components import ConnectedComponents
+from CMEDLSegmentLib.metrics.lesions import match_lesions
 from CMEDLSegmentLib.metrics.measures import measure
 
 NEIGHBOURS = np.ones((3, 3, 3), bool)
@@ -26,7 +26,7 @@ def masks() -> list[np.ndarray]:
 def test_pieces_are_scipys_with_their_sizes_places_and_boxes(number: int):
     mask = masks()[number]
     labels, count = ndimage.label(mask, structure=NEIGHBOURS)
-    found = Pieces(mask)
+    found = ConnectedComponents(mask)
     assert found.count == count
     for piece, box in enumerate(ndimage.find_objects(labels)):
         expected = labels == piece + 1
@@ -42,12 +42,12 @@ def test_every_one_of_the_26_neighbours_links_and_none_across_an_edge_does():
     for step in itertools.product((-1, 0, 1), repeat=3):
         mask = np.zeros((3, 3, 3), bool)
         mask[1, 1, 1] = mask[1 + step[0], 1 + step[1], 1 + step[2]] = True
-        assert Pieces(mask).count == 1
+        assert ConnectedComponents(mask).count == 1
     for ends in itertools.combinations(itertools.product((0, 3), repeat=3), 2):
         mask = np.zeros((4, 4, 4), bool)
         for end in ends:
             mask[end] = True
-        assert Pieces(mask).count == 2
+        assert ConnectedComponents(mask).count == 2
 
 
 def test_shared_voxels_are_those_of_the_labels():
@@ -58,7 +58,7 @@ def test_shared_voxels_are_those_of_the_labels():
     expected = {}
     for pair in zip((in_a[both] - 1).tolist(), (in_b[both] - 1).tolist(), strict=True):
         expected[pair] = expected.get(pair, 0) + 1
-    mine, theirs, voxels = Pieces(a).shared(Pieces(b), both)
+    mine, theirs, voxels = ConnectedComponents(a).shared(ConnectedComponents(b), both)
     found = zip(mine.tolist(), theirs.tolist(), strict=True)
     assert dict(zip(found, voxels.tolist(), strict=True)) == expected
 
@@ -75,7 +75,7 @@ def test_the_matching_shares_as_much_as_the_best_of_all(seed: int):
         sum(shared[row, column] for row, column in enumerate(columns))
         for columns in itertools.permutations(range(shared.shape[1]), len(shared))
     )
-    found = match(a, b, (1, 1, 1))
+    found = match_lesions(a, b, (1, 1, 1))
     # 2 |a and b| = dsc (|a| + |b|), in voxels of 1 mm^3.
     got = sum(pair.measures.values["dsc"] * (pair.a.volume_cc + pair.b.volume_cc) * 1000 / 2 for pair in found.pairs)
     assert got == pytest.approx(best)
@@ -87,8 +87,8 @@ def test_a_part_of_the_array_and_known_measures_change_nothing():
     mask, other = noisy_masks(2, seed=4)
     a, b = (ndimage.label(one, structure=NEIGHBOURS)[0] == 1 for one in (mask, other))
     inside = np.pad(a, 3), np.pad(b, 3)
-    whole = match(*inside, (2, 1, 1), 1.0)
-    assert match(a, b, (2, 1, 1), 1.0, origin=(3, 3, 3), whole=measure(a, b, (2, 1, 1), 1.0)) == whole
+    whole = match_lesions(*inside, (2, 1, 1), 1.0)
+    assert match_lesions(a, b, (2, 1, 1), 1.0, origin=(3, 3, 3), whole=measure(a, b, (2, 1, 1), 1.0)) == whole
     assert len(whole.pairs) == 1
 
 
@@ -97,5 +97,5 @@ def test_known_measures_of_the_whole_are_not_taken_for_one_tumor_of_several():
     a[1, 1:4, 1:3] = a[1, 1:4, 6:8] = True
     b = a.copy()
     b[1, 1, 1] = False
-    found = match(a, b, (1, 1, 1), whole=measure(a, b, (1, 1, 1)))
+    found = match_lesions(a, b, (1, 1, 1), whole=measure(a, b, (1, 1, 1)))
     assert sorted(pair.measures.values["dsc"] for pair in found.pairs) == pytest.approx([10 / 11, 1.0])

@@ -11,11 +11,11 @@ import pytest
 
 from agreement.rated import nodule, noisy_case, rated_case
 from CMEDLSegmentLib.agreement.consensus import consensus_mask
-from CMEDLSegmentLib.agreement.raters import Agreement, analyse
+from CMEDLSegmentLib.agreement.raters import Agreement, analyze
 from CMEDLSegmentLib.base.errors import Cancelled
 from CMEDLSegmentLib.io.delineation import CANDIDATE, RatedCase
 from CMEDLSegmentLib.io.volume import Geometry
-from CMEDLSegmentLib.metrics.lesions import match
+from CMEDLSegmentLib.metrics.lesions import match_lesions
 from CMEDLSegmentLib.metrics.measures import MEASURES, measure
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -31,7 +31,7 @@ def block(columns: range, shape: tuple[int, int, int] = (4, 6, 12)) -> np.ndarra
 def by_hand() -> Agreement:
     """Three raters and a student, who marked 4, 4, 6 and 5 columns of four voxels of 2 mm^3 (2 x 1 x 1 mm)."""
     raters = {"A": block(range(2, 6)), "B": block(range(4, 8)), "C": block(range(2, 8))}
-    return analyse(rated_case(raters, candidate=block(range(3, 8))), tolerance_mm=1.0)
+    return analyze(rated_case(raters, candidate=block(range(3, 8))), tolerance_mm=1.0)
 
 
 def same(a: object, b: object) -> bool:
@@ -122,20 +122,20 @@ def test_slices_say_how_the_student_stands_to_the_majority_of_the_raters():
         assert row.student["dsc"] == pytest.approx(2 * 5 / 11)
         assert row.student["disagreement_mm2"] == pytest.approx(2.0)
         assert row.student["hd_mm"] == pytest.approx(1.0)
-    alone = analyse(rated_case({"A": block(range(2, 6)), "B": block(range(2, 6))}))
+    alone = analyze(rated_case({"A": block(range(2, 6)), "B": block(range(2, 6))}))
     assert alone.slices[0].student is None
 
 
 def test_tumors_are_those_of_the_student_or_of_every_rater_where_there_is_none():
     one, other = block(range(1, 4)), block(range(7, 10))
     raters = {"A": one | other, "B": one | other, "C": one}
-    with_student = analyse(rated_case(raters, candidate=other)).tumors
+    with_student = analyze(rated_case(raters, candidate=other)).tumors
     assert set(with_student) == {CANDIDATE}
     assert [len(found) for found in (with_student[CANDIDATE].pairs, with_student[CANDIDATE].missed)] == [1, 1]
     (pair,) = with_student[CANDIDATE].pairs
     assert pair.b.centroid == pytest.approx((1.5, 2.5, 8.0))
     assert pair.measures.values["dsc"] == 1.0
-    without = analyse(rated_case(raters)).tumors
+    without = analyze(rated_case(raters)).tumors
     assert list(without) == ["A", "B", "C"]
     # Of A's two tumors, B and C both marked one; of the two that A and B marked, C missed one.
     assert len(without["A"].extra) == 1
@@ -147,7 +147,7 @@ def test_tumors_are_those_of_the_student_or_of_every_rater_where_there_is_none()
 def test_everything_equals_measuring_the_masks_one_pair_at_a_time(student: bool):
     case = noisy_case(4, seed=student)
     case = case if student else dataclasses.replace(case, candidate=None)
-    found = analyse(case, tolerance_mm=1.5)
+    found = analyze(case, tolerance_mm=1.5)
     masks = {one.name: one.mask for one in case.all}
     for row, a in enumerate(found.names):
         for column, b in enumerate(found.names):
@@ -164,7 +164,7 @@ def test_everything_equals_measuring_the_masks_one_pair_at_a_time(student: bool)
             assert same(dataclasses.asdict(got), dataclasses.asdict(expected))
     for name, got in found.tumors.items():
         without = None if name == CANDIDATE else name
-        expected = match(consensus_mask(case, "majority", without), masks[name], case.spacing, 1.5)
+        expected = match_lesions(consensus_mask(case, "majority", without), masks[name], case.spacing, 1.5)
         assert same(as_json(got), as_json(expected))
 
 
@@ -174,8 +174,8 @@ def as_json(value: object) -> object:
 
 def test_the_order_of_the_raters_changes_nothing_but_the_order():
     case = noisy_case(4, seed=7)
-    first = analyse(case)
-    second = analyse(dataclasses.replace(case, raters=tuple(case.raters[i] for i in (2, 0, 3, 1))))
+    first = analyze(case)
+    second = analyze(dataclasses.replace(case, raters=tuple(case.raters[i] for i in (2, 0, 3, 1))))
     places = [second.names.index(name) for name in first.names]
     for name in MEASURES:
         assert second.matrix(name)[np.ix_(places, places)] == pytest.approx(first.matrix(name))
@@ -197,14 +197,14 @@ def test_flipping_an_axis_changes_no_figure(axis: int):
         return dataclasses.replace(one, mask=np.flip(one.mask, axis))
 
     turned = RatedCase(case.name, case.geometry, tuple(map(flipped, case.raters)), flipped(case.candidate))
-    one, other = (analyse(each).to_json() for each in (case, turned))
+    one, other = (analyze(each).to_json() for each in (case, turned))
     for key in ("pairs", "raters", "spread", "consensus", "range", "full_cc", "any_cc"):
         assert same(one[key], other[key]), key
 
 
 def test_the_surface_dice_alone_follows_the_tolerance_and_never_falls_with_it():
     case = noisy_case(3, seed=9)
-    narrow, wide = analyse(case, tolerance_mm=1.0), analyse(case, tolerance_mm=3.0)
+    narrow, wide = analyze(case, tolerance_mm=1.0), analyze(case, tolerance_mm=3.0)
     assert (wide.matrix("surface_dice") >= narrow.matrix("surface_dice")).all()
     assert wide.matrix("surface_dice").sum() > narrow.matrix("surface_dice").sum()
     assert np.array_equal(wide.matrix("hd95_mm"), narrow.matrix("hd95_mm"))
@@ -222,7 +222,7 @@ def test_json_is_strict_and_brings_every_definition():
 def noisy_case_with_an_empty_rater() -> Agreement:
     case = noisy_case(3, seed=10)
     empty = dataclasses.replace(case.raters[1], mask=np.zeros_like(case.raters[1].mask))
-    return analyse(dataclasses.replace(case, raters=(case.raters[0], empty, case.raters[2])))
+    return analyze(dataclasses.replace(case, raters=(case.raters[0], empty, case.raters[2])))
 
 
 def test_a_rater_who_marked_nothing_counts_as_zero_overlap_and_is_named():
@@ -240,7 +240,7 @@ def test_a_rater_who_marked_nothing_counts_as_zero_overlap_and_is_named():
 
 def test_everything_empty_has_no_figures_and_says_so():
     empty = np.zeros((3, 4, 5), bool)
-    found = analyse(rated_case({"A": empty, "B": empty}, candidate=empty))
+    found = analyze(rated_case({"A": empty, "B": empty}, candidate=empty))
     assert found.spread["dsc"].n == 0
     assert found.spread["dsc"].excluded == 1
     assert (found.full_cc, found.any_cc, found.slices, found.worst) == (0.0, 0.0, (), [])
@@ -251,7 +251,7 @@ def test_everything_empty_has_no_figures_and_says_so():
 
 
 def test_a_lone_rater_is_compared_with_the_student_alone():
-    found = analyse(rated_case({"A": block(range(2, 6))}, candidate=block(range(3, 6))))
+    found = analyze(rated_case({"A": block(range(2, 6))}, candidate=block(range(3, 6))))
     assert found.range is None
     assert any("one rater only" in note for note in found.notes)
     assert found.raters[0].values["dsc"].n == 0
@@ -263,7 +263,7 @@ def test_a_lone_rater_is_compared_with_the_student_alone():
 
 
 def test_a_lone_rater_without_a_student_has_an_area_and_nothing_else():
-    found = analyse(rated_case({"A": block(range(2, 6))}))
+    found = analyze(rated_case({"A": block(range(2, 6))}))
     assert (found.pairs, found.range, found.tumors) == ((), None, {})
     assert found.matrix("dsc").tolist() == [[1.0]]
     assert found.worst == [1, 2]
@@ -271,7 +271,7 @@ def test_a_lone_rater_without_a_student_has_an_area_and_nothing_else():
 
 
 def test_two_raters_and_no_student():
-    found = analyse(rated_case({"A": block(range(2, 6)), "B": block(range(4, 8))}))
+    found = analyze(rated_case({"A": block(range(2, 6)), "B": block(range(4, 8))}))
     assert found.range is None
     assert not found.candidate
     assert found.rater_names == ("A", "B")
@@ -280,7 +280,7 @@ def test_two_raters_and_no_student():
 
 
 def test_raters_with_the_very_same_voxels_are_pointed_out():
-    found = analyse(rated_case({"A": block(range(2, 6)), "B": block(range(2, 6)), "C": block(range(2, 7))}))
+    found = analyze(rated_case({"A": block(range(2, 6)), "B": block(range(2, 6)), "C": block(range(2, 7))}))
     assert sum("very same voxels" in note for note in found.notes) == 1
     assert any(note.startswith("A and B marked") for note in found.notes)
 
@@ -288,26 +288,26 @@ def test_raters_with_the_very_same_voxels_are_pointed_out():
 def test_notes_of_the_case_and_of_everybody_are_passed_on():
     case = noisy_case(2, seed=1)
     first = dataclasses.replace(case.raters[0], notes=("Brought to the image's grid.",))
-    found = analyse(dataclasses.replace(case, raters=(first, case.raters[1]), notes=("A note.",)))
+    found = analyze(dataclasses.replace(case, raters=(first, case.raters[1]), notes=("A note.",)))
     assert found.notes[:2] == ("A note.", "R1: Brought to the image's grid.")
 
 
 def test_a_tilted_gantry_is_said():
     case = noisy_case(2, seed=1)
     tilted = Geometry(case.geometry.size, case.geometry.spacing, direction=(1, 0, 0, 0, 1, 0.2, 0, 0, 0.98))
-    assert any("sheared" in note for note in analyse(dataclasses.replace(case, geometry=tilted)).notes)
+    assert any("sheared" in note for note in analyze(dataclasses.replace(case, geometry=tilted)).notes)
 
 
 def test_names_are_only_data():
     strange = {"<b>\"A', \n": block(range(2, 6)), "Ж" * 300: block(range(3, 7))}
-    found = analyse(rated_case(strange, candidate=block(range(2, 7))))
+    found = analyze(rated_case(strange, candidate=block(range(2, 7))))
     assert found.rater_names == tuple(strange)
     assert list(found.to_json()["slices"][0]["areas_mm2"]) == [*strange, CANDIDATE]
 
 
 def test_progress_rises_to_the_end_and_what_it_raises_ends_the_work():
     seen: list[float] = []
-    analyse(noisy_case(3, seed=2), progress=lambda stage, fraction: seen.append(fraction))
+    analyze(noisy_case(3, seed=2), progress=lambda stage, fraction: seen.append(fraction))
     assert seen == sorted(seen)
     assert (seen[0], seen[-1]) == (0.0, 1.0)
 
@@ -316,7 +316,7 @@ def test_progress_rises_to_the_end_and_what_it_raises_ends_the_work():
             raise Cancelled("Stopped.")
 
     with pytest.raises(Cancelled):
-        analyse(noisy_case(3, seed=2), progress=stop)
+        analyze(noisy_case(3, seed=2), progress=stop)
 
 
 def test_the_matrix_handed_out_is_a_copy():
@@ -326,7 +326,7 @@ def test_the_matrix_handed_out_is_a_copy():
 
 
 def test_the_real_strong_disagreement_has_the_known_mean_dice(data_root: Path):
-    found = analyse(nodule(data_root / "lidc_raters" / "LIDC-IDRI-0497_nodule-0"))
+    found = analyze(nodule(data_root / "lidc_raters" / "LIDC-IDRI-0497_nodule-0"))
     assert found.spread["dsc"].mean == pytest.approx(0.62, abs=0.005)
     assert found.spread["dsc"].n == 6
     assert np.isfinite(found.matrix("hd95_mm")).all()

@@ -16,7 +16,7 @@ from pydicom import dcmread
 from scipy.ndimage import gaussian_filter
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
-from CMEDLSegmentLib.io.contour_files import read_case, read_delineation
+from CMEDLSegmentLib.io.contour_files import read_delineation, read_rated_case
 from CMEDLSegmentLib.io.delineation import CANDIDATE
 from CMEDLSegmentLib.io.images import read_volume
 from CMEDLSegmentLib.io.labels import TUMOR
@@ -190,7 +190,7 @@ def test_a_case_is_its_image_its_raters_in_order_and_the_student(written, label)
     folder, volume = written
     raters = {"Zoë <b>": folder / "rt.dcm", "Ann": folder / "a.nii.gz", "腫": folder / "seg.dcm"}
     seen = []
-    case = read_case(
+    case = read_rated_case(
         folder / "ct", folder / "a.seg.nrrd", raters, "tumor", "p1", lambda what, done: seen.append((what, done))
     )
     assert [one.name for one in case.all] == [*raters, CANDIDATE]
@@ -207,7 +207,7 @@ def test_a_case_is_its_image_its_raters_in_order_and_the_student(written, label)
 
 def test_one_rater_without_a_student_is_a_case(written):
     folder, _ = written
-    case = read_case(folder / "ct", None, {"A": folder / "rt.dcm"})
+    case = read_rated_case(folder / "ct", None, {"A": folder / "rt.dcm"})
     assert len(case.all) == 1
     assert case.candidate is None
     assert case.notes == ()
@@ -219,13 +219,13 @@ def test_the_same_file_twice_is_told_whatever_its_path_and_its_segment(written, 
     write_labelmap(folder / "other.mha", (label == 1).astype(np.uint8), volume.geometry)
     write_labelmap(folder / "organ.mha", (label == 7).astype(np.uint8), volume.geometry)
     raters = {"A": folder / "a.nii.gz", "B": folder / "copy.nii.gz", "C": folder / "organ.mha"}
-    case = read_case(folder / "ct", folder / "other.mha", raters)
+    case = read_rated_case(folder / "ct", folder / "other.mha", raters)
     assert case.notes == ("'A' and 'B' are the same file; their agreement means nothing.",)
     segments = {"A": folder / "a.seg.nrrd#Tumor", "B": folder / f"a.seg.nrrd#{ORGAN.name}"}
-    assert read_case(folder / "ct", None, segments).notes == ()
+    assert read_rated_case(folder / "ct", None, segments).notes == ()
     alike = [TUMOR, dataclasses.replace(TUMOR, name="The same")]
     write_segmentation(folder / "alike.seg.nrrd", label, volume.geometry, alike, {})
-    case = read_case(folder / "ct", None, {"A": folder / "alike.seg.nrrd#1", "B": folder / "alike.seg.nrrd#2"})
+    case = read_rated_case(folder / "ct", None, {"A": folder / "alike.seg.nrrd#1", "B": folder / "alike.seg.nrrd#2"})
     assert case.notes == ()
 
 
@@ -236,7 +236,7 @@ def test_a_case_in_which_nobody_marked_anything_is_read(label, tmp_path):
     write_dicom_seg(tmp_path / "c.dcm", label * 0, volume, LABELS, {})
     write_rtstruct(tmp_path / "d.dcm", label * 0, volume, LABELS, {})
     files = {"A": tmp_path / "a.seg.nrrd", "B": tmp_path / "b.nii.gz", "C": tmp_path / "c.dcm"}
-    case = read_case(tmp_path / "ct", tmp_path / "d.dcm", files)
+    case = read_rated_case(tmp_path / "ct", tmp_path / "d.dcm", files)
     assert all(one.empty for one in case.all)
     assert case.notes == ()
 
@@ -246,19 +246,19 @@ def test_the_warnings_of_the_image_are_notes_of_the_case_and_a_series_may_be_cho
     series(tmp_path / "other", np.eye(3))
     write_labelmap(tmp_path / "a.mha", label, volume.geometry)
     with pytest.raises(InputError, match="holds 2 series"):
-        read_case(tmp_path, None, {"A": tmp_path / "a.mha"}, "1")
-    case = read_case(tmp_path, None, {"A": tmp_path / "a.mha"}, "1", series_uid=volume.series_uid)
+        read_rated_case(tmp_path, None, {"A": tmp_path / "a.mha"}, "1")
+    case = read_rated_case(tmp_path, None, {"A": tmp_path / "a.mha"}, "1", series_uid=volume.series_uid)
     assert any("lacks 1 of 12 slices" in note for note in case.notes)
 
 
 def test_bad_names_are_refused_and_reading_can_be_cancelled(written):
     folder, _ = written
     with pytest.raises(InputError, match="No rater can be called 'candidate'"):
-        read_case(folder / "ct", None, {CANDIDATE: folder / "rt.dcm"})
+        read_rated_case(folder / "ct", None, {CANDIDATE: folder / "rt.dcm"})
     with pytest.raises(InputError, match="name at least one rater"):
-        read_case(folder / "ct", folder / "rt.dcm", {})
+        read_rated_case(folder / "ct", folder / "rt.dcm", {})
     with pytest.raises(Cancelled):
-        read_case(folder / "ct", None, {"A": folder / "rt.dcm"}, cancelled=lambda: True)
+        read_rated_case(folder / "ct", None, {"A": folder / "rt.dcm"}, cancelled=lambda: True)
 
 
 def test_reading_is_imported_without_any_heavy_package():

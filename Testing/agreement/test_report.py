@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from agreement.rated import nodule, noisy_case, rated_case
-from CMEDLSegmentLib.agreement.cohort_agreement import pool
-from CMEDLSegmentLib.agreement.raters import Agreement, analyse
-from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, RATER_COLORS, STUDENT_RED
+from CMEDLSegmentLib.agreement.cohort_agreement import pool_agreements
+from CMEDLSegmentLib.agreement.raters import Agreement, analyze
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED, RATER_COLORS
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.io.delineation import CANDIDATE, RatedCase
 from CMEDLSegmentLib.io.volume import Geometry, axial_view
@@ -30,8 +30,8 @@ from CMEDLSegmentLib.report import case_report as report_module
 from CMEDLSegmentLib.report.case_report import CASE_FILES, FIGURES, REPORT, REVIEWS, write_report
 from CMEDLSegmentLib.report.charts import box_plot, case_chart, heat_map, range_chart, slice_strip, volume_chart
 from CMEDLSegmentLib.report.cohort_report import cohort_page
-from CMEDLSegmentLib.report.slice_images import SIDE, Plane, render_worst
-from CMEDLSegmentLib.report.style import DASHES, labels, looks, probability, shown, text_width
+from CMEDLSegmentLib.report.slice_images import SIDE, SlicePlane, worst_slices
+from CMEDLSegmentLib.report.style import DASHES, fit_labels, format_p, format_value, line_styles, text_width
 from CMEDLSegmentLib.report.svg import Scale
 from CMEDLSegmentLib.report.tables import case_tables
 
@@ -60,7 +60,7 @@ def case() -> RatedCase:
 
 @pytest.fixture(scope="module")
 def agreement(case: RatedCase) -> Agreement:
-    return analyse(case)
+    return analyze(case)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_empty_masks_stay_nan_and_inf_in_the_tables_and_null_in_the_json(tmp_pat
     empty, some = np.zeros((4, 8, 8), bool), np.zeros((4, 8, 8), bool)
     some[1:3, 2:5, 2:5] = True
     case = rated_case({"A": empty, "B": empty, "C": some})
-    write_report(case, analyse(case), tmp_path)
+    write_report(case, analyze(case), tmp_path)
     both, one, _ = rows((tmp_path / "pairs.csv").read_text("utf-8"))
     assert (both["empty"], both["dsc"], both["hd95_mm"]) == ("both", "nan", "nan")
     assert (one["empty"], one["dsc"], one["hd95_mm"]) == ("a", "0.0", "inf")
@@ -144,7 +144,7 @@ def test_empty_masks_stay_nan_and_inf_in_the_tables_and_null_in_the_json(tmp_pat
 
 
 def test_every_output_names_its_definitions_and_the_tolerance(case, tmp_path):
-    files = write_report(case, analyse(case, tolerance_mm=3.5), tmp_path)
+    files = write_report(case, analyze(case, tolerance_mm=3.5), tmp_path)
     figures = json.loads(files[FIGURES].read_text("utf-8"))
     assert figures["tolerance_mm"] == 3.5
     page = Page(files[REPORT].read_text("utf-8")).text
@@ -178,7 +178,7 @@ def test_raters_slices_and_tumors_say_what_the_agreement_says(agreement):
 
 
 def test_names_of_any_kind_come_back_from_the_tables_as_they_were(hostile, tmp_path):
-    files = write_report(hostile, analyse(hostile), tmp_path)
+    files = write_report(hostile, analyze(hostile), tmp_path)
     with files["raters.csv"].open(encoding="utf-8", newline="") as stream:
         names = [row["name"] for row in csv.DictReader(stream)]
     # A lone surrogate is no text, which a file of text cannot hold, and no CSV of Python 3.10 holds a null character.
@@ -188,7 +188,7 @@ def test_names_of_any_kind_come_back_from_the_tables_as_they_were(hostile, tmp_p
 
 def test_the_page_shows_hostile_names_as_text_and_asks_for_nothing(hostile, tmp_path):
     reviews = [{"rater": HOSTILE[0], "score": "reject", "reason": "<script>", "comment": HOSTILE[1]}]
-    files = write_report(hostile, analyse(hostile), tmp_path, reviews=reviews)
+    files = write_report(hostile, analyze(hostile), tmp_path, reviews=reviews)
     source = files[REPORT].read_text(encoding="utf-8")
     page = Page(source)
     tags = {tag for tag, _ in page.tags}
@@ -210,8 +210,8 @@ def test_the_page_shows_hostile_names_as_text_and_asks_for_nothing(hostile, tmp_
 
 
 def test_every_chart_is_well_formed_also_with_hostile_names(hostile):
-    found = analyse(hostile)
-    styles = looks(found.names)
+    found = analyze(hostile)
+    styles = line_styles(found.names)
     volumes = {row.name: row.volume_cc for row in found.raters}
     charts = [
         *(heat_map(found.names, found.matrix(measure), measure) for measure in MEASURES),
@@ -235,10 +235,10 @@ def test_a_report_is_written_whatever_is_missing(who, tmp_path):
         "nobody marked": rated_case({"A": empty, "B": empty}, empty),
         "student alone marked": rated_case({"A": empty, "B": empty}, mask),
     }[who]
-    files = write_report(case, analyse(case), tmp_path)
+    files = write_report(case, analyze(case), tmp_path)
     assert set(files) == set(CASE_FILES)
     page = Page(files[REPORT].read_text("utf-8"))
-    for note in analyse(case).notes:
+    for note in analyze(case).notes:
         assert note in page.text
     json.loads(files[FIGURES].read_text("utf-8"), parse_constant=lambda text: pytest.fail(text))
 
@@ -288,13 +288,13 @@ def test_scores_of_a_blinded_review_go_into_the_page_the_table_and_the_json(case
 
 
 def test_the_worst_slices_come_first_with_every_contour_and_once_without(case, agreement):
-    drawn = render_worst(case, agreement, 3)
+    drawn = worst_slices(case, agreement, 3)
     assert [z for z, _ in drawn] == agreement.worst[:3]
     picture = np.asarray(Image.open(io.BytesIO(drawn[0][1])).convert("RGB")).astype(int)
     assert picture.shape[0] == SIDE
     left, right = picture[:, :SIDE], picture[:, -SIDE:]
     row = next(row for row in agreement.slices if row.index == agreement.worst[0])
-    for name, look in looks(agreement.names).items():
+    for name, look in line_styles(agreement.names).items():
         near = np.abs(left - np.array(look.color)).sum(axis=-1) < 90
         assert near.any() == bool(row.areas_mm2[name]), name
     # The copy without contours is grey, but for the letters, which are nearly so.
@@ -302,10 +302,10 @@ def test_the_worst_slices_come_first_with_every_contour_and_once_without(case, a
 
 
 def test_the_first_rater_is_yellow_and_the_student_red():
-    found = looks(["A", "B", CANDIDATE])
+    found = line_styles(["A", "B", CANDIDATE])
     assert found["A"].color == EXPERT_YELLOW
     assert found["A"].dash == ()
-    assert found[CANDIDATE].color == STUDENT_RED
+    assert found[CANDIDATE].color == MODEL_RED
     assert found[CANDIDATE].width > found["A"].width
 
 
@@ -320,7 +320,7 @@ def test_a_slice_is_shown_the_same_way_however_it_is_stored(axes, flips):
     geometry = Geometry(size, spacing, (10.0, -20.0, 30.0), tuple(direction.ravel()))
     mask = np.ones(geometry.shape, bool)
     case = RatedCase("", geometry, (rated_case({"A": mask}).raters[0],))
-    plane = Plane.of(case)
+    plane = SlicePlane.of(case)
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in size), indexing="ij"), -1).reshape(-1, 3)
     places = np.zeros((3, *geometry.shape))
     places[:, grid[:, 2], grid[:, 1], grid[:, 0]] = geometry.to_physical(grid).T
@@ -350,7 +350,7 @@ def test_colours_can_be_told_apart_with_every_kind_of_sight():
         "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
         "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
     }
-    colors = np.array([STUDENT_RED, *RATER_COLORS]) / 255
+    colors = np.array([MODEL_RED, *RATER_COLORS]) / 255
     linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
     for sight, matrix in sights.items():
         seen = np.clip(linear @ np.array(matrix).T, 0, 1)
@@ -360,7 +360,7 @@ def test_colours_can_be_told_apart_with_every_kind_of_sight():
 
 
 def test_thirty_raters_have_thirty_looks():
-    found = looks([f"R{k}" for k in range(len(RATER_COLORS) * len(DASHES))])
+    found = line_styles([f"R{k}" for k in range(len(RATER_COLORS) * len(DASHES))])
     assert len({(look.color, look.dash) for look in found.values()}) == 30
 
 
@@ -382,8 +382,8 @@ def test_a_heat_map_is_darker_where_there_is_less_agreement_and_shows_the_figure
 
 def test_the_students_diamond_lies_in_the_raters_band_exactly_if_it_is_within(case):
     for seed in range(6):
-        found = analyse(noisy_case(3, seed))
-        root = drawing(range_chart(found.range, MAIN, looks(found.names)))
+        found = analyze(noisy_case(3, seed))
+        root = drawing(range_chart(found.range, MAIN, line_styles(found.names)))
         bands = [rect for rect in root.findall("rect") if "range" in (rect.findtext("title") or "")]
         diamonds = [polygon.get("points").split()[0].split(",") for polygon in root.findall("polygon")]
         for measure, band, (x, _) in zip(MAIN, bands, diamonds, strict=True):
@@ -397,7 +397,7 @@ def test_the_students_diamond_lies_in_the_raters_band_exactly_if_it_is_within(ca
 
 def test_boxes_have_the_quartiles_and_say_how_many_values_they_leave_out():
     values = np.array([0.5, 0.6, 0.7, 0.9, math.inf, math.nan, math.nan])
-    root = drawing(box_plot(["A"], [values], "dsc", looks(["A"])))
+    root = drawing(box_plot(["A"], [values], "dsc", line_styles(["A"])))
     dots = sorted(float(dot.get("cx")) for dot in root.findall("circle"))
     (box,) = root.findall("rect")
     place = Scale(0.5, 0.9, dots[0], dots[-1])
@@ -410,7 +410,7 @@ def test_boxes_have_the_quartiles_and_say_how_many_values_they_leave_out():
 def test_the_strip_has_a_place_for_every_slice_also_those_between_that_nobody_marked():
     mask = np.zeros((9, 6, 6), bool)
     mask[[1, 7], 2:4, 2:4] = True
-    found = analyse(rated_case({"A": mask, "B": mask}))
+    found = analyze(rated_case({"A": mask, "B": mask}))
     root = drawing(slice_strip(found.slices, found.names, {1: 1}, ("inferior", "superior")))
     lanes = [rect for rect in root.findall("rect") if (rect.findtext("title") or "").startswith("A, slice")]
     xs = [float(rect.get("x")) for rect in lanes]
@@ -421,19 +421,19 @@ def test_the_strip_has_a_place_for_every_slice_also_those_between_that_nobody_ma
 
 def test_labels_fit_and_stay_different():
     names = ["short", "R" * 300, "R" * 299 + "S", "王" * 40, ""]
-    cut = labels(names, 11, 80)
+    cut = fit_labels(names, 11, 80)
     assert cut[0] == "short"
     assert len(set(cut)) == len(cut)
     assert all(text_width(label, 11) <= 80 for label in cut)
 
 
 def test_numbers_are_shown_as_people_read_them():
-    assert shown(-0.12345, "") == "\N{MINUS SIGN}0.123"
-    assert shown(2.0, "mm", signed=True) == "+2.00"
-    assert shown(math.inf, "mm") == "∞"
-    assert shown(math.nan, "") == "\N{EN DASH}"
-    assert probability(1e-9) == "< 0.0001"
-    assert probability(0.04321) == "0.0432"
+    assert format_value(-0.12345, "") == "\N{MINUS SIGN}0.123"
+    assert format_value(2.0, "mm", signed=True) == "+2.00"
+    assert format_value(math.inf, "mm") == "∞"
+    assert format_value(math.nan, "") == "\N{EN DASH}"
+    assert format_p(1e-9) == "< 0.0001"
+    assert format_p(0.04321) == "0.0432"
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.823, 0.91), (0, 12345), (1e-4, 3e-4), (0.99999, 1)])
@@ -444,18 +444,18 @@ def test_ticks_are_few_round_and_within(low, high):
 
 
 def test_a_cohort_of_strangers_has_no_row_for_a_person(tmp_path):
-    cases = [analyse(noisy_case(3, seed, name=f"case {seed}")) for seed in range(5)]
-    strangers = Page(cohort_page(pool(cases, False), cases, ["x"] * 5)).text
-    colleagues = Page(cohort_page(pool(cases, True), cases, ["x"] * 5)).text
-    assert pool(cases, False).refusal in strangers
+    cases = [analyze(noisy_case(3, seed, name=f"case {seed}")) for seed in range(5)]
+    strangers = Page(cohort_page(pool_agreements(cases, False), cases, ["x"] * 5)).text
+    colleagues = Page(cohort_page(pool_agreements(cases, True), cases, ["x"] * 5)).text
+    assert pool_agreements(cases, False).refusal in strangers
     assert "R2" not in strangers
     assert "R2" in colleagues
-    assert probability(pool(cases, False).tests["dsc"].p) in strangers
+    assert format_p(pool_agreements(cases, False).tests["dsc"].p) in strangers
 
 
 def test_the_real_strong_disagreement_is_reported(data_root: Path, tmp_path):
     case = nodule(data_root / "lidc_raters" / "LIDC-IDRI-0497_nodule-0")
-    found = analyse(case)
+    found = analyze(case)
     files = write_report(case, found, tmp_path)
     values = [float(row["dsc"]) for row in rows(files["pairs.csv"].read_text("utf-8"))]
     assert len(values) == 6

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.metrics.statistics import Spread, in_range, paired_test
+from CMEDLSegmentLib.metrics.statistics import Spread, paired_test, within_raters_range
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -58,7 +58,7 @@ DSC = table({(0, 1): 0.8, (0, 2): 0.7, (1, 2): 0.9}, 3)
 
 
 def test_the_range_by_hand():
-    found = in_range(["A", "B", "C"], {"dsc": np.array([0.7, 0.8, 0.75])}, {"dsc": DSC}).rows["dsc"]
+    found = within_raters_range(["A", "B", "C"], {"dsc": np.array([0.7, 0.8, 0.75])}, {"dsc": DSC}).rows["dsc"]
     assert found.student == pytest.approx(0.75)
     assert found.raters == pytest.approx({"A": 0.75, "B": 0.85, "C": 0.80})
     assert (found.worst, found.best) == pytest.approx((0.75, 0.85))
@@ -71,19 +71,19 @@ def test_the_range_by_hand():
 
 @pytest.mark.parametrize(("student", "within"), [(0.74, False), (0.76, True), (0.95, True)])
 def test_in_a_measure_of_overlap_a_student_farther_than_every_rater_is_outside(student: float, within: bool):
-    found = in_range(["A", "B", "C"], {"dsc": np.full(3, student)}, {"dsc": DSC})
+    found = within_raters_range(["A", "B", "C"], {"dsc": np.full(3, student)}, {"dsc": DSC})
     assert found.rows["dsc"].within is within
     assert found.within is within
 
 
 @pytest.mark.parametrize(("student", "within"), [(0.5, True), (8.4, True), (8.6, False)])
 def test_in_a_distance_a_student_farther_than_every_rater_is_outside(student: float, within: bool):
-    found = in_range(["A", "B", "C"], {"hd95_mm": np.full(3, student)}, {"hd95_mm": 10 * DSC})
+    found = within_raters_range(["A", "B", "C"], {"hd95_mm": np.full(3, student)}, {"hd95_mm": 10 * DSC})
     assert found.rows["hd95_mm"].within is within
 
 
 def test_the_answer_names_the_measures_in_and_out():
-    found = in_range(
+    found = within_raters_range(
         ["A", "B", "C"],
         {"dsc": np.full(3, 0.8), "hd95_mm": np.full(3, 9.0)},
         {"dsc": DSC, "hd95_mm": 10 * DSC},
@@ -95,7 +95,9 @@ def test_the_answer_names_the_measures_in_and_out():
 def test_of_a_directional_measure_the_rater_is_the_tested_one():
     # Rows are the reference, columns the tested: column means are 0.2, 0.4 and 0.6.
     tested = np.array([[NAN, 0.3, 0.7], [0.1, NAN, 0.5], [0.3, 0.5, NAN]])
-    found = in_range(["A", "B", "C"], {"sensitivity": np.full(3, 0.4)}, {"sensitivity": tested}).rows["sensitivity"]
+    found = within_raters_range(["A", "B", "C"], {"sensitivity": np.full(3, 0.4)}, {"sensitivity": tested}).rows[
+        "sensitivity"
+    ]
     assert found.raters == pytest.approx({"A": 0.2, "B": 0.4, "C": 0.6})
     assert found.raters_mean == pytest.approx(0.4)
 
@@ -110,7 +112,7 @@ def test_the_interval_is_that_of_every_possible_sample_of_the_raters():
         if pairs:
             differences.append(np.mean(own[list(sample)]) - np.mean(pairs))
     expected = np.percentile(differences, (2.5, 97.5))
-    found = in_range(list("ABCDE"), {"dsc": own}, {"dsc": others}).rows["dsc"]
+    found = within_raters_range(list("ABCDE"), {"dsc": own}, {"dsc": others}).rows["dsc"]
     # 10 000 random samples against all 3125: the ends differ by the sampling only.
     assert found.interval == pytest.approx(expected, abs=0.006)
     assert found.interval[0] < found.difference < found.interval[1]
@@ -120,15 +122,15 @@ def test_the_range_is_the_same_in_any_order_of_the_raters_and_every_time():
     random = np.random.default_rng(2)
     own = random.uniform(0.6, 0.9, 4)
     others = table({pair: random.uniform(0.6, 0.9) for pair in itertools.combinations(range(4), 2)}, 4)
-    first = in_range(list("ABCD"), {"dsc": own}, {"dsc": others}).rows["dsc"]
+    first = within_raters_range(list("ABCD"), {"dsc": own}, {"dsc": others}).rows["dsc"]
     order = [2, 0, 3, 1]
-    second = in_range(["ABCD"[i] for i in order], {"dsc": own[order]}, {"dsc": others[np.ix_(order, order)]})
+    second = within_raters_range(["ABCD"[i] for i in order], {"dsc": own[order]}, {"dsc": others[np.ix_(order, order)]})
     assert second.rows["dsc"].interval == first.interval
     assert second.rows["dsc"].raters == pytest.approx(first.raters)
 
 
 def test_a_student_who_marked_nothing_is_outside_the_range_of_raters_who_did():
-    found = in_range(
+    found = within_raters_range(
         ["A", "B", "C"],
         {"dsc": np.zeros(3), "hd95_mm": np.full(3, INF)},
         {"dsc": DSC, "hd95_mm": 10 * DSC},
@@ -141,7 +143,9 @@ def test_a_student_who_marked_nothing_is_outside_the_range_of_raters_who_did():
 
 def test_a_rater_who_marked_nothing_is_named_because_the_range_then_reaches_to_nothing():
     others = table({(0, 1): INF, (0, 2): 4.0, (1, 2): INF}, 3)
-    found = in_range(["A", "B", "C"], {"hd95_mm": np.array([5.0, INF, 6.0])}, {"hd95_mm": others}, silent=["B"])
+    found = within_raters_range(
+        ["A", "B", "C"], {"hd95_mm": np.array([5.0, INF, 6.0])}, {"hd95_mm": others}, silent=["B"]
+    )
     assert found.rows["hd95_mm"].student == pytest.approx(5.5)
     assert found.rows["hd95_mm"].raters == {"A": 4.0, "B": INF, "C": 4.0}
     assert found.within is True
@@ -149,14 +153,14 @@ def test_a_rater_who_marked_nothing_is_named_because_the_range_then_reaches_to_n
 
 
 def test_without_any_value_there_is_no_answer():
-    found = in_range(["A", "B"], {"dsc": np.full(2, NAN)}, {"dsc": np.full((2, 2), NAN)})
+    found = within_raters_range(["A", "B"], {"dsc": np.full(2, NAN)}, {"dsc": np.full((2, 2), NAN)})
     assert found.within is None
     assert found.rows["dsc"].within is None
     assert "cannot be said" in found.sentence
 
 
 def test_one_rater_has_no_range():
-    assert in_range(["A"], {"dsc": np.array([0.8])}, {"dsc": np.array([[NAN]])}) is None
+    assert within_raters_range(["A"], {"dsc": np.array([0.8])}, {"dsc": np.array([[NAN]])}) is None
 
 
 def test_the_signed_rank_test_by_hand():

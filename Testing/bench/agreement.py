@@ -33,7 +33,7 @@ sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing")]
 import numpy as np
 
 from bench.worker import segmentation_bench
-from CMEDLSegmentLib.metrics.measures import Masks, measure
+from CMEDLSegmentLib.metrics.measures import MaskPairs, measure
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SPACING = (2.0, 0.75, 0.75)
@@ -168,7 +168,7 @@ def everybody(kind: str, slices: int) -> dict:
         time.sleep(0.1)
     with segmentation_bench().Peak() as peak:
         clock, processor = time.perf_counter(), time.process_time()
-        compared = Masks(masks, SPACING, TOLERANCE_MM)
+        compared = MaskPairs(masks, SPACING, TOLERANCE_MM)
         for a, b in pairs:
             compared.pair(a, b)
         measured = time.perf_counter() - clock

@@ -79,9 +79,9 @@ def a_student(kind: str, volume):
 
 def a_lung_slice(student, volume):
     """The middle slice (1, 1, 256, 256) as the student sees it."""
-    from CMEDLSegmentLib.inference.resampling import FieldSampler, StudentField
+    from CMEDLSegmentLib.inference.resampling import FieldSampler, ModelField
 
-    field = StudentField((512, 512), (0.75, 0.75), (255.5, 255.5), 256, 1.5)
+    field = ModelField((512, 512), (0.75, 0.75), (255.5, 255.5), 256, 1.5)
     sampler = FieldSampler(field, student.card.normalisation.fit(volume.array), "cpu")
     middle = len(volume.array) // 2
     return sampler(volume.array[middle : middle + 1])
@@ -167,14 +167,14 @@ def compare(arguments: argparse.Namespace) -> dict:
 
 def memory(arguments: argparse.Namespace) -> dict:
     """Peak resident memory beyond the volume, each candidate in a process of its own, torch and all included."""
-    from CMEDLSegmentLib.models.model_file import save_student
+    from CMEDLSegmentLib.models.model_file import save_model
 
     found = {}
     volume = a_volume(STUDENT_SLICES)
     student = add_int8(a_student(arguments.network, volume), volume)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "student.safetensors")
-        save_student(path, student.card, {"segmentor": student.build().networks[0]}, int8=student.int8)
+        save_model(path, student.card, {"segmentor": student.build().networks[0]}, int8=student.int8)
         for name, runtime, precision in candidates("cpu"):
             if not arguments.runtime or arguments.runtime == name:
                 command = [sys.executable, __file__, "--memory-of", runtime, precision, str(path)]
@@ -192,7 +192,7 @@ def measure_memory(arguments: argparse.Namespace) -> dict:
     """
     from CMEDLSegmentLib.inference.runtimes import start_runtime
     from CMEDLSegmentLib.inference.segmenter import Segmenter
-    from CMEDLSegmentLib.models.model_file import load_student
+    from CMEDLSegmentLib.models.model_file import load_model
 
     def now_and_then(student, plan):
         network, calls, last = start_runtime(student, plan), 0, None
@@ -208,7 +208,7 @@ def measure_memory(arguments: argparse.Namespace) -> dict:
 
     runtime, precision, path = arguments.memory_of
     volume = a_volume(arguments.slices)
-    student = load_student(path)
+    student = load_model(path)
     with Peak() as peak:
         found = Segmenter(student, "cpu", runtime, precision, start=now_and_then).segment(volume)
     size = volume.array.nbytes / 1e6

@@ -20,8 +20,8 @@ from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
-from CMEDLSegmentLib.models.model_file import save_student
-from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.models.model_file import save_model
+from CMEDLSegmentLib.models.normalization import Normalization
 from CMEDLSegmentLib.networks import create_network
 
 SHAPE = (6, 24, 20)
@@ -67,7 +67,7 @@ def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "load_segmenter", torch_segmenter)
 
 
-def torch_segmenter(rules: pipeline.Rules) -> Segmenter:
+def torch_segmenter(rules: pipeline.SegmentationOptions) -> Segmenter:
     """What ``load_segmenter`` gives where nothing faster is installed."""
     return Segmenter(registry.load(rules.model), device=rules.device, runtime="torch")
 
@@ -86,7 +86,7 @@ def make_student(path: Path, logit: float, **changes: object) -> Path:
         "networks": (NetworkSpec("segmentor", "unet", {"width": 2, "classes": 1}),),
         "labels": (TUMOR,),
         "modality": "CT",
-        "normalisation": Normalisation("window", -1000.0, 500.0),
+        "normalisation": Normalization("window", -1000.0, 500.0),
         "spacing_mm": 2.0,
         "field": 32,
         "slices": "all",
@@ -97,7 +97,7 @@ def make_student(path: Path, logit: float, **changes: object) -> Path:
         "date": "2024-01-01",
         "program_version": "0",
     }
-    save_student(path, Card(**{**fields, **changes}), {"segmentor": network})
+    save_model(path, Card(**{**fields, **changes}), {"segmentor": network})
     return path
 
 

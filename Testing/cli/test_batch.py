@@ -13,7 +13,7 @@ import pytest
 from CMEDLSegmentLib.base.errors import Cancelled
 from CMEDLSegmentLib.inference import batch
 from CMEDLSegmentLib.inference.batch import run_batch
-from CMEDLSegmentLib.inference.pipeline import Rules
+from CMEDLSegmentLib.inference.pipeline import SegmentationOptions
 from CMEDLSegmentLib.io.images import write_image
 
 from .conftest import GEOMETRY, SHAPE
@@ -172,7 +172,7 @@ def test_a_cancel_ends_with_3_and_the_next_run_goes_on(cohort, everything, tmp_p
         run_batch(
             cohort,
             tmp_path / "out",
-            Rules(str(everything)),
+            SegmentationOptions(str(everything)),
             lambda stage, fraction: seen.append(stage),
             cancelled,
         )

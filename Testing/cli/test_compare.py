@@ -16,7 +16,7 @@ from scipy.stats import wilcoxon
 import CMEDLSegmentLib
 from CMEDLSegmentLib.base.errors import Cancelled
 from CMEDLSegmentLib.cli import compare as command_module
-from CMEDLSegmentLib.cli.compare import Comparison, compare_case, compare_cohort
+from CMEDLSegmentLib.cli.compare import ComparisonJob, compare_case, compare_cohort
 from CMEDLSegmentLib.io.images import read_volume, write_image
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.segmentation_writer import write_dicom_seg, write_rtstruct
@@ -213,7 +213,7 @@ def test_a_dicom_series_is_compared_with_seg_rtstruct_and_labelmap_and_no_output
 
 def test_a_cancel_at_any_stage_leaves_nothing(folder):
     raters = tuple((name, str(folder / f"{name}.nii.gz")) for name in "ABC")
-    job = Comparison(folder / "scan.nii.gz", raters, str(folder / "candidate.nii.gz"), folder / "out")
+    job = ComparisonJob(folder / "scan.nii.gz", raters, str(folder / "candidate.nii.gz"), folder / "out")
     stages: list[str] = []
     compare_case(job, lambda stage, fraction: stages.append(stage))
     for path in (folder / "out").iterdir():
@@ -232,7 +232,7 @@ def test_the_progress_rises_to_the_end(folder):
     raters = tuple((name, str(folder / f"{name}.nii.gz")) for name in "AB")
     fractions: list[float] = []
     compare_case(
-        Comparison(folder / "scan.nii.gz", raters, None, folder / "out"),
+        ComparisonJob(folder / "scan.nii.gz", raters, None, folder / "out"),
         lambda stage, fraction: fractions.append(fraction),
     )
     assert fractions == sorted(fractions)
@@ -331,7 +331,7 @@ def test_a_fault_of_ours_in_one_case_stays_alone_too_and_ends_with_1(command, ma
             raise ZeroDivisionError
         return work(image, candidate, *rest)
 
-    monkeypatch.setattr(command_module, "read_case", faulty)
+    monkeypatch.setattr(command_module, "read_rated_case", faulty)
     ended = command("compare", "--manifest", manifest, "-o", folder / "out", "--json")
     assert ended.code == 1
     assert list(ended.json["failed"]) == ["3"]
@@ -387,7 +387,7 @@ def test_what_goes_with_one_image_does_not_go_with_a_manifest(command, manifest,
 def test_reports_that_exist_are_found_before_the_first_case_is_read(command, manifest, folder, monkeypatch):
     (folder / "out" / "case-003").mkdir(parents=True)
     (folder / "out" / "case-003" / "pairs.csv").write_text("mine", "utf-8")
-    monkeypatch.setattr(command_module, "read_case", lambda *_: pytest.fail("a case was read"))
+    monkeypatch.setattr(command_module, "read_rated_case", lambda *_: pytest.fail("a case was read"))
     ended = command("compare", "--manifest", manifest, "-o", folder / "out")
     assert ended.code == 2
     assert "pairs.csv exists already" in ended.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, STUDENT_RED
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED
 from CMEDLSegmentLib.report.contour_drawing import (
     Contour,
     View,
@@ -58,7 +58,7 @@ def test_a_contour_lies_where_the_anatomy_is_drawn(spacing):
     view = View((70 / spacing[0], 45 / spacing[1]), 80.0, 80.0)
     plain = np.asarray(contour_panel(image, spacing, [], view=view))[..., 0] > 127
     plain[:, :30] = plain[:, -30:] = False  # the letters for right and left
-    drawn = near(contour_panel(image, spacing, [Contour(mask, STUDENT_RED, 1.5)], view=view), STUDENT_RED)
+    drawn = near(contour_panel(image, spacing, [Contour(mask, MODEL_RED, 1.5)], view=view), MODEL_RED)
     rows, columns = np.nonzero(drawn)
     shown_rows, shown_columns = np.nonzero(plain)
     pixels = 420 / 80  # per mm
@@ -116,5 +116,5 @@ def test_a_comparison_shows_red_and_yellow_where_there_is_something(student_mark
     expert[1:4, 14:24, 14:24] = expert_marks
     picture = comparison(image, (3, 2, 2), student, expert, "Title", ["Note."])
     panels = np.asarray(picture)[64 + 30 :]
-    assert near(panels, STUDENT_RED).any() == student_marks
+    assert near(panels, MODEL_RED).any() == student_marks
     assert near(panels, EXPERT_YELLOW).any() == expert_marks

@@ -176,7 +176,7 @@ def test_results_that_exist_are_replaced_only_when_asked(command, scan, everythi
 def test_what_can_be_known_beforehand_is_checked_before_anything_is_read(scan, tmp_path, monkeypatch):
     monkeypatch.setattr("CMEDLSegmentLib.io.images.read_volume", lambda *a, **k: pytest.fail("was read"))
     with pytest.raises(InputError):
-        run_module.run(run_module.Job(scan, tmp_path / "o.dcm"))
+        run_module.run(run_module.SegmentationJob(scan, tmp_path / "o.dcm"))
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files")
@@ -199,10 +199,10 @@ def test_when_the_last_file_fails_none_is_left(scan, everything, tmp_path, monke
         raise InputError(f"{path} could not be written (No space left on device).")
 
     monkeypatch.setattr("CMEDLSegmentLib.io.images.write_image", full_disk)
-    rules = run_module.Rules(str(everything), "cpu")
+    rules = run_module.SegmentationOptions(str(everything), "cpu")
     old = tmp_path / "o.seg.nrrd"
     old.write_bytes(b"mine")
-    job = run_module.Job(scan, old, rules, probability=tmp_path / "p.nii.gz", overwrite=True)
+    job = run_module.SegmentationJob(scan, old, rules, probability=tmp_path / "p.nii.gz", overwrite=True)
     with pytest.raises(InputError) as caught:
         run_module.run(job)
     assert str(caught.value).startswith(str(tmp_path / "p.nii.gz"))
@@ -212,8 +212,8 @@ def test_when_the_last_file_fails_none_is_left(scan, everything, tmp_path, monke
 
 def test_a_cancel_during_the_writing_leaves_nothing(scan, everything, tmp_path):
     stages: list[str] = []
-    rules = run_module.Rules(str(everything), "cpu")
-    job = run_module.Job(scan, tmp_path / "o.seg.nrrd", rules, probability=tmp_path / "p.nii.gz")
+    rules = run_module.SegmentationOptions(str(everything), "cpu")
+    job = run_module.SegmentationJob(scan, tmp_path / "o.seg.nrrd", rules, probability=tmp_path / "p.nii.gz")
     with pytest.raises(Cancelled):
         run_module.run(
             job, lambda stage, fraction: stages.append(stage), lambda: stages[-1:] == ["Writing result 2 of 2"]

@@ -35,7 +35,7 @@ from plans import HERE, PARTS, TESTING, read
 from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError, InputError
 from CMEDLSegmentLib.base.files import BESIDE, atomic_path
 from CMEDLSegmentLib.cli.console import Interrupt
-from CMEDLTrainLib.experiments.plan import Cell
+from CMEDLTrainLib.experiments.plan import ExperimentRun
 
 RESERVE_S = 40.0
 """Of the time, at most, for what follows the last step: a checkpoint, results, a student."""
@@ -57,9 +57,9 @@ def train(options: argparse.Namespace, end: float, interrupt: Interrupt) -> bool
         InputError: no pack, or something that it names cannot be read.
     """
     from CMEDLTrainLib.computing.distribution import choose_device
-    from CMEDLTrainLib.experiments.finished_runs import kept_cells
+    from CMEDLTrainLib.experiments.finished_runs import kept_runs
     from CMEDLTrainLib.experiments.packing import use_pack
-    from CMEDLTrainLib.experiments.runner import Bench
+    from CMEDLTrainLib.experiments.runner import ExperimentRunner
 
     if options.pack is None:
         raise InputError(f"The part {options.part} needs --pack, the file that pack.py made of its cohorts.")
@@ -71,8 +71,8 @@ def train(options: argparse.Namespace, end: float, interrupt: Interrupt) -> bool
         results = options.work / "results" / name
         results.mkdir(parents=True, exist_ok=True)
         restore(options.out / f"{name}.zip", results)
-        kept = kept_cells(experiment) | kept_cells(experiment, results)
-        bench = Bench(experiment, options.work, options.device, kept, results, graph)
+        kept = kept_runs(experiment) | kept_runs(experiment, results)
+        bench = ExperimentRunner(experiment, options.work, options.device, kept, results, graph)
         publish = Publisher(bench, name, options.out)
         publish()
         try:
@@ -102,7 +102,7 @@ class Publisher:
         self._bench, self._name, self._out = bench, name, out
         self._exported: dict[str, Path] = {}
 
-    def __call__(self, cell: Cell | None = None) -> None:
+    def __call__(self, cell: ExperimentRun | None = None) -> None:
         """Tell of ``cell``, or at the beginning, of what was finished before."""
         from CMEDLTrainLib.experiments.experiment_results import write_results
 
@@ -131,10 +131,10 @@ class Publisher:
 
     def _students(self) -> None:
         """The best student of each row by its validation patients, unless a better one came back earlier."""
-        from CMEDLTrainLib.experiments.finished_runs import finished_cells
+        from CMEDLTrainLib.experiments.finished_runs import finished_runs
         from CMEDLTrainLib.export import export
 
-        for row, found in finished_cells(self._bench, self._bench.progress()).items():
+        for row, found in finished_runs(self._bench, self._bench.progress()).items():
             scored = [one for one in found if one.validation]
             best = max(scored, key=lambda one: one.validation["dsc"], default=None)
             if best is None or best.run is None or self._exported.get(row) == best.run.folder:

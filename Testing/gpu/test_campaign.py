@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.base.files import BESIDE
-from CMEDLSegmentLib.models.model_file import load_student
+from CMEDLSegmentLib.models.model_file import load_model
 
 HERE = Path(__file__).resolve().parent
 ABSENT = ("SimpleITK", "pydicom", "highdicom", "openvino", "sklearn", "pytest", "tensorboard", "vtk", "slicer")
@@ -104,7 +104,7 @@ def check_trained(out, part):
         assert {Path(one).name for one in names} >= {"results.md", "panels.png", "events.jsonl", "evaluation.json"}
         assert sum(one.endswith("evaluation.json") for one in names) == CELLS[name]
         for row in results["methods"]:
-            assert load_student(out / f"{name}-{row}.safetensors").card.training["method"] == row
+            assert load_model(out / f"{name}-{row}.safetensors").card.training["method"] == row
 
 
 def check_measured(out):
@@ -184,7 +184,7 @@ def test_where_a_graph_fails_the_part_starts_itself_again_without(packs, tmp_pat
     import campaign
 
     from CMEDLTrainLib.computing import distribution
-    from CMEDLTrainLib.experiments.runner import Bench
+    from CMEDLTrainLib.experiments.runner import ExperimentRunner
 
     class StartedAgain(Exception):
         pass
@@ -202,7 +202,7 @@ def test_where_a_graph_fails_the_part_starts_itself_again_without(packs, tmp_pat
         raise StartedAgain(arguments)
 
     monkeypatch.setattr(distribution, "choose_device", lambda name: SimpleNamespace(type="cuda"))
-    monkeypatch.setattr(Bench, "work_off", work_off)
+    monkeypatch.setattr(ExperimentRunner, "work_off", work_off)
     monkeypatch.setattr(campaign.os, "execv", execv)
     arguments = command("", "lung", tmp_path, packs, "--minutes", "1")[2:]
     with pytest.raises(StartedAgain):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from CMEDLSegmentLib.inference.segmenter import Segmenter
-from CMEDLSegmentLib.models.model_file import load_student
-from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.models.model_file import load_model
+from CMEDLSegmentLib.models.normalization import Normalization
 from CMEDLSegmentLib.process import WorkerClient
 from jobs.processes import FAKE
 from segmentation.students import blobs
@@ -21,7 +21,7 @@ from students.making import a_student_file
 def student(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A file of a narrow student that reads every slice."""
     path = tmp_path_factory.mktemp("student") / "narrow.safetensors"
-    a_student_file(path, slices="all", field=64, threshold=0.5, normalisation=Normalisation("window", -1000.0, 500.0))
+    a_student_file(path, slices="all", field=64, threshold=0.5, normalisation=Normalization("window", -1000.0, 500.0))
     return str(path)
 
 
@@ -53,4 +53,4 @@ def make_client(place: Path) -> Iterator[Callable[..., WorkerClient]]:
 @pytest.fixture(scope="session")
 def expected_blobs(student: str) -> bytes:
     """The label that the student makes of the balls, computed in this process."""
-    return Segmenter(load_student(student)).segment(blobs()).label.tobytes()
+    return Segmenter(load_model(student)).segment(blobs()).label.tobytes()

@@ -13,7 +13,7 @@ import pytest
 from CMEDLSegmentLib.base.errors import InputError, ModelError
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from CMEDLSegmentLib.models.model_file import load_student
+from CMEDLSegmentLib.models.model_file import load_model
 from CMEDLSegmentLib.process import Finished, Request, Stage, Started, WorkerClient, protocol, voxel_transfer, worker
 from jobs.processes import ANY, PATIENCE, until_stage
 from segmentation.students import blobs
@@ -24,7 +24,7 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
 ) -> None:
     client = make_client()
     volume = blobs()
-    expected = Segmenter(load_student(student)).segment(volume, threshold=0.43)
+    expected = Segmenter(load_model(student)).segment(volume, threshold=0.43)
     events: list = []
     client.start(volume, Request(student, threshold=0.43, probability=True))
     first = client.wait(events.append, PATIENCE)
@@ -44,7 +44,7 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
     summary = first.summary
     assert summary["student"] == "narrow"
     assert summary["threshold"] == 0.43
-    assert summary["weights_sha256"] == load_student(student).card.weights_sha256
+    assert summary["weights_sha256"] == load_model(student).card.weights_sha256
     assert [component["volume_cc"] for component in summary["components"]] == [
         component.volume_cc for component in expected.components
     ]

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from CMEDLSegmentLib.base.errors import ModelError
 from CMEDLSegmentLib.networks import InstanceNorm, create_network
-from CMEDLSegmentLib.networks.generator import normalised
+from CMEDLSegmentLib.networks.generator import normalize
 
 
 def images(*shape, seed=1):
@@ -49,7 +49,7 @@ def test_the_generators_weights_start_from_a_normal_distribution_of_0_02():
             assert part.bias.count_nonzero() == 0
 
 
-NORMS = [InstanceNorm(), lambda x: normalised(x, 1e-5)]
+NORMS = [InstanceNorm(), lambda x: normalize(x, 1e-5)]
 """What a CPU and what other devices compute."""
 
 

@@ -12,7 +12,7 @@ from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Volume
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import METADATA_KEY, Card, NetworkSpec
-from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.models.normalization import Normalization
 from CMEDLSegmentLib.process import Outcome, Request
 
 LOW, HIGH = -1000.0, 500.0
@@ -32,7 +32,7 @@ CARD = Card(
     networks=(NetworkSpec("segmentor", "unet", {"width": 1}),),
     labels=(TUMOR,),
     modality="CT",
-    normalisation=Normalisation("window", LOW, HIGH),
+    normalisation=Normalization("window", LOW, HIGH),
     spacing_mm=1.5,
     field=64,
     slices="all",
@@ -63,7 +63,7 @@ def install_student(folder: Path) -> None:
     """Put the student with its network into a folder of installed students."""
     import torch
 
-    from CMEDLSegmentLib.models.model_file import save_student
+    from CMEDLSegmentLib.models.model_file import save_model
     from CMEDLSegmentLib.networks import create_network
 
     network = create_network("unet", width=1).eval()
@@ -80,7 +80,7 @@ def install_student(folder: Path) -> None:
             stage.conv.weight[0, 0, 1, 1] = 1.0
         network.head.weight.fill_(20.0)
         network.head.bias.fill_(-20.0 * (2.0 * (LEVEL_HU - LOW) / (HIGH - LOW)))
-    save_student(_file(folder), CARD, {"segmentor": network})
+    save_model(_file(folder), CARD, {"segmentor": network})
 
 
 def distance_mm(ball: tuple) -> np.ndarray:

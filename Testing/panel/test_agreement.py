@@ -91,14 +91,14 @@ def test_the_matrix_shows_the_chosen_measure_of_everybody_against_everybody(rate
 def test_figures_are_worked_out_beside_the_window(rated, slicer_app, monkeypatch) -> None:
     from CMEDLSegmentLib.agreement import raters
 
-    original, threads, held = raters.analyse, [], threading.Event()
+    original, threads, held = raters.analyze, [], threading.Event()
 
     def slow(*arguments):
         threads.append(threading.current_thread())
         assert held.wait(30)
         return original(*arguments)
 
-    monkeypatch.setattr(raters, "analyse", slow)
+    monkeypatch.setattr(raters, "analyze", slow)
     edit("Bob", larger())
     slicer_app.wait_until(lambda: threads)
     assert threads[0] is not threading.main_thread()

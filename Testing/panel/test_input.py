@@ -167,8 +167,8 @@ def test_looking_at_the_input_takes_no_time(panel, slicer_app, monkeypatch: pyte
     from CMEDLSegmentPanel.scene import volume_nodes
 
     looked = []
-    real = volume_nodes.doubts
-    monkeypatch.setattr(volume_nodes, "doubts", lambda *arguments: looked.append(1) or real(*arguments))
+    real = volume_nodes.input_checks
+    monkeypatch.setattr(volume_nodes, "input_checks", lambda *arguments: looked.append(1) or real(*arguments))
     panel.parameters.ct = add_ct()
     for value in np.linspace(0.1, 0.9, 9):
         panel.parameters.fill = float(value)

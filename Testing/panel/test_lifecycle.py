@@ -68,7 +68,7 @@ def test_an_error_is_told_with_the_usual_cursor(panel, slicer_app, monkeypatch) 
     import slicer
 
     from CMEDLSegmentLib.base.errors import InputError
-    from CMEDLSegmentPanel.section import told
+    from CMEDLSegmentPanel.section import show_errors
 
     cursors = []
     usual = slicer.util.errorDisplay
@@ -78,10 +78,10 @@ def test_an_error_is_told_with_the_usual_cursor(panel, slicer_app, monkeypatch) 
         usual(*arguments, **options)
 
     monkeypatch.setattr(slicer.util, "errorDisplay", display)
-    with told("Nothing was done.", waitCursor=True):
+    with show_errors("Nothing was done.", waitCursor=True):
         assert qt.QApplication.overrideCursor() is not None
         raise InputError("The folder is gone.")
-    with pytest.raises(ZeroDivisionError), told("Nothing was done.", waitCursor=True):
+    with pytest.raises(ZeroDivisionError), show_errors("Nothing was done.", waitCursor=True):
         1 / 0  # noqa: B018
     assert cursors == [None, None]
     assert "The folder is gone." in slicer_app.messages[0].text

@@ -37,7 +37,7 @@ def rated(volume, names: dict[str, np.ndarray], structure: str = "Tumor") -> sli
 
 
 def collected(volume, result=None, structure: str = "Tumor") -> rated_scene.RatedScene:
-    return rated_scene.Collector().collect(volume, rated_scene.entries(result, structure))
+    return rated_scene.RatedSceneReader().collect(volume, rated_scene.entries(result, structure))
 
 
 @pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])
@@ -119,7 +119,7 @@ def test_only_what_marks_the_chosen_structure_is_compared_and_parts_of_one_rater
 def test_the_state_changes_with_what_is_marked_and_where_but_not_with_colours(scene) -> None:
     volume = a_volume()
     node = rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
-    collector = rated_scene.Collector()
+    collector = rated_scene.RatedSceneReader()
 
     def state():
         return collector.state(volume, rated_scene.entries(None, "Tumor"))
@@ -146,15 +146,15 @@ def test_a_segment_that_is_gone_is_told(scene) -> None:
     found = rated_scene.entries(None, "Tumor")
     slicer.mrmlScene.RemoveNode(node)
     with pytest.raises(InputError, match="no longer in the scene"):
-        rated_scene.Collector().collect(volume, found)
+        rated_scene.RatedSceneReader().collect(volume, found)
 
 
 def analysed(volume, result=None):
     """A case of the scene and its figures."""
-    from CMEDLSegmentLib.agreement.raters import analyse
+    from CMEDLSegmentLib.agreement.raters import analyze
 
     found = collected(volume, result)
-    return found, analyse(found.case)
+    return found, analyze(found.case)
 
 
 @pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])

@@ -10,8 +10,8 @@ import slicer
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentPanel.scene import result_nodes
-from CMEDLSegmentPanel.scene.connected_components import pieces
-from CMEDLSegmentPanel.scene.lesion_candidates import Candidates
+from CMEDLSegmentPanel.scene.connected_components import connected_components
+from CMEDLSegmentPanel.scene.lesion_candidates import LesionCandidates
 from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
 from scene.patients import SHAPE, a_volume, an_outcome, grid, moved, put_under, world
 from scene.saving import saved_and_loaded
@@ -60,7 +60,7 @@ def visible_voxels(node: object, volume: object) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["plain", "permuted", "oblique"])
 def test_each_component_is_a_row_with_its_figures(scene: object, kind: str, probability: bool) -> None:
     volume, node = a_case(probability, kind)
-    rows = Candidates(node).rows
+    rows = LesionCandidates(node).rows
     values = three_hills()
     assert [row.number for row in rows] == [1, 2, 3]
     for row, place, side in zip(rows, (HIGH, MIDDLE, LOW), (4, 3, 2), strict=True):
@@ -80,7 +80,7 @@ def test_each_component_is_a_row_with_its_figures(scene: object, kind: str, prob
 def test_dropping_takes_a_candidate_out_and_keeping_brings_it_back(scene: object) -> None:
     volume, node = a_case()
     before = marked(node, volume)
-    candidates = Candidates(node)
+    candidates = LesionCandidates(node)
     candidates.keep(2, False)
     found = marked(node, volume)
     assert not found[MIDDLE]
@@ -101,7 +101,7 @@ def test_dropping_takes_a_candidate_out_and_keeping_brings_it_back(scene: object
 def test_all_can_be_dropped_and_taken_back(scene: object) -> None:
     volume, node = a_case()
     before = marked(node, volume)
-    candidates = Candidates(node)
+    candidates = LesionCandidates(node)
     for number in (1, 2, 3):
         candidates.keep(number, False)
     assert not marked(node, volume).any()
@@ -113,7 +113,7 @@ def test_all_can_be_dropped_and_taken_back(scene: object) -> None:
 @pytest.mark.parametrize("place", [HIGH, MIDDLE, LOW])
 def test_keep_the_one_at_the_crosshair(scene: object, place: tuple[int, int, int]) -> None:
     volume, node = a_case()
-    candidates = Candidates(node)
+    candidates = LesionCandidates(node)
     # Also when it had been dropped before.
     candidates.keep(3, False)
     chosen = candidates.keep_only_at(at(volume, place))
@@ -124,7 +124,7 @@ def test_keep_the_one_at_the_crosshair(scene: object, place: tuple[int, int, int
 
 def test_just_beside_a_candidate_means_it_and_far_from_all_means_none(scene: object) -> None:
     volume, node = a_case()
-    candidates = Candidates(node)
+    candidates = LesionCandidates(node)
     beside = (HIGH[0], HIGH[1] + 5, HIGH[2])  # 2 mm outside the voxels
     assert candidates.keep_only_at(at(volume, beside)).number == 1
     before = marked(node, volume)
@@ -136,7 +136,7 @@ def test_just_beside_a_candidate_means_it_and_far_from_all_means_none(scene: obj
 def test_an_edit_survives_dropping_and_keeping(scene: object) -> None:
     volume, node = a_case(probability=False)
     edit(node, "Segment_1", (0, 29, 19))
-    candidates = Candidates(node)
+    candidates = LesionCandidates(node)
     assert [row.number for row in candidates.rows] == [1, 2, 3, 4]
     assert candidates.rows[3].mean is None
     assert candidates.rows[3].slices == (19, 19)
@@ -148,12 +148,12 @@ def test_an_edit_survives_dropping_and_keeping(scene: object) -> None:
     assert result_nodes.is_edited(node)
     candidates.keep_all()
     assert result_nodes.is_edited(node)
-    assert [row.number for row in Candidates(node).rows] == [1, 2, 3, 4]
+    assert [row.number for row in LesionCandidates(node).rows] == [1, 2, 3, 4]
 
 
 def test_what_was_dropped_stays_dropped_at_another_threshold(scene: object) -> None:
     volume, node = a_case()
-    Candidates(node).keep(2, False)
+    LesionCandidates(node).keep(2, False)
     for threshold in (0.6, 0.9, 0.3, 0.8):
         result_nodes.rethreshold(node, threshold)
         wanted = three_hills() >= np.float32(threshold)
@@ -166,7 +166,7 @@ def test_what_was_dropped_stays_dropped_at_another_threshold(scene: object) -> N
 
 def test_a_dropped_candidate_that_joins_a_kept_one_is_kept(scene: object) -> None:
     volume, node = a_case()
-    Candidates(node).keep(2, False)
+    LesionCandidates(node).keep(2, False)
     result_nodes.rethreshold(node, 0.98)
     result_nodes.rethreshold(node, 0.1)
     assert marked(node, volume)[HIGH]
@@ -178,7 +178,7 @@ def test_a_dropped_candidate_that_joins_a_kept_one_is_kept(scene: object) -> Non
 def test_a_new_threshold_numbers_the_candidates_anew(scene: object) -> None:
     _, node = a_case()
     result_nodes.rethreshold(node, 0.8)
-    rows = Candidates(node).rows
+    rows = LesionCandidates(node).rows
     assert [row.number for row in rows] == [1, 2]
     assert [row.peak for row in rows] == pytest.approx([0.95, 0.85])
 
@@ -186,11 +186,11 @@ def test_a_new_threshold_numbers_the_candidates_anew(scene: object) -> None:
 def test_choices_survive_saving_and_loading_the_scene(scene: object, tmp_path: Path) -> None:
     volume, node = a_case()
     before = marked(node, volume)
-    Candidates(node).keep(1, False)
-    rows = Candidates(node).rows
+    LesionCandidates(node).keep(1, False)
+    rows = LesionCandidates(node).rows
     saved_and_loaded(scene, tmp_path)
     volume, node = scene.GetFirstNodeByName("CT"), scene.GetFirstNodeByName("CT lung-ct")
-    candidates = Candidates(node)
+    candidates = LesionCandidates(node)
     for old, new in zip(rows, candidates.rows, strict=True):
         assert (new.number, new.kept, new.slices, new.mean) == (old.number, old.kept, old.slices, old.mean)
         np.testing.assert_allclose(new.centre_ras, old.centre_ras, atol=1e-6)
@@ -199,7 +199,7 @@ def test_choices_survive_saving_and_loading_the_scene(scene: object, tmp_path: P
     result_nodes.rethreshold(node, 0.6)
     assert not marked(node, volume)[HIGH]
     result_nodes.rethreshold(node, 0.5)
-    candidates = Candidates(node)
+    candidates = LesionCandidates(node)
     candidates.keep_all()
     np.testing.assert_array_equal(marked(node, volume), before)
 
@@ -207,9 +207,9 @@ def test_choices_survive_saving_and_loading_the_scene(scene: object, tmp_path: P
 def test_what_is_no_result_or_no_longer_there_is_told(scene: object) -> None:
     _, node = a_case()
     with pytest.raises(InputError, match="CMEDL made"):
-        Candidates(scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn"))
+        LesionCandidates(scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn"))
     with pytest.raises(InputError, match="no longer there"):
-        Candidates(node).keep(9, False)
+        LesionCandidates(node).keep(9, False)
 
 
 def test_pieces_are_the_26_connected_components() -> None:
@@ -220,7 +220,7 @@ def test_pieces_are_the_26_connected_components() -> None:
         array = rng.random(shape) < share
         reference, count = ndimage.label(array, structure=np.ones((3, 3, 3)))
         rebuilt = np.zeros(shape, int)
-        found = list(pieces(array))
+        found = list(connected_components(array))
         for number, (box, piece) in enumerate(found, start=1):
             assert piece.any(axis=(1, 2)).all()
             rebuilt[box][piece] = number

@@ -13,7 +13,7 @@ from CMEDLSegmentLib.base.colors import EXPERT_YELLOW
 from CMEDLSegmentPanel.scene import contour_views, expert_segments, result_nodes
 from CMEDLSegmentPanel.scene.contour_views import EXPERTS_VIEW, OVERLAY, SIDE_BY_SIDE, STUDENT_VIEW
 from CMEDLSegmentPanel.scene.expert_segments import SegmentRef
-from CMEDLSegmentPanel.scene.lesion_candidates import Candidates
+from CMEDLSegmentPanel.scene.lesion_candidates import LesionCandidates
 from scene.patients import a_segmentation, a_volume, an_outcome, box_label, put_under, rotation, world
 from scene.saving import saved_and_loaded
 
@@ -227,7 +227,7 @@ def test_a_live_threshold_and_a_dropped_candidate_are_seen_at_once(slicer_app: o
         areas.append(len(red(slicer_app, "Red")))
     assert areas[2] > 1.3 * areas[0] > 1.3 * 1.3 * areas[1]
     assert areas[3] == areas[0]
-    Candidates(result).keep(1, False)
+    LesionCandidates(result).keep(1, False)
     assert len(red(slicer_app, "Red")) == pytest.approx(areas[0] / 2, rel=0.1)
 
 

@@ -14,7 +14,7 @@ from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, RATER_COLORS
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentPanel.scene import expert_segments, result_nodes
 from CMEDLSegmentPanel.scene.expert_segments import Role, SegmentRef
-from CMEDLSegmentPanel.scene.lesion_candidates import Candidates
+from CMEDLSegmentPanel.scene.lesion_candidates import LesionCandidates
 from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
 from scene.patients import BLOB, FAR, SHAPE, a_segmentation, a_volume, an_outcome, box_label, grid, put_under
 from scene.saving import saved_and_loaded
@@ -37,7 +37,7 @@ def test_every_kind_of_segment_is_listed(scene: object) -> None:
         hierarchy.SetItemAttribute(item, "DICOM.Modality", modality)
     labelmap = a_volume(box_label(BLOB), kind="vtkMRMLLabelMapVolumeNode")
     result = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB, FAR)))
-    Candidates(result).keep(2, False)
+    LesionCandidates(result).keep(2, False)
     found = [(ref.node_id, ref.name, ref.source) for ref in expert_segments.all_segments()]
     assert found == [
         (drawn.GetID(), "GTV", "drawn"),

@@ -16,7 +16,7 @@ from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.io.images import read_mask, read_volume
 from CMEDLSegmentPanel.scene import result_nodes
 from CMEDLSegmentPanel.scene.dicom_export import export_dicom
-from CMEDLSegmentPanel.scene.lesion_candidates import Candidates
+from CMEDLSegmentPanel.scene.lesion_candidates import LesionCandidates
 from CMEDLSegmentPanel.scene.training_case import Mark, collect
 from CMEDLSegmentPanel.scene.volume_nodes import dicom_files
 from dicom_samples import PATIENT_ID, PATIENT_NAME
@@ -150,7 +150,7 @@ def test_exports_lie_on_the_ct_in_its_study(dicom_ct: object, transformed: bool,
     if transformed:
         put_under(dicom_ct, moved())
     node = result_nodes.add_result(dicom_ct, an_outcome(dicom_ct, box_label(BLOB, FAR)))
-    Candidates(node).keep(2, False)
+    LesionCandidates(node).keep(2, False)
     export_dicom(dicom_ct, node, rtstruct=tmp_path / "rt.dcm", seg=tmp_path / "seg.dcm")
     source = pydicom.dcmread(dicom_files(dicom_ct)[0][0])
     seg, structures = (pydicom.dcmread(tmp_path / name) for name in ("seg.dcm", "rt.dcm"))

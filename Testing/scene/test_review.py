@@ -22,7 +22,7 @@ def case(scene) -> rated_scene.RatedScene:
     volume = a_volume()
     result = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     rated(volume, MARKS)
-    return rated_scene.Collector().collect(volume, rated_scene.entries(result, "Tumor"))
+    return rated_scene.RatedSceneReader().collect(volume, rated_scene.entries(result, "Tumor"))
 
 
 def ct() -> slicer.vtkMRMLScalarVolumeNode:
@@ -174,10 +174,10 @@ def test_a_review_goes_on_without_the_contours_that_are_gone(case) -> None:
     found = blinded_review.Review.start(case, "R. Viewer")
     gone = next(one for one in case.entries if one.name == "Cleo")
     expert_segments.set_role(gone.refs[0], None)
-    left = rated_scene.Collector().collect(ct(), rated_scene.entries(None, "Tumor"))
+    left = rated_scene.RatedSceneReader().collect(ct(), rated_scene.entries(None, "Tumor"))
     found.resume(left)
     assert {one.rater for one in found.contours} == {"Ann", "Bob <b>"}
     for ref in expert_segments.with_roles():
         expert_segments.set_role(ref, f"New {ref.name}")
     with pytest.raises(InputError, match="None of the contours"):
-        found.resume(rated_scene.Collector().collect(ct(), rated_scene.entries(None, "Tumor")))
+        found.resume(rated_scene.RatedSceneReader().collect(ct(), rated_scene.entries(None, "Tumor")))

@@ -12,7 +12,7 @@ import vtk
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.phantom import thorax_ct
-from CMEDLSegmentPanel.scene.volume_nodes import doubts, modality_of, volume_of
+from CMEDLSegmentPanel.scene.volume_nodes import input_checks, modality_of, volume_of
 from scene.patients import SHAPE, a_volume, grid, put_under, rotation, world
 from segmentation.students import a_card
 
@@ -134,48 +134,48 @@ def test_what_cannot_be_segmented_is_refused_in_a_sentence(scene: object) -> Non
     for words, node in refused.items():
         with pytest.raises(InputError, match=words):
             volume_of(node)
-        (doubt,) = doubts(node, a_card())
+        (doubt,) = input_checks(node, a_card())
         assert doubt.blocks
         assert words in doubt.text
 
 
 def test_a_chest_ct_raises_no_doubt(scene: object) -> None:
-    assert doubts(chest(), a_card(**LUNG_CARD, spacing_mm=2.0)) == []
+    assert input_checks(chest(), a_card(**LUNG_CARD, spacing_mm=2.0)) == []
 
 
 def test_doubtful_inputs_are_told(scene: object) -> None:
     card = a_card(**LUNG_CARD, spacing_mm=2.0)
     oblique = np.eye(4)
     oblique[:3, :3] = rotation(25.0, (1, 0, 0)) @ np.diag([-4.0, -4.0, 6.0])
-    (tilt,) = [one for one in doubts(chest(oblique), card) if "tilted" in one.text]
+    (tilt,) = [one for one in input_checks(chest(oblique), card) if "tilted" in one.text]
     assert not tilt.blocks
     assert "25 degrees" in tilt.text
-    thick = doubts(chest(np.diag([-4.0, -4.0, 14.0, 1.0])), card)
+    thick = input_checks(chest(np.diag([-4.0, -4.0, 14.0, 1.0])), card)
     assert any("14 mm apart" in one.text and not one.blocks for one in thick)
-    coarse = doubts(chest(), a_card(**LUNG_CARD, spacing_mm=1.0))
+    coarse = input_checks(chest(), a_card(**LUNG_CARD, spacing_mm=1.0))
     assert any("coarser" in one.text for one in coarse)
     short = a_volume(chest_array()[8:14], np.diag([-4.0, -4.0, 5.0, 1.0]))
-    assert any("only 6 axial slices" in one.text for one in doubts(short, card))
+    assert any("only 6 axial slices" in one.text for one in input_checks(short, card))
 
 
 def test_values_that_are_no_hounsfield_units_block(scene: object) -> None:
     card = a_card(**LUNG_CARD)
     array = chest_array()
-    shifted = doubts(a_volume(array + np.int16(1024)), card)
+    shifted = input_checks(a_volume(array + np.int16(1024)), card)
     assert shifted[0].blocks
     assert "off by about +1024" in shifted[0].text
     holes = array.astype(np.float32)
     holes[:] = np.nan
-    assert "NaN" in doubts(a_volume(holes), card)[0].text
+    assert "NaN" in input_checks(a_volume(holes), card)[0].text
     # A student that does not look for lungs takes any values.
-    assert not any(one.blocks for one in doubts(a_volume(array + np.int16(1024)), a_card(slices="all")))
+    assert not any(one.blocks for one in input_checks(a_volume(array + np.int16(1024)), a_card(slices="all")))
 
 
 def test_a_body_without_lung_is_told(scene: object) -> None:
     array = chest_array().copy()
     inside = (array > -960) & (array < -400)
     array[inside] = 40
-    told = doubts(a_volume(array, np.diag([-4.0, -4.0, 6.0, 1.0])), a_card(**LUNG_CARD))
+    told = input_checks(a_volume(array, np.diag([-4.0, -4.0, 6.0, 1.0])), a_card(**LUNG_CARD))
     assert any("No lung is seen" in one.text and not one.blocks for one in told)
 
 
@@ -184,7 +184,7 @@ def test_mr_for_a_ct_student_blocks(scene: object) -> None:
     quantity = slicer.vtkCodedEntry()
     quantity.SetValueSchemeMeaning("110852", "DCM", "MR signal intensity")
     node.SetVoxelValueQuantity(quantity)
-    doubt = doubts(node, a_card())[0]
+    doubt = input_checks(node, a_card())[0]
     assert doubt.blocks
     assert "is MR, but" in doubt.text
 
@@ -193,12 +193,12 @@ def test_looking_for_doubts_reads_a_sample_only(scene: object) -> None:
     """The bar for 512 x 512 x 300 is 50 ms, measured in the bench; here what is held must not grow with the voxels."""
     small, large = chest(), a_volume(np.tile(chest_array(), (2, 4, 4)), np.diag([-1.0, -1.0, 4.0, 1.0]))
     card = a_card(**LUNG_CARD)
-    doubts(small, card)
+    input_checks(small, card)
     peaks = []
     tracemalloc.start()
     for node in (small, large):
         tracemalloc.reset_peak()
-        doubts(node, card)
+        input_checks(node, card)
         peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
     print(f"{peaks[0] / 1e6:.2f} and {peaks[1] / 1e6:.2f} MB")

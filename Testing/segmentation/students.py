@@ -11,8 +11,8 @@ import torch
 from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
-from CMEDLSegmentLib.models.model_file import Student
-from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.models.model_file import ModelFile
+from CMEDLSegmentLib.models.normalization import Normalization
 from CMEDLSegmentLib.networks import create_network
 
 
@@ -27,7 +27,7 @@ def a_card(labels: int = 1, **changes: object) -> Card:
         "networks": (NetworkSpec("segmentor", "unet", {"width": 4, "classes": classes}),),
         "labels": named,
         "modality": "CT",
-        "normalisation": Normalisation("window", -1000.0, 500.0),
+        "normalisation": Normalization("window", -1000.0, 500.0),
         "spacing_mm": 1.5,
         "field": 64,
         "slices": "all",
@@ -41,7 +41,7 @@ def a_card(labels: int = 1, **changes: object) -> Card:
     return Card(**{**fields, **changes})
 
 
-def a_student(card: Card) -> Student:
+def a_student(card: Card) -> ModelFile:
     """A student with seeded random weights; the batch norms' statistics are not those of a fresh network."""
     torch.manual_seed(0)
     state = {}
@@ -52,7 +52,7 @@ def a_student(card: Card) -> Student:
             elif key.endswith("running_var"):
                 value = torch.rand_like(value) + 0.5
             state[f"{spec.name}.{key}"] = value
-    return Student(card, state, Path("student.safetensors"))
+    return ModelFile(card, state, Path("student.safetensors"))
 
 
 def linear(slope: float, level: float) -> Callable:

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.inference.probability import ProbabilityField
-from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.inference.resampling import ModelField
 from CMEDLSegmentLib.io.volume import Geometry, axial_view
 
 TOUCHING = np.ones((3, 3, 3))
@@ -19,7 +19,7 @@ def a_probability(values: np.ndarray, geometry: Geometry | None = None, labels: 
     _, depth, height, width = values.shape
     assert height == width
     geometry = geometry or Geometry((width, height, depth), (1.5, 1.5, 3.0), (5.0, -7.0, 11.0))
-    field = StudentField((height, width), (1.5, 1.5), ((height - 1) / 2, (width - 1) / 2), height, 1.5)
+    field = ModelField((height, width), (1.5, 1.5), ((height - 1) / 2, (width - 1) / 2), height, 1.5)
     values = values.transpose(1, 0, 2, 3).astype(np.float16)
     return ProbabilityField(values, np.arange(depth), field, geometry, labels)
 
@@ -128,7 +128,7 @@ def test_slices_and_centre_are_in_the_terms_of_the_stored_volume() -> None:
 def test_native_probability_is_the_one_that_was_thresholded() -> None:
     rng = np.random.default_rng(6)
     geometry = Geometry((50, 40, 5), (0.9, 1.1, 2.0))
-    field = StudentField((40, 50), (1.1, 0.9), (19.0, 26.0), 20, 1.5)
+    field = ModelField((40, 50), (1.1, 0.9), (19.0, 26.0), 20, 1.5)
     values = rng.uniform(0, 1, (3, 2, 20, 20)).astype(np.float16) / 2
     probability = ProbabilityField(values, np.array([1, 2, 4]), field, geometry, (1, 2))
     whole = probability.native()

@@ -7,14 +7,14 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from CMEDLSegmentLib.inference.resampling import FieldSampler, StudentField, antialiased_matrix, interpolation_matrix
+from CMEDLSegmentLib.inference.resampling import FieldSampler, ModelField, antialiased_matrix, interpolation_matrix
 from CMEDLSegmentLib.models.normalization import IntensityMap
 
 SAME = IntensityMap((-1.0, 1.0), (-1.0, 1.0))
 """Leaves intensities in -1..1 as they are."""
 
 
-def a_field(**changes: object) -> StudentField:
+def a_field(**changes: object) -> ModelField:
     fields = {
         "shape": (120, 100),
         "spacing": (0.8, 0.7),
@@ -22,7 +22,7 @@ def a_field(**changes: object) -> StudentField:
         "pixels": 32,
         "pixel_mm": 1.5,
     }
-    return StudentField(**{**fields, **changes})
+    return ModelField(**{**fields, **changes})
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 1.37, 2.0, 2.9, 7.3])

@@ -13,10 +13,10 @@ import torch
 from CMEDLSegmentLib.base.errors import ModelError
 from CMEDLSegmentLib.inference.runtimes import Plan, make_plan, quantization, start_runtime
 from CMEDLSegmentLib.inference.runtimes.int8_check import check_int8
-from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8, quantised
+from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8, quantized
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.models.model_card import NetworkSpec
-from CMEDLSegmentLib.models.model_file import Student
+from CMEDLSegmentLib.models.model_file import ModelFile
 from CMEDLSegmentLib.networks import fold_batch_norm
 from segmentation.students import a_card, a_student, blobs
 
@@ -34,7 +34,7 @@ NETWORKS = {
 }
 
 
-def a_student_of(name: str) -> Student:
+def a_student_of(name: str) -> ModelFile:
     return a_student(a_card(networks=NETWORKS[name]))
 
 
@@ -45,7 +45,7 @@ def some_slices(count: int = 3, seed: int = 0) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def relative_error(student: Student, plan: Plan) -> float:
+def relative_error(student: ModelFile, plan: Plan) -> float:
     """Largest difference of the logits to the plain network's, in units of their spread."""
     images = some_slices()
     expected = student.build()(images)
@@ -121,7 +121,7 @@ def test_calibration_gives_the_range_that_each_convolution_reads() -> None:
 
 def test_rounding_is_to_8_bits_and_small() -> None:
     student = a_student_of("unet")
-    network = quantised(student.build(), calibrate_int8(student.build(), [some_slices()]))
+    network = quantized(student.build(), calibrate_int8(student.build(), [some_slices()]))
     rounded = network.networks[0].encoder[1].first.conv
     seen: list[torch.Tensor] = []
     rounded[1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -148,7 +148,7 @@ def test_openvinos_int8_rounds_as_the_simulation_does(name: str) -> None:
     student.int8 = calibrate_int8(student.build(), [some_slices()])
     images = some_slices(2, seed=9)
     found = start_runtime(student, Plan("cpu", "openvino", "int8", 2))(images)
-    simulated, plain = quantised(student.build(), student.int8)(images), student.build()(images)
+    simulated, plain = quantized(student.build(), student.int8)(images), student.build()(images)
     error, expected = (found - plain).abs().mean(), (simulated - plain).abs().mean()
     assert 0.5 * expected < error < 1.5 * expected
 
@@ -176,7 +176,7 @@ def test_rounding_keeps_a_convolutions_own_padding() -> None:
     """The generator pads by reflection; with another padding its border would be far off."""
     student = a_student_of("unet after a generator")
     images = some_slices(1)
-    plain, rounded = student.build(), quantised(student.build(), calibrate_int8(student.build(), [images]))
+    plain, rounded = student.build(), quantized(student.build(), calibrate_int8(student.build(), [images]))
     expected, found = plain.networks[0](images), rounded.networks[0](images)
     border = torch.ones_like(images, dtype=torch.bool)
     border[..., 8:-8, 8:-8] = False
@@ -230,4 +230,4 @@ def test_the_check_compares_with_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_ranges_that_do_not_fit_the_network_are_refused(ranges: dict[str, torch.Tensor]) -> None:
     with pytest.raises(ModelError, match="int8 range"):
-        quantised(a_student_of("unet").build(), ranges)
+        quantized(a_student_of("unet").build(), ranges)

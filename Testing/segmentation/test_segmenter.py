@@ -14,7 +14,7 @@ from CMEDLSegmentLib.inference import runtimes
 from CMEDLSegmentLib.inference.runtimes import Plan, lighter
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.models.normalization import Normalization
 from segmentation.students import a_card, a_student, blobs, linear
 
 HALF = -0.1
@@ -183,13 +183,13 @@ def test_an_mr_for_a_ct_student_is_refused_and_the_other_way_round() -> None:
     volume.modality = "MR"
     with pytest.raises(InputError, match=r"is MR.*reads CT"):
         Segmenter(a_student(a_card()), "cpu").segment(volume)
-    mr = a_card(modality="MR", normalisation=Normalisation("percentile", 1.0, 99.0))
+    mr = a_card(modality="MR", normalisation=Normalization("percentile", 1.0, 99.0))
     with pytest.raises(InputError, match=r"is CT.*reads MR"):
         Segmenter(a_student(mr), "cpu").segment(blobs())
 
 
 def test_an_mr_student_asks_for_no_lungs_and_no_hounsfield_units() -> None:
-    card = a_card(modality="MR", normalisation=Normalisation("percentile", 1.0, 99.9))
+    card = a_card(modality="MR", normalisation=Normalization("percentile", 1.0, 99.9))
     volume = blobs()
     volume.array = (volume.array + 1000).astype(np.float32) / 7 + np.random.default_rng(0).uniform(
         0, 3, volume.array.shape

@@ -19,7 +19,7 @@ from torch import nn
 
 from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
-from CMEDLSegmentLib.models.model_file import save_student
+from CMEDLSegmentLib.models.model_file import save_model
 from CMEDLSegmentLib.models.normalization import CT_WINDOW
 from CMEDLSegmentLib.networks import create_network
 
@@ -72,7 +72,7 @@ def modules_of(card: Card, seed: int = 0) -> dict[str, nn.Module]:
 
 def a_student_file(path: Path, seed: int = 0, **changes: Any) -> Card:
     """Save a student of :func:`a_card` at ``path``; returns the card as written."""
-    return save_student(path, a_card(**changes), modules_of(a_card(**changes), seed))
+    return save_model(path, a_card(**changes), modules_of(a_card(**changes), seed))
 
 
 def header_of(data: bytes) -> dict[str, Any]:

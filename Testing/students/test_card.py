@@ -13,10 +13,10 @@ from CMEDLSegmentLib.base.errors import ModelError
 from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.models.card_text import card_text
 from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
-from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.models.normalization import Normalization
 from students.making import LIVER, UNET, a_card, card_hash
 
-MR = Normalisation("percentile", 1.0, 99.0, ((50.0, 300.0), (99.0, 1000.0)), 1136.0)
+MR = Normalization("percentile", 1.0, 99.0, ((50.0, 300.0), (99.0, 1000.0)), 1136.0)
 
 
 def full_card() -> Card:
@@ -219,7 +219,7 @@ def test_one_label_may_have_a_sigmoid_or_a_softmax() -> None:
     assert (a_card().classes, a_card(networks=(two,)).classes) == (1, 2)
 
 
-@pytest.mark.parametrize("changes", [{"modality": "MR"}, {"normalisation": Normalisation("percentile", 1.0, 99.0)}])
+@pytest.mark.parametrize("changes", [{"modality": "MR"}, {"normalisation": Normalization("percentile", 1.0, 99.0)}])
 def test_lung_slices_need_a_ct_in_hu(changes: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="field 'slices' is 'lung'"):
         a_card(**changes)

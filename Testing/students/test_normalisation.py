@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.base.errors import InputError, ModelError
-from CMEDLSegmentLib.models.normalization import CT_WINDOW, Histogram, Normalisation, fit_landmarks
+from CMEDLSegmentLib.models.normalization import CT_WINDOW, Histogram, Normalization, fit_landmarks
 
 
 def ramp(low: int = 0, high: int = 1000) -> np.ndarray:
@@ -40,13 +40,13 @@ def test_the_window_needs_no_statistics() -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32, np.float64])
 def test_every_numeric_type_is_mapped_and_left_as_it_was(dtype: type) -> None:
     volume = np.array([0, 50, 100], dtype)
-    mapped = Normalisation("window", 0, 100).fit(volume)(volume)
+    mapped = Normalization("window", 0, 100).fit(volume)(volume)
     np.testing.assert_allclose(mapped, [-1, 0, 1], atol=1e-6)
     np.testing.assert_array_equal(volume, np.array([0, 50, 100], dtype))
 
 
 def test_percentiles_of_a_ramp_are_known() -> None:
-    fitted = Normalisation("percentile", 10.0, 90.0).fit(ramp())
+    fitted = Normalization("percentile", 10.0, 90.0).fit(ramp())
     assert fitted.source == pytest.approx((100.0, 900.0))
     np.testing.assert_allclose(fitted(np.array([0, 100, 500, 900, 1000])), [-1, -1, 0, 1, 1], atol=1e-6)
     assert fitted.minimum == -1.0
@@ -78,12 +78,12 @@ def test_the_foreground_is_above_the_mean() -> None:
 
 def test_six_orientations_of_a_volume_give_one_map() -> None:
     volume = anatomy().astype(np.float32) * 0.37
-    normalisation = Normalisation("percentile", 1.0, 99.0)
+    normalisation = Normalization("percentile", 1.0, 99.0)
     maps = {normalisation.fit(volume.transpose(axes)[::-1]) for axes in itertools.permutations(range(3))}
     assert len(maps) == 1
 
 
-LANDMARKS = Normalisation("percentile", 0.0, 100.0, ((50.0, 400.0), (100.0, 1000.0)))
+LANDMARKS = Normalization("percentile", 0.0, 100.0, ((50.0, 400.0), (100.0, 1000.0)))
 
 
 def test_landmarks_move_a_ramp_piece_by_piece() -> None:
@@ -95,13 +95,13 @@ def test_landmarks_move_a_ramp_piece_by_piece() -> None:
 
 
 def test_a_maximum_below_the_last_landmark_cuts_there() -> None:
-    fitted = Normalisation("percentile", 0.0, 100.0, LANDMARKS.landmarks, 700.0).fit(ramp())
+    fitted = Normalization("percentile", 0.0, 100.0, LANDMARKS.landmarks, 700.0).fit(ramp())
     assert fitted.source == pytest.approx((0.0, 750.5, 875.25))
     np.testing.assert_allclose(fitted(np.array([750.5, 875.25, 1000])), [2 * 400 / 700 - 1, 1, 1], atol=1e-6)
 
 
 def test_a_maximum_above_the_last_landmark_goes_on_with_its_slope() -> None:
-    fitted = Normalisation("percentile", 0.0, 100.0, LANDMARKS.landmarks, 1600.0).fit(ramp())
+    fitted = Normalization("percentile", 0.0, 100.0, LANDMARKS.landmarks, 1600.0).fit(ramp())
     assert fitted.source == pytest.approx((0.0, 750.5, 1000.0, 1249.5))
     np.testing.assert_allclose(fitted(np.array([1000, 1249.5])), [2 * 1000 / 1600 - 1, 1], atol=1e-6)
 
@@ -147,7 +147,7 @@ def test_landmarks_that_fall_on_one_intensity_send_it_to_the_brightest_of_their_
     # Foreground: 100 (60 voxels) and 200 (40 voxels); its percentiles 40 and 50 are both 100.
     volume = np.repeat([0, 100, 200], [100, 60, 40]).astype(np.int16)
     landmarks = ((40.0, 300.0), (50.0, 400.0), (100.0, 1000.0))
-    mapped = Normalisation("percentile", 0.0, 100.0, landmarks).fit(volume)(np.array([0, 100, 200]))
+    mapped = Normalization("percentile", 0.0, 100.0, landmarks).fit(volume)(np.array([0, 100, 200]))
     np.testing.assert_allclose(mapped, [-1, 2 * 400 / 1000 - 1, 1], atol=1e-6)
 
 
@@ -161,8 +161,8 @@ def test_a_volume_of_few_levels_is_standardised(levels: int) -> None:
     assert (mapped[0], mapped[-1]) == (-1.0, pytest.approx(1.0))
 
 
-@pytest.mark.parametrize("normalisation", [Normalisation("percentile", 1.0, 99.0), LANDMARKS])
-def test_a_volume_of_one_intensity_is_refused(normalisation: Normalisation) -> None:
+@pytest.mark.parametrize("normalisation", [Normalization("percentile", 1.0, 99.0), LANDMARKS])
+def test_a_volume_of_one_intensity_is_refused(normalisation: Normalization) -> None:
     with pytest.raises(InputError, match="do not vary enough"):
         normalisation.fit(np.full((3, 4, 5), 7, np.int16))
 
@@ -172,7 +172,7 @@ def test_voxels_that_are_not_finite_are_refused(value: float) -> None:
     volume = np.zeros((3, 4, 5), np.float32)
     volume[1, 2, 3] = value
     with pytest.raises(InputError, match="NaN or infinite"):
-        Normalisation("percentile", 1.0, 99.0).fit(volume)
+        Normalization("percentile", 1.0, 99.0).fit(volume)
 
 
 def test_no_training_volume_is_refused() -> None:
@@ -201,14 +201,14 @@ def test_no_training_volume_is_refused() -> None:
 )
 def test_each_wrong_field_is_named(arguments: tuple, field: str) -> None:
     with pytest.raises(ModelError, match=rf"normalisation\.{field}'"):
-        Normalisation(*arguments)
+        Normalization(*arguments)
 
 
 def test_the_histogram_of_a_large_volume_takes_little_memory() -> None:
     volume = np.zeros((300, 256, 256), np.int16)
     volume[::3] = 700
     tracemalloc.start()
-    Normalisation("percentile", 1.0, 99.0).fit(volume)
+    Normalization("percentile", 1.0, 99.0).fit(volume)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     # Its 20 million voxels would take 157 MB as float64.

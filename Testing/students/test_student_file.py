@@ -17,7 +17,7 @@ import torch
 
 from CMEDLSegmentLib.base.errors import InputError, ModelError
 from CMEDLSegmentLib.models.model_card import NetworkSpec, read_card
-from CMEDLSegmentLib.models.model_file import load_student, save_student
+from CMEDLSegmentLib.models.model_file import load_model, save_model
 from students.making import LIVER, TUMOR, UNET, a_card, a_student_file, forge, header_of, modules_of, weights_hash
 
 HEAD = "segmentor.head.weight"
@@ -42,7 +42,7 @@ def file(good: bytes, tmp_path: Path) -> Path:
 def refused(path: Path, reason: str) -> None:
     """The file is refused with one sentence that names it and the reason."""
     with pytest.raises(ModelError) as caught:
-        load_student(path)
+        load_model(path)
     message = str(caught.value)
     assert message.startswith(f"{path} cannot be used as a student: ")
     assert reason in message
@@ -57,8 +57,8 @@ def image(size: int = 64) -> torch.Tensor:
 def test_a_saved_student_gives_the_same_logits_when_loaded(tmp_path: Path) -> None:
     card, path = a_card(), tmp_path / "a.safetensors"
     modules = modules_of(card)
-    written = save_student(path, card, modules)
-    student = load_student(path)
+    written = save_model(path, card, modules)
+    student = load_model(path)
     network = student.build()
     assert student.card == written
     assert student.path == path
@@ -73,7 +73,7 @@ def test_a_saved_student_gives_the_same_logits_when_loaded(tmp_path: Path) -> No
 
 
 def test_what_is_done_to_built_networks_leaves_the_student_as_it_was(file: Path) -> None:
-    student = load_student(file)
+    student = load_model(file)
     with torch.no_grad():
         for weight in student.build().parameters():
             weight.zero_()
@@ -96,11 +96,11 @@ def test_the_same_student_makes_the_same_bytes(tmp_path: Path) -> None:
 def test_half_takes_half_the_space_and_computes_in_single_precision(tmp_path: Path) -> None:
     card = a_card(networks=(NetworkSpec("segmentor", "unet", {"width": 8}),))
     modules = modules_of(card)
-    save_student(tmp_path / "single.safetensors", card, modules)
-    save_student(tmp_path / "half.safetensors", card, modules, "float16")
+    save_model(tmp_path / "single.safetensors", card, modules)
+    save_model(tmp_path / "half.safetensors", card, modules, "float16")
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("single", "half")]
     assert sizes[1] < 0.6 * sizes[0]
-    student = load_student(tmp_path / "half.safetensors")
+    student = load_model(tmp_path / "half.safetensors")
     assert {value.dtype for value in student.state.values()} == {torch.float32, torch.int64}
     assert torch.equal(
         student.state["segmentor." + _norm_key(modules)], modules["segmentor"].state_dict()[_norm_key(modules)]
@@ -114,10 +114,10 @@ def test_int8_takes_a_quarter_of_the_space_and_rounds_each_row_to_half_a_step(tm
     card = a_card(networks=(NetworkSpec("segmentor", "unet", {"width": 16}),))
     modules = modules_of(card)
     for stored in ("float32", "int8"):
-        save_student(tmp_path / f"{stored}.safetensors", card, modules, stored)
+        save_model(tmp_path / f"{stored}.safetensors", card, modules, stored)
     sizes = {stored: (tmp_path / f"{stored}.safetensors").stat().st_size for stored in ("float32", "int8")}
     assert sizes["int8"] < 0.27 * sizes["float32"]
-    single, rounded = (load_student(tmp_path / f"{stored}.safetensors") for stored in sizes)
+    single, rounded = (load_model(tmp_path / f"{stored}.safetensors") for stored in sizes)
     assert rounded.state.keys() == single.state.keys()
     for key, value in single.state.items():
         if value.ndim == 4 and min(value.shape[:2]) >= 8:
@@ -131,7 +131,7 @@ def test_int8_takes_a_quarter_of_the_space_and_rounds_each_row_to_half_a_step(tm
 @pytest.mark.parametrize("change", ["gone", "longer", "half"])
 def test_rounded_weights_without_their_scale_are_refused(tmp_path: Path, change: str) -> None:
     card = a_card(networks=(NetworkSpec("segmentor", "unet", {"width": 8}),))
-    save_student(tmp_path / "a.safetensors", card, modules_of(card), "int8")
+    save_model(tmp_path / "a.safetensors", card, modules_of(card), "int8")
 
     def spoil(arrays: dict[str, np.ndarray]) -> None:
         key = next(key for key in arrays if key.startswith("scale."))
@@ -141,7 +141,7 @@ def test_rounded_weights_without_their_scale_are_refused(tmp_path: Path, change:
 
     forge(tmp_path / "a.safetensors", tensors=spoil)
     with pytest.raises(ModelError):
-        load_student(tmp_path / "a.safetensors")
+        load_model(tmp_path / "a.safetensors")
 
 
 def _norm_key(modules: dict[str, torch.nn.Module]) -> str:
@@ -153,14 +153,14 @@ def test_half_keeps_values_beyond_its_range(tmp_path: Path) -> None:
     modules = modules_of(card)
     with torch.no_grad():
         modules["segmentor"].get_parameter("head.weight").fill_(1e5)
-    save_student(tmp_path / "a.safetensors", card, modules, "float16")
-    assert (load_student(tmp_path / "a.safetensors").state[HEAD] == 1e5).all()
+    save_model(tmp_path / "a.safetensors", card, modules, "float16")
+    assert (load_model(tmp_path / "a.safetensors").state[HEAD] == 1e5).all()
 
 
 def test_several_labels_have_a_softmax_class_each_and_the_background(tmp_path: Path) -> None:
     spec = NetworkSpec("segmentor", "unet", {"width": 4, "classes": 3})
     a_student_file(tmp_path / "a.safetensors", networks=(spec,), labels=(TUMOR, LIVER), slices="all")
-    student = load_student(tmp_path / "a.safetensors")
+    student = load_model(tmp_path / "a.safetensors")
     assert student.classes == 3
     assert student.build()(image()).shape == (2, 3, 64, 64)
 
@@ -173,27 +173,27 @@ TWO_CHANNELS = {"width": 4, "in_channels": 2}
 def test_a_segmentor_can_read_a_generated_image(tmp_path: Path) -> None:
     card = a_card(networks=(GENERATOR, NetworkSpec("segmentor", "unet", {"width": 4}, ("pmri",))))
     modules = modules_of(card)
-    save_student(tmp_path / "a.safetensors", card, modules)
+    save_model(tmp_path / "a.safetensors", card, modules)
     with torch.inference_mode():
         expected = modules["segmentor"](modules["pmri"](image()))[0]
-        assert torch.equal(load_student(tmp_path / "a.safetensors").build()(image()), expected)
+        assert torch.equal(load_model(tmp_path / "a.safetensors").build()(image()), expected)
 
 
 def test_a_segmentor_can_read_a_weighted_fusion_of_the_image_and_a_generated_one(tmp_path: Path) -> None:
     card = a_card(networks=(GENERATOR, FUSION, NetworkSpec("segmentor", "unet", TWO_CHANNELS, ("fusion",))))
     modules = modules_of(card)
-    save_student(tmp_path / "a.safetensors", card, modules)
+    save_model(tmp_path / "a.safetensors", card, modules)
     with torch.inference_mode():
         pair = torch.cat([image(), modules["pmri"](image())], dim=1)
         expected = modules["segmentor"](modules["fusion"](pair))[0]
-        assert torch.equal(load_student(tmp_path / "a.safetensors").build()(image()), expected)
+        assert torch.equal(load_model(tmp_path / "a.safetensors").build()(image()), expected)
 
 
 def test_int8_ranges_travel_with_a_card_that_tells_how_they_were_checked(tmp_path: Path) -> None:
     card = a_card(int8={"dsc": 0.997, "n": 12})
     ranges = {"segmentor.head": torch.tensor([-1.5, 2.25])}
-    save_student(tmp_path / "a.safetensors", card, modules_of(card), "float16", int8=ranges)
-    student = load_student(tmp_path / "a.safetensors")
+    save_model(tmp_path / "a.safetensors", card, modules_of(card), "float16", int8=ranges)
+    student = load_model(tmp_path / "a.safetensors")
     assert student.int8.keys() == ranges.keys()
     assert torch.equal(student.int8["segmentor.head"], ranges["segmentor.head"])
     assert not any(key.startswith("int8") for key in student.state)
@@ -324,7 +324,7 @@ def test_a_type_that_students_do_not_use_is_refused(file: Path) -> None:
 def test_networks_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:
     card = a_card(networks=(GENERATOR, NetworkSpec("segmentor", "unet", TWO_CHANNELS, ("pmri",))))
     with pytest.raises(ModelError, match="cannot be used as a student"):
-        save_student(tmp_path / "a.safetensors", card, modules_of(card))
+        save_model(tmp_path / "a.safetensors", card, modules_of(card))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -339,19 +339,19 @@ def test_weights_that_diverged_are_not_saved(tmp_path: Path) -> None:
     with torch.no_grad():
         modules["segmentor"].get_parameter("head.bias").fill_(torch.nan)
     with pytest.raises(ModelError, match="holds NaN"):
-        save_student(tmp_path / "a.safetensors", card, modules)
+        save_model(tmp_path / "a.safetensors", card, modules)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_modules_that_the_card_does_not_name_are_not_saved(tmp_path: Path) -> None:
     modules = {**modules_of(a_card()), "pmri": torch.nn.Identity()}
     with pytest.raises(ModelError, match=re.escape("names the networks ['segmentor'], but ['pmri', 'segmentor']")):
-        save_student(tmp_path / "a.safetensors", a_card(), modules)
+        save_model(tmp_path / "a.safetensors", a_card(), modules)
 
 
 def test_another_ending_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"must end in \.safetensors"):
-        save_student(tmp_path / "a.pt", a_card(), modules_of(a_card()))
+        save_model(tmp_path / "a.pt", a_card(), modules_of(a_card()))
 
 
 def test_saving_where_no_folder_can_be_is_an_input_error(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_non_ascii_and_long_paths_work(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     path = folder / "Schüler ✓.safetensors"
     a_student_file(path)
-    assert load_student(path).card == read_card(path)
+    assert load_model(path).card == read_card(path)
 
 
 def test_a_failed_save_leaves_the_earlier_file(file: Path, good: bytes) -> None:
@@ -384,7 +384,7 @@ def test_a_failed_save_leaves_the_earlier_file(file: Path, good: bytes) -> None:
     with torch.no_grad():
         modules["segmentor"].get_parameter("head.bias").fill_(torch.inf)
     with pytest.raises(ModelError):
-        save_student(file, card, modules)
+        save_model(file, card, modules)
     assert file.read_bytes() == good
 
 
@@ -407,7 +407,7 @@ def test_nothing_is_unpickled(file: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     for module, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
         monkeypatch.setattr(module, name, refuse)
-    load_student(file).build()
+    load_model(file).build()
 
 
 def test_the_card_in_the_file_is_plain_json(file: Path) -> None:

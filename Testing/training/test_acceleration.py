@@ -18,7 +18,7 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.settings.configuration import PRESETS, Configuration, Network, with_settings
 from CMEDLTrainLib.training import engine
-from CMEDLTrainLib.training.divergence_guard import TrainingFailed, Watch
+from CMEDLTrainLib.training.divergence_guard import DivergenceGuard, TrainingFailed
 from CMEDLTrainLib.training.engine import Trainer
 from training.stores import disc_store
 
@@ -114,7 +114,7 @@ def test_learning_rates_as_tensors_which_a_graph_needs_teach_the_same(tmp_path, 
     ],
 )
 def test_losses_explode_above_a_thousand_times_their_median(before, value, fails):
-    watch = Watch()
+    watch = DivergenceGuard()
     for number, usual in enumerate(before):
         watch.losses({"hint": usual, "cycle": 1.0}, number)
     if not fails:

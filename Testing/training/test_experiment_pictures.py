@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, STUDENT_RED
-from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED
+from CMEDLSegmentLib.inference.resampling import ModelField
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.normalization import CT_WINDOW
-from CMEDLTrainLib.evaluation.case_view import Seen
+from CMEDLTrainLib.evaluation.case_view import CaseView
 from CMEDLTrainLib.evaluation.evaluation_file import write_json
 from CMEDLTrainLib.evaluation.roc import RATES
 from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures, PatientFigures
-from CMEDLTrainLib.evaluation.teacher_inference import Teaching
-from CMEDLTrainLib.experiments.case_snapshots import SIDE, Looks, missed, read_looks
-from CMEDLTrainLib.experiments.missed_lesions import missed_lines, misses
-from CMEDLTrainLib.experiments.plan import Cell
+from CMEDLTrainLib.evaluation.teacher_inference import TeacherInference
+from CMEDLTrainLib.experiments.case_snapshots import SIDE, CaseSnapshots, missed_structures, read_snapshots
+from CMEDLTrainLib.experiments.missed_lesions import missed_lesions, missed_table
+from CMEDLTrainLib.experiments.plan import ExperimentRun
 from CMEDLTrainLib.experiments.result_pictures import CAPTION, PANELS, ROC, write_panels, write_roc
 from CMEDLTrainLib.runs.run_folder import Run
 
@@ -35,7 +35,7 @@ CASE = Case("p", "c1", "CT", None)
 def segmented(found: np.ndarray, probability: float = 0.25) -> SimpleNamespace:
     """A segmentation with these labels, whose probability is the same everywhere."""
     planes = [(z, np.full(SHAPE[1:], probability, np.float32)) for z in range(SHAPE[0])]
-    field = StudentField(SHAPE[1:], SPACING[1:], (19.5, 19.5), 40, 2.0)
+    field = ModelField(SHAPE[1:], SPACING[1:], (19.5, 19.5), 40, 2.0)
     field = SimpleNamespace(slices=np.arange(SHAPE[0]), field=field, planes=lambda label: planes)
     return SimpleNamespace(label=found, probability=field)
 
@@ -53,7 +53,7 @@ def air() -> Volume:
 def test_a_missed_tumor_is_told_with_what_was_marked_instead():
     expert, found = cube(2, 10, 10), cube(2, 10, 20) + cube(7, 30, 30, side=2)
     result = segmented(found)
-    (told,) = missed(Seen("c", air(), expert, result, CARD), result, [("Tumor", TUMOR.value)])
+    (told,) = missed_structures(CaseView("c", air(), expert, result, CARD), result, [("Tumor", TUMOR.value)])
     voxel = 4 * 2 * 2 / 1000
     assert told["structure_cc"] == pytest.approx(27 * voxel)
     assert told["marked_cc"] == pytest.approx((27 + 8) * voxel)
@@ -65,7 +65,7 @@ def test_a_missed_tumor_is_told_with_what_was_marked_instead():
 def test_nothing_marked_has_no_distance_and_a_found_tumor_is_not_missed():
     for found, count in ((np.zeros(SHAPE, np.uint8), 1), (cube(4, 12, 12), 0)):
         result = segmented(found)
-        told = missed(Seen("c", air(), cube(2, 10, 10), result, CARD), result, [("Tumor", TUMOR.value)])
+        told = missed_structures(CaseView("c", air(), cube(2, 10, 10), result, CARD), result, [("Tumor", TUMOR.value)])
         assert len(told) == count
         assert all(one["nearest_mm"] is None and one["marked_cc"] == 0 for one in told)
 
@@ -74,11 +74,11 @@ def test_of_each_case_the_slice_with_most_of_the_tumor_is_kept_with_both_contour
     run = Run(tmp_path)
     expert = cube(2, 15, 15, side=5)
     expert[4, 12:24, 12:24] = TUMOR.value
-    looks = Looks(run, CARD, Teaching())
+    looks = CaseSnapshots(run, CARD, TeacherInference())
     looks(CASE, air(), expert, segmented(cube(4, 20, 20, side=6)))
     looks(Case("q", "empty", "CT", None), air(), np.zeros(SHAPE, np.uint8), segmented(expert))
     looks.write()
-    kept = read_looks(run)
+    kept = read_snapshots(run)
     assert kept.keys() == {"c1"}
     assert (kept["c1"]["slice"], kept["c1"]["slices"], kept["c1"]["missed"]) == (4, 10, [])
     with Image.open(tmp_path / kept["c1"]["picture"]) as picture:
@@ -90,14 +90,14 @@ def test_of_each_case_the_slice_with_most_of_the_tumor_is_kept_with_both_contour
 
     # The student's square lies right of and below the expert's, which is in the middle.
     assert where(EXPERT_YELLOW) == pytest.approx([SIDE / 2, SIDE / 2], abs=8)
-    assert np.all(where(STUDENT_RED) > SIDE / 2 + 10)
+    assert np.all(where(MODEL_RED) > SIDE / 2 + 10)
 
 
 def test_the_translated_slice_is_kept_where_there_is_one(tmp_path):
-    looks = Looks(Run(tmp_path), CARD, Teaching(translate=lambda images: 0 * images, pseudo="pMRI"))
+    looks = CaseSnapshots(Run(tmp_path), CARD, TeacherInference(translate=lambda images: 0 * images, pseudo="pMRI"))
     looks(CASE, air(), cube(2, 15, 15), segmented(cube(2, 15, 15)))
     looks.write()
-    kept = read_looks(Run(tmp_path))["c1"]
+    kept = read_snapshots(Run(tmp_path))["c1"]
     assert kept["pseudo_name"] == "pMRI"
     with Image.open(tmp_path / kept["pseudo"]) as picture:
         # Half-way between black and white, away from contour, letters and bar.
@@ -108,11 +108,11 @@ def test_the_real_image_is_kept_where_it_is_known_on_the_student_s_grid(tmp_path
     bright = Geometry((20, 40, 10), GEOMETRY.spacing, GEOMETRY.origin)  # the half with the lower x
     write_image(tmp_path / "mr.nrrd", np.full(bright.shape, 500.0, np.float32), bright)
     real = {"c1": Case("p", "mr", "MR", tmp_path / "mr.nrrd")}
-    looks = Looks(Run(tmp_path), CARD, Teaching(), real, CT_WINDOW)
+    looks = CaseSnapshots(Run(tmp_path), CARD, TeacherInference(), real, CT_WINDOW)
     for case in (CASE, Case("q", "c2", "CT", None)):
         looks(case, air(), cube(2, 15, 18), segmented(cube(2, 15, 18)))
     looks.write()
-    kept = read_looks(Run(tmp_path))
+    kept = read_snapshots(Run(tmp_path))
     assert "real" not in kept["c2"]
     assert kept["c1"]["real_name"] == "real MR"
     with Image.open(tmp_path / kept["c1"]["real"]) as picture:
@@ -210,13 +210,13 @@ def test_the_curve_of_a_row_is_the_mean_over_its_patients_and_so_is_the_area(tmp
 
 def test_missed_patients_are_listed_with_their_region(tmp_path):
     run = run_with(tmp_path / "one", {"b": 40, "a": 60}, missed_cases=("a", "b"))
-    found = misses(Cell(2, "cmedl", 1), run, {"a": "thigh"})
+    found = missed_lesions(ExperimentRun(2, "cmedl", 1), run, {"a": "thigh"})
     assert json.loads(json.dumps(found)) == found
     assert [(one["case"], one["region"], one["row"], one["fold"], one["seed"]) for one in found] == [
         ("b", None, "cmedl", 2, 1),
         ("a", "thigh", "cmedl", 2, 1),
     ]
-    assert missed_lines(found)[2] == "| a | thigh | cmedl | 1 | 4.0 | 2 to 5 of 9 | nothing | - | 0.1 |"
-    assert missed_lines([]) == []
+    assert missed_table(found)[2] == "| a | thigh | cmedl | 1 | 4.0 | 2 to 5 of 9 | nothing | - | 0.1 |"
+    assert missed_table([]) == []
     organs = [{**one, "label": label} for one, label in zip(found, ("Liver", "Spleen"), strict=True)]
-    assert missed_lines(organs)[2].startswith("| a, Spleen |")
+    assert missed_table(organs)[2].startswith("| a, Spleen |")

@@ -10,10 +10,10 @@ from scipy import stats
 from CMEDLTrainLib.evaluation.evaluation_file import Evaluation, write_json
 from CMEDLTrainLib.evaluation.roc import Roc
 from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures, PatientFigures
-from CMEDLTrainLib.experiments.finished_runs import kept_cells
-from CMEDLTrainLib.experiments.plan import Cell, read_experiment
+from CMEDLTrainLib.experiments.finished_runs import kept_runs
+from CMEDLTrainLib.experiments.plan import ExperimentRun, read_experiment
 from CMEDLTrainLib.experiments.results_page import markdown
-from CMEDLTrainLib.experiments.runner import Bench
+from CMEDLTrainLib.experiments.runner import ExperimentRunner
 from CMEDLTrainLib.runs import run_folder
 from students.making import a_student_file
 from training.experiment_results import results_of
@@ -29,7 +29,7 @@ COHORT = {
 }
 
 
-def bench_of(folder: Path, **changes) -> Bench:
+def bench_of(folder: Path, **changes) -> ExperimentRunner:
     tree = {
         "title": "t",
         "cohort": COHORT,
@@ -39,10 +39,12 @@ def bench_of(folder: Path, **changes) -> Bench:
     }
     (folder / "e").mkdir()
     (folder / "e" / "experiment.json").write_text(json.dumps({**tree, **changes}), "utf-8")
-    return Bench(read_experiment(str(folder / "e")), folder / "work")
+    return ExperimentRunner(read_experiment(str(folder / "e")), folder / "work")
 
 
-def finished(bench: Bench, row: str, values: dict[str, dict[str, np.ndarray]], seed: int = 0) -> run_folder.Run:
+def finished(
+    bench: ExperimentRunner, row: str, values: dict[str, dict[str, np.ndarray]], seed: int = 0
+) -> run_folder.Run:
     """A scored run whose patients have these values, by structure and measure."""
     names = tuple(values)
     count = len(next(iter(values[names[0]].values())))
@@ -65,7 +67,7 @@ def finished(bench: Bench, row: str, values: dict[str, dict[str, np.ndarray]], s
     patients = tuple(PatientFigures.of([case]) for case in cases)
     roc = {"": Roc(None, ())} | ({name: Roc(None, ()) for name in names} if len(names) > 1 else {})
     result = Evaluation("s", "0" * 64, 0.5, 2.0, "cpu", "torch", 1, None, names, cases, patients, roc)
-    cell = Cell(1, row, seed)
+    cell = ExperimentRun(1, row, seed)
     run = run_folder.create(bench.run_of(cell).folder, bench.experiment.configuration(cell, Path("c.csv"), "cpu"))
     lines = [{"time": 0.0, "event": "start", "step": 0, "steps": 9}, {"time": 60.0, "event": "finished", "step": 9}]
     run.events.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
@@ -99,7 +101,10 @@ def test_each_of_several_structures_has_its_own_figures_and_tests(tmp_path):
         assert compared["delta_dsc"] == pytest.approx((ours - theirs).mean())
         assert compared["p"] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
     write_json(bench.experiment.folder / "results.json", results)
-    assert results_of(Bench(bench.experiment, tmp_path / "nothing", kept=kept_cells(bench.experiment))) == results
+    assert (
+        results_of(ExperimentRunner(bench.experiment, tmp_path / "nothing", kept=kept_runs(bench.experiment)))
+        == results
+    )
     lines = markdown(bench.experiment, results).splitlines()
     assert "| DSC | Liver | Spleen | mean over structures |" in lines
     tables = [line for line in lines if line.startswith("| cmedl minus ct-only |") and ", p " in line]

@@ -11,20 +11,20 @@ from PIL import Image
 from scipy import stats
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.inference.resampling import ModelField
 from CMEDLSegmentLib.io.cohort_table import Case, read_cohort
 from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from CMEDLSegmentLib.models.normalization import CT_WINDOW, Normalisation
+from CMEDLSegmentLib.models.normalization import CT_WINDOW, Normalization
 from CMEDLSegmentLib.phantom import thorax_ct
 from CMEDLTrainLib.cli import main
-from CMEDLTrainLib.evaluation.teacher_inference import Teaching
+from CMEDLTrainLib.evaluation.teacher_inference import TeacherInference
 from CMEDLTrainLib.experiments import translation_results
 from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort, real_images
-from CMEDLTrainLib.experiments.plan import Cell, read_experiment
-from CMEDLTrainLib.experiments.runner import Bench
-from CMEDLTrainLib.experiments.translation_results import Translations, compared, figures, read_synthesis
+from CMEDLTrainLib.experiments.plan import ExperimentRun, read_experiment
+from CMEDLTrainLib.experiments.runner import ExperimentRunner
+from CMEDLTrainLib.experiments.translation_results import TranslationScorer, compared, figures, read_translation_results
 from CMEDLTrainLib.runs.run_folder import Run
 
 GRID = Geometry((40, 40, 6), (2.0, 2.0, 4.0), (0.0, 0.0, 0.0))
@@ -52,15 +52,15 @@ def test_a_translation_off_by_a_tenth_has_the_psnr_of_the_definition(tmp_path):
     write_image(tmp_path / "real.nrrd", volume.array, volume.geometry)
     real = Case("p", "c1", "MR", tmp_path / "real.nrrd")
     card = SimpleNamespace(normalisation=CT_WINDOW, labels=(TUMOR,))
-    field = StudentField((40, 40), (2.0, 2.0), (19.5, 19.5), 40, 2.0)
+    field = ModelField((40, 40), (2.0, 2.0), (19.5, 19.5), 40, 2.0)
     nothing = np.zeros(GRID.shape, np.uint8)
     result = SimpleNamespace(label=nothing, probability=SimpleNamespace(slices=np.arange(6), field=field))
-    teaching, as_ct = Teaching(translate=lambda images: images + 0.1), Normalisation("window", -1000.0, 500.0)
-    kept = Translations(Run(tmp_path), card, teaching, {"c1": real}, as_ct)
+    teaching, as_ct = TeacherInference(translate=lambda images: images + 0.1), Normalization("window", -1000.0, 500.0)
+    kept = TranslationScorer(Run(tmp_path), card, teaching, {"c1": real}, as_ct)
     for name in ("c1", "without a real image"):
         kept(Case("p", name, "CT", None), volume, nothing, result)
     kept.write()
-    found = read_synthesis(Run(tmp_path))
+    found = read_translation_results(Run(tmp_path))
     assert found.keys() == {"c1"}
     assert found["c1"]["psnr"] == pytest.approx(10 * np.log10(2.0**2 / 0.1**2), abs=1e-3)
     assert 0.5 < found["c1"]["ssim"] < 1
@@ -74,7 +74,7 @@ def test_figures_are_means_over_seeds_then_over_patients_and_are_compared_in_pai
     def found(row, seeds=(0, 1), first=0):
         return [
             (
-                Cell(1, row, seed),
+                ExperimentRun(1, row, seed),
                 {
                     f"c{n}": dict(zip(translation_results.MEASURES, values[row, seed][n], strict=True))
                     for n in range(first, 8)
@@ -123,14 +123,16 @@ def trained(tmp_path_factory):
             (folder / name).mkdir()
             path = folder / name / "experiment.json"
             path.write_text(json.dumps({**TREE, "measures": measures}), "utf-8")
-            states = [Bench(read_experiment(str(path)), folder / "local").progress_of(cell).state for cell in CELLS]
+            states = [
+                ExperimentRunner(read_experiment(str(path)), folder / "local").progress_of(cell).state for cell in CELLS
+            ]
             assert states == {"plain": ["not begun"] * 2, "measured": ["trained"] * 2}[name]
             assert main(["experiment", str(path), "--device", "cpu"]) == 0
             results[name] = json.loads((folder / name / "results.json").read_text("utf-8"))
     return folder, results
 
 
-CELLS = [Cell(1, row, 0) for row in TREE["rows"]]
+CELLS = [ExperimentRun(1, row, 0) for row in TREE["rows"]]
 
 
 def test_a_run_that_exists_is_measured_and_not_trained_again(trained):
@@ -180,13 +182,13 @@ def test_a_run_without_its_checkpoint_is_scored_without_a_translation(trained, m
     folder, _ = trained
     monkeypatch.setenv("CMEDL_DATA", str(folder))
     experiment = read_experiment(str(folder / "measured" / "experiment.json"))
-    bench = Bench(experiment, folder / "local", "cpu")
+    bench = ExperimentRunner(experiment, folder / "local", "cpu")
     run = bench.run_of(CELLS[1])
     for name in ("last.safetensors", "looks.json", "synthesis.json"):
         (run.folder / name).unlink()
     assert bench.progress_of(CELLS[1]).state == "trained"
     assert bench.work_off(None, lambda cell: None)
-    assert read_synthesis(run) == {}
+    assert read_translation_results(run) == {}
     assert all("pseudo" not in kept for kept in json.loads((run.folder / "looks.json").read_text("utf-8"))["cases"])
 
 

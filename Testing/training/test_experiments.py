@@ -17,11 +17,11 @@ from CMEDLTrainLib.evaluation.roc import RATES, Roc
 from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures, PatientFigures
 from CMEDLTrainLib.experiments import plan
 from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort
-from CMEDLTrainLib.experiments.finished_runs import finished_cells, kept_cells
-from CMEDLTrainLib.experiments.plan import Cell, read_experiment
+from CMEDLTrainLib.experiments.finished_runs import finished_runs, kept_runs
+from CMEDLTrainLib.experiments.plan import ExperimentRun, read_experiment
 from CMEDLTrainLib.experiments.results_page import markdown
-from CMEDLTrainLib.experiments.run_states import Progressed
-from CMEDLTrainLib.experiments.runner import Bench, training_seconds
+from CMEDLTrainLib.experiments.run_states import RunStatus
+from CMEDLTrainLib.experiments.runner import ExperimentRunner, training_seconds
 from CMEDLTrainLib.runs import run_folder
 from training.experiment_results import results_of
 
@@ -103,9 +103,11 @@ def test_a_second_call_trains_nothing_again(trained):
 
 def test_other_settings_are_another_run_and_the_same_settings_are_not(trained, tmp_path):
     folder, _ = trained
-    cell = Cell(1, "ct-only", 0)
+    cell = ExperimentRun(1, "ct-only", 0)
     one, same, other = (
-        Bench(read_experiment(str(written(tmp_path / name, **changes))), folder.parent / "local").run_of(cell)
+        ExperimentRunner(read_experiment(str(written(tmp_path / name, **changes))), folder.parent / "local").run_of(
+            cell
+        )
         for name, changes in {
             "one": {},
             "same": {"title": "Another title", "rows": {"ct-only": {}, "cmedl": {}}, "reference": "cmedl"},
@@ -117,7 +119,7 @@ def test_other_settings_are_another_run_and_the_same_settings_are_not(trained, t
 
 def test_a_run_begun_by_another_program_is_not_taken_for_this_one(tmp_path, capsys):
     path = written(tmp_path / "changed", seeds=[8])
-    bench = Bench(read_experiment(str(path)), tmp_path / "local", "cpu")
+    bench = ExperimentRunner(read_experiment(str(path)), tmp_path / "local", "cpu")
     cell = bench.experiment.cells[0]
     ours = bench.experiment.configuration(cell, tmp_path / "c.csv", "cpu")
     run_folder.create(bench.run_of(cell).folder, replace(ours, labels=("Nodule",)))
@@ -128,7 +130,7 @@ def test_a_run_begun_by_another_program_is_not_taken_for_this_one(tmp_path, caps
 def test_a_cell_that_another_process_trains_is_left_to_it(trained, tmp_path):
     folder, _ = trained
     path = written(tmp_path / "shared", seeds=[9])
-    bench = Bench(read_experiment(str(path)), folder.parent / "local", "cpu")
+    bench = ExperimentRunner(read_experiment(str(path)), folder.parent / "local", "cpu")
     theirs, ours = bench.experiment.cells
     run = run_folder.create(
         bench.run_of(theirs).folder, bench.experiment.configuration(theirs, tmp_path / "c.csv", "cpu")
@@ -142,11 +144,11 @@ def test_a_cell_that_another_process_trains_is_left_to_it(trained, tmp_path):
 def test_a_cell_that_another_process_begins_in_the_same_moment_is_left_to_it(trained, tmp_path, monkeypatch):
     folder, _ = trained
     path = written(tmp_path / "shared", seeds=[10], rows={"ct-only": {}}, reference="ct-only")
-    bench = Bench(read_experiment(str(path)), folder.parent / "local", "cpu")
+    bench = ExperimentRunner(read_experiment(str(path)), folder.parent / "local", "cpu")
     (theirs,) = bench.experiment.cells
     (table,) = make_cohort(bench.experiment, bench.work)
     run = run_folder.create(bench.run_of(theirs).folder, bench.experiment.configuration(theirs, table, "cpu"))
-    monkeypatch.setattr(Bench, "progress_of", lambda self, cell: Progressed(cell, "not begun"))  # as it was
+    monkeypatch.setattr(ExperimentRunner, "progress_of", lambda self, cell: RunStatus(cell, "not begun"))  # as it was
     with run.held():
         assert bench.work_off(None, lambda cell: None) is False
     assert not run.events.exists()
@@ -155,7 +157,7 @@ def test_a_cell_that_another_process_begins_in_the_same_moment_is_left_to_it(tra
 def test_a_cell_that_was_stopped_goes_on_where_it_was(trained, tmp_path):
     folder, _ = trained
     path = written(tmp_path / "cut", rows={"ct-only": {}}, reference="ct-only", seeds=[5])
-    bench = Bench(read_experiment(str(path)), folder.parent / "local", "cpu")
+    bench = ExperimentRunner(read_experiment(str(path)), folder.parent / "local", "cpu")
     (cell,) = bench.experiment.cells
     run = bench.run_of(cell)
     assert bench.work_off(None, lambda cell: None, cancelled=run.last.is_file) is False
@@ -226,7 +228,7 @@ def scored(bench, cell, result):
 
 @pytest.fixture
 def bench(tmp_path):
-    return Bench(read_experiment(str(written(tmp_path / "by-hand", seeds=[0, 1]))), tmp_path / "local")
+    return ExperimentRunner(read_experiment(str(written(tmp_path / "by-hand", seeds=[0, 1]))), tmp_path / "local")
 
 
 def test_figures_are_means_over_seeds_then_over_patients(bench):
@@ -235,7 +237,9 @@ def test_figures_are_means_over_seeds_then_over_patients(bench):
     far = random.uniform(2, 30, 9)
     for (row, seed), values in dsc.items():
         distances = [None if number == 2 and seed == 0 else one for number, one in enumerate(far + seed)]
-        run = scored(bench, Cell(1, row, seed), evaluation(values, distances, missed=(2,) if seed == 0 else ()))
+        run = scored(
+            bench, ExperimentRun(1, row, seed), evaluation(values, distances, missed=(2,) if seed == 0 else ())
+        )
     found = results_of(bench)
     ours, theirs = ((dsc[row, 0] + dsc[row, 1]) / 2 for row in ("strict", "ct-only"))
     told = found["methods"]["strict"]
@@ -263,9 +267,11 @@ def test_a_row_is_compared_with_the_one_that_it_names(tmp_path):
     rows = {"a": {"method": "ct-only"}, "b": {"method": "ct-only"}, "c": {"method": "ct-only", "reference": "b"}}
     for number, row in enumerate(rows):
         rows[row]["settings"] = {"loss.recall": 0.1 * (number + 1)}
-    bench = Bench(read_experiment(str(written(tmp_path / "named", rows=rows, reference="a"))), tmp_path / "local")
+    bench = ExperimentRunner(
+        read_experiment(str(written(tmp_path / "named", rows=rows, reference="a"))), tmp_path / "local"
+    )
     for row, dsc in (("a", 0.1), ("b", 0.3), ("c", 0.7)):
-        scored(bench, Cell(1, row, 0), evaluation([dsc, dsc], [1.0, 2.0]))
+        scored(bench, ExperimentRun(1, row, 0), evaluation([dsc, dsc], [1.0, 2.0]))
     found = results_of(bench)
     assert {name: compared["reference"] for name, compared in found["comparisons"].items()} == {"b": "a", "c": "b"}
     assert found["comparisons"]["c"]["delta_dsc"] == pytest.approx(-0.4)
@@ -274,9 +280,9 @@ def test_a_row_is_compared_with_the_one_that_it_names(tmp_path):
 
 def test_rows_are_compared_on_the_runs_that_both_have_finished(bench):
     few, distances = np.array([0.5, 0.6, 0.7]), [1.0, 2.0, 3.0]
-    scored(bench, Cell(1, "strict", 0), evaluation(few, distances))
-    scored(bench, Cell(1, "strict", 1), evaluation(few + 0.3, distances))
-    scored(bench, Cell(1, "ct-only", 1), evaluation(few + 0.1, distances, free=2))
+    scored(bench, ExperimentRun(1, "strict", 0), evaluation(few, distances))
+    scored(bench, ExperimentRun(1, "strict", 1), evaluation(few + 0.3, distances))
+    scored(bench, ExperimentRun(1, "ct-only", 1), evaluation(few + 0.1, distances, free=2))
     found = results_of(bench)
     assert found["complete"] is False
     assert found["comparisons"]["ct-only"]["runs"] == 1
@@ -313,7 +319,7 @@ def test_without_keep_the_results_are_of_the_runs_at_hand_alone(trained, tmp_pat
 
 def test_runs_at_hand_and_kept_figures_add_up_to_what_one_machine_would_have(bench, tmp_path):
     random = np.random.default_rng(8)
-    elsewhere = Bench(bench.experiment, tmp_path / "elsewhere")
+    elsewhere = ExperimentRunner(bench.experiment, tmp_path / "elsewhere")
     for number, cell in enumerate(bench.experiment.cells):
         curve = tuple(np.linspace(0.0, 1.0, len(RATES)) ** (number + 1))
         found = evaluation(random.uniform(0.2, 0.9, 5), [None, *random.uniform(2, 30, 4)], missed=(0,), curve=curve)
@@ -321,16 +327,16 @@ def test_runs_at_hand_and_kept_figures_add_up_to_what_one_machine_would_have(ben
             scored(at, cell, found)
     whole = results_of(elsewhere)
     write_json(bench.experiment.folder / "results.json", whole)
-    kept = kept_cells(bench.experiment)
+    kept = kept_runs(bench.experiment)
     assert kept.keys() == set(bench.experiment.cells)
-    mixed = Bench(bench.experiment, bench.work, kept=kept)
+    mixed = ExperimentRunner(bench.experiment, bench.work, kept=kept)
     assert results_of(bench)["complete"] is False
     assert results_of(mixed) == whole
-    found = finished_cells(mixed, mixed.progress())
+    found = finished_runs(mixed, mixed.progress())
     assert [one.run is None for one in found["strict"]] == [False, True]
     curves = [
         {name: [one.patients[1].sensitivities for one in several] for name, several in row.items()}
-        for row in (found, finished_cells(elsewhere, elsewhere.progress()))
+        for row in (found, finished_runs(elsewhere, elsewhere.progress()))
     ]
     for name, several in curves[0].items():
         assert np.allclose(several, curves[1][name], atol=1e-5)
@@ -350,8 +356,8 @@ def test_what_was_trained_otherwise_is_not_kept(bench, tmp_path):
     ):
         changed = read_experiment(str(written(tmp_path / "changed", **{"seeds": [0, 1], **changes})))
         write_json(changed.folder / "results.json", results)
-        assert {cell.row for cell in kept_cells(changed)} == rows
-    assert len(kept_cells(bench.experiment)) == 0  # nothing was written there
+        assert {cell.row for cell in kept_runs(changed)} == rows
+    assert len(kept_runs(bench.experiment)) == 0  # nothing was written there
 
 
 def test_results_that_do_not_tell_enough_cannot_be_kept(bench):
@@ -361,10 +367,10 @@ def test_results_that_do_not_tell_enough_cannot_be_kept(bench):
     del results["cells"][0]["patients"]
     write_json(bench.experiment.folder / "results.json", results)
     with pytest.raises(InputError, match="'patients', so its figures cannot be kept; leave --keep out"):
-        kept_cells(bench.experiment)
+        kept_runs(bench.experiment)
     (bench.experiment.folder / "results.json").write_text("{", "utf-8")
     with pytest.raises(InputError, match=r"results\.json cannot be read .*; restore it"):
-        kept_cells(bench.experiment)
+        kept_runs(bench.experiment)
 
 
 # The file and the cohorts

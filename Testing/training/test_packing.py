@@ -14,18 +14,18 @@ from safetensors.torch import load_file
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.cohort_table import read_cohort
-from CMEDLSegmentLib.models.model_file import load_student, save_student
+from CMEDLSegmentLib.models.model_file import load_model, save_model
 from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.cohort import preparation
 from CMEDLTrainLib.cohort.preparation import open_case, prepare
 from CMEDLTrainLib.cohort.store import LEVELS
 from CMEDLTrainLib.evaluation.evaluate import evaluate
 from CMEDLTrainLib.evaluation.evaluation_output import scored_cases
-from CMEDLTrainLib.evaluation.packed_case import from_bytes, read_carried, to_bytes
+from CMEDLTrainLib.evaluation.packed_case import from_bytes, read_packed_case, to_bytes
 from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort
 from CMEDLTrainLib.experiments.packing import differences, sums, unpack, write_pack
 from CMEDLTrainLib.experiments.plan import read_experiment
-from CMEDLTrainLib.experiments.runner import Bench
+from CMEDLTrainLib.experiments.runner import ExperimentRunner
 from CMEDLTrainLib.training.train_run import slices_of, training_cases
 from gpu.plans import PHANTOMS, TINY, read
 from segmentation.students import a_card, a_student
@@ -88,7 +88,7 @@ def test_slices_are_read_back_as_they_were_packed_and_no_scan_is_opened(
         raise AssertionError("a scan was opened")
 
     monkeypatch.setattr(preparation, "open_case", opened)
-    run = Bench(experiment, work, "cpu")._opened(cell, table_in(work, experiment))
+    run = ExperimentRunner(experiment, work, "cpu")._opened(cell, table_in(work, experiment))
     found = slices_of(run)
     assert (found.modalities, found.normalisations) == (own.modalities, own.normalisations)
     assert list(found.patches) == list(own.patches)
@@ -107,14 +107,14 @@ def a_student_that_marks(path, store_images, images):
     with torch.no_grad():
         logits, _ = network(torch.from_numpy(store_images)[:, None])
         network.get_parameter("head.bias").sub_(logits.quantile(0.8))
-    save_student(path, student.card, {"segmentor": network})
+    save_model(path, student.card, {"segmentor": network})
     return path
 
 
 def test_a_student_is_scored_from_a_pack_as_from_the_scans(experiment, scans, work, tmp_path):
     images = experiment.configuration(experiment.cells[0], scans, "cpu").images
     table = table_in(work, experiment)
-    shown = from_bytes(read_carried(scored_cases(table)[0].image).images)
+    shown = from_bytes(read_packed_case(scored_cases(table)[0].image).images)
     student = a_student_that_marks(tmp_path / "student.safetensors", shown, images)
     expected, found = (evaluate(student, scored_cases(cohort), "cpu") for cohort in (scans, table))
     for theirs, ours in zip(expected.cases, found.cases, strict=True):
@@ -127,7 +127,7 @@ def test_a_student_is_scored_from_a_pack_as_from_the_scans(experiment, scans, wo
 def test_what_is_kept_of_a_test_case_is_the_scan_as_the_student_sees_it(experiment, scans, work):
     images = experiment.configuration(experiment.cells[0], scans, "cpu").images
     for case, of_scan in zip(scored_cases(table_in(work, experiment)), scored_cases(scans), strict=True):
-        carried, scan = read_carried(case.image), open_case(of_scan, images, 1)
+        carried, scan = read_packed_case(case.image), open_case(of_scan, images, 1)
         assert (carried.field, carried.geometry) == (scan.field, scan.geometry)
         assert np.array_equal(carried.slices, scan.seen)
         assert np.array_equal(carried.expert, scan.expert)
@@ -141,7 +141,7 @@ def test_what_is_kept_of_a_test_case_is_the_scan_as_the_student_sees_it(experime
 
 def test_a_student_that_sees_other_images_is_refused(experiment, work, tmp_path):
     student = a_student(a_card(field=64, slices="all"))
-    save_student(tmp_path / "a.safetensors", student.card, {"segmentor": student.build().networks[0]})
+    save_model(tmp_path / "a.safetensors", student.card, {"segmentor": student.build().networks[0]})
     with pytest.raises(InputError):
         evaluate(tmp_path / "a.safetensors", scored_cases(table_in(work, experiment)), "cpu")
 
@@ -176,13 +176,13 @@ def test_unpacking_again_makes_only_what_is_not_there(packed, work):
 def test_a_run_that_was_stopped_and_moved_ends_as_one_that_was_not(experiment, packed, work, tmp_path):
     cell = next(cell for cell in experiment.cells if cell.row == "cmedl")
     one = replace(experiment, rows={cell.row: experiment.rows[cell.row]}, reference=cell.row)
-    begun = Bench(one, work, "cpu")
+    begun = ExperimentRunner(one, work, "cpu")
     assert begun.work_off(None, lambda cell: None, cancelled=begun.run_of(cell).last.is_file) is False
     assert begun.progress_of(cell).state == "stopped"
-    moved = Bench(one, work.rename(tmp_path / "elsewhere"), "cpu")
+    moved = ExperimentRunner(one, work.rename(tmp_path / "elsewhere"), "cpu")
     assert moved.work_off(None, lambda cell: None) is True
     unpack(packed, tmp_path / "other")
-    undisturbed = Bench(one, tmp_path / "other", "cpu")
+    undisturbed = ExperimentRunner(one, tmp_path / "other", "cpu")
     assert undisturbed.work_off(None, lambda cell: None) is True
     ours, theirs = (load_file(bench.run_of(cell).last) for bench in (moved, undisturbed))
     assert ours.keys() == theirs.keys()
@@ -191,9 +191,9 @@ def test_a_run_that_was_stopped_and_moved_ends_as_one_that_was_not(experiment, p
 
 def test_how_steps_run_may_be_other_than_when_a_run_was_begun(experiment, work):
     cell, table = experiment.cells[0], table_in(work, experiment)
-    begun = Bench(experiment, work, "cpu", graph=True)._opened(cell, table)
+    begun = ExperimentRunner(experiment, work, "cpu", graph=True)._opened(cell, table)
     assert begun.configuration().optimisation.graph is True
-    again = Bench(experiment, work, "cpu", graph=False)._opened(cell, table)
+    again = ExperimentRunner(experiment, work, "cpu", graph=False)._opened(cell, table)
     assert again.folder == begun.folder
     assert again.configuration().optimisation.graph is False
 
@@ -237,7 +237,7 @@ def test_forty_patients_are_scored_from_a_pack_as_from_their_scans(data_root, mo
     assert path.stat().st_size - features <= 15 * 2**20
     unpack(path, tmp_path / "work")
     tables = make_cohort(sarcoma, tmp_path / "scans")
-    student = load_student(ROOT / "Resources" / "Models" / "sarcoma-ct.safetensors").path
+    student = load_model(ROOT / "Resources" / "Models" / "sarcoma-ct.safetensors").path
     for table in (tables[0], table_in(tmp_path / "work", sarcoma)):
         assert table.is_file()
     expected, found = (

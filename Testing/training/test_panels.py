@@ -6,26 +6,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, STUDENT_RED
-from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED
+from CMEDLSegmentLib.inference.resampling import ModelField
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.normalization import CT_WINDOW
 from CMEDLSegmentLib.report.contour_drawing import whole_view
-from CMEDLTrainLib.evaluation.case_view import Seen
+from CMEDLTrainLib.evaluation.case_view import CaseView
 from CMEDLTrainLib.figures import contour_panels
 
 SIZE = 32
 
 
-def seen(expert: np.ndarray, found: np.ndarray, labels=(TUMOR,), direction=(1.0, 1.0, 1.0)) -> Seen:
+def seen(expert: np.ndarray, found: np.ndarray, labels=(TUMOR,), direction=(1.0, 1.0, 1.0)) -> CaseView:
     """A case of ``expert.shape`` voxels of 2 mm, its field the whole slice."""
     geometry = Geometry(expert.shape[::-1], (2.0, 2.0, 3.0), direction=tuple(np.diag(direction).ravel()))
     volume = Volume(np.full(expert.shape, -700, np.int16), geometry)
-    field = StudentField(expert.shape[1:], (2.0, 2.0), ((SIZE - 1) / 2, (SIZE - 1) / 2), SIZE, 2.0)
+    field = ModelField(expert.shape[1:], (2.0, 2.0), ((SIZE - 1) / 2, (SIZE - 1) / 2), SIZE, 2.0)
     probability = SimpleNamespace(slices=np.arange(len(expert)), field=field)
     result = SimpleNamespace(label=found, probability=probability)
-    return Seen("case", volume, expert, result, SimpleNamespace(normalisation=CT_WINDOW, labels=labels))
+    return CaseView("case", volume, expert, result, SimpleNamespace(normalisation=CT_WINDOW, labels=labels))
 
 
 def squares(*sides: int, value: int = 1) -> np.ndarray:
@@ -37,9 +37,9 @@ def squares(*sides: int, value: int = 1) -> np.ndarray:
 
 
 def test_the_worst_the_median_and_the_best_are_chosen():
-    assert contour_panels.telling(np.array([0.9, 0.1, 0.5, 0.7])) == [("worst", 1), ("median", 2), ("best", 0)]
-    assert contour_panels.telling(np.array([0.9, 0.1])) == [("worst", 1), ("best", 0)]
-    assert contour_panels.telling(np.array([0.3])) == [("only", 0)]
+    assert contour_panels.telling_slices(np.array([0.9, 0.1, 0.5, 0.7])) == [("worst", 1), ("median", 2), ("best", 0)]
+    assert contour_panels.telling_slices(np.array([0.9, 0.1])) == [("worst", 1), ("best", 0)]
+    assert contour_panels.telling_slices(np.array([0.3])) == [("only", 0)]
 
 
 def test_the_dsc_of_a_slice_is_the_one_counted_by_hand():
@@ -77,12 +77,12 @@ def test_a_panel_shows_the_student_s_contour_inside_the_expert_s():
     case = seen(squares(16), squares(8))
     cell = contour_panels.Cell(
         case.intensities(case.view.array[0]),
-        contour_panels.contours(case, 0, case.found[0], STUDENT_RED, "student"),
+        contour_panels.contours(case, 0, case.found[0], MODEL_RED, "student"),
         "",
     )
-    panel = contour_panels.panel(cell, whole_view((SIZE, SIZE), case.spacing), case.spacing)
+    panel = contour_panels.draw_panel(cell, whole_view((SIZE, SIZE), case.spacing), case.spacing)
     scale, top = contour_panels.SIDE / SIZE, contour_panels.CAPTION
-    for color, side in ((STUDENT_RED, 8), (EXPERT_YELLOW, 16)):
+    for color, side in ((MODEL_RED, 8), (EXPERT_YELLOW, 16)):
         # Where they share an edge the student's covers the expert's: the far edges tell.
         rows, columns = np.nonzero(colored(panel, color))
         assert rows.max() == pytest.approx(top + (8 + side) * scale, abs=3)
@@ -93,7 +93,7 @@ def test_panels_of_a_case_have_one_scale_and_show_what_either_marked():
     expert, found = squares(4, 4), squares(4, 0)
     found[0, 26:30, 26:30] = 1  # a false one far away
     case = seen(expert, found)
-    first, second = contour_panels.views(case, [0, 1])
+    first, second = contour_panels.case_views(case, [0, 1])
     assert first.width_mm == second.width_mm
     assert first.width_mm >= 2 * (30 - 8)
     assert second.centre == (9.5, 9.5)
@@ -104,7 +104,7 @@ def test_pictures_below_each_other_keep_every_row(tmp_path):
     for number, color in enumerate(((200, 0, 0), (0, 200, 0))):
         paths.append(tmp_path / f"{number}.png")
         Image.new("RGB", (40 + 10 * number, 30), color).save(paths[-1])
-    whole = np.asarray(contour_panels.overview([("worst", paths[0]), ("best", paths[1])]))
+    whole = np.asarray(contour_panels.draw_overview([("worst", paths[0]), ("best", paths[1])]))
     assert whole.shape == (2 * (30 + contour_panels.CAPTION), 50, 3)
     assert (whole[contour_panels.CAPTION : contour_panels.CAPTION + 30, :40] == (200, 0, 0)).all()
     assert (whole[-30:] == (0, 200, 0)).all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, RATER_COLORS, STUDENT_RED
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED, RATER_COLORS
 from CMEDLTrainLib import methods
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.settings.configuration import PRESETS
@@ -62,7 +62,7 @@ def test_panels_show_image_translation_and_way_back_with_the_outlines_of_each():
     edge = np.zeros((256, 256), bool)
     edge[80:160, 64:144] = True
     edge[81:159, 65:143] = False
-    assert (same(student, STUDENT_RED) == edge).all()
+    assert (same(student, MODEL_RED) == edge).all()
     assert (same(pseudo, RATER_COLORS[1]) == edge).all()
     for column in (student, pseudo):
         rows, across = np.nonzero(same(column, EXPERT_YELLOW))

@@ -11,8 +11,8 @@ from CMEDLSegmentLib.cli.console import Bar
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.settings.configuration import PRESETS
 from CMEDLTrainLib.training import progress_reports
-from CMEDLTrainLib.training.progress_reports import Reports
-from CMEDLTrainLib.training.tensorboard_log import Board
+from CMEDLTrainLib.training.progress_reports import ProgressReports
+from CMEDLTrainLib.training.tensorboard_log import TensorBoardLog
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def clock(monkeypatch):
 
 
 def told(run, progress, device="cpu"):
-    return Reports(run, torch.device(device), images=4, steps=200, steps_per_epoch=20, progress=progress)
+    return ProgressReports(run, torch.device(device), images=4, steps=200, steps_per_epoch=20, progress=progress)
 
 
 def test_a_report_has_losses_rates_memory_validation_and_time_left(run, clock, monkeypatch):
@@ -111,7 +111,7 @@ def test_tensorboard_gets_every_figure_where_it_is_installed(run, clock, scalars
 
 def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    board = Board(tmp_path, 0)
+    board = TensorBoardLog(tmp_path, 0)
     board.take({"step": 1, "losses": {"student": 0.5}})
     assert not board.installed
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from CMEDLSegmentLib.models.model_card import IMAGE, NetworkSpec
-from CMEDLSegmentLib.models.model_file import StudentNetwork
+from CMEDLSegmentLib.models.model_file import ModelNetwork
 from CMEDLSegmentLib.networks import create_network, create_segmentor
 from CMEDLTrainLib.evaluation.case_view import last_features
 from CMEDLTrainLib.figures.feature_sheet import BORDER, HEAD, TILE, Maps, sheet
@@ -37,7 +37,7 @@ def test_of_a_student_that_translates_first_the_segmentor_s_features_are_taken()
         NetworkSpec("to_teacher", "generator", {}),
         NetworkSpec("segmentor", "unet", {}, (IMAGE, "to_teacher")),
     )
-    network = StudentNetwork(specs, [generator, segmentor])
+    network = ModelNetwork(specs, [generator, segmentor])
     found = last_features(segmentor, lambda: network(images))
     expected = segmentor(torch.cat((images, generator(images)), dim=1))[1]
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

@@ -14,13 +14,13 @@ import pytest
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import sha256_of
-from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.inference.resampling import ModelField
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLTrainLib.cohort import contents, preparation
 from CMEDLTrainLib.cohort.contents import contents_of
-from CMEDLTrainLib.cohort.preparation import SURROUNDINGS_MM, enclosing, prepare
+from CMEDLTrainLib.cohort.preparation import SURROUNDINGS_MM, enclosing_square, prepare
 from CMEDLTrainLib.cohort.sampling import Sampler
 from CMEDLTrainLib.cohort.store import LEVELS, Store
 from CMEDLTrainLib.settings.configuration import Images
@@ -218,11 +218,11 @@ def test_enclosing_is_the_least_move_by_a_plain_search():
     random = np.random.default_rng(3)
     for _ in range(200):
         spacing = tuple(random.uniform(0.5, 2, 2))
-        field = StudentField((90, 120), spacing, tuple(random.uniform(30, 60, 2)), 32, 1.5)
+        field = ModelField((90, 120), spacing, tuple(random.uniform(30, 60, 2)), 32, 1.5)
         mask = np.zeros(field.shape, bool)
         y, x, height, width = (int(value) for value in random.integers((0, 0, 1, 1), (60, 80, 30, 40)))
         mask[y : y + height, x : x + width] = True
-        found = enclosing(field, mask)
+        found = enclosing_square(field, mask)
         for axis, (first, last) in enumerate(((y, y + height - 1), (x, x + width - 1))):
             half, margin = 31 / 2 * 1.5 / spacing[axis], SURROUNDINGS_MM / spacing[axis]
             shifts = np.arange(-200, 200, 0.01)
@@ -233,7 +233,7 @@ def test_enclosing_is_the_least_move_by_a_plain_search():
                 assert abs(moved) == pytest.approx(np.abs(shifts[fits]).min(), abs=0.011)
             else:
                 assert found.centre[axis] == (first + last) / 2
-    assert enclosing(field, np.zeros(field.shape, bool)) is field
+    assert enclosing_square(field, np.zeros(field.shape, bool)) is field
 
 
 def test_files_are_read_again_only_when_they_changed_and_their_content_counts(tmp_path, monkeypatch):

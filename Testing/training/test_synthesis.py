@@ -8,18 +8,18 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.inference.resampling import ModelField
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from CMEDLSegmentLib.models.normalization import CT_WINDOW, Normalisation
+from CMEDLSegmentLib.models.normalization import CT_WINDOW, Normalization
 from CMEDLTrainLib.evaluation import translation_quality
-from CMEDLTrainLib.evaluation.case_view import Seen
+from CMEDLTrainLib.evaluation.case_view import CaseView
 
 CPU = torch.device("cpu")
 PIXELS = 40
-AS_CT = Normalisation("window", -1000.0, 500.0)
+AS_CT = Normalization("window", -1000.0, 500.0)
 
 
 def smooth(z: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -35,14 +35,14 @@ def volume(geometry: Geometry) -> Volume:
 GRID = Geometry((PIXELS, PIXELS, 6), (2.0, 2.0, 4.0), (-40.0, -40.0, 0.0))
 
 
-def seen_ct() -> Seen:
+def seen_ct() -> CaseView:
     """The volume on :data:`GRID`, whose field is the whole slice."""
-    field = StudentField((PIXELS, PIXELS), (2.0, 2.0), ((PIXELS - 1) / 2, (PIXELS - 1) / 2), PIXELS, 2.0)
+    field = ModelField((PIXELS, PIXELS), (2.0, 2.0), ((PIXELS - 1) / 2, (PIXELS - 1) / 2), PIXELS, 2.0)
     result = SimpleNamespace(
         label=np.zeros(GRID.shape, np.uint8), probability=SimpleNamespace(slices=np.arange(6), field=field)
     )
     card = SimpleNamespace(normalisation=CT_WINDOW, labels=(TUMOR,))
-    return Seen("ct", volume(GRID), np.zeros(GRID.shape, np.uint8), result, card)
+    return CaseView("ct", volume(GRID), np.zeros(GRID.shape, np.uint8), result, card)
 
 
 def teacher_case(folder: Path, found: Volume) -> Case:

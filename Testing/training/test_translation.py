@@ -9,7 +9,7 @@ import torch
 
 from CMEDLSegmentLib.base.errors import InputError, ModelError
 from CMEDLSegmentLib.models.model_card import NetworkSpec
-from CMEDLSegmentLib.models.model_file import load_student, save_student
+from CMEDLSegmentLib.models.model_file import load_model, save_model
 from CMEDLSegmentLib.networks import create_network
 from CMEDLTrainLib.settings.translation_settings import TranslationSettings
 from CMEDLTrainLib.translation import TRANSLATIONS, create
@@ -192,12 +192,12 @@ def test_a_student_with_the_translation_translates_as_in_training(kind, size, tm
     segmentor = create_network("unet", width=2).eval()
     specs = (*translation.student_specs, NetworkSpec("segmentor", "unet", {"width": 2}, ("to_teacher",)))
     modules = {name: translation.networks[name] for name in translation.student_needs} | {"segmentor": segmentor}
-    save_student(tmp_path / "pmri.safetensors", a_card(networks=specs), modules)
+    save_model(tmp_path / "pmri.safetensors", a_card(networks=specs), modules)
     image = torch.rand(1, 1, *size) * 2 - 1
     with torch.no_grad():
         pseudo = translation.translate(image)
         expected = segmentor(pseudo)[0]
-        found = load_student(tmp_path / "pmri.safetensors").build()(image)
+        found = load_model(tmp_path / "pmri.safetensors").build()(image)
     assert pseudo.shape == image.shape
     assert pseudo.abs().max() <= 1
     torch.testing.assert_close(found, expected)

@@ -1,13 +1,13 @@
 """How far delineations of one tumor agree; scipy and scikit-image are imported on first use."""
 
 from ..io.delineation import CANDIDATE, Delineation, RatedCase
-from ..metrics.lesions import TumorMatch, match
-from ..metrics.measures import MEASURES, Masks, Measure, PairMeasures, compare, measure
+from ..metrics.lesions import LesionMatch, match_lesions
+from ..metrics.measures import MEASURES, MaskPairs, Measure, PairMeasures, compare, measure
 from ..metrics.statistics import RangeAnswer, Spread
 from ..metrics.surface_distance import dice
-from .cohort_agreement import CohortAgreement, pool
+from .cohort_agreement import CohortAgreement, pool_agreements
 from .consensus import consensus_mask
-from .raters import Agreement, Pair, RaterRow, analyse
+from .raters import Agreement, Pair, RaterRow, analyze
 
 __all__ = [
     "CANDIDATE",
@@ -15,7 +15,8 @@ __all__ = [
     "Agreement",
     "CohortAgreement",
     "Delineation",
-    "Masks",
+    "LesionMatch",
+    "MaskPairs",
     "Measure",
     "Pair",
     "PairMeasures",
@@ -23,12 +24,11 @@ __all__ = [
     "RatedCase",
     "RaterRow",
     "Spread",
-    "TumorMatch",
-    "analyse",
+    "analyze",
     "compare",
     "consensus_mask",
     "dice",
-    "match",
+    "match_lesions",
     "measure",
-    "pool",
+    "pool_agreements",
 ]

@@ -51,7 +51,7 @@ class CaseRow:
 
 @dataclass(frozen=True)
 class CohortAgreement:
-    """What :func:`pool` finds out about a cohort.
+    """What :func:`pool_agreements` finds out about a cohort.
 
     Attributes:
         tolerance_mm: of the surface Dice.
@@ -86,7 +86,7 @@ class CohortAgreement:
         return plain({"definitions": MEASURES, **found})
 
 
-def pool(agreements: Sequence[Agreement], same_people: bool) -> CohortAgreement:
+def pool_agreements(agreements: Sequence[Agreement], same_people: bool) -> CohortAgreement:
     """Bring the cases of a cohort together.
 
     Args:

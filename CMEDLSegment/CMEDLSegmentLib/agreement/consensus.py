@@ -20,7 +20,7 @@ import numpy as np
 
 from ..base.errors import InputError
 from ..io.delineation import RatedCase
-from .vote_map import Votes, around
+from .vote_map import VoteMap, enclosing_box
 
 Method = Literal["majority", "staple"]
 METHODS: tuple[Method, ...] = ("majority", "staple")
@@ -48,13 +48,13 @@ def consensus_mask(case: RatedCase, method: Method, without: str | None = None) 
         raise InputError(f"No rater is called '{without}'; name one of those who are there to leave out.")
     if not raters:
         raise InputError("With the only rater left out nobody is there to agree; give more raters.")
-    votes = Votes.of([rater.mask for rater in raters])
+    votes = VoteMap.of([rater.mask for rater in raters])
     mask = np.zeros(case.geometry.shape, bool)
     (mask[votes.box],) = votes.where(chosen_patterns(votes, range(len(raters)), method))
     return mask
 
 
-def chosen_patterns(votes: Votes, raters: Sequence[int], method: Method) -> np.ndarray:
+def chosen_patterns(votes: VoteMap, raters: Sequence[int], method: Method) -> np.ndarray:
     """Which patterns, bool (k,), are inside the consensus of the masks numbered ``raters``.
 
     Raises:
@@ -70,7 +70,7 @@ def chosen_patterns(votes: Votes, raters: Sequence[int], method: Method) -> np.n
         return np.zeros(len(marks), bool)
     # What the others marked in the box, and a pattern of background for what is left of it.
     counts = np.where(marks.any(axis=1), votes.counts.sum(axis=0), 0)
-    voxels = np.prod([axis.stop - axis.start + 2 for axis in around(boxes)])
+    voxels = np.prod([axis.stop - axis.start + 2 for axis in enclosing_box(boxes)])
     probability = staple(np.vstack([marks, np.zeros(len(raters), bool)]), np.append(counts, voxels - counts.sum()))
     return (probability[:-1] > 0.5 + _TIE) & marks.any(axis=1)
 

@@ -17,11 +17,11 @@ import numpy as np
 
 from ..base.progress import Progress, part, silent
 from ..io.delineation import CANDIDATE, RatedCase
-from ..metrics.lesions import TumorMatch, match
-from ..metrics.measures import MEASURES, TOLERANCE_MM, Masks, PairMeasures
-from ..metrics.statistics import RangeAnswer, Spread, in_range
+from ..metrics.lesions import LesionMatch, match_lesions
+from ..metrics.measures import MEASURES, TOLERANCE_MM, MaskPairs, PairMeasures
+from ..metrics.statistics import RangeAnswer, Spread, within_raters_range
 from .consensus import METHODS, Method, chosen_patterns
-from .vote_map import SliceRow, Votes, slice_rows, worst_first
+from .vote_map import SliceRow, VoteMap, slice_rows, worst_first
 
 _Item = TypeVar("_Item")
 
@@ -52,7 +52,7 @@ class RaterRow:
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """What :func:`analyse` finds out about a case.
+    """What :func:`analyze` finds out about a case.
 
     Attributes:
         case: the case's name.
@@ -90,7 +90,7 @@ class Agreement:
     range: RangeAnswer | None
     slices: tuple[SliceRow, ...]
     worst: list[int]
-    tumors: dict[str, TumorMatch]
+    tumors: dict[str, LesionMatch]
     map: np.ndarray = field(repr=False)
     box: tuple[slice, ...]
     full_cc: float
@@ -148,7 +148,7 @@ class Agreement:
         )
 
 
-def analyse(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progress = silent) -> Agreement:
+def analyze(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progress = silent) -> Agreement:
     """Compare everybody with everybody on one image.
 
     Args:
@@ -158,7 +158,7 @@ def analyse(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
     """
     names = tuple(one.name for one in case.all)
     n_raters = len(case.raters)
-    votes = Votes.of([one.mask for one in case.all])
+    votes = VoteMap.of([one.mask for one in case.all])
     measured = _measure_all(case, votes, tolerance_mm, progress)
     matrices = {name: _matrix(name, measured.directed, votes) for name in MEASURES}
     counts = votes.counts.sum(axis=0)
@@ -202,10 +202,10 @@ class _Measured:
     directed: dict[tuple[int, int], PairMeasures]
     consensus: dict[str, dict[str, PairMeasures]]
     student_slices: dict[int, dict[str, float]]
-    tumors: dict[str, TumorMatch]
+    tumors: dict[str, LesionMatch]
 
 
-def _measure_all(case: RatedCase, votes: Votes, tolerance_mm: float, progress: Progress) -> _Measured:
+def _measure_all(case: RatedCase, votes: VoteMap, tolerance_mm: float, progress: Progress) -> _Measured:
     names = [one.name for one in case.all]
     n_raters = len(case.raters)
     agreed = {method: _consensus(votes, method, len(names), n_raters) for method in METHODS}
@@ -213,7 +213,7 @@ def _measure_all(case: RatedCase, votes: Votes, tolerance_mm: float, progress: P
     columns = [*votes.patterns.T, *(column for found in agreed.values() for column in found.values())]
     distinct = list({column.tobytes(): column for column in columns}.values())
     number = {column.tobytes(): which for which, column in enumerate(distinct)}
-    masks = Masks(votes.where(*distinct), case.spacing, tolerance_mm)
+    masks = MaskPairs(votes.where(*distinct), case.spacing, tolerance_mm)
     people = [number[column.tobytes()] for column in votes.patterns.T]
 
     directed: dict[tuple[int, int], PairMeasures] = {}
@@ -237,7 +237,7 @@ def _measure_all(case: RatedCase, votes: Votes, tolerance_mm: float, progress: P
     for who in _watched(asked, part(progress, 0.9, 1.0), "Matching the tumors"):
         reference, own = votes.where(majority[who], votes.patterns[:, who])
         known = consensus["majority"][names[who]]
-        tumors[names[who]] = match(reference, own, case.spacing, tolerance_mm, corner, known)
+        tumors[names[who]] = match_lesions(reference, own, case.spacing, tolerance_mm, corner, known)
     return _Measured(directed, consensus, student_slices, tumors)
 
 
@@ -256,7 +256,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _consensus(votes: Votes, method: Method, n_all: int, n_raters: int) -> dict[int, np.ndarray]:
+def _consensus(votes: VoteMap, method: Method, n_all: int, n_raters: int) -> dict[int, np.ndarray]:
     """For everybody, the patterns in the consensus of the other raters; nothing for a lone rater."""
     others = {who: [rater for rater in range(n_raters) if rater != who] for who in range(n_all)}
     return {who: chosen_patterns(votes, raters, method) for who, raters in others.items() if raters}
@@ -276,7 +276,7 @@ def _watched(items: Sequence[_Item], progress: Progress, stage: str) -> Iterator
     progress(stage, 1.0)
 
 
-def _matrix(measure: str, directed: Mapping[tuple[int, int], PairMeasures], votes: Votes) -> np.ndarray:
+def _matrix(measure: str, directed: Mapping[tuple[int, int], PairMeasures], votes: VoteMap) -> np.ndarray:
     itself = 1.0 if MEASURES[measure].better == "high" else 0.0
     matrix = np.diag([itself if box is not None else math.nan for box in votes.boxes])
     for (a, b), found in directed.items():
@@ -302,11 +302,13 @@ def _between(measure: str, matrix: np.ndarray, n_raters: int) -> np.ndarray:
     return matrix[:n_raters, :n_raters][chosen]
 
 
-def _range(names: Sequence[str], n_raters: int, matrices: Mapping[str, np.ndarray], votes: Votes) -> RangeAnswer | None:
+def _range(
+    names: Sequence[str], n_raters: int, matrices: Mapping[str, np.ndarray], votes: VoteMap
+) -> RangeAnswer | None:
     if len(names) == n_raters:
         return None
     sided = [name for name, measure in MEASURES.items() if measure.better]
-    return in_range(
+    return within_raters_range(
         names[:n_raters],
         {name: matrices[name][:n_raters, n_raters] for name in sided},
         {name: matrices[name][:n_raters, :n_raters] for name in sided},
@@ -314,7 +316,7 @@ def _range(names: Sequence[str], n_raters: int, matrices: Mapping[str, np.ndarra
     )
 
 
-def _notes(case: RatedCase, votes: Votes) -> tuple[str, ...]:
+def _notes(case: RatedCase, votes: VoteMap) -> tuple[str, ...]:
     """The case's sentences, everybody's own, and those on what the masks themselves tell."""
     notes = list(case.notes)
     for one in case.all:

@@ -13,11 +13,11 @@ from functools import partial
 
 import numpy as np
 
-from ..metrics.surface_distance import checked_masks, in_threads, union_box
+from ..metrics.surface_distance import check_masks, in_threads, union_box
 
 
 @dataclass(frozen=True, eq=False)
-class Votes:
+class VoteMap:
     """Who marked what, of several masks on one grid.
 
     Attributes:
@@ -34,16 +34,16 @@ class Votes:
     _pattern: np.ndarray  # (z, y, x) of the box: 0 where nobody marked anything, else 1 more than the pattern's number
 
     @classmethod
-    def of(cls, masks: Sequence[np.ndarray]) -> Votes:
+    def of(cls, masks: Sequence[np.ndarray]) -> VoteMap:
         """Count the patterns of masks (z, y, x); non-zero is inside.
 
         Raises:
             InputError: the masks differ in shape or are not 3-D.
         """
-        masks = checked_masks(masks)
+        masks = check_masks(masks)
         boxes = tuple(union_box([mask]) for mask in masks)
         found = [box for box in boxes if box is not None]
-        box = around(found) if found else (slice(0, 0),) * 3
+        box = enclosing_box(found) if found else (slice(0, 0),) * 3
         inside = [mask[box].astype(bool, copy=False) for mask in masks]
         marked = np.logical_or.reduce(inside)
         inside = in_threads([partial(mask.__getitem__, marked) for mask in inside], marked.size)
@@ -104,8 +104,8 @@ class SliceRow:
         disagreement_cc: volume that some rater marked, but not all of them.
         with_student_cc: volume that some of raters and student marked, but not all of them; without a student
             the same as ``disagreement_cc``. The worst slices are those with most of it.
-        student: the student (tested) against the majority of the raters on this slice, as :meth:`Masks.slices` has
-            it; None without a student, or where neither marks anything.
+        student: the student (tested) against the majority of the raters on this slice, as
+            :meth:`MaskPairs.slices` has it; None without a student, or where neither marks anything.
     """
 
     index: int
@@ -121,7 +121,7 @@ class SliceRow:
 
 
 def slice_rows(
-    votes: Votes,
+    votes: VoteMap,
     names: Sequence[str],
     n_raters: int,
     spacing: Sequence[float],
@@ -180,7 +180,7 @@ def worst_first(rows: Sequence[SliceRow]) -> list[int]:
     return [row.index for row in sorted(rows, key=order)]
 
 
-def around(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:
+def enclosing_box(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:
     """The smallest box around boxes."""
     return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
 

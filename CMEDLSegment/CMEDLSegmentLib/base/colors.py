@@ -5,7 +5,7 @@ from __future__ import annotations
 Color = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
 
-STUDENT_RED: Color = (235, 64, 52)
+MODEL_RED: Color = (235, 64, 52)
 EXPERT_YELLOW: Color = (250, 214, 60)
 RATER_COLORS: tuple[Color, ...] = (
     EXPERT_YELLOW,

@@ -13,26 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..agreement.cohort_agreement import CohortAgreement, pool
+from ..agreement.cohort_agreement import CohortAgreement, pool_agreements
 from ..agreement.rater_table import read_manifest
-from ..agreement.raters import Agreement, RaterRow, analyse
+from ..agreement.raters import Agreement, RaterRow, analyze
 from ..base.errors import Cancelled, CMEDLError, InputError
 from ..base.fault_log import internal_error
 from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
 from ..base.text import table
-from ..io.contour_files import read_case
+from ..io.contour_files import read_rated_case
 from ..metrics.measures import MEASURES, TOLERANCE_MM
 from ..metrics.statistics import MAIN
 from ..report.case_report import CASE_FILES, REPORT, check_outputs, write_report
 from ..report.cohort_report import COHORT_FILES, write_cohort_report
-from ..report.style import clean, labels, shown
+from ..report.style import fit_labels, format_value, printable
 
 READ, ANALYSED = 0.35, 0.75
 """Fractions of a case at which its stages end."""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonJob:
     """One case to compare.
 
     Attributes:
@@ -78,7 +78,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Compared:
+class CaseComparison:
     """A case that was compared: its agreement, the report's files, and the seconds it took."""
 
     agreement: Agreement
@@ -106,13 +106,13 @@ class Compared:
         """Table IV of the case, the answer, and where to look."""
         found = self.agreement
         lines = [_rows(found.raters, found.tolerance_mm), ""]
-        lines += [f"Note: {clean(note)}" for note in found.notes]
+        lines += [f"Note: {printable(note)}" for note in found.notes]
         lines += [found.range.sentence] if found.range else []
         return "\n".join([*lines, f"Report: {self.files[REPORT]} ({self.seconds:.1f} s)"])
 
 
 @dataclass(frozen=True)
-class ComparedCohort:
+class CohortComparison:
     """A cohort that was compared.
 
     Attributes:
@@ -162,7 +162,7 @@ class ComparedCohort:
         return "\n".join(lines)
 
 
-def compare_case(job: Comparison, progress: Progress = silent, cancelled: CancelCheck = never) -> Compared:
+def compare_case(job: ComparisonJob, progress: Progress = silent, cancelled: CancelCheck = never) -> CaseComparison:
     """Compare who delineated one image, and write the report.
 
     Raises:
@@ -173,7 +173,7 @@ def compare_case(job: Comparison, progress: Progress = silent, cancelled: Cancel
     progress = _stoppable(progress, cancelled)
     progress("Checking", 0.0)
     job.check()
-    case = read_case(
+    case = read_rated_case(
         job.image,
         job.candidate,
         dict(job.raters),
@@ -186,10 +186,10 @@ def compare_case(job: Comparison, progress: Progress = silent, cancelled: Cancel
     if not job.names:
         notes = tuple(note.replace(job.image.name, "The image") for note in case.notes)
         case = dataclasses.replace(case, notes=notes)
-    agreement = analyse(case, job.tolerance_mm, part(progress, READ, ANALYSED))
+    agreement = analyze(case, job.tolerance_mm, part(progress, READ, ANALYSED))
     files = write_report(case, agreement, job.folder, None, job.overwrite, part(progress, ANALYSED, 1.0), cancelled)
     progress("Done", 1.0)
-    return Compared(agreement, files, time.perf_counter() - start)
+    return CaseComparison(agreement, files, time.perf_counter() - start)
 
 
 def compare_cohort(
@@ -201,7 +201,7 @@ def compare_cohort(
     overwrite: bool = False,
     progress: Progress = silent,
     cancelled: CancelCheck = never,
-) -> ComparedCohort:
+) -> CohortComparison:
     """Compare every case of a table, each into a folder of its own, and all together; a bad one stops no other.
 
     Args:
@@ -224,12 +224,12 @@ def compare_cohort(
     check_outputs(folder, COHORT_FILES, overwrite)
     for each in folders.values():
         check_outputs(each, CASE_FILES, overwrite)
-    done: dict[int, Compared] = {}
+    done: dict[int, CaseComparison] = {}
     errors: dict[int, str] = {}
     codes = {0}
     for number, case in enumerate(cases, start=1):
         share = _numbered(part(progress, (number - 1) / len(cases), number / len(cases)), number, len(cases))
-        job = Comparison(
+        job = ComparisonJob(
             case.image,
             tuple(case.raters.items()),
             case.candidate,
@@ -255,13 +255,13 @@ def compare_cohort(
     agreements = [found.agreement for found in done.values()]
     cohort, files = None, {}
     if agreements:
-        cohort = pool(agreements, same_people)
+        cohort = pool_agreements(agreements, same_people)
         links = [f"{folders[number].name}/{REPORT}" for number in done]
         files = write_cohort_report(cohort, agreements, links, folder, len(errors), overwrite, cancelled)
     progress("Done", 1.0)
     reports = {number: found.files[REPORT] for number, found in done.items()}
     code = min(codes - {0}, default=0)
-    return ComparedCohort(cohort, files, reports, errors, code, time.perf_counter() - start)
+    return CohortComparison(cohort, files, reports, errors, code, time.perf_counter() - start)
 
 
 def _check_folder(folder: Path) -> None:
@@ -302,9 +302,9 @@ def _rows(rows: Sequence[RaterRow], tolerance_mm: float) -> str:
     cells = [
         (
             label,
-            *(shown(row.values[name].mean, MEASURES[name].unit) for name in MAIN),
-            shown(row.volume_cc, "cc"),
+            *(format_value(row.values[name].mean, MEASURES[name].unit) for name in MAIN),
+            format_value(row.volume_cc, "cc"),
         )
-        for label, row in zip(labels([row.name for row in rows], 1.0, 24.0), rows, strict=True)
+        for label, row in zip(fit_labels([row.name for row in rows], 1.0, 24.0), rows, strict=True)
     ]
     return table(header, cells)

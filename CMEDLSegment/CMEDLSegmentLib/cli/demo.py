@@ -16,7 +16,14 @@ from ..base.errors import InputError
 from ..base.files import atomic_path
 from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
 from ..base.text import plain, table
-from ..inference.pipeline import Job, Result, Rules, check_writable, load_segmenter, run
+from ..inference.pipeline import (
+    PipelineResult,
+    SegmentationJob,
+    SegmentationOptions,
+    check_writable,
+    load_segmenter,
+    run,
+)
 
 if TYPE_CHECKING:
     from ..inference.segmenter import Segmenter
@@ -52,7 +59,7 @@ class DemoResult:
     """What the demo made: the folder, and the result with its agreement."""
 
     folder: Path
-    result: Result
+    result: PipelineResult
 
     @property
     def figures(self) -> dict[str, float]:
@@ -87,7 +94,7 @@ class DemoResult:
 
 def run_demo(
     folder: Path,
-    rules: Rules,
+    rules: SegmentationOptions,
     progress: Progress = silent,
     cancelled: CancelCheck = never,
     segmenter: Segmenter | None = None,
@@ -129,7 +136,7 @@ def run_demo(
     expert = replace(TUMOR, name="Tumor (expert)", color=(0.98, 0.84, 0.24))
     facts = {"source": phantom.description}
     segmentation_writer.write_segmentation(folder / "expert.seg.nrrd", phantom.mask, geometry, [expert], facts)
-    job = Job(
+    job = SegmentationJob(
         input=folder / "ct.nii.gz",
         output=folder / "student.seg.nrrd",
         rules=rules,

@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import __version__
 from ..base.errors import InputError
-from ..inference.pipeline import DEFAULT_MODEL, Job, Result, Rules, run
+from ..inference.pipeline import DEFAULT_MODEL, PipelineResult, SegmentationJob, SegmentationOptions, run
 from .console import Bar, Interrupt, Parser, Report, add_device, command_line, emit_json
 
 PROGRAM = "cmedl-segment"
@@ -305,14 +305,14 @@ def _demo(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .demo import run_demo
 
     with _progress(options) as bar:
-        demo = run_demo(options.output, Rules(options.model, options.device), bar, interrupt)
+        demo = run_demo(options.output, SegmentationOptions(options.model, options.device), bar, interrupt)
         _warn(bar, demo.result)
     _tell(demo, options)
     return 0
 
 
 def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    job = Job(
+    job = SegmentationJob(
         input=options.input,
         output=options.output,
         rules=_rules(options),
@@ -328,8 +328,8 @@ def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
     return 0
 
 
-def _rules(options: argparse.Namespace) -> Rules:
-    return Rules(
+def _rules(options: argparse.Namespace) -> SegmentationOptions:
+    return SegmentationOptions(
         model=options.model,
         device=options.device,
         threshold=options.threshold,
@@ -348,7 +348,7 @@ def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 
 def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    from .compare import Comparison, compare_case, compare_cohort
+    from .compare import ComparisonJob, compare_case, compare_cohort
 
     if (options.image is None) == (options.manifest is None):
         raise InputError("Give either one IMAGE with its raters or a cohort by --manifest.")
@@ -371,7 +371,7 @@ def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
         return cohort.exit_code
     if options.same_raters:
         raise InputError("--same-raters goes with --manifest: one image has no other to share its raters with.")
-    job = Comparison(
+    job = ComparisonJob(
         options.image,
         tuple(options.rater),
         options.candidate,
@@ -405,7 +405,7 @@ def _progress(options: argparse.Namespace) -> Iterator[Bar]:
         bar.clear()
 
 
-def _warn(bar: Bar, result: Result) -> None:
+def _warn(bar: Bar, result: PipelineResult) -> None:
     for warning in result.segmentation.warnings:
         bar.say(f"Warning: {warning}")
 

@@ -26,7 +26,7 @@ from ..base.files import atomic_path, sha256_of
 from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
 from ..base.text import plain, table
 from ..io.cohort_table import Case, read_cohort
-from .pipeline import SEGMENTATION, Job, Rules, check_writable, load_segmenter, run
+from .pipeline import SEGMENTATION, SegmentationJob, SegmentationOptions, check_writable, load_segmenter, run
 
 if TYPE_CHECKING:
     from .segmenter import Segmenter
@@ -152,7 +152,7 @@ class BatchResult:
 def run_batch(
     manifest: Path,
     folder: Path,
-    rules: Rules,
+    rules: SegmentationOptions,
     progress: Progress = silent,
     cancelled: CancelCheck = never,
     segmenter: Segmenter | None = None,
@@ -204,14 +204,14 @@ def run_batch(
 def _do(
     outcome: Outcome,
     record: _Record,
-    rules: Rules,
+    rules: SegmentationOptions,
     segmenter: Segmenter,
     progress: Progress,
     cancelled: CancelCheck,
 ) -> None:
     """Work on one case; whatever goes wrong with it stays with it, a wish to stop alone goes on."""
     case = outcome.case
-    job = Job(case.image, record.output, rules, modality=case.modality, expert=case.mask)
+    job = SegmentationJob(case.image, record.output, rules, modality=case.modality, expert=case.mask)
     start = time.perf_counter()
     try:
         for column, path in (("image", case.image), ("mask", case.mask)):
@@ -236,7 +236,7 @@ def _do(
 class _Record:
     """``CASE.json`` beside ``CASE.seg.nrrd``: what the segmentation was made from, and its digest."""
 
-    def __init__(self, folder: Path, case: Case, rules: Rules, student: str) -> None:
+    def __init__(self, folder: Path, case: Case, rules: SegmentationOptions, student: str) -> None:
         self.output = folder / f"{case.case}{SEGMENTATION}"
         self._path = folder / f"{case.case}.json"
         # The device is left out: it decides how fast a case is done, not what comes out.
@@ -311,7 +311,7 @@ class _Record:
         self._found = content
 
 
-def _student_stamp(rules: Rules, segmenter: Segmenter | None) -> str:
+def _student_stamp(rules: SegmentationOptions, segmenter: Segmenter | None) -> str:
     """SHA-256 of the student's file: weights and card."""
     from ..models.registry import find
 

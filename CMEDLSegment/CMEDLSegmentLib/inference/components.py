@@ -34,7 +34,7 @@ class Component:
 
 
 @dataclass
-class Pieces:
+class ComponentFigures:
     """Groups of voxels by component; all arrays have one entry a component.
 
     Attributes:
@@ -123,13 +123,13 @@ class ComponentFinder:
                     pair = np.unique(pair[np.diff(pair, prepend=-1) != 0])
                     self._pairs.append((np.stack([pair >> 32, pair & 0xFFFFFFFF]) - 1).astype(np.int32))
 
-    def finish(self) -> tuple[Pieces, np.ndarray]:
+    def finish(self) -> tuple[ComponentFigures, np.ndarray]:
         """The components, and for every region the number of its component; called once, after the last slice."""
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
 
         if not self._regions:
-            return Pieces(*(np.zeros(shape, int) for shape in (0, 0, 0, (0, 3), 0, 0, 0))), np.zeros(0, int)
+            return ComponentFigures(*(np.zeros(shape, int) for shape in (0, 0, 0, (0, 3), 0, 0, 0))), np.zeros(0, int)
         pairs = np.concatenate([np.zeros((2, 0), dtype=np.int32), *self._pairs], axis=1)
         self._pairs.clear()
         touching = coo_matrix((np.ones(pairs.shape[1], dtype=np.int8), pairs), shape=(self._regions, self._regions))
@@ -145,7 +145,7 @@ class ComponentFinder:
         np.minimum.at(first, group, slices)
         np.maximum.at(last, group, slices)
         # A connected component misses no slice between its first and its last.
-        pieces = Pieces(
+        pieces = ComponentFigures(
             voxels=voxels.astype(np.int64),
             total=total,
             peak=peak,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..io.labels import Label
     from ..io.volume import Volume
     from ..models.model_card import Card
-    from ..models.model_file import Student
+    from ..models.model_file import ModelFile
     from .components import Component
     from .segmenter import Segmentation, Segmenter
 
@@ -48,7 +48,7 @@ Writer = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
-class Rules:
+class SegmentationOptions:
     """How to segment: what is the same for every scan of a cohort.
 
     Attributes:
@@ -67,7 +67,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Job:
+class SegmentationJob:
     """One scan and what to make of it.
 
     Attributes:
@@ -84,7 +84,7 @@ class Job:
 
     input: Path
     output: Path
-    rules: Rules = Rules()
+    rules: SegmentationOptions = SegmentationOptions()
     series: str | None = None
     modality: str | None = None
     expert: Path | None = None
@@ -144,7 +144,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Result:
+class PipelineResult:
     """What a finished job knows.
 
     Attributes:
@@ -156,7 +156,7 @@ class Result:
         agreement: for each label's name the figures of ``agreement.compare`` with the expert, if given.
     """
 
-    job: Job
+    job: SegmentationJob
     card: Card
     volume: Volume
     segmentation: Segmentation
@@ -234,7 +234,7 @@ class Result:
         }
 
 
-def load_segmenter(rules: Rules) -> Segmenter:
+def load_segmenter(rules: SegmentationOptions) -> Segmenter:
     """The student of ``rules``, ready on its device; made once and used for every scan of a cohort.
 
     Raises:
@@ -248,11 +248,11 @@ def load_segmenter(rules: Rules) -> Segmenter:
 
 
 def run(
-    job: Job,
+    job: SegmentationJob,
     progress: Progress = silent,
     cancelled: CancelCheck = never,
     segmenter: Segmenter | None = None,
-) -> Result:
+) -> PipelineResult:
     """Do one job from reading to writing.
 
     Args:
@@ -298,7 +298,7 @@ def run(
     write_together(writers, part(progress, SEGMENTED, 1.0), cancelled)
     progress("Done", 1.0)
     seconds = time.perf_counter() - start
-    return Result(job, segmenter.student.card, volume, segmentation, seconds, agreement)
+    return PipelineResult(job, segmenter.student.card, volume, segmentation, seconds, agreement)
 
 
 def _agreement(
@@ -322,7 +322,9 @@ def _agreement(
     }
 
 
-def result_writers(job: Job, volume: Volume, segmentation: Segmentation, student: Student) -> dict[Path, Writer]:
+def result_writers(
+    job: SegmentationJob, volume: Volume, segmentation: Segmentation, student: ModelFile
+) -> dict[Path, Writer]:
     """Each result file of ``job`` with the function that writes it."""
     import numpy as np
 
@@ -360,7 +362,7 @@ def result_writers(job: Job, volume: Volume, segmentation: Segmentation, student
     return writers
 
 
-def provenance(job: Job, volume: Volume, segmentation: Segmentation, student: Student) -> dict[str, str]:
+def provenance(job: SegmentationJob, volume: Volume, segmentation: Segmentation, student: ModelFile) -> dict[str, str]:
     """What a result file says about its making: program, student, weights, parameters, series and date."""
     card, rules = student.card, job.rules
     facts = {

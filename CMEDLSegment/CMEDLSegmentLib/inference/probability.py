@@ -11,8 +11,8 @@ import numpy as np
 from ..base.errors import InputError
 from ..base.progress import CancelCheck, never, stop_if
 from ..io.volume import triple
-from .components import EIGHT, Component, ComponentFinder, Pieces
-from .resampling import StudentField, used_columns
+from .components import EIGHT, Component, ComponentFigures, ComponentFinder
+from .resampling import ModelField, used_columns
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ class ProbabilityField:
 
     values: np.ndarray
     slices: np.ndarray
-    field: StudentField
+    field: ModelField
     geometry: Geometry
     labels: tuple[int, ...]
 
@@ -178,7 +178,7 @@ class ProbabilityField:
             cut = values[:, taps_y, taps_x].astype(np.float32)
             yield int(z), (box[0], box[1]), by @ cut @ bx.T
 
-    def _describe(self, value: int, pieces: Pieces, kept: np.ndarray, view: Geometry) -> list[Component]:
+    def _describe(self, value: int, pieces: ComponentFigures, kept: np.ndarray, view: Geometry) -> list[Component]:
         """The kept pieces of one label as components in the terms of the volume as it is stored."""
         corners = self.geometry.to_index(view.to_physical(np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])))
         axis = int(np.argmax(np.abs(corners[1] - corners[0])))

@@ -63,7 +63,7 @@ def interpolation_matrix(positions: np.ndarray, size: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class StudentField:
+class ModelField:
     """Where the student's square field of ``pixels`` x ``pixels`` lies on the native axial slices.
 
     Attributes:
@@ -118,7 +118,7 @@ class FieldSampler:
         device: torch device of the result.
     """
 
-    def __init__(self, field: StudentField, intensities: IntensityMap, device: str) -> None:
+    def __init__(self, field: ModelField, intensities: IntensityMap, device: str) -> None:
         import torch
 
         # The field may cover a part of the slice only: rows and columns without any weight are never touched.

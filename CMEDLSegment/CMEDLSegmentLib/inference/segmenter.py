@@ -15,14 +15,14 @@ from ..base.errors import DeviceError, InputError
 from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
 from .components import Component
 from .probability import ProbabilityField, label_probabilities, smooth_over_slices
-from .resampling import FieldSampler, StudentField
+from .resampling import FieldSampler, ModelField
 from .runtimes import Plan, lighter, make_plan, out_of_memory, return_freed_memory, start_runtime
 
 if TYPE_CHECKING:
     import torch
 
     from ..io.volume import AxialView, Geometry, Volume
-    from ..models.model_file import Student
+    from ..models.model_file import ModelFile
 
 OBLIQUE_DEGREES = 10.0
 """From this angle between the volume's axes and the patient's on, the user is told of it."""
@@ -73,7 +73,7 @@ class FieldSlices:
     """
 
     slices: np.ndarray
-    field: StudentField
+    field: ModelField
     geometry: Geometry
     sampler: Callable[[str], Callable[[np.ndarray], torch.Tensor]]
     lung_slices: int = 0
@@ -107,12 +107,12 @@ class Segmenter:
 
     def __init__(
         self,
-        student: Student,
+        student: ModelFile,
         device: str = "auto",
         runtime: str = "auto",
         precision: str = "auto",
         batch: int | None = None,
-        start: Callable[[Student, Plan], Callable[[torch.Tensor], torch.Tensor]] = start_runtime,
+        start: Callable[[ModelFile, Plan], Callable[[torch.Tensor], torch.Tensor]] = start_runtime,
     ) -> None:
         self.student = student
         self.plan = make_plan(student, device, runtime, precision, batch)
@@ -201,7 +201,7 @@ class Segmenter:
                 f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the "
                 "student was not trained on tilted slices."
             )
-        field = StudentField(
+        field = ModelField(
             shape=view.array.shape[1:],
             spacing=view.spacing[1:],
             centre=region.centre,

@@ -15,7 +15,7 @@ from .dicom_objects import find_structure, is_rtstruct, is_seg, read_object
 from .dicom_seg import read_seg
 from .images import IMAGE_ENDINGS, read_volume
 from .labelmaps import read_labelmap
-from .regrid import target_of
+from .regrid import reference_of
 from .rtstruct import read_rtstruct
 from .volume import Geometry, Volume
 
@@ -42,7 +42,7 @@ def read_delineation(
         InputError: no readable file, no such segment or several, or delineated on another image.
     """
     path, segment = _split(path, segment)
-    target = target_of(image, series_uid)
+    target = reference_of(image, series_uid)
     if path.is_dir():
         path = find_structure(path)
     if path.name.lower().endswith(IMAGE_ENDINGS):
@@ -57,7 +57,7 @@ def read_delineation(
     )
 
 
-def read_case(
+def read_rated_case(
     image: Path | str,
     candidate: Path | str | None,
     raters: Mapping[str, Path | str],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..base.errors import InputError
-from .regrid import Target, header_value
+from .regrid import ReferenceImage, header_value
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -25,7 +25,7 @@ _UNDEFINED = 0xFFFFFFFF
 
 
 @contextlib.contextmanager
-def interpreting(path: Path) -> Iterator[None]:
+def reading_values(path: Path) -> Iterator[None]:
     """Turn what reading values of a damaged object raises into one sentence; odd values alone stop nothing.
 
     pydicom interprets values and inner sequences when they are first asked for.
@@ -68,7 +68,7 @@ def find_structure(folder: Path) -> Path:
         if not path.is_file() or path.name.upper() == "DICOMDIR":
             continue
         try:
-            with interpreting(path):
+            with reading_values(path):
                 header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
                 if is_seg(header) or is_rtstruct(header):
                     found.append(path)
@@ -97,7 +97,7 @@ def read_object(path: Path) -> Dataset:
         stream = path.open("rb")
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path and its permissions.") from error
-    with stream, interpreting(path):
+    with stream, reading_values(path):
         try:
             header = dcmread(stream)
         except InvalidDicomError:
@@ -129,8 +129,8 @@ def text_of(item: Dataset, keyword: str, header: Dataset) -> str:
     return str(item.get(keyword) or "").strip("\0 ")
 
 
-def belongs(
-    path: Path, target: Target, series: Collection[str], frames: Collection[str], instances: Collection[str]
+def belongs_to_image(
+    path: Path, target: ReferenceImage, series: Collection[str], frames: Collection[str], instances: Collection[str]
 ) -> tuple[bool | None, tuple[str, ...]]:
     """Whether a DICOM object was drawn on the target's own series, and what to tell.
 

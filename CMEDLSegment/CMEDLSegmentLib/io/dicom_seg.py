@@ -15,9 +15,9 @@ import numpy as np
 
 from ..base.errors import InputError
 from .delineation import Delineation
-from .dicom_objects import belongs, interpreting, text_of
-from .regrid import COINCIDE, Target, bring
-from .select_segment import Segment, choose
+from .dicom_objects import belongs_to_image, reading_values, text_of
+from .regrid import COINCIDE, ReferenceImage, regrid
+from .select_segment import Segment, select_segment
 from .volume import Geometry
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SOURCE = "DICOM SEG"
 _MOST_PLANES = 10_000
 
 
-def read_seg(path: Path, name: str, header: Dataset, target: Target, asked: str | None) -> Delineation:
+def read_seg(path: Path, name: str, header: Dataset, target: ReferenceImage, asked: str | None) -> Delineation:
     """The asked segment on the target's grid.
 
     A fractional segmentation is inside where its fraction is at least one half. Frames that were left out are empty.
@@ -42,13 +42,13 @@ def read_seg(path: Path, name: str, header: Dataset, target: Target, asked: str 
     Raises:
         InputError: no such segment, of another series, damaged, or nothing of it within the target.
     """
-    with interpreting(path):
+    with reading_values(path):
         segments = _segments(header)
         if not segments:
             raise InputError(f"{path} describes no segment; export it again.")
-        chosen, notes = choose(path, segments, asked)
+        chosen, notes = select_segment(path, segments, asked)
         frame = str(header.get("FrameOfReferenceUID") or "")
-        own, told = belongs(path, target, _series(header), {frame} - {""}, ())
+        own, told = belongs_to_image(path, target, _series(header), {frame} - {""}, ())
         notes += told
         kind = str(header.get("SegmentationType") or "BINARY").upper()
         highest = int(header.get("MaximumFractionalValue") or 255)
@@ -66,7 +66,7 @@ def read_seg(path: Path, name: str, header: Dataset, target: Target, asked: str 
             mask[place] |= 2 * pixels.astype(np.uint16) >= highest
         else:
             mask[place] |= pixels == (chosen.number if kind == "LABELMAP" else 1)
-    mask, told = bring(path, mask, geometry, target.geometry)
+    mask, told = regrid(path, mask, geometry, target.geometry)
     return Delineation(name, mask, chosen.name, SOURCE, notes + told)
 
 

@@ -38,7 +38,7 @@ def check_file(path: Path) -> None:
     Raises:
         InputError: not what its ending says, cut short, damaged, or without a positive voxel size.
     """
-    with damage_told(path):
+    with damage_as_error(path):
         if path.name.lower().endswith(nifti.ENDINGS):
             nifti.check_complete(path, check_nifti_header(path))
         elif path.name.lower().endswith(".nrrd"):
@@ -53,14 +53,14 @@ def check_nifti_header(path: Path) -> nifti.Header:
     Raises:
         InputError: not a NIfTI file, a damaged header, or no positive voxel size.
     """
-    with damage_told(path):
+    with damage_as_error(path):
         header = nifti.read_header(path)
         _refuse_spacing(path, header.steps)
         return header
 
 
 @contextlib.contextmanager
-def damage_told(path: Path) -> Iterator[None]:
+def damage_as_error(path: Path) -> Iterator[None]:
     """Turn what reading ``path`` raises for an unreadable or damaged file into one sentence.
 
     Raises:

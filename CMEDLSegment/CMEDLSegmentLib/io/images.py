@@ -159,10 +159,10 @@ def _read_file(path: Path) -> Volume:
 
 def _voxels(path: Path, reader: SimpleITK.ImageFileReader) -> np.ndarray:
     """The voxels of a file, with no second copy in memory where that can be avoided."""
-    from .header_checks import damage_told
+    from .header_checks import damage_as_error
 
     if path.name.lower().endswith(nifti.ENDINGS):
-        with damage_told(path):
+        with damage_as_error(path):
             header = nifti.read_header(path)
             array = nifti.read_voxels(path, header)
             if array is not None:

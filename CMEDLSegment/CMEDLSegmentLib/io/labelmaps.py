@@ -11,12 +11,12 @@ from ..base.errors import InputError
 from .delineation import Delineation
 from .header_checks import check_file
 from .images import read_mask
-from .regrid import Target, bring
-from .select_segment import Segment, choose, listing
+from .regrid import ReferenceImage, regrid
+from .select_segment import Segment, list_segments, select_segment
 from .volume import Geometry, array_of, geometry_of, quiet_itk
 
 
-def read_labelmap(path: Path, name: str, target: Target, asked: str | None) -> Delineation:
+def read_labelmap(path: Path, name: str, target: ReferenceImage, asked: str | None) -> Delineation:
     """What is marked in an image file, on the target's grid.
 
     A ``.nrrd`` with Slicer's segment fields is read by them (also in layers, where segments overlap); any other file
@@ -39,11 +39,11 @@ def read_labelmap(path: Path, name: str, target: Target, asked: str | None) -> D
         notes: tuple[str, ...] = (f"A labelmap has no names; its only label, {chosen.number}, was taken.",)
     elif asked is None and len(segments) > 1:
         raise InputError(
-            f"{path} holds the labels {listing(segments)}; choose one by --segment NUMBER or as FILE#NUMBER."
+            f"{path} holds the labels {list_segments(segments)}; choose one by --segment NUMBER or as FILE#NUMBER."
         )
     else:
-        chosen, notes = choose(path, segments, asked)
-    mask, told = bring(path, volume.array == chosen.number, volume.geometry, target.geometry)
+        chosen, notes = select_segment(path, segments, asked)
+    mask, told = regrid(path, volume.array == chosen.number, volume.geometry, target.geometry)
     return Delineation(name, mask, str(chosen.number), "labelmap", (*notes, *told))
 
 
@@ -84,11 +84,11 @@ def _segment_fields(path: Path) -> list[dict[str, str]]:
 
 
 def _read_segmentation(
-    path: Path, name: str, target: Target, asked: str | None, fields: list[dict[str, str]]
+    path: Path, name: str, target: ReferenceImage, asked: str | None, fields: list[dict[str, str]]
 ) -> Delineation:
     """The asked segment of a ``.seg.nrrd``."""
     segments = [Segment(k, one.get("Name") or one.get("ID", "")) for k, one in enumerate(fields, start=1)]
-    chosen, notes = choose(path, segments, asked)
+    chosen, notes = select_segment(path, segments, asked)
     layers, geometry = _read_layers(path)
     of_segment = fields[chosen.number - 1]
     try:
@@ -99,7 +99,7 @@ def _read_segmentation(
         raise InputError(f"{path} has damaged segment fields in its header; save it again.") from error
     if not 0 <= layer < layers.shape[3]:
         raise InputError(f"{path} lacks the layer {layer} of segment '{chosen.name}'; save it again.")
-    mask, told = bring(path, layers[..., layer] == value, geometry, target.geometry)
+    mask, told = regrid(path, layers[..., layer] == value, geometry, target.geometry)
     return Delineation(name, mask, chosen.name, "segmentation", (*notes, *told))
 
 

@@ -11,11 +11,11 @@ ON_EDGE = 1e-3
 """Pixels: a centre nearer than this to a polygon's edge lies on it."""
 
 
-def winding(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def winding_numbers(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """How often a closed polygon goes round each pixel centre, signed; odd is inside by the even-odd rule.
 
     Along each row the crossings to the left of a centre are summed. Each edge holds its upper end only, so that a
-    corner on a row counts once; a centre on an edge falls to either side, see :func:`on_edge`.
+    corner on a row counts once; a centre on an edge falls to either side, see :func:`pixels_on_edge`.
 
     Args:
         polygon: (n, 2) row and column of the corners; pixel centres have whole numbers. The last joins the first.
@@ -38,7 +38,7 @@ def winding(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.cumsum(crossed.reshape(shape[0], -1)[:, :-1], axis=1, dtype=float).astype(np.int32)
 
 
-def on_edge(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def pixels_on_edge(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Pixel centres (rows, columns) bool that lie on an edge of a closed polygon, to :data:`ON_EDGE`."""
     marked = np.zeros(shape, dtype=bool)
     corners = np.rint(polygon).astype(np.intp)
@@ -70,7 +70,7 @@ def _steps(first: np.ndarray, beyond: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return edge, first[edge] + place
 
 
-def same(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
+def same_polygon(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
     """Whether two closed polygons are one, wherever they begin, whichever way round and however dense their points."""
     if np.abs(a.min(axis=0) - b.min(axis=0)).max() > tolerance:
         return False
@@ -93,7 +93,7 @@ def _far(points: np.ndarray, polygon: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Combined:
+class CombinedPolygons:
     """What polygons mark together.
 
     Attributes:
@@ -107,7 +107,9 @@ class Combined:
     overlapping: bool
 
 
-def combine(polygons: Sequence[np.ndarray], turns: Sequence[np.ndarray], shape: tuple[int, int]) -> Combined:
+def combine_polygons(
+    polygons: Sequence[np.ndarray], turns: Sequence[np.ndarray], shape: tuple[int, int]
+) -> CombinedPolygons:
     """What closed polygons of one plane mark together; a centre on an edge is inside.
 
     A polygon within another is a hole in it, one within the hole an island, and so on. Polygons that overlap in part
@@ -115,7 +117,7 @@ def combine(polygons: Sequence[np.ndarray], turns: Sequence[np.ndarray], shape: 
 
     Args:
         polygons: each (n, 2).
-        turns: the :func:`winding` of each.
+        turns: the :func:`winding_numbers` of each.
         shape: rows and columns.
     """
     order = sorted(range(len(polygons)), key=lambda k: -np.count_nonzero(turns[k] % 2))
@@ -130,20 +132,20 @@ def combine(polygons: Sequence[np.ndarray], turns: Sequence[np.ndarray], shape: 
             overlapping |= bool(0 < common < size)
         nested += depth > 0
         if depth % 2:
-            marked &= ~inside | on_edge(polygons[k], shape)
+            marked &= ~inside | pixels_on_edge(polygons[k], shape)
         else:
-            marked |= inside | on_edge(polygons[k], shape)
-    return Combined(marked, nested, overlapping)
+            marked |= inside | pixels_on_edge(polygons[k], shape)
+    return CombinedPolygons(marked, nested, overlapping)
 
 
-def exclusive(polygons: Sequence[np.ndarray], turns: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+def fill_exclusive(polygons: Sequence[np.ndarray], turns: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     """What closed polygons of one plane mark by exclusive disjunction (CLOSEDPLANAR_XOR, PS3.3 C.8.8.6).
 
-    Args, returns: as :func:`combine`, the mask alone.
+    Args, returns: as :func:`combine_polygons`, the mask alone.
     """
     marked = np.zeros(shape, dtype=bool)
     for turn in turns:
         marked ^= turn % 2 == 1
     for polygon in polygons:
-        marked |= on_edge(polygon, shape)
+        marked |= pixels_on_edge(polygon, shape)
     return marked

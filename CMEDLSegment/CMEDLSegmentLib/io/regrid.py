@@ -19,7 +19,7 @@ _TIE = 1e-6
 
 
 @dataclass(frozen=True)
-class Target:
+class ReferenceImage:
     """What a delineation is brought to.
 
     Attributes:
@@ -35,12 +35,12 @@ class Target:
     files: tuple[Path, ...] = ()
 
 
-def target_of(image: Volume | Geometry, series_uid: str | None = None) -> Target:
+def reference_of(image: Volume | Geometry, series_uid: str | None = None) -> ReferenceImage:
     """The target that is ``image``, or a bare grid of the series ``series_uid``."""
     if isinstance(image, Geometry):
-        return Target(image, series_uid)
+        return ReferenceImage(image, series_uid)
     frame = header_value(image.files[0], "FrameOfReferenceUID") if image.files else None
-    return Target(image.geometry, series_uid or image.series_uid, frame, image.files)
+    return ReferenceImage(image.geometry, series_uid or image.series_uid, frame, image.files)
 
 
 def header_value(file: Path, keyword: str) -> str | None:
@@ -58,7 +58,7 @@ def header_value(file: Path, keyword: str) -> str | None:
     return str(header.get(keyword) or "") or None
 
 
-def bring(path: Path, mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[np.ndarray, tuple[str, ...]]:
+def regrid(path: Path, mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[np.ndarray, tuple[str, ...]]:
     """A mask on the target's grid: each voxel takes the value of the nearest voxel centre; nothing beyond the grid.
 
     Args:
@@ -74,7 +74,7 @@ def bring(path: Path, mask: np.ndarray, own: Geometry, target: Geometry) -> tupl
     """
     if own.is_close(target, COINCIDE * min(target.spacing)):
         return mask, ()
-    notes = [] if _coincide(own, target) else [f"It was brought from its own grid ({_shown(own)}) to the image's."]
+    notes = [] if _same_grid(own, target) else [f"It was brought from its own grid ({_shown(own)}) to the image's."]
     marked, outside = _count(mask, own, target)
     if marked and marked == outside:
         raise InputError(f"{path} marks nothing within the image, only beside it; give the image it was drawn on.")
@@ -82,7 +82,7 @@ def bring(path: Path, mask: np.ndarray, own: Geometry, target: Geometry) -> tupl
         notes.append(
             f"{outside * own.voxel_cc:.2f} of {marked * own.voxel_cc:.2f} cc lie outside the image and were left out."
         )
-    return nearest(mask, own, target), tuple(notes)
+    return resample_nearest(mask, own, target), tuple(notes)
 
 
 def _shown(geometry: Geometry) -> str:
@@ -90,7 +90,7 @@ def _shown(geometry: Geometry) -> str:
     return f"{size} voxels of {' x '.join(f'{step:.4g}' for step in geometry.spacing)} mm"
 
 
-def _coincide(own: Geometry, target: Geometry) -> bool:
+def _same_grid(own: Geometry, target: Geometry) -> bool:
     """Whether the grids share their voxel centres: cropped, flipped or turned by right angles, no more."""
     step = np.linalg.inv(target.matrix) @ own.matrix
     drift = np.abs(np.abs(step).sum(axis=0) - 1) * own.size
@@ -130,7 +130,7 @@ def _count(mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[int, int]
     return marked, outside
 
 
-def nearest(mask: np.ndarray, own: Geometry, target: Geometry) -> np.ndarray:
+def resample_nearest(mask: np.ndarray, own: Geometry, target: Geometry) -> np.ndarray:
     """``mask`` (z, y, x) of the grid ``own`` at the target's voxel centres: the nearest voxel's value, or False."""
     found = np.zeros(target.shape, dtype=bool)
     axes = _own_axes(own, target, _PARALLEL)

@@ -20,10 +20,10 @@ import numpy as np
 from ..base.errors import InputError
 from ..base.text import counted
 from .delineation import Delineation
-from .dicom_objects import belongs, interpreting, text_of
-from .polygon_raster import combine, exclusive, on_edge, same, winding
-from .regrid import COINCIDE, Target, nearest
-from .select_segment import Segment, choose
+from .dicom_objects import belongs_to_image, reading_values, text_of
+from .polygon_raster import combine_polygons, fill_exclusive, pixels_on_edge, same_polygon, winding_numbers
+from .regrid import COINCIDE, ReferenceImage, resample_nearest
+from .select_segment import Segment, select_segment
 from .volume import Geometry
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _Told:
         return tuple(f"{what}: {counted(count, noun)}." for (what, noun), count in self.counts.items() if count)
 
 
-def read_rtstruct(path: Path, name: str, header: Dataset, target: Target, asked: str | None) -> Delineation:
+def read_rtstruct(path: Path, name: str, header: Dataset, target: ReferenceImage, asked: str | None) -> Delineation:
     """The asked region of interest on the target's grid.
 
     Args:
@@ -87,14 +87,14 @@ def read_rtstruct(path: Path, name: str, header: Dataset, target: Target, asked:
         InputError: no such region, of another series, damaged, or nothing of it within the target.
     """
     told = _Told()
-    with interpreting(path):
+    with reading_values(path):
         regions = list(header.get("StructureSetROISequence") or [])
         segments = [Segment(int(one.get("ROINumber") or 0), text_of(one, "ROIName", header)) for one in regions]
         if not segments:
             raise InputError(f"{path} holds no region of interest; export it again with its contours.")
         if "ROIContourSequence" not in header:
             raise InputError(f"{path} has regions but lacks their contours, as if cut short; export it again.")
-        chosen, notes = choose(path, segments, asked)
+        chosen, notes = select_segment(path, segments, asked)
         items = [
             item
             for one in header.get("ROIContourSequence") or []
@@ -103,7 +103,7 @@ def read_rtstruct(path: Path, name: str, header: Dataset, target: Target, asked:
         ]
         references = _references(header, regions[segments.index(chosen)], items)
         contours = _closed(path, items, told)
-    own, related = belongs(path, target, *references)
+    own, related = belongs_to_image(path, target, *references)
     mask = np.zeros(target.geometry.shape, dtype=bool)
     if contours:
         _fill(path, mask, contours, target.geometry, own, told)
@@ -285,7 +285,7 @@ def _fill_slice(plane: np.ndarray, polygons: list[np.ndarray], exclusives: list[
     """Mark in ``plane`` (rows, columns), in place, what polygons (n, 2) of row and column enclose together."""
     kept: list[int] = []
     for k, polygon in enumerate(polygons):
-        if any(same(polygon, polygons[other], _SAME) for other in kept):
+        if any(same_polygon(polygon, polygons[other], _SAME) for other in kept):
             told.add("Left out as copies of others")
         else:
             kept.append(k)
@@ -297,19 +297,19 @@ def _fill_slice(plane: np.ndarray, polygons: list[np.ndarray], exclusives: list[
     rows, columns = part.shape
     shape = rows, columns
     shifted = {k: polygons[k] - low for k in kept}
-    turns = {k: winding(polygon, shape) for k, polygon in shifted.items()}
+    turns = {k: winding_numbers(polygon, shape) for k, polygon in shifted.items()}
     for k, turn in turns.items():
-        nothing = not turn.any() and not on_edge(shifted[k], shape).any()
+        nothing = not turn.any() and not pixels_on_edge(shifted[k], shape).any()
         told.add("Enclosing no voxel centre", int(nothing))
         looped = turn.max() > 1 or turn.min() < -1 or turn.max() > 0 > turn.min()
         told.add("Crossing themselves or going round twice, inside by the even-odd rule", int(looped))
     plain = [k for k in kept if not exclusives[k]]
-    combined = combine([shifted[k] for k in plain], [turns[k] for k in plain], shape)
+    combined = combine_polygons([shifted[k] for k in plain], [turns[k] for k in plain], shape)
     part |= combined.marked
     told.add("Taken as holes or islands, lying within others", combined.nested)
     told.add("With contours that overlap in part, taken together", int(combined.overlapping), "slice")
     disjoined = [k for k in kept if exclusives[k]]
-    part |= exclusive([shifted[k] for k in disjoined], [turns[k] for k in disjoined], shape)
+    part |= fill_exclusive([shifted[k] for k in disjoined], [turns[k] for k in disjoined], shape)
 
 
 def _fill_at_an_angle(mask: np.ndarray, contours: list[_Contour], grid: Geometry, told: _Told) -> int:
@@ -348,7 +348,7 @@ def _fill_at_an_angle(mask: np.ndarray, contours: list[_Contour], grid: Geometry
         filled = np.zeros(sheet.shape, dtype=bool)
         polygons = [(own[k][:, 1::-1] - low[1::-1]) / fine for k in members]
         _fill_slice(filled[0], polygons, [contours[k].exclusive for k in members], told)
-        found = nearest(filled, sheet, grid)
+        found = resample_nearest(filled, sheet, grid)
         mask |= found
         if not found.any():
             outside += sum(not _reaches(contours[k].points, grid) for k in members)

@@ -26,7 +26,7 @@ class Segment:
         return f"{self.number}: '{self.name}'" if self.name else str(self.number)
 
 
-def choose(path: Path, segments: Sequence[Segment], asked: str | None) -> tuple[Segment, tuple[str, ...]]:
+def select_segment(path: Path, segments: Sequence[Segment], asked: str | None) -> tuple[Segment, tuple[str, ...]]:
     """The one segment that is meant, and what a reader should know of the choice.
 
     The asked name is looked for as it stands, then in any case of letters, then as a number. Without one, the only
@@ -47,7 +47,8 @@ def choose(path: Path, segments: Sequence[Segment], asked: str | None) -> tuple[
         if len(tumors) == 1:
             return tumors[0], (f"Of {len(segments)} segments the tumor was taken, '{tumors[0].name}'.",)
         raise InputError(
-            f"{path} holds {len(segments)} segments ({listing(segments)}); choose one, by --segment or as FILE#NAME."
+            f"{path} holds {len(segments)} segments ({list_segments(segments)}); choose one, by --segment or as "
+            "FILE#NAME."
         )
     for key in (_as_it_stands, _folded, _number):
         found = [one for one in segments if key(one) == key(Segment(-1, asked))]
@@ -55,12 +56,13 @@ def choose(path: Path, segments: Sequence[Segment], asked: str | None) -> tuple[
             return found[0], ()
         if found:
             raise InputError(
-                f"{path} holds {len(found)} segments called '{asked}' ({listing(found)}); choose one by its number."
+                f"{path} holds {len(found)} segments called '{asked}' ({list_segments(found)}); choose one by its "
+                "number."
             )
-    raise InputError(f"{path} has no segment '{asked}'; it holds {listing(segments)}.")
+    raise InputError(f"{path} has no segment '{asked}'; it holds {list_segments(segments)}.")
 
 
-def listing(segments: Sequence[Segment]) -> str:
+def list_segments(segments: Sequence[Segment]) -> str:
     """The segments as they are shown in messages; the first of very many."""
     shown = ", ".join(map(str, segments[:_MOST_SHOWN]))
     more = len(segments) - _MOST_SHOWN

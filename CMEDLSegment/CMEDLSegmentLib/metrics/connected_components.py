@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .surface_distance import checked_masks
+from .surface_distance import check_masks
 
 
-class Pieces:
+class ConnectedComponents:
     """The 26-connected pieces of a mask, numbered in the order in which their first voxels lie in the array.
 
     Attributes:
@@ -30,7 +30,7 @@ class Pieces:
         Raises:
             InputError: it is not 3-D.
         """
-        (mask,) = checked_masks([mask])
+        (mask,) = check_masks([mask])
         self.shape = mask.shape
         self._starts, self._stops = _runs(mask)
         self._piece, self.count = self._linked()
@@ -43,7 +43,7 @@ class Pieces:
         self.first = np.stack([self._extreme(np.minimum, along) for along in (z, y, x)], axis=1)
         self.last = np.stack([self._extreme(np.maximum, along) for along in (z, y, ends)], axis=1)
 
-    def shared(self, other: Pieces, both: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def shared(self, other: ConnectedComponents, both: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The pairs of a piece of this mask and one of another on the same grid that share voxels.
 
         Args:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .connected_components import Pieces
+from .connected_components import ConnectedComponents
 from .measures import TOLERANCE_MM, PairMeasures, measure
-from .surface_distance import checked_masks, checked_spacing, union_box
+from .surface_distance import check_masks, check_spacing, union_box
 
 
 @dataclass(frozen=True)
-class Tumor:
+class Lesion:
     """One connected piece of a mask.
 
     Attributes:
@@ -28,16 +28,16 @@ class Tumor:
 
 
 @dataclass(frozen=True)
-class TumorPair:
+class LesionPair:
     """A tumor of the reference, the one of the tested mask it was matched with, and how far the two agree."""
 
-    a: Tumor
-    b: Tumor
+    a: Lesion
+    b: Lesion
     measures: PairMeasures
 
 
 @dataclass(frozen=True)
-class TumorMatch:
+class LesionMatch:
     """The tumors of two masks.
 
     Attributes:
@@ -46,19 +46,19 @@ class TumorMatch:
         extra: tumors of the tested mask that none of the reference was matched with, the largest first.
     """
 
-    pairs: tuple[TumorPair, ...]
-    missed: tuple[Tumor, ...]
-    extra: tuple[Tumor, ...]
+    pairs: tuple[LesionPair, ...]
+    missed: tuple[Lesion, ...]
+    extra: tuple[Lesion, ...]
 
 
-def match(
+def match_lesions(
     a: np.ndarray,
     b: np.ndarray,
     spacing_zyx_mm: Sequence[float],
     tolerance_mm: float = TOLERANCE_MM,
     origin: Sequence[int] = (0, 0, 0),
     whole: PairMeasures | None = None,
-) -> TumorMatch:
+) -> LesionMatch:
     """Match the tumors of the tested mask ``b`` with those of the reference ``a`` (z, y, x; non-zero is inside).
 
     Tumors are 26-connected components. They are matched one to one so that the volume that matched tumors share is
@@ -74,13 +74,13 @@ def match(
     Raises:
         InputError: the masks differ in shape, are not 3-D, or the spacing is not three positive numbers (mm).
     """
-    a, b = checked_masks((a, b))
-    spacing = checked_spacing(spacing_zyx_mm)
+    a, b = check_masks((a, b))
+    spacing = check_spacing(spacing_zyx_mm)
     box = union_box((a, b))
     if box is None:
-        return TumorMatch((), (), ())
+        return LesionMatch((), (), ())
     a, b = a[box] != 0, b[box] != 0
-    pieces_a, pieces_b = Pieces(a), Pieces(b)
+    pieces_a, pieces_b = ConnectedComponents(a), ConnectedComponents(b)
     matched = sorted(_matched(*pieces_a.shared(pieces_b, a & b)))
     corner = np.array([part.start for part in box]) + np.array(origin)
     tumors_a, tumors_b = (_tumors(pieces, corner, spacing) for pieces in (pieces_a, pieces_b))
@@ -91,9 +91,9 @@ def match(
         if found is None:
             corners = np.minimum(pieces_a.first[i], pieces_b.first[j]), np.maximum(pieces_a.last[i], pieces_b.last[j])
             found = measure(pieces_a.mask(i, *corners), pieces_b.mask(j, *corners), spacing, tolerance_mm)
-        pairs.append(TumorPair(tumors_a[i], tumors_b[j], found))
+        pairs.append(LesionPair(tumors_a[i], tumors_b[j], found))
     found_a, found_b = {i for i, _ in matched}, {j for _, j in matched}
-    return TumorMatch(
+    return LesionMatch(
         tuple(sorted(pairs, key=lambda pair: -pair.a.volume_cc)),
         _largest_first(tumor for i, tumor in enumerate(tumors_a) if i not in found_a),
         _largest_first(tumor for j, tumor in enumerate(tumors_b) if j not in found_b),
@@ -128,15 +128,15 @@ def _matched(a: np.ndarray, b: np.ndarray, shared: np.ndarray) -> Iterator[tuple
                 yield int(rows[mine[i]]), int(columns[theirs[j]])
 
 
-def _largest_first(tumors: Iterable[Tumor]) -> tuple[Tumor, ...]:
+def _largest_first(tumors: Iterable[Lesion]) -> tuple[Lesion, ...]:
     return tuple(sorted(tumors, key=lambda tumor: -tumor.volume_cc))
 
 
-def _tumors(pieces: Pieces, corner: np.ndarray, spacing: Sequence[float]) -> list[Tumor]:
+def _tumors(pieces: ConnectedComponents, corner: np.ndarray, spacing: Sequence[float]) -> list[Lesion]:
     """Every piece, in the order of their numbers; ``corner`` is where their array lies in the whole one."""
     voxel_cc = float(np.prod(spacing)) / 1000.0
     return [
-        Tumor(float(voxels * voxel_cc), (int(first + corner[0]), int(last + corner[0])), tuple(centroid.tolist()))
+        Lesion(float(voxels * voxel_cc), (int(first + corner[0]), int(last + corner[0])), tuple(centroid.tolist()))
         for voxels, first, last, centroid in zip(
             pieces.voxels, pieces.first[:, 0], pieces.last[:, 0], pieces.centroids + corner, strict=True
         )

@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 
 from ..base.errors import InputError
-from .surface_distance import Grid, Marked, between, checked_masks, checked_spacing, in_threads, union_box
+from .surface_distance import Grid, MaskSurface, check_masks, check_spacing, in_threads, surface_distances, union_box
 
 TOLERANCE_MM = 2.0
 """Of the surface Dice, where none is asked for."""
@@ -212,7 +212,7 @@ class PairMeasures:
     empty: str = ""
 
 
-class Masks:
+class MaskPairs:
     """Masks on one grid that are compared with each other, each prepared once for all pairs and measures.
 
     Attributes:
@@ -230,15 +230,15 @@ class Masks:
             InputError: they differ in shape, are not 3-D, the spacing is not three positive numbers, or the tolerance
                 is no distance.
         """
-        masks = checked_masks(masks)
-        self.spacing = checked_spacing(spacing_zyx_mm)
+        masks = check_masks(masks)
+        self.spacing = check_spacing(spacing_zyx_mm)
         self.tolerance_mm = float(tolerance_mm)
         if not 0.0 <= self.tolerance_mm < math.inf:
             raise InputError(f"The tolerance must be a distance in mm, 0 or more, not {tolerance_mm}.")
         self.box = union_box(masks)
         grid = Grid(self.box, self.spacing)
         self._first_slice = grid.box[0].start - grid.margin[0]
-        self._masks = in_threads([partial(Marked, mask, grid) for mask in masks], math.prod(grid.shape))
+        self._masks = in_threads([partial(MaskSurface, mask, grid) for mask in masks], math.prod(grid.shape))
         self._symmetric: dict[tuple[int, int], dict[str, float]] = {}
 
     def pair(self, a: int, b: int) -> PairMeasures:
@@ -327,9 +327,9 @@ def measure(
     """All measures of one pair of 3-D masks: the reference ``a`` and the tested ``b`` (non-zero is inside).
 
     Raises:
-        InputError: as :class:`Masks`.
+        InputError: as :class:`MaskPairs`.
     """
-    return Masks((a, b), spacing_zyx_mm, tolerance_mm).pair(0, 1)
+    return MaskPairs((a, b), spacing_zyx_mm, tolerance_mm).pair(0, 1)
 
 
 def compare(
@@ -342,7 +342,7 @@ def compare(
     masks); JSON knows neither, so whoever writes JSON writes null for them.
 
     Raises:
-        InputError: as :class:`Masks`.
+        InputError: as :class:`MaskPairs`.
     """
     found = measure(a, b, spacing, tolerance_mm)
     return {
@@ -353,9 +353,9 @@ def compare(
     }
 
 
-def _distances(a: Marked, b: Marked, tolerance_mm: float) -> dict[str, float]:
+def _distances(a: MaskSurface, b: MaskSurface, tolerance_mm: float) -> dict[str, float]:
     """The measures of distance between two masks on one grid, neither of them empty."""
-    surfaces, voxels = between(a, b)
+    surfaces, voxels = surface_distances(a, b)
     together = np.concatenate(voxels)
     return {
         "surface_dice": surfaces.surface_dice(tolerance_mm),

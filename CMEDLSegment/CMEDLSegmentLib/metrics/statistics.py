@@ -104,7 +104,7 @@ _BY_RATERS = (
 )
 
 
-def in_range(
+def within_raters_range(
     names: Sequence[str],
     student: Mapping[str, np.ndarray],
     raters: Mapping[str, np.ndarray],
@@ -128,12 +128,12 @@ def in_range(
     for measure in student:
         own, others = student[measure][order], raters[measure][np.ix_(order, order)].copy()
         np.fill_diagonal(others, math.nan)
-        means = {name: far(others[:, number]) for number, name in enumerate(names[which] for which in order)}
+        means = {name: finite_mean(others[:, number]) for number, name in enumerate(names[which] for which in order)}
         rows[measure] = _row(
             measure,
-            far(own),
+            finite_mean(own),
             {name: means[name] for name in names},
-            far(others),
+            finite_mean(others),
             _interval(_bootstrap(own, others, drawn)),
         )
     within, sentence = _answer(rows)
@@ -142,7 +142,7 @@ def in_range(
     return RangeAnswer(rows, within, sentence, _BY_RATERS)
 
 
-def far(values: np.ndarray) -> float:
+def finite_mean(values: np.ndarray) -> float:
     """Mean of the finite values; infinite if there are only infinite ones, NaN if there is none at all."""
     finite = values[np.isfinite(values)]
     if len(finite):

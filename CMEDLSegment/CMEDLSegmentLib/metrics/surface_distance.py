@@ -267,7 +267,7 @@ class Elements:
         return cKDTree(coordinates, 32, False, balanced_tree=False), apart
 
 
-class Marked:
+class MaskSurface:
     """One mask on a grid, and all that is compared of it.
 
     Beyond the grid is outside, so a mask that touches the volume's edges is closed there as anywhere else.
@@ -349,7 +349,7 @@ class Marked:
         )
 
 
-def between(a: Marked, b: Marked) -> tuple[SurfaceDistances, list[np.ndarray]]:
+def surface_distances(a: MaskSurface, b: MaskSurface) -> tuple[SurfaceDistances, list[np.ndarray]]:
     """The distances between the surfaces of two masks on one grid, neither of them empty.
 
     Returns:
@@ -389,7 +389,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2.0 * np.count_nonzero(a & b) / total if total else math.nan
 
 
-def checked_masks(masks: Sequence[Any]) -> list[np.ndarray]:
+def check_masks(masks: Sequence[Any]) -> list[np.ndarray]:
     """The masks as arrays.
 
     Raises:
@@ -403,7 +403,7 @@ def checked_masks(masks: Sequence[Any]) -> list[np.ndarray]:
     return masks
 
 
-def checked_spacing(spacing: Sequence[float]) -> tuple[float, float, float]:
+def check_spacing(spacing: Sequence[float]) -> tuple[float, float, float]:
     """The spacing as three numbers.
 
     Raises:

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from .model_card import Card, NetworkSpec
-from .normalization import Normalisation
+from .normalization import Normalization
 
 
 def card_text(card: Card) -> str:
@@ -54,7 +54,7 @@ def _input_lines(card: Card) -> list[str]:
     ]
 
 
-def _normalisation(normalisation: Normalisation) -> str:
+def _normalisation(normalisation: Normalization) -> str:
     low, high = f"{normalisation.low:g}", f"{normalisation.high:g}"
     if normalisation.kind == "window":
         return f"clipped to {low} to {high} HU"

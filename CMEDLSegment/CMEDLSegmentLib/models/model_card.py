@@ -20,7 +20,7 @@ from typing import Any
 from ..base import field_checks as fields
 from ..base.errors import ModelError
 from ..io.labels import Label
-from .normalization import Normalisation
+from .normalization import Normalization
 
 FORMAT = "cmedl-student/1"
 METADATA_KEY = "cmedl-card"
@@ -76,7 +76,7 @@ class Card:
     networks: tuple[NetworkSpec, ...]  # run in this order; the last one is the segmentor
     labels: tuple[Label, ...]
     modality: str  # "CT" or "MR"
-    normalisation: Normalisation
+    normalisation: Normalization
     spacing_mm: float  # in-plane, of the pixels that the networks see
     field: int  # pixels along each side of the square that the networks see
     slices: str  # "lung": only slices that contain lung; "all"
@@ -140,7 +140,7 @@ class Card:
 
     def _check_image(self) -> None:
         fields.choice(self.modality, "modality", ("CT", "MR"))
-        if not isinstance(self.normalisation, Normalisation):
+        if not isinstance(self.normalisation, Normalization):
             raise fields.wrong("normalisation", "a normalisation", self.normalisation)
         fields.choice(self.slices, "slices", ("lung", "all"))
         if self.slices == "lung" and not (self.modality == "CT" and self.normalisation.kind == "window"):
@@ -231,7 +231,7 @@ class Card:
             raise ModelError("its card was changed after it was written (its SHA-256 differs).")
         for key, kind in (("networks", NetworkSpec), ("labels", Label)):
             found[key] = [_from(kind, item, key) for item in fields.items(found[key], key)]
-        found["normalisation"] = Normalisation.from_dict(found["normalisation"])
+        found["normalisation"] = Normalization.from_dict(found["normalisation"])
         return cls(**found)
 
 
@@ -321,7 +321,7 @@ def card_of(header: dict[str, Any]) -> Card:
     return card
 
 
-def refuse(path: Path | str, error: ModelError) -> ModelError:
+def file_error(path: Path | str, error: ModelError) -> ModelError:
     """The one sentence a user reads: which file, and why."""
     return ModelError(f"{path} cannot be used as a student: {error}")
 
@@ -340,8 +340,8 @@ def read_card(path: Path | str) -> Card:
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             data = start + stream.read(min(length, LARGEST_HEADER))
     except OSError as error:
-        raise refuse(path, ModelError(f"it could not be read ({error.strerror}).")) from error
+        raise file_error(path, ModelError(f"it could not be read ({error.strerror}).")) from error
     try:
         return card_of(header_of(data, size))
     except ModelError as error:
-        raise refuse(path, error) from error
+        raise file_error(path, error) from error

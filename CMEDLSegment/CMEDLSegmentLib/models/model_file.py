@@ -33,19 +33,19 @@ from ..base.errors import ModelError
 from ..base.files import atomic_path
 from ..io.labels import TUMOR, Label
 from ..networks import create_network
-from .model_card import INT8_PREFIX, METADATA_KEY, Card, NetworkSpec, card_of, header_of, refuse
-from .normalization import Normalisation
+from .model_card import INT8_PREFIX, METADATA_KEY, Card, NetworkSpec, card_of, file_error, header_of
+from .normalization import Normalization
 
 __all__ = [
     "TUMOR",
     "Card",
     "Label",
+    "ModelFile",
+    "ModelNetwork",
     "NetworkSpec",
-    "Normalisation",
-    "Student",
-    "StudentNetwork",
-    "load_student",
-    "save_student",
+    "Normalization",
+    "load_model",
+    "save_model",
     "verify_bytes",
 ]
 
@@ -60,7 +60,7 @@ _PROBE = 32
 """Pixels along each side of the image that is sent through the networks to see that they fit each other."""
 
 
-class StudentNetwork(nn.Module):
+class ModelNetwork(nn.Module):
     """A card's networks as one: each reads the image or outputs of those before it; the last gives logits.
 
     ``forward(image)``: image (n, 1, height, width) in -1..1 to logits (n, classes, height, width).
@@ -83,7 +83,7 @@ class StudentNetwork(nn.Module):
 
 
 @dataclass
-class Student:
+class ModelFile:
     """A verified student in memory.
 
     Attributes:
@@ -103,7 +103,7 @@ class Student:
         """Channels of the logits: 1 (sigmoid), or 1 + labels (softmax, class 0 is the background)."""
         return self.card.classes
 
-    def build(self) -> StudentNetwork:
+    def build(self) -> ModelNetwork:
         """The networks with the weights, on the CPU, float32, in evaluation mode, without gradients."""
         # Made without memory or initial values, which take longer than everything else here.
         with torch.device("meta"):
@@ -115,7 +115,7 @@ class Student:
         return network.eval().requires_grad_(False)
 
 
-def save_student(
+def save_model(
     path: Path | str,
     card: Card,
     modules: Mapping[str, nn.Module],
@@ -160,7 +160,7 @@ def save_student(
     return card
 
 
-def load_student(path: Path | str) -> Student:
+def load_model(path: Path | str) -> ModelFile:
     """The student of a file, verified; :func:`.registry.load` takes a name too.
 
     Raises:
@@ -172,7 +172,7 @@ def load_student(path: Path | str) -> Student:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise refuse(path, ModelError(f"it could not be read ({error.strerror}).")) from error
+        raise file_error(path, ModelError(f"it could not be read ({error.strerror}).")) from error
     card, arrays = verify_bytes(data, path)
     state, int8 = {}, {}
     for key, array in arrays.items():
@@ -186,7 +186,7 @@ def load_student(path: Path | str) -> Student:
             int8[key.removeprefix(f"{INT8_PREFIX}.")] = value
         else:
             state[key] = value
-    return Student(card, state, path, int8)
+    return ModelFile(card, state, path, int8)
 
 
 def verify_bytes(data: bytes, path: Path | str) -> tuple[Card, dict[str, np.ndarray]]:
@@ -200,7 +200,7 @@ def verify_bytes(data: bytes, path: Path | str) -> tuple[Card, dict[str, np.ndar
         The card and the tensors as stored.
 
     Raises:
-        ModelError: as :func:`load_student`.
+        ModelError: as :func:`load_model`.
     """
     try:
         header = header_of(data, len(data))
@@ -213,7 +213,7 @@ def verify_bytes(data: bytes, path: Path | str) -> tuple[Card, dict[str, np.ndar
                 raise ModelError(f"its tensor '{key}' holds NaN or infinite values.")
         _check_tensors(card, arrays)
     except ModelError as error:
-        raise refuse(path, error) from error
+        raise file_error(path, error) from error
     return card, arrays
 
 
@@ -257,7 +257,7 @@ def _weights_hash(arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _create(card: Card) -> StudentNetwork:
+def _create(card: Card) -> ModelNetwork:
     """The networks of a card with fresh weights.
 
     Raises:
@@ -269,7 +269,7 @@ def _create(card: Card) -> StudentNetwork:
             networks.append(create_network(spec.kind, **spec.arguments))
         except (TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"its network '{spec.name}' ({spec.kind}) cannot be made: {error}") from error
-    return StudentNetwork(card.networks, networks)
+    return ModelNetwork(card.networks, networks)
 
 
 def _check_tensors(card: Card, arrays: Mapping[str, np.ndarray]) -> None:
@@ -315,7 +315,7 @@ def _and_more(keys: list[str]) -> str:
     return f", and {len(keys) - 1} more" if len(keys) > 1 else ""
 
 
-def _check_flow(card: Card, network: StudentNetwork) -> None:
+def _check_flow(card: Card, network: ModelNetwork) -> None:
     """An image goes in, logits of the image's size and the card's classes come out.
 
     ``network`` is on the meta device and of the file's shapes, so memory for it is bounded by the file; its values do

@@ -1,6 +1,6 @@
 """From a scanner's intensities to the -1..1 that the networks see.
 
-A :class:`Normalisation` is what the model card stores. Fitted to one volume it becomes an
+A :class:`Normalization` is what the model card stores. Fitted to one volume it becomes an
 :class:`IntensityMap`, a piecewise linear function; the volume's statistics are taken once, and the map is
 applied to its slices. Three forms:
 
@@ -68,7 +68,7 @@ class IntensityMap:
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class Normalization:
     """How intensities reach -1..1; see the module for the forms.
 
     Attributes:
@@ -161,13 +161,13 @@ class Normalisation:
         return stored
 
     @classmethod
-    def from_dict(cls, stored: object) -> Normalisation:
+    def from_dict(cls, stored: object) -> Normalization:
         """Raises ModelError for a missing, unknown or wrong field, which the message names."""
         found = fields.only(stored, "normalisation", ("kind", "low", "high"), optional=("landmarks", "maximum"))
         return cls(**found)
 
 
-CT_WINDOW = Normalisation("window", -1000.0, 500.0)
+CT_WINDOW = Normalization("window", -1000.0, 500.0)
 """The paper's window for lung CT, in HU."""
 
 
@@ -177,7 +177,7 @@ def fit_landmarks(
     high: float = 99.8,
     percentiles: Sequence[float] = LANDMARK_PERCENTILES,
     maximum: float | None = None,
-) -> Normalisation:
+) -> Normalization:
     """Learn the standard scale from training volumes: each landmark is their mean (Nyul et al., 2000).
 
     Each volume is first moved so that its darkness (percentile ``low`` of all voxels) is 0 and its percentile
@@ -186,7 +186,7 @@ def fit_landmarks(
 
     Args:
         volumes: arrays (z, y, x); read one at a time, so a generator keeps one in memory.
-        low, high: percentiles, as in :class:`Normalisation`.
+        low, high: percentiles, as in :class:`Normalization`.
         percentiles: of the foreground, rising, below ``high``.
         maximum: fixed clip on the standard scale.
 
@@ -207,7 +207,7 @@ def fit_landmarks(
         raise InputError("Histogram landmarks need at least one training volume; none was given.")
     landmarks = np.mean(shapes, axis=0) * np.mean(spans)
     pairs = tuple((float(p), float(s)) for p, s in zip(percentiles, landmarks, strict=True))
-    return Normalisation("percentile", low, high, pairs, maximum)
+    return Normalization("percentile", low, high, pairs, maximum)
 
 
 _ONE_INTENSITY = (

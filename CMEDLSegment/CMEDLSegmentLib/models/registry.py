@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 from ..base.errors import InputError, ModelError
 from ..base.files import atomic_path
 from ..base.text import counted
-from .model_card import Card, read_card, refuse
+from .model_card import Card, file_error, read_card
 
 if TYPE_CHECKING:
-    from .model_file import Student
+    from .model_file import ModelFile
 
 DEFAULT = "lung-ct"
 """The student used when none is named."""
@@ -186,7 +186,7 @@ def find(name_or_file: Path | str) -> Path:
 
 
 def entry(name_or_file: Path | str) -> Entry:
-    """The listing's entry of a name or a path, as :func:`find`; its card is read, its weights not verified.
+    """The listing's entry of a name or a path, as :func:`find_prepared`; its card is read, its weights not verified.
 
     Raises:
         ModelError: there is no such student.
@@ -202,22 +202,22 @@ def entry(name_or_file: Path | str) -> Entry:
         return _entry(path, FILE)
     if isinstance(name_or_file, Path) or path.suffix == _ENDING:
         reason = "it is a folder; name the .safetensors file in it." if kind else "there is no such file."
-        raise refuse(path, ModelError(reason))
+        raise file_error(path, ModelError(reason))
     names = [found.name for found in known if found.current]
     near = difflib.get_close_matches(text, names, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names) or 'none'}."
     raise ModelError(f"No student is named '{text}'; {hint}")
 
 
-def load(name_or_file: Path | str) -> Student:
+def load(name_or_file: Path | str) -> ModelFile:
     """The model of a file, or the installed or bundled one of a name, verified.
 
     Raises:
-        ModelError: it is not there, or anything about it is wrong; see :func:`.model_file.load_student`.
+        ModelError: it is not there, or anything about it is wrong; see :func:`.model_file.load_model`.
     """
-    from .model_file import load_student
+    from .model_file import load_model
 
-    return load_student(find(name_or_file))
+    return load_model(find(name_or_file))
 
 
 def verify(name_or_file: Path | str) -> Entry:
@@ -226,10 +226,10 @@ def verify(name_or_file: Path | str) -> Entry:
     Raises:
         ModelError: one sentence names the file and what is wrong with it.
     """
-    from .model_file import load_student
+    from .model_file import load_model
 
     found = entry(name_or_file)
-    load_student(found.path)
+    load_model(found.path)
     return found
 
 
@@ -248,7 +248,7 @@ def install(file: Path | str) -> Change:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise refuse(file, ModelError(f"it could not be read ({error.strerror}).")) from error
+        raise file_error(file, ModelError(f"it could not be read ({error.strerror}).")) from error
     card, _ = verify_bytes(data, file)
     folder = user_folder() / folder_name(card.name)
     before = _current(folder)
@@ -280,7 +280,7 @@ def rollback(name: str, version: str | None = None) -> Change:
     Raises:
         ModelError: there is no such version, or its file is damaged.
     """
-    from .model_file import load_student
+    from .model_file import load_model
 
     folder = user_folder() / folder_name(name)
     known = {found.path: found.version or _version_of(found.path) for found in versions(name)}
@@ -297,7 +297,7 @@ def rollback(name: str, version: str | None = None) -> Change:
         target = _chosen(name, version, known)
     if target == before:
         return Change(name, f"'{name}' is version {known[target]} already.", target, known[target], known[before])
-    load_student(target)
+    load_model(target)
     own = bundled is not None and target == bundled.path
     _use(folder, BUNDLED if own else target.name)
     message = f"'{name}' is {'the bundled ' if own else ''}version {known[target]} again; {known[before]} is kept."

@@ -6,7 +6,7 @@ from .drit import ContentEncoder, StyleGenerator, StyleTranslator
 from .factory import create_network, create_segmentor
 from .folding import fold_batch_norm
 from .fusion import WeightedFusion
-from .generator import Generator, InstanceNorm, initialise
+from .generator import Generator, InstanceNorm, initialize
 from .mrrn import WIRINGS, Mrrn
 from .unet import Unet
 
@@ -27,5 +27,5 @@ __all__ = [
     "create_network",
     "create_segmentor",
     "fold_batch_norm",
-    "initialise",
+    "initialize",
 ]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import check_count, check_input, crop, pad_to
-from .generator import InstanceNorm, ResidualBlock, initialise
+from .generator import InstanceNorm, ResidualBlock, initialize
 
 
 class LayerNorm(nn.Module):
@@ -58,7 +58,7 @@ class ContentEncoder(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(w * factor, 2 * w * factor, 3, stride=2, padding=1) for factor in (1, 2))
         self.blocks = nn.ModuleList(ResidualBlock(4 * w) for _ in range(blocks))
         self.norm = InstanceNorm()
-        initialise(self)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Image (N, in_channels, H, W) in [-1, 1] to content (N, 4 width, ceil(H / 4), ceil(W / 4)), 2 x 2 or more.
@@ -105,7 +105,7 @@ class StyleGenerator(nn.Module):
         )
         self.norms = nn.ModuleList(LayerNorm(after) for _, after in sizes)
         self.last = nn.Conv2d(w + s, out_channels, 1)
-        initialise(self)
+        initialize(self)
 
     def forward(self, content: Tensor, style: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Content (N, 4 width, h, w), style (N, codes) to images (N, out_channels, 4 h, 4 w), cropped to ``size``."""

@@ -13,7 +13,7 @@ class InstanceNorm(nn.Module):
     """Instance norm without affine parameters or running statistics, of (n, c, h, w).
 
     On a CPU the framework's, many times as fast there, brought back to channels_last where the input was. Elsewhere,
-    and for a single pixel, which that refuses, :func:`normalised`. The input comes back in its own type.
+    and for a single pixel, which that refuses, :func:`normalize`. The input comes back in its own type.
     """
 
     def __init__(self, eps: float = 1e-5) -> None:
@@ -25,10 +25,10 @@ class InstanceNorm(nn.Module):
             last = x.is_contiguous(memory_format=torch.channels_last)
             layout = torch.channels_last if last else torch.contiguous_format
             return F.instance_norm(x, eps=self.eps).contiguous(memory_format=layout)
-        return normalised(x, self.eps)
+        return normalize(x, self.eps)
 
 
-def normalised(x: Tensor, eps: float) -> Tensor:
+def normalize(x: Tensor, eps: float) -> Tensor:
     """``x`` (n, c, h, w) with mean 0 and variance 1 over the pixels of each channel of each image.
 
     The statistics are taken in float32 (float64 of a float64 input).
@@ -38,7 +38,7 @@ def normalised(x: Tensor, eps: float) -> Tensor:
     return ((wide - mean) * torch.rsqrt(variance + eps)).to(x.dtype)
 
 
-def initialise(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
     """Start the convolutions of a translation network from N(0, 0.02), their biases from zero.
 
     On the meta device there is nothing to start, and drawing there would import PyTorch's compiler.
@@ -95,7 +95,7 @@ class Generator(nn.Module):
         )
         self.last = nn.Conv2d(w, out_channels, 7, padding=3, padding_mode="reflect")
         self.norm = InstanceNorm()
-        initialise(self)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate a batch.

@@ -162,9 +162,9 @@ class Worker:
             self._kept = None
             self._progress("Loading the student", 0.0)
             from ..inference.segmenter import Segmenter
-            from ..models.model_file import load_student
+            from ..models.model_file import load_model
 
-            self._kept = (key, Segmenter(load_student(path), device=request.device))
+            self._kept = (key, Segmenter(load_model(path), device=request.device))
         return self._kept[1]
 
 

@@ -17,9 +17,9 @@ from ..base.text import counted
 from ..inference.pipeline import check_free, write_together
 from ..io.delineation import RatedCase
 from . import sections
-from .html import page
-from .slice_images import PICTURES, render_worst
-from .style import looks
+from .html import html_page
+from .slice_images import PICTURES, worst_slices
+from .style import line_styles
 from .tables import as_json, case_tables, reviews_table
 
 REPORT, FIGURES, REVIEWS = "report.html", "agreement.json", "reviews.csv"
@@ -63,7 +63,7 @@ def write_report(
     check_outputs(folder, [*CASE_FILES, *texts], overwrite)
     progress("Drawing the worst slices", 0.0)
     stop_if(cancelled)
-    drawn = render_worst(case, agreement, pictures)
+    drawn = worst_slices(case, agreement, pictures)
     progress("Writing the report", 0.8)
     stop_if(cancelled)
     texts[REPORT] = html_report(case, agreement, drawn, reviews)
@@ -104,29 +104,29 @@ def html_report(
     drawn: Sequence[tuple[int, bytes]],
     reviews: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The page of a case; ``drawn`` are the worst slices of :func:`render_worst`."""
-    styles = looks(agreement.names)
+    """The page of a case; ``drawn`` are the worst slices of :func:`worst_slices`."""
+    styles = line_styles(agreement.names)
     size = " x ".join(map(str, case.geometry.size))
     spacing = " x ".join(f"{mm:.4g}" for mm in case.geometry.spacing)
     raters = counted(len(agreement.rater_names), "rater")
     who = f"{raters}{' and the student' if agreement.candidate else ''}"
     subtitle = f"{who} on an image of {size} voxels of {spacing} mm; tolerance {agreement.tolerance_mm:g} mm"
     title = f"Agreement with experts: {agreement.case}" if agreement.case else "Agreement with experts"
-    return page(
+    return html_page(
         title,
         subtitle,
         (
-            sections.answer(agreement, styles),
-            sections.tiles(agreement),
-            sections.notes(agreement.notes),
-            sections.people(case, styles),
-            sections.raters(agreement, styles),
-            sections.matrices(agreement),
-            sections.slices(case, agreement, styles, drawn),
-            sections.consensus(agreement),
-            sections.tumors(agreement),
-            sections.review(reviews),
-            sections.further_matrices(agreement),
-            sections.definitions(agreement.tolerance_mm),
+            sections.answer_section(agreement, styles),
+            sections.figure_tiles(agreement),
+            sections.notes_section(agreement.notes),
+            sections.people_section(case, styles),
+            sections.raters_section(agreement, styles),
+            sections.matrices_section(agreement),
+            sections.slices_section(case, agreement, styles, drawn),
+            sections.consensus_section(agreement),
+            sections.lesions_section(agreement),
+            sections.review_section(reviews),
+            sections.further_matrices_section(agreement),
+            sections.definitions_section(agreement.tolerance_mm),
         ),
     )

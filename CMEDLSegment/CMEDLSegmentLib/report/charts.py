@@ -15,7 +15,7 @@ from ..agreement.vote_map import SliceRow
 from ..io.delineation import CANDIDATE
 from ..metrics.measures import MEASURES
 from ..metrics.statistics import RangeAnswer
-from .style import Look, clean, labels, looks, shown, text_width
+from .style import LineStyle, fit_labels, format_value, line_styles, printable, text_width
 from .svg import INK, PAPER, SOFT, Drawing, Scale
 
 WIDTH = 720.0
@@ -23,7 +23,7 @@ _BLUES = ((247, 250, 253), (198, 219, 239), (107, 158, 207), (33, 96, 164), (8, 
 _BAND = "#e3e8ee"
 _CROWD = 24
 """Values from which a row of a box plot is drawn higher, its marks beside each other and the box over them."""
-_STUDENT = looks([CANDIDATE])[CANDIDATE].hex
+_STUDENT = line_styles([CANDIDATE])[CANDIDATE].hex
 
 
 def heat_map(names: Sequence[str], matrix: np.ndarray, measure: str, width: float = WIDTH / 2 - 12) -> str:
@@ -43,7 +43,7 @@ def heat_map(names: Sequence[str], matrix: np.ndarray, measure: str, width: floa
     cell = (width - left - 22) / n
     height = top + cell * n + 6
     drawing = Drawing(width, height, f"{MEASURES[measure].title}: everybody against everybody")
-    rows, columns = labels(names, size, left - 8), labels(names, size, (top - 12) / 0.62)
+    rows, columns = fit_labels(names, size, left - 8), fit_labels(names, size, (top - 12) / 0.62)
     worst = worst_of(matrix, measure)
     for i, name in enumerate(names):
         middle = (i + 0.5) * cell
@@ -81,9 +81,9 @@ def _cell(
     own = who[0] == who[1]
     fill, dark = shade(math.nan if own else value, measure, worst)
     unit = MEASURES[measure].unit
-    tip = f"{who[0]} / {who[1]}: {shown(value, unit)} {unit}"
+    tip = f"{who[0]} / {who[1]}: {format_value(value, unit)} {unit}"
     drawing.rect(x, y, side, side, fill, tip, stroke=PAPER, stroke_width=1)
-    text = shown(value, unit, digits=2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0)
+    text = format_value(value, unit, digits=2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0)
     size = min(12.0, side / 2.4, 0.9 * side / text_width(text, 1.0))
     if not own and size >= 6:
         ink = PAPER if dark else INK
@@ -110,7 +110,7 @@ def _blue(share: float) -> tuple[str, bool]:
     return "#{:02x}{:02x}{:02x}".format(*color), place >= 2.0
 
 
-def range_chart(answer: RangeAnswer, measures: Sequence[str], styles: Mapping[str, Look]) -> str:
+def range_chart(answer: RangeAnswer, measures: Sequence[str], styles: Mapping[str, LineStyle]) -> str:
     """For each measure the raters' means to each other on a line, their range behind, and the student's mean."""
     left, right, row = 118.0, 172.0, 46.0
     drawing = Drawing(WIDTH, row * len(measures) + 6, "The student beside the raters' range")
@@ -130,17 +130,17 @@ def range_chart(answer: RangeAnswer, measures: Sequence[str], styles: Mapping[st
             drawing.text(scale(tick), y + 22, _tick(tick), 10, "middle", SOFT)
         if math.isfinite(found.worst) and math.isfinite(found.best):
             ends = sorted((scale(found.worst), scale(found.best)))
-            tip = f"The raters' range: {shown(found.worst, unit)} to {shown(found.best, unit)} {unit}"
+            tip = f"The raters' range: {format_value(found.worst, unit)} to {format_value(found.best, unit)} {unit}"
             drawing.rect(ends[0] - 7, y - 8, ends[1] - ends[0] + 14, 16, "#cdd6df", tip, rx=8)
         for name, value in found.raters.items():
             if math.isfinite(value):
-                drawing.dot(scale(value), y, 5, styles[name].hex, f"{name}: {shown(value, unit)} {unit}")
+                drawing.dot(scale(value), y, 5, styles[name].hex, f"{name}: {format_value(value, unit)} {unit}")
         if math.isfinite(found.student):
-            tip = f"{CANDIDATE}: {shown(found.student, unit)} {unit}"
+            tip = f"{CANDIDATE}: {format_value(found.student, unit)} {unit}"
             drawing.diamond(scale(found.student), y, 7.5, styles[CANDIDATE].hex, tip)
         verdict = {True: "within", False: "outside", None: "no answer"}[found.within]
         x = WIDTH - right + 16
-        drawing.text(x, y + 4, f"{shown(found.student, unit)} {unit}".strip(), 13, font_weight="600")
+        drawing.text(x, y + 4, f"{format_value(found.student, unit)} {unit}".strip(), 13, font_weight="600")
         drawing.text(WIDTH, y + 4, verdict, 12, "end", font_weight="600" if found.within is False else "400")
     return drawing.svg()
 
@@ -169,7 +169,7 @@ def box_plot(
     names: Sequence[str],
     values: Sequence[np.ndarray],
     measure: str,
-    styles: Mapping[str, Look],
+    styles: Mapping[str, LineStyle],
     width: float = WIDTH / 2 - 12,
 ) -> str:
     """One row for each name: its values as dots on a box from quartile to quartile.
@@ -190,7 +190,7 @@ def box_plot(
     scale = _axis(known.tolist(), measure, left, width - right)
     _uprights(drawing, scale, 6, top, bottom)
     unit = MEASURES[measure].unit
-    for number, (label, name) in enumerate(zip(labels(names, 11.5, left - 10), names, strict=True)):
+    for number, (label, name) in enumerate(zip(fit_labels(names, 11.5, left - 10), names, strict=True)):
         y = top + row * (number + 0.5)
         if name == CANDIDATE and number:
             drawing.line(0, y - row / 2, width, y - row / 2, SOFT, 0.8)
@@ -199,7 +199,7 @@ def box_plot(
         if found.size and not crowded:
             _box(drawing, scale, y, row * 0.56, found, _BAND)
         for place, value in enumerate(found):
-            tip = f"{shown(float(value), unit)} {unit}"
+            tip = f"{format_value(float(value), unit)} {unit}"
             # Many marks are spread over the row, in the same way every time.
             high = y + (place * 7 % 13 - 6) * row / 40 if crowded else y
             mark, size = (drawing.diamond, 4.6) if name == CANDIDATE else (drawing.dot, 3.4)
@@ -236,32 +236,34 @@ def case_chart(cases: Sequence[str], raters: Sequence[np.ndarray], student: Sequ
         return drawing.svg()
     scale = _axis(known.tolist(), measure, left, WIDTH - right)
     _uprights(drawing, scale, 10, top, bottom)
-    for number, label in enumerate(labels(cases, 10.5, left - 12)):
+    for number, label in enumerate(fit_labels(cases, 10.5, left - 12)):
         y = top + row * (number + 0.5)
         drawing.text(left - 10, y + 4, label, 10.5, "end")
         found = pairs[number]
         if found.size:
             drawing.line(scale(found.min()), y, scale(found.max()), y, SOFT, 4, stroke_linecap="round")
-            drawing.dot(scale(found.mean()), y, 3.6, PAPER, f"raters: {shown(found.mean(), MEASURES[measure].unit)}")
+            drawing.dot(
+                scale(found.mean()), y, 3.6, PAPER, f"raters: {format_value(found.mean(), MEASURES[measure].unit)}"
+            )
         if own[number].size:
             mean = own[number].mean()
-            drawing.diamond(scale(mean), y, 5, _STUDENT, f"student: {shown(mean, MEASURES[measure].unit)}")
+            drawing.diamond(scale(mean), y, 5, _STUDENT, f"student: {format_value(mean, MEASURES[measure].unit)}")
     return drawing.svg()
 
 
-def volume_chart(volumes: Mapping[str, float], styles: Mapping[str, Look]) -> str:
+def volume_chart(volumes: Mapping[str, float], styles: Mapping[str, LineStyle]) -> str:
     """Everybody's volume as a bar from zero, the raters' mean as a line."""
     left, right, row, top = 118.0, 70.0, 19.0, 8.0
     bottom = top + row * len(volumes)
     drawing = Drawing(WIDTH, bottom + 22, "Volumes in cc")
     scale = Scale(0.0, max([*volumes.values(), 1e-3]) * 1.04, left, WIDTH - right)
     _uprights(drawing, scale, 8, top, bottom)
-    for number, (label, name) in enumerate(zip(labels(list(volumes), 12, left - 12), volumes, strict=True)):
+    for number, (label, name) in enumerate(zip(fit_labels(list(volumes), 12, left - 12), volumes, strict=True)):
         y = top + row * (number + 0.5)
         drawing.text(left - 10, y + 4, label, 12, "end", font_weight="600" if name == CANDIDATE else "400")
         bar = scale(volumes[name]) - left
-        drawing.rect(left, y - 5.5, bar, 11, styles[name].hex, clean(name), stroke=INK, stroke_width=0.8)
-        drawing.text(WIDTH - right + 8, y + 4, f"{shown(volumes[name], 'cc')} cc", 11)
+        drawing.rect(left, y - 5.5, bar, 11, styles[name].hex, printable(name), stroke=INK, stroke_width=0.8)
+        drawing.text(WIDTH - right + 8, y + 4, f"{format_value(volumes[name], 'cc')} cc", 11)
     raters = [volume for name, volume in volumes.items() if name != CANDIDATE]
     mean = scale(sum(raters) / len(raters))
     drawing.line(mean, top, mean, bottom, INK, 1.4, stroke_dasharray="4 3")
@@ -280,11 +282,11 @@ def votes_bar(volumes_cc: Sequence[float]) -> str:
     for number, volume in enumerate(volumes_cc, start=1):
         width = WIDTH * volume / total if total else 0.0
         fill, dark = _blue(0.12 + 0.88 * (number - 1) / max(len(volumes_cc) - 1, 1))
-        tip = f"{number} of {len(volumes_cc)}: {shown(volume, 'cc')} cc"
+        tip = f"{number} of {len(volumes_cc)}: {format_value(volume, 'cc')} cc"
         drawing.rect(x, 4, width, 26, fill, tip, stroke=INK, stroke_width=0.8)
         if width > 26:
             drawing.text(x + width / 2, 22, f"{volume / total:.0%}", 11.5, "middle", PAPER if dark else INK)
-        label = f"{number}: {shown(volume, 'cc')} cc"
+        label = f"{number}: {format_value(volume, 'cc')} cc"
         if volume and max(x, free) + len(label) * 6.2 <= WIDTH:
             drawing.text(max(x, free), 46, label, 11, fill=SOFT)
             free = max(x, free) + len(label) * 6.2 + 10
@@ -329,7 +331,7 @@ def slice_strip(
     gap = min(1.0, step * 0.12)
     for row in rows:
         x, width = place(row.index) + gap, step - 2 * gap
-        tip = f"slice {row.index}: mean DSC {shown(row.dsc_mean, '')}, least {shown(row.dsc_min, '')}"
+        tip = f"slice {row.index}: mean DSC {format_value(row.dsc_mean, '')}, least {format_value(row.dsc_min, '')}"
         if not math.isnan(row.dsc_mean):
             tall = score * row.dsc_mean
             drawing.rect(x, dsc_top + score - tall, width, tall, "#9db7d3", tip)
@@ -356,7 +358,7 @@ def slice_strip(
 def _lanes(drawing: Drawing, rows: Sequence[SliceRow], names: Sequence[str], place, step, top, lane) -> None:
     """A lane for each name: the slices it marks, the darker the more area."""
     largest = max(max(row.areas_mm2.values()) for row in rows)
-    for number, (label, name) in enumerate(zip(labels(names, 11, 122), names, strict=True)):
+    for number, (label, name) in enumerate(zip(fit_labels(names, 11, 122), names, strict=True)):
         y = top + number * lane
         drawing.text(128, y + lane - 4, label, 11, "end", font_weight="600" if name == CANDIDATE else "400")
         drawing.line(place(rows[0].index), y + lane - 1, place(rows[-1].index) + step, y + lane - 1)
@@ -379,7 +381,7 @@ def _slice_axis(drawing: Drawing, first: int, last: int, place, step, y, ends: t
         drawing.text(place(last) + step, y + 30, f"{ends[1]} →", 11, "end", SOFT)
 
 
-def sample(look: Look) -> str:
+def line_sample(look: LineStyle) -> str:
     """A short piece of a contour's line, on the dark that contours are drawn on, for a legend."""
     drawing = Drawing(46, 14, "line sample")
     drawing.rect(0, 0, 46, 14, "#101216", rx=3)

@@ -16,10 +16,10 @@ from ..metrics.measures import MEASURES
 from ..metrics.statistics import MAIN, PairedTest
 from .case_report import FIGURES, REPORT, check_outputs, write_texts
 from .charts import box_plot, case_chart
-from .html import figure, name, page, paragraph, section, table, text
-from .sections import definitions, kind, notes, spread_cell, titled
-from .style import looks, probability, shown
-from .tables import as_json, case_tables, cases_table, joined, people_table
+from .html import escape_name, escape_text, figure, html_page, paragraph, section, table
+from .sections import definitions_section, measure_title, notes_section, rater_kind, spread_cell
+from .style import format_p, format_value, line_styles
+from .tables import as_json, case_tables, cases_table, join_tables, people_table
 
 COHORT_FILES = (FIGURES, "cases.csv", "pairs.csv", "raters.csv", "slices.csv", "tumors.csv", REPORT)
 
@@ -53,7 +53,7 @@ def write_cohort_report(
     check_outputs(folder, COHORT_FILES, overwrite)
     tables = [case_tables(one) for one in agreements]
     texts = {
-        each: joined([(one.case, found[each]) for one, found in zip(agreements, tables, strict=True)]).csv()
+        each: join_tables([(one.case, found[each]) for one, found in zip(agreements, tables, strict=True)]).csv()
         for each in ("pairs.csv", "slices.csv", "tumors.csv")
     }
     texts["raters.csv"] = people_table(cohort).csv()
@@ -70,18 +70,18 @@ def cohort_page(cohort: CohortAgreement, agreements: Sequence[Agreement], links:
     student = " and the student" if cohort.student else ""
     subtitle = f"{counted(len(cohort.cases), 'case')} of {raters} raters{student}; tolerance {cohort.tolerance_mm:g} mm"
     left_out = f"{failed} of {failed + len(cohort.cases)} cases could not be compared and are left out."
-    return page(
+    return html_page(
         "Agreement with experts: cohort",
         subtitle,
         (
             _answer(cohort),
-            notes([left_out] if failed else []),
+            notes_section([left_out] if failed else []),
             _tests(cohort),
             _people(cohort, agreements),
             _person_tests(cohort),
             _cases(cohort, agreements, links),
-            notes([f"{one.case}: {note}" for one in agreements for note in one.notes]),
-            definitions(cohort.tolerance_mm),
+            notes_section([f"{one.case}: {note}" for one in agreements for note in one.notes]),
+            definitions_section(cohort.tolerance_mm),
         ),
     )
 
@@ -97,7 +97,7 @@ def _answer(cohort: CohortAgreement) -> str:
     if not counts:
         return ""
     sentence = f"Cases in which the student is within the raters' range: {', '.join(counts)}."
-    return f'<p class="answer">{text(sentence)}</p>\n'
+    return f'<p class="answer">{escape_text(sentence)}</p>\n'
 
 
 def _tests(cohort: CohortAgreement) -> str:
@@ -108,12 +108,12 @@ def _tests(cohort: CohortAgreement) -> str:
         (
             "",
             [
-                text(titled(measure, cohort.tolerance_mm)),
-                shown(test.student, MEASURES[measure].unit),
-                shown(test.raters, MEASURES[measure].unit),
-                shown(test.difference, MEASURES[measure].unit, signed=True),
-                " to ".join(shown(end, MEASURES[measure].unit, signed=True) for end in test.interval),
-                text(probability(test.p)),
+                escape_text(measure_title(measure, cohort.tolerance_mm)),
+                format_value(test.student, MEASURES[measure].unit),
+                format_value(test.raters, MEASURES[measure].unit),
+                format_value(test.difference, MEASURES[measure].unit, signed=True),
+                " to ".join(format_value(end, MEASURES[measure].unit, signed=True) for end in test.interval),
+                escape_text(format_p(test.p)),
                 f"{test.n}<small>{test.excluded} left out</small>" if test.excluded else str(test.n),
             ],
         )
@@ -128,15 +128,15 @@ def _people(cohort: CohortAgreement, agreements: Sequence[Agreement]) -> str:
     rows = [_row(row) for row in cohort.people or ((cohort.student,) if cohort.student else ())]
     spreads = [spread_cell(cohort.spread[measure], MEASURES[measure].unit) for measure in MAIN]
     rows.append(("sum", ["all pairs of raters", *spreads]))
-    header = ("", *(titled(measure, cohort.tolerance_mm) for measure in MAIN))
+    header = ("", *(measure_title(measure, cohort.tolerance_mm) for measure in MAIN))
     caption = "Mean over the other raters and the cases ± standard deviation; CV: coefficient of variation"
     people = (
         [row.name for row in cohort.people] if cohort.people else [_RATERS, *([CANDIDATE] if cohort.student else [])]
     )
     boxes = [
         figure(
-            box_plot(people, [_values(agreements, who, measure) for who in people], measure, looks(people)),
-            heading=titled(measure, cohort.tolerance_mm),
+            box_plot(people, [_values(agreements, who, measure) for who in people], measure, line_styles(people)),
+            heading=measure_title(measure, cohort.tolerance_mm),
         )
         for measure in MAIN
     ]
@@ -155,20 +155,20 @@ def _person_tests(cohort: CohortAgreement) -> str:
         return ""
 
     def cell(measure: str, test: PairedTest) -> str:
-        difference = shown(test.difference, MEASURES[measure].unit, signed=True)
-        return f"{difference}<small>p {text(probability(test.p))}, N = {test.n}</small>"
+        difference = format_value(test.difference, MEASURES[measure].unit, signed=True)
+        return f"{difference}<small>p {escape_text(format_p(test.p))}, N = {test.n}</small>"
 
     rows = [
-        (kind(who), [name(who), *(cell(measure, found[measure]) for measure in MAIN)])
+        (rater_kind(who), [escape_name(who), *(cell(measure, found[measure]) for measure in MAIN)])
         for who, found in cohort.person_tests.items()
     ]
-    header = ("Student less", *(titled(measure, cohort.tolerance_mm) for measure in MAIN))
+    header = ("Student less", *(measure_title(measure, cohort.tolerance_mm) for measure in MAIN))
     told = "Mean difference over the cases; both are measured by the same other raters. No correction for the number"
     return section("The student and each rater", table(header, rows), paragraph(f"{told} of tests.", "lesser"))
 
 
 def _row(row: RaterRow) -> tuple[str, list[str]]:
-    return kind(row.name), [name(row.name), *(spread_cell(row.values[m], MEASURES[m].unit) for m in MAIN)]
+    return rater_kind(row.name), [escape_name(row.name), *(spread_cell(row.values[m], MEASURES[m].unit) for m in MAIN)]
 
 
 def _values(agreements: Sequence[Agreement], who: str, measure: str) -> np.ndarray:
@@ -185,7 +185,7 @@ def _cases(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequ
     rows = []
     for case, link in zip(cohort.cases, links, strict=True):
         cells = [
-            f'<a href="{text(link)}">{name(case.case)}</a>',
+            f'<a href="{escape_text(link)}">{escape_name(case.case)}</a>',
             str(case.n_raters),
             spread_cell(case.raters["dsc"], ""),
         ]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..base.colors import EXPERT_YELLOW, STUDENT_RED
+from ..base.colors import EXPERT_YELLOW, MODEL_RED
 from ..base.files import atomic_path
 
 LUNG_WINDOW = (-1000.0, 500.0)
@@ -243,7 +243,7 @@ def comparison(
     canvas = Image.new("RGB", (width, top + caption + 2 * (PANEL + GAP) + 24 * len(notes) + GAP), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     draw.text((GAP, top / 2), title, BRIGHT, font(24), anchor="lm")
-    legend(draw, width - GAP, top / 2, ((names[0], STUDENT_RED), (names[1], EXPERT_YELLOW)))
+    legend(draw, width - GAP, top / 2, ((names[0], MODEL_RED), (names[1], EXPERT_YELLOW)))
     for column, ((word, z), around) in enumerate(zip(chosen, zooms, strict=True)):
         left = GAP + column * (PANEL + GAP)
         agreement = f", DSC {score[z]:.2f}" if np.isfinite(score[z]) else ""
@@ -251,7 +251,7 @@ def comparison(
         draw.text(place, f"{word}: slice {z} (0 to {len(image) - 1}){agreement}", BRIGHT, font(17), anchor="mm")
         contours = [
             Contour(expert[z], EXPERT_YELLOW, 1.6, names[1]),
-            Contour(student[z], STUDENT_RED, 1.6, names[0]),
+            Contour(student[z], MODEL_RED, 1.6, names[0]),
         ]
         near = View(around.centre, side, side)
         whole = contour_panel(image[z], spacing[1:], contours, window=window, bar_mm=50, frame=near)

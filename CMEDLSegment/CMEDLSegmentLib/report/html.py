@@ -8,7 +8,7 @@ from datetime import datetime
 from html import escape
 
 from .. import __version__
-from .style import clean
+from .style import printable
 
 LONGEST = 48
 """Letters of a name that a table shows; the list of raters has all of them."""
@@ -74,7 +74,7 @@ footer { margin-top: 32px; padding-top: 8px; border-top: 1px solid #d5dae0; colo
 """
 
 
-def page(title: str, subtitle: str, sections: Iterable[str]) -> str:
+def html_page(title: str, subtitle: str, sections: Iterable[str]) -> str:
     """A whole HTML file of sections that are HTML already; ``title`` and ``subtitle`` are text.
 
     Its content policy forbids every request and script, whatever a name in it may look like.
@@ -86,13 +86,13 @@ def page(title: str, subtitle: str, sections: Iterable[str]) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{text(title)}</title>
+<title>{escape_text(title)}</title>
 <style>{_STYLE}</style>
 </head>
 <body>
 <header>
-<div><h1>{text(title)}</h1><p>{text(subtitle)}</p></div>
-<div class="when">{now:%Y-%m-%d %H:%M}<br>CMEDL {text(__version__)}</div>
+<div><h1>{escape_text(title)}</h1><p>{escape_text(subtitle)}</p></div>
+<div class="when">{now:%Y-%m-%d %H:%M}<br>CMEDL {escape_text(__version__)}</div>
 </header>
 {"".join(section for section in sections if section)}
 <footer>Research use, not a medical device.</footer>
@@ -101,27 +101,27 @@ def page(title: str, subtitle: str, sections: Iterable[str]) -> str:
 """
 
 
-def text(value: object) -> str:
+def escape_text(value: object) -> str:
     """Any text as HTML that shows just that text."""
-    return escape(clean(str(value)))
+    return escape(printable(str(value)))
 
 
-def name(value: str, longest: int = LONGEST) -> str:
+def escape_name(value: str, longest: int = LONGEST) -> str:
     """A rater's name: kept apart from the text around it in whatever direction it is written, cut where too long."""
     short = value if len(value) <= longest else value[: longest - 1] + "…"
-    tip = f' title="{text(value)}"' if short != value else ""
-    return f"<bdi{tip}>{text(short)}</bdi>"
+    tip = f' title="{escape_text(value)}"' if short != value else ""
+    return f"<bdi{tip}>{escape_text(short)}</bdi>"
 
 
 def section(heading: str, *parts: str) -> str:
     """A section of HTML parts."""
-    return f"<section>\n<h2>{text(heading)}</h2>\n{''.join(parts)}\n</section>\n"
+    return f"<section>\n<h2>{escape_text(heading)}</h2>\n{''.join(parts)}\n</section>\n"
 
 
 def paragraph(sentence: str, kind: str = "") -> str:
     """A paragraph of text."""
     mark = f' class="{kind}"' if kind else ""
-    return f"<p{mark}>{text(sentence)}</p>\n"
+    return f"<p{mark}>{escape_text(sentence)}</p>\n"
 
 
 def table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], left: int = 1, caption: str = "") -> str:
@@ -141,18 +141,19 @@ def table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], left
         )
         return f'<tr class="{kind}">{marked}</tr>\n' if kind else f"<tr>{marked}</tr>\n"
 
-    told = f"<caption>{text(caption)}</caption>" if caption else ""
+    told = f"<caption>{escape_text(caption)}</caption>" if caption else ""
     body = "".join(line("td", cells, kind) for kind, cells in rows)
-    return f"<table>{told}<thead>{line('th', [text(cell) for cell in header])}</thead><tbody>\n{body}</tbody></table>\n"
+    head = line("th", [escape_text(cell) for cell in header])
+    return f"<table>{told}<thead>{head}</thead><tbody>\n{body}</tbody></table>\n"
 
 
 def figure(drawn: str, caption: str = "", heading: str = "") -> str:
     """A picture or chart that is HTML already, with texts above and below."""
-    above = f"<h3>{text(heading)}</h3>" if heading else ""
-    below = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
+    above = f"<h3>{escape_text(heading)}</h3>" if heading else ""
+    below = f"<figcaption>{escape_text(caption)}</figcaption>" if caption else ""
     return f"<figure>{above}{drawn}{below}</figure>\n"
 
 
-def picture(png: bytes, told: str) -> str:
+def embed_png(png: bytes, told: str) -> str:
     """A PNG within the page; ``told`` is for those who do not see it."""
-    return f'<img alt="{text(told)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    return f'<img alt="{escape_text(told)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'

@@ -12,16 +12,16 @@ from ..agreement.raters import Agreement
 from ..io.delineation import CANDIDATE, RatedCase
 from ..metrics.measures import MEASURES
 from ..metrics.statistics import MAIN, Spread
-from .charts import box_plot, heat_map, range_chart, sample, slice_strip, volume_chart, votes_bar
-from .html import figure, name, paragraph, picture, section, table, text
-from .slice_images import Plane
-from .style import Look, shown
+from .charts import box_plot, heat_map, line_sample, range_chart, slice_strip, volume_chart, votes_bar
+from .html import embed_png, escape_name, escape_text, figure, paragraph, section, table
+from .slice_images import SlicePlane
+from .style import LineStyle, format_value
 
 CONSENSUS = {"majority": "Majority", "staple": "STAPLE"}
 _OF_CONSENSUS = ("dsc", "surface_dice", "hd95_mm", "sensitivity", "precision", "relative_volume_difference")
 
 
-def titled(measure: str, tolerance_mm: float) -> str:
+def measure_title(measure: str, tolerance_mm: float) -> str:
     """A measure's title with its unit, the surface Dice with its tolerance."""
     found = MEASURES[measure]
     if measure == "surface_dice":
@@ -29,35 +29,35 @@ def titled(measure: str, tolerance_mm: float) -> str:
     return f"{found.title} ({found.unit})" if found.unit else found.title
 
 
-def kind(who: str) -> str:
+def rater_kind(who: str) -> str:
     """The kind of a table's row."""
     return "candidate" if who == CANDIDATE else ""
 
 
 def spread_cell(found: Spread, unit: str) -> str:
     """Mean and deviation, under it the coefficient of variation and what was left out."""
-    deviation = "" if np.isnan(found.std) else f" ± {shown(found.std, unit)}"
-    lesser = "" if np.isnan(found.cv) else f"CV {shown(found.cv, '')}"
+    deviation = "" if np.isnan(found.std) else f" ± {format_value(found.std, unit)}"
+    lesser = "" if np.isnan(found.cv) else f"CV {format_value(found.cv, '')}"
     left_out = f"{found.excluded} of {found.excluded + found.n} left out" if found.excluded else ""
     small = f"<small>{', '.join(filter(None, (lesser, left_out)))}</small>" if lesser or left_out else ""
-    return f"{shown(found.mean, unit)}{deviation}{small}"
+    return f"{format_value(found.mean, unit)}{deviation}{small}"
 
 
-def answer(agreement: Agreement, looks: Mapping[str, Look]) -> str:
+def answer_section(agreement: Agreement, looks: Mapping[str, LineStyle]) -> str:
     """Whether the student is within the raters' range, and how far the raters agree."""
     found = agreement.range
     if found is None:
-        return f'<p class="answer">{text(_raters_in_words(agreement))}</p>\n'
+        return f'<p class="answer">{escape_text(_raters_in_words(agreement))}</p>\n'
     rows = [
         (
             "",
             [
-                text(titled(measure, agreement.tolerance_mm)),
-                shown(row.student, MEASURES[measure].unit),
-                shown(row.raters_mean, MEASURES[measure].unit),
-                " to ".join(shown(end, MEASURES[measure].unit) for end in sorted((row.worst, row.best))),
-                shown(row.difference, MEASURES[measure].unit, signed=True),
-                " to ".join(shown(end, MEASURES[measure].unit, signed=True) for end in row.interval),
+                escape_text(measure_title(measure, agreement.tolerance_mm)),
+                format_value(row.student, MEASURES[measure].unit),
+                format_value(row.raters_mean, MEASURES[measure].unit),
+                " to ".join(format_value(end, MEASURES[measure].unit) for end in sorted((row.worst, row.best))),
+                format_value(row.difference, MEASURES[measure].unit, signed=True),
+                " to ".join(format_value(end, MEASURES[measure].unit, signed=True) for end in row.interval),
                 {True: "within", False: "<b>outside</b>", None: "no answer"}[row.within],
             ],
         )
@@ -71,7 +71,7 @@ def answer(agreement: Agreement, looks: Mapping[str, Look]) -> str:
         f"(in tables and charts the student is called {CANDIDATE})."
     )
     return (
-        f'<p class="answer">{text(found.sentence)}</p>\n{paragraph(_raters_in_words(agreement))}'
+        f'<p class="answer">{escape_text(found.sentence)}</p>\n{paragraph(_raters_in_words(agreement))}'
         + figure(chart + _key(agreement, looks), told)
         + table(header, rows)
         + paragraph(
@@ -91,31 +91,36 @@ def _raters_in_words(agreement: Agreement) -> str:
     values = agreement.rater_pairs("dsc")
     values = values[np.isfinite(values)]
     return (
-        f"The {len(agreement.rater_names)} raters' pairwise Dice is {shown(found.mean, '')} on average "
-        f"({shown(values.min(), '')} to {shown(values.max(), '')}). All of them marked "
-        f"{shown(agreement.full_cc, 'cc')} cc, any of them {shown(agreement.any_cc, 'cc')} cc."
+        f"The {len(agreement.rater_names)} raters' pairwise Dice is {format_value(found.mean, '')} on average "
+        f"({format_value(values.min(), '')} to {format_value(values.max(), '')}). All of them marked "
+        f"{format_value(agreement.full_cc, 'cc')} cc, any of them {format_value(agreement.any_cc, 'cc')} cc."
     )
 
 
-def tiles(agreement: Agreement) -> str:
+def figure_tiles(agreement: Agreement) -> str:
     """The few figures that are looked for first."""
     several = len(agreement.rater_names) > 1
     dsc, hd95 = agreement.spread["dsc"], agreement.spread["hd95_mm"]
     volumes = [row.volume_cc for row in agreement.raters if row.name != CANDIDATE]
     found = []
     if several:
-        found.append((shown(dsc.mean, ""), "mean Dice of the raters' pairs"))
-        found.append((f"{shown(hd95.mean, 'mm', digits=1)} mm", f"mean HD95 of the raters' pairs{_left_out(hd95)}"))
-        ends = " to ".join(shown(end, "cc", digits=1) for end in (min(volumes), max(volumes)))
-        found.append((f"{ends} cc", f"the raters' volumes, CV {shown(agreement.volume.cv, '')}"))
+        found.append((format_value(dsc.mean, ""), "mean Dice of the raters' pairs"))
+        found.append(
+            (f"{format_value(hd95.mean, 'mm', digits=1)} mm", f"mean HD95 of the raters' pairs{_left_out(hd95)}")
+        )
+        ends = " to ".join(format_value(end, "cc", digits=1) for end in (min(volumes), max(volumes)))
+        found.append((f"{ends} cc", f"the raters' volumes, CV {format_value(agreement.volume.cv, '')}"))
         share = agreement.full_cc / agreement.any_cc if agreement.any_cc else float("nan")
         found.append(("–" if np.isnan(share) else f"{share:.0%}", "of what any rater marked was marked by all"))  # noqa: RUF001
     if agreement.candidate:
         student = agreement.raters[-1]
-        found.append((f"{shown(student.volume_cc, 'cc', digits=1)} cc", "the student's volume"))
+        found.append((f"{format_value(student.volume_cc, 'cc', digits=1)} cc", "the student's volume"))
     return (
         '<div class="tiles">'
-        + "".join(f'<div class="tile"><b>{text(value)}</b><span>{text(told)}</span></div>' for value, told in found)
+        + "".join(
+            f'<div class="tile"><b>{escape_text(value)}</b><span>{escape_text(told)}</span></div>'
+            for value, told in found
+        )
         + "</div>\n"
     )
 
@@ -124,23 +129,23 @@ def _left_out(found: Spread) -> str:
     return f", {found.excluded} infinite or none left out" if found.excluded else ""
 
 
-def notes(sentences: Sequence[str]) -> str:
+def notes_section(sentences: Sequence[str]) -> str:
     """What a reader has to know of the input."""
     if not sentences:
         return ""
-    items = "".join(f"<li>{text(sentence)}</li>" for sentence in sentences)
+    items = "".join(f"<li>{escape_text(sentence)}</li>" for sentence in sentences)
     return f'<div class="notes"><h3>Notes</h3><ul>{items}</ul></div>\n'
 
 
-def people(case: RatedCase, looks: Mapping[str, Look]) -> str:
+def people_section(case: RatedCase, looks: Mapping[str, LineStyle]) -> str:
     """Who took part, with the line that stands for them, and what they gave."""
     rows = [
         (
-            kind(one.name),
+            rater_kind(one.name),
             [
-                f'<span class="key"><span>{sample(looks[one.name])}{name(one.name, 400)}</span></span>',
+                f'<span class="key"><span>{line_sample(looks[one.name])}{escape_name(one.name, 400)}</span></span>',
                 "student" if one.name == CANDIDATE else "rater",
-                text(one.source or "-"),
+                escape_text(one.source or "-"),
             ],
         )
         for one in case.all
@@ -148,16 +153,16 @@ def people(case: RatedCase, looks: Mapping[str, Look]) -> str:
     return section("Who is compared", table(("Name", "Is", "Came as"), rows, left=3))
 
 
-def raters(agreement: Agreement, looks: Mapping[str, Look]) -> str:
+def raters_section(agreement: Agreement, looks: Mapping[str, LineStyle]) -> str:
     """Table IV of the paper, everybody's values as boxes, and the volumes."""
-    header = ("", *(titled(measure, agreement.tolerance_mm) for measure in MAIN), "Volume (cc)")
+    header = ("", *(measure_title(measure, agreement.tolerance_mm) for measure in MAIN), "Volume (cc)")
     rows = [
         (
-            kind(row.name),
+            rater_kind(row.name),
             [
-                name(row.name),
+                escape_name(row.name),
                 *(spread_cell(row.values[measure], MEASURES[measure].unit) for measure in MAIN),
-                shown(row.volume_cc, "cc"),
+                format_value(row.volume_cc, "cc"),
             ],
         )
         for row in agreement.raters
@@ -168,7 +173,7 @@ def raters(agreement: Agreement, looks: Mapping[str, Look]) -> str:
     boxes = [
         figure(
             box_plot(agreement.names, [agreement.values(who, measure) for who in agreement.names], measure, looks),
-            heading=titled(measure, agreement.tolerance_mm),
+            heading=measure_title(measure, agreement.tolerance_mm),
         )
         for measure in MAIN
     ]
@@ -184,12 +189,12 @@ def raters(agreement: Agreement, looks: Mapping[str, Look]) -> str:
     )
 
 
-def matrices(agreement: Agreement) -> str:
+def matrices_section(agreement: Agreement) -> str:
     """Everybody against everybody for the main measures."""
     maps = [
         figure(
             heat_map(agreement.names, agreement.matrix(measure), measure),
-            heading=titled(measure, agreement.tolerance_mm),
+            heading=measure_title(measure, agreement.tolerance_mm),
         )
         for measure in MAIN
     ]
@@ -202,12 +207,12 @@ def matrices(agreement: Agreement) -> str:
     )
 
 
-def further_matrices(agreement: Agreement) -> str:
+def further_matrices_section(agreement: Agreement) -> str:
     """The matrices of the other measures, small."""
     maps = [
         figure(
             heat_map(agreement.names, agreement.matrix(measure), measure, width=236.0),
-            heading=titled(measure, agreement.tolerance_mm),
+            heading=measure_title(measure, agreement.tolerance_mm),
         )
         for measure in MEASURES
         if measure not in MAIN
@@ -219,11 +224,13 @@ def further_matrices(agreement: Agreement) -> str:
     )
 
 
-def slices(case: RatedCase, agreement: Agreement, looks: Mapping[str, Look], drawn: Sequence[tuple[int, bytes]]) -> str:
+def slices_section(
+    case: RatedCase, agreement: Agreement, looks: Mapping[str, LineStyle], drawn: Sequence[tuple[int, bytes]]
+) -> str:
     """The agreement slice by slice, and the worst slices as pictures."""
     if not agreement.slices:
         return ""
-    plane = Plane.of(case)
+    plane = SlicePlane.of(case)
     ranks = {z: place for place, (z, _) in enumerate(drawn, start=1)}
     strip = figure(
         slice_strip(agreement.slices, agreement.names, ranks, plane.ends),
@@ -235,7 +242,7 @@ def slices(case: RatedCase, agreement: Agreement, looks: Mapping[str, Look], dra
     bar = figure(
         votes_bar(votes),
         "Volume by the number of raters who marked it; the last is full agreement. Any disagreement: "
-        f"{shown(agreement.disagreement_cc, 'cc')} cc.",
+        f"{format_value(agreement.disagreement_cc, 'cc')} cc.",
         "How many raters marked it",
     )
     rows = {row.index: row for row in agreement.slices}
@@ -243,17 +250,17 @@ def slices(case: RatedCase, agreement: Agreement, looks: Mapping[str, Look], dra
     pictures = []
     for place, (z, png) in enumerate(drawn, start=1):
         row = rows[z]
-        worst = f" ({name(row.worst_pair[0])} and {name(row.worst_pair[1])})" if row.worst_pair else ""
+        worst = f" ({escape_name(row.worst_pair[0])} and {escape_name(row.worst_pair[1])})" if row.worst_pair else ""
         nothing = [who for who in agreement.names if not row.areas_mm2[who]]
-        missing = f"; nothing marked by {', '.join(name(who) for who in nothing)}" if nothing else ""
-        where = f" at {text(plane.position(case, z))}" if plane.position(case, z) else ""
+        missing = f"; nothing marked by {', '.join(escape_name(who) for who in nothing)}" if nothing else ""
+        where = f" at {escape_text(plane.position(case, z))}" if plane.position(case, z) else ""
         heading = (
             f"<h3>{place}. Slice {z}{where}: disagreement "
-            f"{row.with_student_cc:.2f} cc, mean DSC {shown(row.dsc_mean, '')}</h3>"
+            f"{row.with_student_cc:.2f} cc, mean DSC {format_value(row.dsc_mean, '')}</h3>"
         )
-        least = f"Least DSC {shown(row.dsc_min, '')}{worst}{missing}."
+        least = f"Least DSC {format_value(row.dsc_min, '')}{worst}{missing}."
         pictures.append(
-            f"<figure>{heading}{picture(png, f'Contours on slice {z}, and the slice without them')}{key}"
+            f"<figure>{heading}{embed_png(png, f'Contours on slice {z}, and the slice without them')}{key}"
             f"<figcaption>{least}</figcaption></figure>\n"
         )
     return section("Slice by slice", strip, bar) + section("The slices with most disagreement", *pictures)
@@ -266,22 +273,25 @@ def _votes(agreement: Agreement) -> list[float]:
     return (counts * float(np.prod(agreement.spacing)) / 1000.0).tolist()
 
 
-def _key(agreement: Agreement, looks: Mapping[str, Look]) -> str:
-    entries = "".join(f"<span>{sample(looks[who])}{name(who)}</span>" for who in agreement.names)
+def _key(agreement: Agreement, looks: Mapping[str, LineStyle]) -> str:
+    entries = "".join(f"<span>{line_sample(looks[who])}{escape_name(who)}</span>" for who in agreement.names)
     return f'<div class="key">{entries}</div>'
 
 
-def consensus(agreement: Agreement) -> str:
+def consensus_section(agreement: Agreement) -> str:
     """Everybody against the consensus of the other raters."""
     if not any(agreement.consensus.values()):
         return ""
-    header = ("", *(titled(measure, agreement.tolerance_mm) for measure in _OF_CONSENSUS))
+    header = ("", *(measure_title(measure, agreement.tolerance_mm) for measure in _OF_CONSENSUS))
     parts = []
     for method, found in agreement.consensus.items():
         rows = [
             (
-                kind(who),
-                [name(who), *(shown(pair.values[m], MEASURES[m].unit, m.startswith("rel")) for m in _OF_CONSENSUS)],
+                rater_kind(who),
+                [
+                    escape_name(who),
+                    *(format_value(pair.values[m], MEASURES[m].unit, m.startswith("rel")) for m in _OF_CONSENSUS),
+                ],
             )
             for who, pair in found.items()
         ]
@@ -291,15 +301,15 @@ def consensus(agreement: Agreement) -> str:
     return section("Against the consensus", *parts)
 
 
-def tumors(agreement: Agreement) -> str:
+def lesions_section(agreement: Agreement) -> str:
     """Tumors found, missed and extra, against the majority of the other raters; the student's one by one."""
     if not agreement.tumors:
         return ""
     rows = [
         (
-            kind(who),
+            rater_kind(who),
             [
-                name(who),
+                escape_name(who),
                 str(len(found.pairs)),
                 _pieces(found.missed),
                 _pieces(found.extra),
@@ -317,28 +327,38 @@ def tumors(agreement: Agreement) -> str:
 
 def _pieces(found: Sequence[Any]) -> str:
     total = sum(one.volume_cc for one in found)
-    return f"{len(found)}<small>{shown(total, 'cc')} cc</small>" if found else "0"
+    return f"{len(found)}<small>{format_value(total, 'cc')} cc</small>" if found else "0"
 
 
 def _one_by_one(found: Any, tolerance_mm: float) -> str:
     measured = ("dsc", "surface_dice", "hd95_mm")
-    header = ("", "Slices", "Raters (cc)", "Student (cc)", *(titled(measure, tolerance_mm) for measure in measured))
+    header = (
+        "",
+        "Slices",
+        "Raters (cc)",
+        "Student (cc)",
+        *(measure_title(measure, tolerance_mm) for measure in measured),
+    )
     rows = [
         (
             "",
             [
                 f"{number}. matched",
                 _extent(pair.a),
-                shown(pair.a.volume_cc, "cc"),
-                shown(pair.b.volume_cc, "cc"),
-                *(shown(pair.measures.values[measure], MEASURES[measure].unit) for measure in measured),
+                format_value(pair.a.volume_cc, "cc"),
+                format_value(pair.b.volume_cc, "cc"),
+                *(format_value(pair.measures.values[measure], MEASURES[measure].unit) for measure in measured),
             ],
         )
         for number, pair in enumerate(found.pairs, start=1)
     ]
     nothing = [""] * len(measured)
-    rows += [("", ["<b>missed</b>", _extent(one), shown(one.volume_cc, "cc"), "", *nothing]) for one in found.missed]
-    rows += [("", ["<b>extra</b>", _extent(one), "", shown(one.volume_cc, "cc"), *nothing]) for one in found.extra]
+    rows += [
+        ("", ["<b>missed</b>", _extent(one), format_value(one.volume_cc, "cc"), "", *nothing]) for one in found.missed
+    ]
+    rows += [
+        ("", ["<b>extra</b>", _extent(one), "", format_value(one.volume_cc, "cc"), *nothing]) for one in found.extra
+    ]
     return table(header, rows, left=2, caption="The student's tumors against the majority of all raters")
 
 
@@ -346,7 +366,7 @@ def _extent(tumor: Any) -> str:
     return f"{tumor.slices[0]} to {tumor.slices[1]}"
 
 
-def review(reviews: Sequence[Mapping[str, Any]]) -> str:
+def review_section(reviews: Sequence[Mapping[str, Any]]) -> str:
     """The scores of a blinded review."""
     if not reviews:
         return ""
@@ -354,17 +374,20 @@ def review(reviews: Sequence[Mapping[str, Any]]) -> str:
     told = "Scored with names hidden and in shuffled order. " + ", ".join(f"{n} {score}" for score, n in counts.items())
     columns = ("score", "reason", "comment", "reviewer", "date")
     rows = [
-        (kind(str(one.get("rater", ""))), [name(str(one.get("rater", ""))), *(text(one.get(c, "")) for c in columns)])
+        (
+            rater_kind(str(one.get("rater", ""))),
+            [escape_name(str(one.get("rater", ""))), *(escape_text(one.get(c, "")) for c in columns)],
+        )
         for one in reviews
     ]
     header = ("", *(column.capitalize() for column in columns))
     return section("Blinded review", paragraph(f"{told}."), table(header, rows, left=6))
 
 
-def definitions(tolerance_mm: float) -> str:
+def definitions_section(tolerance_mm: float) -> str:
     """What every figure means."""
     items = "".join(
-        f"<dt>{text(titled(measure, tolerance_mm))}</dt><dd>{text(found.definition)}</dd>"
+        f"<dt>{escape_text(measure_title(measure, tolerance_mm))}</dt><dd>{escape_text(found.definition)}</dd>"
         for measure, found in MEASURES.items()
     )
     more = (

@@ -12,7 +12,7 @@ import numpy as np
 from ..io.delineation import RatedCase
 from ..io.volume import AxialView, axial_view
 from .contour_drawing import BACKGROUND, LUNG_WINDOW, Contour, View, contour_panel, zoom
-from .style import looks
+from .style import line_styles
 
 if TYPE_CHECKING:
     from ..agreement.raters import Agreement
@@ -37,7 +37,7 @@ _NO_IMAGE = 110.0
 
 
 @dataclass(frozen=True)
-class Plane:
+class SlicePlane:
     """How the slices of a case, as they are stored, are shown: from the front, the right, or below.
 
     Attributes:
@@ -52,7 +52,7 @@ class Plane:
     _view: AxialView
 
     @classmethod
-    def of(cls, case: RatedCase) -> Plane:
+    def of(cls, case: RatedCase) -> SlicePlane:
         """The plane of a case's slices: the axial, coronal or sagittal one that they are nearest to."""
         view = axial_view(case.raters[0].mask, case.geometry)
         axis = view.slice_axis
@@ -80,15 +80,15 @@ class Plane:
         return f"{letter} {value:.1f} mm".replace("-", "\N{MINUS SIGN}")
 
 
-def render_worst(case: RatedCase, agreement: Agreement, n: int = PICTURES) -> list[tuple[int, bytes]]:
+def worst_slices(case: RatedCase, agreement: Agreement, n: int = PICTURES) -> list[tuple[int, bytes]]:
     """The ``n`` slices with the most disagreement, fewer if there are no more: index and picture (PNG).
 
-    Left all contours in their :func:`looks`, right the same without; all at one scale.
+    Left all contours in their :func:`line_styles`, right the same without; all at one scale.
     """
     chosen = agreement.worst[:n]
     if not chosen:
         return []
-    plane = Plane.of(case)
+    plane = SlicePlane.of(case)
     images = [_image(case, plane, z) for z in chosen]
     marked = [np.logical_or.reduce([plane.show(one.mask, z) != 0 for one in case.all]) for z in chosen]
     views = [zoom(mask, plane.spacing, MARGIN_MM, SMALLEST_MM) for mask in marked]
@@ -100,7 +100,7 @@ def render_worst(case: RatedCase, agreement: Agreement, n: int = PICTURES) -> li
     ]
 
 
-def _image(case: RatedCase, plane: Plane, z: int) -> np.ndarray:
+def _image(case: RatedCase, plane: SlicePlane, z: int) -> np.ndarray:
     if case.image is None:
         return np.full(plane.show(case.raters[0].mask, z).shape, _NO_IMAGE, np.float32)
     return plane.show(case.image, z)
@@ -137,11 +137,11 @@ def _inside(image: np.ndarray, view: View, spacing: tuple[float, float]) -> np.n
 
 
 def _picture(
-    case: RatedCase, plane: Plane, z: int, image: np.ndarray, view: View, window: tuple[float, float]
+    case: RatedCase, plane: SlicePlane, z: int, image: np.ndarray, view: View, window: tuple[float, float]
 ) -> bytes:
     from PIL import Image
 
-    styles = looks([one.name for one in case.all])
+    styles = line_styles([one.name for one in case.all])
     contours = [
         Contour(plane.show(one.mask, z), styles[one.name].color, styles[one.name].width, dash=styles[one.name].dash)
         for one in case.all

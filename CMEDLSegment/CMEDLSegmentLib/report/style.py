@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..base.colors import RATER_COLORS, STUDENT_RED, Color
+from ..base.colors import MODEL_RED, RATER_COLORS, Color
 from ..io.delineation import CANDIDATE
 
 DASHES: tuple[tuple[float, ...], ...] = ((), (9, 5), (2.5, 3.5), (10, 4, 2.5, 4), (18, 6))
@@ -23,7 +23,7 @@ SMALL, CAPITAL, WIDE = 0.61, 0.73, 1.0
 
 
 @dataclass(frozen=True)
-class Look:
+class LineStyle:
     """How one rater's contour is drawn; the student's is the only wide red one."""
 
     color: Color
@@ -36,18 +36,19 @@ class Look:
         return "#{:02x}{:02x}{:02x}".format(*self.color)
 
 
-def looks(names: Sequence[str]) -> dict[str, Look]:
+def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
     """A look for each of ``names``, in their order; :data:`CANDIDATE` is the student."""
     raters = [name for name in names if name != CANDIDATE]
     found = {
-        name: Look(RATER_COLORS[k % len(RATER_COLORS)], DASHES[k % len(DASHES)], 2.0) for k, name in enumerate(raters)
+        name: LineStyle(RATER_COLORS[k % len(RATER_COLORS)], DASHES[k % len(DASHES)], 2.0)
+        for k, name in enumerate(raters)
     }
     if CANDIDATE in names:
-        found[CANDIDATE] = Look(STUDENT_RED, (), 3.0)
+        found[CANDIDATE] = LineStyle(MODEL_RED, (), 3.0)
     return found
 
 
-def clean(text: str) -> str:
+def printable(text: str) -> str:
     """Text that every writer of UTF-8, XML and HTML takes: control characters and lone surrogates replaced."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
 
@@ -61,11 +62,11 @@ def text_width(text: str, size: float) -> float:
     )
 
 
-def labels(names: Sequence[str], size: float, room: float) -> list[str]:
+def fit_labels(names: Sequence[str], size: float, room: float) -> list[str]:
     """The names, those that are wider than ``room`` cut; cut names that became the same get a number."""
     cut: list[str] = []
     for number, name in enumerate(names, start=1):
-        name = clean(name)
+        name = printable(name)
         label = _cut(name, size, room)
         if label != name and (label in cut or label in names):
             ending = f"…{number}"
@@ -82,7 +83,7 @@ def _cut(name: str, size: float, room: float) -> str:
     return name.rstrip() + "…"
 
 
-def shown(value: float, unit: str, signed: bool = False, digits: int | None = None) -> str:
+def format_value(value: float, unit: str, signed: bool = False, digits: int | None = None) -> str:
     """A value as people read it: shares with three decimals, mm and cc with two; a true minus, ∞, a dash for NaN."""
     if math.isnan(value):
         return "\N{EN DASH}"
@@ -92,6 +93,6 @@ def shown(value: float, unit: str, signed: bool = False, digits: int | None = No
     return f"{value:{'+' if signed else ''}.{places}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def probability(p: float) -> str:
+def format_p(p: float) -> str:
     """A p-value: four decimals, and never a plain zero."""
-    return "< 0.0001" if p < 0.0001 else shown(p, "", digits=4)
+    return "< 0.0001" if p < 0.0001 else format_value(p, "", digits=4)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from .style import clean
+from .style import printable
 
 INK, SOFT, RULE, PAPER = "#1c2530", "#5a6572", "#d5dae0", "#ffffff"
 """Text, lesser text, lines, and the page."""
@@ -49,15 +49,17 @@ class Drawing:
         self, x: float, y: float, text: str, size: float = 12.0, anchor: str = "start", fill: str = INK, **style: object
     ) -> None:
         """A line of text; ``y`` is the baseline."""
-        self._add("text", "", clean(text), x=x, y=y, font_size=size, text_anchor=anchor, fill=fill, **style)
+        self._add("text", "", printable(text), x=x, y=y, font_size=size, text_anchor=anchor, fill=fill, **style)
 
     def tilted(self, x: float, y: float, text: str, size: float) -> None:
         """A column's heading that rises to the right from its foot."""
-        self._add("text", "", clean(text), x=x, y=y, font_size=size, fill=INK, transform=f"rotate(-38 {x:.1f} {y:.1f})")
+        self._add(
+            "text", "", printable(text), x=x, y=y, font_size=size, fill=INK, transform=f"rotate(-38 {x:.1f} {y:.1f})"
+        )
 
     def svg(self) -> str:
         """The element, for a page of HTML or, as it stands, a file."""
-        title = escape(clean(self._title))
+        title = escape(printable(self._title))
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_number(self.width)} {_number(self.height)}" '
             f'role="img" aria-label="{title}" font-family="Helvetica, Arial, sans-serif">'
@@ -69,7 +71,7 @@ class Drawing:
             f'{name.replace("_", "-")}="{escape(_number(value) if isinstance(value, (int, float)) else str(value))}"'
             for name, value in attributes.items()
         )
-        inner = (f"<title>{escape(clean(tip))}</title>" if tip else "") + escape(content)
+        inner = (f"<title>{escape(printable(tip))}</title>" if tip else "") + escape(content)
         self._parts.append(f"<{element} {told}>{inner}</{element}>" if inner else f"<{element} {told}/>")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from .. import __version__
 from ..agreement.cohort_agreement import CohortAgreement
 from ..agreement.raters import Agreement, RaterRow
-from ..metrics.lesions import Tumor
+from ..metrics.lesions import Lesion
 from ..metrics.measures import MEASURES, PairMeasures
 
 DEFINITIONS = "surface distances weighted by area per surface element; HD95 the larger directed (surface-distance)"
@@ -50,7 +50,7 @@ def _cell(value: Any) -> str:
     return repr(float(value)) if isinstance(value, float) else str(value).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def joined(tables: Sequence[tuple[str, Table]]) -> Table:
+def join_tables(tables: Sequence[tuple[str, Table]]) -> Table:
     """The tables of several cases, each with its case's name, as one with the case in a last column."""
     columns = dict.fromkeys(name for _, table in tables for name in table.columns)
     rows = tuple({**row, "case": case} for case, table in tables for row in table.rows)
@@ -175,7 +175,7 @@ def tumors_table(agreement: Agreement) -> Table:
     return Table((*columns, "tolerance_mm", "definitions"), tuple(rows))
 
 
-def _tumor(tumor: Tumor, prefix: str = "") -> dict[str, Any]:
+def _tumor(tumor: Lesion, prefix: str = "") -> dict[str, Any]:
     centroid = zip(("centroid_z", "centroid_y", "centroid_x"), tumor.centroid, strict=True)
     parts = {
         "volume_cc": tumor.volume_cc,

@@ -18,11 +18,11 @@ TOUCHING = np.ones((3, 3, 3), dtype=bool)
 
 
 def prepare() -> None:
-    """Import what :func:`pieces` needs in another thread: it takes half a second, which no view should wait for."""
+    """Import what :func:`connected_components` needs in another thread: half a second, for which no view waits."""
     threading.Thread(target=importlib.import_module, args=("scipy.ndimage",)).start()
 
 
-def pieces(array: np.ndarray) -> Iterator[tuple[Box, np.ndarray]]:
+def connected_components(array: np.ndarray) -> Iterator[tuple[Box, np.ndarray]]:
     """The 26-connected pieces of ``array`` (bool, z, y, x), each with its box and bool mask in it.
 
     Voxels that touch lie in blocks that touch, so regions of blocks are found first: what is far apart never shares an

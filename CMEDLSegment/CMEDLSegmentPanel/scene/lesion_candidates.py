@@ -17,9 +17,9 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.volume import triple
 
 from .attributes import COMPONENTS, DROPPED, LABEL, get_json, set_json
-from .connected_components import Box, pieces
+from .connected_components import Box, connected_components
 from .coordinates import apply, array_of, parent_matrix
-from .rejected_candidates import label_segments, remember, set_dropped
+from .rejected_candidates import label_segments, remember_rejected, set_rejected
 from .result_nodes import is_edited, is_result, mark_written, probability_of
 from .segment_masks import Mask, cropped, mask_of, on_grid, reference_grid, set_mask
 
@@ -31,7 +31,7 @@ _SAME_CENTRE = 0.05
 
 
 @dataclass(frozen=True)
-class Candidate:
+class LesionCandidate:
     """One connected piece of a result.
 
     Attributes:
@@ -67,7 +67,7 @@ class _Piece:
     centre: np.ndarray  # (i, j, k)
 
 
-class Candidates:
+class LesionCandidates:
     """The candidates of one result, as they are at this moment.
 
     Args:
@@ -81,12 +81,12 @@ class Candidates:
         if not is_result(result_node):
             raise InputError("Candidates are the pieces of a segmentation that CMEDL made; choose one of those.")
         self._node = result_node
-        self._rows: list[Candidate] = []
+        self._rows: list[LesionCandidate] = []
         self._pieces: dict[int, _Piece] = {}
         self.refresh()
 
     @property
-    def rows(self) -> list[Candidate]:
+    def rows(self) -> list[LesionCandidate]:
         """All candidates in the order of their numbers: the most confident first, then what a person added."""
         return list(self._rows)
 
@@ -105,7 +105,7 @@ class Candidates:
             part = piece.box[2 - axial]
             self._pieces[told["number"]] = piece
             self._rows.append(
-                Candidate(
+                LesionCandidate(
                     number=told["number"],
                     label=piece.label,
                     volume_cc=float(piece.voxels * voxel_cc),
@@ -130,7 +130,7 @@ class Candidates:
         """Take back every candidate that was dropped."""
         self._move([row.number for row in self._rows], True)
 
-    def keep_only_at(self, ras: Sequence[float]) -> Candidate:
+    def keep_only_at(self, ras: Sequence[float]) -> LesionCandidate:
         """Keep the candidate at a place (RAS in the world, mm), and drop the others of its label.
 
         Raises:
@@ -146,7 +146,7 @@ class Candidates:
         """The pieces of the kept, or of the dropped, segments."""
         for value, segment_id in label_segments(self._node, kind).items():
             mask = self._mask(segment_id)
-            for box, array in pieces(mask.array):
+            for box, array in connected_components(mask.array):
                 placed = triple(
                     slice(part.start + at, part.stop + at) for part, at in zip(box, mask.first[::-1], strict=True)
                 )
@@ -243,7 +243,7 @@ class Candidates:
                 raise InputError(f"The label of '{self._node.GetName()}' was removed; segment again.")
             dropped_id = label_segments(self._node, DROPPED).get(value)
             set_mask(self._node, kept_id, self._changed(kept_id, ours, True))
-            set_dropped(self._node, value, self._changed(dropped_id, ours, False))
+            set_rejected(self._node, value, self._changed(dropped_id, ours, False))
         if not edited:
             mark_written(self._node)
         self.refresh()
@@ -275,7 +275,7 @@ class Candidates:
                 voxel = np.argwhere(piece.array)[int(values.argmax())]
                 place = [part.start + int(at) for part, at in zip(piece.box, voxel, strict=True)]
                 seeds[piece.kept].append(tuple(place[::-1]))
-        remember(self._node, dropped=seeds[False], kept=seeds[True])
+        remember_rejected(self._node, dropped=seeds[False], kept=seeds[True])
 
 
 def _is_of(piece: _Piece, entry: dict[str, Any]) -> bool:

@@ -119,7 +119,7 @@ def _student(result: slicer.vtkMRMLSegmentationNode | None, structure: str) -> S
     return next(iter(named or (found if len(found) == 1 else [])), None)
 
 
-class Collector:
+class RatedSceneReader:
     """Takes cases out of the scene; a segment that has not changed since the last time is not looked at again."""
 
     def __init__(self) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import slicer
 
 from .attributes import DROPPED, LABEL, PREFIX, SEEDS, get_json, set_json, tag
-from .connected_components import pieces
+from .connected_components import connected_components
 from .segment_masks import Mask, add_segment, cropped, segment_of, set_mask
 
-GREY = (0.6, 0.6, 0.6)
+GRAY = (0.6, 0.6, 0.6)
 
 
 def label_segments(node: slicer.vtkMRMLSegmentationNode, kind: str = LABEL) -> dict[int, str]:
@@ -27,7 +27,7 @@ def label_segments(node: slicer.vtkMRMLSegmentationNode, kind: str = LABEL) -> d
     return found
 
 
-def set_dropped(node: slicer.vtkMRMLSegmentationNode, value: int, mask: Mask) -> None:
+def set_rejected(node: slicer.vtkMRMLSegmentationNode, value: int, mask: Mask) -> None:
     """Make ``mask`` what is dropped of a label; the hidden segment is there only while something is."""
     segment_id = label_segments(node, DROPPED).get(value)
     if mask.empty:
@@ -39,13 +39,13 @@ def set_dropped(node: slicer.vtkMRMLSegmentationNode, value: int, mask: Mask) ->
         return
     kept = label_segments(node).get(value)
     name = segment_of(node, kept).GetName() if kept is not None else f"Label {value}"
-    added = add_segment(node, f"Dropped_{value}", f"{name} (dropped)", GREY, mask, {f"{PREFIX}{DROPPED}": str(value)})
+    added = add_segment(node, f"Dropped_{value}", f"{name} (dropped)", GRAY, mask, {f"{PREFIX}{DROPPED}": str(value)})
     display = node.GetDisplayNode()
     if display is not None:
         display.SetSegmentVisibility(added, False)
 
 
-def remember(
+def remember_rejected(
     node: slicer.vtkMRMLSegmentationNode, dropped: list[tuple[int, int, int]], kept: list[tuple[int, int, int]]
 ) -> None:
     """Remember the seeds (i, j, k) of all dropped and of all kept candidates; older kept ones stay kept."""
@@ -64,7 +64,7 @@ def divided(node: slicer.vtkMRMLSegmentationNode, marked: Mask, smallest: float)
         return marked, nothing
     kept, dropped = np.zeros(marked.array.shape, dtype=bool), np.zeros(marked.array.shape, dtype=bool)
     places = {kind: np.array(found, dtype=int).reshape(-1, 3) - marked.first for kind, found in seeds.items()}
-    for box, piece in pieces(marked.array):
+    for box, piece in connected_components(marked.array):
         if np.count_nonzero(piece) < smallest:
             continue
         away = holds(box, piece, places["dropped"]) and not holds(box, piece, places["kept"])

@@ -15,7 +15,7 @@ from CMEDLSegmentLib.io.volume import triple
 
 from .attributes import BOX, COMPONENTS, LABEL, PREFIX, PROBABILITY_ROLE, WRITTEN, escaped, get_json, set_json
 from .coordinates import array_of, lend, own_matrix, to_vtk, voxel_cc
-from .rejected_candidates import divided, label_segments, set_dropped
+from .rejected_candidates import divided, label_segments, set_rejected
 from .segment_masks import Mask, add_segment, box_of, cropped, mask_of, on_grid, reference_grid, set_mask
 from .subject_hierarchy import place_beside
 
@@ -250,7 +250,7 @@ def rethreshold(result_node: slicer.vtkMRMLSegmentationNode, threshold: float) -
     smallest_cc = float(result_node.GetAttribute(PREFIX + "minimum_cc") or 0)
     kept_mask, dropped_mask = divided(result_node, marked, smallest_cc / voxel_cc(source) - 1e-6)
     set_mask(result_node, segment_id, kept_mask)
-    set_dropped(result_node, value, dropped_mask)
+    set_rejected(result_node, value, dropped_mask)
     result_node.SetAttribute(PREFIX + "threshold", f"{threshold:.4g}")
     result_node.RemoveAttribute(PREFIX + COMPONENTS)
     mark_written(result_node)

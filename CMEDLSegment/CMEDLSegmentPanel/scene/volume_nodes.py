@@ -37,7 +37,7 @@ _CT_CODES, _MR_CODES = {"112031", "hnsf'U"}, {"110852"}
 
 
 @dataclass(frozen=True)
-class Doubt:
+class InputCheck:
     """A sentence about an input.
 
     Attributes:
@@ -49,7 +49,7 @@ class Doubt:
     blocks: bool
 
 
-def proposed() -> slicer.vtkMRMLScalarVolumeNode | None:
+def proposed_volume() -> slicer.vtkMRMLScalarVolumeNode | None:
     """The volume that somebody looks at: a slice view's background, else the scene's first one; never a labelmap."""
     views = slicer.util.getNodesByClass("vtkMRMLSliceNode")
     # Of the views that the layout shows the active one first, else the one that Slicer names first.
@@ -165,7 +165,7 @@ def dicom_files(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[tuple[Path, ...],
     return tuple(files[place] for place in order), tuple(places[order].tolist())
 
 
-def doubts(node: slicer.vtkMRMLScalarVolumeNode | None, card: Card | None = None) -> list[Doubt]:
+def input_checks(node: slicer.vtkMRMLScalarVolumeNode | None, card: Card | None = None) -> list[InputCheck]:
     """What is missing or doubtful about an input, most important first; quick, because it looks at a sample only.
 
     Args:
@@ -175,20 +175,20 @@ def doubts(node: slicer.vtkMRMLScalarVolumeNode | None, card: Card | None = None
     try:
         image, geometry = _checked(node)
     except InputError as error:
-        return [Doubt(str(error), blocks=True)]
+        return [InputCheck(str(error), blocks=True)]
     view = axial_view(array_of(image), geometry)
-    found: list[Doubt] = []
+    found: list[InputCheck] = []
     if card is not None:
         found += _about_values(view, modality_of(node), card)
-    found += [Doubt(text, blocks=False) for text in _about_grid(view, card)]
+    found += [InputCheck(text, blocks=False) for text in _about_grid(view, card)]
     return sorted(found, key=lambda doubt: not doubt.blocks)
 
 
-def _about_values(view: AxialView, modality: str | None, card: Card) -> list[Doubt]:
+def _about_values(view: AxialView, modality: str | None, card: Card) -> list[InputCheck]:
     """Whether the voxels are what the student reads."""
     if modality is not None and modality != card.modality:
         return [
-            Doubt(
+            InputCheck(
                 f"The image is {modality}, but student '{card.name}' reads {card.modality}; choose a student for "
                 f"{modality} or a {card.modality} image.",
                 blocks=True,
@@ -196,16 +196,18 @@ def _about_values(view: AxialView, modality: str | None, card: Card) -> list[Dou
         ]
     sample, pixel_mm2 = _sample(view)
     if sample.dtype.kind == "f" and not np.isfinite(sample).all():
-        return [Doubt("The image has voxels that are NaN or infinite; replace them (for CT by -1024).", blocks=True)]
+        return [
+            InputCheck("The image has voxels that are NaN or infinite; replace them (for CT by -1024).", blocks=True)
+        ]
     if card.slices != "lung":
         return []
     try:
         warnings = check_hounsfield(sample)
     except InputError as error:
-        return [Doubt(str(error), blocks=True)]
+        return [InputCheck(str(error), blocks=True)]
     if not _has_lung(sample, pixel_mm2):
         warnings.append("No lung is seen in the image; give a CT of the chest, or ask for all slices.")
-    return [Doubt(text, blocks=False) for text in warnings]
+    return [InputCheck(text, blocks=False) for text in warnings]
 
 
 def _sample(view: AxialView) -> tuple[np.ndarray, float]:

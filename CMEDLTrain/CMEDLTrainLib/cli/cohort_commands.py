@@ -83,7 +83,7 @@ def _shares(text: str) -> tuple[float, ...]:
 
 def _prepare(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from ..cohort.checks import summary
-    from ..cohort.collecting import Collected, Rules, collect, read_table
+    from ..cohort.collecting import Collected, CollectionOptions, collect, read_table
 
     if options.source is None and not (options.split or options.folds):
         raise InputError("There is nothing to do; give the folder of the scans, --split or --folds.")
@@ -95,7 +95,9 @@ def _prepare(options: argparse.Namespace, interrupt: Interrupt) -> int:
     try:
         if options.source is not None:
             modality = options.modality or ("MR" if options.role == "teacher" else "CT")
-            rules = Rules(options.role, modality, options.image, options.mask, tuple(options.structure), options.copy)
+            rules = CollectionOptions(
+                options.role, modality, options.image, options.mask, tuple(options.structure), options.copy
+            )
             made = collect(options.source.absolute(), options.output.absolute(), rules, bar, interrupt)
         else:
             made = Collected(read_table(options.output.absolute()))

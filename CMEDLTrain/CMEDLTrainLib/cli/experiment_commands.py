@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from CMEDLSegmentLib.base.errors import Cancelled
 from CMEDLSegmentLib.cli.console import Bar, Interrupt, Parser, add_device, amount
 
-from ..experiments.plan import Cell, read_experiment
-from ..experiments.runner import Bench
+from ..experiments.plan import ExperimentRun, read_experiment
+from ..experiments.runner import ExperimentRunner
 
 if TYPE_CHECKING:
     from ..experiments.rater_study import RatersExperiment
@@ -51,7 +51,7 @@ def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int],
 
 def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from ..experiments.experiment_results import write_results
-    from ..experiments.finished_runs import kept_cells
+    from ..experiments.finished_runs import kept_runs
     from ..experiments.packing import use_pack
     from ..experiments.rater_study import read_raters_experiment
 
@@ -64,11 +64,11 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
         use_pack(options.pack, work)
     kept = {}
     if options.keep:
-        kept = kept_cells(experiment) | (kept_cells(experiment, options.out) if options.out else {})
-    bench = Bench(experiment, work, options.device, kept, options.out)
+        kept = kept_runs(experiment) | (kept_runs(experiment, options.out) if options.out else {})
+    bench = ExperimentRunner(experiment, work, options.device, kept, options.out)
     bar = Bar(sys.stderr)
 
-    def done(cell: Cell) -> None:
+    def done(cell: ExperimentRun) -> None:
         bar.clear()
         print(f"{cell.name}: {bench.progress_of(cell).state}", flush=True)
         write_results(bench)

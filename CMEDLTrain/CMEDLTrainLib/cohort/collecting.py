@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Rules:
+class CollectionOptions:
     """What is looked for, and how it enters the cohort.
 
     Attributes:
@@ -75,7 +75,7 @@ class Collected:
 
 
 def collect(
-    source: Path, folder: Path, rules: Rules, progress: Progress = silent, cancelled: CancelCheck = never
+    source: Path, folder: Path, rules: CollectionOptions, progress: Progress = silent, cancelled: CancelCheck = never
 ) -> Collected:
     """Add the scans below ``source`` to the cohort in ``folder``; a scan that cannot be taken does not stop the rest.
 
@@ -122,7 +122,7 @@ def add_lines(table: Path, cases: Sequence[Case]) -> None:
 class _Collector:
     """Takes one scan after the other into a cohort's folder."""
 
-    def __init__(self, source: Path, folder: Path, rules: Rules, made: Collected) -> None:
+    def __init__(self, source: Path, folder: Path, rules: CollectionOptions, made: Collected) -> None:
         self._source, self._folder, self._rules, self.made = source, folder, rules, made
         self._before = {case.case.casefold(): case for case in made.cases}
         self._names = set(self._before)

@@ -24,7 +24,7 @@ from CMEDLSegmentLib.io.case_folders import TABLE, Rows, TrainingCase, edit_tabl
 from CMEDLSegmentLib.io.cohort_table import COLUMNS, SPLITS, Case, Problem, read_rows, survey_cohort
 from CMEDLSegmentLib.process import lock
 
-from .collecting import Collected, Rules, collect
+from .collecting import Collected, CollectionOptions, collect
 from .splitting import split_by_patient
 
 FORMAT = 1
@@ -136,7 +136,7 @@ class CohortFolder:
         return written
 
     def collect(
-        self, source: Path, rules: Rules, progress: Progress = silent, cancelled: CancelCheck = never
+        self, source: Path, rules: CollectionOptions, progress: Progress = silent, cancelled: CancelCheck = never
     ) -> Collected:
         """Copy the scans that are found below ``source``; see :func:`collecting.collect`.
 

@@ -24,7 +24,7 @@ import numpy as np
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent, stop_if
 from CMEDLSegmentLib.io.cohort_table import Case
-from CMEDLSegmentLib.models.normalization import Normalisation, fit_landmarks
+from CMEDLSegmentLib.models.normalization import Normalization, fit_landmarks
 
 from ..settings.configuration import Images
 from .checks import of_other_modality
@@ -32,7 +32,7 @@ from .contents import contents_of, table_of
 from .store import FORMAT, LEVELS, Store, write_store
 
 if TYPE_CHECKING:
-    from CMEDLSegmentLib.inference.resampling import StudentField
+    from CMEDLSegmentLib.inference.resampling import ModelField
     from CMEDLSegmentLib.io.volume import Geometry
 
 SURROUNDINGS_MM = 10.0
@@ -64,15 +64,15 @@ def prepare(
     _remove_abandoned(parent)
     modalities, normalisations = normalisations_of(cases, images, cancelled)
     parts = _extracted(cases, images, labels, normalisations, part(progress, 0.1, 1.0), cancelled)
-    return put(folder, parts, images, modalities, normalisations)
+    return write_prepared(folder, parts, images, modalities, normalisations)
 
 
-def put(
+def write_prepared(
     folder: Path,
     parts: Iterable[tuple[Case, np.ndarray, np.ndarray, np.ndarray]],
     images: Images,
     modalities: Mapping[str, str],
-    normalisations: Mapping[str, Normalisation],
+    normalisations: Mapping[str, Normalization],
 ) -> Store:
     """Write a store as ``folder``, which appears whole or not at all; the arguments are :func:`.store.write_store`'s.
 
@@ -95,7 +95,7 @@ def put(
     return Store(folder)
 
 
-def find(
+def find_prepared(
     cases: Sequence[Case],
     images: Images,
     labels: int,
@@ -152,7 +152,7 @@ def _extracted(
     cases: Sequence[Case],
     images: Images,
     labels: int,
-    normalisations: dict[str, Normalisation],
+    normalisations: dict[str, Normalization],
     progress: Progress,
     cancelled: CancelCheck,
 ) -> Iterator[tuple[Case, np.ndarray, np.ndarray, np.ndarray]]:
@@ -175,7 +175,7 @@ def _extracted(
 
 def normalisations_of(
     cases: Sequence[Case], images: Images, cancelled: CancelCheck = never
-) -> tuple[dict[str, str], dict[str, Normalisation]]:
+) -> tuple[dict[str, str], dict[str, Normalization]]:
     """The modality of each role, and how its intensities reach -1 to 1.
 
     Raises:
@@ -194,12 +194,12 @@ def _unprepared(case: Case, sentence: str) -> InputError:
 
 def _normalisation(
     cases: Sequence[Case], role: str, modality: str, images: Images, cancelled: CancelCheck
-) -> Normalisation:
+) -> Normalization:
     """How a role's intensities reach -1 to 1; landmarks are learned from its training cases alone."""
     from CMEDLSegmentLib.io.images import read_volume
 
     if modality == "CT":
-        return Normalisation("window", *images.window_hu)
+        return Normalization("window", *images.window_hu)
 
     def volumes() -> Iterator[np.ndarray]:
         own = [case for case in cases if case.role == role]
@@ -230,7 +230,7 @@ class Scan:
     mask: np.ndarray
     expert: np.ndarray
     geometry: Geometry
-    field: StudentField
+    field: ModelField
     seen: np.ndarray
     lung_slices: int
     labels: int
@@ -240,7 +240,7 @@ class Scan:
         """Axial indices of the slices that patches are made of: also those with a structure that has no lung."""
         return np.union1d(self.seen, np.flatnonzero(self.mask.any(axis=(1, 2))))
 
-    def patches(self, normalisation: Normalisation, enclosed: bool) -> tuple[np.ndarray, np.ndarray]:
+    def patches(self, normalisation: Normalization, enclosed: bool) -> tuple[np.ndarray, np.ndarray]:
         """The kept slices on the field: patches (n, f, f) int16 levels and masks (n, f, f) uint8.
 
         Args:
@@ -251,7 +251,7 @@ class Scan:
         from CMEDLSegmentLib.inference.resampling import FieldSampler
 
         kept, intensities = self.kept, normalisation.fit(self.array)
-        fields = [enclosing(self.field, self.mask[index]) if enclosed else self.field for index in kept]
+        fields = [enclosing_square(self.field, self.mask[index]) if enclosed else self.field for index in kept]
         patches = np.empty((len(kept), self.field.pixels, self.field.pixels), np.int16)
         targets = np.empty(patches.shape, np.uint8)
         for place in dict.fromkeys(fields):
@@ -270,7 +270,7 @@ def open_case(case: Case, images: Images, labels: int) -> Scan:
             ask for them.
     """
     from CMEDLSegmentLib.inference.lungs import field_centre, find_lungs
-    from CMEDLSegmentLib.inference.resampling import StudentField
+    from CMEDLSegmentLib.inference.resampling import ModelField
     from CMEDLSegmentLib.io.images import read_mask, read_volume
     from CMEDLSegmentLib.io.volume import axial_view
 
@@ -291,11 +291,11 @@ def open_case(case: Case, images: Images, labels: int) -> Scan:
         centre, seen, lung_slices = field_centre(lungs), np.asarray(lungs.slices), len(lungs.slices)
     else:
         centre, seen, lung_slices = ((rows - 1) / 2, (columns - 1) / 2), np.arange(len(view.array)), 0
-    field = StudentField((rows, columns), view.spacing[1:], centre, images.field, images.spacing_mm)
+    field = ModelField((rows, columns), view.spacing[1:], centre, images.field, images.spacing_mm)
     return Scan(view.array, mask, expert, volume.geometry, field, seen, lung_slices, labels)
 
 
-def extract_case(case: Case, images: Images, labels: int, normalisation: Normalisation) -> Extracted:
+def extract_case(case: Case, images: Images, labels: int, normalisation: Normalization) -> Extracted:
     """One case as the student will see it: slice indices, patches (n, f, f) int16 levels, masks (n, f, f) uint8.
 
     Of a training case the structure is enclosed (:meth:`Scan.patches`). Validation patches are never moved: they show
@@ -308,7 +308,7 @@ def extract_case(case: Case, images: Images, labels: int, normalisation: Normali
     return (scan.kept, *scan.patches(normalisation, enclosed=case.split == "train"))
 
 
-def enclosing(field: StudentField, mask: np.ndarray) -> StudentField:
+def enclosing_square(field: ModelField, mask: np.ndarray) -> ModelField:
     """``field`` moved by the least that encloses what ``mask`` (rows, columns) marks, and its surroundings.
 
     Unmoved where nothing is marked or all is enclosed; centred on the structure along an axis where it does not fit.
@@ -327,7 +327,7 @@ def enclosing(field: StudentField, mask: np.ndarray) -> StudentField:
     return replace(field, centre=(row, column))
 
 
-def _sampled(mask: np.ndarray, field: StudentField, labels: int) -> np.ndarray:
+def _sampled(mask: np.ndarray, field: ModelField, labels: int) -> np.ndarray:
     """A mask (n, rows, columns) on the field: of each pixel the largest fraction wins, background included."""
     down, across = field.to_student
     fractions = [down @ (mask == value).astype(np.float32) @ across.T for value in range(1, labels + 1)]

@@ -21,7 +21,7 @@ import numpy as np
 from CMEDLSegmentLib.base.errors import InputError, ModelError
 from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.io.cohort_table import Case
-from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.models.normalization import Normalization
 
 from ..settings.configuration import Images
 
@@ -105,7 +105,7 @@ class Store:
             self.patches = Patches(record["cases"], np.load(folder / "records.npy", allow_pickle=False))
             self.modalities: dict[str, str] = record["modalities"]
             self.normalisations = {
-                role: Normalisation.from_dict(stored) for role, stored in record["normalisations"].items()
+                role: Normalization.from_dict(stored) for role, stored in record["normalisations"].items()
             }
         except (OSError, ValueError, KeyError, TypeError, ModelError) as error:
             raise InputError(f"{folder} is not a slice store ({error}); delete it, and it is made anew.") from error
@@ -147,7 +147,7 @@ def write_store(
     parts: Iterable[tuple[Case, np.ndarray, np.ndarray, np.ndarray]],
     images: Images,
     modalities: Mapping[str, str],
-    normalisations: Mapping[str, Normalisation],
+    normalisations: Mapping[str, Normalization],
 ) -> None:
     """Write a store into an existing folder; memory holds one part at a time.
 

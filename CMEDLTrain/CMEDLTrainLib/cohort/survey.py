@@ -25,7 +25,7 @@ SAVED_EVERY = 25
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownCase:
     """What is known of one case.
 
     Attributes:
@@ -53,7 +53,7 @@ class Survey:
     def __init__(self, folder: Path, labels: Sequence[str]) -> None:
         self.folder, self.labels = folder, tuple(labels)
         self._remembered = self._read()
-        self.known: dict[str, Known] = {}
+        self.known: dict[str, KnownCase] = {}
 
     def recall(self, cases: Iterable[Case]) -> None:
         """Take what is remembered of ``cases``, without a look at their files."""
@@ -84,7 +84,7 @@ class Survey:
                     and _line(before.examined.case, self.folder) == _line(case, self.folder)
                 ):
                     continue
-                self.known[case.case] = Known(files, _segment(case), examine(case, self.labels))
+                self.known[case.case] = KnownCase(files, _segment(case), examine(case, self.labels))
                 looked += 1
                 if looked % SAVED_EVERY == 0:
                     self._save()
@@ -143,7 +143,7 @@ class Survey:
             beside.write_text(json.dumps({**self._header(), "cases": stored}), "utf-8")
 
 
-def _to_json(known: Known) -> dict[str, Any]:
+def _to_json(known: KnownCase) -> dict[str, Any]:
     seen = known.examined
     told = {name: value for name, value in vars(seen).items() if name not in ("case", "findings")}
     findings = [[one.severity, one.sentence] for one in seen.findings]
@@ -155,12 +155,12 @@ def _to_json(known: Known) -> dict[str, Any]:
     }
 
 
-def _from_json(case: Case, entry: dict[str, Any]) -> Known:
+def _from_json(case: Case, entry: dict[str, Any]) -> KnownCase:
     told = dict(entry["examined"])
     told["spacing"] = None if told["spacing"] is None else tuple(told["spacing"])
     told["values"] = tuple(told["values"])
     findings = [Finding(severity, case.case, sentence, case.line) for severity, sentence in entry["findings"]]
-    return Known(entry["files"], entry["segment"], Examined(case, findings, **told))
+    return KnownCase(entry["files"], entry["segment"], Examined(case, findings, **told))
 
 
 def _line(case: Case, folder: Path) -> list[str]:

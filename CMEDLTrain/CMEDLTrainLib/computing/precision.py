@@ -6,6 +6,6 @@ import torch
 from torch import Tensor
 
 
-def wide(values: Tensor) -> Tensor:
+def to_float32(values: Tensor) -> Tensor:
     """``values`` in float32, also under autocast to bfloat16; float64 stays float64."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

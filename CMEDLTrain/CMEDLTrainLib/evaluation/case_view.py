@@ -19,7 +19,7 @@ BATCH = 8
 """Slices that a network takes at a time."""
 
 
-class Seen:
+class CaseView:
     """A case after its segmentation, in axial order (inferior to superior).
 
     Attributes:

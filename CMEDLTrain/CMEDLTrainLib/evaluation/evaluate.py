@@ -15,7 +15,7 @@ from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM
 
 from .evaluation_file import Evaluation
 from .roc import RocCounts
-from .scoring import CaseFigures, PatientFigures, score, structure
+from .scoring import CaseFigures, PatientFigures, score, structure_mask
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.inference.segmenter import FieldSlices, Segmentation
@@ -101,9 +101,9 @@ def _read(case: Case, card: Card) -> tuple[Volume, np.ndarray, Volume | FieldSli
         InputError: it cannot be read, has no mask, or was packed for other students.
     """
     if case.image.suffix == ".npz":
-        from .packed_case import read_carried
+        from .packed_case import read_packed_case
 
-        carried = read_carried(case.image)
+        carried = read_packed_case(case.image)
         return carried.volume(), carried.expert, carried.seen_by(card)
     from CMEDLSegmentLib.io.images import read_mask, read_volume
 
@@ -146,7 +146,7 @@ def _counted(
     counts = {name: RocCounts() for name in _curves(labels)}
     passed = np.setdiff1d(np.flatnonzero(expert.any(axis=(1, 2))), result.probability.slices)
     for name, value in _curves(labels).items():
-        wanted = expert if value is None else structure(expert, value, len(labels))
+        wanted = expert if value is None else structure_mask(expert, value, len(labels))
         for z, plane in result.probability.planes(value):
             counts[name].add(plane, wanted[z] != 0)
         for z in passed:

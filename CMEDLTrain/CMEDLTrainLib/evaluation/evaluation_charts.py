@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from CMEDLSegmentLib.report.style import labels, shown
+from CMEDLSegmentLib.report.style import fit_labels, format_value
 from CMEDLSegmentLib.report.svg import INK, PAPER, RULE, SOFT, Drawing, Scale
 
 from .comparison import paired
-from .scoring import MEASURES, SURFACE, titled
+from .scoring import MEASURES, SURFACE, measure_title
 
 if TYPE_CHECKING:
     from .evaluation_file import Evaluation
@@ -64,7 +64,7 @@ def roc_chart(curves: Sequence[tuple[str, Roc]]) -> str:
     foot, room = y(0) - 26, 22 * len(curves)
     drawing.rect(x(1) - 276, foot - room - 10, 268, 22 + room, PAPER, stroke=RULE)
     drawing.text(x(1) - 16, foot - room + 5, "area", 11, "end", SOFT)
-    names = labels([name for name, _ in curves], 12.5, 160)
+    names = fit_labels([name for name, _ in curves], 12.5, 160)
     for number, (_, curve) in enumerate(curves):
         color, dash = LINES[number % len(LINES)]
         style = {"stroke_dasharray": dash} if dash else {}
@@ -85,14 +85,14 @@ def paired_chart(result: Evaluation, other: Evaluation) -> str:
     drawing = Drawing(width * len(SURFACE) + 8, top + height + 78, f"{result.student} against {other.student}")
     drawing.rect(0, 0, drawing.width, drawing.height, PAPER)
     pairs = paired(other.patients, result.patients)
-    ends = labels([other.student, result.student], 11.5, 86)
+    ends = fit_labels([other.student, result.student], 11.5, 86)
     for number, name in enumerate(SURFACE):
         left = number * width + 46
         values = [(a.values[name], b.values[name], ", ".join(b.cases)) for a, b in pairs]
         known = [(a, b, who) for a, b, who in values if a is not None and b is not None]
         high = 1.0 if MEASURES[name].better == "high" else max([*(max(a, b) for a, b, _ in known), 1.0]) * 1.05
         y = Scale(0.0, high, top + height, top)
-        title = titled(name) + (f", {result.tolerance_mm:g} mm" if name == "surface_dice" else "")
+        title = measure_title(name) + (f", {result.tolerance_mm:g} mm" if name == "surface_dice" else "")
         drawing.text(left, 22, title, 13.5, font_weight="600")
         for tick in y.ticks(7):
             drawing.line(left, y(tick), left + 200, y(tick))
@@ -118,9 +118,9 @@ def _slopes(
         color = WORSE if sign * (b - a) < 0 else OTHER
         drawing.line(start, y(a), stop, y(b), color, 1.3, stroke_opacity=0.75)
         for place, value in ((start, a), (stop, b)):
-            drawing.dot(place, y(value), 3.2, color, f"{who}: {shown(value, unit)} {unit}")
+            drawing.dot(place, y(value), 3.2, color, f"{who}: {format_value(value, unit)} {unit}")
     if known:
         before, after = sum(a for a, _, _ in known) / len(known), sum(b for _, b, _ in known) / len(known)
         drawing.line(start, y(before), stop, y(after), INK, 4)
-        drawing.text(start - 7, y(before) + 4, shown(before, unit), 12, "end", font_weight="600")
-        drawing.text(stop + 7, y(after) + 4, shown(after, unit), 12, font_weight="600")
+        drawing.text(start - 7, y(before) + 4, format_value(before, unit), 12, "end", font_weight="600")
+        drawing.text(stop + 7, y(after) + 4, format_value(after, unit), 12, font_weight="600")

@@ -29,9 +29,9 @@ from .scoring import (
     TumorFigures,
     Values,
     definition,
-    pieces,
-    shown,
-    titled,
+    format_value,
+    lesion_noun,
+    measure_title,
 )
 
 
@@ -151,14 +151,14 @@ class Evaluation:
 
     def report(self) -> str:
         """A table of the cases, a line for each summary, and what was missed."""
-        rows = [[case.case, *(shown(case.values[name], name) for name in MEASURES)] for case in self.cases]
-        lines = [table(["case", *map(titled, MEASURES)], rows), ""]
+        rows = [[case.case, *(format_value(case.values[name], name) for name in MEASURES)] for case in self.cases]
+        lines = [table(["case", *map(measure_title, MEASURES)], rows), ""]
         for name, figures in self.summary().items():
             lines.append(f"{definition(name, self.tolerance_mm)}: {summed(figures, name)}")
         missed = self.missed()
         lines.append(
             f"Missed altogether: {missed['patients']} of {missed['of_patients']} patients, {missed['tumors']} of "
-            f"{missed['of_tumors']} {pieces(self.labels)} (they count with a DSC of 0 and without HD95); "
+            f"{missed['of_tumors']} {lesion_noun(self.labels)} (they count with a DSC of 0 and without HD95); "
             f"{missed['extra_tumors']} extra ones marked."
         )
         if self.roc[""].auc is not None:
@@ -289,8 +289,8 @@ def summed(figures: Mapping[str, Any], name: str) -> str:
     """One measure over patients in words."""
     if not figures["n"]:
         return "no patient has a value"
-    mean, std, median = (shown(figures[part], name) for part in ("mean", "std", "median"))
+    mean, std, median = (format_value(figures[part], name) for part in ("mean", "std", "median"))
     words = f"{mean} +- {std}, median {median}"
     if figures["ci95"]:
-        words += ", 95 % interval of the mean " + " to ".join(shown(end, name) for end in figures["ci95"])
+        words += ", 95 % interval of the mean " + " to ".join(format_value(end, name) for end in figures["ci95"])
     return f"{words} (N = {figures['n']})"

@@ -15,7 +15,7 @@ from CMEDLSegmentLib.base.errors import InputError
 
 from ..runs.run_folder import Run
 from .evaluation_file import read_json, summed
-from .scoring import SURFACE, definition, pieces, shown, titled
+from .scoring import SURFACE, definition, format_value, lesion_noun, measure_title
 
 DIGITS = 2
 """Of shares in a table that is narrow; the words beside have more."""
@@ -67,7 +67,7 @@ class ScoredCase:
 
 
 @dataclass(frozen=True)
-class Scored:
+class EvaluationSummary:
     """An evaluation as it was written.
 
     Attributes:
@@ -89,7 +89,7 @@ class Scored:
     cases: tuple[ScoredCase, ...]
 
 
-def read_scored(run: Run) -> Scored | None:
+def read_summary(run: Run) -> EvaluationSummary | None:
     """The evaluation of a run on its test cases; None where there is none.
 
     Raises:
@@ -111,7 +111,7 @@ def pictures_of(run: Run) -> list[Path]:
     return sorted(found, key=lambda path: (path.suffix == ".csv", len(path.parts), path))
 
 
-def _scored(told: Mapping[str, Any]) -> Scored:
+def _scored(told: Mapping[str, Any]) -> EvaluationSummary:
     against = told.get("against") or {}
     cases = [
         ScoredCase(
@@ -121,7 +121,7 @@ def _scored(told: Mapping[str, Any]) -> Scored:
         )
         for one in told["cases"]
     ]
-    return Scored(
+    return EvaluationSummary(
         weights_sha256=str(told["weights_sha256"]),
         against=str(against.get("student", "")),
         against_sha256=str(against.get("weights_sha256", "")),
@@ -137,7 +137,7 @@ def _paired(told: Mapping[str, Any], against: Mapping[str, Any]) -> list[Paired]
     rows = []
     for name in SURFACE:
         own = told["summary"][name]
-        title = titled(name) + (f" {tolerance:g} mm" if name == "surface_dice" else "")
+        title = measure_title(name) + (f" {tolerance:g} mm" if name == "surface_dice" else "")
         words = f"{definition(name, tolerance)}.\n{told['student']}: {summed(own, name)}"
         if not against:
             rows.append(Paired(title, _mean(own, name), n=str(own["n"]), words=words))
@@ -156,7 +156,7 @@ def _paired(told: Mapping[str, Any], against: Mapping[str, Any]) -> list[Paired]
                 "\n".join((words, *sentences)),
             )
         )
-    for part, title in (("patients", "Missed patients"), ("tumors", f"Missed {pieces(told['labels'])}")):
+    for part, title in (("patients", "Missed patients"), ("tumors", f"Missed {lesion_noun(told['labels'])}")):
         both = [_missed(one, part) for one in (told["missed"], against.get("missed")) if one]
         rows.append(Paired(title, *both))
     return rows
@@ -165,13 +165,13 @@ def _paired(told: Mapping[str, Any], against: Mapping[str, Any]) -> list[Paired]
 def _mean(figures: Mapping[str, Any], name: str) -> str:
     if not figures["n"]:
         return "-"
-    return " \u00b1 ".join(shown(figures[part], name, DIGITS) for part in ("mean", "std"))
+    return " \u00b1 ".join(format_value(figures[part], name, DIGITS) for part in ("mean", "std"))
 
 
 def _difference(found: Mapping[str, Any], name: str) -> str:
     if found["delta_mean"] is None:
         return "-"
-    return ("+" if found["delta_mean"] > 0 else "") + shown(found["delta_mean"], name, DIGITS)
+    return ("+" if found["delta_mean"] > 0 else "") + format_value(found["delta_mean"], name, DIGITS)
 
 
 def _missed(missed: Mapping[str, Any], part: str) -> str:

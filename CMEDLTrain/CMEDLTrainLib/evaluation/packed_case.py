@@ -18,11 +18,11 @@ import numpy as np
 
 from CMEDLSegmentLib.base.errors import InputError, ModelError
 from CMEDLSegmentLib.base.files import atomic_path
-from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.inference.resampling import ModelField
 from CMEDLSegmentLib.inference.segmenter import FieldSlices
 from CMEDLSegmentLib.io.volume import Geometry, Volume, axial_view
 from CMEDLSegmentLib.models.model_card import Card
-from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.models.normalization import Normalization
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ def from_bytes(values: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class CarriedCase:
+class PackedCase:
     """A case as a student sees it.
 
     Attributes:
@@ -61,10 +61,10 @@ class CarriedCase:
 
     images: np.ndarray
     slices: np.ndarray
-    field: StudentField
+    field: ModelField
     geometry: Geometry
     expert: np.ndarray
-    normalisation: Normalisation
+    normalisation: Normalization
     modality: str
     lung_slices: int
 
@@ -119,7 +119,7 @@ class CarriedCase:
             np.savez(beside, images=self.images, slices=self.slices, expert=self.expert, about=json.dumps(about))
 
 
-def read_carried(path: Path) -> CarriedCase:
+def read_packed_case(path: Path) -> PackedCase:
     """A case that :meth:`CarriedCase.save` wrote.
 
     Raises:
@@ -129,10 +129,10 @@ def read_carried(path: Path) -> CarriedCase:
         with np.load(path, allow_pickle=False) as file:
             about: dict[str, Any] = json.loads(str(file["about"]))
             arrays = {name: file[name] for name in ("images", "slices", "expert")}
-        return CarriedCase(
-            field=StudentField(**tuples(about["field"])),
+        return PackedCase(
+            field=ModelField(**tuples(about["field"])),
             geometry=Geometry(**tuples(about["geometry"])),
-            normalisation=Normalisation.from_dict(about["normalisation"]),
+            normalisation=Normalization.from_dict(about["normalisation"]),
             modality=about["modality"],
             lung_slices=about["lung_slices"],
             **arrays,

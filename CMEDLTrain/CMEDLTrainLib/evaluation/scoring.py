@@ -18,7 +18,7 @@ import numpy as np
 
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry, axial_view
-from CMEDLSegmentLib.metrics.lesions import Tumor, TumorMatch, match
+from CMEDLSegmentLib.metrics.lesions import Lesion, LesionMatch, match_lesions
 from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM, Measure, measure
 from CMEDLSegmentLib.metrics.surface_distance import dice
 
@@ -76,17 +76,17 @@ def definition(name: str, tolerance_mm: float) -> str:
     return MEASURES[name].definition.replace("the tolerance", f"a tolerance of {tolerance_mm:g} mm")
 
 
-def titled(name: str) -> str:
+def measure_title(name: str) -> str:
     """The short name of one of :data:`MEASURES`, with millimeters where it has them."""
     return MEASURES[name].title + (" (mm)" if MEASURES[name].unit == "mm" else "")
 
 
-def shown(value: float | None, name: str, digits: int = 3) -> str:
+def format_value(value: float | None, name: str, digits: int = 3) -> str:
     """A value of one of :data:`MEASURES` for people: mm to a tenth, shares and cc to so many digits."""
     return "-" if value is None else f"{value:.{1 if MEASURES[name].unit == 'mm' else digits}f}"
 
 
-def pieces(labels: Sequence[str]) -> str:
+def lesion_noun(labels: Sequence[str]) -> str:
     """What the connected pieces of these structures are called."""
     return "tumors" if tuple(labels) == (TUMOR.name,) else "structures"
 
@@ -225,12 +225,12 @@ def score(
     found, expert = view.array, axial_view(expert, geometry).array
     values, missed, tumors, extra = {}, [], [], 0
     for label in labels:
-        mine, wanted = found == label.value, structure(expert, label.value, len(labels))
+        mine, wanted = found == label.value, structure_mask(expert, label.value, len(labels))
         auc = roc[label.name].curve().auc if roc else None
         values[label.name] = {**_values(mine, wanted, view.spacing, seen, tolerance_mm), "auc": auc}
         if wanted.any() and not (mine & wanted).any():
             missed.append(label.name)
-        matched = match(wanted, mine, view.spacing, tolerance_mm)
+        matched = match_lesions(wanted, mine, view.spacing, tolerance_mm)
         tumors += _told(label.name, matched)
         extra += len(matched.extra)
     holds = np.flatnonzero(expert.any(axis=(1, 2)))
@@ -239,7 +239,7 @@ def score(
     return CaseFigures(case, values, tuple(missed), len(holds), empty, extra, tuple(tumors), curve)
 
 
-def structure(expert: np.ndarray, value: int, labels: int) -> np.ndarray:
+def structure_mask(expert: np.ndarray, value: int, labels: int) -> np.ndarray:
     """Where the expert marked a label: bool; of a student's only one of ``labels``, whatever is not 0."""
     return expert != 0 if labels == 1 else expert == value
 
@@ -261,11 +261,11 @@ def _values(
     }
 
 
-def _told(label: str, matched: TumorMatch) -> list[TumorFigures]:
+def _told(label: str, matched: LesionMatch) -> list[TumorFigures]:
     """The pieces of one label, the expert's largest first, then the largest extra ones."""
     missed, extra = {"dsc": 0.0, "surface_dice": 0.0, "hd95_mm": None}, dict.fromkeys(SURFACE)
 
-    def told(outcome: str, a: Tumor | None, b: Tumor | None, values: Values) -> TumorFigures:
+    def told(outcome: str, a: Lesion | None, b: Lesion | None, values: Values) -> TumorFigures:
         one = a or b
         assert one is not None
         volume_a, volume_b = (None if tumor is None else tumor.volume_cc for tumor in (a, b))

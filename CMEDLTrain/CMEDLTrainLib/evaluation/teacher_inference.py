@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from CMEDLSegmentLib.inference.probability import label_probabilities, threshold_labels
-from CMEDLSegmentLib.models.model_file import StudentNetwork
+from CMEDLSegmentLib.models.model_file import ModelNetwork
 from CMEDLSegmentLib.networks import Segmentor
 
 from ..runs.run_folder import Run
 from ..training.train_run import networks_of, training_cases
-from .case_view import Seen
+from .case_view import CaseView
 from .translation_quality import Translate
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ PSEUDO = {"MR": "pMRI", "CT": "pCT"}
 
 
 @dataclass(frozen=True)
-class Teaching:
+class TeacherInference:
     """A run's translation and teacher, each None where its method has none.
 
     Attributes:
@@ -41,7 +41,7 @@ class Teaching:
     device: torch.device = CPU
 
     @classmethod
-    def of(cls, run: Run, student: StudentNetwork, device: torch.device) -> Teaching:
+    def of(cls, run: Run, student: ModelNetwork, device: torch.device) -> TeacherInference:
         """Those of a run at its last checkpoint.
 
         Args:
@@ -68,7 +68,9 @@ class Teaching:
         )
 
     @torch.inference_mode()
-    def look(self, seen: Seen, slices: Sequence[int], values: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+    def look(
+        self, seen: CaseView, slices: Sequence[int], values: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """A case's slices translated, and what the teacher marks on them.
 
         Args:

@@ -26,10 +26,10 @@ from CMEDLSegmentLib.inference.resampling import FieldSampler
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.images import read_volume
 from CMEDLSegmentLib.io.volume import Geometry, Volume, set_geometry
-from CMEDLSegmentLib.models.normalization import IntensityMap, Normalisation
+from CMEDLSegmentLib.models.normalization import IntensityMap, Normalization
 
 from ..cohort.store import Store
-from .case_view import BATCH, Seen
+from .case_view import BATCH, CaseView
 from .comparison import spread
 
 Translate = Callable[[Tensor], Tensor]
@@ -85,7 +85,7 @@ def real_intensities(store: Store) -> Intensities:
 
 
 @torch.inference_mode()
-def add_translations(found: Intensities, seen: Seen, translate: Translate, device: torch.device) -> None:
+def add_translations(found: Intensities, seen: CaseView, translate: Translate, device: torch.device) -> None:
     """Translate evenly spaced slices of a case and count their intensities."""
     chosen = np.unique(np.linspace(0, len(seen.slices) - 1, min(CASE_SLICES, len(seen.slices))).round().astype(int))
     slices = seen.slices[chosen]
@@ -123,10 +123,10 @@ def partners(cases: Sequence[Case], table: Sequence[Case]) -> dict[str, Case]:
 
 
 def pair_quality(
-    seen: Seen,
+    seen: CaseView,
     geometry: Geometry,
     partner: Case,
-    normalisation: Normalisation,
+    normalisation: Normalization,
     translate: Translate,
     device: torch.device,
     cancelled: CancelCheck = never,
@@ -177,10 +177,10 @@ def similarity(real: np.ndarray, pseudo: np.ndarray) -> np.ndarray:
 
 @torch.inference_mode()
 def _pairs(
-    seen: Seen,
+    seen: CaseView,
     geometry: Geometry,
     partner: Case,
-    normalisation: Normalisation,
+    normalisation: Normalization,
     translate: Translate,
     device: torch.device,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -200,7 +200,7 @@ def _pairs(
         )
 
 
-def on_grid(volume: Volume, normalisation: Normalisation, target: Geometry) -> tuple[np.ndarray, np.ndarray]:
+def on_grid(volume: Volume, normalisation: Normalization, target: Geometry) -> tuple[np.ndarray, np.ndarray]:
     """A normalised volume on another grid (z, y, x), -1 where it does not reach, and where it does."""
     import SimpleITK as sitk
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from CMEDLSegmentLib.base.colors import STUDENT_RED, Color
+from CMEDLSegmentLib.base.colors import MODEL_RED, Color
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.inference.segmenter import Segmentation
 from CMEDLSegmentLib.io.cohort_table import Case
@@ -25,12 +25,12 @@ from CMEDLSegmentLib.io.images import read_volume
 from CMEDLSegmentLib.io.volume import Volume
 from CMEDLSegmentLib.metrics.surface_distance import union_box
 from CMEDLSegmentLib.models.model_card import Card
-from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.models.normalization import Normalization
 from CMEDLSegmentLib.report.contour_drawing import contour_panel, save_png, zoom
 
-from ..evaluation.case_view import Seen
+from ..evaluation.case_view import CaseView
 from ..evaluation.evaluation_file import write_json
-from ..evaluation.teacher_inference import Teaching
+from ..evaluation.teacher_inference import TeacherInference
 from ..evaluation.translation_quality import on_grid
 from ..figures.contour_panels import SEEN_WINDOW, contours
 from ..runs.run_folder import Run
@@ -44,8 +44,8 @@ MARGIN_MM, SMALLEST_MM = 40.0, 160.0
 BAR_MM = 20.0
 
 
-def read_looks(run: Run) -> dict[str, Any]:
-    """What :meth:`Looks.write` has told of each case, by its name.
+def read_snapshots(run: Run) -> dict[str, Any]:
+    """What :meth:`CaseSnapshots.write` has told of each case, by its name.
 
     Raises:
         InputError: it cannot be read.
@@ -57,7 +57,7 @@ def read_looks(run: Run) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read ({error}); remove it, and run the experiment.") from error
 
 
-class Looks:
+class CaseSnapshots:
     """Takes each case as it is scored.
 
     Args:
@@ -72,9 +72,9 @@ class Looks:
         self,
         run: Run,
         card: Card,
-        teaching: Teaching,
+        teaching: TeacherInference,
         real: Mapping[str, Case] = MappingProxyType({}),
-        normalisation: Normalisation | None = None,
+        normalisation: Normalization | None = None,
     ) -> None:
         self._run, self._card, self._teaching = run, card, teaching
         self._real, self._normalisation = real, normalisation
@@ -82,13 +82,13 @@ class Looks:
 
     def __call__(self, case: Case, volume: Volume, expert: np.ndarray, result: Segmentation) -> None:
         """A case that the student has segmented; see :data:`.evaluation.volumes.OnCase`."""
-        seen = Seen(case.case, volume, expert, result, self._card)
+        seen = CaseView(case.case, volume, expert, result, self._card)
         if not seen.expert.any():
             return
         z = int(np.argmax(np.count_nonzero(seen.expert, axis=(1, 2))))
         nothing = np.zeros_like(seen.found[z])
         told: dict[str, Any] = {"slice": z, "slices": len(seen.expert), "picture": f"looks/{case.case}.png"}
-        self._draw(told["picture"], seen, z, seen.intensities(seen.view.array[z]), seen.found[z], STUDENT_RED)
+        self._draw(told["picture"], seen, z, seen.intensities(seen.view.array[z]), seen.found[z], MODEL_RED)
         if self._teaching.translate is not None:
             (image,), labels = self._teaching.look(seen, [z], [label.value for label in self._card.labels])
             told |= {"pseudo": f"looks/{case.case}-pseudo.png", "pseudo_name": self._teaching.pseudo}
@@ -98,14 +98,14 @@ class Looks:
             moved, _ = on_grid(read_volume(real.image), self._normalisation, volume.geometry)
             told |= {"real": f"looks/{case.case}-real.png", "real_name": f"real {real.modality}"}
             self._draw(told["real"], seen, z, seen.view.to_axial(moved)[z], nothing, TEACHER_BLUE)
-        told["missed"] = missed(seen, result, [(label.name, label.value) for label in self._card.labels])
+        told["missed"] = missed_structures(seen, result, [(label.name, label.value) for label in self._card.labels])
         self._cases[case.case] = told
 
     def write(self) -> None:
         """Tell what there is, when all cases came."""
         write_json(self._run.folder / LOOKS_FILE, {"cases": self._cases})
 
-    def _draw(self, name: str, seen: Seen, z: int, image: np.ndarray, labels: np.ndarray, color: Color) -> None:
+    def _draw(self, name: str, seen: CaseView, z: int, image: np.ndarray, labels: np.ndarray, color: Color) -> None:
         """A picture of slice ``z``: an image (y, x) in -1..1 with the expert's contours and, above, those of labels."""
         view = zoom(seen.expert[z] > 0, seen.spacing, MARGIN_MM, SMALLEST_MM)
         drawn = contours(seen, z, labels, color, "")
@@ -113,7 +113,7 @@ class Looks:
         save_png(picture, self._run.folder / name)
 
 
-def missed(seen: Seen, result: Segmentation, labels: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+def missed_structures(seen: CaseView, result: Segmentation, labels: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
     """Of each structure that the student shares no voxel with, what it marked instead.
 
     Volumes in cc; ``slices``: the structure's first and last axial slice, counted from 0 at the inferior end, and how

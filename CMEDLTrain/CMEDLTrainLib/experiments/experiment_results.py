@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.base.files import atomic_path
 
-from .finished_runs import RESULTS, finished_cells, told
-from .plan import SYNTHESIS, Cell, Experiment
-from .result_tables import shown, where_several
-from .run_states import FINISHED, Finished, Progressed
-from .runner import Bench
+from .finished_runs import RESULTS, finished_runs, run_to_json
+from .plan import SYNTHESIS, Experiment, ExperimentRun
+from .result_tables import only_if_several, table_measures
+from .run_states import FINISHED, FinishedRun, RunStatus
+from .runner import ExperimentRunner
 
 if TYPE_CHECKING:
     from ..evaluation.scoring import PatientFigures
 
 
-def write_results(bench: Bench) -> dict[str, Any]:
+def write_results(bench: ExperimentRunner) -> dict[str, Any]:
     """Write ``results.json``, ``results.md`` and their pictures to ``bench.out``; returns the first's."""
     from ..evaluation.evaluation_file import write_json
     from .result_pictures import PANELS, ROC, write_panels, write_roc
@@ -32,7 +32,7 @@ def write_results(bench: Bench) -> dict[str, Any]:
 
     experiment, folder = bench.experiment, bench.out
     cells = bench.progress()
-    finished = finished_cells(bench, cells)
+    finished = finished_runs(bench, cells)
     results = collect(bench, cells, finished)
     tested = {name: [(one.run, one.patients) for one in found if one.run] for name, found in finished.items()}
     pictures = {
@@ -46,7 +46,9 @@ def write_results(bench: Bench) -> dict[str, Any]:
     return results
 
 
-def collect(bench: Bench, cells: Sequence[Progressed], finished: Mapping[str, Sequence[Finished]]) -> dict[str, Any]:
+def collect(
+    bench: ExperimentRunner, cells: Sequence[RunStatus], finished: Mapping[str, Sequence[FinishedRun]]
+) -> dict[str, Any]:
     """The results of what is finished, in JSON's types; ``cells`` is how far each one is.
 
     ``methods``: of each row with a finished cell the spread of each measure over patients, of several structures that
@@ -59,7 +61,7 @@ def collect(bench: Bench, cells: Sequence[Progressed], finished: Mapping[str, Se
 
     experiment = bench.experiment
     by_cell = {one.cell: one for found in finished.values() for one in found}
-    measures = tuple(shown(experiment))
+    measures = tuple(table_measures(experiment))
     configuration = {name: _configuration(experiment, name) for name in experiment.rows}
     results = {
         "title": experiment.title,
@@ -76,13 +78,13 @@ def collect(bench: Bench, cells: Sequence[Progressed], finished: Mapping[str, Se
         },
         "device": ", ".join(sorted({one.device for one in cells if one.device})),
         "complete": all(one.state == FINISHED for one in cells),
-        "measures": shown(experiment),
+        "measures": table_measures(experiment),
         "tolerance_mm": experiment.tolerance_mm,
         "note": experiment.note,
         "intervals": INTERVAL_METHOD,
         "test": TEST_METHOD,
         "configuration": configuration,
-        "cells": [told(experiment, one, by_cell.get(one.cell)) for one in cells],
+        "cells": [run_to_json(experiment, one, by_cell.get(one.cell)) for one in cells],
         "missed": [miss for found in finished.values() for one in found for miss in one.missed],
     }
     if SYNTHESIS in experiment.measures:
@@ -90,7 +92,7 @@ def collect(bench: Bench, cells: Sequence[Progressed], finished: Mapping[str, Se
     return results
 
 
-def _add_synthesis(finished: Mapping[str, Sequence[Finished]], results: dict[str, Any]) -> None:
+def _add_synthesis(finished: Mapping[str, Sequence[FinishedRun]], results: dict[str, Any]) -> None:
     """The figures of translated images, in their rows and comparisons."""
     from .translation_results import compared, figures
 
@@ -104,7 +106,7 @@ def _add_synthesis(finished: Mapping[str, Sequence[Finished]], results: dict[str
         row["synthesis"] = compared(translated[row["reference"]], translated[name], name)
 
 
-def _figures(found: Sequence[Finished], measures: Sequence[str], features: str) -> dict[str, Any]:
+def _figures(found: Sequence[FinishedRun], measures: Sequence[str], features: str) -> dict[str, Any]:
     """One row's figures over patients; ``features`` are those of its settings, which not every method uses."""
     from ..evaluation.comparison import summary
 
@@ -115,7 +117,7 @@ def _figures(found: Sequence[Finished], measures: Sequence[str], features: str) 
     trained = [one.progressed.seconds / 60 for one in found]
     return {
         **{measure: several[measure] for measure in measures},
-        **where_several({label: {measure: one[measure] for measure in measures} for label, one in by_label.items()}),
+        **only_if_several({label: {measure: one[measure] for measure in measures} for label, one in by_label.items()}),
         "missed": {"times": sum(tested), "of": len(tested)},
         "training_minutes": round(sum(trained) / len(trained), 1),
         "features": features if any(one.progressed.contextual for one in found) else "none",
@@ -128,13 +130,13 @@ def _labels(patients: Sequence[PatientFigures]) -> tuple[str, ...]:
     return tuple(patients[0].labels) if patients else ()
 
 
-def _validation(found: Sequence[Finished]) -> dict[str, float] | None:
+def _validation(found: Sequence[FinishedRun]) -> dict[str, float] | None:
     """The mean over runs of what their students reached on validation patients; None where no run knows."""
     best = [one.validation for one in found if one.validation]
     return {name: sum(one[name] for one in best) / len(best) for name in best[0]} if best else None
 
 
-def _pooled(found: Sequence[Finished]) -> list[PatientFigures]:
+def _pooled(found: Sequence[FinishedRun]) -> list[PatientFigures]:
     """Each patient once: the mean over the runs that tested it; missed where any of them missed it."""
     from ..evaluation.scoring import mean_curve, mean_values
 
@@ -154,7 +156,7 @@ def _pooled(found: Sequence[Finished]) -> list[PatientFigures]:
 
 
 def _compared(
-    reference: Sequence[Finished], other: Sequence[Finished], measures: Sequence[str]
+    reference: Sequence[FinishedRun], other: Sequence[FinishedRun], measures: Sequence[str]
 ) -> dict[str, Any] | None:
     """The reference minus another row on the folds and seeds of both; None where they share none.
 
@@ -185,13 +187,13 @@ def _compared(
         return [replace(patient, labels={label: patient.labels[label]}) for patient in patients]
 
     by_label = {label: differences(alone(ours, label), alone(theirs, label)) for label in _labels(ours)}
-    return {**differences(ours, theirs), **where_several(by_label), "runs": len(both)}
+    return {**differences(ours, theirs), **only_if_several(by_label), "runs": len(both)}
 
 
 def _configuration(experiment: Experiment, row: str) -> dict[str, Any]:
     """A row's settings as they were run, less what differs from cell to cell and from machine to machine."""
     settings = {**experiment.settings, **experiment.rows[row].settings}
-    cell = Cell(1, row, experiment.seeds[0])
+    cell = ExperimentRun(1, row, experiment.seeds[0])
     tree = asdict(experiment.configuration(cell, Path(), "auto"))
     for name in ("cohort", "device", "seed"):
         del tree[name]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.base.errors import InputError
 
-from .plan import SYNTHESIS, Cell, Experiment, read_beside
-from .result_tables import shown, where_several
-from .run_states import FINISHED, Finished, Progressed
-from .runner import Bench
+from .plan import SYNTHESIS, Experiment, ExperimentRun, read_beside
+from .result_tables import only_if_several, table_measures
+from .run_states import FINISHED, FinishedRun, RunStatus
+from .runner import ExperimentRunner
 
 if TYPE_CHECKING:
     from ..evaluation.scoring import PatientFigures
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 
 
-def finished_cells(bench: Bench, cells: Sequence[Progressed]) -> dict[str, list[Finished]]:
+def finished_runs(bench: ExperimentRunner, cells: Sequence[RunStatus]) -> dict[str, list[FinishedRun]]:
     """Of each row its finished cells."""
-    finished: dict[str, list[Finished]] = {name: [] for name in bench.experiment.rows}
+    finished: dict[str, list[FinishedRun]] = {name: [] for name in bench.experiment.rows}
     for one in cells:
         if one.state == FINISHED:
             kept = bench.kept.get(one.cell)
@@ -35,27 +35,27 @@ def finished_cells(bench: Bench, cells: Sequence[Progressed]) -> dict[str, list[
     return finished
 
 
-def _read(bench: Bench, progressed: Progressed) -> Finished:
+def _read(bench: ExperimentRunner, progressed: RunStatus) -> FinishedRun:
     """A cell from its run's folder."""
     from CMEDLSegmentLib.models.model_card import read_card
 
     from ..evaluation.evaluation_file import read_evaluation
-    from .missed_lesions import misses
-    from .translation_results import read_synthesis
+    from .missed_lesions import missed_lesions
+    from .translation_results import read_translation_results
 
     experiment, run = bench.experiment, bench.run_of(progressed.cell)
-    return Finished(
+    return FinishedRun(
         progressed,
         tuple(patient for patient in read_evaluation(run.evaluation).patients if patient.marked),
         read_card(run.student).training.get("validation") if run.student.is_file() else None,
-        tuple(misses(progressed.cell, run, experiment.regions)),
-        read_synthesis(run) if SYNTHESIS in experiment.measures else None,
+        tuple(missed_lesions(progressed.cell, run, experiment.regions)),
+        read_translation_results(run) if SYNTHESIS in experiment.measures else None,
         run,
     )
 
 
-def told(experiment: Experiment, one: Progressed, finished: Finished | None) -> dict[str, Any]:
-    """How far a cell is, in JSON's types; of a finished one all that :func:`kept_cells` makes it of again."""
+def run_to_json(experiment: Experiment, one: RunStatus, finished: FinishedRun | None) -> dict[str, Any]:
+    """How far a cell is, in JSON's types; of a finished one all that :func:`kept_runs` makes it of again."""
     from ..evaluation.scoring import mean_curve
 
     tree = {
@@ -71,7 +71,7 @@ def told(experiment: Experiment, one: Progressed, finished: Finished | None) -> 
     if finished is None:
         return tree
     curve = mean_curve(patient.sensitivities for patient in finished.patients)
-    measures = tuple(shown(experiment))
+    measures = tuple(table_measures(experiment))
     return {
         **tree,
         "run": experiment.run_name(one.cell),
@@ -87,10 +87,10 @@ def _told_patient(patient: PatientFigures, measures: Sequence[str]) -> dict[str,
     """A patient's figures; of several structures those of each one too."""
     labels = {label: {measure: one[measure] for measure in measures} for label, one in patient.labels.items()}
     whole = {measure: patient.values[measure] for measure in measures}
-    return {"cases": list(patient.cases), **whole, **where_several(labels), "missed": list(patient.missed)}
+    return {"cases": list(patient.cases), **whole, **only_if_several(labels), "missed": list(patient.missed)}
 
 
-def kept_cells(experiment: Experiment, folder: Path | None = None) -> dict[Cell, Finished]:
+def kept_runs(experiment: Experiment, folder: Path | None = None) -> dict[ExperimentRun, FinishedRun]:
     """The finished cells of the experiment's ``results.json``, by any machine, that it still asks for.
 
     Args:
@@ -106,10 +106,10 @@ def kept_cells(experiment: Experiment, folder: Path | None = None) -> dict[Cell,
     results = read_beside(path)
     found = {}
     try:
-        if results["tolerance_mm"] != experiment.tolerance_mm or results["measures"] != shown(experiment):
+        if results["tolerance_mm"] != experiment.tolerance_mm or results["measures"] != table_measures(experiment):
             return {}
         for tree in results["cells"]:
-            cell = Cell(tree["fold"], tree["row"], tree["seed"])
+            cell = ExperimentRun(tree["fold"], tree["row"], tree["seed"])
             if tree["state"] == FINISHED and cell in experiment.cells and tree["run"] == experiment.run_name(cell):
                 found[cell] = _kept(cell, tree, results)
     except (KeyError, TypeError, AttributeError) as error:
@@ -120,11 +120,11 @@ def kept_cells(experiment: Experiment, folder: Path | None = None) -> dict[Cell,
     return {cell: one for cell, one in found.items() if one.translated is not None or not needed}
 
 
-def _kept(cell: Cell, tree: Mapping[str, Any], results: Mapping[str, Any]) -> Finished:
+def _kept(cell: ExperimentRun, tree: Mapping[str, Any], results: Mapping[str, Any]) -> FinishedRun:
     own = {"fold": cell.fold, "row": cell.row, "seed": cell.seed}
     labels = results["configuration"][cell.row]["labels"]
-    return Finished(
-        Progressed(
+    return FinishedRun(
+        RunStatus(
             cell,
             FINISHED,
             tree["step"],

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..runs.run_folder import Run
-from .case_snapshots import read_looks
-from .plan import Cell
-from .result_tables import told_table
+from .case_snapshots import read_snapshots
+from .plan import ExperimentRun
+from .result_tables import markdown_table
 
 HEADER = (
     "missed",
@@ -27,8 +27,10 @@ LEGEND = (
 )
 
 
-def misses(cell: Cell, run: Run, regions: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Each structure that a scored run's student shares no voxel with, in JSON's types; see :func:`.looks.missed`.
+def missed_lesions(cell: ExperimentRun, run: Run, regions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Each structure that a scored run's student shares no voxel with, in JSON's types.
+
+    See :func:`.case_snapshots.missed_structures`.
 
     Args:
         cell: what the run is of.
@@ -38,13 +40,13 @@ def misses(cell: Cell, run: Run, regions: Mapping[str, str]) -> list[dict[str, A
     of = {"row": cell.row, "fold": cell.fold, "seed": cell.seed}
     return [
         {"case": case, "region": regions.get(case), **of, **one}
-        for case, kept in read_looks(run).items()
+        for case, kept in read_snapshots(run).items()
         for one in kept["missed"]
     ]
 
 
-def missed_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table of what :func:`misses` told, a patient's lines together; empty where nobody was missed."""
+def missed_table(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A table of what :func:`missed_lesions` told, a patient's lines together; empty where nobody was missed."""
     if not found:
         return []
     several = len({one["label"] for one in found}) > 1
@@ -62,4 +64,4 @@ def missed_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
         for one in sorted(found, key=lambda one: one["case"])
     ]
-    return [*told_table(HEADER, rows), "", LEGEND, ""]
+    return [*markdown_table(HEADER, rows), "", LEGEND, ""]

@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 
 from CMEDLSegmentLib.agreement.raters import Agreement
-from CMEDLSegmentLib.base.colors import RATER_COLORS, STUDENT_RED
+from CMEDLSegmentLib.base.colors import MODEL_RED, RATER_COLORS
 from CMEDLSegmentLib.io.delineation import RatedCase
 from CMEDLSegmentLib.io.volume import axial_view
 from CMEDLSegmentLib.report.contour_drawing import LUNG_WINDOW, Contour, whole_view
 
-from ..figures.contour_panels import Cell, panel, side_by_side, telling, titled
+from ..figures.contour_panels import Cell, draw_panel, side_by_side, telling_slices, with_title
 
 
 def picture(cases: Sequence[RatedCase], agreements: Sequence[Agreement]) -> Image.Image:
@@ -32,11 +32,11 @@ def picture(cases: Sequence[RatedCase], agreements: Sequence[Agreement]) -> Imag
     ):
         panels = [
             _panel(cases[number], f"{who}: {word}, DSC {values[number]:.2f} ({other} {others[number]:.2f})")
-            for word, number in telling(values)
+            for word, number in telling_slices(values)
         ]
         rows.append(side_by_side(panels))
-    entries = [("student", STUDENT_RED)] + [(f"rater {n}", RATER_COLORS[n - 1]) for n in range(1, 5)]
-    return titled("Nodules, each with raters of its own", entries, rows)
+    entries = [("student", MODEL_RED)] + [(f"rater {n}", RATER_COLORS[n - 1]) for n in range(1, 5)]
+    return with_title("Nodules, each with raters of its own", entries, rows)
 
 
 def _panel(case: RatedCase, caption: str) -> Image.Image:
@@ -47,10 +47,10 @@ def _panel(case: RatedCase, caption: str) -> Image.Image:
     view = axial_view(case.image, case.geometry)
     low, high = LUNG_WINDOW
     shown = np.clip(2.0 * (view.array[z] - low) / (high - low) - 1.0, -1.0, 1.0)
-    colors = [*RATER_COLORS[: len(case.raters)], STUDENT_RED]
+    colors = [*RATER_COLORS[: len(case.raters)], MODEL_RED]
     drawn = tuple(
-        Contour(mask[z], color, 1.6 if color == STUDENT_RED else 1.2, one.name)
+        Contour(mask[z], color, 1.6 if color == MODEL_RED else 1.2, one.name)
         for mask, color, one in zip(masks, colors, case.all, strict=True)
     )
     spacing = view.spacing[1:]
-    return panel(Cell(shown, drawn, caption), whole_view(shown.shape, spacing), spacing)
+    return draw_panel(Cell(shown, drawn, caption), whole_view(shown.shape, spacing), spacing)

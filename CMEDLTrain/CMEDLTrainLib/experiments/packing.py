@@ -25,16 +25,16 @@ import numpy as np
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
-from CMEDLSegmentLib.inference.resampling import StudentField
+from CMEDLSegmentLib.inference.resampling import ModelField
 from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, relative, write_cohort
 from CMEDLSegmentLib.io.volume import Geometry
-from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.models.normalization import Normalization
 
 from ..cohort.contents import NAME as CONTENTS
 from ..cohort.contents import contents_of
-from ..cohort.preparation import Scan, name_of, normalisations_of, open_case, put
+from ..cohort.preparation import Scan, name_of, normalisations_of, open_case, write_prepared
 from ..cohort.store import LEVELS
-from ..evaluation.packed_case import SUFFIX, UNREADABLE, CarriedCase, from_bytes, to_bytes, tuples
+from ..evaluation.packed_case import SUFFIX, UNREADABLE, PackedCase, from_bytes, to_bytes, tuples
 from ..runs import run_folder
 from ..settings.configuration import Configuration, Images
 from .experiment_cohorts import make_cohort
@@ -188,7 +188,7 @@ class _Packer:
             raise InputError("A pack has test cases of CT alone: the intensities of MR are fitted to the whole scan.")
         name = f"scored/{digest[:16]}-{images.field}{SUFFIX}"
         if name not in self.about["scored"]:
-            normalisation = Normalisation("window", *images.window_hu)
+            normalisation = Normalization("window", *images.window_hu)
             scan = self._scan(case, images, labels)
             levels, masks = scan.patches(normalisation, enclosed=False)
             here = np.isin(scan.kept, scan.seen)
@@ -296,15 +296,15 @@ def _read_pool(file: Any, pixels: int, count: int, both: bool) -> tuple[np.ndarr
     return sums(_released(file[f"images-{pixels}"], shape), both), _released(file[f"masks-{pixels}"], shape)
 
 
-def _carried(told: Mapping[str, Any], expert: np.ndarray, images: np.ndarray) -> CarriedCase:
+def _carried(told: Mapping[str, Any], expert: np.ndarray, images: np.ndarray) -> PackedCase:
     geometry = Geometry(**tuples(told["geometry"]))
-    return CarriedCase(
+    return PackedCase(
         images=images[told["patches"]],
         slices=np.array(told["slices"], np.int64),
-        field=StudentField(**tuples(told["field"])),
+        field=ModelField(**tuples(told["field"])),
         geometry=geometry,
         expert=_released(expert, geometry.shape),
-        normalisation=Normalisation.from_dict(told["normalisation"]),
+        normalisation=Normalization.from_dict(told["normalisation"]),
         modality=told["modality"],
         lung_slices=told["lung_slices"],
     )
@@ -322,8 +322,8 @@ def _put(folder: Path, told: Mapping[str, Any], images: np.ndarray, masks: np.nd
         )
         for columns, kept, numbers in told["cases"]
     )
-    normalisations = {role: Normalisation.from_dict(one) for role, one in told["normalisations"].items()}
-    put(folder, parts, Images(**settings), told["modalities"], normalisations)
+    normalisations = {role: Normalization.from_dict(one) for role, one in told["normalisations"].items()}
+    write_prepared(folder, parts, Images(**settings), told["modalities"], normalisations)
 
 
 def _remember(slices: Path, digests: Mapping[Path, str]) -> None:

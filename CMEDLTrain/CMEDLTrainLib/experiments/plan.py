@@ -52,7 +52,7 @@ LOOKS_FILE, SYNTHESIS_FILE = "looks.json", "synthesis.json"
 
 
 @dataclass(frozen=True)
-class Cell:
+class ExperimentRun:
     """One training run of an experiment: its fold (from 1), its row and its seed."""
 
     fold: int
@@ -66,7 +66,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class ExperimentRow:
     """A line of the results: a method, what it is run with beyond the experiment's settings, and the row it is compared
     with."""
 
@@ -103,7 +103,7 @@ class Experiment:
     cohort: Mapping[str, Any]
     preset: str
     settings: Mapping[str, Any]
-    rows: Mapping[str, Row]
+    rows: Mapping[str, ExperimentRow]
     reference: str
     seeds: tuple[int, ...]
     tolerance_mm: float
@@ -118,23 +118,23 @@ class Experiment:
         return len(self.cohort.get("folds", ())) or 1
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[ExperimentRun, ...]:
         """All cells; the rows of one fold and seed follow each other, so that unfinished results compare."""
         folds = self.only_folds or range(1, self.folds + 1)
-        return tuple(Cell(fold, row, seed) for seed in self.seeds for fold in folds for row in self.rows)
+        return tuple(ExperimentRun(fold, row, seed) for seed in self.seeds for fold in folds for row in self.rows)
 
     @property
     def cohort_id(self) -> str:
         """Stands for the cohort as it is described: another description is another cohort."""
         return _digest(self.cohort)
 
-    def run_name(self, cell: Cell) -> str:
+    def run_name(self, cell: ExperimentRun) -> str:
         """The name of a cell's run folder: the same in every experiment that asks for the same training."""
         row = self.rows[cell.row]
         asked = _digest([self.cohort, self.preset, {**self.settings, **row.settings}])
         return f"fold{cell.fold}-{row.method}-seed{cell.seed}-{asked}"
 
-    def configuration(self, cell: Cell, cohort: Path, device: str) -> Configuration:
+    def configuration(self, cell: ExperimentRun, cohort: Path, device: str) -> Configuration:
         """The settings of a cell's run.
 
         Raises:
@@ -147,7 +147,7 @@ class Experiment:
         settings = {**self.settings, **row.settings}
         return with_settings(base, [f"{key}={json.dumps(expanded(value))}" for key, value in settings.items()])
 
-    def files_of(self, cell: Cell) -> tuple[str, ...]:
+    def files_of(self, cell: ExperimentRun) -> tuple[str, ...]:
         """The settings of a cell's run that name a file of the data folder, which lies elsewhere on each machine."""
         settings = {**self.settings, **self.rows[cell.row].settings}
         return tuple(name for name in ("features", "initial") if str(settings.get(name, "")).startswith(DATA))
@@ -176,7 +176,7 @@ def read_experiment(name: str) -> Experiment:
             if isinstance(group.get(key), str):
                 group[key] = read_beside(path.parent / group[key])
         rows = {
-            key: Row(row.get("method", key), row.get("settings", {}), row.get("reference", tree["reference"]))
+            key: ExperimentRow(row.get("method", key), row.get("settings", {}), row.get("reference", tree["reference"]))
             for key, row in tree["rows"].items()
         }
         tree |= {"rows": rows, "seeds": tuple(map(int, tree["seeds"])), "tolerance_mm": float(tree["tolerance_mm"])}

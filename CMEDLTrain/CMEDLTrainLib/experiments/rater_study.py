@@ -155,8 +155,8 @@ def run_raters(
         InputError: the data or the student cannot be read.
         Cancelled: the user did; nothing was written.
     """
-    from CMEDLSegmentLib.agreement.cohort_agreement import pool
-    from CMEDLSegmentLib.agreement.raters import analyse
+    from CMEDLSegmentLib.agreement.cohort_agreement import pool_agreements
+    from CMEDLSegmentLib.agreement.raters import analyze
     from CMEDLSegmentLib.models import registry
     from CMEDLSegmentLib.report.contour_drawing import save_png
 
@@ -167,9 +167,9 @@ def run_raters(
     cases, agreements = [], []
     for case in rated_cases(experiment, device, progress, cancelled):
         cases.append(case)
-        agreements.append(analyse(case, experiment.tolerance_mm))
+        agreements.append(analyze(case, experiment.tolerance_mm))
     card = registry.load(experiment.student).card
-    told = collect(experiment, pool(agreements, same_people=False), agreements, card.name)
+    told = collect(experiment, pool_agreements(agreements, same_people=False), agreements, card.name)
     results = {**told, "weights_sha256": card.weights_sha256, "device": machine(device), "complete": True}
     save_png(picture(cases, agreements), experiment.folder / "nodules.png")
     write_json(experiment.folder / "results.json", results)
@@ -243,7 +243,7 @@ def collect(
 
 def markdown(experiment: RatersExperiment, results: Mapping[str, Any]) -> str:
     """The results for a reader."""
-    from .result_tables import told_delta, told_p, told_spread, told_table
+    from .result_tables import format_difference, format_p, format_spread, markdown_table
 
     titles = {"dsc": "DSC", "surface_dice": "surface DSC", "hd95_mm": "HD95 (mm)"}
     student, count = results["reference"], len(results["nodules"])
@@ -252,11 +252,11 @@ def markdown(experiment: RatersExperiment, results: Mapping[str, Any]) -> str:
     for who, figures in results["methods"].items():
         cv = [f"{figures[name]['cv']:.3f}" for name in ("dsc", "hd95_mm")]
         words = "raters to each other" if who == RATERS else f"student `{who}` to the raters"
-        rows.append([words, *(told_spread(figures[name]) for name in titles), *cv])
+        rows.append([words, *(format_spread(figures[name]) for name in titles), *cv])
     compared = results["comparisons"][RATERS]["measures"]
     lines = [f"# {experiment.title}", "", experiment.about, ""]
     lines += [f"`cmedl-train experiment {experiment.name}` makes these results. {results['device']}.", ""]
-    lines += [*told_table(["", *titles.values(), "CV DSC", "CV HD95"], rows), ""]
+    lines += [*markdown_table(["", *titles.values(), "CV DSC", "CV HD95"], rows), ""]
     lines += [
         f"Over {count} nodules; mean ± standard deviation [95 % interval of the mean]; median; N. Surface DSC at "
         f"{results['tolerance_mm']:g} mm. CV is the standard deviation over the mean of all single values, as in Table "
@@ -269,14 +269,14 @@ def markdown(experiment: RatersExperiment, results: Mapping[str, Any]) -> str:
     rows = [
         [
             title,
-            told_delta(compared[name]),
-            told_p(compared[name]["p"]),
+            format_difference(compared[name]),
+            format_p(compared[name]["p"]),
             str(compared[name]["n"]),
             f"{results['within'][name]['nodules']} of {results['within'][name]['of']}",
         ]
         for name, title in titles.items()
     ]
-    lines += [*told_table(header, rows), ""]
+    lines += [*markdown_table(header, rows), ""]
     lines += [
         "Within the range: the student's mean agreement with the raters is no worse than that of the rater who is "
         f"farthest from the others. {results['test']}",

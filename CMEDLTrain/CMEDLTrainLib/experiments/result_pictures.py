@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, STUDENT_RED
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED
 from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.report.contour_drawing import BACKGROUND, BRIGHT, DIM, GAP, font, legend, save_png
 
 from ..evaluation.evaluation_charts import roc_chart
 from ..evaluation.roc import RATES, Roc
 from ..evaluation.scoring import PatientFigures, mean_curve
-from ..figures.contour_panels import scored, shortened, stacked, telling
+from ..figures.contour_panels import score_caption, shortened, stack, telling_slices
 from ..runs.run_folder import Run
 from ..training.previews import TEACHER_BLUE
-from .case_snapshots import SIDE, read_looks
+from .case_snapshots import SIDE, read_snapshots
 
 ROC, PANELS = "roc.svg", "panels.png"
 CAPTION = 24
@@ -34,7 +34,7 @@ Tested = Sequence[tuple[Run, Sequence[PatientFigures]]]
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """A case as a run sees it: what was kept of it, and the patient's DSC."""
 
     run: Run
@@ -94,7 +94,7 @@ def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder:
     real = any("real" in look.kept for cases in looks.values() for look in cases.values())
     columns = len(looks) + real
     parts = [_heading(columns)]
-    for word, place in reversed(telling(means)):
+    for word, place in reversed(telling_slices(means)):
         case = shared[place]
         of = {name: cases[case] for name, cases in looks.items()}
         where = f"{case}, {regions[case]}" if case in regions else case
@@ -103,14 +103,16 @@ def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder:
         parts.append(_line(f"{where}, slice {first['slice']} (0 to {first['slices'] - 1}): {rank}", columns))
         parts += _patient(of, columns)
     # Shades of grey and a few lines: a palette shows them as well, at two thirds of the size.
-    save_png(stacked(parts).quantize(dither=Image.Dither.NONE), folder / PANELS)
+    save_png(stack(parts).quantize(dither=Image.Dither.NONE), folder / PANELS)
     return True
 
 
-def _patient(looks: Mapping[str, Look], columns: int) -> list[Image.Image]:
+def _patient(looks: Mapping[str, Snapshot], columns: int) -> list[Image.Image]:
     """A patient as each row sees it, and below, where any translates, the translated images and the real one."""
     names = {name: shortened(name, SIDE - SCORE, 14) for name in looks}
-    parts = [_tiles([(one.tile("picture"), scored(names[name], one.dsc)) for name, one in looks.items()], columns)]
+    parts = [
+        _tiles([(one.tile("picture"), score_caption(names[name], one.dsc)) for name, one in looks.items()], columns)
+    ]
     if any("pseudo" in one.kept for one in looks.values()):
         translated = [(one.tile("pseudo"), one.kept.get("pseudo_name", "")) for one in looks.values()]
         real = [(one.tile("real"), one.kept["real_name"]) for one in looks.values() if "real" in one.kept]
@@ -118,15 +120,15 @@ def _patient(looks: Mapping[str, Look], columns: int) -> list[Image.Image]:
     return parts
 
 
-def _looks(tested: Tested) -> dict[str, Look]:
+def _looks(tested: Tested) -> dict[str, Snapshot]:
     """A row's patients that have a DSC by the first of their cases, each as the first run that tested it sees it."""
-    found: dict[str, Look] = {}
+    found: dict[str, Snapshot] = {}
     for run, patients in tested:
-        kept = read_looks(run)
+        kept = read_snapshots(run)
         for patient in patients:
             case, dsc = patient.cases[0], patient.values["dsc"]
             if dsc is not None and case in kept:
-                found.setdefault(case, Look(run, kept[case], dsc))
+                found.setdefault(case, Snapshot(run, kept[case], dsc))
     return found
 
 
@@ -138,7 +140,7 @@ def _width(columns: int) -> int:
 def _heading(columns: int) -> Image.Image:
     """The legend of colours."""
     picture = Image.new("RGB", (_width(columns), 2 * CAPTION), BACKGROUND)
-    entries = [("student", STUDENT_RED), ("teacher", TEACHER_BLUE), ("expert", EXPERT_YELLOW)]
+    entries = [("student", MODEL_RED), ("teacher", TEACHER_BLUE), ("expert", EXPERT_YELLOW)]
     legend(ImageDraw.Draw(picture), picture.width - GAP, CAPTION, entries)
     return picture
 

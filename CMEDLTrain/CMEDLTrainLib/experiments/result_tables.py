@@ -18,17 +18,17 @@ SLICES = {
 """The same where slices are missing between those that there are: nothing that takes slices for neighbors."""
 
 
-def shown(experiment: Experiment) -> dict[str, str]:
+def table_measures(experiment: Experiment) -> dict[str, str]:
     """The measures of an experiment's results by their titles, the first one that of its tests."""
     return VOLUMES if experiment.contiguous else SLICES
 
 
-def where_several(by_label: Mapping[str, Any]) -> dict[str, Any]:
+def only_if_several(by_label: Mapping[str, Any]) -> dict[str, Any]:
     """``labels``, where there are several: of one structure alone everything is said already."""
     return {"labels": dict(by_label)} if len(by_label) > 1 else {}
 
 
-def told_spread(figures: Mapping[str, Any]) -> str:
+def format_spread(figures: Mapping[str, Any]) -> str:
     """A cell of a table: mean, standard deviation, interval, median and N."""
     if not figures["n"]:
         return "-"
@@ -38,7 +38,7 @@ def told_spread(figures: Mapping[str, Any]) -> str:
     )
 
 
-def told_delta(measure: Mapping[str, Any]) -> str:
+def format_difference(measure: Mapping[str, Any]) -> str:
     """A cell: the mean difference and its interval."""
     if measure["delta_mean"] is None:
         return "-"
@@ -46,12 +46,12 @@ def told_delta(measure: Mapping[str, Any]) -> str:
     return f"{measure['delta_mean']:+.3f}{interval}"
 
 
-def told_p(value: float | None) -> str:
+def format_p(value: float | None) -> str:
     """A cell: the p value of a test."""
     return "-" if value is None else f"{value:.3g}"
 
 
-def told_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]

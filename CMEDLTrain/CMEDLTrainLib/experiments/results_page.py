@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .missed_lesions import missed_lines
+from .missed_lesions import missed_table
 from .plan import SYNTHESIS, Experiment
-from .result_tables import shown, told_delta, told_p, told_spread, told_table
+from .result_tables import format_difference, format_p, format_spread, markdown_table, table_measures
 from .run_states import FINISHED
-from .translation_results import synthesis_lines
+from .translation_results import translation_table
 
 NOT_CONTIGUOUS = "Slices are missing between those that there are: no surfaces and no HD95, and DSC by slices."
 PICTURES = {
@@ -29,21 +29,21 @@ def markdown(experiment: Experiment, results: Mapping[str, Any], pictures: Seque
     state = "Complete." if results["complete"] else f"Not complete: {len(unfinished)} of {count} runs are not finished."
     lines = [f"# {experiment.title}", "", experiment.about, "", state, ""]
     lines += [f"`cmedl-train experiment {experiment.name}` makes and continues these results.", ""]
-    measures = shown(experiment)
+    measures = table_measures(experiment)
     header = ["method", *measures.values(), "missed", "validation DSC", "features", "minutes a run", "runs"]
-    lines += told_table(header, [_row(results, name, measures) for name in experiment.rows])
+    lines += markdown_table(header, [_row(results, name, measures) for name in experiment.rows])
     lines += ["", _legend(experiment, results), ""]
     compared = results["comparisons"]
     if compared:
         header = ["difference", *measures.values(), "N"]
-        lines += [*told_table(header, [_comparison(name, found, measures) for name, found in compared.items()]), ""]
+        lines += [*markdown_table(header, [_comparison(name, found, measures) for name, found in compared.items()]), ""]
         lines += [results["test"], ""]
     lines += _by_label(experiment, results)
     if SYNTHESIS in experiment.measures:
-        lines += synthesis_lines(results)
+        lines += translation_table(results)
     for name in pictures:
         lines += [f"![{Path(name).stem}]({name})", "", PICTURES[name], ""]
-    lines += missed_lines(results["missed"])
+    lines += missed_table(results["missed"])
     if unfinished:
         lines += ["Not finished:", ""]
         lines += [
@@ -84,7 +84,7 @@ def _row(results: Mapping[str, Any], name: str, measures: Mapping[str, str]) -> 
     figures = results["methods"].get(name)
     if figures is None:
         return [name, *["not finished"] * len(measures), "-", "-", "-", "-", "0"]
-    told = [told_spread(figures[measure]) for measure in measures]
+    told = [format_spread(figures[measure]) for measure in measures]
     missed = f"{figures['missed']['times']} of {figures['missed']['of']}"
     minutes = f"{figures['training_minutes']:.1f}"
     return [name, *told, missed, _validated(figures, measures), figures["features"], minutes, str(figures["runs"])]
@@ -101,15 +101,15 @@ def _by_label(experiment: Experiment, results: Mapping[str, Any]) -> list[str]:
     labels = {name: found["labels"] for name, found in results["methods"].items() if "labels" in found}
     if not labels:
         return []
-    measures = list(shown(experiment).items())
+    measures = list(table_measures(experiment).items())
     names = list(next(iter(labels.values())))
     lines = []
     for measure, title in (measures[0], measures[-1]):
         rows = [
             [
                 name,
-                *(told_spread(found[label][measure]) for label in names),
-                told_spread(results["methods"][name][measure]),
+                *(format_spread(found[label][measure]) for label in names),
+                format_spread(results["methods"][name][measure]),
             ]
             for name, found in labels.items()
         ]
@@ -120,7 +120,7 @@ def _by_label(experiment: Experiment, results: Mapping[str, Any]) -> list[str]:
             ]
             for name, found in results["comparisons"].items()
         ]
-        lines += [*told_table([title, *names, "mean over structures"], rows), ""]
+        lines += [*markdown_table([title, *names, "mean over structures"], rows), ""]
     return lines
 
 
@@ -131,4 +131,4 @@ def _comparison(name: str, found: Mapping[str, Any], measures: Mapping[str, str]
 
 def _tested(measure: Mapping[str, Any]) -> str:
     """A difference and its p in one cell."""
-    return f"{told_delta(measure)}, p {told_p(measure['p'])}"
+    return f"{format_difference(measure)}, p {format_p(measure['p'])}"

@@ -45,25 +45,27 @@ def score(
         InputError: the run or a case cannot be read.
         Cancelled: ``cancelled()`` became true; nothing is written then but pictures.
     """
-    from CMEDLSegmentLib.models.model_file import load_student
+    from CMEDLSegmentLib.models.model_file import load_model
 
     from ..computing.distribution import choose_device
     from ..evaluation.evaluate import evaluate
     from ..evaluation.evaluation_output import scored_cases, write_evaluation
-    from ..evaluation.teacher_inference import Teaching
+    from ..evaluation.teacher_inference import TeacherInference
     from ..training.train_run import slices_of
-    from .case_snapshots import Looks
-    from .translation_results import Translations
+    from .case_snapshots import CaseSnapshots
+    from .translation_results import TranslationScorer
 
-    student, chosen = load_student(run.student), choose_device(device)
-    teaching = Teaching.of(run, student.build().to(chosen), chosen) if run.last.is_file() else Teaching()
+    student, chosen = load_model(run.student), choose_device(device)
+    teaching = (
+        TeacherInference.of(run, student.build().to(chosen), chosen) if run.last.is_file() else TeacherInference()
+    )
     own = run, student.card, teaching
-    kept: list[Looks | Translations]
+    kept: list[CaseSnapshots | TranslationScorer]
     if real is None:
-        kept = [Looks(*own)]
+        kept = [CaseSnapshots(*own)]
     else:
         normalisation = None if teaching.translate is None else slices_of(run).normalisations["teacher"]
-        kept = [Looks(*own, real, normalisation), Translations(*own, real, normalisation)]
+        kept = [CaseSnapshots(*own, real, normalisation), TranslationScorer(*own, real, normalisation)]
 
     def on_case(*case) -> None:
         for one in kept:

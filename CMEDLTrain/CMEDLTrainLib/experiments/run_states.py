@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .plan import Cell
+from .plan import ExperimentRun
 
 if TYPE_CHECKING:
     from ..evaluation.scoring import PatientFigures
@@ -16,7 +16,7 @@ FINISHED, FAILED = "finished", "failed"
 
 
 @dataclass(frozen=True)
-class Progressed:
+class RunStatus:
     """How far a cell is.
 
     Attributes:
@@ -28,7 +28,7 @@ class Progressed:
         contextual: whether the contextual loss was among its losses.
     """
 
-    cell: Cell
+    cell: ExperimentRun
     state: str
     step: int = 0
     steps: int | None = None
@@ -38,7 +38,7 @@ class Progressed:
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     """A cell whose student was scored.
 
     Attributes:
@@ -46,12 +46,12 @@ class Finished:
         patients: its test patients that have a structure. Without one there is no DSC, or one of 0 as soon as a voxel
             is marked.
         validation: what the student reached on validation patients; None where that is not known.
-        missed: the structures that the student missed, as :func:`.misses.misses` tells them.
+        missed: the structures that the student missed, as :func:`.misses.missed_lesions` tells them.
         translated: of each test case the figures of its translated image; None where that is not measured.
         run: None of a cell that was kept.
     """
 
-    progressed: Progressed
+    progressed: RunStatus
     patients: tuple[PatientFigures, ...]
     validation: dict[str, float] | None
     missed: tuple[dict[str, Any], ...]
@@ -59,5 +59,5 @@ class Finished:
     run: Run | None = None
 
     @property
-    def cell(self) -> Cell:
+    def cell(self) -> ExperimentRun:
         return self.progressed.cell

@@ -20,12 +20,12 @@ from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, si
 
 from ..runs import run_folder
 from .experiment_cohorts import make_cohort, real_images
-from .plan import SYNTHESIS, Cell, Experiment
+from .plan import SYNTHESIS, Experiment, ExperimentRun
 from .run_scoring import is_scored, score
-from .run_states import FAILED, FINISHED, Finished, Progressed
+from .run_states import FAILED, FINISHED, FinishedRun, RunStatus
 
 
-class Bench:
+class ExperimentRunner:
     """An experiment on this machine: its work folder, its cohort, and its cells' runs.
 
     Args:
@@ -42,7 +42,7 @@ class Bench:
         experiment: Experiment,
         work: Path,
         device: str = "auto",
-        kept: Mapping[Cell, Finished] = MappingProxyType({}),
+        kept: Mapping[ExperimentRun, FinishedRun] = MappingProxyType({}),
         out: Path | None = None,
         graph: bool | None = None,
     ) -> None:
@@ -50,19 +50,19 @@ class Bench:
         self.out = experiment.folder if out is None else out
         self.graph = graph
 
-    def run_of(self, cell: Cell) -> run_folder.Run:
+    def run_of(self, cell: ExperimentRun) -> run_folder.Run:
         """The run of a cell, whether or not it was begun."""
         return run_folder.Run(self.work / "runs" / self.experiment.run_name(cell))
 
-    def progress_of(self, cell: Cell) -> Progressed:
+    def progress_of(self, cell: ExperimentRun) -> RunStatus:
         """How far a cell is: read from its run's folder, unless it is finished elsewhere alone."""
         here = self._progress_here(cell)
         return self.kept[cell].progressed if here.state != FINISHED and cell in self.kept else here
 
-    def _progress_here(self, cell: Cell) -> Progressed:
+    def _progress_here(self, cell: ExperimentRun) -> RunStatus:
         run = self.run_of(cell)
         if not (run.folder / "configuration.json").is_file():
-            return Progressed(cell, "not begun")
+            return RunStatus(cell, "not begun")
         status, events = run.status(), run.read_events()
         state = status["state"]
         if state == FINISHED and not is_scored(run, SYNTHESIS in self.experiment.measures):
@@ -71,16 +71,16 @@ class Bench:
             state = FAILED
         device = next((event["name"] for event in reversed(events) if event["event"] == "machine"), "")
         contextual = any(name.startswith("contextual") for name in status["losses"])
-        return Progressed(cell, state, status["step"], status["steps"], training_seconds(run), device, contextual)
+        return RunStatus(cell, state, status["step"], status["steps"], training_seconds(run), device, contextual)
 
-    def progress(self) -> list[Progressed]:
+    def progress(self) -> list[RunStatus]:
         """How far each cell is."""
         return [self.progress_of(cell) for cell in self.experiment.cells]
 
     def work_off(
         self,
         budget_s: float | None,
-        done: Callable[[Cell], None],
+        done: Callable[[ExperimentRun], None],
         progress: Progress = silent,
         cancelled: CancelCheck = never,
     ) -> bool:
@@ -116,7 +116,7 @@ class Bench:
             done(cell)
         return all(one.state == FINISHED for one in self.progress())
 
-    def _work_off(self, cell: Cell, cohort: Path, progress: Progress, cancelled: CancelCheck) -> bool:
+    def _work_off(self, cell: ExperimentRun, cohort: Path, progress: Progress, cancelled: CancelCheck) -> bool:
         """Train and score one cell; False if it was stopped before its end."""
         from ..training.divergence_guard import TrainingFailed
         from ..training.train_run import train
@@ -142,7 +142,7 @@ class Bench:
             return False
         return True
 
-    def _opened(self, cell: Cell, cohort: Path) -> run_folder.Run:
+    def _opened(self, cell: ExperimentRun, cohort: Path) -> run_folder.Run:
         """The run of a cell: made if it is not there, and of these very settings if it is.
 
         Where the cohort and the files lie that the settings name, and how steps run, may be other than when the run was

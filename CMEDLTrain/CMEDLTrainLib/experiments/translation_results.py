@@ -19,16 +19,16 @@ from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.volume import Volume
 from CMEDLSegmentLib.metrics.measures import Measure
 from CMEDLSegmentLib.models.model_card import Card
-from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.models.normalization import Normalization
 
-from ..evaluation.case_view import Seen
+from ..evaluation.case_view import CaseView
 from ..evaluation.comparison import difference, spread
 from ..evaluation.evaluation_file import write_json
-from ..evaluation.teacher_inference import Teaching
+from ..evaluation.teacher_inference import TeacherInference
 from ..evaluation.translation_quality import PairQuality, pair_quality
 from ..runs.run_folder import Run
-from .plan import SYNTHESIS_FILE, Cell
-from .result_tables import told_delta, told_p, told_spread, told_table
+from .plan import SYNTHESIS_FILE, ExperimentRun
+from .result_tables import format_difference, format_p, format_spread, markdown_table
 
 MEASURES = {
     one.name: one
@@ -43,11 +43,11 @@ LEGEND = (
     "Each test patient's translated image against the real one of the same patient, which nothing learned from, on the "
     "same grid: intensities as the networks see them (-1 to 1), where both images are."
 )
-FOUND = tuple[Cell, dict[str, dict[str, float]]]
+FOUND = tuple[ExperimentRun, dict[str, dict[str, float]]]
 """A finished cell, and of each of its test cases a value of each of the measures."""
 
 
-class Translations:
+class TranslationScorer:
     """Takes each case as it is scored.
 
     Args:
@@ -62,9 +62,9 @@ class Translations:
         self,
         run: Run,
         card: Card,
-        teaching: Teaching,
+        teaching: TeacherInference,
         real: Mapping[str, Case],
-        normalisation: Normalisation | None,
+        normalisation: Normalization | None,
     ) -> None:
         self._run, self._card, self._teaching, self._real = run, card, teaching, real
         self._normalisation = normalisation
@@ -75,7 +75,7 @@ class Translations:
         translate, real = self._teaching.translate, self._real.get(case.case)
         if translate is None or real is None or self._normalisation is None:
             return
-        seen = Seen(case.case, volume, expert, result, self._card)
+        seen = CaseView(case.case, volume, expert, result, self._card)
         device = self._teaching.device
         found = pair_quality(seen, volume.geometry, real, self._normalisation, translate, device)
         self._pairs += [] if found is None else [found]
@@ -85,7 +85,7 @@ class Translations:
         write_json(self._run.folder / SYNTHESIS_FILE, {"pairs": [vars(pair) for pair in self._pairs]})
 
 
-def read_synthesis(run: Run) -> dict[str, dict[str, float]]:
+def read_translation_results(run: Run) -> dict[str, dict[str, float]]:
     """Of each case a value of each of :data:`MEASURES`.
 
     Raises:
@@ -132,18 +132,18 @@ def _pooled(found: Sequence[FOUND]) -> dict[str, dict[str, float]]:
     }
 
 
-def synthesis_lines(results: Mapping[str, Any]) -> list[str]:
+def translation_table(results: Mapping[str, Any]) -> list[str]:
     """The tables of an experiment's ``results.json``: each row's translations, and how they differ; empty without."""
     if not results["methods"]:
         return []
     titles = [one.title + (f" ({one.unit})" if one.unit else "") for one in MEASURES.values()]
-    rows = [[name, *(told_spread(row[measure]) for measure in MEASURES)] for name, row in results["methods"].items()]
-    lines = [*told_table(["translation", *titles], rows), "", LEGEND, ""]
+    rows = [[name, *(format_spread(row[measure]) for measure in MEASURES)] for name, row in results["methods"].items()]
+    lines = [*markdown_table(["translation", *titles], rows), "", LEGEND, ""]
     differences = [
         [
             f"{row['reference']} minus {name}",
-            *(told_delta(row["synthesis"][measure]) for measure in MEASURES),
-            *(told_p(row["synthesis"][measure]["p"]) for measure in MEASURES),
+            *(format_difference(row["synthesis"][measure]) for measure in MEASURES),
+            *(format_p(row["synthesis"][measure]["p"]) for measure in MEASURES),
             str(row["synthesis"]["ssim"]["n"]),
         ]
         for name, row in results["comparisons"].items()
@@ -151,5 +151,5 @@ def synthesis_lines(results: Mapping[str, Any]) -> list[str]:
     ]
     if differences:
         header = ["difference", *titles, *(f"p ({one.title})" for one in MEASURES.values()), "N"]
-        lines += [*told_table(header, differences), ""]
+        lines += [*markdown_table(header, differences), ""]
     return lines

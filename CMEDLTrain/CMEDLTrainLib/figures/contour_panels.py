@@ -28,7 +28,7 @@ from CMEDLSegmentLib.report.contour_drawing import (
     zoom,
 )
 
-from ..evaluation.case_view import Seen
+from ..evaluation.case_view import CaseView
 
 COMPARED_GREEN: Color = RATER_COLORS[2]
 SIDE = 300
@@ -51,7 +51,7 @@ class Cell:
     caption: str
 
 
-def telling(scores: np.ndarray) -> list[tuple[str, int]]:
+def telling_slices(scores: np.ndarray) -> list[tuple[str, int]]:
     """Of n scores the positions of the worst, the median (the lower of two) and the best; fewer where n is."""
     order = np.argsort(scores, kind="stable")
     if len(order) < COLUMNS:
@@ -59,20 +59,20 @@ def telling(scores: np.ndarray) -> list[tuple[str, int]]:
     return [("worst", int(order[0])), ("median", int(order[(len(order) - 1) // 2])), ("best", int(order[-1]))]
 
 
-def contours(seen: Seen, z: int, labels: np.ndarray, color: Color, name: str) -> tuple[Contour, ...]:
+def contours(seen: CaseView, z: int, labels: np.ndarray, color: Color, name: str) -> tuple[Contour, ...]:
     """The expert's contours on axial slice ``z``, and above them those of ``labels`` (y, x)."""
     expert = [Contour(mask, EXPERT_YELLOW, 1.6, "expert") for mask in seen.contour_masks(seen.expert[z])]
     return (*expert, *(Contour(mask, color, 1.6, name) for mask in seen.contour_masks(labels)))
 
 
-def views(seen: Seen, slices: Sequence[int]) -> list[View]:
+def case_views(seen: CaseView, slices: Sequence[int]) -> list[View]:
     """Squares of one size around what expert and student marked on each of the slices."""
     around = [zoom((seen.expert[z] > 0) | (seen.found[z] > 0), seen.spacing, MARGIN_MM, SMALLEST_MM) for z in slices]
     side = max(view.width_mm for view in around)
     return [View(view.centre, side, side) for view in around]
 
 
-def panel(cell: Cell, view: View, spacing: tuple[float, float]) -> Image.Image:
+def draw_panel(cell: Cell, view: View, spacing: tuple[float, float]) -> Image.Image:
     """One panel under its caption; ``spacing`` (y, x) in mm."""
     picture = Image.new("RGB", (SIDE, CAPTION + SIDE), BACKGROUND)
     draw = ImageDraw.Draw(picture)
@@ -82,9 +82,9 @@ def panel(cell: Cell, view: View, spacing: tuple[float, float]) -> Image.Image:
     return picture
 
 
-def row(cells: Sequence[Cell], around: Sequence[View], spacing: tuple[float, float]) -> Image.Image:
+def draw_row(cells: Sequence[Cell], around: Sequence[View], spacing: tuple[float, float]) -> Image.Image:
     """Panels of one scan side by side."""
-    return side_by_side([panel(cell, view, spacing) for cell, view in zip(cells, around, strict=True)])
+    return side_by_side([draw_panel(cell, view, spacing) for cell, view in zip(cells, around, strict=True)])
 
 
 def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
@@ -95,16 +95,16 @@ def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
     return picture
 
 
-def titled(title: str, entries: Sequence[tuple[str, Color]], rows: Sequence[Image.Image]) -> Image.Image:
+def with_title(title: str, entries: Sequence[tuple[str, Color]], rows: Sequence[Image.Image]) -> Image.Image:
     """Rows below each other, under a title and a legend of colours."""
     picture = Image.new("RGB", (rows[0].width, TITLE), BACKGROUND)
     draw = ImageDraw.Draw(picture)
     legend(draw, picture.width - GAP, TITLE / 2, entries)
     draw.text((GAP, TITLE / 2), shortened(title, picture.width // 2), BRIGHT, font(19), anchor="lm")
-    return stacked([picture, *rows])
+    return stack([picture, *rows])
 
 
-def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+def stack(pictures: Sequence[Image.Image]) -> Image.Image:
     """Pictures below each other, aligned at the left."""
     size = max(picture.width for picture in pictures), sum(picture.height for picture in pictures)
     whole, top = Image.new("RGB", size, BACKGROUND), 0
@@ -114,7 +114,7 @@ def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
     return whole
 
 
-def overview(ranked: Sequence[tuple[str, Path]]) -> Image.Image:
+def draw_overview(ranked: Sequence[tuple[str, Path]]) -> Image.Image:
     """The saved pictures of some cases below each other, each under a line that says which it is.
 
     Args:
@@ -124,7 +124,7 @@ def overview(ranked: Sequence[tuple[str, Path]]) -> Image.Image:
     for words, path in ranked:
         with Image.open(path) as picture:
             parts += [_line(words, picture.width), picture.convert("RGB")]
-    return stacked(parts)
+    return stack(parts)
 
 
 def _line(words: str, width: int) -> Image.Image:
@@ -143,6 +143,6 @@ def shortened(text: str, width: int, size: int = 19) -> str:
     return text + "…"
 
 
-def scored(words: str, score: float) -> str:
+def score_caption(words: str, score: float) -> str:
     """``words`` with a DSC behind."""
     return f"{words}, DSC {score:.2f}" if np.isfinite(score) else words

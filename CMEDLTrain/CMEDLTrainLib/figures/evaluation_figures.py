@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, STUDENT_RED
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent, stop_if
 from CMEDLSegmentLib.inference.segmenter import Segmentation
@@ -26,14 +26,14 @@ from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.volume import Volume
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card
-from CMEDLSegmentLib.models.model_file import StudentNetwork
+from CMEDLSegmentLib.models.model_file import ModelNetwork
 from CMEDLSegmentLib.networks import Segmentor
 from CMEDLSegmentLib.report.contour_drawing import View, save_png
 
 from ..computing.distribution import choose_device
 from ..evaluation import translation_quality
-from ..evaluation.case_view import Seen, last_features
-from ..evaluation.teacher_inference import Teaching
+from ..evaluation.case_view import CaseView, last_features
+from ..evaluation.teacher_inference import TeacherInference
 from ..runs.run_folder import Run
 from ..training.previews import TEACHER_BLUE
 from ..training.train_run import slices_of
@@ -47,7 +47,7 @@ class _Reader:
 
     name: str
     card: Card
-    network: StudentNetwork
+    network: ModelNetwork
     features: list[np.ndarray] = field(default_factory=list)
     inside: list[np.ndarray] = field(default_factory=list)
 
@@ -109,7 +109,7 @@ class Figures:
         self._folder, self._device = folder, choose_device(device)
         self._own = _Reader.of(run.student, self._device, "student")
         self._against = None if against is None else _Reader.of(against, self._device)
-        self._teaching = Teaching.of(run, self._own.network, self._device)
+        self._teaching = TeacherInference.of(run, self._own.network, self._device)
         self._translate = self._teaching.translate
         if self._translate is not None:
             store = slices_of(run)
@@ -129,7 +129,7 @@ class Figures:
         Args:
             expert: label values (z, y, x) on the volume's grid.
         """
-        seen = Seen(case.case, volume, expert, result, self._own.card)
+        seen = CaseView(case.case, volume, expert, result, self._own.card)
         if self._translate is not None:
             translation_quality.add_translations(self._translated, seen, self._translate, self._device)
             partner = self._partners.get(case.case)
@@ -149,10 +149,10 @@ class Figures:
         drawn = self._drawn.get(case.case)
         if drawn is None:
             return
-        seen = Seen(case.case, volume, expert, result, self._against.card)
+        seen = CaseView(case.case, volume, expert, result, self._against.card)
         row = self._student_row(seen, drawn.slices, drawn.views, self._against.name, contour_panels.COMPARED_GREEN)
         with Image.open(drawn.path) as before:
-            whole = contour_panels.stacked([before.convert("RGB"), row])
+            whole = contour_panels.stack([before.convert("RGB"), row])
         save_png(whole, drawn.path)
         self._sample(self._against, seen)
         if self._shown is not None and self._shown.case == case.case:
@@ -186,14 +186,14 @@ class Figures:
         progress("Pictures", 1.0)
         return record
 
-    def _draw(self, seen: Seen) -> None:
+    def _draw(self, seen: CaseView) -> None:
         """Write the picture of a case."""
         marked = seen.structure_slices()
-        chosen = contour_panels.telling(seen.scores(seen.found[marked], marked))
+        chosen = contour_panels.telling_slices(seen.scores(seen.found[marked], marked))
         slices = tuple(int(marked[place]) for _, place in chosen)
-        around = tuple(contour_panels.views(seen, slices))
-        rows = [self._student_row(seen, slices, around, "student", STUDENT_RED, [word for word, _ in chosen])]
-        entries = [("student", STUDENT_RED), ("expert", EXPERT_YELLOW)]
+        around = tuple(contour_panels.case_views(seen, slices))
+        rows = [self._student_row(seen, slices, around, "student", MODEL_RED, [word for word, _ in chosen])]
+        entries = [("student", MODEL_RED), ("expert", EXPERT_YELLOW)]
         if self._translate is not None:
             rows.append(self._teacher_row(seen, slices, around))
         if self._teaching.teacher is not None:
@@ -201,13 +201,13 @@ class Figures:
         if self._against is not None:
             entries.insert(-1, (contour_panels.shortened(self._against.name, 200), contour_panels.COMPARED_GREEN))
         path = self._folder / "contours" / f"{seen.case}.png"
-        save_png(contour_panels.titled(seen.case, entries, rows), path)
+        save_png(contour_panels.with_title(seen.case, entries, rows), path)
         dsc = float(np.nanmean(seen.scores(seen.found[marked], marked)))
         self._drawn[seen.case] = _Drawn(path, slices, around, dsc)
 
     def _student_row(
         self,
-        seen: Seen,
+        seen: CaseView,
         slices: Sequence[int],
         around: Sequence[View],
         name: str,
@@ -220,39 +220,39 @@ class Figures:
         for number, (z, score) in enumerate(zip(slices, scores, strict=True)):
             caption = f"{words[number]}: slice {z} (0 to {len(seen.found) - 1})" if words else name
             drawn = contour_panels.contours(seen, z, seen.found[z], color, name)
-            caption = contour_panels.scored(contour_panels.shortened(caption, 190, 15), score)
+            caption = contour_panels.score_caption(contour_panels.shortened(caption, 190, 15), score)
             cells.append(contour_panels.Cell(seen.intensities(seen.view.array[z]), drawn, caption))
-        return contour_panels.row(cells, around, seen.spacing)
+        return contour_panels.draw_row(cells, around, seen.spacing)
 
-    def _teacher_row(self, seen: Seen, slices: Sequence[int], around: Sequence[View]) -> Image.Image:
+    def _teacher_row(self, seen: CaseView, slices: Sequence[int], around: Sequence[View]) -> Image.Image:
         """The translated slices with the teacher's contours; with the student's where there is no teacher."""
         pseudo = self._teaching.pseudo
         shown, labels = self._teaching.look(seen, slices, [label.value for label in self._own.card.labels])
-        name, color = (", teacher", TEACHER_BLUE) if labels is not None else ("", STUDENT_RED)
+        name, color = (", teacher", TEACHER_BLUE) if labels is not None else ("", MODEL_RED)
         labels = seen.found[list(slices)] if labels is None else labels
         scores = seen.scores(labels, np.array(slices))
         cells = [
             contour_panels.Cell(
                 image,
                 contour_panels.contours(seen, z, label, color, name),
-                contour_panels.scored(pseudo + name, score) if name else pseudo,
+                contour_panels.score_caption(pseudo + name, score) if name else pseudo,
             )
             for image, z, label, score in zip(shown, slices, labels, scores, strict=True)
         ]
-        return contour_panels.row(cells, around, seen.spacing)
+        return contour_panels.draw_row(cells, around, seen.spacing)
 
     def _overview(self) -> dict[str, Any]:
         """The pictures of the worst, the median and the best case, by the mean DSC of their slices, in one."""
         names = list(self._drawn)
-        ranked = contour_panels.telling(np.array([drawn.dsc for drawn in self._drawn.values()]))
+        ranked = contour_panels.telling_slices(np.array([drawn.dsc for drawn in self._drawn.values()]))
         words = [f"the {word} of {len(names)} cases" if len(names) > 1 else "the only case" for word, _ in ranked]
         parts = [(line, self._drawn[names[place]].path) for line, (_, place) in zip(words, ranked, strict=True)]
-        save_png(contour_panels.overview(parts), self._folder / "contours.png")
+        save_png(contour_panels.draw_overview(parts), self._folder / "contours.png")
         files = {name: f"contours/{drawn.path.name}" for name, drawn in self._drawn.items()}
         return {"file": "contours.png", "shown": [names[place] for _, place in ranked], "cases": files}
 
     @torch.inference_mode()
-    def _sample(self, reader: _Reader, seen: Seen) -> None:
+    def _sample(self, reader: _Reader, seen: CaseView) -> None:
         """Features of a case's pixels, balanced, for the t-SNE map."""
         slices = seen.structure_slices()
         random = np.random.default_rng(len(reader.features))
@@ -292,7 +292,7 @@ class Figures:
         }
 
     @torch.inference_mode()
-    def _show(self, seen: Seen) -> None:
+    def _show(self, seen: CaseView) -> None:
         """Keep the feature maps of this case's largest structure slice if it is the largest so far."""
         areas = np.count_nonzero(seen.expert, axis=(1, 2)) * seen.spacing[0] * seen.spacing[1]
         z = int(np.argmax(areas))
@@ -305,10 +305,10 @@ class Figures:
             pseudo = self._translate(images)
             layers = last_features(teacher, lambda: teacher(pseudo))
             maps.insert(0, Maps(f"teacher on {self._teaching.pseudo}", self._maps(layers)))
-        (around,) = contour_panels.views(seen, [z])
-        drawn = contour_panels.contours(seen, z, seen.found[z], STUDENT_RED, "student")
+        (around,) = contour_panels.case_views(seen, [z])
+        drawn = contour_panels.contours(seen, z, seen.found[z], MODEL_RED, "student")
         cell = contour_panels.Cell(seen.intensities(seen.view.array[z]), drawn, "expert yellow, student red")
-        self._shown = _Shown(seen.case, z, float(areas[z]), contour_panels.panel(cell, around, seen.spacing), maps)
+        self._shown = _Shown(seen.case, z, float(areas[z]), contour_panels.draw_panel(cell, around, seen.spacing), maps)
 
     @staticmethod
     def _maps(layers: tuple[Tensor, Tensor]) -> np.ndarray:

@@ -23,7 +23,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from CMEDLSegmentLib.base.colors import RATER_COLORS, STUDENT_RED
+from CMEDLSegmentLib.base.colors import MODEL_RED, RATER_COLORS
 from CMEDLSegmentLib.base.errors import CMEDLError, InputError
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
 from CMEDLSegmentLib.report.contour_drawing import BACKGROUND, BRIGHT, DIM, GAP, font, legend
@@ -43,7 +43,7 @@ SIDE, TITLE = 520, 44
 DOT, OVERSAMPLING = 1.2, 3
 """Radius of a point in pixels; how much larger a map is drawn before it is reduced."""
 
-INSIDE, OUTSIDE = STUDENT_RED, RATER_COLORS[1]
+INSIDE, OUTSIDE = MODEL_RED, RATER_COLORS[1]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..computing.precision import wide
+from ..computing.precision import to_float32
 
 KINDS = ("lsgan", "log")
 """Least squares, or logarithms of the sigmoid of the scores."""
@@ -25,7 +25,7 @@ def generator_loss(fake: Tensor, kind: str = "lsgan") -> Tensor:
     Args:
         fake: scores of generated images, with the graph to the generator.
     """
-    fake = wide(fake)
+    fake = to_float32(fake)
     return (fake - 1).square().mean() if _least_squares(kind) else F.softplus(-fake).mean()
 
 
@@ -39,7 +39,7 @@ def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "lsgan") -> Tenso
         real: scores of real images.
         fake: scores of generated images that were detached from their generator.
     """
-    real, fake = wide(real), wide(fake)
+    real, fake = to_float32(real), to_float32(fake)
     if _least_squares(kind):
         return (real - 1).square().mean() + fake.square().mean()
     return F.softplus(-real).mean() + F.softplus(fake).mean()

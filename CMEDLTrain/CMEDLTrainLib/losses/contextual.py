@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..computing.precision import wide
+from ..computing.precision import to_float32
 
 ORDERS = ("targets", "generated")
 CHUNK_ELEMENTS = 1 << 21
@@ -66,7 +66,7 @@ def contextual_loss(
         shapes = f"{tuple(generated.shape)} and {tuple(target.shape)}"
         raise ValueError(f"features of generated and target images do not match: {shapes}")
     with torch.autocast(generated.device.type, enabled=False):
-        ours, theirs = (wide(features).flatten(2).transpose(1, 2) for features in (generated, target))
+        ours, theirs = (to_float32(features).flatten(2).transpose(1, 2) for features in (generated, target))
         centre = theirs.mean(dim=1, keepdim=True)
         ours, theirs = (F.normalize(features - centre, dim=2, eps=SMALLEST_NORM) for features in (ours, theirs))
         rows = chunk or max(1, CHUNK_ELEMENTS // (theirs.shape[0] * theirs.shape[1]))

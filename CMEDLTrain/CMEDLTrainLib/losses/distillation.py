@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..computing.precision import wide
+from ..computing.precision import to_float32
 
 
 def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 0.5) -> Tensor:
@@ -30,9 +30,9 @@ def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperatur
         raise ValueError(f"outputs of student and teacher do not match: {shapes}")
     if not temperature > 0:
         raise ValueError(f"the temperature must be above zero, not {temperature}")
-    student = wide(student_logits) / temperature
+    student = to_float32(student_logits) / temperature
     with torch.no_grad():
-        teacher = wide(teacher_logits) / temperature
+        teacher = to_float32(teacher_logits) / temperature
         target = teacher.sigmoid() if teacher.shape[1] == 1 else teacher.softmax(dim=1)
     if student.shape[1] == 1:
         loss = F.binary_cross_entropy_with_logits(student, target)

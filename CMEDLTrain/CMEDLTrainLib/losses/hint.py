@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..computing.precision import wide
+from ..computing.precision import to_float32
 
 
 def hint_loss(student_hints: Sequence[Tensor], teacher_hints: Sequence[Tensor]) -> Tensor:
@@ -29,4 +29,4 @@ def hint_loss(student_hints: Sequence[Tensor], teacher_hints: Sequence[Tensor]) 
     if shapes[0] != shapes[1] or not shapes[0]:
         raise ValueError(f"hints of student and teacher do not match: {shapes[0]} and {shapes[1]}")
     pairs = zip(student_hints, teacher_hints, strict=True)
-    return torch.stack([F.mse_loss(wide(student), wide(teacher)) for student, teacher in pairs]).sum()
+    return torch.stack([F.mse_loss(to_float32(student), to_float32(teacher)) for student, teacher in pairs]).sum()

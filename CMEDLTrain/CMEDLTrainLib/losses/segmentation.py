@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..computing.distribution import pooled
-from ..computing.precision import wide
+from ..computing.precision import to_float32
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ def probabilities(logits: Tensor) -> Tensor:
 
     One class is a sigmoid; more are a softmax whose class 0 is background and is left out.
     """
-    logits = wide(logits)
+    logits = to_float32(logits)
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)[:, 1:]
 
 
@@ -52,7 +52,7 @@ def soft_dice_loss(logits: Tensor, mask: Tensor, smooth: float = 1.0, recall: fl
 
 def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Equation 1 as written: mean over pixels of the negative log-likelihood of the expert's label."""
-    logits = wide(logits)
+    logits = to_float32(logits)
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0], (mask > 0).to(logits.dtype))
     return F.cross_entropy(logits, mask.long())
@@ -62,7 +62,7 @@ def segmentation_loss(
     logits: Tensor, mask: Tensor, dice: float = 1.0, cross_entropy: float = 0.0, recall: float = 0.5
 ) -> Tensor:
     """``dice`` x soft Dice (its ``recall``) + ``cross_entropy`` x cross-entropy: the two readings of equation 1."""
-    loss = wide(logits.new_zeros(()))
+    loss = to_float32(logits.new_zeros(()))
     if dice:
         loss = loss + dice * soft_dice_loss(logits, mask, recall=recall)
     if cross_entropy:

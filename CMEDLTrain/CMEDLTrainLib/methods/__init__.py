@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 
 from ..settings.configuration import Configuration
-from .method import Batch, Method, Part, Phase, Step
+from .method import Batch, Method, OptimizedPart, Phase, Step
 
 
 def create(configuration: Configuration, features: bool = True) -> Method:
@@ -28,4 +28,4 @@ def create(configuration: Configuration, features: bool = True) -> Method:
     return build(configuration)
 
 
-__all__ = ["Batch", "Method", "Part", "Phase", "Step", "create"]
+__all__ = ["Batch", "Method", "OptimizedPart", "Phase", "Step", "create"]

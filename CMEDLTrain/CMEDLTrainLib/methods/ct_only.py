@@ -12,7 +12,7 @@ from CMEDLSegmentLib.networks import create_segmentor
 
 from ..losses.segmentation import segmentation_loss
 from ..settings.configuration import Configuration
-from .method import SEGMENTOR, Batch, Losses, Method, Part, Phase, Step, segmentor_arguments
+from .method import SEGMENTOR, Batch, Losses, Method, OptimizedPart, Phase, Step, segmentor_arguments
 
 
 def student_only(configuration: Configuration) -> Method:
@@ -28,7 +28,9 @@ def student_only(configuration: Configuration) -> Method:
 
     return Method(
         networks={SEGMENTOR: student},
-        phases=(Phase("segmentation", (Part((SEGMENTOR,), configuration.optimisation.learning_rate),), losses),),
+        phases=(
+            Phase("segmentation", (OptimizedPart((SEGMENTOR,), configuration.optimisation.learning_rate),), losses),
+        ),
         student=(NetworkSpec(SEGMENTOR, kind, arguments),),
         validation_loss=loss,
     )

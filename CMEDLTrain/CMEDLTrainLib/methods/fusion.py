@@ -26,10 +26,10 @@ from .method import (
     Batch,
     Losses,
     Method,
-    Part,
+    OptimizedPart,
     Phase,
     Step,
-    keeping_statistics,
+    keep_statistics,
     segmentor_arguments,
     translation_phases,
 )
@@ -82,7 +82,7 @@ def _fused(configuration: Configuration, kind: str, inputs: tuple[str, ...], wei
             seen = networks[FUSION](seen)
         terms = {"segmentation": segmentation(networks[SEGMENTOR](seen)[0], own.masks)}
         if reads_translations_alone:
-            with keeping_statistics(networks[SEGMENTOR]):
+            with keep_statistics(networks[SEGMENTOR]):
                 terms["teacher_real"] = segmentation(networks[SEGMENTOR](other.images)[0], other.masks)
         return terms
 
@@ -90,7 +90,7 @@ def _fused(configuration: Configuration, kind: str, inputs: tuple[str, ...], wei
         networks={**networks, **translation.networks},
         phases=(
             *translation_phases(translation, configuration.optimisation.translation_learning_rate),
-            Phase("segmentation", (Part(tuple(networks), configuration.optimisation.learning_rate),), descend),
+            Phase("segmentation", (OptimizedPart(tuple(networks), configuration.optimisation.learning_rate),), descend),
         ),
         student=tuple(specs),
         validation_loss=segmentation,

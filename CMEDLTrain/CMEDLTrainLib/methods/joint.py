@@ -36,11 +36,11 @@ from .method import (
     Batch,
     Losses,
     Method,
-    Part,
+    OptimizedPart,
     Phase,
     Step,
-    judges_phase,
-    keeping_statistics,
+    discriminators_phase,
+    keep_statistics,
     segmentor_arguments,
     translation_part,
 )
@@ -121,17 +121,17 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
             if weights.output:
                 terms["output"] = weights.output * distillation_loss(logits, pseudo_logits, weights.temperature)
         if weights.student_pseudo:
-            with keeping_statistics(student):
+            with keep_statistics(student):
                 loss = segmentation(student(made["pseudo_student"])[0], other.masks)
             terms["student_pseudo"] = weights.segmentation * weights.student_pseudo * loss
         if weights.teacher_real:
             # What a teacher segments later, in pMRI-CMEDL and in pictures, are translated images.
-            with keeping_statistics(teacher) if weights.needs_pseudo else nullcontext():
+            with keep_statistics(teacher) if weights.needs_pseudo else nullcontext():
                 loss = segmentation(teacher(other.images)[0], other.masks)
             terms["teacher_real"] = weights.segmentation * weights.teacher_real * loss
         return terms
 
-    learned = Part((student_name, teacher_name), optimisation.learning_rate)
+    learned = OptimizedPart((student_name, teacher_name), optimisation.learning_rate)
     specs: tuple[NetworkSpec, ...] = (NetworkSpec(SEGMENTOR, kind, arguments),)
     if use_teacher:
         specs = (*translation.student_specs, replace(specs[0], inputs=translation.student_needs))
@@ -170,12 +170,12 @@ def _contextual(configuration: Configuration) -> tuple[Contextual | None, VggFea
 def _phases(
     translation: Translation,
     segmentors: Callable[[dict[str, Batch], dict[str, Tensor], Distillation], Losses],
-    learned: Part,
+    learned: OptimizedPart,
     configuration: Configuration,
 ) -> tuple[Phase, ...]:
     """One sum for generators and segmentors, then the discriminators; or a phase for each of the three."""
     weights, rate = configuration.distillation, configuration.optimisation.translation_learning_rate
-    translators, judges = translation_part(translation.generators, rate), judges_phase(translation, rate)
+    translators, judges = translation_part(translation.generators, rate), discriminators_phase(translation, rate)
 
     def translate(batches: dict[str, Batch], step: Step, weights: Distillation) -> Losses:
         terms = translation.generator_losses(batches["student"].images, batches["teacher"].images, step.tensors)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Generator, Tensor, nn
 
 from CMEDLSegmentLib.models.model_card import NetworkSpec
-from CMEDLSegmentLib.models.model_file import StudentNetwork
+from CMEDLSegmentLib.models.model_file import ModelNetwork
 
 from ..settings.configuration import Configuration
 from ..translation import Translation
@@ -46,7 +46,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Part:
+class OptimizedPart:
     """Networks that a phase updates with one learning rate.
 
     Attributes:
@@ -69,7 +69,7 @@ class Phase:
     """
 
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[OptimizedPart, ...]
     losses: Callable[[dict[str, Batch], Step], Losses]
 
     @property
@@ -101,11 +101,11 @@ class Method:
 
     def segment(self, networks: Mapping[str, nn.Module], images: Tensor) -> Tensor:
         """The logits of images (n, 1, h, w), from the student's networks by name, wired as its card says."""
-        return StudentNetwork(self.student, [networks[spec.name] for spec in self.student])(images)
+        return ModelNetwork(self.student, [networks[spec.name] for spec in self.student])(images)
 
 
 @contextmanager
-def keeping_statistics(network: nn.Module) -> Iterator[None]:
+def keep_statistics(network: nn.Module) -> Iterator[None]:
     """Within, batch norm normalises by the batch as ever, but leaves its running statistics as they are.
 
     By those a network normalises once it is trained. A mixture of two kinds of images fits neither of them: a teacher
@@ -128,12 +128,12 @@ def segmentor_arguments(configuration: Configuration) -> dict[str, Any]:
     return {"in_channels": 1, "classes": 1 if labels == 1 else 1 + labels, **configuration.network.arguments}
 
 
-def translation_part(names: tuple[str, ...], learning_rate: float) -> Part:
+def translation_part(names: tuple[str, ...], learning_rate: float) -> OptimizedPart:
     """Networks of a translation as part of a phase."""
-    return Part(names, learning_rate, TRANSLATION_BETAS)
+    return OptimizedPart(names, learning_rate, TRANSLATION_BETAS)
 
 
-def judges_phase(translation: Translation, learning_rate: float) -> Phase:
+def discriminators_phase(translation: Translation, learning_rate: float) -> Phase:
     """The discriminators learn from what the generators left in the step."""
 
     def judge(batches: dict[str, Batch], step: Step) -> Losses:
@@ -150,4 +150,4 @@ def translation_phases(translation: Translation, learning_rate: float) -> tuple[
         return translation.generator_losses(batches["student"].images, batches["teacher"].images, step.tensors)
 
     generators = Phase("translation", (translation_part(translation.generators, learning_rate),), descend)
-    return generators, judges_phase(translation, learning_rate)
+    return generators, discriminators_phase(translation, learning_rate)

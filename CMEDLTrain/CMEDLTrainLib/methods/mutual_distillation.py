@@ -40,10 +40,10 @@ from .method import (
     Batch,
     Losses,
     Method,
-    Part,
+    OptimizedPart,
     Phase,
     Step,
-    keeping_statistics,
+    keep_statistics,
     segmentor_arguments,
     translation_phases,
 )
@@ -64,7 +64,7 @@ def mutual(configuration: Configuration) -> Method:
         own, other = batches["student"], batches["teacher"]
         translated = step.tensors["pseudo_student"].detach()
         own_by_student, own_by_counterpart = student(own.images)[0], counterpart(own.images)[0]
-        with keeping_statistics(student):
+        with keep_statistics(student):
             other_by_student = student(translated)[0]
         other_by_counterpart = counterpart(translated)[0]
         return {
@@ -74,7 +74,7 @@ def mutual(configuration: Configuration) -> Method:
             "mutual_counterpart": weight * distillation_loss(own_by_counterpart, own_by_student, temperature),
         }
 
-    learned = Part((SEGMENTOR, COUNTERPART), configuration.optimisation.learning_rate)
+    learned = OptimizedPart((SEGMENTOR, COUNTERPART), configuration.optimisation.learning_rate)
     return Method(
         networks={SEGMENTOR: student, COUNTERPART: counterpart, **translation.networks},
         phases=(

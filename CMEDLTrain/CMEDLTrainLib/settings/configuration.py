@@ -151,7 +151,7 @@ class Distillation:
 
 
 @dataclass(frozen=True)
-class Optimisation:
+class Optimization:
     """Adam, its schedule, and when to stop (section III-C)."""
 
     batch: int = 2
@@ -199,7 +199,7 @@ class Configuration:
     """Where the contextual loss's features come from: ``vgg19`` or ``vgg16`` (downloaded, hash checked), a file of such
     weights, or ``random``."""
     distillation: Distillation = Distillation()
-    optimisation: Optimisation = Optimisation()
+    optimisation: Optimization = Optimization()
     format: int = FORMAT
 
     @property
@@ -263,7 +263,7 @@ PRESETS: dict[str, Configuration] = {
     "fast": Configuration(
         preset="fast",
         augmentation=Augmentation(scale=(0.7, 1.4), intensity=0.04, erase=0.1),
-        optimisation=Optimisation(
+        optimisation=Optimization(
             batch=6,
             learning_rate=1e-3,
             schedule="cosine",
@@ -281,7 +281,7 @@ PRESETS: dict[str, Configuration] = {
         images=Images(spacing_mm=6.0, field=64),
         translation=TranslationSettings(width=4, blocks=1, pool=8),
         features="random:8",
-        optimisation=Optimisation(
+        optimisation=Optimization(
             batch=4, learning_rate=3e-3, translation_learning_rate=1e-3, epochs=2, ema_half_life_steps=4
         ),
     ),

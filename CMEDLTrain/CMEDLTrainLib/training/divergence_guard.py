@@ -34,7 +34,7 @@ class TrainingFailed(CMEDLError):
         self.term = term
 
 
-class Watch:
+class DivergenceGuard:
     """Keeps the last values of each loss term, and refuses those that show that training has failed."""
 
     def __init__(self) -> None:

@@ -32,11 +32,11 @@ from ..settings.configuration import Configuration
 from . import checkpoints, previews
 from .augmentation import augment
 from .cuda_graph import StepGraph
-from .divergence_guard import TrainingFailed, Watch, check_validation, check_weights
-from .progress_reports import Reports
+from .divergence_guard import DivergenceGuard, TrainingFailed, check_validation, check_weights
+from .progress_reports import ProgressReports
 from .setup import device_of, start_from
 from .validation import validate
-from .weight_average import Average
+from .weight_average import WeightAverage
 
 REPORT_STEPS, REPORT_S = 50, 30.0
 """Losses are read from the device and reported after so many steps or seconds: reading waits for the device."""
@@ -50,7 +50,7 @@ COMPILER = "inductor"
 
 
 @dataclass
-class Reached:
+class TrainingProgress:
     """How far a run is: what a checkpoint stores beside the tensors."""
 
     step: int = 0
@@ -84,7 +84,7 @@ class Trainer:
         self.networks = nn.ModuleDict(self.method.networks).to(self.device, memory_format=torch.channels_last)
         if self.configuration.initial and not run.last.is_file():
             start_from(self.configuration.initial, self.method)
-        self.average = Average(
+        self.average = WeightAverage(
             {spec.name: self.networks[spec.name] for spec in self.method.student}, settings.ema_half_life_steps
         )
         self.optimisers = {phase.name: self._optimiser(phase) for phase in self.method.phases}
@@ -93,13 +93,13 @@ class Trainer:
         self.steps_per_epoch = self.samplers["student"].steps_per_epoch
         self.steps = settings.epochs * self.steps_per_epoch
         self.steps_between_validations = settings.validate_every * self.steps_per_epoch
-        self.progress = Reached(processes=processes.count)
+        self.progress = TrainingProgress(processes=processes.count)
         if run.last.is_file():
             self.progress = self._continued()
         # Equal already but for the rounding of another machine's initialisation.
         processes.copy_first([weight.data for weight in self.networks.parameters()])
-        self._watch = Watch()
-        self._reports: Reports | None = None
+        self._watch = DivergenceGuard()
+        self._reports: ProgressReports | None = None
         self._random = torch.Generator(self.device)
         self._update = self._accelerated()
 
@@ -115,7 +115,7 @@ class Trainer:
         images = self.configuration.optimisation.batch * self.processes.count
         if self.processes.first:
             lock.add(self.run.trainer, device=str(self.device))
-            self._reports = Reports(self.run, self.device, images, self.steps, self.steps_per_epoch, progress)
+            self._reports = ProgressReports(self.run, self.device, images, self.steps, self.steps_per_epoch, progress)
             self._reports.start(self.progress.step, self.processes.count, self.progress.validation)
         while self.progress.step < self.steps and not self._stopping_early():
             step = self.progress.step
@@ -280,9 +280,9 @@ class Trainer:
     def _modules(self) -> dict[str, nn.Module]:
         return checkpoints.modules_of(self.networks, self.average.networks, self.processes)
 
-    def _continued(self) -> Reached:
+    def _continued(self) -> TrainingProgress:
         """Restore the last checkpoint."""
-        progress = Reached(**checkpoints.progress(self.run.last))
+        progress = TrainingProgress(**checkpoints.progress(self.run.last))
         if progress.processes != self.processes.count:
             raise InputError(
                 f"The run was trained by {progress.processes} processes, and these are {self.processes.count}; resume "

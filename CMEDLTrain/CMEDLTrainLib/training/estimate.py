@@ -15,7 +15,7 @@ from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, si
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.models.normalization import CT_WINDOW
 
-from ..cohort.preparation import find
+from ..cohort.preparation import find_prepared
 from ..cohort.store import LEVELS, Store, write_store
 from ..settings.configuration import Configuration
 from .dry_run import Estimate, dry_step
@@ -41,7 +41,7 @@ def estimate(
     cases = training_cases(configuration)
     check_settings(configuration)  # before all scans are read
     labels = len(configuration.labels)
-    store = find(cases, configuration.images, labels, slices, part(progress, 0.0, 0.2), cancelled)
+    store = find_prepared(cases, configuration.images, labels, slices, part(progress, 0.0, 0.2), cancelled)
     stop_if(cancelled)
     progress("Trying steps", 0.2)
     if store is not None:

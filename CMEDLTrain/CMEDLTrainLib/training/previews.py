@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, RATER_COLORS, STUDENT_RED, Color
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED, RATER_COLORS, Color
 from CMEDLSegmentLib.base.files import atomic_path
 
 from ..cohort.store import Store
@@ -89,7 +89,7 @@ def panels(
     student = torch.from_numpy(images)[:, None].to(device)
     expert = (masks, EXPERT_YELLOW)
     found = _labels(method.segment(networks, student))
-    columns = {"student": _column(student, expert, (found, STUDENT_RED))}
+    columns = {"student": _column(student, expert, (found, MODEL_RED))}
     if method.translation is not None:
         pseudo = method.translation.translate(student, networks)
         taught = [(_labels(networks[method.teacher](pseudo)[0]), TEACHER_BLUE)] if method.teacher else []

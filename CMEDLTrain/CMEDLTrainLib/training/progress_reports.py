@@ -13,10 +13,10 @@ from CMEDLSegmentLib.base.text import duration
 
 from ..computing import memory
 from ..runs.run_folder import Run
-from .tensorboard_log import Board
+from .tensorboard_log import TensorBoardLog
 
 
-class Reports:
+class ProgressReports:
     """What one process tells of a run; of several that train it, the first alone tells.
 
     Args:
@@ -33,7 +33,7 @@ class Reports:
         self._run, self._device, self._images, self._progress = run, device, images, progress
         self._steps, self._per_epoch = steps, steps_per_epoch
         self._words = "Training"
-        self._board: Board | None = None
+        self._board: TensorBoardLog | None = None
         self._first, self._started = 0, time.monotonic()
         self._validation: Mapping[str, float] = {}
 
@@ -41,7 +41,7 @@ class Reports:
         """Training begins at ``step``; ``validation`` are the last figures, empty where there are none."""
         self._validation = validation
         self._first, self._started = step, time.monotonic()
-        self._board = Board(self._run.folder, step)
+        self._board = TensorBoardLog(self._run.folder, step)
         self.tell(
             "start",
             step=step,

@@ -10,7 +10,7 @@ GROUPS = ("losses", "validation")
 RATES = ("learning_rate", "images_per_second", "gpu_memory_gb", "memory_gb")
 
 
-class Board:
+class TensorBoardLog:
     """Writes the numbers of a run's events as scalars over steps.
 
     Attributes:

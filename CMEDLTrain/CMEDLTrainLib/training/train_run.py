@@ -15,7 +15,7 @@ from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, si
 from CMEDLSegmentLib.io.cohort_table import Case, read_cohort
 from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.models.model_card import Card
-from CMEDLSegmentLib.models.model_file import save_student
+from CMEDLSegmentLib.models.model_file import save_model
 
 from .. import methods
 from ..cohort.contents import table_digest
@@ -59,7 +59,7 @@ def train(run: Run, progress: Progress, cancelled: CancelCheck) -> bool:
         trainer = Trainer(run, store, processes)
         finished = trainer.train(part(progress, 0.02, 1.0), cancelled)
     if finished and processes.first:
-        save_student(run.student, _card(run.configuration(), trainer), best_networks(run))
+        save_model(run.student, _card(run.configuration(), trainer), best_networks(run))
     return finished
 
 

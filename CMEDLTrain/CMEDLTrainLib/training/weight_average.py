@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class WeightAverage:
     """Average of the student's weights and running statistics, by half-life in steps.
 
     Args:

@@ -12,7 +12,7 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.networks import create_network
 
-from ..computing.precision import wide
+from ..computing.precision import to_float32
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..settings.translation_settings import TranslationSettings
 from .base import Contextual
@@ -89,9 +89,13 @@ class CycleGan:
             score = networks[f"judge_{role}"](made[f"pseudo_{role}"])
             losses[f"adversarial_{role}"] = weights.adversarial * generator_loss(score, self._gan)  # eq. 5
             if weights.cycle:
-                losses[f"cycle_{role}"] = weights.cycle * F.l1_loss(wide(made[f"back_{role}"]), wide(real))  # eq. 6
+                losses[f"cycle_{role}"] = weights.cycle * F.l1_loss(
+                    to_float32(made[f"back_{role}"]), to_float32(real)
+                )  # eq. 6
             if weights.identity:
-                losses[f"identity_{role}"] = weights.identity * F.l1_loss(wide(made[f"same_{role}"]), wide(real))
+                losses[f"identity_{role}"] = weights.identity * F.l1_loss(
+                    to_float32(made[f"same_{role}"]), to_float32(real)
+                )
             if weights.contextual and self._contextual and (role == "teacher" or weights.both_ways):
                 losses[f"contextual_{role}"] = weights.contextual * self._contextual(
                     made[f"pseudo_{role}"], real

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.networks import InstanceNorm, initialise
+from CMEDLSegmentLib.networks import InstanceNorm, initialize
 
 from ..losses.adversarial import KINDS
 
@@ -37,7 +37,7 @@ class PatchDiscriminator(nn.Module):
             for before, after, stride in zip(channels[:-1], channels[1:], (2, 2, 2, 1, 1), strict=True)
         )
         self.norm = InstanceNorm()
-        initialise(self)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (n, in_channels, h, w) to scores (n, 1, h / 8 - 2, w / 8 - 2), before any sigmoid."""
@@ -63,7 +63,7 @@ class ContentDiscriminator(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv2d(channels, channels, 7, stride=2, padding=3) for _ in range(3))
         self.last = nn.Conv2d(channels, 1, 1)
         self.norm = InstanceNorm()
-        initialise(self)
+        initialize(self)
 
     def forward(self, content: Tensor) -> Tensor:
         """Content codes (n, channels, h, w) to scores (n, 1, ceil(h / 8), ceil(w / 8)), before any sigmoid."""

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.text import counted
 from CMEDLSegmentLib.models.model_card import NetworkSpec
-from CMEDLSegmentLib.networks import StyleGenerator, create_network, initialise
+from CMEDLSegmentLib.networks import StyleGenerator, create_network, initialize
 
-from ..computing.precision import wide
+from ..computing.precision import to_float32
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..settings.translation_settings import TranslationSettings
 from .base import Contextual
@@ -64,7 +64,7 @@ class StyleEncoder(nn.Module):
         self.blocks = nn.ModuleList(StyleBlock(factor * width, (factor + 1) * width) for factor in (1, 2, 3))
         self.mean = nn.Linear(4 * width, codes)
         self.log_variance = nn.Linear(4 * width, codes)
-        initialise(self)
+        initialize(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images (n, 1, h, w) to mean and log variance, each (n, codes), in float32 at least."""
@@ -72,7 +72,7 @@ class StyleEncoder(nn.Module):
         for block in self.blocks:
             features = block(features)
         pooled = F.leaky_relu(features, SLOPE).mean(dim=(2, 3))
-        return wide(self.mean(pooled)), wide(self.log_variance(pooled))
+        return to_float32(self.mean(pooled)), to_float32(self.log_variance(pooled))
 
 
 class Drit:
@@ -139,7 +139,7 @@ class Drit:
             )
         weights, n = self.settings, len(student)
         size = (student.shape[-2], student.shape[-1])
-        noise = torch.randn(6, n, weights.codes, dtype=wide(student).dtype, device=student.device)
+        noise = torch.randn(6, n, weights.codes, dtype=to_float32(student).dtype, device=student.device)
         real = {"student": student, "teacher": teacher}
         other = {"student": "teacher", "teacher": "student"}
         sampled = {"student": noise[0], "teacher": noise[1]}
@@ -169,12 +169,14 @@ class Drit:
             losses[f"adversarial_{role}"] = weights.adversarial * generator_loss(scores, self._gan)
             vae = {
                 "kl": weights.kl * _kl_to_normal(*codes[role]),
-                "self": F.l1_loss(wide(itself[role]), wide(real[role])),
-                "cycle": F.l1_loss(wide(back[role]), wide(real[role])),
+                "self": F.l1_loss(to_float32(itself[role]), to_float32(real[role])),
+                "cycle": F.l1_loss(to_float32(back[role]), to_float32(real[role])),
             }
             losses |= {f"{name}_{role}": weights.vae * value for name, value in vae.items()}  # eq. 10
             losses[f"latent_{role}"] = weights.latent * F.l1_loss(regressed[role], sampled[role])  # eq. 12
-            losses[f"content_code_{role}"] = weights.content_code * F.l1_loss(wide(again[role]), wide(content[role]))
+            losses[f"content_code_{role}"] = weights.content_code * F.l1_loss(
+                to_float32(again[role]), to_float32(content[role])
+            )
         score = self.networks["judge_content"](torch.cat(tuple(content.values())))
         # Taken for either modality: log D + log(1 - D) of each code; the mean over both batches is half their sum.
         losses["adversarial_content"] = 2 * weights.content * discriminator_loss(score, score, self._gan)  # eq. 8

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..computing.precision import wide
+from ..computing.precision import to_float32
 
 
 class ImagePool(nn.Module):
@@ -36,7 +36,7 @@ class ImagePool(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor, random: torch.Generator) -> Tensor:
         """New images (n, c, h, w) -> as many for the discriminator, without a graph, in float32 at least."""
-        new = wide(images)
+        new = to_float32(images)
         if len(self.images) == 0:
             self.images = new.new_zeros((self.size, *new.shape[1:]))
         slots = self._draw(self.size, len(new), random)

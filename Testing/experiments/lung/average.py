@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from CMEDLSegmentLib.models.model_file import load_student, save_student
+from CMEDLSegmentLib.models.model_file import load_model, save_model
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.training import checkpoints
 from CMEDLTrainLib.training.train_run import best_networks
@@ -25,7 +25,7 @@ from CMEDLTrainLib.training.train_run import best_networks
 def average(run: run_folder.Run, others: Sequence[Path], threshold: float, smoothing_mm: float) -> None:
     """Replace the student of a finished ``run`` and the checkpoint that it is exported from."""
     networks = best_networks(run)
-    states = [load_student(path).state for path in others]
+    states = [load_model(path).state for path in others]
     with torch.no_grad():
         for name, network in networks.items():
             for key, value in network.state_dict().items():
@@ -33,8 +33,8 @@ def average(run: run_folder.Run, others: Sequence[Path], threshold: float, smoot
                     value.copy_(torch.stack([value, *(state[f"{name}.{key}"] for state in states)]).mean(dim=0))
     progress = checkpoints.progress(run.best)
     checkpoints.save(run.best, networks, {}, progress)
-    card = replace(load_student(run.student).card, threshold=threshold, smoothing_mm=smoothing_mm)
-    save_student(run.student, card, networks)
+    card = replace(load_model(run.student).card, threshold=threshold, smoothing_mm=smoothing_mm)
+    save_model(run.student, card, networks)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ import torch
 from CMEDLSegmentLib import __version__
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
-from CMEDLSegmentLib.models.model_file import save_student
-from CMEDLSegmentLib.models.normalization import Normalisation
+from CMEDLSegmentLib.models.model_file import save_model
+from CMEDLSegmentLib.models.normalization import Normalization
 from CMEDLSegmentLib.networks import create_segmentor
 
 WIDTH = 32
@@ -51,7 +51,7 @@ if __name__ == "__main__":
         networks=(NetworkSpec("segmentor", "unet", {"in_channels": 1, "classes": 1, "width": WIDTH}),),
         labels=(TUMOR,),
         modality="CT",
-        normalisation=Normalisation("window", -1000.0, 500.0),
+        normalisation=Normalization("window", -1000.0, 500.0),
         spacing_mm=1.5,
         field=256,
         slices="lung",
@@ -62,4 +62,4 @@ if __name__ == "__main__":
         date="2026-11-22",
         program_version=__version__,
     )
-    save_student(Path(sys.argv[2]), card, {"segmentor": initial(Path(sys.argv[1])).eval()})
+    save_model(Path(sys.argv[2]), card, {"segmentor": initial(Path(sys.argv[1])).eval()})

@@ -13,11 +13,11 @@ from ...metrics.surface_distance import dice
 from ...networks import fold_batch_norm
 from ..probability import label_probabilities, threshold_labels
 from .plan import Plan, openvino_installed
-from .quantization import quantised
+from .quantization import quantized
 
 if TYPE_CHECKING:
     from ...models.model_card import Card
-    from ...models.model_file import Student
+    from ...models.model_file import ModelFile
 
 Runs = Callable[[torch.Tensor], torch.Tensor]
 """Normalised slices (n, 1, pixels, pixels) -> logits (n, classes, pixels, pixels)."""
@@ -26,7 +26,7 @@ AGREEMENT = 0.995
 """DSC between int8 and fp32 that int8 has to reach to be used."""
 
 
-def check_int8(student: Student, cases: Iterable[torch.Tensor]) -> dict[str, Any]:
+def check_int8(student: ModelFile, cases: Iterable[torch.Tensor]) -> dict[str, Any]:
     """Compare int8 with fp32 on real cases: what a card's ``int8`` holds when it passes.
 
     Args:
@@ -43,7 +43,7 @@ def check_int8(student: Student, cases: Iterable[torch.Tensor]) -> dict[str, Any
 
         name, int8 = "openvino", OpenVinoRuntime(student, Plan("cpu", "openvino", "int8", 1))
     else:
-        name, int8 = "torch, simulated", quantised(student.build(), student.int8)
+        name, int8 = "torch, simulated", quantized(student.build(), student.int8)
     return {**agreement(student.card, fold_batch_norm(student.build()), int8, cases), "runtime": name}
 
 

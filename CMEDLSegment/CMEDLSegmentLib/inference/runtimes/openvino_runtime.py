@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ...networks import fold_batch_norm
-from .quantization import quantised, rounded
+from .quantization import quantized, quantized_convolution
 
 # OpenVINO tells its maker over the network of its import and of every conversion, unless it finds this package
 # missing; then it uses a silent stub of its own. A program that reads patients' scans must not call anybody.
@@ -21,7 +21,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # 
 import openvino  # noqa: E402
 
 if TYPE_CHECKING:
-    from ...models.model_file import Student
+    from ...models.model_file import ModelFile
     from .plan import Plan
 
 CHANNELS = 64
@@ -32,9 +32,9 @@ STREAMS = 2
 class OpenVinoRuntime:
     """The student's folded network, compiled by OpenVINO for single slices that run side by side."""
 
-    def __init__(self, student: Student, plan: Plan) -> None:
+    def __init__(self, student: ModelFile, plan: Plan) -> None:
         network = student.build()
-        whole = quantised(network, student.int8) if plan.precision == "int8" else fold_batch_norm(network)
+        whole = quantized(network, student.int8) if plan.precision == "int8" else fold_batch_norm(network)
         model = _convert(whole, torch.zeros(1, 1, student.card.field, student.card.field))
         compiled = _compile(model, plan.precision)
         self._requests = [compiled.create_infer_request() for _ in range(plan.batch)]
@@ -59,7 +59,7 @@ def int8_is_exact() -> bool:
     convolution = nn.Conv2d(CHANNELS, CHANNELS, kernel_size=3, bias=False)
     nn.init.constant_(convolution.weight, 1.0)
     image = torch.ones(1, CHANNELS, 16, 16)
-    compiled = _compile(_convert(rounded(convolution, 0.0, 1.0), image), "int8")
+    compiled = _compile(_convert(quantized_convolution(convolution, 0.0, 1.0), image), "int8")
     products = convolution.in_channels * 9
     return bool(np.abs(compiled(image.numpy())[0] / products - 1.0).max() < 0.01)
 

@@ -25,7 +25,7 @@ from ...base.errors import ModelError
 from ...networks import fold_batch_norm
 
 if TYPE_CHECKING:
-    from ...models.model_file import StudentNetwork
+    from ...models.model_file import ModelNetwork
 
 FEW_CHANNELS = 8
 LEVELS = 255
@@ -58,13 +58,13 @@ class RoundedWeight(nn.Module):
         return torch.fake_quantize_per_channel_affine(weight, self.scale, self.zero, self._axis, -STEPS, STEPS)
 
 
-def rounded(convolution: nn.Conv2d | nn.ConvTranspose2d, low: float, high: float) -> nn.Module:
+def quantized_convolution(convolution: nn.Conv2d | nn.ConvTranspose2d, low: float, high: float) -> nn.Module:
     """The convolution, whose weight is changed in place, behind its rounded input."""
     register_parametrization(convolution, "weight", RoundedWeight(convolution))
     return nn.Sequential(RoundedInput(low, high), convolution)
 
 
-def _convolutions(network: StudentNetwork) -> Iterable[tuple[str, str, nn.Module]]:
+def _convolutions(network: ModelNetwork) -> Iterable[tuple[str, str, nn.Module]]:
     """(name in a student's file, path in the module, convolution) of every one that int8 covers."""
     for index, (spec, part) in enumerate(zip(network.specs, network.networks, strict=True)):
         for path, module in part.named_modules():
@@ -74,11 +74,11 @@ def _convolutions(network: StudentNetwork) -> Iterable[tuple[str, str, nn.Module
 
 
 @torch.inference_mode()
-def calibrate_int8(network: StudentNetwork, batches: Iterable[torch.Tensor]) -> dict[str, torch.Tensor]:
+def calibrate_int8(network: ModelNetwork, batches: Iterable[torch.Tensor]) -> dict[str, torch.Tensor]:
     """Ranges of what every convolution reads, over real slices.
 
     Args:
-        network: a student's networks, as :meth:`Student.build` makes them.
+        network: a student's networks, as :meth:`ModelFile.build` makes them.
         batches: normalised slices (n, 1, pixels, pixels) as the student sees them; about a hundred with tumor, of
             many patients: what none of them reached is cut off later.
 
@@ -104,7 +104,7 @@ def calibrate_int8(network: StudentNetwork, batches: Iterable[torch.Tensor]) -> 
     return ranges
 
 
-def quantised(network: StudentNetwork, ranges: Mapping[str, torch.Tensor]) -> nn.Module:
+def quantized(network: ModelNetwork, ranges: Mapping[str, torch.Tensor]) -> nn.Module:
     """The folded network with the rounding of int8 built in; it still computes in float.
 
     Raises:
@@ -117,5 +117,7 @@ def quantised(network: StudentNetwork, ranges: Mapping[str, torch.Tensor]) -> nn
             raise ModelError(f"The student's int8 range '{name}' does not fit its networks; export it again.")
         path, module = convolutions[name]
         parent, _, attribute = path.rpartition(".")
-        setattr(folded.get_submodule(parent), attribute, rounded(module, float(found[0]), float(found[1])))
+        setattr(
+            folded.get_submodule(parent), attribute, quantized_convolution(module, float(found[0]), float(found[1]))
+        )
     return folded.eval()

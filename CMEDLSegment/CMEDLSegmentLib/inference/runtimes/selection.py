@@ -16,7 +16,7 @@ from .plan import Plan, openvino_installed
 if TYPE_CHECKING:
     import torch
 
-    from ...models.model_file import Student
+    from ...models.model_file import ModelFile
 
 RUNTIMES = ("auto", "torch", "openvino")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
@@ -25,7 +25,7 @@ BATCH_PIXELS = {"torch cpu": 1 << 16, "openvino cpu": 4 << 16, "torch mps": 4 <<
 
 
 def make_plan(
-    student: Student,
+    student: ModelFile,
     device: str = "auto",
     runtime: str = "auto",
     precision: str = "auto",
@@ -65,7 +65,7 @@ def make_plan(
     return Plan(device, runtime, precision, batch)
 
 
-def _best_precision(kind: str, device: str, runtime: str, student: Student) -> str:
+def _best_precision(kind: str, device: str, runtime: str, student: ModelFile) -> str:
     """int8 where it was checked on this student and this CPU multiplies exactly; on CUDA half; elsewhere fp32."""
     if runtime == "openvino":
         from .openvino_runtime import int8_is_exact
@@ -79,7 +79,7 @@ def _best_precision(kind: str, device: str, runtime: str, student: Student) -> s
     return "bf16" if major >= 8 else "fp16" if major == 7 else "fp32"
 
 
-def int8_agrees(student: Student) -> bool:
+def int8_agrees(student: ModelFile) -> bool:
     """Whether int8 was checked on this student and passed; see ``int8_check.check_int8``."""
     return student.card.int8 is not None and student.card.int8.get("passed") is True
 
@@ -112,7 +112,7 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def start_runtime(student: Student, plan: Plan) -> Callable[[torch.Tensor], torch.Tensor]:
+def start_runtime(student: ModelFile, plan: Plan) -> Callable[[torch.Tensor], torch.Tensor]:
     """Build the runtime of a plan."""
     runtime: Callable[[torch.Tensor], torch.Tensor]
     if plan.runtime == "openvino":
@@ -150,7 +150,7 @@ def out_of_memory(error: BaseException) -> bool:
     return any(said in words for said in ("out of memory", "not enough memory", "can't allocate memory"))
 
 
-def lighter(plan: Plan, student: Student) -> tuple[Plan, str] | None:
+def lighter(plan: Plan, student: ModelFile) -> tuple[Plan, str] | None:
     """The next rung down when memory runs out, and the sentence that says so; None below the last one.
 
     Halve the batch; then half precision; then the CPU.

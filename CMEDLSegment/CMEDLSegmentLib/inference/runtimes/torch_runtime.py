@@ -9,7 +9,7 @@ import torch
 from ...networks import fold_batch_norm
 
 if TYPE_CHECKING:
-    from ...models.model_file import Student
+    from ...models.model_file import ModelFile
     from .plan import Plan
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -18,7 +18,7 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class TorchRuntime:
     """Batch norm folded, channels last, the whole network in the plan's precision."""
 
-    def __init__(self, student: Student, plan: Plan) -> None:
+    def __init__(self, student: ModelFile, plan: Plan) -> None:
         self._type = TYPES[plan.precision]
         network = fold_batch_norm(student.build())
         self._network = network.to(plan.device, self._type, memory_format=torch.channels_last).eval()
