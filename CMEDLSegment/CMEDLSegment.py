@@ -25,7 +25,8 @@ from slicer.ScriptedLoadableModule import (
 from CMEDLSegmentLib.base.errors import CMEDLError, InputError
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card
-from CMEDLSegmentLib.process import Outcome, Request, WorkerClient
+from CMEDLSegmentLib.process.client import WorkerClient
+from CMEDLSegmentLib.process.protocol import Outcome, Request
 from CMEDLSegmentPanel import dependencies, devices, interpreter, requirements, samples
 from CMEDLSegmentPanel.agreement_section import AgreementSection
 from CMEDLSegmentPanel.candidates_section import CandidatesSection

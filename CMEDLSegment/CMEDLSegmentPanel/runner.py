@@ -16,7 +16,8 @@ from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLSegmentLib.io.volume import Volume
-from CMEDLSegmentLib.process import (
+from CMEDLSegmentLib.process.client import WorkerClient
+from CMEDLSegmentLib.process.protocol import (
     CancelledEvent,
     Event,
     Failed,
@@ -26,7 +27,6 @@ from CMEDLSegmentLib.process import (
     Request,
     Stage,
     Started,
-    WorkerClient,
 )
 
 POLL_MS = 50

@@ -28,7 +28,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # In place of this script's own folder, whose segmentation.py would hide the tests' room of that name.
 sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing")]
 
-from CMEDLSegmentLib.process import Failed, Finished, Outcome, Request, WorkerClient
+from CMEDLSegmentLib.process.client import WorkerClient
+from CMEDLSegmentLib.process.protocol import Failed, Finished, Outcome, Request
 from CMEDLSegmentLib.process.voxel_transfer import LABEL, VOLUME, read_outcome, read_volume, write_outcome, write_volume
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -324,7 +324,7 @@ def test_a_bad_case_stays_alone_and_the_exit_code_tells(command, manifest, folde
 
 
 def test_a_fault_of_ours_in_one_case_stays_alone_too_and_ends_with_1(command, manifest, folder, monkeypatch):
-    work = command_module.read_case
+    work = command_module.read_rated_case
 
     def faulty(image, candidate, *rest):
         if str(candidate).endswith("student2.nii.gz#1"):

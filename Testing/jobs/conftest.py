@@ -11,7 +11,7 @@ import pytest
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.models.model_file import load_model
 from CMEDLSegmentLib.models.normalization import Normalization
-from CMEDLSegmentLib.process import WorkerClient
+from CMEDLSegmentLib.process.client import WorkerClient
 from jobs.processes import FAKE
 from segmentation.students import blobs
 from students.making import a_student_file

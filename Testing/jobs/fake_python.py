@@ -127,7 +127,8 @@ def quick(work: Callable[..., None] | None = None) -> None:
     sys.path.insert(0, str(Path.cwd()))
     import numpy as np
 
-    from CMEDLSegmentLib.process import Outcome, worker
+    from CMEDLSegmentLib.process import worker
+    from CMEDLSegmentLib.process.protocol import Outcome
     from CMEDLSegmentLib.process.voxel_transfer import read_volume
 
     def segment(self, folder, told, request):

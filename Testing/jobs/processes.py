@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from CMEDLSegmentLib.process import Event, Failed, Finished, Request, Stage, WorkerClient
+from CMEDLSegmentLib.process.client import WorkerClient
+from CMEDLSegmentLib.process.protocol import Event, Failed, Finished, Request, Stage
 
 PATIENCE = 120.0
 """Seconds; on a busy machine importing torch takes long."""

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError, InputError
-from CMEDLSegmentLib.process import CancelledEvent, Finished, Request, Stage, Started, WorkerClient
+from CMEDLSegmentLib.process.client import WorkerClient
+from CMEDLSegmentLib.process.protocol import CancelledEvent, Finished, Request, Stage, Started
 from jobs.processes import ANY, FAKE, PATIENCE, a_volume, exists, is_right, last_event, soon, until_stage
 from segmentation.students import blobs
 
@@ -28,7 +29,7 @@ FRONT_END = """
 import json, sys, time
 sys.path[:0] = [{package!r}, {testing!r}]
 from pathlib import Path
-from CMEDLSegmentLib.process import WorkerClient
+from CMEDLSegmentLib.process.client import WorkerClient
 from jobs.processes import ANY, a_volume, until_stage
 client = WorkerClient([sys.executable, {fake!r}, "quick", "600"], folder=Path({place!r}))
 client.start(a_volume(), ANY)

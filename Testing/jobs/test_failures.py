@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from CMEDLSegmentLib.base.errors import CMEDLError, InputError
-from CMEDLSegmentLib.process import Failed, Finished, Log, WorkerClient
+from CMEDLSegmentLib.process.client import WorkerClient
+from CMEDLSegmentLib.process.protocol import Failed, Finished, Log
 from jobs.processes import ANY, FAKE, a_volume, exists, is_right, last_event, soon, until_stage
 
 Maker = Callable[..., WorkerClient]

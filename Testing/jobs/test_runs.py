@@ -14,7 +14,9 @@ from CMEDLSegmentLib.base.errors import InputError, ModelError
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.model_file import load_model
-from CMEDLSegmentLib.process import Finished, Request, Stage, Started, WorkerClient, protocol, voxel_transfer, worker
+from CMEDLSegmentLib.process import protocol, voxel_transfer, worker
+from CMEDLSegmentLib.process.client import WorkerClient
+from CMEDLSegmentLib.process.protocol import Finished, Request, Stage, Started
 from jobs.processes import ANY, PATIENCE, until_stage
 from segmentation.students import blobs
 

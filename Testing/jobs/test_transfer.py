@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from CMEDLSegmentLib.process import Outcome
+from CMEDLSegmentLib.process.protocol import Outcome
 from CMEDLSegmentLib.process.voxel_transfer import read_outcome, read_volume, write_outcome, write_volume
 
 

@@ -13,7 +13,7 @@ from CMEDLSegmentLib.io.volume import Volume
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import METADATA_KEY, Card, NetworkSpec
 from CMEDLSegmentLib.models.normalization import Normalization
-from CMEDLSegmentLib.process import Outcome, Request
+from CMEDLSegmentLib.process.protocol import Outcome, Request
 
 LOW, HIGH = -1000.0, 500.0
 LEVEL_HU = -250.0

@@ -63,7 +63,7 @@ def panel(slicer_app, students: Path, python_slicer, place: Path, monkeypatch: p
 @pytest.fixture
 def segmented(panel, slicer_app):
     """The panel with a result and its probability, as after a run but without a worker."""
-    from CMEDLSegmentLib.process import Request
+    from CMEDLSegmentLib.process.protocol import Request
     from CMEDLSegmentPanel.scene.volume_nodes import volume_of
 
     ct = panel.parameters.ct = add_ct()

@@ -15,7 +15,8 @@ SECONDS = float(sys.argv[1]) if START > 1 else 0.0
 # Where the worker is started, and where this file's room is.
 sys.path[:0] = [str(Path.cwd()), str(Path(__file__).resolve().parents[1])]
 
-from CMEDLSegmentLib.process import Outcome, worker  # noqa: E402
+from CMEDLSegmentLib.process import worker  # noqa: E402
+from CMEDLSegmentLib.process.protocol import Outcome  # noqa: E402
 from CMEDLSegmentLib.process.voxel_transfer import read_volume  # noqa: E402
 from panel.bright import outcome_of  # noqa: E402
 

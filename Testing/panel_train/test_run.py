@@ -316,7 +316,7 @@ def test_the_log_is_one_click_away(filled, cohort: Path, slicer_app) -> None:
 STUBBORN = """
 import signal, subprocess, sys, time
 from pathlib import Path
-from CMEDLTrainLib.runs import lock
+from CMEDLSegmentLib.process import lock
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 with lock.held(Path(sys.argv[1]), device="cpu"):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from CMEDLSegmentLib.base.errors import ModelError
-from CMEDLSegmentLib.inference.runtimes import Plan, make_plan, quantization, start_runtime
+from CMEDLSegmentLib.inference.runtimes import Plan, int8_check, make_plan, start_runtime
 from CMEDLSegmentLib.inference.runtimes.int8_check import check_int8
 from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8, quantized
 from CMEDLSegmentLib.inference.segmenter import Segmenter
@@ -185,7 +185,7 @@ def test_rounding_keeps_a_convolutions_own_padding() -> None:
 
 
 def test_the_check_passes_good_ranges_and_fails_bad_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantization, "openvino_installed", lambda: False)
+    monkeypatch.setattr(int8_check, "openvino_installed", lambda: False)
     student = a_student(a_card(networks=NETWORKS["unet"]))
     batches = [some_slices(3, seed) for seed in range(3)]
     with torch.inference_mode():
@@ -205,7 +205,7 @@ def test_the_check_passes_good_ranges_and_fails_bad_ones(monkeypatch: pytest.Mon
 
 def test_the_check_compares_with_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without rounding the two agree exactly, and empty cases are counted apart."""
-    monkeypatch.setattr(quantization, "openvino_installed", lambda: False)
+    monkeypatch.setattr(int8_check, "openvino_installed", lambda: False)
     student = a_student(a_card(networks=NETWORKS["unet"], threshold=0.999))
     checked = check_int8(student, [some_slices(1)])
     assert (checked["cases"], checked["empty"], checked["passed"]) == (0, 1, False)

@@ -339,13 +339,13 @@ def test_the_cpu_takes_openvino_where_it_is_installed_and_int8_only_where_it_was
     unchecked, failed = a_student(a_card()), a_student(a_card(int8={"passed": False}))
     checked = a_student(a_card(int8={"passed": True}))
     for installed, student in itertools.product((True, False), (unchecked, failed, checked)):
-        monkeypatch.setattr(runtimes.plan, "openvino_installed", lambda answer=installed: answer)
+        monkeypatch.setattr(runtimes.selection, "openvino_installed", lambda answer=installed: answer)
         plan = runtimes.make_plan(student, "cpu")
         assert plan.runtime == ("openvino" if installed else "torch")
         assert plan.precision == ("int8" if installed and student is checked else "fp32")
     with pytest.raises(DeviceError, match=r"cmedl\[fast\]"):
         runtimes.make_plan(unchecked, "cpu", "openvino")
-    monkeypatch.setattr(runtimes.plan, "openvino_installed", lambda: True)
+    monkeypatch.setattr(runtimes.selection, "openvino_installed", lambda: True)
     with pytest.raises(DeviceError, match="checked in int8"):
         runtimes.make_plan(unchecked, "cpu", precision="int8")
 

@@ -16,6 +16,7 @@ import safetensors.numpy
 import torch
 
 from CMEDLSegmentLib.base.errors import InputError, ModelError
+from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import NetworkSpec, read_card
 from CMEDLSegmentLib.models.model_file import load_model, save_model
 from students.making import LIVER, TUMOR, UNET, a_card, a_student_file, forge, header_of, modules_of, weights_hash
@@ -42,7 +43,7 @@ def file(good: bytes, tmp_path: Path) -> Path:
 def refused(path: Path, reason: str) -> None:
     """The file is refused with one sentence that names it and the reason."""
     with pytest.raises(ModelError) as caught:
-        load_model(path)
+        registry.load(path)
     message = str(caught.value)
     assert message.startswith(f"{path} cannot be used as a student: ")
     assert reason in message

@@ -24,7 +24,7 @@ from jobs.processes import soon
 HOLDING = """
 import signal, sys, time
 from pathlib import Path
-from CMEDLTrainLib.runs import lock
+from CMEDLSegmentLib.process import lock
 ended = []
 signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
 time.sleep(float(sys.argv[1]))

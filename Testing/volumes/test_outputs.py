@@ -167,10 +167,10 @@ FULL_DISK = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from CMEDLSegmentLib.models.model_card import TUMOR
+from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.segmentation_writer import write_dicom_seg, write_labelmap, write_rtstruct, write_segmentation
-from CMEDLSegmentLib.io.volume import Geometry, read_volume
+from CMEDLSegmentLib.io.images import read_volume
 series, folder = map(Path, sys.argv[1:])
 volume = read_volume(series)
 label = np.random.default_rng(0).integers(0, 2, volume.array.shape).astype(np.uint8)

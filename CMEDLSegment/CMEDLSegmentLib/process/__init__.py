@@ -3,19 +3,3 @@
 Messages are lines of JSON through pipes; voxels travel in files of a private temporary folder. The worker stays
 warm between clicks, so that a second one costs only the segmentation.
 """
-
-from .client import WorkerClient
-from .protocol import CancelledEvent, Event, Failed, Finished, Log, Outcome, Request, Stage, Started
-
-__all__ = [
-    "CancelledEvent",
-    "Event",
-    "Failed",
-    "Finished",
-    "Log",
-    "Outcome",
-    "Request",
-    "Stage",
-    "Started",
-    "WorkerClient",
-]
