@@ -63,7 +63,7 @@ class CMEDLSegment(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             'The method: J. Jiang, A. Rimner, J. O. Deasy, H. Veeraraghavan, "Unpaired cross-modality educed '
             'distillation (CMEDL) for medical image segmentation", IEEE Transactions on Medical Imaging, 2022. '
-            "Please cite it when you use this module. What a student was trained on, with its licence and "
+            "Please cite it when you use this module. What a student was trained on, with its license and "
             "attribution, is in the student's model card."
         )
         # Sample Data may be loaded later than this module, and the views are made after all modules.

@@ -76,7 +76,7 @@ class CMEDLTrainParameterNode:
     device - where training runs: "auto", "cpu", "cuda:0", ...
     epochs - at most so many; 0 takes the preset's
     initial - the installed student that training starts from; empty starts from scratch
-    changes - settings that differ from the preset's, as "optimisation.batch=4"
+    changes - settings that differ from the preset's, as "optimization.batch=4"
     run - the name of the run that the panel shows, in the cohort's folder
     against - the student that the run's is compared with: an installed one's name or a run's folder; empty for none
     """
@@ -158,7 +158,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         }
         # The words of an option that is joined to it may begin with a dash.
         arguments = [f"{option}={value}" for option, value in chosen.items() if value]
-        changes = [f"optimisation.epochs={parameters.epochs}"] if parameters.epochs else []
+        changes = [f"optimization.epochs={parameters.epochs}"] if parameters.epochs else []
         arguments += [f"--set={change}" for change in (*changes, *parameters.changes)]
         return [*arguments, "--", str(Path(parameters.cohort, TABLE).resolve())]
 
@@ -274,11 +274,11 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         """
         preset = settings.preset if settings.preset in configuration.PRESETS else "paper"
         usual = configuration.PRESETS[preset]
-        kind, epochs = settings.translation.kind, settings.optimisation.epochs
+        kind, epochs = settings.translation.kind, settings.optimization.epochs
         parameters.method, parameters.preset, parameters.segmentor = settings.method, preset, settings.network.kind
         parameters.translation = kind if kind != usual.translation.kind else ""
         parameters.labels, parameters.device = ",".join(settings.labels), settings.device
-        parameters.epochs = epochs if epochs != usual.optimisation.epochs else 0
+        parameters.epochs = epochs if epochs != usual.optimization.epochs else 0
         parameters.initial, parameters.changes = settings.initial, []
         parameters.changes = settings_table.changes(settings, self.settings(parameters))
 

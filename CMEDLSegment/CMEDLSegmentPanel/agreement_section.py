@@ -330,11 +330,11 @@ class AgreementSection(Section):
         self.panel.review.refreshSoon()
 
     def _show(self) -> None:
-        """Show the figures, in grey while they are not those of the present contours."""
+        """Show the figures, in gray while they are not those of the present contours."""
         figures, fresh = self.figures, self.fresh
         self.ui.figuresWidget.visible = figures is not None
         setText(self.ui.agreementProgressLabel, "" if fresh else _("Working out the figures ..."))
-        # Words that hold no more stay, in grey: a line that comes and goes would move everything below it.
+        # Words that hold no more stay, in gray: a line that comes and goes would move everything below it.
         self.ui.agreementLabel.enabled = fresh or figures is None
         if figures is None:
             setText(self.ui.agreementLabel, "")

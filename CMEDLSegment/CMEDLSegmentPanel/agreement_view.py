@@ -28,8 +28,8 @@ NARROWEST, NAMES_WIDTH = 44, 110
 """Pixels of a column of the matrix, and at most of the names beside it."""
 
 BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
-"""Of what everybody and of what only some marked; every kind of colour vision tells them apart, also in grey."""
-GREY, PALE, HERE = (150, 150, 150), (235, 235, 235), (30, 30, 30)
+"""Of what everybody and of what only some marked; every kind of color vision tells them apart, also in gray."""
+GRAY, PALE, HERE = (150, 150, 150), (235, 235, 235), (30, 30, 30)
 
 
 def called(name: str) -> str:
@@ -53,7 +53,7 @@ def fillRaters(table: qt.QTableWidget, agreement: Agreement, colors: Sequence[tu
         table: the widget.
         agreement: what is shown.
         colors: of the contours, 0 to 1, in the order of the rows.
-        fresh: whether the figures are those of the present contours; else they are grey.
+        fresh: whether the figures are those of the present contours; else they are gray.
     """
     rows = agreement.raters
     several = len(agreement.rater_names) > 1
@@ -104,7 +104,7 @@ def _spreadTip(title: str, spread: Spread) -> str:
 
 
 def fillMatrix(table: qt.QTableWidget, agreement: Agreement, measure: str, fresh: bool) -> None:
-    """Everybody against everybody in one measure, as a heat map in the report's colours."""
+    """Everybody against everybody in one measure, as a heat map in the report's colors."""
     from CMEDLSegmentLib.report.charts import shade, worst_of
 
     names = agreement.names
@@ -127,7 +127,7 @@ def fillMatrix(table: qt.QTableWidget, agreement: Agreement, measure: str, fresh
                 _cell(table, row, column, "").setBackground(qt.QBrush(qt.QColor(*PALE)))
                 continue
             value = float(matrix[row, column])
-            item = _cell(table, row, column, figure(measure, value), fresh=fresh, centre=True)
+            item = _cell(table, row, column, figure(measure, value), fresh=fresh, center=True)
             item.setToolTip(setPlainToolTip(_pairTip(measure, reference, tested, value)))
             if fresh:
                 color, dark = shade(value, measure, worst)
@@ -162,16 +162,16 @@ def _cell(
     text: str,
     fresh: bool = True,
     right: bool = False,
-    centre: bool = False,
+    center: bool = False,
     bold: bool = False,
 ) -> qt.QTableWidgetItem:
     item = qt.QTableWidgetItem(text)
     item.setFlags(qt.Qt.ItemIsEnabled)
     item.setToolTip(setPlainToolTip(text))
-    if right or centre:
+    if right or center:
         item.setTextAlignment((qt.Qt.AlignRight if right else qt.Qt.AlignHCenter) | qt.Qt.AlignVCenter)
     if not fresh:
-        item.setForeground(qt.QBrush(qt.QColor(*GREY)))
+        item.setForeground(qt.QBrush(qt.QColor(*GRAY)))
     if bold:
         font = item.font()
         font.setBold(True)
@@ -233,7 +233,7 @@ class Strip:
         height = self.HEIGHTS[self.BARS]
         gradient = qt.QLinearGradient(0, 0, 0, height)
         top, edge = 1 - some, 1 - everybody
-        lower, upper = (BLUE, ORANGE) if fresh else (GREY, PALE)
+        lower, upper = (BLUE, ORANGE) if fresh else (GRAY, PALE)
         clear = qt.QColor(0, 0, 0, 0)
         # A pixel at least, so that a slice with little on it is still seen.
         top = min(top, 1 - 1.5 / height) if some else top

@@ -50,7 +50,7 @@ class CandidatesSection(Section):
     def onRowClicked(self, row: int, column: int) -> None:
         """Go to the candidate, unless its tick was meant."""
         if column != KEEP:
-            contour_views.jump(self._rows[row].centre_ras)
+            contour_views.jump(self._rows[row].center_ras)
 
     def onCellChanged(self, row: int, column: int) -> None:
         """A tick was set or taken away."""

@@ -7,7 +7,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .agreement_view import GREY
+from .agreement_view import GRAY
 from .scene import contour_views, expert_segments, result_nodes
 from .scene.expert_segments import SegmentRef
 from .section import Section, setPlainToolTip, show_errors
@@ -77,7 +77,7 @@ class ExpertsSection(Section):
 
         Args:
             figures: the text of each segment that has one.
-            fresh: whether they are those of the present contours; else they are grey.
+            fresh: whether they are those of the present contours; else they are gray.
         """
         if (figures, fresh) == (self._figures, self._fresh):
             return
@@ -166,11 +166,11 @@ class ExpertsSection(Section):
                 slicer.util.showStatusMessage(_("No further slice with tumor."), 2000)
 
     def _jump(self) -> None:
-        centre = contour_views.tumor_centre(self.parameters.result, expert_segments.with_roles())
-        if centre is None:
+        center = contour_views.tumor_center(self.parameters.result, expert_segments.with_roles())
+        if center is None:
             slicer.util.showStatusMessage(_("Nothing is marked."), 2000)
         else:
-            contour_views.jump(centre)
+            contour_views.jump(center)
 
     def _showLayout(self) -> None:
         current = self._layout()
@@ -222,7 +222,7 @@ class ExpertsSection(Section):
         item = self._text(row, DICE, self._figures.get(ref, ""))
         item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
         if not self._fresh:
-            item.setForeground(qt.QBrush(qt.QColor(*GREY)))
+            item.setForeground(qt.QBrush(qt.QColor(*GRAY)))
 
     def _tick(self, row: int, column: int, checked: bool) -> None:
         item = qt.QTableWidgetItem()

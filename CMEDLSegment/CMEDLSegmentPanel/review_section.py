@@ -73,7 +73,7 @@ class ReviewSection(Section):
 
     @property
     def blinded(self) -> bool:
-        """Whether names and colours are hidden at this moment."""
+        """Whether names and colors are hidden at this moment."""
         return self._going is not None
 
     @property
@@ -165,7 +165,7 @@ class ReviewSection(Section):
         self._go(1)
 
     def onOthers(self, checked: bool) -> None:
-        """Show the others in grey, or hide them."""
+        """Show the others in gray, or hide them."""
         if self.blinded:
             self._showContour()
 

@@ -89,7 +89,7 @@ def _told(found: dict[str, Any]) -> str:
 
 def _same_marks(card: Card, evaluated: Card) -> bool:
     """Whether a student marks with one card what it marks with the other: figures are true of nothing else."""
-    names = ("modality", "normalisation", "spacing_mm", "field", "slices", "threshold", "smoothing_mm")
+    names = ("modality", "normalization", "spacing_mm", "field", "slices", "threshold", "smoothing_mm")
     return all(getattr(card, name) == getattr(evaluated, name) for name in names)
 
 

@@ -17,7 +17,7 @@ from CMEDLTrainLib.cohort.survey import KnownCase
 PATIENT, CASE, IMAGE, SEGMENT, SPACING, SLICES, VOLUME, SPLIT, STATE = range(9)
 NAME_WIDTH = 76
 """Pixels at first of a column that may hold long names."""
-RED, AMBER, GREY = "#c0392b", "#b9770e", "#909090"
+RED, AMBER, GRAY = "#c0392b", "#b9770e", "#909090"
 """Of errors, warnings and what is not known yet; they can be read on light and on dark panels."""
 
 
@@ -71,7 +71,7 @@ class Row:
     def color(self) -> str | None:
         """Of the state; None for the usual one."""
         if not self.findings:
-            return None if self.known else GREY
+            return None if self.known else GRAY
         return RED if self.findings[0].severity == ERROR else AMBER
 
     def key(self, column: int) -> tuple:
@@ -84,7 +84,7 @@ class Row:
         if column == SPLIT:
             return ((*SPLITS, "").index(self.case.split),)
         if column == STATE:
-            return ((RED, AMBER, GREY, None).index(self.color), self.state)
+            return ((RED, AMBER, GRAY, None).index(self.color), self.state)
         return (self.texts[column].casefold(),)
 
 

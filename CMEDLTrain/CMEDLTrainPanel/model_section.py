@@ -28,7 +28,7 @@ from .waiting import Waiting
 CARD = "card.json"
 """What a person wrote on the card, in the run's folder; ``cmedl-train export --card`` takes it too."""
 TEXTS = ("name", "title", "summary", "intended_use", "unintended_use")
-SOURCE = ("name", "licence", "attribution")
+SOURCE = ("name", "license", "attribution")
 """Entries of the card that the form has a line for, and of its first source of data."""
 ENDING = ".safetensors"
 
@@ -149,7 +149,7 @@ class ModelSection(Section):
         source = {name: line.text.strip() for name, line in self._source.items()}
         if any(source.values()):
             if not all(source.values()):
-                raise InputError(_("Data need a name, a licence and whom to thank; fill in all three, or none."))
+                raise InputError(_("Data need a name, a license and whom to thank; fill in all three, or none."))
             entries["data"] = [source]
         path = run.folder / CARD
         with atomic_path(path) as beside:

@@ -22,11 +22,11 @@ def ellipsoid(
     shape: tuple[int, int, int],
     radii_mm: tuple[float, float, float],
     spacing: tuple[float, float, float],
-    centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    center_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> np.ndarray:
-    """An ellipsoid around the volume's middle, or as far from it as ``centre_mm`` says."""
+    """An ellipsoid around the volume's middle, or as far from it as ``center_mm`` says."""
     axes = [
-        (np.arange(n) - (n - 1) / 2) * step - middle for n, step, middle in zip(shape, spacing, centre_mm, strict=True)
+        (np.arange(n) - (n - 1) / 2) * step - middle for n, step, middle in zip(shape, spacing, center_mm, strict=True)
     ]
     grid = np.meshgrid(*axes, indexing="ij")
     return sum((along / radius) ** 2 for along, radius in zip(grid, radii_mm, strict=True)) <= 1.0

@@ -48,7 +48,7 @@ def by_fractions(polygon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(6))
 def test_any_polygon_however_often_it_crosses_itself_is_filled_as_exact_arithmetic_says(seed):
     random = np.random.default_rng(seed)
-    # Corners on quarters of pixels, some beyond the border: many edges run right through pixel centres.
+    # Corners on quarters of pixels, some beyond the border: many edges run right through pixel centers.
     polygon = random.integers(-8, 100, (random.integers(3, 9), 2)) / 4
     inside, edge = by_fractions(polygon)
     odd = winding_numbers(polygon, SHAPE) % 2 == 1
@@ -60,8 +60,8 @@ def test_any_polygon_however_often_it_crosses_itself_is_filled_as_exact_arithmet
 @pytest.mark.parametrize("seed", range(6))
 def test_another_librarys_point_test_agrees_away_from_the_edges(seed):
     polygon = np.random.default_rng(seed).uniform(-3, 25, (40, 2))
-    centres = np.argwhere(np.ones(SHAPE, bool))
-    expected = points_in_poly(centres, polygon).reshape(SHAPE)
+    centers = np.argwhere(np.ones(SHAPE, bool))
+    expected = points_in_poly(centers, polygon).reshape(SHAPE)
     np.testing.assert_array_equal(winding_numbers(polygon, SHAPE) % 2 == 1, expected)
 
 
@@ -74,7 +74,7 @@ def test_where_a_polygon_begins_ends_and_turns_does_not_matter(change):
     assert same_polygon(change(polygon), polygon, 1e-9)
 
 
-def test_flipping_the_image_flips_what_is_marked_also_through_pixel_centres():
+def test_flipping_the_image_flips_what_is_marked_also_through_pixel_centers():
     polygon = np.random.default_rng(5).integers(0, 36, (7, 2)) / 2
     flipped = np.array(SHAPE) - 1 - polygon
     np.testing.assert_array_equal(combined([flipped]), combined([polygon])[::-1, ::-1])
@@ -84,7 +84,7 @@ def test_flipping_the_image_flips_what_is_marked_also_through_pixel_centres():
     )
 
 
-def test_a_centre_0_0005_of_a_pixel_off_an_edge_is_on_it_and_0_002_is_not():
+def test_a_center_0_0005_of_a_pixel_off_an_edge_is_on_it_and_0_002_is_not():
     for off, expected in ((0.0005, 9), (0.002, 1)):
         assert combined([square(4 + off, 6 - off)]).sum() == expected
 
@@ -139,7 +139,7 @@ def test_a_keyhole_leaves_its_hole_and_no_gap_along_its_channel():
         channel = np.concatenate([outer[:1], inner, inner[:1], outer])
         expected = combined([outer, hole])
         np.testing.assert_array_equal(combined([channel]), expected)
-    # A channel of 0.0002 pixels, as wide as rounding makes it, through pixel centres.
+    # A channel of 0.0002 pixels, as wide as rounding makes it, through pixel centers.
     wide = np.array([[8.0001, 2], [14, 2], [14, 14], [2, 14], [2, 2], [7.9999, 2]])
     wide = np.concatenate([wide, [[7.9999, 6], [6, 6], [6, 10], [10, 10], [10, 6], [8.0001, 6]]])
     np.testing.assert_array_equal(combined([wide]), combined([outer, hole]))

@@ -105,7 +105,7 @@ def test_the_only_segment_is_taken_the_only_tumor_is_preferred_and_nothing_is_gu
         return tmp_path / "a.seg.nrrd"
 
     assert read_delineation(written("Anything"), "A", GRID).segment == "Anything"
-    for name in ("GTV", "gtv-1", "GTVp", "GTV_T 2", "Tumor", "tumour left"):
+    for name in ("GTV", "gtv-1", "GTVp", "GTV_T 2", "Tumor", "tumor left"):
         found = read_delineation(written("Lung", name, "Tumorbed"), "A", GRID)
         assert found.segment == name
         assert found.notes == (f"Of 3 segments the tumor was taken, '{name}'.",)
@@ -227,7 +227,7 @@ def test_other_grids_are_brought_to_the_images_as_another_library_does_and_told(
 
 
 @pytest.mark.parametrize("direction", {**orientations(), "tilted": tilted(15)}.values())
-def test_a_twice_as_fine_grid_whose_centres_are_ties_goes_one_way_everywhere(tmp_path, direction):
+def test_a_twice_as_fine_grid_whose_centers_are_ties_goes_one_way_everywhere(tmp_path, direction):
     image = grid(direction)
     fine = Geometry(
         tuple(2 * count for count in image.size),

@@ -13,7 +13,7 @@ from CMEDLSegmentLib.metrics.connected_components import ConnectedComponents
 from CMEDLSegmentLib.metrics.lesions import match_lesions
 from CMEDLSegmentLib.metrics.measures import measure
 
-NEIGHBOURS = np.ones((3, 3, 3), bool)
+NEIGHBORS = np.ones((3, 3, 3), bool)
 
 
 def masks() -> list[np.ndarray]:
@@ -25,7 +25,7 @@ def masks() -> list[np.ndarray]:
 @pytest.mark.parametrize("number", range(len(masks())))
 def test_pieces_are_scipys_with_their_sizes_places_and_boxes(number: int):
     mask = masks()[number]
-    labels, count = ndimage.label(mask, structure=NEIGHBOURS)
+    labels, count = ndimage.label(mask, structure=NEIGHBORS)
     found = ConnectedComponents(mask)
     assert found.count == count
     for piece, box in enumerate(ndimage.find_objects(labels)):
@@ -38,7 +38,7 @@ def test_pieces_are_scipys_with_their_sizes_places_and_boxes(number: int):
         assert np.array_equal(found.mask(piece, (0, 0, 0), np.array(mask.shape) - 1), expected)
 
 
-def test_every_one_of_the_26_neighbours_links_and_none_across_an_edge_does():
+def test_every_one_of_the_26_neighbors_links_and_none_across_an_edge_does():
     for step in itertools.product((-1, 0, 1), repeat=3):
         mask = np.zeros((3, 3, 3), bool)
         mask[1, 1, 1] = mask[1 + step[0], 1 + step[1], 1 + step[2]] = True
@@ -53,7 +53,7 @@ def test_every_one_of_the_26_neighbours_links_and_none_across_an_edge_does():
 def test_shared_voxels_are_those_of_the_labels():
     random = np.random.default_rng(2)
     a, b = random.random((2, 6, 9, 9)) < 0.12
-    (in_a, _), (in_b, _) = (ndimage.label(mask, structure=NEIGHBOURS) for mask in (a, b))
+    (in_a, _), (in_b, _) = (ndimage.label(mask, structure=NEIGHBORS) for mask in (a, b))
     both = a & b
     expected = {}
     for pair in zip((in_a[both] - 1).tolist(), (in_b[both] - 1).tolist(), strict=True):
@@ -67,7 +67,7 @@ def test_shared_voxels_are_those_of_the_labels():
 def test_the_matching_shares_as_much_as_the_best_of_all(seed: int):
     random = np.random.default_rng(seed)
     a, b = (ndimage.binary_dilation(random.random((1, 12, 12)) < 0.04) for _ in range(2))
-    (in_a, count_a), (in_b, count_b) = (ndimage.label(mask, structure=NEIGHBOURS) for mask in (a, b))
+    (in_a, count_a), (in_b, count_b) = (ndimage.label(mask, structure=NEIGHBORS) for mask in (a, b))
     shared = np.array([[((in_a == i + 1) & (in_b == j + 1)).sum() for j in range(count_b)] for i in range(count_a)])
     if count_a > count_b:
         shared = shared.T
@@ -85,7 +85,7 @@ def test_the_matching_shares_as_much_as_the_best_of_all(seed: int):
 
 def test_a_part_of_the_array_and_known_measures_change_nothing():
     mask, other = noisy_masks(2, seed=4)
-    a, b = (ndimage.label(one, structure=NEIGHBOURS)[0] == 1 for one in (mask, other))
+    a, b = (ndimage.label(one, structure=NEIGHBORS)[0] == 1 for one in (mask, other))
     inside = np.pad(a, 3), np.pad(b, 3)
     whole = match_lesions(*inside, (2, 1, 1), 1.0)
     assert match_lesions(a, b, (2, 1, 1), 1.0, origin=(3, 3, 3), whole=measure(a, b, (2, 1, 1), 1.0)) == whole

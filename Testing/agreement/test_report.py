@@ -113,7 +113,7 @@ def drawing(svg: str) -> ElementTree.Element:
 
 
 def luminance(color: str) -> float:
-    """Of #rrggbb, 0 to 1, as a grey print shows it."""
+    """Of #rrggbb, 0 to 1, as a gray print shows it."""
     return sum(int(color[1 + 2 * k : 3 + 2 * k], 16) / 255 * w for k, w in enumerate((0.2126, 0.7152, 0.0722)))
 
 
@@ -297,7 +297,7 @@ def test_the_worst_slices_come_first_with_every_contour_and_once_without(case, a
     for name, look in line_styles(agreement.names).items():
         near = np.abs(left - np.array(look.color)).sum(axis=-1) < 90
         assert near.any() == bool(row.areas_mm2[name]), name
-    # The copy without contours is grey, but for the letters, which are nearly so.
+    # The copy without contours is gray, but for the letters, which are nearly so.
     assert (right.max(axis=-1) - right.min(axis=-1)).max() < 24
 
 
@@ -340,7 +340,7 @@ def test_a_slice_is_shown_the_same_way_however_it_is_stored(axes, flips):
     assert axial_view(mask, geometry).slice_axis == 2 - normal
 
 
-def test_colours_can_be_told_apart_with_every_kind_of_sight():
+def test_colors_can_be_told_apart_with_every_kind_of_sight():
     """CIEDE2000 after Machado, Oliveira and Fernandes (IEEE TVCG 2009), severity 1; 10 is a plain difference."""
     from skimage.color import deltaE_ciede2000, rgb2lab
 
@@ -388,7 +388,7 @@ def test_the_students_diamond_lies_in_the_raters_band_exactly_if_it_is_within(ca
         diamonds = [polygon.get("points").split()[0].split(",") for polygon in root.findall("polygon")]
         for measure, band, (x, _) in zip(MAIN, bands, diamonds, strict=True):
             row = found.range.rows[measure]
-            # The band is drawn around the discs, 7 units beyond their centres.
+            # The band is drawn around the discs, 7 units beyond their centers.
             start, stop = float(band.get("x")) + 7, float(band.get("x")) + float(band.get("width")) - 7
             high = MEASURES[measure].better == "high"
             inside = float(x) >= start - 0.02 if high else float(x) <= stop + 0.02

@@ -158,14 +158,14 @@ def test_points_are_left_out_and_told(read):
     assert told(read(points), "no contour that encloses anything")
 
 
-def test_a_closed_contour_that_is_but_a_line_marks_the_centres_it_runs_through_and_no_other(read):
+def test_a_closed_contour_that_is_but_a_line_marks_the_centers_it_runs_through_and_no_other(read):
     lines = [Contour([(15, 5, 4)]), Contour([(15, 7, 4), (18, 7, 4)]), Contour([(15, 9, 4), (16, 10, 4), (17, 11, 4)])]
     beside = [Contour([(15.3, 13, 4)]), Contour([(15.3, 14, 4), (18, 14.4, 4)])]
     expected = block()
     expected[4, [5, 7, 7, 7, 7, 9, 10, 11], [15, 15, 16, 17, 18, 15, 16, 17]] = True
     found = read([*lines, *beside, box()])
     np.testing.assert_array_equal(found.mask, expected)
-    assert told(found, "Enclosing no voxel centre: 2 contours.")
+    assert told(found, "Enclosing no voxel center: 2 contours.")
     alone = read(lines)
     np.testing.assert_array_equal(alone.mask, expected & ~block())
     assert told(alone, "no contour that encloses anything")
@@ -227,13 +227,13 @@ def test_contours_that_all_lie_outside_the_image_are_refused(read):
         read([box(-3), box(x=(-9.5, -2.5))])
 
 
-def test_a_contour_between_pixel_centres_is_told_and_marks_nothing(read):
+def test_a_contour_between_pixel_centers_is_told_and_marks_nothing(read):
     found = read([box(x=(3.2, 3.8)), box(5)])
     np.testing.assert_array_equal(found.mask, block(z=slice(5, 6)))
-    assert told(found, "Enclosing no voxel centre: 1 contour.")
+    assert told(found, "Enclosing no voxel center: 1 contour.")
 
 
-def test_contours_along_pixel_centres_include_them_all(read):
+def test_contours_along_pixel_centers_include_them_all(read):
     np.testing.assert_array_equal(read([box(x=(3, 9), y=(5, 11))]).mask, block())
 
 
@@ -341,16 +341,16 @@ def test_a_contour_that_is_not_in_one_plane_is_put_flat_and_told(read):
 def test_contours_at_an_angle_to_the_slices_mark_the_same_body_and_that_is_told(read):
     # The same ball in contours of an oblique series and, by its equation, on the image.
     oblique = Geometry((60, 60, 80), (0.5, 0.5, 0.5), (0, 0, 0), tuple(rotation(25).ravel().tolist()))
-    centre = GRID.to_physical([[12, 10, 6]])[0]
-    x, y, z = oblique.to_index([centre])[0]
+    center = GRID.to_physical([[12, 10, 6]])[0]
+    x, y, z = oblique.to_index([center])[0]
     angle = np.linspace(0, 2 * np.pi, 90, endpoint=False)
     contours = []
     for k in range(int(np.ceil(z - 12)), int(np.floor(z + 12)) + 1):
         radius = np.sqrt(144 - (k - z) ** 2)
         contours.append(Contour(np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle), 0 * angle + k], 1)))
     found = read(contours, on=oblique)
-    centres = GRID.to_physical(np.argwhere(np.ones(GRID.shape))[:, ::-1])
-    ball = (np.linalg.norm(centres - centre, axis=1) < 6).reshape(GRID.shape)
+    centers = GRID.to_physical(np.argwhere(np.ones(GRID.shape))[:, ::-1])
+    ball = (np.linalg.norm(centers - center, axis=1) < 6).reshape(GRID.shape)
     assert 2 * (found.mask & ball).sum() / (found.mask.sum() + ball.sum()) > 0.96
     assert told(found, "at an angle to the slices, each voxel marked from the nearest: 24 planes.")
     assert not told(found, "outside")

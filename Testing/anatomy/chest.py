@@ -14,7 +14,7 @@ APEX, BASE = 48, 14
 
 @dataclass
 class Chest:
-    """A CT (z from the feet up) being drawn; ``lung`` is the truth. Lengths are mm from the image's centre."""
+    """A CT (z from the feet up) being drawn; ``lung`` is the truth. Lengths are mm from the image's center."""
 
     hu: np.ndarray = field(default_factory=lambda: np.full(SHAPE, -1000.0, np.float32))
     lung: np.ndarray = field(default_factory=lambda: np.zeros(SHAPE, bool))
@@ -82,7 +82,7 @@ class Chest:
         return np.rint(self.hu + random.normal(0, noise, SHAPE)).astype(np.int16)
 
     def lung_slices(self) -> set[int]:
-        """Slices with at least a square centimetre of lung."""
+        """Slices with at least a square centimeter of lung."""
         return set(np.flatnonzero(self.lung.sum(axis=(1, 2)) * SPACING[1] * SPACING[2] >= 100))
 
 

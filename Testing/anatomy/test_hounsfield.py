@@ -46,19 +46,19 @@ def test_a_ct_clipped_below_bone_passes_with_a_warning(ct: np.ndarray):
 
 
 @pytest.mark.parametrize(("offset", "advice"), [(1024, "subtract 1024"), (-1024, "add 1024"), (1000, "subtract 10")])
-def test_a_ct_without_its_intercept_is_recognised(ct: np.ndarray, offset: int, advice: str):
+def test_a_ct_without_its_intercept_is_recognized(ct: np.ndarray, offset: int, advice: str):
     with pytest.raises(InputError, match=f"off by.*{advice}"):
         check_hounsfield(ct + offset)
 
 
-def test_a_ct_without_its_intercept_is_recognised_under_negative_filling(ct: np.ndarray):
+def test_a_ct_without_its_intercept_is_recognized_under_negative_filling(ct: np.ndarray):
     stored = (ct + 1024).astype(np.int16)
     stored[:, :12, :12] = -2000
     with pytest.raises(InputError, match="subtract 1024"):
         check_hounsfield(stored)
 
 
-def test_unsigned_storage_is_recognised(ct: np.ndarray):
+def test_unsigned_storage_is_recognized(ct: np.ndarray):
     with pytest.raises(InputError, match="subtract 1024"):
         check_hounsfield((np.clip(ct, -1024, None) + 1024).astype(np.uint16))
 
@@ -69,8 +69,8 @@ def test_a_windowed_picture_is_refused(ct: np.ndarray):
 
 
 @pytest.mark.parametrize("low", [0.0, -1.0])
-def test_normalised_values_are_refused(ct: np.ndarray, low: float):
-    with pytest.raises(InputError, match="normalised"):
+def test_normalized_values_are_refused(ct: np.ndarray, low: float):
+    with pytest.raises(InputError, match="normalized"):
         check_hounsfield(low + (1 - low) * (np.clip(ct, -1000, 500) + 1000.0) / 1500)
 
 

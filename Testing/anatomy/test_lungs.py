@@ -10,7 +10,7 @@ import pytest
 
 from anatomy.chest import APEX, BASE, SHAPE, SPACING, Chest, chest
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
-from CMEDLSegmentLib.inference.lungs import Lungs, field_centre, find_lungs
+from CMEDLSegmentLib.inference.lungs import Lungs, field_center, find_lungs
 
 FIELD_MM = 256 * 1.5
 
@@ -41,7 +41,7 @@ def test_the_box_encloses_the_lungs_closely_and_the_field_holds_them():
         assert abs(first - inside[0]) <= 2
         assert abs(stop - 1 - inside[-1]) <= 2
     rows, columns = np.nonzero(drawn.lung.any(axis=0))
-    y, x = field_centre(lungs)
+    y, x = field_center(lungs)
     assert np.abs(rows - y).max() * SPACING[1] < FIELD_MM / 2
     assert np.abs(columns - x).max() * SPACING[2] < FIELD_MM / 2
 
@@ -60,7 +60,7 @@ def test_one_lung_is_enough(side: int):
     drawn = chest("trachea", "bowel", "table", lungs=(side,))
     lungs = found_in(drawn)
     assert_slices(lungs, drawn)
-    assert (field_centre(lungs)[1] - (SHAPE[2] - 1) / 2) * side > 10
+    assert (field_center(lungs)[1] - (SHAPE[2] - 1) / 2) * side > 10
 
 
 def test_after_a_pneumonectomy_the_gas_of_the_stomach_is_not_taken_for_the_second_lung():
@@ -233,7 +233,7 @@ def test_no_tumor_slice_of_any_real_case_is_lost(data_root):
         lost = set(np.flatnonzero(tumor.any(axis=(1, 2)))) - set(lungs.slices)
         assert not lost, f"{case} loses tumor slices {sorted(lost)}"
         _, rows, columns = np.nonzero(tumor)
-        y, x = field_centre(lungs)
+        y, x = field_center(lungs)
         assert max(np.abs(rows - y).max(), np.abs(columns - x).max()) < 128, f"{case}: tumor outside the field"
         assert lungs.warnings == [], case
 

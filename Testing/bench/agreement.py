@@ -43,7 +43,7 @@ Program = Callable[[np.ndarray, np.ndarray], dict[str, float]]
 
 
 def a_rater(kind: str, seed: int, slices: int, larger: float = 0.0) -> np.ndarray:
-    """Lungs or a tumor of 3 cm, bool (z, y, x), as one rater draws them: with bumps of a few millimetres.
+    """Lungs or a tumor of 3 cm, bool (z, y, x), as one rater draws them: with bumps of a few millimeters.
 
     ``larger`` is by what share all radii are.
     """

@@ -40,15 +40,15 @@ STRUCTURES = {
     "tumor": [((75, 200, 150), (23.0, 21.0, 19.0))],
     "lungs": [((75, 256, 140), (150.0, 85.0, 55.0)), ((75, 256, 370), (150.0, 85.0, 55.0))],
 }
-"""Ellipsoids: centre (z, y, x) in voxels and half axes in mm."""
+"""Ellipsoids: center (z, y, x) in voxels and half axes in mm."""
 
 
 def truth(ellipsoids) -> np.ndarray:
     """The structure that all raters draw, uint8 (z, y, x)."""
     axes = np.ogrid[tuple(slice(count) for count in GEOMETRY.shape)]
     mask = np.zeros(GEOMETRY.shape, np.uint8)
-    for centre, half in ellipsoids:
-        parts = zip(axes, centre, half, GEOMETRY.spacing[::-1], strict=True)
+    for center, half in ellipsoids:
+        parts = zip(axes, center, half, GEOMETRY.spacing[::-1], strict=True)
         mask[sum(((axis - middle) * step / reach) ** 2 for axis, middle, reach, step in parts) < 1] = 1
     return mask
 

@@ -41,8 +41,8 @@ HANDS_BACK = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
 def plain(generated: Tensor, target: Tensor) -> Tensor:
     """Equations 3 and 4, all pairs at once."""
     ours, theirs = generated.flatten(2).mT, target.flatten(2).mT
-    centre = theirs.mean(dim=1, keepdim=True)
-    ours, theirs = (torch.nn.functional.normalize(values - centre, dim=2) for values in (ours, theirs))
+    center = theirs.mean(dim=1, keepdim=True)
+    ours, theirs = (torch.nn.functional.normalize(values - center, dim=2) for values in (ours, theirs))
     distance = (1 - ours @ theirs.mT) / 2
     weights = torch.exp((1 - distance / (distance.min(dim=2, keepdim=True).values + 1e-5)) / 0.5)
     similarity = weights / weights.sum(dim=2, keepdim=True)

@@ -33,7 +33,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 SPACING = (0.75, 0.75, 1.5)
 """mm along (x, y, z)."""
 TUMORS = (((0.0, 0.0, 0.0), 20.0), ((25.0, -20.0, 40.0), 6.0))
-"""Centre (x, y, z) from the volume's and radius, mm."""
+"""Center (x, y, z) from the volume's and radius, mm."""
 
 
 class Watch:
@@ -77,9 +77,9 @@ def add_ct(slices: int):
     shape = (slices, 512, 512)
     array = np.full(shape, -900, dtype=np.int16)
     z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
-    for centre, radius in TUMORS:
+    for center, radius in TUMORS:
         at = [
-            (i - (n - 1) / 2) * step - c for i, n, step, c in zip((x, y, z), shape[::-1], SPACING, centre, strict=True)
+            (i - (n - 1) / 2) * step - c for i, n, step, c in zip((x, y, z), shape[::-1], SPACING, center, strict=True)
         ]
         array[at[0] ** 2 + at[1] ** 2 + at[2] ** 2 <= radius**2] = 0
     matrix = vtk.vtkMatrix4x4()

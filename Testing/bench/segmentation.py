@@ -82,7 +82,7 @@ def a_lung_slice(student, volume):
     from CMEDLSegmentLib.inference.resampling import FieldSampler, ModelField
 
     field = ModelField((512, 512), (0.75, 0.75), (255.5, 255.5), 256, 1.5)
-    sampler = FieldSampler(field, student.card.normalisation.fit(volume.array), "cpu")
+    sampler = FieldSampler(field, student.card.normalization.fit(volume.array), "cpu")
     middle = len(volume.array) // 2
     return sampler(volume.array[middle : middle + 1])
 

@@ -2,7 +2,7 @@
 
     python Testing/bench/step.py [--device cuda] [--repeats 5] [--threads 2] [--row "Unet, CMEDL" --json] [--no-graph]
 
-A step is the engine's own: patches from a store, augmentation, all losses, both phases, the optimisers. On a CPU
+A step is the engine's own: patches from a store, augmentation, all losses, both phases, the optimizers. On a CPU
 networks are narrow (a quarter of the paper's width, patches of 64 x 64) and numbers are float32; on CUDA they are the
 paper's (256 x 256) in bfloat16 with the whole step as a CUDA graph. Batch 2 + 2, as in the paper.
 
@@ -61,9 +61,9 @@ ROWS = {
 """Of each row: method, segmentor, and what makes it narrow."""
 NARROW = ("images.field=64", "translation.width=16", "features=random:16")
 TINY = ("images.field=32", "translation.width=2", "translation.blocks=1", "features=random:4")
-FULL = ("features=random", "optimisation.precision=bf16", "optimisation.graph=true")
-EAGER = "optimisation.graph=false"
-STRICT = ("features=random", "optimisation.precision=fp32", "optimisation.graph=false")
+FULL = ("features=random", "optimization.precision=bf16", "optimization.graph=true")
+EAGER = "optimization.graph=false"
+STRICT = ("features=random", "optimization.precision=fp32", "optimization.graph=false")
 SIDES = {"cpu": 1024, "cuda": 8192}
 """Of the matrices that tell the ceiling."""
 WARM_UP = 5
@@ -98,7 +98,7 @@ class Naive:
         self._networks.requires_grad_(True).train()
         groups = {"segmentors": ("segmentor", "teacher"), "generators": ("to_teacher", "to_student")}
         groups["judges"] = ("judge_teacher", "judge_student")
-        self._optimisers = {
+        self._optimizers = {
             group: torch.optim.Adam(
                 [weight for name in names for weight in self._networks[name].parameters()],
                 lr=2e-4 if group == "segmentors" else 1e-4,
@@ -125,7 +125,7 @@ class Naive:
     def _descend(self, group: str, loss: torch.Tensor) -> float:
         self._networks.zero_grad()
         loss.backward()
-        self._optimisers[group].step()
+        self._optimizers[group].step()
         return loss.item()
 
     def _generators(self, c: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
@@ -228,7 +228,7 @@ def measured(row: str, arguments: argparse.Namespace) -> dict[str, object]:
     """A row of the table."""
     seconds, worked = timed(row, arguments)
     settings = configuration(row, arguments.device, tiny=arguments.tiny)
-    images = 2 * settings.optimisation.batch
+    images = 2 * settings.optimization.batch
     found: dict[str, object] = {
         "milliseconds": {way: round(1000 * value, 1) for way, value in seconds.items()},
         "processor_milliseconds": {way: round(1000 * value, 1) for way, value in worked.items()},
@@ -238,7 +238,7 @@ def measured(row: str, arguments: argparse.Namespace) -> dict[str, object]:
         "segmentor": settings.network.arguments,
         "translation_width": settings.translation.width,
     }
-    numbers = torch.bfloat16 if settings.optimisation.precision == "bf16" else torch.float32
+    numbers = torch.bfloat16 if settings.optimization.precision == "bf16" else torch.float32
     found["tflop"], found["ceiling_tflops"] = tflop(row, arguments), ceiling(arguments.device, numbers)
     found["share_of_ceiling"] = found["tflop"] / seconds["ours"] / found["ceiling_tflops"]
     found["graph"] = arguments.device != "cpu" and not arguments.no_graph

@@ -38,7 +38,7 @@ CANCELS = 5
 
 
 def segmentation_bench():
-    """The neighbour of this script, which has the volume and knows the machine."""
+    """The neighbor of this script, which has the volume and knows the machine."""
     spec = importlib.util.spec_from_file_location("segmentation_bench", Path(__file__).with_name("segmentation.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -86,7 +86,7 @@ def make_student(path: Path, logit: float, **changes: object) -> Path:
         "networks": (NetworkSpec("segmentor", "unet", {"width": 2, "classes": 1}),),
         "labels": (TUMOR,),
         "modality": "CT",
-        "normalisation": Normalization("window", -1000.0, 500.0),
+        "normalization": Normalization("window", -1000.0, 500.0),
         "spacing_mm": 2.0,
         "field": 32,
         "slices": "all",

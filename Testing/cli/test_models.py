@@ -1,4 +1,4 @@
-"""``cmedl-segment models``: the catalogue from the command line."""
+"""``cmedl-segment models``: the catalog from the command line."""
 
 from __future__ import annotations
 

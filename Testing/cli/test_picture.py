@@ -19,7 +19,7 @@ from CMEDLSegmentLib.report.contour_drawing import (
 
 
 def near(panel, color: tuple[int, int, int], tolerance: int = 60) -> np.ndarray:
-    """Where a panel has about a colour, (y, x)."""
+    """Where a panel has about a color, (y, x)."""
     return np.all(np.abs(np.asarray(panel).astype(int) - color) < tolerance, axis=2)
 
 
@@ -29,9 +29,9 @@ def area(line: np.ndarray) -> float:
     return abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
 
 
-def disc(shape: tuple[int, int], centre: tuple[float, float], radius: float) -> np.ndarray:
+def disc(shape: tuple[int, int], center: tuple[float, float], radius: float) -> np.ndarray:
     y, x = np.ogrid[: shape[0], : shape[1]]
-    return (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
+    return (y - center[0]) ** 2 + (x - center[1]) ** 2 <= radius**2
 
 
 def test_an_outline_encloses_the_masks_area_and_a_hole_has_its_own():
@@ -86,7 +86,7 @@ def test_the_scale_bar_has_its_length():
 
 def test_a_whole_view_holds_the_longer_side():
     view = whole_view((100, 50), (2.0, 3.0))
-    assert (view.width_mm, view.centre) == (200.0, (49.5, 24.5))
+    assert (view.width_mm, view.center) == (200.0, (49.5, 24.5))
 
 
 def test_slice_dice_is_that_of_each_slice():

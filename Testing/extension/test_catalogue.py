@@ -1,4 +1,4 @@
-"""The extension's texts for Slicer's catalogue stand in three files and agree."""
+"""The extension's texts for Slicer's catalog stand in three files and agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from extension.module_lists import MODULES, REPOSITORY
 
 CMAKE = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
-CATALOGUE = json.loads((REPOSITORY / "CMEDL.json").read_text(encoding="utf-8"))
+CATALOG = json.loads((REPOSITORY / "CMEDL.json").read_text(encoding="utf-8"))
 # Line by line "key value"; lines that start with # are comments.
 S4EXT = {
     line.partition(" ")[0]: line.partition(" ")[2]
@@ -52,19 +52,19 @@ def test_the_older_description_repeats_the_build(key: str, name: str) -> None:
     ],
 )
 def test_the_newer_description_repeats_the_older(key: str, older: str) -> None:
-    assert CATALOGUE[key] == S4EXT[older]
+    assert CATALOG[key] == S4EXT[older]
 
 
 def test_both_descriptions_ask_for_the_same_extensions() -> None:
-    assert CATALOGUE["build_dependencies"] == S4EXT["depends"].split()
+    assert CATALOG["build_dependencies"] == S4EXT["depends"].split()
 
 
 def test_the_newer_description_has_only_keys_of_its_schema() -> None:
     known = {"$schema", "category", "scm_url", "scm_revision", "scm_type", "build_dependencies"}
     known |= {"dicom_support_rule", "build_subdirectory", "enabled", "tier"}
-    assert CATALOGUE.keys() <= known
-    assert {"$schema", "category", "scm_url"} <= CATALOGUE.keys()
-    assert 1 <= CATALOGUE["tier"] <= 5
+    assert CATALOG.keys() <= known
+    assert {"$schema", "category", "scm_url"} <= CATALOG.keys()
+    assert 1 <= CATALOG["tier"] <= 5
 
 
 def test_the_project_is_named_as_the_extension_is() -> None:
@@ -74,7 +74,7 @@ def test_the_project_is_named_as_the_extension_is() -> None:
 
 
 @pytest.mark.parametrize("name", ["ICONURL", "SCREENSHOTURLS"])
-def test_a_picture_that_the_catalogue_shows_is_in_the_tree(name: str) -> None:
+def test_a_picture_that_the_catalog_shows_is_in_the_tree(name: str) -> None:
     url = from_cmake(name)
     path = REPOSITORY / url.partition("/raw/main/")[2]
     assert path.is_file(), f"{url} leads to no file of this tree"

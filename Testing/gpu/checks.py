@@ -39,7 +39,7 @@ ROOM = 1.02
 def settings(device: str, *changes: str) -> Configuration:
     """CMEDL with the least networks there are."""
     base = replace(PRESETS["tiny"], method="cmedl", device=device, network=Network(arguments=TINY_WIDTHS["unet"]))
-    return with_settings(base, ("images.field=32", "optimisation.batch=2", *changes))
+    return with_settings(base, ("images.field=32", "optimization.batch=2", *changes))
 
 
 def losses(device: str, folder: Path, steps: int, *changes: str) -> dict[str, float]:
@@ -68,19 +68,19 @@ def graph(device: str, folder: Path) -> dict[str, Any]:
     """A step as a CUDA graph teaches what the same step does operation by operation."""
     if device == "cpu":
         return {"state": "skipped", "why": "a CPU has no CUDA graphs"}
-    eager, captured = (losses(device, folder / on, STEPS, f"optimisation.graph={on}") for on in ("false", "true"))
+    eager, captured = (losses(device, folder / on, STEPS, f"optimization.graph={on}") for on in ("false", "true"))
     return compared(eager, captured)
 
 
 def bf16(device: str, folder: Path) -> dict[str, Any]:
     """bfloat16 gives the losses that single precision does, to its rounding: of the first step, before they part."""
-    single, half = (losses(device, folder / kind, 1, f"optimisation.precision={kind}") for kind in ("fp32", "bf16"))
+    single, half = (losses(device, folder / kind, 1, f"optimization.precision={kind}") for kind in ("fp32", "bf16"))
     return compared(single, half)
 
 
 def resumed(device: str, folder: Path) -> dict[str, Any]:
     """Training that was stopped and resumed ends with the weights of training that was not, bit for bit."""
-    changes = ["optimisation.epochs=2"] + (["optimisation.graph=true"] if device != "cpu" else [])
+    changes = ["optimization.epochs=2"] + (["optimization.graph=true"] if device != "cpu" else [])
     store = disc_store(folder / "store", teachers=2)
     weights = []
     for name, stops in (("whole", False), ("parts", True)):

@@ -25,9 +25,9 @@ PHANTOMS = {
 TINY = {
     "images.field": 32,
     "images.slices": "all",
-    "optimisation.epochs": 3,
-    "optimisation.batch": 2,
-    "optimisation.ema_half_life_steps": 0,
+    "optimization.epochs": 3,
+    "optimization.batch": 2,
+    "optimization.ema_half_life_steps": 0,
 }
 
 

@@ -165,7 +165,7 @@ class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
 
 @stand_in(ctk)
 class ctkColorPickerButton(QtWidgets.QPushButton):
-    """A button of a colour."""
+    """A button of a color."""
 
     colorChanged = Signal(QColor)
     color = declared(QColor, "color", QColor(0, 0, 0), "colorChanged", "_show")

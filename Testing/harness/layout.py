@@ -1,6 +1,6 @@
 """``slicer.app.layoutManager()``: Slicer's own layout logic says which views there are, and its XML where.
 
-The widgets show the pictures that :mod:`harness.views` draws; each has a coloured bar with its name, as in Slicer.
+The widgets show the pictures that :mod:`harness.views` draws; each has a colored bar with its name, as in Slicer.
 Tabs, detached windows and tables are not known here, and a layout that asks for them is refused.
 """
 
@@ -84,7 +84,7 @@ class ViewWidget(QtWidgets.QWidget):
         column.addWidget(self._canvas)
 
     def label(self) -> None:
-        """Bring the bar up to date: the view's label and colour, and where its slice is."""
+        """Bring the bar up to date: the view's label and color, and where its slice is."""
         node = self.view.node
         red, green, blue = (round(255 * part) for part in node.GetLayoutColor())
         text = f" {node.GetLayoutLabel() or node.GetLayoutName()}"

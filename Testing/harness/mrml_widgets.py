@@ -200,7 +200,7 @@ def _letting_go(subject, tags: list[int]):
 
 @stand_in(slicer)
 class qMRMLSegmentsTableView(QtWidgets.QTableWidget):
-    """Visibility, colour and name of a segmentation's segments."""
+    """Visibility, color and name of a segmentation's segments."""
 
     selectionChanged_ = Signal(object, object)
     SIGNATURES: ClassVar = {"selectionChanged(QItemSelection,QItemSelection)": "selectionChanged_"}

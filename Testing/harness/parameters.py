@@ -202,10 +202,10 @@ class _Binding:
         if parameter.type is Path and kind is ctk.ctkDirectoryButton:
             return widget.directoryChanged, lambda: Path(widget.directory), lambda path: widget.setDirectory(str(path))
         if kind is qt.QComboBox and (parameter.is_enum or self._note(Choice)):
-            labelled = getattr(parameter.type, "label", lambda value: value.name) if parameter.is_enum else str
+            labeled = getattr(parameter.type, "label", lambda value: value.name) if parameter.is_enum else str
             self._choices = list(parameter.type) if parameter.is_enum else list(self._note(Choice).choices)
             widget.clear()
-            widget.addItems([labelled(choice) for choice in self._choices])
+            widget.addItems([labeled(choice) for choice in self._choices])
             return widget.currentIndexChanged, lambda: self._choices[widget.currentIndex], self._choose
         raise RuntimeError(
             f"Unable to create GUI connector from datatype '{parameter.type}' to widget type '{kind.__name__}'"

@@ -31,6 +31,6 @@ def add_segment(volume: object, mask: np.ndarray, name: str, color: tuple[float,
 
 
 def pixels_of(picture: np.ndarray, color: tuple[float, float, float], tolerance: int = 60) -> np.ndarray:
-    """Rows and columns of the pixels of about this colour, shape (n, 2)."""
+    """Rows and columns of the pixels of about this color, shape (n, 2)."""
     wanted = 255 * np.asarray(color)
     return np.argwhere(np.abs(picture.astype(int) - wanted).max(axis=-1) <= tolerance)

@@ -38,7 +38,7 @@ def block(low: tuple[int, int, int], high: tuple[int, int, int]) -> np.ndarray:
 
 
 def show(ijk_to_ras: np.ndarray, *segments: tuple[str, tuple, np.ndarray]) -> tuple[object, list[object]]:
-    """A body of water in the scene with segments, centred on slice 12; the CT's node and the segmentations'."""
+    """A body of water in the scene with segments, centerd on slice 12; the CT's node and the segmentations'."""
     import slicer
 
     body = np.where(block((0, 8, 8), (24, 72, 88)), 0, -1000).astype(np.int16)
@@ -65,14 +65,14 @@ def test_the_red_contour_is_where_the_voxels_are(grid: np.ndarray, drawn) -> Non
     import slicer
 
     show(grid, ("Tumor", scenes.RED, block((10, 30, 40), (15, 44, 60))))
-    centre = ras_of(grid, (49.5, 36.5, 12))
-    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *centre)
+    center = ras_of(grid, (49.5, 36.5, 12))
+    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *center)
     red = scenes.pixels_of(drawn.slice_pixels("Red"), scenes.RED)
-    # Voxels reach half a voxel beyond their centres.
+    # Voxels reach half a voxel beyond their centers.
     corners = [drawn.ras_to_pixel("Red", ras_of(grid, (i, j, 12))) for i in (39.5, 59.5) for j in (29.5, 43.5)]
     expected = np.array([corner[:2] for corner in corners])
     assert np.abs([corner[2] for corner in corners]).max() < 0.01
-    # A line of Slicer's default width, and the half pixel between a pixel's corner and its centre.
+    # A line of Slicer's default width, and the half pixel between a pixel's corner and its center.
     assert np.abs(red.min(axis=0) - expected.min(axis=0)).max() <= 2
     assert np.abs(red.max(axis=0) - expected.max(axis=0)).max() <= 2
 

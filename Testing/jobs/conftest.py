@@ -21,7 +21,7 @@ from students.making import a_student_file
 def student(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A file of a narrow student that reads every slice."""
     path = tmp_path_factory.mktemp("student") / "narrow.safetensors"
-    a_student_file(path, slices="all", field=64, threshold=0.5, normalisation=Normalization("window", -1000.0, 500.0))
+    a_student_file(path, slices="all", field=64, threshold=0.5, normalization=Normalization("window", -1000.0, 500.0))
     return str(path)
 
 
@@ -38,10 +38,10 @@ def make_client(place: Path) -> Iterator[Callable[..., WorkerClient]]:
     """Makes clients, closed at the end of the test."""
     made: list[WorkerClient] = []
 
-    def make(*behaviour: str, **settings: object) -> WorkerClient:
-        """A client; with a ``behaviour`` of ``fake_python.py`` its worker is no worker."""
-        if behaviour:
-            settings["python"] = [sys.executable, str(FAKE), *behaviour]
+    def make(*behavior: str, **settings: object) -> WorkerClient:
+        """A client; with a ``behavior`` of ``fake_python.py`` its worker is no worker."""
+        if behavior:
+            settings["python"] = [sys.executable, str(FAKE), *behavior]
         made.append(WorkerClient(**{"folder": place, **settings}))
         return made[-1]
 

@@ -34,7 +34,7 @@ def assert_recovers(client: WorkerClient, place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "said"),
+    ("behavior", "said"),
     [
         ("garbage_at_once", "no message"),
         ("one_endless_line", "no message"),
@@ -47,9 +47,9 @@ def assert_recovers(client: WorkerClient, place: Path) -> None:
     ],
 )
 def test_a_worker_that_misbehaves_gives_a_sentence_and_the_next_run_is_fine(
-    behaviour: str, said: str, make_client: Maker, place: Path
+    behavior: str, said: str, make_client: Maker, place: Path
 ) -> None:
-    client = make_client(behaviour)
+    client = make_client(behavior)
     client.start(a_volume(), ANY)
     event = last_event(client)
     assert isinstance(event, Failed)
@@ -58,21 +58,21 @@ def test_a_worker_that_misbehaves_gives_a_sentence_and_the_next_run_is_fine(
     assert_recovers(client, place)
 
 
-@pytest.mark.parametrize(("behaviour", "words"), [("exit_at_once", "no module"), ("die_in_work", "the last words")])
+@pytest.mark.parametrize(("behavior", "words"), [("exit_at_once", "no module"), ("die_in_work", "the last words")])
 def test_the_detail_of_a_failure_holds_what_the_worker_printed_last(
-    behaviour: str, words: str, make_client: Maker
+    behavior: str, words: str, make_client: Maker
 ) -> None:
-    client = make_client(behaviour)
+    client = make_client(behavior)
     client.start(a_volume(), ANY)
     event = last_event(client)
     assert isinstance(event, Failed)
     assert words in event.detail
 
 
-@pytest.mark.parametrize("behaviour", ["sleep_at_once", "sleep_later"])
-def test_a_worker_without_a_sign_of_work_is_ended(behaviour: str, make_client: Maker, place: Path) -> None:
+@pytest.mark.parametrize("behavior", ["sleep_at_once", "sleep_later"])
+def test_a_worker_without_a_sign_of_work_is_ended(behavior: str, make_client: Maker, place: Path) -> None:
     """Also one whose heart beats on while its work stands still."""
-    client = make_client(behaviour, hang_seconds=1.0)
+    client = make_client(behavior, hang_seconds=1.0)
     client.start(a_volume(), ANY)
     event = last_event(client)
     assert isinstance(event, Failed)

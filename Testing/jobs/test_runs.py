@@ -50,7 +50,7 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
     assert [component["volume_cc"] for component in summary["components"]] == [
         component.volume_cc for component in expected.components
     ]
-    assert summary["components"][0]["centre_mm"] == list(expected.components[0].centre_mm)
+    assert summary["components"][0]["center_mm"] == list(expected.components[0].center_mm)
     assert summary["labels"][0]["name"] == "Tumor"
     assert not list(place.iterdir())
 

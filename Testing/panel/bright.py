@@ -22,7 +22,7 @@ SHAPE = (24, 64, 64)
 SPACING = (1.5, 1.5, 2.0)
 """mm along (x, y, z)."""
 LARGE, SMALL = ((12, 36, 22), 9.0), ((14, 20, 46), 5.0)
-"""Centre (z, y, x) in voxels and radius in mm of the balls."""
+"""Center (z, y, x) in voxels and radius in mm of the balls."""
 
 
 CARD = Card(
@@ -32,7 +32,7 @@ CARD = Card(
     networks=(NetworkSpec("segmentor", "unet", {"width": 1}),),
     labels=(TUMOR,),
     modality="CT",
-    normalisation=Normalization("window", LOW, HIGH),
+    normalization=Normalization("window", LOW, HIGH),
     spacing_mm=1.5,
     field=64,
     slices="all",
@@ -42,7 +42,7 @@ CARD = Card(
     unintended_use="Patients.",
     date="2024-05-17",
     program_version="0.1.0",
-    data=({"name": "A set", "licence": "CC BY-SA 4.0", "attribution": "Its makers, 2019"},),
+    data=({"name": "A set", "license": "CC BY-SA 4.0", "attribution": "Its makers, 2019"},),
     weights_sha256="0" * 64,
 )
 
@@ -84,7 +84,7 @@ def install_student(folder: Path) -> None:
 
 
 def distance_mm(ball: tuple) -> np.ndarray:
-    """(z, y, x) distance of every voxel's centre from a ball's."""
+    """(z, y, x) distance of every voxel's center from a ball's."""
     index = np.indices(SHAPE).transpose(1, 2, 3, 0)
     return np.linalg.norm((index - ball[0]) * SPACING[::-1], axis=-1)
 
@@ -125,7 +125,7 @@ def outcome_of(volume: Volume, request: Request) -> Outcome:
     for number in range(1, count + 1):
         z, y, x = np.nonzero(regions == number)
         values = probability[z, y, x]
-        centre = volume.geometry.to_physical(np.array([[x.mean(), y.mean(), z.mean()]]))[0]
+        center = volume.geometry.to_physical(np.array([[x.mean(), y.mean(), z.mean()]]))[0]
         components.append(
             {
                 "label": 1,
@@ -134,7 +134,7 @@ def outcome_of(volume: Volume, request: Request) -> Outcome:
                 "peak": float(values.max()),
                 "slices": [int(z.min()), int(z.max())],
                 "n_slices": len(set(z.tolist())),
-                "centre_mm": centre.tolist(),
+                "center_mm": center.tolist(),
             }
         )
     components.sort(key=lambda component: -component["mean"])

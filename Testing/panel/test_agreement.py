@@ -15,12 +15,12 @@ from panel.conftest import settle
 from panel.test_experts import EXPERT, RATER, add_rater, larger, row_of, tick
 
 
-def is_grey(table) -> bool:
-    """Whether all figures of a table are grey."""
+def is_gray(table) -> bool:
+    """Whether all figures of a table are gray."""
     from CMEDLSegmentPanel import agreement_view
 
     colors = {table.item(row, DICE).foreground().color().name() for row in range(table.rowCount)}
-    return colors == {"#{:02x}{:02x}{:02x}".format(*agreement_view.GREY)}
+    return colors == {"#{:02x}{:02x}{:02x}".format(*agreement_view.GRAY)}
 
 
 def test_one_expert_beside_the_student_has_figures(segmented, slicer_app) -> None:
@@ -37,7 +37,7 @@ def test_one_expert_beside_the_student_has_figures(segmented, slicer_app) -> Non
 
 
 def test_the_table_of_raters_has_its_figures_too(rated, slicer_app) -> None:
-    from CMEDLSegmentPanel.agreement_view import GREY
+    from CMEDLSegmentPanel.agreement_view import GRAY
     from CMEDLSegmentPanel.experts_section import DICE as COLUMN
 
     table = rated.ui.expertsTable
@@ -47,7 +47,7 @@ def test_the_table_of_raters_has_its_figures_too(rated, slicer_app) -> None:
     assert table.item(row_of(rated, "Tumor"), COLUMN).text() == f"{mean:.2f}"
     edit("Bob", balls(SMALL))
     settle(rated, slicer_app)
-    assert table.item(row_of(rated, "Ann"), COLUMN).foreground().color().name() == "#{:02x}{:02x}{:02x}".format(*GREY)
+    assert table.item(row_of(rated, "Ann"), COLUMN).foreground().color().name() == "#{:02x}{:02x}{:02x}".format(*GRAY)
     wait_for_figures(rated, slicer_app)
     assert table.item(row_of(rated, "Ann"), COLUMN).text() == "0.00"
     tick(rated, slicer_app, "Bob", EXPERT, False)
@@ -109,16 +109,16 @@ def test_figures_are_worked_out_beside_the_window(rated, slicer_app, monkeypatch
     assert rated.ui.matrixTable.item(0, 1).text() == "1.00"
 
 
-def test_figures_are_grey_while_a_contour_is_edited_and_new_afterwards(rated, slicer_app) -> None:
+def test_figures_are_gray_while_a_contour_is_edited_and_new_afterwards(rated, slicer_app) -> None:
     before = column(rated.ui.ratersTable, DICE)
-    assert not is_grey(rated.ui.ratersTable)
+    assert not is_gray(rated.ui.ratersTable)
     edit("Bob", balls(SMALL))
     settle(rated, slicer_app)
-    assert is_grey(rated.ui.ratersTable)
+    assert is_gray(rated.ui.ratersTable)
     assert column(rated.ui.ratersTable, DICE) == before
     assert not rated.ui.reportButton.enabled
     wait_for_figures(rated, slicer_app)
-    assert not is_grey(rated.ui.ratersTable)
+    assert not is_gray(rated.ui.ratersTable)
     assert column(rated.ui.ratersTable, DICE) != before
     assert rated.ui.matrixTable.item(0, 1).text() == "0.00"
     assert rated.ui.reportButton.enabled
@@ -129,7 +129,7 @@ def test_figures_of_a_contour_that_was_edited_elsewhere_are_not_shown_as_if_they
     edit("Bob", balls(SMALL))
     slicer_app.open("CMEDLSegment")
     settle(rated, slicer_app)
-    assert rated.agreement.fresh or is_grey(rated.ui.ratersTable)
+    assert rated.agreement.fresh or is_gray(rated.ui.ratersTable)
     wait_for_figures(rated, slicer_app)
     assert rated.ui.matrixTable.item(0, 1).text() == "0.00"
 

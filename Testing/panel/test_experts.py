@@ -171,7 +171,7 @@ def test_the_buttons_go_from_tumor_slice_to_tumor_slice(compared, slicer_app) ->
     assert view.GetSliceOffset() == pytest.approx(middle, abs=0.1)
 
 
-def test_a_saved_scene_brings_raters_colours_and_the_layout_back(compared, slicer_app, tmp_path) -> None:
+def test_a_saved_scene_brings_raters_colors_and_the_layout_back(compared, slicer_app, tmp_path) -> None:
     import slicer
 
     compared.ui.expertsTable.item(row_of(compared, "Ann"), RATER).setText("Dr. Ann <b>")

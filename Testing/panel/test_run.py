@@ -141,11 +141,11 @@ def test_a_killed_worker_is_told_and_the_next_run_is_fine(panel, slicer_app, pyt
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "words"),
+    ("behavior", "words"),
     [("garbage_later", "no message"), ("sleep_later", "no sign of work"), ("exit_at_once", "start")],
 )
-def test_a_worker_that_misbehaves_is_told(behaviour: str, words: str, panel, slicer_app, python_slicer) -> None:
-    python_slicer(str(FAKE), behaviour)
+def test_a_worker_that_misbehaves_is_told(behavior: str, words: str, panel, slicer_app, python_slicer) -> None:
+    python_slicer(str(FAKE), behavior)
     choose(panel, slicer_app)
     panel.logic.runner.client._hang_seconds = 1.0
     click_segment(panel, slicer_app)

@@ -125,7 +125,7 @@ def train(table: Path, folder: Path, epochs: int) -> None:
     from CMEDLTrainLib.cli import main
 
     arguments = ["run", "--preset=tiny", "--method=ct-only", "--device=cpu", f"--output={folder}"]
-    arguments += [f"--set={setting}" for setting in (*SMALL_RUN, f"optimisation.epochs={epochs}")]
+    arguments += [f"--set={setting}" for setting in (*SMALL_RUN, f"optimization.epochs={epochs}")]
     assert main([*arguments, str(table)]) == 0
 
 

@@ -132,7 +132,7 @@ def test_a_trainer_that_was_killed_while_no_panel_was_open_is_resumed_to_the_end
 ) -> None:
     run = run_folder.Run(cohort / "runs" / "alone")
     options = ["--preset=tiny", "--method=ct-only", "--device=cpu", f"--output={run.folder}"]
-    options += [f"--set={setting}" for setting in (*SMALL_RUN, "optimisation.epochs=30")]
+    options += [f"--set={setting}" for setting in (*SMALL_RUN, "optimization.epochs=30")]
     command = ["run", *options, str(cohort / "cohort.csv")]
     trainer = Program([sys.executable], os.environ).detach(command, cohort / "log")
     slicer_app.wait_until(lambda: run.status()["epoch"] > 1 or trainer.poll() is not None)

@@ -197,7 +197,7 @@ def test_one_file_carries_its_card_and_the_figures(finished, slicer_app, tmp_pat
     ui.card_title.text = "Discs <b>only</b>"
     ui.exportStudentButton.click()
     assert "fill in all three" in slicer_app.messages[-1].text
-    ui.card_data_licence.text, ui.card_data_attribution.text = "CC0", "nobody"
+    ui.card_data_license.text, ui.card_data_attribution.text = "CC0", "nobody"
     before = len(slicer_app.messages)
     ui.exportStudentButton.click()  # the file dialog is cancelled
     assert not panel.student._work.busy
@@ -210,7 +210,7 @@ def test_one_file_carries_its_card_and_the_figures(finished, slicer_app, tmp_pat
     ui.exportStudentButton.click()
     assert "Exported to" in done(panel, slicer_app)
     card = read_card(tmp_path / "mine.safetensors")
-    assert (card.title, card.data[0]["licence"]) == ("Discs <b>only</b>", "CC0")
+    assert (card.title, card.data[0]["license"]) == ("Discs <b>only</b>", "CC0")
     assert [figure["n"] for figure in card.figures if figure["measure"].startswith("DSC, all")] == [2]
     # What was written on the card is there when the run is chosen again.
     panel.parameters.run = "short"

@@ -44,7 +44,7 @@ def test_settings_are_remembered_in_the_scene_and_reach_the_configuration(panel,
     slicer_app.open("CMEDLTrain")
     settle(panel, slicer_app)
     settings = panel.logic.settings(panel.parameters)
-    assert (settings.preset, settings.network.kind, settings.optimisation.epochs) == ("tiny", "mrrn", 7)
+    assert (settings.preset, settings.network.kind, settings.optimization.epochs) == ("tiny", "mrrn", 7)
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def start(panel, app, epochs: int, name: str = "mine") -> run_folder.Run:
     """Start a small real run by the panel, and wait until it trains."""
     panel.parameters.method, panel.parameters.preset, panel.parameters.device = "ct-only", "tiny", "cpu"
     # It is not to be over early, however little it learns.
-    panel.parameters.changes, panel.parameters.epochs = [*TINY, f"optimisation.patience={epochs}"], epochs
+    panel.parameters.changes, panel.parameters.epochs = [*TINY, f"optimization.patience={epochs}"], epochs
     settle(panel, app)
     panel.ui.runNameLineEdit.text = name
     panel.ui.startButton.click()
@@ -102,8 +102,8 @@ def test_a_run_is_started_stopped_resumed_killed_and_finished(filled, cohort: Pa
 
 
 def test_a_run_that_was_moved_with_its_cohort_is_finished_where_it_is(filled, cohort: Path, slicer_app) -> None:
-    settings = configuration.with_settings(configuration.PRESETS["tiny"], [*TINY, "optimisation.epochs=1"])
-    made(cohort, images=settings.images, optimisation=settings.optimisation, device="cpu")
+    settings = configuration.with_settings(configuration.PRESETS["tiny"], [*TINY, "optimization.epochs=1"])
+    made(cohort, images=settings.images, optimization=settings.optimization, device="cpu")
     moved = Path(shutil.move(cohort, cohort.with_name("elsewhere")))
     choose(filled, slicer_app, moved)
     select(filled, slicer_app, "first")
@@ -288,12 +288,12 @@ def test_a_run_is_deleted_into_the_bin_after_asking(filled, cohort: Path, slicer
 
 
 def test_a_duplicate_asks_for_the_same_settings(filled, cohort: Path, slicer_app) -> None:
-    changes = ["optimisation.epochs=7", "images.window_hu=[-200, 300]", "translation.kind=drit", "seed=3"]
+    changes = ["optimization.epochs=7", "images.window_hu=[-200, 300]", "translation.kind=drit", "seed=3"]
     settings = configuration.with_settings(configuration.PRESETS["tiny"], [*changes, "network.arguments.width=6"])
-    run = made(cohort, **{name: getattr(settings, name) for name in ("optimisation", "images", "translation", "seed")})
+    run = made(cohort, **{name: getattr(settings, name) for name in ("optimization", "images", "translation", "seed")})
     whole = replace(run.configuration(), network=settings.network, labels=("Liver", "Spleen"), method="vae-cmedl")
     (run.folder / "configuration.json").write_text(whole.to_json(), "utf-8")
-    filled.parameters.changes = ["optimisation.batch=99"]
+    filled.parameters.changes = ["optimization.batch=99"]
     select(filled, slicer_app, "first")
     filled.ui.duplicateButton.click()
     settle(filled, slicer_app)

@@ -31,7 +31,7 @@ def take(panel, app, box, name: str) -> None:
 
 def test_all_settings_stand_beside_the_paper_s(panel, slicer_app) -> None:
     take(panel, slicer_app, panel.ui.presetComboBox, "fast")
-    table, row = panel.ui.settingsTable, row_of(panel, "optimisation.batch")
+    table, row = panel.ui.settingsTable, row_of(panel, "optimization.batch")
     assert [table.item(row, column).text() for column in (VALUE, PAPER)] == ["6", "2"]
     table.setCurrentCell(row_of(panel, "translation.cycle"), KEY)
     assert "equation 6" in panel.ui.settingWordsLabel.text
@@ -42,13 +42,13 @@ def test_all_settings_stand_beside_the_paper_s(panel, slicer_app) -> None:
 
 def test_a_changed_value_is_bold_reaches_the_run_and_is_taken_back(panel, slicer_app) -> None:
     table = panel.ui.settingsTable
-    type_value(panel, slicer_app, "optimisation.batch", "3")
+    type_value(panel, slicer_app, "optimization.batch", "3")
     type_value(panel, slicer_app, "images.window_hu", "[-200, 300]")
-    row = row_of(panel, "optimisation.batch")
+    row = row_of(panel, "optimization.batch")
     assert table.item(row, VALUE).font().bold()
     settings = panel.logic.settings(panel.parameters)
-    assert (settings.optimisation.batch, settings.images.window_hu) == (3, (-200.0, 300.0))
-    type_value(panel, slicer_app, "optimisation.batch", "")
+    assert (settings.optimization.batch, settings.images.window_hu) == (3, (-200.0, 300.0))
+    type_value(panel, slicer_app, "optimization.batch", "")
     assert table.item(row, VALUE).text() == "6"
     assert not table.item(row, VALUE).font().bold()
     panel.ui.resetSettingsButton.click()
@@ -58,15 +58,15 @@ def test_a_changed_value_is_bold_reaches_the_run_and_is_taken_back(panel, slicer
 
 
 def test_a_value_that_cannot_be_is_refused_in_words(panel, slicer_app) -> None:
-    type_value(panel, slicer_app, "optimisation.batch", "many")
+    type_value(panel, slicer_app, "optimization.batch", "many")
     assert "cannot be 'many'" in slicer_app.messages[-1]
-    assert panel.ui.settingsTable.item(row_of(panel, "optimisation.batch"), VALUE).text() == "6"
+    assert panel.ui.settingsTable.item(row_of(panel, "optimization.batch"), VALUE).text() == "6"
     assert panel.parameters.changes == []
 
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
-    [("preset", "coarse", "coarse"), ("labels", "A,,B", "labels"), ("changes", ["optimisation.sleep=1"], "sleep")],
+    [("preset", "coarse", "coarse"), ("labels", "A,,B", "labels"), ("changes", ["optimization.sleep=1"], "sleep")],
 )
 def test_a_saved_scene_with_what_is_not_known_is_told(panel, slicer_app, name: str, value, words: str) -> None:
     setattr(panel.parameters, name, value)

@@ -144,11 +144,11 @@ def test_the_anatomy_keeps_its_size_at_any_spacing() -> None:
 
     for a, b in zip(litres(coarse), litres(fine), strict=True):
         assert a == pytest.approx(b, rel=0.08)
-    centres = [
+    centers = [
         phantom.image.geometry.to_physical(np.argwhere(phantom.mask)[:, ::-1].astype(float)).mean(axis=0)
         for phantom in (coarse, fine)
     ]
-    np.testing.assert_allclose(centres[0], centres[1], atol=1.5)
+    np.testing.assert_allclose(centers[0], centers[1], atol=1.5)
 
 
 def test_a_field_smaller_than_the_body_shows_its_middle() -> None:

@@ -60,7 +60,7 @@ def vtk_matrix(matrix: np.ndarray) -> vtk.vtkMatrix4x4:
 def a_volume(
     array: np.ndarray | None = None, matrix: np.ndarray | None = None, kind: str = "vtkMRMLScalarVolumeNode"
 ) -> slicer.vtkMRMLVolumeNode:
-    """A volume node 'CT' in ``slicer.mrmlScene``; by default each voxel differs from its neighbours."""
+    """A volume node 'CT' in ``slicer.mrmlScene``; by default each voxel differs from its neighbors."""
     if array is None:
         array = (np.arange(np.prod(SHAPE)).reshape(SHAPE) % 1000).astype(np.int16)
     image = vtk.vtkImageData()
@@ -119,7 +119,7 @@ def an_outcome(
         for number in range(1, count + 1):
             z, y, x = np.nonzero(found == number)
             values = np.ones(len(z)) if probability is None else probability[z, y, x]
-            centre = geometry.to_physical(np.array([[x.mean(), y.mean(), z.mean()]]))[0]
+            center = geometry.to_physical(np.array([[x.mean(), y.mean(), z.mean()]]))[0]
             components.append(
                 {
                     "label": entry.value,
@@ -128,7 +128,7 @@ def an_outcome(
                     "peak": float(values.max()),
                     "slices": [int(z.min()), int(z.max())],
                     "n_slices": int(np.ptp(z)) + 1,
-                    "centre_mm": centre.tolist(),
+                    "center_mm": center.tolist(),
                 }
             )
     components.sort(key=lambda one: (-one["mean"], -one["volume_cc"]))

@@ -84,7 +84,7 @@ def test_parts_that_are_drawn_on_another_grid_are_brought_to_the_ct_and_that_is_
     case = collected(volume).case
     assert case.raters[0].notes == ()
     assert "another grid" in " ".join(case.raters[1].notes)
-    # Voxel centres of the coarse grid lie on corners of the fine one: off by less than a voxel at the rim.
+    # Voxel centers of the coarse grid lie on corners of the fine one: off by less than a voxel at the rim.
     assert abs(int(case.raters[1].mask.sum()) - int(case.raters[0].mask.sum())) <= case.raters[0].mask.sum() * 0.4
 
 
@@ -116,7 +116,7 @@ def test_only_what_marks_the_chosen_structure_is_compared_and_parts_of_one_rater
     assert [one.name for one in collected(volume, structure="Node").case.raters] == ["Ann"]
 
 
-def test_the_state_changes_with_what_is_marked_and_where_but_not_with_colours(scene) -> None:
+def test_the_state_changes_with_what_is_marked_and_where_but_not_with_colors(scene) -> None:
     volume = a_volume()
     node = rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
     collector = rated_scene.RatedSceneReader()
@@ -149,7 +149,7 @@ def test_a_segment_that_is_gone_is_told(scene) -> None:
         rated_scene.RatedSceneReader().collect(volume, found)
 
 
-def analysed(volume, result=None):
+def analyzed(volume, result=None):
     """A case of the scene and its figures."""
     from CMEDLSegmentLib.agreement.raters import analyze
 
@@ -162,7 +162,7 @@ def test_the_map_counts_the_raters_of_each_voxel_where_it_is(scene, kind: str) -
     volume = a_volume(matrix=grid(kind))
     put_under(volume, moved())
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER), "Cleo": box_label(LARGER)})
-    found = agreement_nodes.set_map(*analysed(volume))
+    found = agreement_nodes.set_map(*analyzed(volume))
     counts = slicer.util.arrayFromVolume(found)
     assert counts.max() == 3
     expected = {}
@@ -177,12 +177,12 @@ def test_the_map_counts_the_raters_of_each_voxel_where_it_is(scene, kind: str) -
 def test_the_map_is_made_once_and_follows(scene) -> None:
     volume = a_volume()
     node = rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
-    first = agreement_nodes.set_map(*analysed(volume))
+    first = agreement_nodes.set_map(*analyzed(volume))
     expert_segments.set_role(
         next(ref for ref in expert_segments.all_segments() if ref.node_id == node.GetID() and ref.name == "Bob"), None
     )
     rated(volume, {"Cleo": box_label(BLOB), "Dan": box_label(FAR)})
-    assert agreement_nodes.set_map(*analysed(volume)) is first
+    assert agreement_nodes.set_map(*analyzed(volume)) is first
     assert agreement_nodes.map_of(volume) is first
     assert slicer.util.arrayFromVolume(first).max() == 2
     colors = first.GetDisplayNode().GetColorNode()
@@ -192,14 +192,14 @@ def test_the_map_is_made_once_and_follows(scene) -> None:
     assert [colors.GetColorName(number) for number in range(4)] == ["nobody", "1 of 3", "2 of 3", "3 of 3"]
 
 
-def test_the_map_shows_each_count_in_its_colour(slicer_app) -> None:
+def test_the_map_shows_each_count_in_its_color(slicer_app) -> None:
     volume = a_volume(np.zeros(SHAPE, dtype=np.int16))
     nested = [box_label((slice(5, 15), slice(8, 22 - 3 * step), slice(10, 34 - 6 * step))) for step in range(3)]
     rated(volume, dict(zip(("Ann", "Bob", "Cleo"), nested, strict=True)))
     for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
         display.SetVisibility(False)
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
-    node = agreement_nodes.set_map(*analysed(volume))
+    node = agreement_nodes.set_map(*analyzed(volume))
     assert not agreement_nodes.map_is_shown(node)
     slicer.util.setSliceViewerLayers(foreground=node, foregroundOpacity=1.0)
     assert agreement_nodes.map_is_shown(node)
@@ -220,7 +220,7 @@ def test_a_consensus_is_a_segmentation_of_what_most_raters_marked(scene, kind: s
     volume = a_volume(matrix=grid(kind))
     result = result_nodes.add_result(volume, an_outcome(volume, box_label(FAR)))
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(BLOB, FAR), "Cleo": box_label(LARGER)})
-    found, _ = analysed(volume, result)
+    found, _ = analyzed(volume, result)
     node = agreement_nodes.add_consensus(found, consensus_mask(found.case, "majority"), "majority")
     (segment,) = node.GetSegmentation().GetSegmentIDs()
     np.testing.assert_array_equal(array_on_volume(node, segment, volume), box_label(BLOB) > 0)
@@ -238,7 +238,7 @@ def test_tables_and_plots_hold_the_figures_and_come_back_with_the_scene(scene, t
     volume = a_volume()
     odd = 'Bob "the <b>", 2'
     rated(volume, {"Ann": box_label(BLOB), odd: box_label(LARGER), "Empty": box_label()})
-    found, figures = analysed(volume)
+    found, figures = analyzed(volume)
     made = agreement_nodes.set_tables(found, figures)
     assert [node.GetID() for node in agreement_nodes.set_tables(found, figures)] == [node.GetID() for node in made]
     path = tmp_path / "scene.mrb"

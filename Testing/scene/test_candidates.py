@@ -71,7 +71,7 @@ def test_each_component_is_a_row_with_its_figures(scene: object, kind: str, prob
         assert row.mean == pytest.approx(inside.mean(), abs=1e-4)
         assert row.peak == pytest.approx(values[place])
         middle = [(part.start + part.stop - 1) / 2 for part in cube]
-        np.testing.assert_allclose(row.centre_ras, world(volume, middle[::-1]), atol=1e-3)
+        np.testing.assert_allclose(row.center_ras, world(volume, middle[::-1]), atol=1e-3)
         # Of the permuted grid, index j runs along the patient.
         axis = {"plain": 0, "permuted": 1, "oblique": 0}[kind]
         assert row.slices == (cube[axis].start, cube[axis].stop - 1)
@@ -193,7 +193,7 @@ def test_choices_survive_saving_and_loading_the_scene(scene: object, tmp_path: P
     candidates = LesionCandidates(node)
     for old, new in zip(rows, candidates.rows, strict=True):
         assert (new.number, new.kept, new.slices, new.mean) == (old.number, old.kept, old.slices, old.mean)
-        np.testing.assert_allclose(new.centre_ras, old.centre_ras, atol=1e-6)
+        np.testing.assert_allclose(new.center_ras, old.center_ras, atol=1e-6)
     assert not result_nodes.is_edited(node)
     assert not node.GetDisplayNode().GetSegmentVisibility(result_nodes.label_segments(node, "dropped")[1])
     result_nodes.rethreshold(node, 0.6)

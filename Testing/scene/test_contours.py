@@ -70,7 +70,7 @@ def test_a_node_of_many_structures_gets_no_surfaces_by_itself(slicer_app) -> Non
 
 
 def pixels_like(picture: np.ndarray, color: tuple[float, float, float]) -> np.ndarray:
-    """(n, 2) rows and columns of pixels of a colour."""
+    """(n, 2) rows and columns of pixels of a color."""
     return np.argwhere(np.abs(picture / 255.0 - color).max(axis=-1) < 0.12)
 
 
@@ -145,7 +145,7 @@ def test_side_by_side_shows_the_student_left_and_the_experts_right(slicer_app: o
     assert len(red(slicer_app, EXPERTS_VIEW)) == 0
     assert len(yellow(slicer_app, EXPERTS_VIEW)) > 30
     left, right = (manager.sliceWidget(name).mrmlSliceNode() for name in (STUDENT_VIEW, EXPERTS_VIEW))
-    place = contour_views.tumor_centre(result)
+    place = contour_views.tumor_center(result)
     assert slicer_app.ras_to_pixel(STUDENT_VIEW, place)[2] == pytest.approx(0.0, abs=1e-6)
     assert left.GetSliceOffset() == right.GetSliceOffset()
     # Back in a layout with all in one view, all is there again; also in one of Slicer's own.
@@ -253,7 +253,7 @@ def test_stepping_works_on_turned_grids_too(slicer_app: object, kind: str) -> No
     volume, result, refs = a_case(kind, transformed=True)
     contour_views.show(SIDE_BY_SIDE, result, refs, volume)
     view = slicer.mrmlScene.GetSingletonNode(STUDENT_VIEW, "vtkMRMLSliceNode")
-    contour_views.jump(contour_views.tumor_centre(result) - (0, 0, 200))
+    contour_views.jump(contour_views.tumor_center(result) - (0, 0, 200))
     offsets = []
     while contour_views.step(result, [], 1):
         offsets.append(view.GetSliceOffset())
@@ -327,7 +327,7 @@ def test_views_without_any_result_or_expert_show_the_ct(slicer_app: object) -> N
     for layout in (OVERLAY, SIDE_BY_SIDE):
         contour_views.show(layout, None, [], volume)
         assert not contour_views.step(None, [], 1)
-    assert contour_views.tumor_centre(None) is None
+    assert contour_views.tumor_center(None) is None
 
 
 def test_contours_survive_saving_and_loading_the_scene(slicer_app: object, tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_contours_survive_saving_and_loading_the_scene(slicer_app: object, tmp_p
     assert [ref.name for ref in refs] == ["Anna", "Bob"]
     contour_views.show(SIDE_BY_SIDE, result, refs, volume)
     slicer_app.process_events()
-    contour_views.jump(contour_views.tumor_centre(result))
+    contour_views.jump(contour_views.tumor_center(result))
     assert len(red(slicer_app, STUDENT_VIEW)) > 30
     assert len(yellow(slicer_app, EXPERTS_VIEW)) > 30
     assert len(yellow(slicer_app, STUDENT_VIEW)) == 0

@@ -1,4 +1,4 @@
-"""Experts' segments: which there are, whose they are, their colours, and what is wrong with them."""
+"""Experts' segments: which there are, whose they are, their colors, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_first_rater_is_yellow_and_all_differ(scene: object) -> None:
     assert min(np.linalg.norm(np.array(color) - (0.9, 0.1, 0.1)) for color in colors) > 0.5
 
 
-def test_a_rater_has_one_colour_and_keeps_it_when_renamed(scene: object) -> None:
+def test_a_rater_has_one_color_and_keeps_it_when_renamed(scene: object) -> None:
     node = a_segmentation(a_volume(), {"a": box_label(BLOB), "b": box_label(FAR), "c": box_label(FAR)})
     a, b, c = refs_of(node)
     expert_segments.set_role(a, "Anna", "Tumor")
@@ -201,16 +201,16 @@ def test_a_transform_of_the_segment_alone_is_another_grid(scene: object) -> None
 def test_another_grid_is_resampled_to_half_a_voxel(scene: object) -> None:
     """A ball drawn on a finer, turned grid lands on the CT's voxels that lie in the ball."""
     volume = a_volume(matrix=grid("oblique"))
-    centre = np.array([20.0, 15.0, 10.0])
-    world_centre = (grid("oblique") @ [*centre, 1.0])[:3]
+    center = np.array([20.0, 15.0, 10.0])
+    world_center = (grid("oblique") @ [*center, 1.0])[:3]
     fine = np.diag([0.8, 0.8, 0.8, 1.0])
-    fine[:3, 3] = world_centre - 0.8 * 30
+    fine[:3, 3] = world_center - 0.8 * 30
     z, y, x = np.indices((61, 61, 61))
     ball = (np.sqrt((z - 30) ** 2 + (y - 30) ** 2 + (x - 30) ** 2) * 0.8 < 12).astype(np.uint8)
     node = a_segmentation(a_volume(ball, fine), {"ball": ball})
     found = array_on_volume(node, refs_of(node)[0].segment_id, volume)
     k, j, i = np.indices(SHAPE)
-    distance = np.linalg.norm((np.stack([i, j, k], axis=-1) - centre) * (1.5, 2.0, 3.0), axis=-1)
+    distance = np.linalg.norm((np.stack([i, j, k], axis=-1) - center) * (1.5, 2.0, 3.0), axis=-1)
     wrong = found != (distance < 12)
     assert found.sum() > 200
     assert np.abs(distance[wrong] - 12).max(initial=0) < 0.8
@@ -218,9 +218,9 @@ def test_another_grid_is_resampled_to_half_a_voxel(scene: object) -> None:
 
 def test_a_surface_is_filled_on_the_ct_s_voxels(scene: object) -> None:
     volume = a_volume(matrix=grid("oblique"))
-    centre = (grid("oblique") @ [20.0, 15.0, 10.0, 1.0])[:3]
+    center = (grid("oblique") @ [20.0, 15.0, 10.0, 1.0])[:3]
     sphere = vtk.vtkSphereSource()
-    sphere.SetCenter(*centre)
+    sphere.SetCenter(*center)
     sphere.SetRadius(12.0)
     sphere.SetThetaResolution(60)
     sphere.SetPhiResolution(60)

@@ -51,9 +51,9 @@ def test_the_result_lies_on_the_anatomy(scene: object, kind: str, transformed: b
     assert extent.CalculateEffectiveExtent(image, found)
     to_world = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(to_world)
-    centre = to_world.MultiplyPoint((*((np.array(found[::2]) + found[1::2]) / 2), 1.0))[:3]
+    center = to_world.MultiplyPoint((*((np.array(found[::2]) + found[1::2]) / 2), 1.0))[:3]
     expected = world(volume, [(part.start + part.stop - 1) / 2 for part in BLOB[::-1]])
-    np.testing.assert_allclose(centre, expected, atol=0.5 * 1.5 if transformed else 1e-6)
+    np.testing.assert_allclose(center, expected, atol=0.5 * 1.5 if transformed else 1e-6)
 
 
 def test_the_surface_in_3d_lies_on_the_anatomy_too(scene: object) -> None:
@@ -61,12 +61,12 @@ def test_the_surface_in_3d_lies_on_the_anatomy_too(scene: object) -> None:
     node = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     show_surface(node)
     surface = node.GetClosedSurfaceInternalRepresentation("Segment_1")
-    centre = np.array(surface.GetCenter())
+    center = np.array(surface.GetCenter())
     expected = world(volume, [(part.start + part.stop - 1) / 2 for part in BLOB[::-1]])
-    assert np.linalg.norm(centre - expected) < 0.75
+    assert np.linalg.norm(center - expected) < 0.75
 
 
-def test_the_result_is_named_coloured_and_coded(scene: object) -> None:
+def test_the_result_is_named_colored_and_coded(scene: object) -> None:
     volume = a_volume()
     node = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     assert node.GetName() == "CT lung-ct"

@@ -30,7 +30,7 @@ def ct() -> slicer.vtkMRMLScalarVolumeNode:
 
 
 def look() -> dict[str, object]:
-    """Names, colours and what is seen of every segmentation, and the names of all other nodes."""
+    """Names, colors and what is seen of every segmentation, and the names of all other nodes."""
     found: dict[str, object] = {}
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         display = node.GetDisplayNode()
@@ -59,7 +59,7 @@ def test_contours_are_copies_without_names_and_the_others_are_hidden(case) -> No
     }
     assert not any(seen for key, (_, _, seen) in during.items() if key in before)
     assert sorted(name for name, _, _ in shown.values()) == [f"Contour {number}" for number in range(1, 5)]
-    assert {color for _, color, _ in shown.values()} <= {blinded_review.LIME, blinded_review.GREY}
+    assert {color for _, color, _ in shown.values()} <= {blinded_review.LIME, blinded_review.GRAY}
     (node,) = [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if node.GetHideFromEditors()]
     marks = [node_mark(node, number) for number in range(4)]
     expected = [{**MARKS, CANDIDATE: box_label(BLOB)}[one.rater] for one in found.contours]

@@ -115,8 +115,8 @@ def test_what_cannot_be_segmented_is_refused_in_a_sentence(scene: object) -> Non
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "hollow")
     labelmap = a_volume(kind="vtkMRMLLabelMapVolumeNode")
     flat = a_volume(np.zeros((1, 30, 40), np.int16))
-    colour = a_volume()
-    colour.GetImageData().AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
+    color = a_volume()
+    color.GetImageData().AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
     under_bent = a_volume()
     bent(under_bent)
     singular = a_volume(matrix=np.diag([1.0, 1.0, 0.0, 1.0]))
@@ -126,7 +126,7 @@ def test_what_cannot_be_segmented_is_refused_in_a_sentence(scene: object) -> Non
         "no voxels": empty,
         "labelmap": labelmap,
         "single slice": flat,
-        "3 values": colour,
+        "3 values": color,
         "bends": under_bent,
         "without a size": singular,
         "no volume": segmentation,

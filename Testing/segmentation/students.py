@@ -27,7 +27,7 @@ def a_card(labels: int = 1, **changes: object) -> Card:
         "networks": (NetworkSpec("segmentor", "unet", {"width": 4, "classes": classes}),),
         "labels": named,
         "modality": "CT",
-        "normalisation": Normalization("window", -1000.0, 500.0),
+        "normalization": Normalization("window", -1000.0, 500.0),
         "spacing_mm": 1.5,
         "field": 64,
         "slices": "all",
@@ -56,12 +56,12 @@ def a_student(card: Card) -> ModelFile:
 
 
 def linear(slope: float, level: float) -> Callable:
-    """What starts a runtime whose one logit is ``slope`` (intensity - ``level``) of the normalised image."""
+    """What starts a runtime whose one logit is ``slope`` (intensity - ``level``) of the normalized image."""
     return lambda student, plan: lambda images: (images - level) * slope
 
 
 def blobs() -> Volume:
-    """A CT of air, three balls of 300 HU in it; anisotropic, off-centre, an origin of its own."""
+    """A CT of air, three balls of 300 HU in it; anisotropic, off-center, an origin of its own."""
     geometry = Geometry((50, 60, 24), (1.1, 0.9, 2.5), (-40.0, 12.0, 700.0))
     z, y, x = np.meshgrid(*(np.arange(n) for n in geometry.shape), indexing="ij")
     array = np.full(geometry.shape, -1000, dtype=np.int16)

@@ -1,4 +1,4 @@
-"""Components found slice by slice against scipy's 3-D labelling of the whole volume."""
+"""Components found slice by slice against scipy's 3-D labeling of the whole volume."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def test_components_are_those_of_the_whole_volume(seed: int, blur: float) -> Non
     voxels = ndimage.sum_labels(np.ones(values.shape), expected, index)
     means = ndimage.mean(values.astype(float), expected, index)
     peaks = ndimage.maximum(values, expected, index)
-    centres = np.array(ndimage.center_of_mass(np.ones(values.shape), expected, index))
+    centers = np.array(ndimage.center_of_mass(np.ones(values.shape), expected, index))
     ranges = [found[0] for found in ndimage.find_objects(expected)]
-    order = sorted(range(count), key=lambda i: (-round(means[i], 6), -voxels[i], centres[i].tolist()))
-    found = sorted(components, key=lambda c: (-round(c.mean, 6), -c.volume_cc, c.centre_mm[::-1]))
+    order = sorted(range(count), key=lambda i: (-round(means[i], 6), -voxels[i], centers[i].tolist()))
+    found = sorted(components, key=lambda c: (-round(c.mean, 6), -c.volume_cc, c.center_mm[::-1]))
     assert [c.volume_cc for c in found] == pytest.approx([voxels[i] * 1.5 * 1.5 * 3 / 1000 for i in order])
     assert [c.mean for c in found] == pytest.approx([means[i] for i in order], abs=1e-5)
     assert [c.peak for c in found] == pytest.approx([float(peaks[i]) for i in order], abs=1e-5)
     assert [c.slices for c in found] == [(ranges[i].start, ranges[i].stop - 1) for i in order]
     assert [c.n_slices for c in found] == [ranges[i].stop - ranges[i].start for i in order]
-    expected_mm = [(5 + 1.5 * x, -7 + 1.5 * y, 11 + 3 * z) for z, y, x in (centres[i] for i in order)]
-    np.testing.assert_allclose([c.centre_mm for c in found], expected_mm, atol=1e-6)
+    expected_mm = [(5 + 1.5 * x, -7 + 1.5 * y, 11 + 3 * z) for z, y, x in (centers[i] for i in order)]
+    np.testing.assert_allclose([c.center_mm for c in found], expected_mm, atol=1e-6)
 
 
 def test_the_most_confident_component_comes_first() -> None:
@@ -89,7 +89,7 @@ def test_components_below_the_smallest_volume_leave_the_label_and_the_list() -> 
     assert min(c.volume_cc for c in components) >= smallest * voxel_cc * (1 - 1e-9)
 
 
-def test_every_label_has_its_own_components_and_dropping_one_spares_its_neighbour() -> None:
+def test_every_label_has_its_own_components_and_dropping_one_spares_its_neighbor() -> None:
     values = np.zeros((2, 6, 32, 32))
     values[0, 1:5, 8:16, 8:16] = 0.9
     values[1, 2, 16, 12] = 0.8  # touches the first label's block
@@ -114,7 +114,7 @@ def test_foreground_is_where_the_labels_together_reach_the_threshold() -> None:
     assert label[0, 20, 20] == 0
 
 
-def test_slices_and_centre_are_in_the_terms_of_the_stored_volume() -> None:
+def test_slices_and_center_are_in_the_terms_of_the_stored_volume() -> None:
     """Stored from the head down and left to right flipped: the index runs against the axial one."""
     geometry = Geometry((24, 24, 10), (1.5, 1.5, 3.0), (40.0, 0.0, 90.0), (-1, 0, 0, 0, 1, 0, 0, 0, -1))
     native = np.zeros(geometry.shape)
@@ -122,7 +122,7 @@ def test_slices_and_centre_are_in_the_terms_of_the_stored_volume() -> None:
     axial = axial_view(native, geometry).array
     _, (component,) = a_probability(axial[None], geometry).segment(0.5)
     assert component.slices == (1, 3)
-    np.testing.assert_allclose(component.centre_mm, (40 - 1.5 * 2.5, 1.5 * 6, 90 - 3.0 * 2), atol=1e-9)
+    np.testing.assert_allclose(component.center_mm, (40 - 1.5 * 2.5, 1.5 * 6, 90 - 3.0 * 2), atol=1e-9)
 
 
 def test_native_probability_is_the_one_that_was_thresholded() -> None:

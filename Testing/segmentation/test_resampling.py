@@ -18,7 +18,7 @@ def a_field(**changes: object) -> ModelField:
     fields = {
         "shape": (120, 100),
         "spacing": (0.8, 0.7),
-        "centre": (58.3, 51.1),
+        "center": (58.3, 51.1),
         "pixels": 32,
         "pixel_mm": 1.5,
     }
@@ -43,18 +43,18 @@ def test_a_constant_stays_one_inside_and_fades_only_at_the_border(scale: float) 
 
 
 @pytest.mark.parametrize("pixel_mm", [0.5, 1.1, 1.5, 2.7])
-def test_the_mass_of_a_gaussian_survives_and_its_centre_stays(pixel_mm: float) -> None:
+def test_the_mass_of_a_gaussian_survives_and_its_center_stays(pixel_mm: float) -> None:
     pixels = round(96 / pixel_mm)
-    field = a_field(shape=(160, 150), centre=(80.0, 75.0), pixels=pixels, pixel_mm=pixel_mm)
+    field = a_field(shape=(160, 150), center=(80.0, 75.0), pixels=pixels, pixel_mm=pixel_mm)
     y, x = np.meshgrid(*(np.arange(n) * s for n, s in zip(field.shape, field.spacing, strict=True)), indexing="ij")
-    centre = np.array([70.0 * 0.8 + 0.3, 80.0 * 0.7 - 0.4])
-    gaussian = np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / (2 * 6.0**2))
+    center = np.array([70.0 * 0.8 + 0.3, 80.0 * 0.7 - 0.4])
+    gaussian = np.exp(-((y - center[0]) ** 2 + (x - center[1]) ** 2) / (2 * 6.0**2))
     rows, columns = field.to_student
     sampled = rows @ gaussian @ columns.T
     assert sampled.sum() * pixel_mm**2 == pytest.approx(gaussian.sum() * 0.8 * 0.7, rel=2e-3)
     steps = (np.arange(pixels) - (pixels - 1) / 2) * pixel_mm
     found = np.array([sampled.sum(axis=1) @ steps, sampled.sum(axis=0) @ steps]) / sampled.sum()
-    np.testing.assert_allclose(found + np.array([80.0 * 0.8, 75.0 * 0.7]), centre, atol=1e-2)
+    np.testing.assert_allclose(found + np.array([80.0 * 0.8, 75.0 * 0.7]), center, atol=1e-2)
 
 
 def test_stripes_finer_than_the_students_pixels_average_out() -> None:
@@ -65,7 +65,7 @@ def test_stripes_finer_than_the_students_pixels_average_out() -> None:
 
 def test_without_downsampling_it_is_simpleitks_linear_resampling() -> None:
     rng = np.random.default_rng(1)
-    field = a_field(spacing=(1.9, 1.7), shape=(60, 64), centre=(30.2, 29.9), pixel_mm=1.5, pixels=48)
+    field = a_field(spacing=(1.9, 1.7), shape=(60, 64), center=(30.2, 29.9), pixel_mm=1.5, pixels=48)
     image = rng.uniform(-1, 1, (1, *field.shape)).astype(np.float32)
     sampled = FieldSampler(field, SAME, "cpu")(image)[0, 0].numpy()
 
@@ -104,7 +104,7 @@ def test_interpolation_reaches_half_a_sample_beyond_the_ends_and_not_further() -
 
 
 def test_outside_the_image_is_the_darkest_value() -> None:
-    field = a_field(shape=(10, 10), spacing=(1.5, 1.5), centre=(4.5, 4.5))
+    field = a_field(shape=(10, 10), spacing=(1.5, 1.5), center=(4.5, 4.5))
     sampled = FieldSampler(field, IntensityMap((-1000.0, 500.0), (-1.0, 1.0)), "cpu")(
         np.full((2, 10, 10), -250, dtype=np.int16)
     )
@@ -115,11 +115,11 @@ def test_outside_the_image_is_the_darkest_value() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int16", "uint16", "int32", "uint8", "float64", ">i2", "float32"])
-def test_every_type_of_voxel_gives_what_the_normalisation_itself_gives(dtype: str) -> None:
+def test_every_type_of_voxel_gives_what_the_normalization_itself_gives(dtype: str) -> None:
     rng = np.random.default_rng(3)
     slices = rng.uniform(0, 200, (2, 32, 32)).astype(dtype)
     kept = slices.copy()
-    field = a_field(shape=(32, 32), spacing=(1.5, 1.5), centre=(15.5, 15.5))
+    field = a_field(shape=(32, 32), spacing=(1.5, 1.5), center=(15.5, 15.5))
     landmarks = IntensityMap((10.0, 50.0, 60.0, 180.0), (-1.0, -0.5, 0.3, 1.0))
     sampled = FieldSampler(field, landmarks, "cpu")(slices)
     np.testing.assert_allclose(sampled[:, 0].numpy(), landmarks(slices), atol=1e-5)
@@ -127,7 +127,7 @@ def test_every_type_of_voxel_gives_what_the_normalisation_itself_gives(dtype: st
 
 
 def test_a_field_that_lies_beside_the_image_is_all_dark() -> None:
-    field = a_field(centre=(1000.0, 1000.0))
+    field = a_field(center=(1000.0, 1000.0))
     sampled = FieldSampler(field, SAME, "cpu")(np.ones((1, 120, 100), dtype=np.float32))
     assert torch.equal(sampled, torch.full((1, 1, 32, 32), -1.0))
     rows, columns = field.to_native

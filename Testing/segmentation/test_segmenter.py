@@ -18,7 +18,7 @@ from CMEDLSegmentLib.models.normalization import Normalization
 from segmentation.students import a_card, a_student, blobs, linear
 
 HALF = -0.1
-"""The normalised level on which the crafted student decides; -325 HU in the window -1000..500."""
+"""The normalized level on which the crafted student decides; -325 HU in the window -1000..500."""
 
 
 def dsc(a: np.ndarray, b: np.ndarray) -> float:
@@ -45,9 +45,9 @@ def test_a_student_that_thresholds_gives_the_thresholded_image() -> None:
     assert found.label.shape == volume.array.shape
     assert dsc(found.label == 1, truth) > 0.94
     assert len(found.components) == 3
-    centres = np.array([volume.geometry.to_physical(np.array([c])) for c in [(15, 20, 6), (33, 40, 15), (40, 12, 20)]])
-    for centre in centres[:, 0]:
-        nearest = min(np.linalg.norm(np.array(c.centre_mm) - centre) for c in found.components)
+    centers = np.array([volume.geometry.to_physical(np.array([c])) for c in [(15, 20, 6), (33, 40, 15), (40, 12, 20)]])
+    for center in centers[:, 0]:
+        nearest = min(np.linalg.norm(np.array(c.center_mm) - center) for c in found.components)
         assert nearest < 0.5
     assert sum(c.volume_cc for c in found.components) == pytest.approx(
         np.count_nonzero(found.label) * 1.1 * 0.9 * 2.5 / 1000
@@ -90,7 +90,7 @@ def test_the_same_anatomy_in_other_axes_gives_the_same_segmentation(
     assert len(first.components) == len(second.components)
     for a, b in zip(first.components, second.components, strict=True):
         assert (a.volume_cc, a.mean, a.peak) == pytest.approx((b.volume_cc, b.mean, b.peak))
-        np.testing.assert_allclose(a.centre_mm, b.centre_mm, atol=1e-6)
+        np.testing.assert_allclose(a.center_mm, b.center_mm, atol=1e-6)
 
 
 def test_an_oblique_volume_is_segmented_along_its_nearest_axes_and_the_user_is_told() -> None:
@@ -183,13 +183,13 @@ def test_an_mr_for_a_ct_student_is_refused_and_the_other_way_round() -> None:
     volume.modality = "MR"
     with pytest.raises(InputError, match=r"is MR.*reads CT"):
         Segmenter(a_student(a_card()), "cpu").segment(volume)
-    mr = a_card(modality="MR", normalisation=Normalization("percentile", 1.0, 99.0))
+    mr = a_card(modality="MR", normalization=Normalization("percentile", 1.0, 99.0))
     with pytest.raises(InputError, match=r"is CT.*reads MR"):
         Segmenter(a_student(mr), "cpu").segment(blobs())
 
 
 def test_an_mr_student_asks_for_no_lungs_and_no_hounsfield_units() -> None:
-    card = a_card(modality="MR", normalisation=Normalization("percentile", 1.0, 99.9))
+    card = a_card(modality="MR", normalization=Normalization("percentile", 1.0, 99.9))
     volume = blobs()
     volume.array = (volume.array + 1000).astype(np.float32) / 7 + np.random.default_rng(0).uniform(
         0, 3, volume.array.shape

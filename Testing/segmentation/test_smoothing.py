@@ -31,7 +31,7 @@ def segmented(volume: Volume, **changes: object) -> Segmentation:
     return Segmenter(a_student(a_card(**changes)), "cpu", start=linear(20.0, -0.1)).segment(volume)
 
 
-def test_each_slice_becomes_the_weighted_mean_of_its_neighbours() -> None:
+def test_each_slice_becomes_the_weighted_mean_of_its_neighbors() -> None:
     values = np.random.default_rng(1).uniform(0, 1, (9, 2, SMOOTHED_ROWS + 5, 4)).astype(np.float16)
     found = values.copy()
     smooth_over_slices(found, np.arange(3, 12), 1.4)

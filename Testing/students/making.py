@@ -41,7 +41,7 @@ def a_card(**changes: Any) -> Card:
         "networks": (UNET,),
         "labels": (TUMOR,),
         "modality": "CT",
-        "normalisation": CT_WINDOW,
+        "normalization": CT_WINDOW,
         "spacing_mm": 1.5,
         "field": 256,
         "slices": "lung",
@@ -51,7 +51,7 @@ def a_card(**changes: Any) -> Card:
         "unintended_use": "Patients.",
         "date": "2024-05-17",
         "program_version": "0.1.0",
-        "data": ({"name": "A set", "licence": "CC BY-SA 4.0", "attribution": "Its makers, 2019"},),
+        "data": ({"name": "A set", "license": "CC BY-SA 4.0", "attribution": "Its makers, 2019"},),
         "figures": ({"measure": "DSC", "value": 0.71, "spread": 0.12, "n": 12, "data": "held-out patients"},),
     }
     return Card(**{**fields, **changes})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from CMEDLSegmentLib.base.errors import ModelError
 from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.models.card_text import card_text
-from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
+from CMEDLSegmentLib.models.model_card import Card, NetworkSpec, read_card
 from CMEDLSegmentLib.models.normalization import Normalization
 from students.making import LIVER, UNET, a_card, card_hash
 
@@ -29,7 +30,7 @@ def full_card() -> Card:
         ),
         labels=(TUMOR, LIVER),
         modality="MR",
-        normalisation=MR,
+        normalization=MR,
         slices="all",
         int8={"dsc": 0.998, "n": 3},
         weights_sha256="0123456789abcdef" * 4,
@@ -82,14 +83,14 @@ WRONG = {
     "networks": [],
     "labels": {},
     "modality": "PET",
-    "normalisation": {"kind": "window", "low": 0},
+    "normalization": {"kind": "window", "low": 0},
     "spacing_mm": "1.5",
     "field": 256.5,
     "slices": "some",
     "threshold": 1.5,
     "smoothing_mm": "4",
     "training": [1],
-    "data": [{"name": "x", "licence": "y"}],
+    "data": [{"name": "x", "license": "y"}],
     "figures": [{"measure": "DSC", "value": 0.7, "n": 0, "data": "x"}],
     "intended_use": None,
     "unintended_use": "",
@@ -219,7 +220,7 @@ def test_one_label_may_have_a_sigmoid_or_a_softmax() -> None:
     assert (a_card().classes, a_card(networks=(two,)).classes) == (1, 2)
 
 
-@pytest.mark.parametrize("changes", [{"modality": "MR"}, {"normalisation": Normalization("percentile", 1.0, 99.0)}])
+@pytest.mark.parametrize("changes", [{"modality": "MR"}, {"normalization": Normalization("percentile", 1.0, 99.0)}])
 def test_lung_slices_need_a_ct_in_hu(changes: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="field 'slices' is 'lung'"):
         a_card(**changes)
@@ -234,7 +235,7 @@ def test_the_text_says_what_a_reader_needs() -> None:
         "- Tumor (value 1): Morphologically abnormal structure (SCT 49755003), Neoplasm, Primary (SCT 86049000)",
         "- Liver (value 2): Anatomical Structure (SCT 123037004), Liver (SCT 10200004)",
         "- Modality: MR",
-        "histogram standardised by 2 landmarks, clipped to 0 to 1136",
+        "histogram standardized by 2 landmarks, clipped to 0 to 1136",
         "256 x 256 pixels (384 x 384 mm)",
         "- DSC: 0.71 ± 0.12 (N = 12; held-out patients)",
         "- A set, CC BY-SA 4.0. Its makers, 2019",
@@ -254,3 +255,22 @@ def test_the_text_of_a_ct_student_names_its_window_and_slices() -> None:
 
 def test_a_label_is_equal_to_itself_after_a_round_trip() -> None:
     assert Label(**dataclasses.asdict(TUMOR)) == TUMOR
+
+
+def test_a_card_of_the_format_before_is_read_and_keeps_its_version_when_it_is_written_again() -> None:
+    """Its spelling is another, in two places; the bundled models have such cards."""
+    for path in sorted((Path(__file__).parents[2] / "Resources" / "Models").glob("*.safetensors")):
+        card = read_card(path)
+        assert card.format == "cmedl-student/1"
+        assert all(source["license"] for source in card.data)
+        again = json.loads(card.to_json())
+        assert again["normalisation"] == card.normalization.to_dict()
+        assert all("licence" in source and "license" not in source for source in again["data"])
+        assert Card.from_json(card.to_json()) == card
+        assert card.version == Card.from_json(json.dumps(again)).version
+
+
+def test_a_source_in_the_old_spelling_is_taken() -> None:
+    source = {"name": "A set", "attribution": "Its makers, 2019"}
+    old, new = ({**source, key: "CC0"} for key in ("licence", "license"))
+    assert a_card(data=(old,)).data == a_card(data=(new,)).data == (new,)

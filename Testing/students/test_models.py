@@ -1,4 +1,4 @@
-"""The catalogue: where bundled students are found, and what installing, rolling back and removing leave behind."""
+"""The catalog: where bundled students are found, and what installing, rolling back and removing leave behind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
 
 
 def made(tmp_path: Path, seed: int, name: str = "lung-ct", **changes: object) -> Path:
-    """A student's file outside the catalogue."""
+    """A student's file outside the catalog."""
     path = tmp_path / f"student {seed}.safetensors"
     a_student_file(path, seed, name=name, **changes)
     return path

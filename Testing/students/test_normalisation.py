@@ -1,4 +1,4 @@
-"""Normalisation against closed forms and numpy's percentiles."""
+"""Normalization against closed forms and numpy's percentiles."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def test_the_foreground_is_above_the_mean() -> None:
 
 def test_six_orientations_of_a_volume_give_one_map() -> None:
     volume = anatomy().astype(np.float32) * 0.37
-    normalisation = Normalization("percentile", 1.0, 99.0)
-    maps = {normalisation.fit(volume.transpose(axes)[::-1]) for axes in itertools.permutations(range(3))}
+    normalization = Normalization("percentile", 1.0, 99.0)
+    maps = {normalization.fit(volume.transpose(axes)[::-1]) for axes in itertools.permutations(range(3))}
     assert len(maps) == 1
 
 
@@ -106,30 +106,30 @@ def test_a_maximum_above_the_last_landmark_goes_on_with_its_slope() -> None:
     np.testing.assert_allclose(fitted(np.array([1000, 1249.5])), [2 * 1000 / 1600 - 1, 1], atol=1e-6)
 
 
-def test_standardisation_removes_a_scanners_gain() -> None:
+def test_standardization_removes_a_scanners_gain() -> None:
     volumes = [anatomy(seed, gain) for seed, gain in enumerate((0.5, 1.0, 1.7, 2.6))]
-    normalisation = fit_landmarks(volumes)
-    tissue = [normalisation.fit(volume)(volume)[:, 8:34, 18:22].mean() for volume in volumes]
+    normalization = fit_landmarks(volumes)
+    tissue = [normalization.fit(volume)(volume)[:, 8:34, 18:22].mean() for volume in volumes]
     assert np.ptp(tissue) < 0.02
     raw = [CT_WINDOW.fit(volume)(volume)[:, 8:34, 18:22].mean() for volume in volumes]
     assert np.ptp(raw) > 0.4
 
 
-def test_standardisation_barely_depends_on_the_air_around_the_patient() -> None:
+def test_standardization_barely_depends_on_the_air_around_the_patient() -> None:
     volume = anatomy()
     wide = np.pad(volume, ((0, 0), (15, 15), (15, 15)), mode="wrap")
     wide[:, :15] = wide[:, -15:] = wide[:, :, :15] = wide[:, :, -15:] = 8
-    normalisation = fit_landmarks([volume])
-    narrow, wide_map = normalisation.fit(volume), normalisation.fit(wide)
+    normalization = fit_landmarks([volume])
+    narrow, wide_map = normalization.fit(volume), normalization.fit(wide)
     tissues = np.array([150.0, 300.0, 420.0])
     np.testing.assert_allclose(narrow(tissues), wide_map(tissues), atol=0.06)
 
 
 def test_learned_landmarks_are_the_mean_of_the_volumes_in_their_own_units() -> None:
     # Foregrounds 501..1000 and 1001..2000 start at 0: percentiles 50 and 100 are 750.5, 1000 and 1500.5, 2000.
-    normalisation = fit_landmarks([ramp(0, 1000), ramp(0, 2000)], 0.0, 100.0, (50.0,))
+    normalization = fit_landmarks([ramp(0, 1000), ramp(0, 2000)], 0.0, 100.0, (50.0,))
     shape = (750.5 / 1000 + 1500.5 / 2000) / 2
-    assert normalisation.landmarks == (
+    assert normalization.landmarks == (
         (50.0, pytest.approx(shape * 1500.0)),
         (100.0, pytest.approx(1500.0)),
     )
@@ -137,8 +137,8 @@ def test_learned_landmarks_are_the_mean_of_the_volumes_in_their_own_units() -> N
 
 def test_learned_landmarks_return_the_only_volume_unchanged() -> None:
     volume = anatomy(5)
-    normalisation = fit_landmarks(iter([volume]), maximum=400.0)
-    standard = (normalisation.fit(volume)(volume) + 1) * 200.0
+    normalization = fit_landmarks(iter([volume]), maximum=400.0)
+    standard = (normalization.fit(volume)(volume) + 1) * 200.0
     dark = np.percentile(volume, 1.0)
     np.testing.assert_allclose(standard, np.clip(volume - dark, 0, 400), atol=0.01)
 
@@ -152,19 +152,19 @@ def test_landmarks_that_fall_on_one_intensity_send_it_to_the_brightest_of_their_
 
 
 @pytest.mark.parametrize("levels", [2, 3, 5])
-def test_a_volume_of_few_levels_is_standardised(levels: int) -> None:
+def test_a_volume_of_few_levels_is_standardized(levels: int) -> None:
     volume = np.random.default_rng(0).integers(0, levels, (4, 20, 20)).astype(np.uint8) * 40
-    normalisation = fit_landmarks([anatomy()])
-    mapped = normalisation.fit(volume)(np.unique(volume))
+    normalization = fit_landmarks([anatomy()])
+    mapped = normalization.fit(volume)(np.unique(volume))
     assert np.isfinite(mapped).all()
     assert (np.diff(mapped) > 0).all()
     assert (mapped[0], mapped[-1]) == (-1.0, pytest.approx(1.0))
 
 
-@pytest.mark.parametrize("normalisation", [Normalization("percentile", 1.0, 99.0), LANDMARKS])
-def test_a_volume_of_one_intensity_is_refused(normalisation: Normalization) -> None:
+@pytest.mark.parametrize("normalization", [Normalization("percentile", 1.0, 99.0), LANDMARKS])
+def test_a_volume_of_one_intensity_is_refused(normalization: Normalization) -> None:
     with pytest.raises(InputError, match="do not vary enough"):
-        normalisation.fit(np.full((3, 4, 5), 7, np.int16))
+        normalization.fit(np.full((3, 4, 5), 7, np.int16))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -200,7 +200,7 @@ def test_no_training_volume_is_refused() -> None:
     ],
 )
 def test_each_wrong_field_is_named(arguments: tuple, field: str) -> None:
-    with pytest.raises(ModelError, match=rf"normalisation\.{field}'"):
+    with pytest.raises(ModelError, match=rf"normalization\.{field}'"):
         Normalization(*arguments)
 
 

@@ -265,8 +265,8 @@ def test_an_altered_card_is_refused(file: Path, good: bytes) -> None:
 
 
 def test_a_card_of_a_later_format_is_refused(file: Path) -> None:
-    forge(file, card=lambda card: card.update(format="cmedl-student/2", news=1))
-    refused(file, "its format is 'cmedl-student/2' and this program reads 'cmedl-student/1'")
+    forge(file, card=lambda card: card.update(format="cmedl-model/3", news=1))
+    refused(file, "its format is 'cmedl-model/3' and this program reads 'cmedl-model/2'")
 
 
 def test_an_unknown_architecture_is_refused(file: Path) -> None:
@@ -415,4 +415,4 @@ def test_the_card_in_the_file_is_plain_json(file: Path) -> None:
     stored = json.loads(header_of(file.read_bytes())["__metadata__"]["cmedl-card"])
     assert stored["labels"][0]["terminology"]["type"] == ["SCT", "86049000", "Neoplasm, Primary"]
     assert stored["networks"] == [{"name": "segmentor", "kind": "unet", "arguments": {"width": 4}, "inputs": ["image"]}]
-    assert stored["normalisation"] == {"kind": "window", "low": -1000.0, "high": 500.0}
+    assert stored["normalization"] == {"kind": "window", "low": -1000.0, "high": 500.0}

@@ -15,7 +15,7 @@ from CMEDLTrainLib.settings.configuration import PRESETS, Configuration, Network
 
 def settings(method: str, *changes: str) -> Configuration:
     base = replace(PRESETS["tiny"], method=method, network=Network(arguments={"width": 2}), device="cpu")
-    return with_settings(base, ("optimisation.epochs=3", "optimisation.batch=2", "translation.width=2", *changes))
+    return with_settings(base, ("optimization.epochs=3", "optimization.batch=2", "translation.width=2", *changes))
 
 
 def prepared(configuration: Configuration, size: int = 32) -> tuple[Method, dict[str, Batch], Step]:
@@ -47,8 +47,8 @@ def plain_contextual(features: nn.Module, generated: Tensor, target: Tensor, ove
         values = []
         for g, m in zip(layer, layer_target, strict=True):
             g, m = (x.flatten(1).T for x in (g, m))
-            centre = m.mean(dim=0)
-            g, m = F.normalize(g - centre, dim=1), F.normalize(m - centre, dim=1)
+            center = m.mean(dim=0)
+            g, m = F.normalize(g - center, dim=1), F.normalize(m - center, dim=1)
             distance = (1 - g @ m.T) / 2
             relative = distance / (distance.min(dim=1, keepdim=True).values + 1e-5)
             similarity = torch.exp((1 - relative) / 0.5)

@@ -35,8 +35,8 @@ def disc_store(
         teaches = patient >= patients
         images, masks = [], []
         for index in range(count):
-            centre, radius = random.uniform(field * 0.3, field * 0.7, 2), random.uniform(4, 7)
-            mask = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2
+            center, radius = random.uniform(field * 0.3, field * 0.7, 2), random.uniform(4, 7)
+            mask = (rows - center[0]) ** 2 + (columns - center[1]) ** 2 < radius**2
             mask &= index > 0
             image = np.clip(-0.5 + contrast * mask + random.normal(0, 0.1, mask.shape), -1, 1)
             image = -image if teaches else image

@@ -30,7 +30,7 @@ def store(tmp_path_factory):
 
 def settings(method: str, *changes: str) -> Configuration:
     base = replace(PRESETS["tiny"], method=method, network=Network(arguments={"width": 2}), device="cpu")
-    return with_settings(base, ("optimisation.batch=2", "translation.width=2", *changes))
+    return with_settings(base, ("optimization.batch=2", "translation.width=2", *changes))
 
 
 def trainer_of(folder, store, configuration: Configuration) -> Trainer:
@@ -41,7 +41,7 @@ def trainer_of(folder, store, configuration: Configuration) -> Trainer:
 def test_compiled_networks_learn_as_plain_ones(tmp_path, store, monkeypatch, method):
     monkeypatch.setattr(engine, "COMPILER", "aot_eager")  # all of it but the code generator
     plain = trainer_of(tmp_path / "plain", store, settings(method))
-    compiled = trainer_of(tmp_path / "compiled", store, settings(method, "optimisation.compile=true"))
+    compiled = trainer_of(tmp_path / "compiled", store, settings(method, "optimization.compile=true"))
     for step in range(2):
         expected, found = plain._step(step), compiled._step(step)
         for name, value in expected.items():
@@ -54,8 +54,8 @@ def test_compiled_networks_learn_as_plain_ones(tmp_path, store, monkeypatch, met
 
 
 def test_a_graph_is_refused_where_there_is_none(tmp_path, store):
-    with pytest.raises(InputError, match=r"optimisation\.graph=false"):
-        trainer_of(tmp_path / "run", store, settings("ct-only", "optimisation.graph=true"))
+    with pytest.raises(InputError, match=r"optimization\.graph=false"):
+        trainer_of(tmp_path / "run", store, settings("ct-only", "optimization.graph=true"))
 
 
 class NothingWaits(TorchDispatchMode):
@@ -74,7 +74,7 @@ class NothingWaits(TorchDispatchMode):
 @pytest.mark.parametrize("method", ["ct-only", "cmedl", "vae-cmedl", "weighted", "output-distillation"])
 def test_the_device_s_part_of_a_step_waits_for_nothing(tmp_path, store, method):
     trainer = trainer_of(tmp_path / "run", store, settings(method))
-    trainer._step(0)  # optimiser states and image pools exist from now on
+    trainer._step(0)  # optimizer states and image pools exist from now on
     update = trainer._update
     looked = []
 
@@ -90,13 +90,13 @@ def test_the_device_s_part_of_a_step_waits_for_nothing(tmp_path, store, method):
 
 def test_learning_rates_as_tensors_which_a_graph_needs_teach_the_same(tmp_path, store):
     plain, tensors = (trainer_of(tmp_path / name, store, settings("ct-only")) for name in ("plain", "tensors"))
-    for group in tensors.optimisers["segmentation"].param_groups:
+    for group in tensors.optimizers["segmentation"].param_groups:
         group["lr"] = torch.tensor(0.0)
     for step in range(4):
         expected, found = plain._step(step), tensors._step(step)
         torch.testing.assert_close(found["segmentation"], expected["segmentation"], rtol=1e-5, atol=1e-6)
-    rate = tensors.optimisers["segmentation"].param_groups[0]["lr"]
-    assert float(rate) == pytest.approx(plain.optimisers["segmentation"].param_groups[0]["lr"])
+    rate = tensors.optimizers["segmentation"].param_groups[0]["lr"]
+    assert float(rate) == pytest.approx(plain.optimizers["segmentation"].param_groups[0]["lr"])
 
 
 @pytest.mark.parametrize(

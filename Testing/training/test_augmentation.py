@@ -17,9 +17,9 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def disc(size: int = 64, centre: tuple[float, float] = (31.5, 20.0), radius: float = 9.0) -> torch.Tensor:
+def disc(size: int = 64, center: tuple[float, float] = (31.5, 20.0), radius: float = 9.0) -> torch.Tensor:
     rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    return ((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2).to(torch.uint8)
+    return ((rows - center[0]) ** 2 + (columns - center[1]) ** 2 <= radius**2).to(torch.uint8)
 
 
 def test_with_everything_off_a_batch_comes_back_as_it_was():
@@ -42,12 +42,12 @@ def test_a_flip_mirrors_the_columns_and_nothing_else():
 
 @pytest.mark.parametrize("scale", [0.7, 1.4])
 def test_a_scale_of_s_multiplies_the_area_of_a_disc_by_s_squared(scale):
-    mask = disc(centre=(31.5, 31.5))[None]
+    mask = disc(center=(31.5, 31.5))[None]
     _, labels = augment(mask[:, None].float(), mask, replace(STILL, scale=(scale, scale)), 1.5, generator())
     assert float(labels.sum() / mask.sum()) == pytest.approx(scale**2, rel=0.06)
 
 
-def test_a_rotation_keeps_the_area_and_the_distance_from_the_centre():
+def test_a_rotation_keeps_the_area_and_the_distance_from_the_center():
     mask = disc()[None].repeat(8, 1, 1)
     _, labels = augment(mask[:, None].float(), mask, replace(STILL, rotation_degrees=90.0), 1.5, generator())
     rows, columns = torch.meshgrid(torch.arange(64) - 31.5, torch.arange(64) - 31.5, indexing="ij")
@@ -83,7 +83,7 @@ def test_what_comes_in_from_outside_is_air():
 
 
 def test_erasing_replaces_the_structure_by_the_other_side_and_leaves_the_rest():
-    mask = disc(centre=(31.5, 14.0))[None]
+    mask = disc(center=(31.5, 14.0))[None]
     image = torch.full((1, 1, 64, 64), -0.8)
     image[:, 0][mask > 0] = 0.5
     found, labels = augment(image, mask, replace(STILL, erase=1.0), 1.5, generator())
@@ -92,7 +92,7 @@ def test_erasing_replaces_the_structure_by_the_other_side_and_leaves_the_rest():
 
 
 def test_a_structure_that_its_own_mirror_image_meets_is_not_erased():
-    mask = disc(centre=(31.5, 31.5))[None]
+    mask = disc(center=(31.5, 31.5))[None]
     image = mask[:, None].float()
     found, labels = augment(image, mask, replace(STILL, erase=1.0), 1.5, generator())
     assert torch.equal(labels, mask)
@@ -110,7 +110,7 @@ def test_intensities_change_within_the_set_half_widths_and_stay_in_the_range():
 
 
 def test_a_window_has_its_size_and_mostly_holds_the_structure():
-    mask = disc(centre=(10.0, 50.0), radius=3.0)[None].repeat(200, 1, 1)
+    mask = disc(center=(10.0, 50.0), radius=3.0)[None].repeat(200, 1, 1)
     images = mask[:, None].float()
     found, labels = augment(images, mask, replace(STILL, window=24), 1.5, generator())
     assert found.shape == (200, 1, 24, 24)
@@ -139,8 +139,8 @@ def test_a_window_as_large_as_the_patch_is_the_patch():
     assert torch.equal(labels, masks)
 
 
-def test_pasting_brings_the_neighbours_structure_with_its_rim_and_keeps_the_own():
-    masks = torch.stack([disc(centre=(16.0, 16.0), radius=5.0), disc(centre=(48.0, 48.0), radius=5.0)])
+def test_pasting_brings_the_neighbors_structure_with_its_rim_and_keeps_the_own():
+    masks = torch.stack([disc(center=(16.0, 16.0), radius=5.0), disc(center=(48.0, 48.0), radius=5.0)])
     images = torch.tensor([0.25, 0.75])[:, None, None, None].expand(2, 1, 64, 64).contiguous()
     found, labels = augment(images, masks, replace(STILL, paste=1.0), 1.5, generator())
     both = ((masks[0] + masks[1]) > 0).to(torch.uint8)
@@ -151,7 +151,7 @@ def test_pasting_brings_the_neighbours_structure_with_its_rim_and_keeps_the_own(
 
 
 def test_a_patch_that_is_laid_over_loses_its_own_structure_there():
-    masks = torch.stack([disc(centre=(32.0, 32.0), radius=12.0), disc(centre=(32.0, 32.0), radius=4.0)])
+    masks = torch.stack([disc(center=(32.0, 32.0), radius=12.0), disc(center=(32.0, 32.0), radius=4.0)])
     images = masks[:, None].float()
     found, labels = augment(images, masks, replace(STILL, paste=1.0), 1.5, generator())
     rim = (torch.hypot(*torch.meshgrid(torch.arange(64) - 32.0, torch.arange(64) - 32.0, indexing="ij"))).round() == 8

@@ -19,10 +19,10 @@ ORDERS = ("targets", "generated")
 
 def by_hand(generated: np.ndarray, target: np.ndarray, bandwidth: float, eps: float, order: str) -> float:
     """Equations 3 and 4 for one image, features (count, channels), pair by pair."""
-    centre = target.mean(axis=0)
+    center = target.mean(axis=0)
     distance = np.empty((len(generated), len(target)))
     for i, j in product(range(len(generated)), range(len(target))):
-        g, m = generated[i] - centre, target[j] - centre
+        g, m = generated[i] - center, target[j] - center
         distance[i, j] = (1 - g @ m / np.sqrt((g @ g) * (m @ m))) / 2
     similarity = np.empty_like(distance)
     for i in range(len(generated)):
@@ -35,8 +35,8 @@ def plain(generated: Tensor, target: Tensor, order: str) -> Tensor:
     """The formula as one writes it, all pairs at once, for autograd."""
     losses = []
     for ours, theirs in zip(generated.flatten(2).mT, target.flatten(2).mT, strict=True):
-        centre = theirs.mean(dim=0)
-        ours, theirs = ours - centre, theirs - centre
+        center = theirs.mean(dim=0)
+        ours, theirs = ours - center, theirs - center
         ours, theirs = ours / ours.norm(dim=1, keepdim=True), theirs / theirs.norm(dim=1, keepdim=True)
         distance = (1 - ours @ theirs.T) / 2
         weights = torch.exp((1 - distance / (distance.min(dim=1, keepdim=True).values + 1e-5)) / 0.5)

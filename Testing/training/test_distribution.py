@@ -35,7 +35,7 @@ from training.stores import disc_store
 
 HERE = Path(__file__).resolve()
 NONE = Augmentation(flip=False, scale=(1.0, 1.0), rotation_degrees=0.0, shift_mm=0.0, elastic_mm=0.0)
-STILL = ("translation.pool=0", "loss.cross_entropy=0.5", "loss.recall=0.7", "optimisation.epochs=2")
+STILL = ("translation.pool=0", "loss.cross_entropy=0.5", "loss.recall=0.7", "optimization.epochs=2")
 """Augmentation and pools draw for each process, so that with them no two ways of sharing a batch out see the same. Dice
 is pooled over the batch, and no mean of the halves'."""
 RESUMED = ("cmedl", "vae-cmedl")
@@ -44,7 +44,7 @@ LONGEST_S = 240
 
 def settings(method: str, *changes: str) -> Configuration:
     base = replace(PRESETS["tiny"], method=method, network=Network(arguments={"width": 2}), device="cpu")
-    return with_settings(base, ("translation.width=2", "translation.pool=4", "optimisation.epochs=1", *changes))
+    return with_settings(base, ("translation.width=2", "translation.pool=4", "optimization.epochs=1", *changes))
 
 
 def made(folder: Path, configuration: Configuration) -> Path:
@@ -108,8 +108,8 @@ def folder(tmp_path_factory) -> Path:
     disc_store(folder / "store", patients=6, slices=3, teachers=4)
     for method in RESUMED:
         for name in ("whole", "cut"):
-            made(folder / f"{method}-{name}", settings(method, "optimisation.batch=1"))
-    made(folder / "shared", replace(settings("cmedl", *STILL, "optimisation.batch=2"), augmentation=NONE))
+            made(folder / f"{method}-{name}", settings(method, "optimization.batch=1"))
+    made(folder / "shared", replace(settings("cmedl", *STILL, "optimization.batch=2"), augmentation=NONE))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -135,7 +135,7 @@ def started(arguments: list[str], **environment: object) -> subprocess.Popen[str
 
 def test_two_processes_reach_the_losses_and_weights_of_one_with_the_doubled_batch(folder, monkeypatch):
     in_double_precision(monkeypatch)
-    alone = made(folder / "alone", replace(settings("cmedl", *STILL, "optimisation.batch=4"), augmentation=NONE))
+    alone = made(folder / "alone", replace(settings("cmedl", *STILL, "optimization.batch=4"), augmentation=NONE))
     try:
         expected = train(alone)
     finally:
@@ -187,7 +187,7 @@ def test_a_process_that_dies_ends_the_others_and_the_run_can_be_resumed(tmp_path
     run = run_folder.Run(tmp_path / "run")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "CMEDLTrainLib"]
     options = ["--preset", "tiny", "--device", "cpu", "--set", "network.arguments.width=2"]
-    launcher = started([*launch, "run", str(cohort), "-o", str(run.folder), *options, "--set", "optimisation.epochs=9"])
+    launcher = started([*launch, "run", str(cohort), "-o", str(run.folder), *options, "--set", "optimization.epochs=9"])
     until = time.monotonic() + LONGEST_S
     while not run.last.is_file() and time.monotonic() < until and launcher.poll() is None:
         time.sleep(0.02)

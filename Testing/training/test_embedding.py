@@ -99,7 +99,7 @@ def test_a_missing_package_is_said(monkeypatch):
         tsne_map.embed(np.zeros((500, 4), np.float32), np.zeros(500, bool))
 
 
-def test_maps_are_drawn_beside_each_other_in_both_colours():
+def test_maps_are_drawn_beside_each_other_in_both_colors():
     points = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
     maps = [
         (name, tsne_map.Embedding(points, np.array(inside), 0.0))

@@ -24,7 +24,7 @@ def store(tmp_path):
 
 def settings(*changes: str) -> Configuration:
     base = replace(PRESETS["tiny"], network=Network(arguments={"width": 4}), device="cpu")
-    return with_settings(base, ("optimisation.epochs=3", *changes))
+    return with_settings(base, ("optimization.epochs=3", *changes))
 
 
 def trained(folder, store, configuration=None, cancelled=lambda: False):
@@ -36,7 +36,7 @@ def trained(folder, store, configuration=None, cancelled=lambda: False):
 
 
 def test_training_lowers_the_loss_and_finds_the_discs(tmp_path, store):
-    configuration = settings("optimisation.epochs=40", "optimisation.learning_rate=0.01", "network.arguments.width=8")
+    configuration = settings("optimization.epochs=40", "optimization.learning_rate=0.01", "network.arguments.width=8")
     run, trainer = trained(tmp_path / "run", store, replace(configuration, augmentation=Augmentation(scale=(0.9, 1.1))))
     epochs = [event["validation"] for event in run.read_events() if event["event"] == "epoch"]
     assert epochs[-1]["loss"] < 0.5 * epochs[0]["loss"]
@@ -68,7 +68,7 @@ def test_two_runs_of_one_seed_are_the_same_and_of_another_seed_are_not(tmp_path,
 
 
 def test_the_average_of_the_weights_is_the_recursion_by_half_life(tmp_path, store):
-    run = run_folder.create(tmp_path / "run", settings("optimisation.ema_half_life_steps=2"))
+    run = run_folder.create(tmp_path / "run", settings("optimization.ema_half_life_steps=2"))
     trainer = Trainer(run, store)
     live, average = trainer.networks["segmentor"], trainer.average.networks["segmentor"]
     name = next(name for name, _ in live.named_parameters())
@@ -81,13 +81,13 @@ def test_the_average_of_the_weights_is_the_recursion_by_half_life(tmp_path, stor
 
 
 def test_validation_comes_every_so_many_epochs_and_at_the_end(tmp_path, store):
-    run, _ = trained(tmp_path / "run", store, settings("optimisation.epochs=5", "optimisation.validate_every=2"))
+    run, _ = trained(tmp_path / "run", store, settings("optimization.epochs=5", "optimization.validate_every=2"))
     assert [event["epoch"] for event in run.read_events() if event["event"] == "epoch"] == [2, 4, 5]
 
 
 def test_training_ends_early_when_the_validation_loss_no_longer_falls(tmp_path, store):
     configuration = settings(
-        "optimisation.epochs=50", "optimisation.patience=2", "optimisation.learning_rate=0", "optimisation.batch=8"
+        "optimization.epochs=50", "optimization.patience=2", "optimization.learning_rate=0", "optimization.batch=8"
     )
     run, trainer = trained(tmp_path / "run", store, replace(configuration, augmentation=Augmentation(flip=False)))
     assert trainer.progress.step < 50 * trainer.steps_per_epoch
@@ -127,13 +127,13 @@ def test_a_cohort_without_validation_patients_is_refused_with_a_sentence(tmp_pat
         Trainer(run, store)
 
 
-def test_a_finished_run_keeps_its_networks_and_no_optimiser_state(tmp_path, store):
+def test_a_finished_run_keeps_its_networks_and_no_optimizer_state(tmp_path, store):
     run, trainer = trained(tmp_path / "run", store)
     keys = load_file(run.last).keys()
     assert keys
-    assert not any(key.startswith("optimiser") for key in keys)
+    assert not any(key.startswith("optimizer") for key in keys)
     trainer.save()
-    assert any(key.startswith("optimiser") for key in load_file(run.last))
+    assert any(key.startswith("optimizer") for key in load_file(run.last))
 
 
 def test_where_writing_takes_long_a_validation_is_followed_by_no_checkpoint(tmp_path, store, monkeypatch):
@@ -206,7 +206,7 @@ def test_validation_counts_what_a_perfect_and_a_blind_student_deserve(tmp_path, 
 
 
 def test_events_are_lines_of_json_with_what_a_panel_shows(tmp_path, store):
-    run, _ = trained(tmp_path / "run", store, settings("optimisation.epochs=20"))
+    run, _ = trained(tmp_path / "run", store, settings("optimization.epochs=20"))
     lines = [json.loads(line) for line in run.events.read_text("utf-8").splitlines()]
     step = next(line for line in lines if line["event"] == "step")
     assert {"step", "steps", "epoch", "losses", "images_per_second", "seconds_left"} <= step.keys()

@@ -40,7 +40,7 @@ def hungry(step_bytes, fails_above=None, error=None):
 
     class Hungry:
         def __init__(self, run, store):
-            self.batch = run.configuration().optimisation.batch
+            self.batch = run.configuration().optimization.batch
             self.steps_per_epoch = 24 // self.batch
 
         def _step(self, step):
@@ -62,7 +62,7 @@ def measured(trainer, *changes):
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of resident memory is read from /proc")
 def test_a_step_is_measured_as_it_is():
     before = memory._status("VmRSS")
-    found = measured(hungry(50 * MB), "optimisation.batch=6")
+    found = measured(hungry(50 * MB), "optimization.batch=6")
     assert found.memory_gb * 1000 == pytest.approx((before / MB) + 300, abs=60)
     assert 0.01 <= found.seconds_per_step < 30
     assert (found.batch, found.steps_per_epoch, found.epochs) == (6, 4, 2)
@@ -77,8 +77,8 @@ def test_a_step_is_measured_as_it_is():
 def test_a_batch_that_the_cpus_memory_does_not_hold_is_refused_before_it_is_tried(monkeypatch):
     before = memory._status("VmRSS")
     monkeypatch.setattr(memory, "available", lambda device: before + 1320 * MB)
-    with pytest.raises(InputError, match=r"optimisation\.batch=[456]\.$") as refused:
-        measured(hungry(200 * MB, fails_above=3, error=AssertionError()), "optimisation.batch=40")
+    with pytest.raises(InputError, match=r"optimization\.batch=[456]\.$") as refused:
+        measured(hungry(200 * MB, fails_above=3, error=AssertionError()), "optimization.batch=40")
     told = float(re.search(r"batch 40 takes about ([\d.]+) GB", str(refused.value))[1])
     # What the process holds besides, some MB to and fro, counts by the step from one batch to the next.
     assert told * 1000 == pytest.approx((before / MB) + 40 * 200, abs=40 * 60)
@@ -91,9 +91,9 @@ def test_a_batch_that_the_cpus_memory_does_not_hold_is_refused_before_it_is_trie
 def test_lack_of_memory_becomes_a_sentence_with_the_batch_that_fits(monkeypatch, error):
     monkeypatch.setattr(memory, "available", lambda device: None)
     with pytest.raises(
-        InputError, match=r"batch 8 takes about.*not enough. A batch of 2 fits: --set optimisation\.batch=2"
+        InputError, match=r"batch 8 takes about.*not enough. A batch of 2 fits: --set optimization\.batch=2"
     ):
-        measured(hungry(MB, 3, error), "optimisation.batch=8")
+        measured(hungry(MB, 3, error), "optimization.batch=8")
 
 
 def test_the_networks_that_were_tried_are_gone_when_the_run_builds_its_own_and_none_was_compiled(tmp_path):
@@ -103,12 +103,12 @@ def test_the_networks_that_were_tried_are_gone_when_the_run_builds_its_own_and_n
         def __init__(self, run, store):
             super().__init__(run, store)
             tried.append(weakref.ref(self))
-            assert not self.configuration.optimisation.compile
+            assert not self.configuration.optimization.compile
 
     store = disc_store(tmp_path / "store")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dry_run, "Trainer", Kept)
-        dry_run.dry_step(settings("optimisation.compile=true", "optimisation.batch=3"), store)
+        dry_run.dry_step(settings("optimization.compile=true", "optimization.batch=3"), store)
     assert tried
     assert not any(one() for one in tried)
 
@@ -116,7 +116,7 @@ def test_the_networks_that_were_tried_are_gone_when_the_run_builds_its_own_and_n
 def test_where_not_even_one_image_fits_the_sentence_says_what_else_could_help(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda device: None)
     with pytest.raises(InputError, match=r"Not even a batch of 1 fits.*width.*field.*bf16"):
-        measured(hungry(MB, 0), "optimisation.batch=2")
+        measured(hungry(MB, 0), "optimization.batch=2")
 
 
 def test_another_fault_of_a_step_is_not_taken_for_lack_of_memory():
@@ -128,15 +128,15 @@ def test_a_network_that_no_single_patch_can_train_is_tried_with_the_batch_that_i
     # The fusion's ResNet18 makes one pixel of 32 x 32.
     store = disc_store(tmp_path / "store", field=32, teachers=3)
     small = ("method=weighted", "images.field=32", "network.arguments.width=2", "translation.width=2")
-    assert dry_run.dry_step(settings(*small, "optimisation.batch=4"), store).batch == 4
-    with pytest.raises(InputError, match=r"optimisation\.batch=2"):
-        dry_run.dry_step(settings(*small, "optimisation.batch=1"), store)
+    assert dry_run.dry_step(settings(*small, "optimization.batch=4"), store).batch == 4
+    with pytest.raises(InputError, match=r"optimization\.batch=2"):
+        dry_run.dry_step(settings(*small, "optimization.batch=1"), store)
 
 
 @pytest.mark.parametrize("method", ["ct-only", "cmedl"])
 def test_a_dry_step_leaves_no_trace_in_the_training(method, tmp_path):
     store = disc_store(tmp_path / "store", teachers=3)
-    configuration = settings(f"method={method}", "optimisation.epochs=1")
+    configuration = settings(f"method={method}", "optimization.epochs=1")
 
     def weights(name):
         run = run_folder.create(tmp_path / name, configuration)
@@ -157,7 +157,7 @@ def cohort(tmp_path_factory):
 
 
 def test_the_command_estimates_before_the_slices_are_prepared_and_after(cohort, tmp_path, capsys):
-    arguments = [str(cohort), "--preset", "tiny", "--device", "cpu", "--set", "optimisation.epochs=1"]
+    arguments = [str(cohort), "--preset", "tiny", "--device", "cpu", "--set", "optimization.epochs=1"]
 
     def estimated():
         assert main(["estimate", *arguments, "-o", str(tmp_path / "run"), "--json"]) == 0
@@ -177,7 +177,7 @@ def test_the_command_estimates_before_the_slices_are_prepared_and_after(cohort, 
 
 def test_a_cohort_that_was_moved_is_told_and_found_again(cohort, tmp_path, capsys, monkeypatch):
     shutil.copytree(cohort.parent, tmp_path / "first")
-    arguments = ["--preset", "tiny", "--device", "cpu", "--set", "optimisation.epochs=1", "-o", str(tmp_path / "run")]
+    arguments = ["--preset", "tiny", "--device", "cpu", "--set", "optimization.epochs=1", "-o", str(tmp_path / "run")]
     with monkeypatch.context() as stopping:
         stopping.setattr(run_folder.Run, "stop_asked", lambda self: True)
         assert main(["run", str(tmp_path / "first" / "cohort.csv"), *arguments]) == 3
@@ -193,7 +193,7 @@ def test_a_scan_that_cannot_be_read_is_named_by_the_estimate(tmp_path, capsys):
     lines = ["patient,case,role,modality,image,mask,split"]
     lines += [f"p{n},c{n},student,CT,ct.nii.gz,ct.nii.gz,{split}" for n, split in enumerate(("train", "validation"))]
     (tmp_path / "cohort.csv").write_text("\n".join(lines), "utf-8")
-    arguments = ["--preset", "tiny", "--device", "cpu", "--set", "optimisation.batch=1"]
+    arguments = ["--preset", "tiny", "--device", "cpu", "--set", "optimization.batch=1"]
     assert main(["estimate", str(tmp_path / "cohort.csv"), *arguments]) == 2
     assert "ct.nii.gz cannot be read" in capsys.readouterr().err
 

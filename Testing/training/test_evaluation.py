@@ -78,7 +78,7 @@ def test_figures_do_not_depend_on_how_the_volume_is_stored():
     assert score("c", found[::-1], expert[::-1], flipped, seen, TUMORS) == score("c", found, expert, GRID, seen, TUMORS)
 
 
-def test_surface_measures_of_a_cube_moved_by_three_millimetres():
+def test_surface_measures_of_a_cube_moved_by_three_millimeters():
     """The faces across the move are 3 mm apart (two of six), the other faces lie in each other for the most part."""
     moved = score("c", cubes((8, 8, 11)), cubes((8, 8, 8)), CUBE, np.arange(24), TUMORS, tolerance_mm=2.0)
     assert moved.values["hd95_mm"] == pytest.approx(3.0)
@@ -88,7 +88,7 @@ def test_surface_measures_of_a_cube_moved_by_three_millimetres():
     assert 0.5 < moved.values["surface_dice"] < 0.9
 
 
-def test_surface_measures_are_in_millimetres_of_the_volume_s_own_spacing():
+def test_surface_measures_are_in_millimeters_of_the_volume_s_own_spacing():
     coarse = Geometry(CUBE.size, (1.0, 1.0, 4.0))
     moved = score("c", cubes((11, 8, 8)), cubes((8, 8, 8)), coarse, np.arange(24), TUMORS)
     assert moved.values["hd95_mm"] == pytest.approx(12.0)

@@ -21,7 +21,7 @@ from CMEDLTrainLib.evaluation.roc import MOST_POINTS, RATES, Roc, RocCounts
 from segmentation.students import a_card, a_student, blobs, linear
 
 HALF = -0.1
-"""The normalised level of -325 HU, half-way between the blobs and the air."""
+"""The normalized level of -325 HU, half-way between the blobs and the air."""
 
 
 def scored_with(monkeypatch, card, start) -> None:

@@ -20,7 +20,7 @@ from CMEDLTrainLib.training.train_run import slices_of
 
 QUICK = ("mutual",)
 """The others by ``-m slow``; ``test_train_command.py`` has a student alone and one that translates first."""
-SMALL = ("optimisation.epochs=1", "images.field=32", "images.spacing_mm=12", "network.arguments.width=2")
+SMALL = ("optimization.epochs=1", "images.field=32", "images.spacing_mm=12", "network.arguments.width=2")
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,9 @@ def test_an_equal_teacher_of_four_organs(abdomen, tmp_path):
     card = read_card(student)
     assert [(label.value, label.name) for label in card.labels] == list(ORGANS.items())
     assert (card.modality, card.slices) == ("MR", "all")
-    assert card.normalisation.maximum == 600
-    assert card.normalisation.landmarks
-    assert slices_of(run_folder.open_run(tmp_path / "run")).normalisations["teacher"].maximum == 900
+    assert card.normalization.maximum == 600
+    assert card.normalization.landmarks
+    assert slices_of(run_folder.open_run(tmp_path / "run")).normalizations["teacher"].maximum == 900
     assert set(evaluation["labels"]) == set(ORGANS.values())
     label = segmented(student, held_out(abdomen), tmp_path)
     assert set(np.unique(label)) <= {0, *ORGANS}

@@ -99,7 +99,7 @@ def test_organs_have_two_contrasts_of_mr_and_no_patient_twice(tmp_path, student,
 @pytest.mark.parametrize(
     ("cohort", "words"),
     [
-        ({**THORAX, "colour": 1}, "unknown entry 'colour'"),
+        ({**THORAX, "color": 1}, "unknown entry 'color'"),
         ({name: value for name, value in THORAX.items() if name != "tumor"}, "lacks 'tumor'"),
         ({**THORAX, "counts": {"train": 1, "validation": 1, "test": 1}}, "lacks 'teacher'"),
         ({"kind": "sts", "student": "CT", "folds": [{"train": [], "test": [], "teacher": []}]}, "lacks 'validation'"),

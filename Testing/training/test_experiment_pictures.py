@@ -28,7 +28,7 @@ from CMEDLTrainLib.runs.run_folder import Run
 
 SHAPE, SPACING = (10, 40, 40), (4.0, 2.0, 2.0)
 GEOMETRY = Geometry(SHAPE[::-1], SPACING[::-1], (0.0, 0.0, 0.0))
-CARD = SimpleNamespace(normalisation=CT_WINDOW, labels=(TUMOR,))
+CARD = SimpleNamespace(normalization=CT_WINDOW, labels=(TUMOR,))
 CASE = Case("p", "c1", "CT", None)
 
 
@@ -119,7 +119,7 @@ def test_the_real_image_is_kept_where_it_is_known_on_the_student_s_grid(tmp_path
         assert [picture.getpixel((SIDE // 2 + away, SIDE // 2))[0] for away in (-30, 30)] == [255, 0]
 
 
-# An experiment's pictures and table, from runs whose looks are plain colours
+# An experiment's pictures and table, from runs whose looks are plain colors
 
 
 def patient(case: str, dsc: float | None, auc: float | None = None, heights: tuple[float, ...] = ()) -> PatientFigures:

@@ -141,7 +141,7 @@ def test_the_report_and_the_picture_are_there(folder, results):
 def test_an_experiment_with_raters_that_lacks_something_is_refused(folder, tmp_path):
     tree = json.loads((folder / "experiment.json").read_text("utf-8"))
     for changed, words in (
-        ({**tree, "colour": 1}, "misspells 'colour'"),
+        ({**tree, "color": 1}, "misspells 'color'"),
         ({key: value for key, value in tree.items() if key != "student"}, "misspells 'student'"),
         ({**tree, "tolerance_mm": "wide"}, "wrong type"),
         ({**tree, "student": 3}, "wrong type"),

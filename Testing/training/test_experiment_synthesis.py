@@ -37,9 +37,9 @@ TREE = {
         "images.field": 32,
         "images.spacing_mm": 6.0,
         "images.slices": "all",
-        "optimisation.epochs": 1,
-        "optimisation.batch": 2,
-        "optimisation.ema_half_life_steps": 0,
+        "optimization.epochs": 1,
+        "optimization.batch": 2,
+        "optimization.ema_half_life_steps": 0,
     },
     "rows": {"ct-only": {}, "cmedl-without-contextual": {}},
     "reference": "cmedl-without-contextual",
@@ -51,7 +51,7 @@ def test_a_translation_off_by_a_tenth_has_the_psnr_of_the_definition(tmp_path):
     volume = Volume(random.uniform(-900, -300, GRID.shape).astype(np.float32), GRID)
     write_image(tmp_path / "real.nrrd", volume.array, volume.geometry)
     real = Case("p", "c1", "MR", tmp_path / "real.nrrd")
-    card = SimpleNamespace(normalisation=CT_WINDOW, labels=(TUMOR,))
+    card = SimpleNamespace(normalization=CT_WINDOW, labels=(TUMOR,))
     field = ModelField((40, 40), (2.0, 2.0), (19.5, 19.5), 40, 2.0)
     nothing = np.zeros(GRID.shape, np.uint8)
     result = SimpleNamespace(label=nothing, probability=SimpleNamespace(slices=np.arange(6), field=field))

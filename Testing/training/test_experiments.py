@@ -41,9 +41,9 @@ TREE = {
     "settings": {
         "images.field": 32,
         "images.slices": "all",
-        "optimisation.epochs": 2,
-        "optimisation.batch": 2,
-        "optimisation.ema_half_life_steps": 0,
+        "optimization.epochs": 2,
+        "optimization.batch": 2,
+        "optimization.ema_half_life_steps": 0,
     },
     "rows": {"ct-only": {}, "strict": {"method": "ct-only", "settings": {"loss.recall": 0.3}}},
     "reference": "strict",
@@ -111,7 +111,7 @@ def test_other_settings_are_another_run_and_the_same_settings_are_not(trained, t
         for name, changes in {
             "one": {},
             "same": {"title": "Another title", "rows": {"ct-only": {}, "cmedl": {}}, "reference": "cmedl"},
-            "other": {"settings": {**TREE["settings"], "optimisation.learning_rate": 0.1}},
+            "other": {"settings": {**TREE["settings"], "optimization.learning_rate": 0.1}},
         }.items()
     )
     assert one.folder == same.folder != other.folder
@@ -171,7 +171,7 @@ def test_a_cell_that_was_stopped_goes_on_where_it_was(trained, tmp_path):
 
 def test_a_run_whose_loss_is_no_number_is_told_and_the_others_go_on(trained, tmp_path):
     folder, _ = trained
-    settings = {**TREE["settings"], "optimisation.learning_rate": 1e38}
+    settings = {**TREE["settings"], "optimization.learning_rate": 1e38}
     rows = {"wild": {"method": "ct-only", "settings": settings}, "ct-only": {}}
     path = written(tmp_path / "wild", rows=rows, reference="ct-only", seeds=[6])
     assert main(["experiment", str(path), "--work", str(folder.parent / "local"), "--device", "cpu"]) == 3
@@ -383,7 +383,7 @@ def test_results_that_do_not_tell_enough_cannot_be_kept(bench):
         ({"rows": {"ct-only": {"reference": "x"}}, "reference": "ct-only"}, "'x', which is none of its rows"),
         ({"rows": {"x": {}}, "reference": "x"}, "the method 'x'"),
         ({"preset": "huge"}, "the preset .huge."),
-        ({"colour": 1}, "unknown entry 'colour'"),
+        ({"color": 1}, "unknown entry 'color'"),
         ({"seeds": None}, "wrong type"),
         ({"cohort": {"kind": "sts", "folds": "gone.json"}}, "gone.json"),
         ({"settings": "gone.json"}, "gone.json"),
@@ -413,7 +413,7 @@ def test_an_experiment_may_ask_for_some_of_the_folds_and_shares_their_runs_with_
 
 
 def test_a_cohort_that_is_badly_described_is_refused(tmp_path):
-    for cohort in ({"kind": "mice"}, {**PHANTOMS, "colour": 1}, {**PHANTOMS, "counts": {}}):
+    for cohort in ({"kind": "mice"}, {**PHANTOMS, "color": 1}, {**PHANTOMS, "counts": {}}):
         with pytest.raises(InputError):
             make_cohort(read_experiment(str(written(tmp_path / "bad", cohort=cohort))), tmp_path)
 

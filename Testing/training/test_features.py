@@ -63,7 +63,7 @@ def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:
 def test_features_of_torchvisions_weights_are_those_of_torchvisions_network_and_preprocessing(kind, tmp_path):
     network, after = torchvision_like(kind)
     torch.save(a_state(kind), tmp_path / "weights.pth")
-    # As torchvision's documentation of the weights says it: to RGB in 0..1, then normalised channel by channel.
+    # As torchvision's documentation of the weights says it: to RGB in 0..1, then normalized channel by channel.
     rgb = ((images() + 1) / 2).repeat(1, 3, 1, 1)
     mean, std = (torch.tensor(three)[:, None, None] for three in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     prepared = (rgb - mean) / std

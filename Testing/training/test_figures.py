@@ -27,7 +27,7 @@ def trained(cohort, method: str):
     """A run of one epoch in few steps."""
     folder = cohort.parent / "runs" / method
     arguments = ["run", str(cohort), "-o", str(folder), "--preset", "tiny", "--method", method, "--device", "cpu"]
-    assert main([*arguments, "--set", "optimisation.epochs=1", "--set", "optimisation.batch=12"]) == 0
+    assert main([*arguments, "--set", "optimization.epochs=1", "--set", "optimization.batch=12"]) == 0
     return folder
 
 

@@ -20,7 +20,7 @@ from CMEDLTrainLib.settings.configuration import PRESETS
 from training import killing
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed")
-SETTINGS = ["--preset=tiny", "--method=cmedl", "--device=cpu", "--set=images.field=32", "--set=optimisation.epochs=3"]
+SETTINGS = ["--preset=tiny", "--method=cmedl", "--device=cpu", "--set=images.field=32", "--set=optimization.epochs=3"]
 QUICK, SLOW = 3, 30
 
 

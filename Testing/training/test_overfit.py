@@ -40,12 +40,12 @@ def test_a_segmentor_learns_four_slices_by_heart(slices, kind):
     torch.manual_seed(0)
     made = methods.create(replace(PRESETS["tiny"], network=Network(kind, arguments)))
     network = made.networks["segmentor"]
-    optimiser = torch.optim.Adam(network.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         sum(made.phases[0].losses({"student": slices}, Step(torch.Generator())).values()).backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     network.eval()
     with torch.no_grad():

@@ -90,7 +90,7 @@ def test_slices_are_read_back_as_they_were_packed_and_no_scan_is_opened(
     monkeypatch.setattr(preparation, "open_case", opened)
     run = ExperimentRunner(experiment, work, "cpu")._opened(cell, table_in(work, experiment))
     found = slices_of(run)
-    assert (found.modalities, found.normalisations) == (own.modalities, own.normalisations)
+    assert (found.modalities, found.normalizations) == (own.modalities, own.normalizations)
     assert list(found.patches) == list(own.patches)
     every = np.arange(len(own.patches))
     (images, masks), (expected, wanted) = found.read(every), own.read(every)
@@ -192,10 +192,10 @@ def test_a_run_that_was_stopped_and_moved_ends_as_one_that_was_not(experiment, p
 def test_how_steps_run_may_be_other_than_when_a_run_was_begun(experiment, work):
     cell, table = experiment.cells[0], table_in(work, experiment)
     begun = ExperimentRunner(experiment, work, "cpu", graph=True)._opened(cell, table)
-    assert begun.configuration().optimisation.graph is True
+    assert begun.configuration().optimization.graph is True
     again = ExperimentRunner(experiment, work, "cpu", graph=False)._opened(cell, table)
     assert again.folder == begun.folder
-    assert again.configuration().optimisation.graph is False
+    assert again.configuration().optimization.graph is False
 
 
 def test_the_command_needs_no_data_with_a_pack_and_puts_results_where_it_is_told(tmp_path, monkeypatch):

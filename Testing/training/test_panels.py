@@ -1,4 +1,4 @@
-"""Contour panels: which slices they show, what stands above them, and whose colours are drawn where."""
+"""Contour panels: which slices they show, what stands above them, and whose colors are drawn where."""
 
 from types import SimpleNamespace
 
@@ -25,7 +25,7 @@ def seen(expert: np.ndarray, found: np.ndarray, labels=(TUMOR,), direction=(1.0,
     field = ModelField(expert.shape[1:], (2.0, 2.0), ((SIZE - 1) / 2, (SIZE - 1) / 2), SIZE, 2.0)
     probability = SimpleNamespace(slices=np.arange(len(expert)), field=field)
     result = SimpleNamespace(label=found, probability=probability)
-    return CaseView("case", volume, expert, result, SimpleNamespace(normalisation=CT_WINDOW, labels=labels))
+    return CaseView("case", volume, expert, result, SimpleNamespace(normalization=CT_WINDOW, labels=labels))
 
 
 def squares(*sides: int, value: int = 1) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_slices_count_from_below_however_the_volume_is_stored():
 
 
 def colored(picture: Image.Image, color) -> np.ndarray:
-    """Where a picture has (nearly) that colour."""
+    """Where a picture has (nearly) that color."""
     return np.abs(np.asarray(picture, int) - color).max(axis=2) < 40
 
 
@@ -96,7 +96,7 @@ def test_panels_of_a_case_have_one_scale_and_show_what_either_marked():
     first, second = contour_panels.case_views(case, [0, 1])
     assert first.width_mm == second.width_mm
     assert first.width_mm >= 2 * (30 - 8)
-    assert second.centre == (9.5, 9.5)
+    assert second.center == (9.5, 9.5)
 
 
 def test_pictures_below_each_other_keep_every_row(tmp_path):

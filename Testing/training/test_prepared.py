@@ -33,7 +33,7 @@ sys.exit(cli.main(sys.argv[1:]))
 def test_a_run_goes_from_prepared_slices_to_its_student_with_three_packages_and_no_scan(tmp_path):
     home, away = tmp_path / "home", tmp_path / "away"
     table = write_cohort_phantoms(home, cases=3, seed=5, size=(12, 48, 48), spacing=(24.0, 8.0, 8.0))
-    settings = with_settings(PRESETS["tiny"], [f"cohort={table}", "optimisation.epochs=1"])
+    settings = with_settings(PRESETS["tiny"], [f"cohort={table}", "optimization.epochs=1"])
     slices_of(run_folder.create(home / "run", settings))
     away.mkdir()
     shutil.copytree(home / "slices", away / "slices")
@@ -41,7 +41,7 @@ def test_a_run_goes_from_prepared_slices_to_its_student_with_three_packages_and_
     assert not any(case.image.exists() for case in read_cohort(away / table.name, check_files=False))
     command = ["run", "cohort.csv", "-o", "run", "--preset", "tiny", "--device", "cpu"]
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, *command, "--set", "optimisation.epochs=1"],
+        [sys.executable, "-c", WITHOUT, *command, "--set", "optimization.epochs=1"],
         cwd=away,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         capture_output=True,

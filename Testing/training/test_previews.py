@@ -67,7 +67,7 @@ def test_panels_show_image_translation_and_way_back_with_the_outlines_of_each():
     for column in (student, pseudo):
         rows, across = np.nonzero(same(column, EXPERT_YELLOW))
         assert (rows.min(), rows.max(), across.min(), across.max()) == (16, 47, 176, 239)
-    # Inside and outside: 0.6 and -0.5 as grey, and with the other sign.
+    # Inside and outside: 0.6 and -0.5 as gray, and with the other sign.
     for column, inside, outside in ((student, 204, 64), (pseudo, 51, 191), (back, 204, 64)):
         assert set(column[120, 100]) == {inside}
         assert set(column[250, 5]) == {outside}

@@ -33,9 +33,9 @@ def test_a_configuration_survives_the_way_through_its_file(preset):
 
 def test_the_paper_preset_holds_the_settings_of_section_iii_c():
     paper = PRESETS["paper"]
-    assert paper.optimisation.learning_rate == 2e-4
-    assert paper.optimisation.batch == 2
-    assert paper.optimisation.epochs == 100
+    assert paper.optimization.learning_rate == 2e-4
+    assert paper.optimization.batch == 2
+    assert paper.optimization.epochs == 100
     assert (paper.loss.dice, paper.loss.cross_entropy) == (1.0, 0.0)
     assert paper.images.field == 256
     assert paper.images.window_hu == (-1000.0, 500.0)
@@ -43,9 +43,9 @@ def test_the_paper_preset_holds_the_settings_of_section_iii_c():
 
 def test_settings_reach_every_depth_of_the_tree():
     changed = with_settings(
-        Configuration(), ["seed=3", "optimisation.epochs=7", "augmentation.scale=[0.5, 2]", "network.arguments.width=8"]
+        Configuration(), ["seed=3", "optimization.epochs=7", "augmentation.scale=[0.5, 2]", "network.arguments.width=8"]
     )
-    assert (changed.seed, changed.optimisation.epochs) == (3, 7)
+    assert (changed.seed, changed.optimization.epochs) == (3, 7)
     assert changed.augmentation.scale == (0.5, 2.0)
     assert changed.network.arguments == {"width": 8}
 
@@ -54,18 +54,18 @@ def test_settings_reach_every_depth_of_the_tree():
     ("setting", "words"),
     [
         ("epochs=7", "no setting 'epochs'"),
-        ("optimisation.epoch=7", "epochs"),
-        ("optimisation.epochs=many", "optimisation.epochs"),
-        ("optimisation.epochs=1.5", "optimisation.epochs"),
-        ("optimisation=3", "optimisation"),
+        ("optimization.epoch=7", "epochs"),
+        ("optimization.epochs=many", "optimization.epochs"),
+        ("optimization.epochs=1.5", "optimization.epochs"),
+        ("optimization=3", "optimization"),
         ("augmentation.scale=[1]", "augmentation.scale"),
         ("seed", "key=value"),
         ("seed.deeper=1", "deeper"),
         ("seed=-1", "from 0"),
-        ("optimisation.epochs=0", "from 1"),
-        ("optimisation.batch=0", "from 1"),
-        ("optimisation.learning_rate=NaN", "from 0"),
-        ("optimisation.schedule=linear", "constant, cosine"),
+        ("optimization.epochs=0", "from 1"),
+        ("optimization.batch=0", "from 1"),
+        ("optimization.learning_rate=NaN", "from 0"),
+        ("optimization.schedule=linear", "constant, cosine"),
         ("images.spacing_mm=-1", "0.05 to 20"),
         ("images.window_hu=[500, -1000]", "lower value first"),
         ("augmentation.scale=[2, 0.5]", "lower value first"),
@@ -283,6 +283,14 @@ def test_reading_a_run_imports_no_heavy_package(run):
     )
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["state"] == "stopped"
+
+
+def test_settings_of_runs_and_experiments_in_the_old_spelling_are_read():
+    new = with_settings(PRESETS["tiny"], ["optimization.epochs=7"])
+    assert with_settings(PRESETS["tiny"], ["optimisation.epochs=7"]) == new
+    old = json.loads(new.to_json())
+    old["optimisation"] = old.pop("optimization")
+    assert from_json(json.dumps(old)) == new
 
 
 def test_a_run_that_was_killed_while_its_settings_were_written_is_begun_anew(tmp_path):

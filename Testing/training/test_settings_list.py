@@ -11,8 +11,8 @@ from CMEDLTrainLib.settings.settings_table import CHOSEN_ELSEWHERE, settings_of
 def test_each_setting_can_be_set_by_its_key_and_text() -> None:
     fast = PRESETS["fast"]
     found = {setting.key: setting for setting in settings_of(fast)}
-    assert found["optimisation.batch"].value == 6
-    assert found["optimisation.batch"].paper == 2
+    assert found["optimization.batch"].value == 6
+    assert found["optimization.batch"].paper == 2
     same = with_settings(PRESETS["paper"], [f"{key}={one.text(one.value)}" for key, one in found.items()])
     assert replace(same, preset="fast") == fast
 

@@ -1,4 +1,4 @@
-"""Feature maps: taken where they are said to be, and drawn with the grey scale that is said."""
+"""Feature maps: taken where they are said to be, and drawn with the gray scale that is said."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_each_channel_stands_at_its_place_from_its_dark_to_its_bright_end():
     assert (tile(picture, 5) == 0).all()
 
 
-def test_student_and_teacher_share_a_grey_scale_and_a_compared_network_does_not():
+def test_student_and_teacher_share_a_gray_scale_and_a_compared_network_does_not():
     bright, half = np.zeros((1, 8, 8)), np.zeros((1, 8, 8))
     bright[0, :, 4:], half[0, :, 4:] = 2.0, 1.0
     picture = sheet([Maps("teacher", bright), Maps("student", half), Maps("alone", half, group=1)])

@@ -45,7 +45,7 @@ def case(folder, name="c0", spacing=1.0, value=40, direction=None, labels=1) -> 
     return Case(name, name, "CT", folder / f"{name}.nii.gz", folder / f"{name}-mask.nii.gz", "student", "train")
 
 
-def test_patches_hold_the_normalised_intensity_at_the_student_s_spacing(tmp_path):
+def test_patches_hold_the_normalized_intensity_at_the_student_s_spacing(tmp_path):
     store = prepare([case(tmp_path)], ALL, 1, tmp_path / "slices")
     images, masks = store.read(np.arange(6))
     assert images.shape == (6, 32, 32)
@@ -163,13 +163,13 @@ def mr_case(folder, name: str, gain: float, split: str = "train") -> Case:
     return Case(name, name, "MR", folder / f"{name}.nii.gz", folder / f"{name}-mask.nii.gz", "teacher", split)
 
 
-def test_mr_is_standardised_by_its_role_s_training_cases_and_ct_is_windowed(tmp_path):
+def test_mr_is_standardized_by_its_role_s_training_cases_and_ct_is_windowed(tmp_path):
     cases = [mr_case(tmp_path, "m0", 1.0), mr_case(tmp_path, "m1", 3.0), mr_case(tmp_path, "m2", 40.0, "validation")]
     lungs = dataclasses.replace(ALL, slices="lung")
     store = prepare([*cases, case(tmp_path)], ALL, 1, tmp_path / "slices")
     assert store.modalities == {"teacher": "MR", "student": "CT"}
-    assert store.normalisations["student"].kind == "window"
-    standard = store.normalisations["teacher"]
+    assert store.normalizations["student"].kind == "window"
+    standard = store.normalizations["teacher"]
     # Twice the mean of 1 and 3 times the same ramp; the validation case has no say.
     assert standard.landmarks[-1][1] == pytest.approx(2 * 1000, rel=0.02)
     images = [store.read(np.array([index]))[0][0] for index in (2, 8, 14)]
@@ -188,7 +188,7 @@ def test_a_role_of_two_modalities_is_refused(tmp_path):
         prepare([case(tmp_path), other], ALL, 1, tmp_path / "slices")
 
 
-def off_centre(folder, split: str) -> Case:
+def off_center(folder, split: str) -> Case:
     """A structure of 20 mm at the left end of a wide image, whose middle a field of 64 mm shows."""
     image = np.zeros((3, 64, 160), np.int16)
     mask = np.zeros(image.shape, np.uint8)
@@ -201,7 +201,7 @@ def off_centre(folder, split: str) -> Case:
 
 
 def test_a_training_field_moves_by_the_least_that_encloses_the_structure_and_a_validation_field_never(tmp_path):
-    cases = [off_centre(tmp_path, "train"), off_centre(tmp_path, "validation")]
+    cases = [off_center(tmp_path, "train"), off_center(tmp_path, "validation")]
     store = prepare(cases, ALL, 1, tmp_path / "slices")
     images, masks = store.read(np.arange(6))
     # 20 x 20 mm are 10 x 10 pixels, 10 mm (5 pixels) from the border of the patch; down the middle nothing moves.
@@ -226,13 +226,13 @@ def test_enclosing_is_the_least_move_by_a_plain_search():
         for axis, (first, last) in enumerate(((y, y + height - 1), (x, x + width - 1))):
             half, margin = 31 / 2 * 1.5 / spacing[axis], SURROUNDINGS_MM / spacing[axis]
             shifts = np.arange(-200, 200, 0.01)
-            centres = field.centre[axis] + shifts
-            fits = (centres - half <= first - margin) & (centres + half >= last + margin)
-            moved = found.centre[axis] - field.centre[axis]
+            centers = field.center[axis] + shifts
+            fits = (centers - half <= first - margin) & (centers + half >= last + margin)
+            moved = found.center[axis] - field.center[axis]
             if fits.any():
                 assert abs(moved) == pytest.approx(np.abs(shifts[fits]).min(), abs=0.011)
             else:
-                assert found.centre[axis] == (first + last) / 2
+                assert found.center[axis] == (first + last) / 2
     assert enclosing_square(field, np.zeros(field.shape, bool)) is field
 
 

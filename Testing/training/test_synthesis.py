@@ -23,7 +23,7 @@ AS_CT = Normalization("window", -1000.0, 500.0)
 
 
 def smooth(z: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """HU that vary over centimetres, at positions in mm."""
+    """HU that vary over centimeters, at positions in mm."""
     return -250 + 500 * np.sin(x / 15) * np.cos(y / 19) + 100 * np.sin(z / 11)
 
 
@@ -41,7 +41,7 @@ def seen_ct() -> CaseView:
     result = SimpleNamespace(
         label=np.zeros(GRID.shape, np.uint8), probability=SimpleNamespace(slices=np.arange(6), field=field)
     )
-    card = SimpleNamespace(normalisation=CT_WINDOW, labels=(TUMOR,))
+    card = SimpleNamespace(normalization=CT_WINDOW, labels=(TUMOR,))
     return CaseView("ct", volume(GRID), np.zeros(GRID.shape, np.uint8), result, card)
 
 

@@ -116,7 +116,7 @@ def test_the_student_of_a_run_segments_a_phantom(run, cohort, tmp_path, capsys):
 def test_a_student_that_translates_first_is_trained_exported_and_segments(cohort, tmp_path, capsys):
     folder, output = tmp_path / "pmri", tmp_path / "student.safetensors"
     arguments = ["run", str(cohort), "-o", str(folder), "--preset", "tiny", "--method", "pmri-cmedl"]
-    assert main([*arguments, "--set", "optimisation.epochs=1", "--device", "cpu"]) == 0
+    assert main([*arguments, "--set", "optimization.epochs=1", "--device", "cpu"]) == 0
     assert main(["export", str(folder), "-o", str(output)]) == 0
     assert [spec.name for spec in read_card(output).networks] == ["to_teacher", "segmentor"]
     image = next(case.image for case in read_cohort(cohort) if case.role == "student")
@@ -172,7 +172,7 @@ def test_a_tolerance_that_is_no_distance_is_refused(run, capsys):
 def test_an_exported_student_carries_the_card_that_was_given(run, tmp_path):
     entries = {
         "name": "tiny-phantom",
-        "data": [{"name": "phantom", "licence": "none", "attribution": "made by this program"}],
+        "data": [{"name": "phantom", "license": "none", "attribution": "made by this program"}],
         "figures": [{"measure": "DSC", "value": 0.1, "n": 1, "data": "phantom"}],
     }
     card_file, output = tmp_path / "card.json", tmp_path / "student.safetensors"
@@ -180,7 +180,7 @@ def test_an_exported_student_carries_the_card_that_was_given(run, tmp_path):
     assert main(["export", str(run), "-o", str(output), "--card", str(card_file)]) == 0
     card = read_card(output)
     assert card.name == "tiny-phantom"
-    assert card.data[0]["licence"] == "none"
+    assert card.data[0]["license"] == "none"
     assert card.training["method"] == "ct-only"
     # Half precision: about half the size of the run's own.
     assert output.stat().st_size < 0.7 * (run / "student.safetensors").stat().st_size
@@ -206,16 +206,16 @@ def test_figures_are_left_out_where_the_card_makes_the_student_mark_otherwise(en
 
 
 def test_an_unknown_entry_of_the_card_is_refused(run, tmp_path, capsys):
-    (tmp_path / "card.json").write_text('{"colour": "red"}', "utf-8")
+    (tmp_path / "card.json").write_text('{"color": "red"}', "utf-8")
     arguments = ["export", str(run), "-o", str(tmp_path / "s.safetensors"), "--card", str(tmp_path / "card.json")]
     assert main(arguments) == 2
-    assert "'colour'" in capsys.readouterr().err
+    assert "'color'" in capsys.readouterr().err
 
 
 def test_a_run_can_start_from_the_weights_of_another_student(run, cohort, tmp_path):
     folder = tmp_path / "warm"
     arguments = ["run", str(cohort), "-o", str(folder), "--preset", "tiny", "--init", str(run / "student.safetensors")]
-    assert main([*arguments, "--set", "optimisation.epochs=1", "--device", "cpu"]) == 0
+    assert main([*arguments, "--set", "optimization.epochs=1", "--device", "cpu"]) == 0
     narrower = [*arguments[:3], str(tmp_path / "other"), *arguments[4:], "--set", "network.arguments.width=2"]
     assert main([*narrower, "--device", "cpu"]) == 2
 
@@ -228,7 +228,7 @@ def test_a_run_can_start_from_the_weights_of_another_student(run, cohort, tmp_pa
         (["--method", "cmedl", "--set", "features=nowhere.pth"], "no features 'nowhere.pth'"),
         (["--init", "nobody"], "'nobody'"),
         (["--init", "lung-ct"], "another 'segmentor'"),
-        (["--set", "optimisation.graph=true", "--device", "cpu"], "CUDA graph"),
+        (["--set", "optimization.graph=true", "--device", "cpu"], "CUDA graph"),
     ],
 )
 def test_what_cannot_be_built_is_refused_before_slices_are_prepared(options, words, cohort, tmp_path, capsys):

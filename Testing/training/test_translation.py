@@ -225,7 +225,7 @@ def test_drit_translates_in_the_mean_style_at_test_time():
 
 def test_drit_refuses_batches_that_it_cannot_pair():
     with pytest.raises(
-        InputError, match=r"the student has 2 training slices for a batch of 3; set optimisation\.batch=2"
+        InputError, match=r"the student has 2 training slices for a batch of 3; set optimization\.batch=2"
     ):
         narrow("drit").generator_losses(images(1), images(2, n=3), {})
     with pytest.raises(InputError, match="the teacher has 1 training slice for a batch of 2"):

@@ -139,7 +139,7 @@ def test_a_smooth_tumor_keeps_its_shape_and_its_border_is_no_more_than_half_a_pi
     assert 2 * np.sum(mask & (inside < 1)) / (mask.sum() + np.sum(inside < 1)) > 0.97
     for contour in dcmread(tmp_path / "rt.dcm").ROIContourSequence[0].ContourSequence:
         points = volume.geometry.to_index(np.array(contour.ContourData, float).reshape(-1, 3))
-        # Every point lies half-way between two neighbours, one inside and one outside: to 0.01 of a pixel.
+        # Every point lies half-way between two neighbors, one inside and one outside: to 0.01 of a pixel.
         halves = np.abs(points[:, :2] * 2 - np.rint(points[:, :2] * 2)) / 2
         assert halves.max() < 0.01
 
@@ -218,7 +218,7 @@ STRIPPED = ["PatientName", "PatientID", "PatientBirthDate", "PatientSex", "Study
 STRIPPED += ["ReferringPhysicianName", "SliceThickness", "SeriesNumber", "PositionReferenceIndicator", "ImageType"]
 
 
-def test_what_anonymisation_strips_is_not_needed(ct, label, tmp_path):
+def test_what_anonymization_strips_is_not_needed(ct, label, tmp_path):
     volume = series(tmp_path / "ct", ct, np.eye(3), **dict.fromkeys(STRIPPED))
     write_dicom_seg(tmp_path / "a.dcm", label, volume, LABELS, {})
     write_rtstruct(tmp_path / "rt.dcm", label, volume, LABELS, {})

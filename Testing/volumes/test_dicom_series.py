@@ -216,7 +216,7 @@ def test_a_file_cut_anywhere_is_refused_by_name(kept, ct, tmp_path):
         (
             {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "BitsAllocated": 8, "BitsStored": 8}
             | {"HighBit": 7, "PixelRepresentation": 0, "PlanarConfiguration": 0, "PixelData": bytes(3 * 20 * 24)},
-            "colour",
+            "color",
         ),
         ({"NumberOfFrames": 2, "PixelData": bytes(2 * 2 * 20 * 24)}, "multi-frame"),
         ({"ImagePositionPatient": None}, "ImagePositionPatient"),

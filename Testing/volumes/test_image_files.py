@@ -107,7 +107,7 @@ def test_a_series_cannot_be_chosen_in_a_file(ct, tmp_path):
 
 
 @pytest.mark.parametrize("ending", FORMATS)
-def test_colour_and_vector_images_are_refused(ending, tmp_path):
+def test_color_and_vector_images_are_refused(ending, tmp_path):
     path = written(tmp_path / f"a{ending}", np.zeros((5, 6, 7, 3), np.uint8), vector=True)
     with pytest.raises(InputError, match="3 values per voxel"):
         read_volume(path)

@@ -1,4 +1,4 @@
-"""Labelmaps and segmentations for Slicer: the same voxels at the same place, with names, colours and codes."""
+"""Labelmaps and segmentations for Slicer: the same voxels at the same place, with names, colors and codes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_nifti_result_of_a_nifti_input_has_its_very_grid(ending, name, label, 
     np.testing.assert_allclose(again.geometry.direction, read.geometry.direction, atol=1e-6)
 
 
-def test_a_slicer_segmentation_has_names_colours_codes_and_provenance(label, tmp_path):
+def test_a_slicer_segmentation_has_names_colors_codes_and_provenance(label, tmp_path):
     path = tmp_path / "a.seg.nrrd"
     write_segmentation(path, label, grid(np.eye(3)), [TUMOR, ORGAN], PROVENANCE)
     header = nrrd_header(path)

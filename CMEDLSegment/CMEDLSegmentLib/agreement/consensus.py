@@ -3,7 +3,7 @@
 **Majority**: a voxel that more than half of the raters marked. A tie, which an even number of raters can have, is no
 majority: of two raters it is what both marked.
 
-**STAPLE** (Warfield, Zou and Wells, IEEE TMI 2004): expectation maximisation of the probability that a voxel is
+**STAPLE** (Warfield, Zou and Wells, IEEE TMI 2004): expectation maximization of the probability that a voxel is
 inside together with each rater's sensitivity and specificity, until these change by less than 1e-7; inside is what is
 more likely inside than not. It starts from the share of raters who marked a voxel, and the prior is the mean of that
 share, all as in ITK's and SimpleITK's filter, whose result it is to rounding. It is worked out from the patterns of

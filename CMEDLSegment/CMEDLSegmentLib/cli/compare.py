@@ -27,7 +27,7 @@ from ..report.case_report import CASE_FILES, REPORT, check_outputs, write_report
 from ..report.cohort_report import COHORT_FILES, write_cohort_report
 from ..report.style import fit_labels, format_value, printable
 
-READ, ANALYSED = 0.35, 0.75
+READ, ANALYZED = 0.35, 0.75
 """Fractions of a case at which its stages end."""
 
 
@@ -186,8 +186,8 @@ def compare_case(job: ComparisonJob, progress: Progress = silent, cancelled: Can
     if not job.names:
         notes = tuple(note.replace(job.image.name, "The image") for note in case.notes)
         case = dataclasses.replace(case, notes=notes)
-    agreement = analyze(case, job.tolerance_mm, part(progress, READ, ANALYSED))
-    files = write_report(case, agreement, job.folder, None, job.overwrite, part(progress, ANALYSED, 1.0), cancelled)
+    agreement = analyze(case, job.tolerance_mm, part(progress, READ, ANALYZED))
+    files = write_report(case, agreement, job.folder, None, job.overwrite, part(progress, ANALYZED, 1.0), cancelled)
     progress("Done", 1.0)
     return CaseComparison(agreement, files, time.perf_counter() - start)
 

@@ -272,7 +272,7 @@ def guarded(
         # The reader of our output (head, less) left: nobody is there to tell, and exit must not try to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:  # the last line of defence: whatever it is, a user gets a sentence
+    except Exception as error:  # the last line of defense: whatever it is, a user gets a sentence
         return _fail(internal_error(program, error), 1, arguments)
 
 

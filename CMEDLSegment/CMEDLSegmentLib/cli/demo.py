@@ -1,7 +1,7 @@
 """The demo: a thorax phantom with a tumor, segmented by a student and compared with its expert contour.
 
 It takes the way a patient's scan takes, from file to file, so it also shows that an installation works. The
-phantom is synthetic and every file's neighbour ``README.txt`` says so.
+phantom is synthetic and every file's neighbor ``README.txt`` says so.
 """
 
 from __future__ import annotations

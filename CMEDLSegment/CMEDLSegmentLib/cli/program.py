@@ -258,7 +258,7 @@ def _add_rules(sub: Parser) -> None:
         type=_volume,
         default=0.0,
         metavar="V",
-        help="drop components smaller than V cubic centimetres (default: %(default)g)",
+        help="drop components smaller than V cubic centimeters (default: %(default)g)",
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 EIGHT = np.ones((3, 3), dtype=bool)
-"""In-plane neighbours; with the same reach to the next slice this is 26-connectivity."""
+"""In-plane neighbors; with the same reach to the next slice this is 26-connectivity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,11 @@ class Component:
 
     Attributes:
         label: the label's value.
-        volume_cc: volume in cubic centimetres.
+        volume_cc: volume in cubic centimeters.
         mean, peak: mean and largest probability of the label over the piece, 0 to 1.
         slices: first and last axial slice, as indices of the volume as it is stored.
         n_slices: how many axial slices it is on.
-        centre_mm: centre of mass, LPS, mm.
+        center_mm: center of mass, LPS, mm.
     """
 
     label: int
@@ -30,7 +30,7 @@ class Component:
     peak: float
     slices: tuple[int, int]
     n_slices: int
-    centre_mm: tuple[float, float, float]
+    center_mm: tuple[float, float, float]
 
 
 @dataclass
@@ -40,14 +40,14 @@ class ComponentFigures:
     Attributes:
         voxels: number of voxels.
         total, peak: sum and largest of the probabilities.
-        centre: mean (z, y, x) in voxel coordinates.
+        center: mean (z, y, x) in voxel coordinates.
         first, last, n_slices: first and last slice, and how many.
     """
 
     voxels: np.ndarray
     total: np.ndarray
     peak: np.ndarray
-    centre: np.ndarray
+    center: np.ndarray
     first: np.ndarray
     last: np.ndarray
     n_slices: np.ndarray
@@ -149,7 +149,7 @@ class ComponentFinder:
             voxels=voxels.astype(np.int64),
             total=total,
             peak=peak,
-            centre=np.stack([z, y, x], axis=1) / np.maximum(voxels, 1)[:, None],
+            center=np.stack([z, y, x], axis=1) / np.maximum(voxels, 1)[:, None],
             first=first.astype(np.int64),
             last=last.astype(np.int64),
             n_slices=(last - first + 1).astype(np.int64),

@@ -1,7 +1,7 @@
 """The air-filled regions of a CT's slices: what each of them is, and which of them make up the lungs.
 
 ``lungs.py`` feeds this one slice after the other; see there for the rule. All that is kept of a slice is a
-row of figures per region, and which regions of neighbouring slices lie over each other.
+row of figures per region, and which regions of neighboring slices lie over each other.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Regions:
         return np.bincount(labels[outline & near], minlength=len(at_edge) + 1)[1:] / np.maximum(whole, 1)
 
     def _offset(self, hu: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-        """How far each region's centre is from the body's midline in x (mm)."""
+        """How far each region's center is from the body's midline in x (mm)."""
         weight = np.cumsum(np.count_nonzero(hu >= AIR_HU, axis=0))
         midline = np.searchsorted(weight, weight[-1] / 2)
         inside = np.flatnonzero(labels)

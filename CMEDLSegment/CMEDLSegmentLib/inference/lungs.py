@@ -1,9 +1,9 @@
-"""Where the lungs are in a chest CT: which slices hold lung, the box around them, the centre of the field.
+"""Where the lungs are in a chest CT: which slices hold lung, the box around them, the center of the field.
 
 The rule is the paper's (HU < -300, the two largest connected regions) made safe for whole scans. Two things
 break the plain rule. The air around a patient is larger than a lung, so air that reaches the border of a slice
 is dropped, slice by slice. And what is connected in 3-D is not of one kind: trachea, bronchi and lung hang
-together, stomach gas touches lung through a thin diaphragm, and slices need not be neighbours in the body. So
+together, stomach gas touches lung through a thin diaphragm, and slices need not be neighbors in the body. So
 each slice's regions are judged first, by what fills them away from their walls, and only then joined from slice
 to slice (:mod:`CMEDLSegmentLib.inference.lung_regions`):
 
@@ -33,7 +33,7 @@ from ..base.text import counted
 from ..io.hounsfield import check_hounsfield
 from .lung_regions import Regions
 
-__all__ = ["Lungs", "check_hounsfield", "field_centre", "find_lungs"]
+__all__ = ["Lungs", "check_hounsfield", "field_center", "find_lungs"]
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -63,10 +63,10 @@ class Lungs:
     warnings: list[str]
 
 
-def field_centre(lungs: Lungs) -> tuple[float, float]:
-    """(y, x), in voxels, of the centre of the square field that the student sees of every slice.
+def field_center(lungs: Lungs) -> tuple[float, float]:
+    """(y, x), in voxels, of the center of the square field that the student sees of every slice.
 
-    It is the in-plane centre of the box around both lungs, so a field as wide as a chest (256 pixels of 1.5 mm
+    It is the in-plane center of the box around both lungs, so a field as wide as a chest (256 pixels of 1.5 mm
     are 38 cm) holds them wherever in the image the patient lies.
     """
     _, (y0, y1), (x0, x1) = lungs.box

@@ -201,7 +201,7 @@ class PipelineResult:
             f"{self.card.name} on {found.device} ({found.runtime}), {self.seconds:.1f} s"
         ]
         if count:
-            header = ("label", "volume (cc)", "mean", "peak", "slices", "centre (mm, LPS)")
+            header = ("label", "volume (cc)", "mean", "peak", "slices", "center (mm, LPS)")
             rows = [
                 (
                     self._name(component),
@@ -209,7 +209,7 @@ class PipelineResult:
                     f"{component.mean:.2f}",
                     f"{component.peak:.2f}",
                     "-".join(str(index) for index in component.slices),
-                    ", ".join(f"{coordinate:.0f}" for coordinate in component.centre_mm),
+                    ", ".join(f"{coordinate:.0f}" for coordinate in component.center_mm),
                 )
                 for component in found.components[:LISTED]
             ]
@@ -230,7 +230,7 @@ class PipelineResult:
             "peak": round(component.peak, 4),
             "slices": list(component.slices),
             "n_slices": component.n_slices,
-            "centre_mm": [round(coordinate, 1) for coordinate in component.centre_mm],
+            "centre_mm": [round(coordinate, 1) for coordinate in component.center_mm],
         }
 
 

@@ -47,7 +47,7 @@ def smooth_over_slices(
 ) -> None:
     """Smooth probabilities along the volume's axis by a Gaussian, in place.
 
-    The networks see each slice alone; what neighbouring slices show together is surer than what one shows. Slices
+    The networks see each slice alone; what neighboring slices show together is surer than what one shows. Slices
     between which one was not seen have nothing to do with each other. At the ends the last slice is repeated.
 
     Args:
@@ -183,7 +183,7 @@ class ProbabilityField:
         corners = self.geometry.to_index(view.to_physical(np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])))
         axis = int(np.argmax(np.abs(corners[1] - corners[0])))
         start, step = round(corners[0, axis]), round(corners[1, axis] - corners[0, axis])
-        centres = view.to_physical(pieces.centre[:, ::-1])
+        centers = view.to_physical(pieces.center[:, ::-1])
         described = []
         for i in kept:
             ends = sorted(start + step * int(z) for z in (pieces.first[i], pieces.last[i]))
@@ -195,7 +195,7 @@ class ProbabilityField:
                     peak=float(min(pieces.peak[i], 1.0)),
                     slices=(ends[0], ends[1]),
                     n_slices=int(pieces.n_slices[i]),
-                    centre_mm=triple(float(c) for c in centres[i]),
+                    center_mm=triple(float(c) for c in centers[i]),
                 )
             )
         return described

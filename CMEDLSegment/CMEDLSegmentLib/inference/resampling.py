@@ -25,7 +25,7 @@ def antialiased_matrix(positions: np.ndarray, scale: float, size: int) -> np.nda
     The kernel is the triangle of half-width ``max(scale, 1)`` voxels, ``scale`` = output spacing / input
     spacing: a low-pass when the output is coarser, plain linear interpolation when it is not. Each row is
     corrected to first order (local linear regression), so that a linear ramp is reproduced exactly at any
-    scale. Rows are normalised over an endless line and then cut to the image: what they lack of 1 is the
+    scale. Rows are normalized over an endless line and then cut to the image: what they lack of 1 is the
     share of the padding.
     """
     half_width = max(float(scale), 1.0)
@@ -69,25 +69,25 @@ class ModelField:
     Attributes:
         shape: rows and columns of a native slice.
         spacing: native in-plane spacing (y, x) in mm.
-        centre: centre of the field in native voxel coordinates (y, x).
+        center: center of the field in native voxel coordinates (y, x).
         pixels: side of the field, in pixels of the student.
         pixel_mm: the student's pixel spacing in mm.
     """
 
     shape: tuple[int, int]
     spacing: tuple[float, float]
-    centre: tuple[float, float]
+    center: tuple[float, float]
     pixels: int
     pixel_mm: float
 
     def _native_positions(self, axis: int) -> np.ndarray:
         """Native voxel coordinates of the student's pixels along ``axis``."""
         steps = np.arange(self.pixels) - (self.pixels - 1) / 2
-        return self.centre[axis] + steps * (self.pixel_mm / self.spacing[axis])
+        return self.center[axis] + steps * (self.pixel_mm / self.spacing[axis])
 
     def _student_positions(self, axis: int) -> np.ndarray:
         """Student pixel coordinates of the native voxels along ``axis``."""
-        steps = np.arange(self.shape[axis]) - self.centre[axis]
+        steps = np.arange(self.shape[axis]) - self.center[axis]
         return steps * (self.spacing[axis] / self.pixel_mm) + (self.pixels - 1) / 2
 
     @cached_property
@@ -107,14 +107,14 @@ class ModelField:
 
 
 class FieldSampler:
-    """Takes batches of native slices, normalised, onto the student's field, on one device.
+    """Takes batches of native slices, normalized, onto the student's field, on one device.
 
     Intensities are mapped before they are resampled, as in training: clipped metal or air does not bleed
-    into its neighbours. What lies outside the image is the darkest value.
+    into its neighbors. What lies outside the image is the darkest value.
 
     Args:
         field: the placement of the field.
-        intensities: the volume's fitted normalisation.
+        intensities: the volume's fitted normalization.
         device: torch device of the result.
     """
 
@@ -147,7 +147,7 @@ class FieldSampler:
         return (self._rows @ (above @ self._columns.T)).add_(self._darkest)[:, None]
 
     def _mapped(self, images: torch.Tensor) -> torch.Tensor:
-        """The normalisation's piecewise linear map."""
+        """The normalization's piecewise linear map."""
         import torch
 
         inside = images.clamp(*self._ends)  # a copy: the slices may be the caller's own memory

@@ -82,10 +82,10 @@ class FieldSlices:
 
 @dataclass(frozen=True)
 class Region:
-    """Which slices (axial indices, rising) the student sees, and its field's centre (y, x) in voxels."""
+    """Which slices (axial indices, rising) the student sees, and its field's center (y, x) in voxels."""
 
     slices: np.ndarray
-    centre: tuple[float, float]
+    center: tuple[float, float]
     lung_slices: int
     warnings: list[str]
 
@@ -204,11 +204,11 @@ class Segmenter:
         field = ModelField(
             shape=view.array.shape[1:],
             spacing=view.spacing[1:],
-            centre=region.centre,
+            center=region.center,
             pixels=card.field,
             pixel_mm=card.spacing_mm,
         )
-        intensities = card.normalisation.fit(view.array)
+        intensities = card.normalization.fit(view.array)
 
         def sampler(device: str) -> Callable[[np.ndarray], torch.Tensor]:
             sample = FieldSampler(field, intensities, device)
@@ -217,14 +217,14 @@ class Segmenter:
         return FieldSlices(region.slices, field, volume.geometry, sampler, region.lung_slices, tuple(warnings))
 
     def _region(self, view: AxialView, all_slices: bool, progress: Progress, cancelled: CancelCheck) -> Region:
-        """The slices and the field's centre; lungs are looked for only where the card asks for them."""
+        """The slices and the field's center; lungs are looked for only where the card asks for them."""
         stop_if(cancelled)
         depth, height, width = view.array.shape
         everything = np.arange(depth)
-        centre = ((height - 1) / 2, (width - 1) / 2)
+        center = ((height - 1) / 2, (width - 1) / 2)
         if self.student.card.slices != "lung":
-            return Region(everything, centre, 0, [])
-        from .lungs import check_hounsfield, field_centre, find_lungs
+            return Region(everything, center, 0, [])
+        from .lungs import check_hounsfield, field_center, find_lungs
 
         progress("Looking for the lungs", 0.0)
         warnings = list(check_hounsfield(view.array))
@@ -234,9 +234,9 @@ class Segmenter:
             if not all_slices:
                 raise
             warnings.append(f"{error} All slices are segmented, as asked for.")
-            return Region(everything, centre, 0, warnings)
+            return Region(everything, center, 0, warnings)
         chosen = everything if all_slices else np.asarray(lungs.slices)
-        return Region(chosen, field_centre(lungs), len(lungs.slices), warnings + list(lungs.warnings))
+        return Region(chosen, field_center(lungs), len(lungs.slices), warnings + list(lungs.warnings))
 
     def _probabilities(
         self,
@@ -306,7 +306,7 @@ class Segmenter:
         return down
 
     def _infer(self, plan: Plan, images: torch.Tensor) -> np.ndarray:
-        """Probabilities of the labels, float16 (n, labels, pixels, pixels), of normalised slices.
+        """Probabilities of the labels, float16 (n, labels, pixels, pixels), of normalized slices.
 
         Raises:
             DeviceError: a logit is NaN or infinite.

@@ -48,7 +48,7 @@ class _Slice:
 def read_series(folder: Path, series_uid: str | None = None) -> Volume:
     """Read the series in ``folder`` (and its sub-folders), rescaled (HU for CT), slices sorted along their normal.
 
-    A few missing slices are filled in from their neighbours, so that every voxel stays where it is in the patient, and
+    A few missing slices are filled in from their neighbors, so that every voxel stays where it is in the patient, and
     reported. A tilted gantry keeps its sheared grid. Whole-number images that fit are int16.
 
     Args:
@@ -56,7 +56,7 @@ def read_series(folder: Path, series_uid: str | None = None) -> Volume:
         series_uid: which series to take.
 
     Raises:
-        InputError: no series, several and none chosen, a damaged file, colour, or slices that make no even grid.
+        InputError: no series, several and none chosen, a damaged file, color, or slices that make no even grid.
     """
     series = _find_series(folder)
     slices = _choose(folder, series, series_uid)
@@ -146,7 +146,7 @@ def _refuse_odd(folder: Path, one: _Slice, first: Dataset) -> None:
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise InputError(f"{one.path} is a multi-frame DICOM object; export the series with one file per slice.")
     if int(header.get("SamplesPerPixel") or 1) != 1:
-        raise InputError(f"{folder} holds colour images (RGB); give a CT or MR series with one value per pixel.")
+        raise InputError(f"{folder} holds color images (RGB); give a CT or MR series with one value per pixel.")
     for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
         if not header.get(keyword):
             raise InputError(f"{one.path} has no {keyword}, so its place is unknown; export the series again.")
@@ -223,7 +223,7 @@ def _places(folder: Path, along: np.ndarray) -> tuple[list[int], list[str]]:
     told = f"{len(gaps)} of {len(along) + len(gaps)} slices, at {where} mm"
     if counts.max() - 1 > _MOST_MISSING_IN_A_ROW or len(gaps) > _MOST_MISSING_SHARE * len(along):
         raise InputError(f"{folder} lacks {told}; export the complete series.")
-    warning = f"The series lacks {told}; they were filled in from their neighbours, so check the result there."
+    warning = f"The series lacks {told}; they were filled in from their neighbors, so check the result there."
     return places.tolist(), [warning]
 
 

@@ -1,7 +1,7 @@
 """The result as DICOM: Segmentation (SEG) and RT Structure Set, in the patient, study and frame of the read series.
 
 SEG is made by highdicom. The structure set is written with pydicom from contours of scikit-image: the library at hand
-for it (rt-utils) brings OpenCV along and draws through the centres of the border pixels, half a pixel inside.
+for it (rt-utils) brings OpenCV along and draws through the centers of the border pixels, half a pixel inside.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def write_dicom_seg(
         path: ends with .dcm.
         label: (z, y, x) unsigned values on the volume's grid.
         volume: read from a DICOM series.
-        labels: value, name, colour and terminology of each segment.
+        labels: value, name, color and terminology of each segment.
         provenance: what made it; goes to the algorithm's parameters. Without a ``student`` a person made it, and with
             ``edited`` a person changed it. Holds no patient identifier.
 
@@ -157,7 +157,7 @@ def write_rtstruct(
 ) -> None:
     """Write an RT Structure Set, PS3.3 A.19, with one region of interest for each of ``labels``.
 
-    Every contour is a closed polygon in the plane of one slice, half-way between the centres of the pixels inside and
+    Every contour is a closed polygon in the plane of one slice, half-way between the centers of the pixels inside and
     outside; a hole is joined to its outer contour by a channel without width (keyhole, PS3.3 C.8.8.6.3). An empty
     segment is a region without contours. Slices that were filled in have no image to refer to and are left out.
 
@@ -216,7 +216,7 @@ def _structures(label: np.ndarray, volume: Volume, labels: Sequence[Label], prov
 def outlines(mask: np.ndarray) -> list[np.ndarray]:
     """Outlines of a 2-D mask, one closed polygon (n, 2) of (row, column) for each 4-connected component.
 
-    The polygons run through the middle between the centres of an inner and an outer pixel, so filling them gives the
+    The polygons run through the middle between the centers of an inner and an outer pixel, so filling them gives the
     mask back. The holes of a component are part of its polygon, by keyhole.
     """
     from scipy.ndimage import find_objects, label
@@ -242,7 +242,7 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _without_straight(polygon: np.ndarray) -> np.ndarray:
-    """The polygon without the points that lie on a straight line between their neighbours."""
+    """The polygon without the points that lie on a straight line between their neighbors."""
     before = polygon - np.roll(polygon, 1, axis=0)
     after = np.roll(polygon, -1, axis=0) - polygon
     turn = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]

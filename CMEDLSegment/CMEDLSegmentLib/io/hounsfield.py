@@ -19,7 +19,7 @@ def check_hounsfield(array: np.ndarray) -> list[str]:
     HU are an absolute scale, and every chest shows it: there is air near -1000, most of what is not air is soft
     tissue in a narrow band around water (fat near -100, muscle near 50), and little lies between. Bone, contrast
     medium and metal have a small share, and what fills the corners of a round field of view (-2000, -3024) is
-    left out. MR, windowed pictures, normalised values and CT without its rescale intercept fail in one of these.
+    left out. MR, windowed pictures, normalized values and CT without its rescale intercept fail in one of these.
 
     Returns:
         Warnings: a sentence about values that are HU yet unusual.
@@ -41,7 +41,7 @@ def check_hounsfield(array: np.ndarray) -> list[str]:
     if low >= 0 and 1 < high <= 255:
         raise InputError(f"{refused}, like an 8-bit picture; give the original CT.")
     if high - low <= 100:
-        raise InputError(f"{refused}, like a normalised or an empty image; give the original CT.")
+        raise InputError(f"{refused}, like a normalized or an empty image; give the original CT.")
     raise InputError(
         f"{refused}, without the air near -1000 and the soft tissue around 0 of a chest CT; it may be an MR or a "
         "rescaled CT: give the original CT, or choose a student for this kind of image."

@@ -178,7 +178,7 @@ def _refuse_wrong_kind(path: Path, reader: SimpleITK.ImageFileReader) -> bool:
     size, components = reader.GetSize(), reader.GetNumberOfComponents()
     if components != 1:
         raise InputError(
-            f"{path} has {components} values per voxel (a colour or vector image); give one with one value."
+            f"{path} has {components} values per voxel (a color or vector image); give one with one value."
         )
     if reader.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
         raise InputError(f"{path} holds complex numbers; give a magnitude image.")

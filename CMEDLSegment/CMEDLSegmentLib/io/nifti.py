@@ -37,7 +37,7 @@ class Header:
         steps: voxel size along x, y, z as stored, mm.
         offset: bytes before the first voxel.
         voxel_bytes: bytes of all voxels.
-        data_type: numpy's name of the stored type with its byte order; None for colour and complex numbers.
+        data_type: numpy's name of the stored type with its byte order; None for color and complex numbers.
         scaled: stored values are to be multiplied or shifted.
     """
 

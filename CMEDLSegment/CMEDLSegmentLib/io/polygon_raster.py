@@ -1,4 +1,4 @@
-"""Polygons on a grid of pixels: which pixel centres they enclose, to 0.001 of a pixel."""
+"""Polygons on a grid of pixels: which pixel centers they enclose, to 0.001 of a pixel."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 ON_EDGE = 1e-3
-"""Pixels: a centre nearer than this to a polygon's edge lies on it."""
+"""Pixels: a center nearer than this to a polygon's edge lies on it."""
 
 
 def winding_numbers(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """How often a closed polygon goes round each pixel centre, signed; odd is inside by the even-odd rule.
+    """How often a closed polygon goes round each pixel center, signed; odd is inside by the even-odd rule.
 
-    Along each row the crossings to the left of a centre are summed. Each edge holds its upper end only, so that a
-    corner on a row counts once; a centre on an edge falls to either side, see :func:`pixels_on_edge`.
+    Along each row the crossings to the left of a center are summed. Each edge holds its upper end only, so that a
+    corner on a row counts once; a center on an edge falls to either side, see :func:`pixels_on_edge`.
 
     Args:
-        polygon: (n, 2) row and column of the corners; pixel centres have whole numbers. The last joins the first.
+        polygon: (n, 2) row and column of the corners; pixel centers have whole numbers. The last joins the first.
         shape: rows and columns.
 
     Returns:
@@ -39,7 +39,7 @@ def winding_numbers(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def pixels_on_edge(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Pixel centres (rows, columns) bool that lie on an edge of a closed polygon, to :data:`ON_EDGE`."""
+    """Pixel centers (rows, columns) bool that lie on an edge of a closed polygon, to :data:`ON_EDGE`."""
     marked = np.zeros(shape, dtype=bool)
     corners = np.rint(polygon).astype(np.intp)
     hit = (np.abs(polygon - corners) <= ON_EDGE).all(axis=1) & ((corners >= 0) & (corners < shape)).all(axis=1)
@@ -110,7 +110,7 @@ class CombinedPolygons:
 def combine_polygons(
     polygons: Sequence[np.ndarray], turns: Sequence[np.ndarray], shape: tuple[int, int]
 ) -> CombinedPolygons:
-    """What closed polygons of one plane mark together; a centre on an edge is inside.
+    """What closed polygons of one plane mark together; a center on an edge is inside.
 
     A polygon within another is a hole in it, one within the hole an island, and so on. Polygons that overlap in part
     are both inside: nobody means a hole by that.

@@ -11,11 +11,11 @@ from ..base.errors import InputError
 from .volume import Geometry, Volume
 
 COINCIDE = 0.1
-"""Of a voxel: centres nearer than this are one; the same limit as for a mask on its image's grid."""
+"""Of a voxel: centers nearer than this are one; the same limit as for a mask on its image's grid."""
 _PARALLEL = 1e-3
 """Of a voxel: axes that drift apart by less than this over the whole grid are parallel."""
 _TIE = 1e-6
-"""Of a voxel: a centre half-way between two others goes one way, whatever the rounding."""
+"""Of a voxel: a center half-way between two others goes one way, whatever the rounding."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def header_value(file: Path, keyword: str) -> str | None:
 
 
 def regrid(path: Path, mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[np.ndarray, tuple[str, ...]]:
-    """A mask on the target's grid: each voxel takes the value of the nearest voxel centre; nothing beyond the grid.
+    """A mask on the target's grid: each voxel takes the value of the nearest voxel center; nothing beyond the grid.
 
     Args:
         path: for messages.
@@ -91,7 +91,7 @@ def _shown(geometry: Geometry) -> str:
 
 
 def _same_grid(own: Geometry, target: Geometry) -> bool:
-    """Whether the grids share their voxel centres: cropped, flipped or turned by right angles, no more."""
+    """Whether the grids share their voxel centers: cropped, flipped or turned by right angles, no more."""
     step = np.linalg.inv(target.matrix) @ own.matrix
     drift = np.abs(np.abs(step).sum(axis=0) - 1) * own.size
     corners = target.to_index(own.corners())
@@ -108,7 +108,7 @@ def _own_axes(own: Geometry, target: Geometry, limit: float) -> tuple[int, ...] 
 
 
 def _count(mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[int, int]:
-    """How many voxels are marked, and how many of them have their centre outside the target."""
+    """How many voxels are marked, and how many of them have their center outside the target."""
     low, high = np.full(3, -0.5 - _TIE), np.array(target.size) - 0.5 + _TIE
     axes = _own_axes(own, target, _PARALLEL)
     if axes is not None:
@@ -131,7 +131,7 @@ def _count(mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[int, int]
 
 
 def resample_nearest(mask: np.ndarray, own: Geometry, target: Geometry) -> np.ndarray:
-    """``mask`` (z, y, x) of the grid ``own`` at the target's voxel centres: the nearest voxel's value, or False."""
+    """``mask`` (z, y, x) of the grid ``own`` at the target's voxel centers: the nearest voxel's value, or False."""
     found = np.zeros(target.shape, dtype=bool)
     axes = _own_axes(own, target, _PARALLEL)
     if not mask.any():

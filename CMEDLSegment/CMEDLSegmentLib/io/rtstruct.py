@@ -1,6 +1,6 @@
 """Reading a delineation from an RT Structure Set (PS3.3 A.19): closed contours filled on the image's own slices.
 
-A voxel is inside where its centre is (a centre on the contour is). Contours on a slice of the image mark that slice.
+A voxel is inside where its center is (a center on the contour is). Contours on a slice of the image mark that slice.
 Contours that were drawn on other slices mark each slice of the image from the nearest plane of contours, no farther
 than half of what the planes are apart. A pixel is inside a contour that crosses itself by the even-odd rule, which
 also opens the channel of a keyhole; contours within others are holes, PS3.3 C.8.8.6.3 notwithstanding, because
@@ -49,8 +49,8 @@ class _Contour:
     Attributes:
         points: (n, 3) LPS mm.
         exclusive: to be combined with its like by exclusive disjunction.
-        solid: whether it encloses an area; a point or line marks the voxel centres on it, which is how systems that
-            draw through the centres of pixels write one pixel or a row of them.
+        solid: whether it encloses an area; a point or line marks the voxel centers on it, which is how systems that
+            draw through the centers of pixels write one pixel or a row of them.
     """
 
     points: np.ndarray
@@ -300,7 +300,7 @@ def _fill_slice(plane: np.ndarray, polygons: list[np.ndarray], exclusives: list[
     turns = {k: winding_numbers(polygon, shape) for k, polygon in shifted.items()}
     for k, turn in turns.items():
         nothing = not turn.any() and not pixels_on_edge(shifted[k], shape).any()
-        told.add("Enclosing no voxel centre", int(nothing))
+        told.add("Enclosing no voxel center", int(nothing))
         looped = turn.max() > 1 or turn.min() < -1 or turn.max() > 0 > turn.min()
         told.add("Crossing themselves or going round twice, inside by the even-odd rule", int(looped))
     plain = [k for k in kept if not exclusives[k]]
@@ -363,5 +363,5 @@ def _reaches(points: np.ndarray, grid: Geometry) -> bool:
 
 def _normal(points: np.ndarray) -> np.ndarray:
     """Vector across a contour's plane, as long as its area is large (Newell's method)."""
-    centred = points - points.mean(axis=0)
-    return np.cross(centred, np.roll(centred, -1, axis=0)).sum(axis=0)
+    centerd = points - points.mean(axis=0)
+    return np.cross(centerd, np.roll(centerd, -1, axis=0)).sum(axis=0)

@@ -47,7 +47,7 @@ def write_segmentation(
         path: ends with .seg.nrrd.
         label: (z, y, x) unsigned values; a segment of ``labels`` may be empty.
         geometry: grid of ``label``.
-        labels: value, name, colour and terminology of each segment.
+        labels: value, name, color and terminology of each segment.
         provenance: what made the segmentation; holds no patient identifier.
 
     Raises:

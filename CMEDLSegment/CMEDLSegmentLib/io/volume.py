@@ -38,8 +38,8 @@ class Geometry:
 
     Attributes:
         size: voxels along (x, y, z), the index axes.
-        spacing: distance of neighbouring voxel centres along (x, y, z), mm.
-        origin: LPS position of the centre of voxel (0, 0, 0), mm.
+        spacing: distance of neighboring voxel centers along (x, y, z), mm.
+        origin: LPS position of the center of voxel (0, 0, 0), mm.
         direction: 3 x 3 matrix, row-major; column i is the LPS unit vector of index axis i.
     """
 
@@ -84,7 +84,7 @@ class Geometry:
         return (np.asarray(points, dtype=float) - np.array(self.origin)) @ np.linalg.inv(self.matrix).T
 
     def corners(self) -> np.ndarray:
-        """LPS positions (8, 3) in mm of the eight outermost voxel centres."""
+        """LPS positions (8, 3) in mm of the eight outermost voxel centers."""
         ends = [(0, count - 1) for count in self.size]
         return self.to_physical(np.array(list(itertools.product(*ends))))
 

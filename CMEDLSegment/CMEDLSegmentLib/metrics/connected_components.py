@@ -1,7 +1,7 @@
 """The connected pieces of a mask, worked out from its runs of voxels: no volume of piece numbers is ever held.
 
 A structure as large as the lungs has some hundred thousand runs along x and millions of voxels; linking runs is
-several times faster than labelling voxels, and sizes, places and shared voxels of all pieces follow from the runs.
+several times faster than labeling voxels, and sizes, places and shared voxels of all pieces follow from the runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class ConnectedComponents:
         shape: of the mask (z, y, x).
         count: how many pieces there are.
         voxels: (count,) how many voxels each has.
-        centroids: (count, 3) centres of mass (z, y, x) in voxels of the mask.
+        centroids: (count, 3) centers of mass (z, y, x) in voxels of the mask.
         first, last: (count, 3) the corners (z, y, x) of each one's box, both inside it.
     """
 
@@ -114,7 +114,7 @@ def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where each run of marked voxels along x starts, and where it has stopped, ascending.
 
     Places are numbered in a grid with an empty row before each slice and an empty voxel before each row, so that
-    neighbours of the array's edges are empty places and not the other edge's voxels.
+    neighbors of the array's edges are empty places and not the other edge's voxels.
     """
     padded = np.zeros((mask.shape[0], mask.shape[1] + 1, mask.shape[2] + 1), bool)
     np.not_equal(mask, 0, out=padded[:, 1:, 1:])

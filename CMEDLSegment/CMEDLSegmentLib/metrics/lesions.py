@@ -19,7 +19,7 @@ class Lesion:
     Attributes:
         volume_cc: its volume.
         slices: its first and last axial slice.
-        centroid: its centre of mass (z, y, x) in voxel coordinates of the whole array.
+        centroid: its center of mass (z, y, x) in voxel coordinates of the whole array.
     """
 
     volume_cc: float

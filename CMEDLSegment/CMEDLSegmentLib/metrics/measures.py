@@ -50,7 +50,7 @@ class Measure:
 
 
 _ELEMENTS = "a surface element sits at each voxel corner, as large as the marching-cubes surface there"
-_BOUNDARY = "a boundary voxel has one of its six neighbours outside"
+_BOUNDARY = "a boundary voxel has one of its six neighbors outside"
 
 MEASURES: dict[str, Measure] = {
     measure.name: measure
@@ -122,7 +122,7 @@ MEASURES: dict[str, Measure] = {
             False,
             "Length of contour that has to be drawn (Vaassen et al. 2020): the pixels of the reference's axial "
             "contours that are no contour pixels of the tested mask, each as long as the square root of its area; a "
-            "contour pixel has one of its four neighbours outside.",
+            "contour pixel has one of its four neighbors outside.",
         ),
         Measure(
             "centroid_distance_mm",
@@ -130,7 +130,7 @@ MEASURES: dict[str, Measure] = {
             "mm",
             "low",
             True,
-            "Distance between the two masks' centres of mass.",
+            "Distance between the two masks' centers of mass.",
         ),
         Measure(
             "hd95_pooled_mm",

@@ -109,7 +109,7 @@ class Grid:
         self.box, self.spacing = box or (slice(0, 0),) * 3, spacing
         self.reach_mm = min(math.sqrt(_ROWS * spacing[0] * spacing[1] / math.pi), _GAP * spacing[2])
         dz, dy = (int(self.reach_mm / step) for step in spacing[:2])
-        # Two voxels for the corners before the first voxel and for the neighbours of those. Along y, two margins lie
+        # Two voxels for the corners before the first voxel and for the neighbors of those. Along y, two margins lie
         # between the rows of one slice and those of the next, so that a step off a slice's end meets background.
         self.margin = (2, max(2, dy // 2 + 1), 2)
         self.shape = tuple(axis.stop - axis.start + 2 * m for axis, m in zip(self.box, self.margin, strict=True))
@@ -277,8 +277,8 @@ class MaskSurface:
         voxels: how many are inside.
         surface: the surface elements; the one at a voxel corner is at the place of the voxel before it.
         areas: theirs (mm^2).
-        boundary: voxels with one of their six neighbours outside.
-        contours: voxels with one of the four neighbours in their axial slice outside.
+        boundary: voxels with one of their six neighbors outside.
+        contours: voxels with one of the four neighbors in their axial slice outside.
     """
 
     def __init__(self, mask: np.ndarray, grid: Grid) -> None:
@@ -305,7 +305,7 @@ class MaskSurface:
 
     @functools.cached_property
     def centroid_mm(self) -> tuple[float, ...]:
-        """Centre of mass (z, y, x) of a mask that is not empty, from the grid's first voxel."""
+        """Center of mass (z, y, x) of a mask that is not empty, from the grid's first voxel."""
         in_slices = np.array([np.count_nonzero(one) for one in self.inside.view(bool)])
         # One pass over the volume for the other two.
         across = self.inside.sum(axis=0, dtype=np.uint32)
@@ -322,7 +322,7 @@ class MaskSurface:
         plane, row, _ = grid.strides
         places: tuple[list[np.ndarray], ...] = ([], [], [])
         codes = []
-        # Nothing is in the first slice and the last two, whose neighbours would be off the array.
+        # Nothing is in the first slice and the last two, whose neighbors would be off the array.
         some, end = max(1, _CHUNK // plane) * plane, len(inside) - 2 * plane
         for start in range(plane, end, some):
             stop = min(start + some, end)
@@ -460,7 +460,7 @@ def _codes(inside: np.ndarray, count: int, row: int, plane: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def _area_vectors() -> tuple[np.ndarray, ...]:
-    """The area vectors (n, 3) of each neighbour code's marching-cubes triangles, at unit spacing.
+    """The area vectors (n, 3) of each neighbor code's marching-cubes triangles, at unit spacing.
 
     Lorensen and Cline's triangles are taken for the side with fewer voxels, so that a mask and its complement
     have the same surface: codes of five and more voxels are given their complements' vectors. An area vector
@@ -484,6 +484,6 @@ def _area_vectors() -> tuple[np.ndarray, ...]:
 
 
 def _element_areas(spacing: tuple[float, float, float]) -> np.ndarray:
-    """Area (mm^2) of the surface element of each of the 256 neighbour codes."""
+    """Area (mm^2) of the surface element of each of the 256 neighbor codes."""
     scale = np.prod(spacing) / np.array(spacing)
     return np.array([np.linalg.norm(vectors * scale, axis=1).sum() for vectors in _area_vectors()])

@@ -45,7 +45,7 @@ def _input_lines(card: Card) -> list[str]:
     slices = "those that contain lung, found in HU" if card.slices == "lung" else "all"
     return [
         f"- Modality: {card.modality}",
-        f"- Intensities: {_normalisation(card.normalisation)}, scaled to -1..1",
+        f"- Intensities: {_normalization(card.normalization)}, scaled to -1..1",
         f"- Pixels: {card.spacing_mm:g} mm in-plane; the field is {card.field} x {card.field} pixels "
         f"({extent:g} x {extent:g} mm)",
         f"- Slices: {slices}",
@@ -54,14 +54,14 @@ def _input_lines(card: Card) -> list[str]:
     ]
 
 
-def _normalisation(normalisation: Normalization) -> str:
-    low, high = f"{normalisation.low:g}", f"{normalisation.high:g}"
-    if normalisation.kind == "window":
+def _normalization(normalization: Normalization) -> str:
+    low, high = f"{normalization.low:g}", f"{normalization.high:g}"
+    if normalization.kind == "window":
         return f"clipped to {low} to {high} HU"
-    if not normalisation.landmarks:
+    if not normalization.landmarks:
         return f"clipped at the volume's percentiles {low} and {high}"
-    top = normalisation.maximum or normalisation.landmarks[-1][1]
-    return f"histogram standardised by {len(normalisation.landmarks)} landmarks, clipped to 0 to {top:g}"
+    top = normalization.maximum or normalization.landmarks[-1][1]
+    return f"histogram standardized by {len(normalization.landmarks)} landmarks, clipped to 0 to {top:g}"
 
 
 def _figure(figure: dict[str, Any]) -> str:
@@ -70,7 +70,7 @@ def _figure(figure: dict[str, Any]) -> str:
 
 
 def _source(source: dict[str, str]) -> str:
-    return f"{source['name']}, {source['licence']}. {source['attribution']}"
+    return f"{source['name']}, {source['license']}. {source['attribution']}"
 
 
 def _network(spec: NetworkSpec) -> str:

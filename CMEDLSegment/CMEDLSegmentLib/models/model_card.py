@@ -22,7 +22,9 @@ from ..base.errors import ModelError
 from ..io.labels import Label
 from .normalization import Normalization
 
-FORMAT = "cmedl-student/1"
+FORMAT, OLD_FORMAT = "cmedl-model/2", "cmedl-student/1"
+"""The old one spells two names otherwise; a card of it keeps it, and with it its digest and its version."""
+_OLD_SPELLING = {"normalization": "normalisation", "license": "licence"}
 METADATA_KEY = "cmedl-card"
 DIGEST_FIELD = "card_sha256"
 SEGMENTOR = "segmentor"
@@ -41,7 +43,7 @@ class NetworkSpec:
             ``segmentor``.
         kind: what ``networks.create_network`` makes.
         arguments: its arguments (widths, channels, classes).
-        inputs: what it reads, channels concatenated: ``image`` (normalised) or networks named before it.
+        inputs: what it reads, channels concatenated: ``image`` (normalized) or networks named before it.
     """
 
     name: str
@@ -76,7 +78,7 @@ class Card:
     networks: tuple[NetworkSpec, ...]  # run in this order; the last one is the segmentor
     labels: tuple[Label, ...]
     modality: str  # "CT" or "MR"
-    normalisation: Normalization
+    normalization: Normalization
     spacing_mm: float  # in-plane, of the pixels that the networks see
     field: int  # pixels along each side of the square that the networks see
     slices: str  # "lung": only slices that contain lung; "all"
@@ -86,7 +88,7 @@ class Card:
     unintended_use: str
     date: str  # ISO 8601, YYYY-MM-DD
     program_version: str
-    data: tuple[dict[str, str], ...] = ()  # name, licence, attribution
+    data: tuple[dict[str, str], ...] = ()  # name, license, attribution
     smoothing_mm: float = 0.0  # standard deviation of the Gaussian that smooths probabilities over the slices; 0: none
     figures: tuple[dict[str, Any], ...] = ()  # held out: measure, value, n, data, and where known spread
     int8: dict[str, Any] | None = None  # how int8 was checked on this student; None: int8 is not to be used
@@ -140,13 +142,13 @@ class Card:
 
     def _check_image(self) -> None:
         fields.choice(self.modality, "modality", ("CT", "MR"))
-        if not isinstance(self.normalisation, Normalization):
-            raise fields.wrong("normalisation", "a normalisation", self.normalisation)
+        if not isinstance(self.normalization, Normalization):
+            raise fields.wrong("normalization", "a normalization", self.normalization)
         fields.choice(self.slices, "slices", ("lung", "all"))
-        if self.slices == "lung" and not (self.modality == "CT" and self.normalisation.kind == "window"):
+        if self.slices == "lung" and not (self.modality == "CT" and self.normalization.kind == "window"):
             raise ModelError(
                 "the card's field 'slices' is 'lung', which is found by HU: it needs the modality 'CT' and a "
-                "normalisation by window."
+                "normalization by window."
             )
         object.__setattr__(self, "spacing_mm", fields.number(self.spacing_mm, "spacing_mm", 0.05, 20.0))
         fields.integer(self.field, "field", 16, 4096)
@@ -155,7 +157,10 @@ class Card:
 
     def _check_provenance(self) -> None:
         object.__setattr__(self, "training", fields.mapping(self.training, "training"))
-        sources = [fields.only(item, "data", _SOURCE_KEYS) for item in fields.items(self.data, "data")]
+        sources = [
+            fields.only(_spelled(fields.mapping(item, "data")), "data", _SOURCE_KEYS)
+            for item in fields.items(self.data, "data")
+        ]
         for source in sources:
             for key in _SOURCE_KEYS:
                 fields.text(source[key], f"data.{key}")
@@ -199,7 +204,10 @@ class Card:
         stored = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         stored["networks"] = [dataclasses.asdict(network) for network in self.networks]
         stored["labels"] = [dataclasses.asdict(label) for label in self.labels]
-        stored["normalisation"] = self.normalisation.to_dict()
+        stored["normalization"] = self.normalization.to_dict()
+        if self.format == OLD_FORMAT:
+            stored["data"] = [_spelled(source, old=True) for source in self.data]
+            return _spelled(stored, old=True)
         return stored
 
     def to_json(self) -> str:
@@ -226,20 +234,27 @@ class Card:
         digest = found.pop(DIGEST_FIELD, None)
         known = dataclasses.fields(cls)
         required = [item.name for item in known if item.default is dataclasses.MISSING]
-        found = fields.only(found, "", required, optional=[item.name for item in known])
-        if digest != _digest(found):
+        written = fields.mapping(found, "")
+        found = fields.only(_spelled(found), "", required, optional=[item.name for item in known])
+        if digest != _digest(written):
             raise ModelError("its card was changed after it was written (its SHA-256 differs).")
         for key, kind in (("networks", NetworkSpec), ("labels", Label)):
             found[key] = [_from(kind, item, key) for item in fields.items(found[key], key)]
-        found["normalisation"] = Normalization.from_dict(found["normalisation"])
+        found["normalization"] = Normalization.from_dict(found["normalization"])
         return cls(**found)
 
 
-_SOURCE_KEYS = ("name", "licence", "attribution")
+_SOURCE_KEYS = ("name", "license", "attribution")
+
+
+def _spelled(item: dict[str, Any], old: bool = False) -> dict[str, Any]:
+    """The item with its names as :data:`FORMAT` spells them, or as ``old`` ones are."""
+    names = _OLD_SPELLING if old else {then: now for now, then in _OLD_SPELLING.items()}
+    return {names.get(name, name): value for name, value in item.items()}
 
 
 def _check_format(found: object) -> None:
-    if found != FORMAT:
+    if found not in (FORMAT, OLD_FORMAT):
         raise ModelError(
             f"its format is {fields.shown(found)} and this program reads '{FORMAT}'; use the version of the "
             "program that it was made for, or a newer one."

@@ -6,7 +6,7 @@ applied to its slices. Three forms:
 
 - ``window``: CT, a fixed window in HU, clipped.
 - ``percentile`` without landmarks: MR, clipped at two percentiles of the volume.
-- ``percentile`` with landmarks: MR, histogram standardisation (Nyul, Udupa and Zhang, "New variants of a
+- ``percentile`` with landmarks: MR, histogram standardization (Nyul, Udupa and Zhang, "New variants of a
   method of MRI scale standardization", IEEE TMI 19(2), 2000): percentiles of the volume's foreground are
   moved to the landmarks learned from training volumes, then intensities are clipped at the last landmark, or
   at a fixed ``maximum`` of the standard scale (the paper: 1136 for T1w, 1814 for T2w).
@@ -90,16 +90,16 @@ class Normalization:
     maximum: float | None = None
 
     def __post_init__(self) -> None:
-        fields.choice(self.kind, "normalisation.kind", KINDS)
+        fields.choice(self.kind, "normalization.kind", KINDS)
         bounds = (0.0, 100.0) if self.kind == "percentile" else (-1e6, 1e6)
-        object.__setattr__(self, "low", fields.number(self.low, "normalisation.low", *bounds))
-        object.__setattr__(self, "high", fields.number(self.high, "normalisation.high", *bounds))
+        object.__setattr__(self, "low", fields.number(self.low, "normalization.low", *bounds))
+        object.__setattr__(self, "high", fields.number(self.high, "normalization.high", *bounds))
         if self.low >= self.high:
-            raise fields.wrong("normalisation.high", f"above normalisation.low ({self.low:g})", self.high)
+            raise fields.wrong("normalization.high", f"above normalization.low ({self.low:g})", self.high)
         self._check_landmarks()
 
     def _check_landmarks(self) -> None:
-        name = "normalisation.landmarks"
+        name = "normalization.landmarks"
         pairs = []
         for pair in fields.items(self.landmarks, name):
             if len(fields.items(pair, name)) != 2:
@@ -107,13 +107,13 @@ class Normalization:
             pairs.append((fields.number(pair[0], name, 0.0, 100.0), fields.number(pair[1], name, 0.0)))
         object.__setattr__(self, "landmarks", tuple(pairs))
         if self.maximum is not None:
-            object.__setattr__(self, "maximum", fields.number(self.maximum, "normalisation.maximum", 1e-6))
+            object.__setattr__(self, "maximum", fields.number(self.maximum, "normalization.maximum", 1e-6))
             if not pairs:
-                raise ModelError("the card's field 'normalisation.maximum' needs 'normalisation.landmarks'.")
+                raise ModelError("the card's field 'normalization.maximum' needs 'normalization.landmarks'.")
         if not pairs:
             return
         if self.kind != "percentile":
-            raise ModelError("the card's field 'normalisation.landmarks' needs the kind 'percentile'.")
+            raise ModelError("the card's field 'normalization.landmarks' needs the kind 'percentile'.")
         rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in itertools.pairwise(pairs))
         if not rising or pairs[-1][0] != self.high or pairs[-1][1] <= 0:
             raise fields.wrong(name, f"rising pairs that end at the percentile {self.high:g}", self.landmarks)
@@ -130,9 +130,9 @@ class Normalization:
         if not self.landmarks:
             low, high = histogram.percentiles((self.low, self.high))
             return IntensityMap(_apart(low, high), (-1.0, 1.0))
-        return self._standardised(histogram)
+        return self._standardized(histogram)
 
-    def _standardised(self, histogram: Histogram) -> IntensityMap:
+    def _standardized(self, histogram: Histogram) -> IntensityMap:
         """Knots from the volume's landmarks to the standard scale, cut and scaled to -1..1."""
         percentiles, goals = zip(*self.landmarks, strict=True)
         source, standard = _knots(histogram, self.low, percentiles, goals)
@@ -163,7 +163,7 @@ class Normalization:
     @classmethod
     def from_dict(cls, stored: object) -> Normalization:
         """Raises ModelError for a missing, unknown or wrong field, which the message names."""
-        found = fields.only(stored, "normalisation", ("kind", "low", "high"), optional=("landmarks", "maximum"))
+        found = fields.only(stored, "normalization", ("kind", "low", "high"), optional=("landmarks", "maximum"))
         return cls(**found)
 
 
@@ -211,7 +211,7 @@ def fit_landmarks(
 
 
 _ONE_INTENSITY = (
-    "The volume's intensities do not vary enough to be normalised: most voxels hold one value; give an "
+    "The volume's intensities do not vary enough to be normalized: most voxels hold one value; give an "
     "image, not a mask or an empty volume."
 )
 

@@ -124,7 +124,7 @@ class Segmentor(nn.Module):
         """Segment a batch.
 
         Args:
-            x: (N, in_channels, H, W), normalised intensities; H and W at least 1.
+            x: (N, in_channels, H, W), normalized intensities; H and W at least 1.
 
         Returns:
             Logits (N, classes, H, W) and the hints of the chosen depth, ceil(H / stride) x ceil(W / stride).

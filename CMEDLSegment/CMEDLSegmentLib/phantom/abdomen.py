@@ -48,10 +48,10 @@ class Abdomen:
         self.others = self._others()
 
     def _ball(
-        self, centre: Point, radii: Point, turn: float = 0.0, tilt: float = 0.0, bumps: float = 0.05, vary: float = 1.0
+        self, center: Point, radii: Point, turn: float = 0.0, tilt: float = 0.0, bumps: float = 0.05, vary: float = 1.0
     ) -> Ellipsoid:
         draw = self.generator.uniform
-        z, y, x = centre
+        z, y, x = center
         moved = (z + vary * draw(-8, 8), y * self.deep + vary * draw(-3, 3), x * self.wide + vary * draw(-4, 4))
         size = draw(1 - 0.1 * vary, 1 + 0.1 * vary, 3)
         grown = (float(radii[0] * size[0]), float(radii[1] * size[1]), float(radii[2] * size[2]))
@@ -65,7 +65,7 @@ class Abdomen:
         )
 
     def _organs(self) -> dict[int, list[Solid]]:
-        """The labelled organs' solids."""
+        """The labeled organs' solids."""
         ball = self._ball
         liver: list[Solid] = [
             ball((30, -2, -76), (78, 66, 58)),
@@ -80,7 +80,7 @@ class Abdomen:
         }
 
     def _others(self) -> list[tuple[str, list[Solid]]]:
-        """Unlabelled organs in painting order, before the labelled ones: (tissue, solids)."""
+        """Unlabeled organs in painting order, before the labeled ones: (tissue, solids)."""
         ball, draw = self._ball, self.generator.uniform
         loops: list[tuple[str, list[Solid]]] = []
         for number in range(30):
@@ -203,7 +203,7 @@ class AbdomenPainter:
             mix(values[window], self.palette[tissue], cover(distance, self.grid.softness))
 
     def organ(self, values: Floats, mask: NDArray[np.uint8], label: int) -> None:
-        """Paint a labelled organ with its inside, and its label where no other is."""
+        """Paint a labeled organ with its inside, and its label where no other is."""
         body, p, soft = self.body, self.palette, self.grid.softness
         solids = body.organs[label]
         window = self._window(solids)
@@ -215,9 +215,9 @@ class AbdomenPainter:
         distance[taken] = np.maximum(distance[taken], 1.0)
         view = values[window]
         if label >= 3 and isinstance(organ := solids[0], Ellipsoid):
-            centre, radii = organ.centre, organ.radii
-            side = np.sign(centre[2])
-            sinus = Ellipsoid((centre[0], centre[1] - 5, centre[2] - side * 17), (0.4 * radii[0], 7, 14)).distance(
+            center, radii = organ.center, organ.radii
+            side = np.sign(center[2])
+            sinus = Ellipsoid((center[0], center[1] - 5, center[2] - side * 17), (0.4 * radii[0], 7, 14)).distance(
                 *coordinates
             )
             np.maximum(distance, -sinus, out=distance)
@@ -259,7 +259,7 @@ def abdomen(
     spacing: tuple[float, float, float] = (5.0, 1.5, 1.5),
     noise: float = 16.0,
 ) -> Phantom:
-    """An MR of a procedural abdomen, arbitrary units (uint16), with four labelled organs.
+    """An MR of a procedural abdomen, arbitrary units (uint16), with four labeled organs.
 
     The seed is the patient, whatever the contrast: for unpaired sets give the two contrasts different seeds.
 

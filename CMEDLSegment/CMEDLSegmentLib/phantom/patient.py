@@ -174,7 +174,7 @@ class Thorax:
     # -- spine ---------------------------------------------------------------------------------------------
 
     def spine(self, z: float) -> tuple[float, float]:
-        """Centre (y, x) of the vertebral bodies at a height, mm: a kyphosis and a slight scoliosis."""
+        """Center (y, x) of the vertebral bodies at a height, mm: a kyphosis and a slight scoliosis."""
         part = (z - self.carina) / 150
         return float((64 - 9 * part * part) * self.patient.deep), float(3 * self.patient.wobble[0, 0] * part)
 
@@ -189,11 +189,11 @@ class Thorax:
         return tuple(tube(self._place(points), radii))
 
     def _ellipsoid(
-        self, centre: Point, radii: Point, turn: float = 0.0, tilt: float = 0.0, bumps: float = 0.0
+        self, center: Point, radii: Point, turn: float = 0.0, tilt: float = 0.0, bumps: float = 0.0
     ) -> Ellipsoid:
         size = self.patient.heart
         return Ellipsoid(
-            self._place([centre])[0],
+            self._place([center])[0],
             (radii[0] * size, radii[1] * size, radii[2] * size),
             turn,
             tilt,
@@ -318,9 +318,9 @@ class Thorax:
         left = np.where(any_here, x[120 - occupied[:, :, ::-1].argmax(axis=2)], 0.0)
         y = self.columns
         for row, z in enumerate(rows):
-            centre, shift = self.spine(float(z))
+            center, shift = self.spine(float(z))
             # Behind, the vertebrae; in front, the two lungs come close but for the thymus' fat.
-            half = 21 * np.sqrt(np.clip(1 - ((y - centre) / 20) ** 2, 0, 1)) + 3 * step(y, centre, centre + 26)
+            half = 21 * np.sqrt(np.clip(1 - ((y - center) / 20) ** 2, 0, 1)) + 3 * step(y, center, center + 26)
             right[row] = np.minimum(right[row], shift - half)
             left[row] = np.maximum(left[row], shift + half)
             gap = 3 + 14 * step(-y, 45.0, 90.0)
@@ -338,7 +338,7 @@ class Thorax:
         return right.astype(np.float32), left.astype(np.float32)
 
     def diaphragm(self, y: Floats, x: Floats, share: Floats) -> Floats:
-        """Height z (mm) of the diaphragm at (y, x) where the wall is at ``share`` 1 and the centre line at 0."""
+        """Height z (mm) of the diaphragm at (y, x) where the wall is at ``share`` 1 and the center line at 0."""
         wide, deep = self.patient.wide, self.patient.deep
         right = 66 * np.exp(-0.5 * (((x + 66 * wide) / 62) ** 2 + ((y + 8 * deep) / 66) ** 2))
         left = 54 * np.exp(-0.5 * (((x - 72 * wide) / 58) ** 2 + ((y + 4 * deep) / 64) ** 2))

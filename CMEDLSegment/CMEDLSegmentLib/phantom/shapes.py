@@ -22,18 +22,18 @@ Open = tuple[Floats, Floats, Floats]
 
 @dataclass(frozen=True)
 class Grid:
-    """A regular voxel grid centred on ``centre`` (z, y, x mm); shape (z, y, x) and spacing (z, y, x) mm."""
+    """A regular voxel grid centerd on ``center`` (z, y, x mm); shape (z, y, x) and spacing (z, y, x) mm."""
 
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
-    centre: Point = (0.0, 0.0, 0.0)
+    center: Point = (0.0, 0.0, 0.0)
 
     @cached_property
     def axes(self) -> Open:
-        """Voxel centres along z, y and x in mm, three 1-D arrays."""
+        """Voxel centers along z, y and x in mm, three 1-D arrays."""
         z, y, x = (
-            (centre + (np.arange(count) - (count - 1) / 2) * step).astype(np.float32)
-            for count, step, centre in zip(self.shape, self.spacing, self.centre, strict=True)
+            (center + (np.arange(count) - (count - 1) / 2) * step).astype(np.float32)
+            for count, step, center in zip(self.shape, self.spacing, self.center, strict=True)
         )
         return z, y, x
 
@@ -43,7 +43,7 @@ class Grid:
         return float(0.75 * (self.spacing[1] + self.spacing[2]) / 2 + 0.25 * min(self.spacing[0], 3.0))
 
     def window(self, low: Sequence[float] | Doubles, high: Sequence[float] | Doubles) -> Window | None:
-        """Index box of the voxels whose centres lie between two corners (z, y, x mm), None when there are none."""
+        """Index box of the voxels whose centers lie between two corners (z, y, x mm), None when there are none."""
         box = []
         for axis in range(3):
             first = float(self.axes[axis][0])
@@ -95,7 +95,7 @@ class Ellipsoid:
     ``bumps`` is the relative height of a smooth undulation of the surface; ``phase`` sets where its bumps are.
     """
 
-    centre: Point
+    center: Point
     radii: Point
     turn: float = 0.0
     tilt: float = 0.0
@@ -107,11 +107,11 @@ class Ellipsoid:
         turned = self.turn != 0.0 or self.tilt != 0.0
         reach = np.full(3, max(self.radii)) if turned else np.array(self.radii)
         reach = reach * (1 + self.bumps) + margin
-        return np.array(self.centre) - reach, np.array(self.centre) + reach
+        return np.array(self.center) - reach, np.array(self.center) + reach
 
     def distance(self, z: Floats | np.float32, y: Floats, x: Floats) -> Floats:
         """Signed distance in mm, first order: exact on the surface, good near it."""
-        pz, py, px = (c - np.float32(o) for c, o in zip((z, y, x), self.centre, strict=True))
+        pz, py, px = (c - np.float32(o) for c, o in zip((z, y, x), self.center, strict=True))
         if self.tilt:
             cosine, sine = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
             pz, px = cosine * pz - sine * px, sine * pz + cosine * px

@@ -98,7 +98,7 @@ class ThoraxPainter:
         p, soft = self.palette, self.grid.softness
         body = cover(self.radius - self.at(muscle), soft)
         flesh = p["muscle"] + np.float32(0.05 * abs(p["muscle"] - p["fat"])) * grain
-        # Fat between the fibres, and planes of fat between the muscles.
+        # Fat between the fibers, and planes of fat between the muscles.
         streak = np.clip((grain * 0.7 + mottle * 0.6 - 1.1) * 0.9, 0, 0.55)
         mix(flesh, fat, streak)
         thick = muscle - cavity - 11
@@ -153,12 +153,12 @@ class ThoraxPainter:
     def _spine(self, values: Floats, z: float, beyond: Floats) -> None:
         """A vertebra or a disc, with arch, processes and canal."""
         thorax, p, soft = self.thorax, self.palette, self.grid.softness
-        centre_y, centre_x = thorax.spine(z)
-        window = self.grid.window((-1e9, centre_y - 30, centre_x - 50), (1e9, centre_y + 75, centre_x + 50))
+        center_y, center_x = thorax.spine(z)
+        window = self.grid.window((-1e9, center_y - 30, center_x - 50), (1e9, center_y + 75, center_x + 50))
         if window is None:
             return
         view = values[window[1:]]
-        y, x = self.y[window[1]] - np.float32(centre_y), self.x[:, window[2]] - np.float32(centre_x)
+        y, x = self.y[window[1]] - np.float32(center_y), self.x[:, window[2]] - np.float32(center_x)
         pitch = thorax.patient.pitch
         phase = (z - thorax.top) % pitch - pitch / 2
         low = float(np.clip((thorax.top - z) / 300, 0, 1.3))
@@ -211,7 +211,7 @@ class ThoraxPainter:
         slope = soft + np.float32(0.5 * min(self.grid.spacing[0], 4))
         depth = np.maximum(inward + 2.5, under)
         muscle = cover(depth, slope) * cover(np.abs(depth + 1.5) - 1.6, slope)
-        flat = Grid((1, *self.grid.shape[1:]), self.grid.spacing, (z, *self.grid.centre[1:]))
+        flat = Grid((1, *self.grid.shape[1:]), self.grid.spacing, (z, *self.grid.center[1:]))
         domain = cover(depth + 2.5, slope)
         canvas = values[None].copy()
         low = thorax.base - z

@@ -35,7 +35,7 @@ class Tumor:
     """A solid tumor; points (z, y, x) and lengths in mm."""
 
     location: str
-    centre: Point
+    center: Point
     radius: float
     radii: Point
     waves: NDArray[np.float64]
@@ -44,7 +44,7 @@ class Tumor:
 
     def distance(self, z: Floats, y: Floats, x: Floats) -> Floats:
         """Signed distance (mm, first order) of the lobulated body without its spicules."""
-        pz, py, px = (c - np.float32(o) for c, o in zip((z, y, x), self.centre, strict=True))
+        pz, py, px = (c - np.float32(o) for c, o in zip((z, y, x), self.center, strict=True))
         uz, uy, ux = (p / np.float32(r) for p, r in zip((pz, py, px), self.radii, strict=True))
         level = np.sqrt(uz * uz + uy * uy + ux * ux) + np.float32(1e-6)
         lobes = np.zeros_like(level)
@@ -66,11 +66,11 @@ def draw_tumor(thorax: Thorax, grid: Grid, location: str, generator: np.random.G
     stretch = generator.uniform(0.88, 1.18, 3)
     radii = triple(float(radius * s) for s in stretch / np.cbrt(stretch.prod()))
     waves = _waves(generator)
-    centre = _place(thorax, grid, location, radius, generator)
+    center = _place(thorax, grid, location, radius, generator)
     spicules: tuple[Cone, ...] = ()
-    body = Tumor(location, centre, radius, radii, waves, ())
+    body = Tumor(location, center, radius, radii, waves, ())
     spicules = _spicules(body, generator)
-    return Tumor(location, centre, radius, radii, waves, spicules)
+    return Tumor(location, center, radius, radii, waves, spicules)
 
 
 def _waves(generator: np.random.Generator) -> NDArray[np.float64]:
@@ -84,11 +84,11 @@ def _waves(generator: np.random.Generator) -> NDArray[np.float64]:
 def _spicules(body: Tumor, generator: np.random.Generator) -> tuple[Cone, ...]:
     """Fine strands from the surface outward, and a few blunt ones."""
     strands = []
-    centre = np.array(body.centre)
+    center = np.array(body.center)
     for _ in range(int(generator.integers(12, 26))):
         way = generator.normal(size=3)
         way /= np.linalg.norm(way)
-        start = centre + way * np.array(body.radii) * 0.85
+        start = center + way * np.array(body.radii) * 0.85
         bend = way + generator.normal(0, 0.18, 3)
         length = float(generator.gamma(3.0, 2.6)) + 3
         end = start + bend / np.linalg.norm(bend) * length
@@ -98,7 +98,7 @@ def _spicules(body: Tumor, generator: np.random.Generator) -> tuple[Cone, ...]:
 
 
 def _place(thorax: Thorax, grid: Grid, location: str, radius: float, generator: np.random.Generator) -> Point:
-    """The centre: the first of many drawn points that fits the location and lies in the field."""
+    """The center: the first of many drawn points that fits the location and lies in the field."""
     low = np.array([thorax.base, -95.0, -140.0])
     high = np.array([thorax.top, 95.0, 140.0])
     points = generator.uniform(low, high, (CANDIDATES, 3))
@@ -125,9 +125,9 @@ def _place(thorax: Thorax, grid: Grid, location: str, radius: float, generator: 
     elif location == "lung":
         chosen = _clear(thorax, chosen, 1.3 * radius + 4)
     half = (np.array(grid.shape) - 1) / 2 * np.array(grid.spacing)
-    seen = (np.abs(chosen - np.array(grid.centre)) < np.maximum(half - 1.3 * radius, 0.5 * half)).all(axis=1)
-    centre = chosen[seen][0] if seen.any() else chosen[0]
-    return float(centre[0]), float(centre[1]), float(centre[2])
+    seen = (np.abs(chosen - np.array(grid.center)) < np.maximum(half - 1.3 * radius, 0.5 * half)).all(axis=1)
+    center = chosen[seen][0] if seen.any() else chosen[0]
+    return float(center[0]), float(center[1]), float(center[2])
 
 
 def _clear(thorax: Thorax, points: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
@@ -188,7 +188,7 @@ def paint_tumor(
     tumor's edge hard to see; on T2 weighted MR fibrous tissue is dark, and the tumor stands out.
     """
     reach = 1.6 * max(tumor.radii) + 24
-    window = grid.window([c - reach for c in tumor.centre], [c + reach for c in tumor.centre])
+    window = grid.window([c - reach for c in tumor.center], [c + reach for c in tumor.center])
     if window is None:
         return
     distance = tumor_distance(tumor, thorax, grid, window)

@@ -131,7 +131,7 @@ class Worker:
                 "segments and try again."
             )
             return Broken(sentence, "", "CMEDLError", fault=True)
-        except Exception as error:  # the last line of defence: whatever it is, a user gets a sentence
+        except Exception as error:  # the last line of defense: whatever it is, a user gets a sentence
             # Without the exception's own words, which may quote a path or a DICOM field and with it a patient.
             detail = "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
             return Broken(internal_error("cmedl-worker", error), detail, "CMEDLError", fault=True)

@@ -1,6 +1,6 @@
 """The report's charts, each a function from figures to SVG.
 
-All of them work in grey: shade means amount, the student is a diamond and not only red, and figures stand beside.
+All of them work in gray: shade means amount, the student is a diamond and not only red, and figures stand beside.
 A chart says what it left out (values that are infinite or do not exist) instead of leaving it out in silence.
 """
 
@@ -91,7 +91,7 @@ def _cell(
 
 
 def shade(value: float, measure: str, worst: float) -> tuple[str, bool]:
-    """The colour of a value of a measure, pale where there is none, and whether text on it must be white.
+    """The color of a value of a measure, pale where there is none, and whether text on it must be white.
 
     Args:
         worst: the end of the dark side; see :func:`worst_of`.

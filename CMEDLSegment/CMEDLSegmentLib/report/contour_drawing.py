@@ -54,9 +54,9 @@ class Contour:
 
 @dataclass(frozen=True)
 class View:
-    """What a panel shows of a slice: the centre (y, x) in voxels, the width and the height in mm."""
+    """What a panel shows of a slice: the center (y, x) in voxels, the width and the height in mm."""
 
-    centre: tuple[float, float]
+    center: tuple[float, float]
     width_mm: float
     height_mm: float
 
@@ -98,18 +98,18 @@ def contour_panel(
 
     def place(points: np.ndarray) -> list[tuple[float, float]]:
         """Voxel coordinates (n, 2) as (y, x) to the panel's pixel coordinates (x, y)."""
-        y = (points[:, 0] - view.centre[0]) / step_y + height / 2
-        x = (points[:, 1] - view.centre[1]) / step_x + width / 2
+        y = (points[:, 0] - view.center[0]) / step_y + height / 2
+        x = (points[:, 1] - view.center[1]) / step_x + width / 2
         return list(zip(x.tolist(), y.tolist(), strict=True))
 
     low, high = window
-    grey = np.clip((image.astype(np.float32) - low) * (255 / (high - low)), 0, 255)
-    # Pillow's coordinates have their zero at the corner of the first pixel, ours at its centre.
-    left = view.centre[1] + 0.5 - step_x * width / 2
-    top = view.centre[0] + 0.5 - step_y * height / 2
+    gray = np.clip((image.astype(np.float32) - low) * (255 / (high - low)), 0, 255)
+    # Pillow's coordinates have their zero at the corner of the first pixel, ours at its center.
+    left = view.center[1] + 0.5 - step_x * width / 2
+    top = view.center[0] + 0.5 - step_y * height / 2
     # Where the panel enlarges, the image needs no more samples than the panel has pixels; only lines do.
     coarse = OVERSAMPLING if OVERSAMPLING * max(step_x, step_y) <= 1 else 1
-    shown = Image.fromarray(grey).transform(
+    shown = Image.fromarray(gray).transform(
         (width // coarse, height // coarse),
         Image.Transform.AFFINE,
         (step_x * coarse, 0, left, 0, step_y * coarse, top),
@@ -120,7 +120,7 @@ def contour_panel(
     draw = ImageDraw.Draw(panel)
     if frame is not None:
         half = np.array([frame.height_mm / spacing[0], frame.width_mm / spacing[1]]) / 2
-        corners = place(np.array([frame.centre - half, frame.centre + half]))
+        corners = place(np.array([frame.center - half, frame.center + half]))
         draw.rectangle([*corners[0], *corners[1]], outline=DIM, width=OVERSAMPLING)
     for contour in contours:
         for line in outlines(contour.mask):
@@ -253,7 +253,7 @@ def comparison(
             Contour(expert[z], EXPERT_YELLOW, 1.6, names[1]),
             Contour(student[z], MODEL_RED, 1.6, names[0]),
         ]
-        near = View(around.centre, side, side)
+        near = View(around.center, side, side)
         whole = contour_panel(image[z], spacing[1:], contours, window=window, bar_mm=50, frame=near)
         canvas.paste(whole, (left, top + caption))
         close = contour_panel(image[z], spacing[1:], contours, window=window, view=near, bar_mm=10)

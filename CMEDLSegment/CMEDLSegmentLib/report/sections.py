@@ -317,7 +317,7 @@ def lesions_section(agreement: Agreement) -> str:
         )
         for who, found in agreement.tumors.items()
     ]
-    caption = "Connected pieces (26 neighbours), matched one to one with those of the majority of the other raters"
+    caption = "Connected pieces (26 neighbors), matched one to one with those of the majority of the other raters"
     parts = [table(("", "Matched", "Missed", "Extra"), rows, caption=caption)]
     student = agreement.tumors.get(CANDIDATE)
     if student and (len(student.pairs) + len(student.missed) + len(student.extra)) > 1:

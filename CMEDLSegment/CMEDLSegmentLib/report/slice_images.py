@@ -27,7 +27,7 @@ MARGIN_MM, SMALLEST_MM = 12.0, 42.0
 """What a picture shows around the contours, and its least extent: near enough to see a voxel's difference."""
 
 SOFT_TISSUE_WINDOW = (-160.0, 240.0)
-"""HU; the mediastinum's. The lung's would show a tumor there as one grey."""
+"""HU; the mediastinum's. The lung's would show a tumor there as one gray."""
 _AIR, _AIRY = -500.0, 0.1
 """HU of lung and below, and the share of a picture from which the lung's window serves."""
 _HEADROOM = 0.8
@@ -93,7 +93,7 @@ def worst_slices(case: RatedCase, agreement: Agreement, n: int = PICTURES) -> li
     marked = [np.logical_or.reduce([plane.show(one.mask, z) != 0 for one in case.all]) for z in chosen]
     views = [zoom(mask, plane.spacing, MARGIN_MM, SMALLEST_MM) for mask in marked]
     side = max(view.width_mm for view in views)
-    views = [View(view.centre, side, side) for view in views]
+    views = [View(view.center, side, side) for view in views]
     window = _window(case, images, marked, views, plane.spacing)
     return [
         (z, _picture(case, plane, z, image, view, window)) for z, image, view in zip(chosen, images, views, strict=True)
@@ -130,8 +130,8 @@ def _inside(image: np.ndarray, view: View, spacing: tuple[float, float]) -> np.n
     """What of an image a view shows."""
     reach = [side / step / 2 for side, step in zip((view.height_mm, view.width_mm), spacing, strict=True)]
     ends = [
-        slice(max(int(centre - half), 0), int(centre + half) + 2)
-        for centre, half in zip(view.centre, reach, strict=True)
+        slice(max(int(center - half), 0), int(center + half) + 2)
+        for center, half in zip(view.center, reach, strict=True)
     ]
     return image[ends[0], ends[1]]
 

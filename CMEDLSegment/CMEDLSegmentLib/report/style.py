@@ -1,6 +1,6 @@
-"""How raters and figures look in the report: colours, line patterns, labels that fit, numbers as text.
+"""How raters and figures look in the report: colors, line patterns, labels that fit, numbers as text.
 
-Everybody is told apart three times: by colour (see ``colors.py``), by line pattern, which carries a print in grey, and
+Everybody is told apart three times: by color (see ``colors.py``), by line pattern, which carries a print in gray, and
 by name.
 """
 
@@ -16,7 +16,7 @@ from ..base.colors import MODEL_RED, RATER_COLORS, Color
 from ..io.delineation import CANDIDATE
 
 DASHES: tuple[tuple[float, ...], ...] = ((), (9, 5), (2.5, 3.5), (10, 4, 2.5, 4), (18, 6))
-"""Lengths of lines and gaps in pixels. Five, so that with six colours the pairs repeat after thirty raters."""
+"""Lengths of lines and gaps in pixels. Five, so that with six colors the pairs repeat after thirty raters."""
 
 SMALL, CAPITAL, WIDE = 0.61, 0.73, 1.0
 """Width of a letter as a share of the type's size: of most, of capitals, and of East Asian ones; of a wide font."""
@@ -32,7 +32,7 @@ class LineStyle:
 
     @property
     def hex(self) -> str:
-        """The colour as HTML writes it."""
+        """The color as HTML writes it."""
         return "#{:02x}{:02x}{:02x}".format(*self.color)
 
 

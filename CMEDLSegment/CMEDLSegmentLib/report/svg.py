@@ -37,7 +37,7 @@ class Drawing:
         self._add("polyline", "", points=_joined(points), fill="none", stroke=color, stroke_width=width, **style)
 
     def dot(self, x: float, y: float, radius: float, fill: str, tip: str = "") -> None:
-        """A rater's value: a disc with a dark rim, which also shows a pale colour on paper."""
+        """A rater's value: a disc with a dark rim, which also shows a pale color on paper."""
         self._add("circle", tip, cx=x, cy=y, r=radius, fill=fill, stroke=INK, stroke_width=0.9)
 
     def diamond(self, x: float, y: float, radius: float, fill: str, tip: str = "") -> None:

@@ -35,7 +35,7 @@ CONSENSUS_COLOR = (1.0, 1.0, 1.0)
 """No rater's and not the student's."""
 
 _COUNTS = ((0.27, 0.20, 0.55), (0.19, 0.41, 0.56), (0.13, 0.57, 0.55), (0.36, 0.79, 0.39), (0.99, 0.91, 0.15))
-"""From one rater to all of them: the light part of viridis, which every kind of colour vision sees in this order."""
+"""From one rater to all of them: the light part of viridis, which every kind of color vision sees in this order."""
 
 POSITION = "position_mm"
 """Column of the slices' table: along the patient's axis, mm, as Slicer's views show it."""
@@ -107,7 +107,7 @@ def set_map(rated: RatedScene, agreement: Agreement) -> slicer.vtkMRMLScalarVolu
 
 
 def _colors(rated: RatedScene, raters: int) -> slicer.vtkMRMLColorTableNode:
-    """A colour for each number of raters."""
+    """A color for each number of raters."""
     node = own("vtkMRMLColorTableNode", "colors", rated)
     node.SetTypeToUser()
     node.SetNumberOfColors(raters + 1)
@@ -118,7 +118,7 @@ def _colors(rated: RatedScene, raters: int) -> slicer.vtkMRMLColorTableNode:
 
 
 def count_colors(raters: int) -> list[tuple[float, float, float]]:
-    """The colours (0 to 1) of what one, two, ... all of the raters marked."""
+    """The colors (0 to 1) of what one, two, ... all of the raters marked."""
     at = np.linspace(0, len(_COUNTS) - 1, raters) if raters > 1 else [len(_COUNTS) - 1]
     known = np.arange(len(_COUNTS))
     return [triple(float(np.interp(place, known, part)) for part in zip(*_COUNTS, strict=True)) for place in at]
@@ -245,7 +245,7 @@ def _chart(
         kind: its title.
         table: what is plotted.
         along: the type of plot, and the column of the horizontal axis, or of the bars' names.
-        columns: the columns of the vertical axis, and their colours.
+        columns: the columns of the vertical axis, and their colors.
         axes: their titles.
     """
     chart = own("vtkMRMLPlotChartNode", kind, rated)

@@ -1,4 +1,4 @@
-"""A blinded review: contours shown one by one, in one colour, shuffled and without names, and scored by a person.
+"""A blinded review: contours shown one by one, in one color, shuffled and without names, and scored by a person.
 
 What is scored is kept in a table of the scene, from the first score on, so that a review can be saved in the middle and
 gone on with. The experts' own segments are never changed: copies are shown in their place (:class:`Blind`), which are
@@ -38,7 +38,7 @@ REASONS = (
     "other",
 )
 
-LIME, GREY = (0.55, 1.0, 0.35), (0.62, 0.62, 0.62)
+LIME, GRAY = (0.55, 1.0, 0.35), (0.62, 0.62, 0.62)
 """Of the contour that is scored, and of the others: no rater's and not the student's."""
 
 _KIND, _STATE = "review", "review"
@@ -227,7 +227,7 @@ class Blind:
                 whole = rated.mask(marked[contour.rater])
                 mask = cropped(whole.array, whole.first, whole.matrix)
                 title = f"Contour {number + 1}"
-                self._segments[number] = add_segment(self._node, f"Contour_{number + 1}", title, GREY, mask, {})
+                self._segments[number] = add_segment(self._node, f"Contour_{number + 1}", title, GRAY, mask, {})
         # Of two displays the second one is drawn over the first: the chosen contour over the others.
         self._others, self._chosen = self._add_display(1), self._add_display(max(2, outline))
         self._others.SetVisibility3D(False)
@@ -267,9 +267,9 @@ class Blind:
         return list(self._segments)
 
     def show(self, number: int, others: bool = False) -> None:
-        """Show one contour, and the others in grey if they are wanted too."""
+        """Show one contour, and the others in gray if they are wanted too."""
         for which, segment_id in self._segments.items():
-            self._node.GetSegmentation().GetSegment(segment_id).SetColor(*(LIME if which == number else GREY))
+            self._node.GetSegmentation().GetSegment(segment_id).SetColor(*(LIME if which == number else GRAY))
             self._chosen.SetSegmentVisibility(segment_id, which == number)
             self._others.SetSegmentVisibility(segment_id, others and which != number)
 

@@ -39,7 +39,7 @@ __all__ = [
     "set_visible",
     "show",
     "step",
-    "tumor_centre",
+    "tumor_center",
     "tumor_places",
 ]
 
@@ -90,7 +90,7 @@ def show(
             show_surface(node)
     views = slice_views(layout)
     new = [view for view in views if _show_volume(view, volume, linked=layout == SIDE_BY_SIDE)]
-    place = tumor_centre(result, experts)
+    place = tumor_center(result, experts)
     for view in new:
         _fit(view, volume, place)
     if layout == SIDE_BY_SIDE and len(views) == 2:
@@ -267,7 +267,7 @@ def tumor_places(
     return sorted(found, key=lambda one: one[0][2])
 
 
-def tumor_centre(
+def tumor_center(
     result: slicer.vtkMRMLSegmentationNode | None, experts: Sequence[SegmentRef] = ()
 ) -> np.ndarray | None:
     """RAS in the middle of the slice that shows most tumor, the student's first; None where nobody marks any."""

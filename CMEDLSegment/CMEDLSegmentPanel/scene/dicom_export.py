@@ -51,7 +51,7 @@ def export_dicom(
     # First, because it is what is missing most often.
     files, places = dicom_files(volume_node)
     labels = [_label(segmentation_node, segment_id, value) for value, segment_id in enumerate(chosen, start=1)]
-    array = _labelled(segmentation_node, chosen, volume_node)
+    array = _labeled(segmentation_node, chosen, volume_node)
     image = volume_node.GetImageData()
     volume = Volume(
         array=array_of(image),
@@ -78,7 +78,7 @@ def _segments(node: slicer.vtkMRMLSegmentationNode) -> list[str]:
     return [segmentation.GetNthSegmentID(n) for n in numbers if tag(segmentation.GetNthSegment(n), DROPPED) is None]
 
 
-def _labelled(
+def _labeled(
     node: slicer.vtkMRMLSegmentationNode, segment_ids: Sequence[str], volume_node: slicer.vtkMRMLScalarVolumeNode
 ) -> np.ndarray:
     """uint8 (z, y, x) on the volume's grid: the number, from 1, of each voxel's segment."""
@@ -94,7 +94,7 @@ def _labelled(
 
 
 def _label(node: slicer.vtkMRMLSegmentationNode, segment_id: str, value: int) -> Label:
-    """A segment's name, colour and codes."""
+    """A segment's name, color and codes."""
     segment = segment_of(node, segment_id)
     entry = vtk.mutable("")
     told = str(entry) if segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), entry) else ""

@@ -105,7 +105,7 @@ def role_of(ref: SegmentRef) -> Role | None:
 
 
 def set_role(ref: SegmentRef, rater: str | None, structure: str = STRUCTURE) -> SegmentRef:
-    """Make a segment an expert's and give it the rater's colour, or (None) take the role and the colour back.
+    """Make a segment an expert's and give it the rater's color, or (None) take the role and the color back.
 
     Args:
         ref: the segment; a labelmap volume becomes a segmentation first.
@@ -153,12 +153,12 @@ def with_roles() -> list[SegmentRef]:
 
 
 def color_of(ref: SegmentRef) -> tuple[float, float, float]:
-    """A segment's colour (red, green, blue; 0 to 1); that of a labelmap volume is grey until it has a role."""
+    """A segment's color (red, green, blue; 0 to 1); that of a labelmap volume is gray until it has a role."""
     return tuple(segment_of(_node(ref), ref.segment_id).GetColor()) if ref.segment_id else (0.6, 0.6, 0.6)
 
 
 def _color_for(ref: SegmentRef, rater: str, keep: bool) -> tuple[float, float, float]:
-    """The rater's colour where the rater has one, else the present one if it is to be kept, else the next free one."""
+    """The rater's color where the rater has one, else the present one if it is to be kept, else the next free one."""
     others = [(role.rater, color_of(other)) for other, role in roles().items() if other != ref]
     for name, color in others:
         if name == rater:

@@ -26,8 +26,8 @@ from .segment_masks import Mask, cropped, mask_of, on_grid, reference_grid, set_
 NEAR_MM = 5.0
 """A candidate this near to a place that is asked for is meant, also when the place is just beside it."""
 
-_SAME_CENTRE = 0.05
-"""Voxels: a piece with the same centre and the same number of voxels is the one that the worker told of."""
+_SAME_CENTER = 0.05
+"""Voxels: a piece with the same center and the same number of voxels is the one that the worker told of."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LesionCandidate:
         mean, peak: probability over the piece, 0 to 1; None where nobody knows, as of a piece drawn by hand without
             a probability volume.
         slices: first and last slice along the volume's axial axis, as indices of the volume as it is stored.
-        centre_ras: centre of mass in the world, mm.
+        center_ras: center of mass in the world, mm.
         kept: whether it is part of the label.
     """
 
@@ -51,7 +51,7 @@ class LesionCandidate:
     mean: float | None
     peak: float | None
     slices: tuple[int, int]
-    centre_ras: tuple[float, float, float]
+    center_ras: tuple[float, float, float]
     kept: bool
 
 
@@ -64,7 +64,7 @@ class _Piece:
     box: Box
     array: np.ndarray
     voxels: int
-    centre: np.ndarray  # (i, j, k)
+    center: np.ndarray  # (i, j, k)
 
 
 class LesionCandidates:
@@ -112,7 +112,7 @@ class LesionCandidates:
                     mean=told["mean"],
                     peak=told["peak"],
                     slices=(part.start, part.stop - 1),
-                    centre_ras=tuple(apply(world, piece.centre).tolist()),
+                    center_ras=tuple(apply(world, piece.center).tolist()),
                     kept=piece.kept,
                 )
             )
@@ -183,7 +183,7 @@ class LesionCandidates:
                 "number": number,
                 "label": piece.label,
                 "voxels": piece.voxels,
-                "centre": [round(float(at), 3) for at in piece.centre],
+                "centre": [round(float(at), 3) for at in piece.center],
                 "mean": mean,
                 "peak": peak,
             }
@@ -281,7 +281,7 @@ class LesionCandidates:
 def _is_of(piece: _Piece, entry: dict[str, Any]) -> bool:
     """Whether the stored entry tells of this piece."""
     same = entry["label"] == piece.label and entry["voxels"] == piece.voxels
-    return same and bool(np.abs(np.array(entry["centre"]) - piece.centre).max() < _SAME_CENTRE)
+    return same and bool(np.abs(np.array(entry["centre"]) - piece.center).max() < _SAME_CENTER)
 
 
 def _inside(box: Box, whole: Box) -> Box:

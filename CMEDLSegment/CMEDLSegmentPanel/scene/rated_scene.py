@@ -127,7 +127,7 @@ class RatedSceneReader:
 
     @staticmethod
     def state(volume: slicer.vtkMRMLScalarVolumeNode, rated: list[Entry]) -> Hashable:
-        """Something that is another one whenever the case would be; colours are no part of it.
+        """Something that is another one whenever the case would be; colors are no part of it.
 
         Raises:
             InputError: a transform is not linear.

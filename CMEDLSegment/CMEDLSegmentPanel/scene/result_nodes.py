@@ -104,20 +104,20 @@ def _facts(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def _in_indices(components: list[dict[str, Any]], volume_node: slicer.vtkMRMLScalarVolumeNode) -> list[dict[str, Any]]:
-    """The components with their centre in voxel indices, which a later transform of the volume does not change."""
+    """The components with their center in voxel indices, which a later transform of the volume does not change."""
     from .volume_nodes import volume_of
 
     geometry = volume_of(volume_node).geometry
     start = np.array(volume_node.GetImageData().GetExtent()[::2])
     found = []
     for number, component in enumerate(components, start=1):
-        centre = geometry.to_index(np.array([component["centre_mm"]]))[0] + start
+        center = geometry.to_index(np.array([component["center_mm"]]))[0] + start
         found.append(
             {
                 "number": number,
                 "label": component["label"],
                 "voxels": round(component["volume_cc"] / geometry.voxel_cc),
-                "centre": [round(float(at), 3) for at in centre],
+                "centre": [round(float(at), 3) for at in center],
                 "mean": component["mean"],
                 "peak": component["peak"],
             }

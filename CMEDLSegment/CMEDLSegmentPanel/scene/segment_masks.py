@@ -239,7 +239,7 @@ def mask_on_volume(
 
 
 def resampled(mask: Mask, matrix: np.ndarray, extent: tuple[int, ...]) -> Mask:
-    """The mask on another grid, each voxel taken from the one that its centre lies in."""
+    """The mask on another grid, each voxel taken from the one that its center lies in."""
     index = np.linalg.inv(matrix) @ np.concatenate([mask.corners(), np.ones((8, 1))], axis=1).T
     low = np.maximum(np.ceil(index[:3].min(axis=1)).astype(int), extent[::2])
     high = np.minimum(np.floor(index[:3].max(axis=1)).astype(int), extent[1::2])

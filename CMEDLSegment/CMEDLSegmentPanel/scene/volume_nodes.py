@@ -96,7 +96,7 @@ def _checked(node: slicer.vtkMRMLScalarVolumeNode | None) -> tuple[vtk.vtkImageD
     components = image.GetNumberOfScalarComponents()
     if components != 1:
         raise InputError(
-            f"'{name}' has {components} values per voxel (a colour or vector image); choose one with one value."
+            f"'{name}' has {components} values per voxel (a color or vector image); choose one with one value."
         )
     size = image.GetDimensions()
     if min(size) == 1:

@@ -28,7 +28,7 @@ def add_options(sub: Parser) -> None:
     sub.add_argument("--labels", metavar="A,B", help="names of the mask's values 1, 2, ... (default: Tumor)")
     sub.add_argument("--init", metavar="STUDENT", default="", help="start from the weights of this student")
     add_device(sub)
-    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. optimisation.epochs=20")
+    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. optimization.epochs=20")
 
 
 def chosen(options: argparse.Namespace) -> Configuration:

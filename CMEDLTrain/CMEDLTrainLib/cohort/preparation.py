@@ -62,9 +62,9 @@ def prepare(
     if (folder / "store.json").is_file():
         return Store(folder)
     _remove_abandoned(parent)
-    modalities, normalisations = normalisations_of(cases, images, cancelled)
-    parts = _extracted(cases, images, labels, normalisations, part(progress, 0.1, 1.0), cancelled)
-    return write_prepared(folder, parts, images, modalities, normalisations)
+    modalities, normalizations = normalizations_of(cases, images, cancelled)
+    parts = _extracted(cases, images, labels, normalizations, part(progress, 0.1, 1.0), cancelled)
+    return write_prepared(folder, parts, images, modalities, normalizations)
 
 
 def write_prepared(
@@ -72,7 +72,7 @@ def write_prepared(
     parts: Iterable[tuple[Case, np.ndarray, np.ndarray, np.ndarray]],
     images: Images,
     modalities: Mapping[str, str],
-    normalisations: Mapping[str, Normalization],
+    normalizations: Mapping[str, Normalization],
 ) -> Store:
     """Write a store as ``folder``, which appears whole or not at all; the arguments are :func:`.store.write_store`'s.
 
@@ -82,7 +82,7 @@ def write_prepared(
     beside = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
     try:
         beside.mkdir(parents=True)
-        write_store(beside, parts, images, modalities, normalisations)
+        write_store(beside, parts, images, modalities, normalizations)
         try:
             beside.replace(folder)
         except OSError:  # another run finished the same store meanwhile: theirs is as good
@@ -152,7 +152,7 @@ def _extracted(
     cases: Sequence[Case],
     images: Images,
     labels: int,
-    normalisations: dict[str, Normalization],
+    normalizations: dict[str, Normalization],
     progress: Progress,
     cancelled: CancelCheck,
 ) -> Iterator[tuple[Case, np.ndarray, np.ndarray, np.ndarray]]:
@@ -162,8 +162,8 @@ def _extracted(
     with ThreadPoolExecutor(_WORKERS) as pool:
         for number, case in enumerate(cases):
             while len(waiting) <= _WORKERS and (following := next(coming, None)) is not None:
-                normalisation = normalisations[following.role]
-                waiting.append(pool.submit(extract_case, following, images, labels, normalisation))
+                normalization = normalizations[following.role]
+                waiting.append(pool.submit(extract_case, following, images, labels, normalization))
             progress(f"Preparing slices of case {number + 1} of {len(cases)}", number / len(cases))
             stop_if(cancelled)
             try:
@@ -173,7 +173,7 @@ def _extracted(
             yield (case, *made)
 
 
-def normalisations_of(
+def normalizations_of(
     cases: Sequence[Case], images: Images, cancelled: CancelCheck = never
 ) -> tuple[dict[str, str], dict[str, Normalization]]:
     """The modality of each role, and how its intensities reach -1 to 1.
@@ -185,14 +185,14 @@ def normalisations_of(
     for case, sentence in of_other_modality(cases):
         raise _unprepared(case, sentence)
     modalities = {case.role: case.modality for case in cases}
-    return modalities, {role: _normalisation(cases, role, modalities[role], images, cancelled) for role in modalities}
+    return modalities, {role: _normalization(cases, role, modalities[role], images, cancelled) for role in modalities}
 
 
 def _unprepared(case: Case, sentence: str) -> InputError:
     return InputError(f"The case {case.case} cannot be prepared. {sentence}")
 
 
-def _normalisation(
+def _normalization(
     cases: Sequence[Case], role: str, modality: str, images: Images, cancelled: CancelCheck
 ) -> Normalization:
     """How a role's intensities reach -1 to 1; landmarks are learned from its training cases alone."""
@@ -219,7 +219,7 @@ class Scan:
         array, mask: (z, y, x), the image and the expert's labels.
         expert: the same labels, uint8 in the file's own axes.
         geometry: of the file.
-        field: where the student's field lies at test time: centred on the lungs, or on the image where lungs are not
+        field: where the student's field lies at test time: centerd on the lungs, or on the image where lungs are not
             looked for; what is beyond the image is padded.
         seen: axial indices of the slices that the student looks at, at test time.
         lung_slices: how many slices hold lung; 0 where lungs are not looked for.
@@ -240,17 +240,17 @@ class Scan:
         """Axial indices of the slices that patches are made of: also those with a structure that has no lung."""
         return np.union1d(self.seen, np.flatnonzero(self.mask.any(axis=(1, 2))))
 
-    def patches(self, normalisation: Normalization, enclosed: bool) -> tuple[np.ndarray, np.ndarray]:
+    def patches(self, normalization: Normalization, enclosed: bool) -> tuple[np.ndarray, np.ndarray]:
         """The kept slices on the field: patches (n, f, f) int16 levels and masks (n, f, f) uint8.
 
         Args:
-            normalisation: of the case's role.
+            normalization: of the case's role.
             enclosed: whether a field that would cut the structure or its surroundings is moved, in that slice, by the
-                least that encloses both (section III-C); a structure larger than the field is centred.
+                least that encloses both (section III-C); a structure larger than the field is centerd.
         """
         from CMEDLSegmentLib.inference.resampling import FieldSampler
 
-        kept, intensities = self.kept, normalisation.fit(self.array)
+        kept, intensities = self.kept, normalization.fit(self.array)
         fields = [enclosing_square(self.field, self.mask[index]) if enclosed else self.field for index in kept]
         patches = np.empty((len(kept), self.field.pixels, self.field.pixels), np.int16)
         targets = np.empty(patches.shape, np.uint8)
@@ -269,7 +269,7 @@ def open_case(case: Case, images: Images, labels: int) -> Scan:
         InputError: no mask, one of another geometry or with values that no label names, or no lungs where the settings
             ask for them.
     """
-    from CMEDLSegmentLib.inference.lungs import field_centre, find_lungs
+    from CMEDLSegmentLib.inference.lungs import field_center, find_lungs
     from CMEDLSegmentLib.inference.resampling import ModelField
     from CMEDLSegmentLib.io.images import read_mask, read_volume
     from CMEDLSegmentLib.io.volume import axial_view
@@ -288,14 +288,14 @@ def open_case(case: Case, images: Images, labels: int) -> Scan:
     rows, columns = view.array.shape[1:]
     if images.slices == "lung" and case.modality == "CT":
         lungs = find_lungs(view.array, view.spacing)
-        centre, seen, lung_slices = field_centre(lungs), np.asarray(lungs.slices), len(lungs.slices)
+        center, seen, lung_slices = field_center(lungs), np.asarray(lungs.slices), len(lungs.slices)
     else:
-        centre, seen, lung_slices = ((rows - 1) / 2, (columns - 1) / 2), np.arange(len(view.array)), 0
-    field = ModelField((rows, columns), view.spacing[1:], centre, images.field, images.spacing_mm)
+        center, seen, lung_slices = ((rows - 1) / 2, (columns - 1) / 2), np.arange(len(view.array)), 0
+    field = ModelField((rows, columns), view.spacing[1:], center, images.field, images.spacing_mm)
     return Scan(view.array, mask, expert, volume.geometry, field, seen, lung_slices, labels)
 
 
-def extract_case(case: Case, images: Images, labels: int, normalisation: Normalization) -> Extracted:
+def extract_case(case: Case, images: Images, labels: int, normalization: Normalization) -> Extracted:
     """One case as the student will see it: slice indices, patches (n, f, f) int16 levels, masks (n, f, f) uint8.
 
     Of a training case the structure is enclosed (:meth:`Scan.patches`). Validation patches are never moved: they show
@@ -305,15 +305,15 @@ def extract_case(case: Case, images: Images, labels: int, normalisation: Normali
         InputError: as :func:`open_case`.
     """
     scan = open_case(case, images, labels)
-    return (scan.kept, *scan.patches(normalisation, enclosed=case.split == "train"))
+    return (scan.kept, *scan.patches(normalization, enclosed=case.split == "train"))
 
 
 def enclosing_square(field: ModelField, mask: np.ndarray) -> ModelField:
     """``field`` moved by the least that encloses what ``mask`` (rows, columns) marks, and its surroundings.
 
-    Unmoved where nothing is marked or all is enclosed; centred on the structure along an axis where it does not fit.
+    Unmoved where nothing is marked or all is enclosed; centerd on the structure along an axis where it does not fit.
     """
-    centre = []
+    center = []
     for axis in (0, 1):
         marked = np.flatnonzero(mask.any(axis=1 - axis))
         if not len(marked):
@@ -322,9 +322,9 @@ def enclosing_square(field: ModelField, mask: np.ndarray) -> ModelField:
         half = (field.pixels - 1) / 2 * field.pixel_mm / field.spacing[axis]
         least, most = marked[-1] + margin - half, marked[0] - margin + half
         middle = (marked[0] + marked[-1]) / 2
-        centre.append(float(np.clip(field.centre[axis], least, most)) if least <= most else float(middle))
-    row, column = centre
-    return replace(field, centre=(row, column))
+        center.append(float(np.clip(field.center[axis], least, most)) if least <= most else float(middle))
+    row, column = center
+    return replace(field, center=(row, column))
 
 
 def _sampled(mask: np.ndarray, field: ModelField, labels: int) -> np.ndarray:

@@ -26,7 +26,7 @@ from CMEDLSegmentLib.models.normalization import Normalization
 from ..settings.configuration import Images
 
 LEVELS = 32767
-"""A patch stores normalised intensity (-1 to 1) times this: 0.02 HU of a 1500 HU window a level."""
+"""A patch stores normalized intensity (-1 to 1) times this: 0.02 HU of a 1500 HU window a level."""
 FORMAT = 3
 _RECORD = np.dtype([("case", "<i4"), ("slice", "<i4"), ("pixels", "<i4")])
 _COLUMNS = ("patient", "case", "role", "split")
@@ -87,7 +87,7 @@ class Store:
     Attributes:
         patches: one record a patch, in the order of the arrays.
         modalities: ``CT`` or ``MR`` of each role.
-        normalisations: of each role, for the student's card.
+        normalizations: of each role, for the student's card.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -104,7 +104,7 @@ class Store:
             self._masks = np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False)
             self.patches = Patches(record["cases"], np.load(folder / "records.npy", allow_pickle=False))
             self.modalities: dict[str, str] = record["modalities"]
-            self.normalisations = {
+            self.normalizations = {
                 role: Normalization.from_dict(stored) for role, stored in record["normalisations"].items()
             }
         except (OSError, ValueError, KeyError, TypeError, ModelError) as error:
@@ -147,7 +147,7 @@ def write_store(
     parts: Iterable[tuple[Case, np.ndarray, np.ndarray, np.ndarray]],
     images: Images,
     modalities: Mapping[str, str],
-    normalisations: Mapping[str, Normalization],
+    normalizations: Mapping[str, Normalization],
 ) -> None:
     """Write a store into an existing folder; memory holds one part at a time.
 
@@ -156,7 +156,7 @@ def write_store(
         parts: of each case: the case, its slices' indices (n,), patches (n, field, field) of int16 levels and masks
             (n, field, field) uint8.
         images: the settings it was made with.
-        modalities, normalisations: of each role.
+        modalities, normalizations: of each role.
 
     Raises:
         OSError, InputError: the disk is full or not writable.
@@ -191,7 +191,7 @@ def write_store(
         "format": FORMAT,
         "images": asdict(images),
         "modalities": dict(modalities),
-        "normalisations": {role: found.to_dict() for role, found in normalisations.items()},
+        "normalisations": {role: found.to_dict() for role, found in normalizations.items()},
         "cases": {name: [getattr(case, name) for case in cases] for name in _COLUMNS},
         "patches": count,
     }

@@ -3,7 +3,7 @@
 ``torchrun --nproc-per-node N -m CMEDLTrainLib run ...`` starts them, on one machine or several that see the same files.
 Each works on its part of a step's patches, with augmentation, dropout, sampled styles and image pools of its own.
 Gradients and the running statistics of batch norm are averaged after each step, sums that a loss pools over the batch
-are added up over all processes, so that weights and optimisers are the same everywhere. The first process alone writes.
+are added up over all processes, so that weights and optimizers are the same everywhere. The first process alone writes.
 
 Tensors on a GPU travel by NCCL, all others, and with them every decision, by gloo: deciding waits for no GPU.
 """

@@ -38,7 +38,7 @@ class CaseView:
         self.found = self.view.to_axial(result.label)
         self.slices = result.probability.slices
         self.field = result.probability.field
-        self.intensities = card.normalisation.fit(self.view.array)
+        self.intensities = card.normalization.fit(self.view.array)
         self._labels = [label.value for label in card.labels]
         if len(self._labels) == 1:  # then all that an expert marked is meant, whatever its value
             self.expert = np.where(self.expert > 0, np.uint8(self._labels[0]), np.uint8(0))

@@ -35,7 +35,7 @@ HALF_RANGE = 127.5
 
 
 def to_bytes(values: np.ndarray) -> np.ndarray:
-    """Normalised intensities -1..1 -> uint8."""
+    """Normalized intensities -1..1 -> uint8."""
     return np.round((values + 1) * HALF_RANGE).astype(np.uint8)
 
 
@@ -54,7 +54,7 @@ class PackedCase:
         field: where the field lies on them.
         geometry: of the scan.
         expert: uint8 (z, y, x), the expert's labels on that grid, in the scan's own axes.
-        normalisation: that the images were made with: a window, because others need the scan.
+        normalization: that the images were made with: a window, because others need the scan.
         modality: of the scan.
         lung_slices: how many slices hold lung; 0 where the student does not ask.
     """
@@ -64,7 +64,7 @@ class PackedCase:
     field: ModelField
     geometry: Geometry
     expert: np.ndarray
-    normalisation: Normalization
+    normalization: Normalization
     modality: str
     lung_slices: int
 
@@ -74,9 +74,9 @@ class PackedCase:
         Raises:
             InputError: the student sees other images than these.
         """
-        if (card.modality, card.normalisation, card.field, card.spacing_mm) != (
+        if (card.modality, card.normalization, card.field, card.spacing_mm) != (
             self.modality,
-            self.normalisation,
+            self.normalization,
             self.field.pixels,
             self.field.pixel_mm,
         ):
@@ -98,7 +98,7 @@ class PackedCase:
 
     def volume(self) -> Volume:
         """The scan as far as it is known, to be looked at: the field's slices brought to its grid, else the darkest."""
-        low, high = self.normalisation.low, self.normalisation.high
+        low, high = self.normalization.low, self.normalization.high
         array = np.full(self.geometry.shape, low, np.float32)
         view = axial_view(array, self.geometry).array
         rows, columns = self.field.to_native
@@ -111,7 +111,7 @@ class PackedCase:
         about = {
             "field": asdict(self.field),
             "geometry": asdict(self.geometry),
-            "normalisation": self.normalisation.to_dict(),
+            "normalisation": self.normalization.to_dict(),
             "modality": self.modality,
             "lung_slices": self.lung_slices,
         }
@@ -132,7 +132,7 @@ def read_packed_case(path: Path) -> PackedCase:
         return PackedCase(
             field=ModelField(**tuples(about["field"])),
             geometry=Geometry(**tuples(about["geometry"])),
-            normalisation=Normalization.from_dict(about["normalisation"]),
+            normalization=Normalization.from_dict(about["normalisation"]),
             modality=about["modality"],
             lung_slices=about["lung_slices"],
             **arrays,

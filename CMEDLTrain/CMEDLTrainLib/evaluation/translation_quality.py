@@ -1,6 +1,6 @@
 """How good translated images are: KL divergence of intensities, SSIM and PSNR (section IV-F, Table V).
 
-All three are of normalised intensities (-1 to 1, as the networks see them) on the student's field.
+All three are of normalized intensities (-1 to 1, as the networks see them) on the student's field.
 
 - KL divergence: sum of p ln(p / q) over 64 equal bins of -1..1, p the real images of the teacher's modality and q the
   translated ones; half a pixel is added to every bin, so that an empty one makes no infinity. Over unpaired images it
@@ -37,14 +37,14 @@ Translate = Callable[[Tensor], Tensor]
 
 BINS = 64
 RANGE = 2.0
-"""Of normalised intensities."""
+"""Of normalized intensities."""
 CASE_SLICES = 16
 """Slices of a case, evenly spaced, whose translations enter the unpaired histogram."""
 REAL_PATCHES = 1024
 """Real patches, evenly spaced over the store's, that enter it."""
 _AS_IT_IS = IntensityMap((-1.0, 1.0), (-1.0, 1.0))
 _OUTSIDE = -3.0
-"""What a resampled volume has where the other does not reach; normalised intensities end at -1."""
+"""What a resampled volume has where the other does not reach; normalized intensities end at -1."""
 
 
 def counts(values: np.ndarray) -> np.ndarray:
@@ -126,7 +126,7 @@ def pair_quality(
     seen: CaseView,
     geometry: Geometry,
     partner: Case,
-    normalisation: Normalization,
+    normalization: Normalization,
     translate: Translate,
     device: torch.device,
     cancelled: CancelCheck = never,
@@ -137,7 +137,7 @@ def pair_quality(
         seen: the student's case.
         geometry: its grid as stored.
         partner: the teacher's case of the same patient.
-        normalisation: of the teacher's modality, as in training.
+        normalization: of the teacher's modality, as in training.
         translate: from the student's modality.
         device: of ``translate``.
         cancelled: asked before every batch.
@@ -147,7 +147,7 @@ def pair_quality(
     """
     similar, squares, pixels, slices = 0.0, 0.0, 0, 0
     histograms = np.zeros((2, BINS))
-    for real, pseudo, common in _pairs(seen, geometry, partner, normalisation, translate, device):
+    for real, pseudo, common in _pairs(seen, geometry, partner, normalization, translate, device):
         stop_if(cancelled)
         for one, other, both in zip(real, pseudo, common, strict=True):
             if both.any():
@@ -180,12 +180,12 @@ def _pairs(
     seen: CaseView,
     geometry: Geometry,
     partner: Case,
-    normalisation: Normalization,
+    normalization: Normalization,
     translate: Translate,
     device: torch.device,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Batches (n, f, f) of real and translated slices, and where both images are."""
-    real, covered = on_grid(read_volume(partner.image), normalisation, geometry)
+    real, covered = on_grid(read_volume(partner.image), normalization, geometry)
     real, covered = seen.view.to_axial(real), seen.view.to_axial(covered)
     slices = seen.slices[covered[seen.slices].any(axis=(1, 2))]
     sampler = FieldSampler(seen.field, _AS_IT_IS, str(device))
@@ -200,11 +200,11 @@ def _pairs(
         )
 
 
-def on_grid(volume: Volume, normalisation: Normalization, target: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """A normalised volume on another grid (z, y, x), -1 where it does not reach, and where it does."""
+def on_grid(volume: Volume, normalization: Normalization, target: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """A normalized volume on another grid (z, y, x), -1 where it does not reach, and where it does."""
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(normalisation.fit(volume.array)(volume.array))
+    image = sitk.GetImageFromArray(normalization.fit(volume.array)(volume.array))
     set_geometry(image, volume.geometry)
     grid = sitk.Image(*target.size, sitk.sitkUInt8)
     set_geometry(grid, target)

@@ -65,7 +65,7 @@ class CaseSnapshots:
         card: of its student.
         teaching: its translation and teacher.
         real: by the name of a case its patient's real image of the teacher's modality, where there is one.
-        normalisation: of that modality, as in the run's training; None where the method does not translate.
+        normalization: of that modality, as in the run's training; None where the method does not translate.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class CaseSnapshots:
         card: Card,
         teaching: TeacherInference,
         real: Mapping[str, Case] = MappingProxyType({}),
-        normalisation: Normalization | None = None,
+        normalization: Normalization | None = None,
     ) -> None:
         self._run, self._card, self._teaching = run, card, teaching
-        self._real, self._normalisation = real, normalisation
+        self._real, self._normalization = real, normalization
         self._cases: dict[str, dict[str, Any]] = {}
 
     def __call__(self, case: Case, volume: Volume, expert: np.ndarray, result: Segmentation) -> None:
@@ -94,8 +94,8 @@ class CaseSnapshots:
             told |= {"pseudo": f"looks/{case.case}-pseudo.png", "pseudo_name": self._teaching.pseudo}
             self._draw(told["pseudo"], seen, z, image, nothing if labels is None else labels[0], TEACHER_BLUE)
         real = self._real.get(case.case)
-        if real is not None and self._normalisation is not None:
-            moved, _ = on_grid(read_volume(real.image), self._normalisation, volume.geometry)
+        if real is not None and self._normalization is not None:
+            moved, _ = on_grid(read_volume(real.image), self._normalization, volume.geometry)
             told |= {"real": f"looks/{case.case}-real.png", "real_name": f"real {real.modality}"}
             self._draw(told["real"], seen, z, seen.view.to_axial(moved)[z], nothing, TEACHER_BLUE)
         told["missed"] = missed_structures(seen, result, [(label.name, label.value) for label in self._card.labels])
@@ -142,7 +142,7 @@ def missed_structures(seen: CaseView, result: Segmentation, labels: Sequence[tup
 
 
 def _nearest(wanted: np.ndarray, marked: np.ndarray, spacing: Sequence[float]) -> float | None:
-    """The shortest distance in mm between voxel centres of two masks; None where nothing is marked."""
+    """The shortest distance in mm between voxel centers of two masks; None where nothing is marked."""
     from scipy.ndimage import distance_transform_edt
 
     if not marked.any():

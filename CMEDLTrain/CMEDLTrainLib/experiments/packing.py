@@ -32,7 +32,7 @@ from CMEDLSegmentLib.models.normalization import Normalization
 
 from ..cohort.contents import NAME as CONTENTS
 from ..cohort.contents import contents_of
-from ..cohort.preparation import Scan, name_of, normalisations_of, open_case, write_prepared
+from ..cohort.preparation import Scan, name_of, normalizations_of, open_case, write_prepared
 from ..cohort.store import LEVELS
 from ..evaluation.packed_case import SUFFIX, UNREADABLE, PackedCase, from_bytes, to_bytes, tuples
 from ..runs import run_folder
@@ -168,17 +168,17 @@ class _Packer:
         name = name_of(cases, images, labels, [digest for case in cases for digest in contents[case.case]])
         if name in self.about["stores"]:
             return
-        modalities, normalisations = normalisations_of(cases, images, self._cancelled)
+        modalities, normalizations = normalizations_of(cases, images, self._cancelled)
         told = []
         for case in cases:
             scan = self._scan(case, images, labels)
-            levels, masks = scan.patches(normalisations[case.role], enclosed=case.split == "train")
+            levels, masks = scan.patches(normalizations[case.role], enclosed=case.split == "train")
             numbers = self._pool(images).add(to_bytes(levels / np.float32(LEVELS)), masks)
             told.append([[getattr(case, column) for column in _COLUMNS], scan.kept.tolist(), numbers])
         self.about["stores"][name] = {
             "images": asdict(images),
             "modalities": modalities,
-            "normalisations": {role: one.to_dict() for role, one in normalisations.items()},
+            "normalisations": {role: one.to_dict() for role, one in normalizations.items()},
             "cases": told,
         }
 
@@ -188,9 +188,9 @@ class _Packer:
             raise InputError("A pack has test cases of CT alone: the intensities of MR are fitted to the whole scan.")
         name = f"scored/{digest[:16]}-{images.field}{SUFFIX}"
         if name not in self.about["scored"]:
-            normalisation = Normalization("window", *images.window_hu)
+            normalization = Normalization("window", *images.window_hu)
             scan = self._scan(case, images, labels)
-            levels, masks = scan.patches(normalisation, enclosed=False)
+            levels, masks = scan.patches(normalization, enclosed=False)
             here = np.isin(scan.kept, scan.seen)
             member = f"expert-{len(self.about['scored'])}"
             self.arrays[member] = _pressed(scan.expert)
@@ -201,7 +201,7 @@ class _Packer:
                 "slices": scan.seen.tolist(),
                 "field": asdict(scan.field),
                 "geometry": asdict(scan.geometry),
-                "normalisation": normalisation.to_dict(),
+                "normalisation": normalization.to_dict(),
                 "modality": case.modality,
                 "lung_slices": scan.lung_slices,
             }
@@ -304,7 +304,7 @@ def _carried(told: Mapping[str, Any], expert: np.ndarray, images: np.ndarray) ->
         field=ModelField(**tuples(told["field"])),
         geometry=geometry,
         expert=_released(expert, geometry.shape),
-        normalisation=Normalization.from_dict(told["normalisation"]),
+        normalization=Normalization.from_dict(told["normalisation"]),
         modality=told["modality"],
         lung_slices=told["lung_slices"],
     )
@@ -322,8 +322,8 @@ def _put(folder: Path, told: Mapping[str, Any], images: np.ndarray, masks: np.nd
         )
         for columns, kept, numbers in told["cases"]
     )
-    normalisations = {role: Normalization.from_dict(one) for role, one in told["normalisations"].items()}
-    write_prepared(folder, parts, Images(**settings), told["modalities"], normalisations)
+    normalizations = {role: Normalization.from_dict(one) for role, one in told["normalisations"].items()}
+    write_prepared(folder, parts, Images(**settings), told["modalities"], normalizations)
 
 
 def _remember(slices: Path, digests: Mapping[Path, str]) -> None:

@@ -102,7 +102,7 @@ def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder:
         rank = f"the {word} of {len(shared)} patients" if len(shared) > 1 else "the only patient"
         parts.append(_line(f"{where}, slice {first['slice']} (0 to {first['slices'] - 1}): {rank}", columns))
         parts += _patient(of, columns)
-    # Shades of grey and a few lines: a palette shows them as well, at two thirds of the size.
+    # Shades of gray and a few lines: a palette shows them as well, at two thirds of the size.
     save_png(stack(parts).quantize(dither=Image.Dither.NONE), folder / PANELS)
     return True
 
@@ -138,7 +138,7 @@ def _width(columns: int) -> int:
 
 
 def _heading(columns: int) -> Image.Image:
-    """The legend of colours."""
+    """The legend of colors."""
     picture = Image.new("RGB", (_width(columns), 2 * CAPTION), BACKGROUND)
     entries = [("student", MODEL_RED), ("teacher", TEACHER_BLUE), ("expert", EXPERT_YELLOW)]
     legend(ImageDraw.Draw(picture), picture.width - GAP, CAPTION, entries)

@@ -64,8 +64,8 @@ def score(
     if real is None:
         kept = [CaseSnapshots(*own)]
     else:
-        normalisation = None if teaching.translate is None else slices_of(run).normalisations["teacher"]
-        kept = [CaseSnapshots(*own, real, normalisation), TranslationScorer(*own, real, normalisation)]
+        normalization = None if teaching.translate is None else slices_of(run).normalizations["teacher"]
+        kept = [CaseSnapshots(*own, real, normalization), TranslationScorer(*own, real, normalization)]
 
     def on_case(*case) -> None:
         for one in kept:

@@ -151,7 +151,7 @@ class ExperimentRunner:
         run = self.run_of(cell)
         wanted = self.experiment.configuration(cell, cohort, self.device)
         if self.graph is not None:
-            wanted = replace(wanted, optimisation=replace(wanted.optimisation, graph=self.graph))
+            wanted = replace(wanted, optimization=replace(wanted.optimization, graph=self.graph))
         if not (run.folder / "configuration.json").is_file():
             return run_folder.create(run.folder, wanted)
         begun = run.configuration()
@@ -161,7 +161,7 @@ class ExperimentRunner:
         found = replace(
             begun,
             cohort=wanted.cohort,
-            optimisation=replace(begun.optimisation, graph=wanted.optimisation.graph),
+            optimization=replace(begun.optimization, graph=wanted.optimization.graph),
             **{name: getattr(wanted, name) for name in there},
         )
         if found != wanted:

@@ -55,7 +55,7 @@ class TranslationScorer:
         card: of its student.
         teaching: its translation.
         real: by the name of a case its patient's real image of the teacher's modality.
-        normalisation: of that modality, as in the run's training; None where the method does not translate.
+        normalization: of that modality, as in the run's training; None where the method does not translate.
     """
 
     def __init__(
@@ -64,20 +64,20 @@ class TranslationScorer:
         card: Card,
         teaching: TeacherInference,
         real: Mapping[str, Case],
-        normalisation: Normalization | None,
+        normalization: Normalization | None,
     ) -> None:
         self._run, self._card, self._teaching, self._real = run, card, teaching, real
-        self._normalisation = normalisation
+        self._normalization = normalization
         self._pairs: list[PairQuality] = []
 
     def __call__(self, case: Case, volume: Volume, expert: np.ndarray, result: Segmentation) -> None:
         """A case that the student has segmented; see :data:`.evaluation.volumes.OnCase`."""
         translate, real = self._teaching.translate, self._real.get(case.case)
-        if translate is None or real is None or self._normalisation is None:
+        if translate is None or real is None or self._normalization is None:
             return
         seen = CaseView(case.case, volume, expert, result, self._card)
         device = self._teaching.device
-        found = pair_quality(seen, volume.geometry, real, self._normalisation, translate, device)
+        found = pair_quality(seen, volume.geometry, real, self._normalization, translate, device)
         self._pairs += [] if found is None else [found]
 
     def write(self) -> None:

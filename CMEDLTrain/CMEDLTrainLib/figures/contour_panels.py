@@ -39,7 +39,7 @@ TITLE, CAPTION = 44, 28
 MARGIN_MM, SMALLEST_MM = 25.0, 110.0
 """What is shown around the contours, and at least: enough of the chest to see where one is."""
 SEEN_WINDOW = (-1.0, 1.0)
-"""Intensities after normalisation."""
+"""Intensities after normalization."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def case_views(seen: CaseView, slices: Sequence[int]) -> list[View]:
     """Squares of one size around what expert and student marked on each of the slices."""
     around = [zoom((seen.expert[z] > 0) | (seen.found[z] > 0), seen.spacing, MARGIN_MM, SMALLEST_MM) for z in slices]
     side = max(view.width_mm for view in around)
-    return [View(view.centre, side, side) for view in around]
+    return [View(view.center, side, side) for view in around]
 
 
 def draw_panel(cell: Cell, view: View, spacing: tuple[float, float]) -> Image.Image:
@@ -96,7 +96,7 @@ def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
 
 
 def with_title(title: str, entries: Sequence[tuple[str, Color]], rows: Sequence[Image.Image]) -> Image.Image:
-    """Rows below each other, under a title and a legend of colours."""
+    """Rows below each other, under a title and a legend of colors."""
     picture = Image.new("RGB", (rows[0].width, TITLE), BACKGROUND)
     draw = ImageDraw.Draw(picture)
     legend(draw, picture.width - GAP, TITLE / 2, entries)

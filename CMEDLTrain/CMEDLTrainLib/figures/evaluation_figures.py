@@ -113,7 +113,7 @@ class Figures:
         self._translate = self._teaching.translate
         if self._translate is not None:
             store = slices_of(run)
-            self._normalisation = store.normalisations["teacher"]
+            self._normalization = store.normalizations["teacher"]
             self._real = translation_quality.real_intensities(store)
         self._translated = translation_quality.Intensities()
         self._partners = translation_quality.partners(cases, table)
@@ -135,7 +135,7 @@ class Figures:
             partner = self._partners.get(case.case)
             if partner is not None:
                 found = translation_quality.pair_quality(
-                    seen, volume.geometry, partner, self._normalisation, self._translate, self._device
+                    seen, volume.geometry, partner, self._normalization, self._translate, self._device
                 )
                 self._pairs += [] if found is None else [found]
         if len(seen.structure_slices()):

@@ -23,7 +23,7 @@ class Maps:
     Attributes:
         name: what the heading says.
         values: (c, h, w); the first 24 channels are shown.
-        group: networks of one group share the grey scale of a channel, such as student and teacher, whose channels a
+        group: networks of one group share the gray scale of a channel, such as student and teacher, whose channels a
             hint makes alike; those of different networks have nothing in common.
     """
 
@@ -56,7 +56,7 @@ def sheet(networks: Sequence[Maps], beside: Image.Image | None = None) -> Image.
         draw.text((x, HEAD / 2), network.name, BRIGHT, font(17), anchor="lm")
         for channel, values in enumerate(network.values[:CHANNELS]):
             down, across = divmod(channel, ACROSS)
-            tile = Image.fromarray(_grey(values, ranges[network.group][channel])).resize((TILE, TILE))
+            tile = Image.fromarray(_gray(values, ranges[network.group][channel])).resize((TILE, TILE))
             picture.paste(tile.convert("RGB"), (x + across * (TILE + BORDER), HEAD + down * (TILE + BORDER)))
     return picture
 
@@ -76,7 +76,7 @@ def _ranges(values: Sequence[np.ndarray]) -> list[tuple[float, float]]:
     return ranges
 
 
-def _grey(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+def _gray(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     """uint8 of values (h, w) from black to white."""
     low, high = limits
     if high <= low:

@@ -70,7 +70,7 @@ def balanced_pixels(
         masks: bool (n, h, w), slices of one case; those without the structure are passed over.
         most: pixels to take in all.
         random: draws them, each kind evenly over all slices' patches.
-        side: of the patch, centred on the structure's box and moved inside the slice.
+        side: of the patch, centerd on the structure's box and moved inside the slice.
 
     Returns:
         Slice, row and column of each pixel, (m, 3), rising, and whether it is inside, (m,).

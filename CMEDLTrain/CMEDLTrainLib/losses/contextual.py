@@ -67,8 +67,8 @@ def contextual_loss(
         raise ValueError(f"features of generated and target images do not match: {shapes}")
     with torch.autocast(generated.device.type, enabled=False):
         ours, theirs = (to_float32(features).flatten(2).transpose(1, 2) for features in (generated, target))
-        centre = theirs.mean(dim=1, keepdim=True)
-        ours, theirs = (F.normalize(features - centre, dim=2, eps=SMALLEST_NORM) for features in (ours, theirs))
+        center = theirs.mean(dim=1, keepdim=True)
+        ours, theirs = (F.normalize(features - center, dim=2, eps=SMALLEST_NORM) for features in (ours, theirs))
         rows = chunk or max(1, CHUNK_ELEMENTS // (theirs.shape[0] * theirs.shape[1]))
         return -_Similarity.apply(ours, theirs, bandwidth, eps, order, rows).log().mean()
 

@@ -54,7 +54,7 @@ WAYS = (
 class VggFeatures(nn.Module):
     """VGG16 or VGG19 (Simonyan and Zisserman 2015) up to conv4_1, frozen.
 
-    The weights are buffers, so no optimiser and no ``requires_grad_`` can reach them; gradients pass through to the
+    The weights are buffers, so no optimizer and no ``requires_grad_`` can reach them; gradients pass through to the
     images. Keys are torchvision's (``features.0.weight``).
 
     Args:
@@ -79,7 +79,7 @@ class VggFeatures(nn.Module):
             layer = _taken(weights, f"features.{number}", channels, title)
             channels = layer.bias.shape[0]
             self.features[str(number)] = layer
-        # Grey images of -1..1 as three equal channels in RGB, each brought to what the network was trained on.
+        # Gray images of -1..1 as three equal channels in RGB, each brought to what the network was trained on.
         mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
         scale, offset = 0.5 / std, (0.5 - mean) / std
         if convention == "caffe":

@@ -29,7 +29,7 @@ def student_only(configuration: Configuration) -> Method:
     return Method(
         networks={SEGMENTOR: student},
         phases=(
-            Phase("segmentation", (OptimizedPart((SEGMENTOR,), configuration.optimisation.learning_rate),), losses),
+            Phase("segmentation", (OptimizedPart((SEGMENTOR,), configuration.optimization.learning_rate),), losses),
         ),
         student=(NetworkSpec(SEGMENTOR, kind, arguments),),
         validation_loss=loss,

@@ -89,8 +89,8 @@ def _fused(configuration: Configuration, kind: str, inputs: tuple[str, ...], wei
     return Method(
         networks={**networks, **translation.networks},
         phases=(
-            *translation_phases(translation, configuration.optimisation.translation_learning_rate),
-            Phase("segmentation", (OptimizedPart(tuple(networks), configuration.optimisation.learning_rate),), descend),
+            *translation_phases(translation, configuration.optimization.translation_learning_rate),
+            Phase("segmentation", (OptimizedPart(tuple(networks), configuration.optimization.learning_rate),), descend),
         ),
         student=tuple(specs),
         validation_loss=segmentation,

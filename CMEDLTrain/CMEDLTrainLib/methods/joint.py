@@ -99,7 +99,7 @@ def without_pseudo_labels(configuration: Configuration) -> Method:
 def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
     """Teacher and student with the configured translation between their domains; see the module."""
     student_name, teacher_name = ("student", SEGMENTOR) if use_teacher else (SEGMENTOR, "teacher")
-    optimisation, hints_at = configuration.optimisation, configuration.distillation.hints
+    optimization, hints_at = configuration.optimization, configuration.distillation.hints
     kind, arguments = configuration.network.kind, segmentor_arguments(configuration)
     student, teacher = (create_segmentor(kind, **arguments, hints=hints_at) for _ in range(2))
     contextual, features = _contextual(configuration)
@@ -131,7 +131,7 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
             terms["teacher_real"] = weights.segmentation * weights.teacher_real * loss
         return terms
 
-    learned = OptimizedPart((student_name, teacher_name), optimisation.learning_rate)
+    learned = OptimizedPart((student_name, teacher_name), optimization.learning_rate)
     specs: tuple[NetworkSpec, ...] = (NetworkSpec(SEGMENTOR, kind, arguments),)
     if use_teacher:
         specs = (*translation.student_specs, replace(specs[0], inputs=translation.student_needs))
@@ -174,7 +174,7 @@ def _phases(
     configuration: Configuration,
 ) -> tuple[Phase, ...]:
     """One sum for generators and segmentors, then the discriminators; or a phase for each of the three."""
-    weights, rate = configuration.distillation, configuration.optimisation.translation_learning_rate
+    weights, rate = configuration.distillation, configuration.optimization.translation_learning_rate
     translators, judges = translation_part(translation.generators, rate), discriminators_phase(translation, rate)
 
     def translate(batches: dict[str, Batch], step: Step, weights: Distillation) -> Losses:

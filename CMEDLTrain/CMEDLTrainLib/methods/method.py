@@ -106,9 +106,9 @@ class Method:
 
 @contextmanager
 def keep_statistics(network: nn.Module) -> Iterator[None]:
-    """Within, batch norm normalises by the batch as ever, but leaves its running statistics as they are.
+    """Within, batch norm normalizes by the batch as ever, but leaves its running statistics as they are.
 
-    By those a network normalises once it is trained. A mixture of two kinds of images fits neither of them: a teacher
+    By those a network normalizes once it is trained. A mixture of two kinds of images fits neither of them: a teacher
     whose statistics were half those of real images found nothing in translated ones. So they are taken from the kind
     that the network is to segment later, and a network sees the other kind within this.
     """

@@ -74,11 +74,11 @@ def mutual(configuration: Configuration) -> Method:
             "mutual_counterpart": weight * distillation_loss(own_by_counterpart, own_by_student, temperature),
         }
 
-    learned = OptimizedPart((SEGMENTOR, COUNTERPART), configuration.optimisation.learning_rate)
+    learned = OptimizedPart((SEGMENTOR, COUNTERPART), configuration.optimization.learning_rate)
     return Method(
         networks={SEGMENTOR: student, COUNTERPART: counterpart, **translation.networks},
         phases=(
-            *translation_phases(translation, configuration.optimisation.translation_learning_rate),
+            *translation_phases(translation, configuration.optimization.translation_learning_rate),
             Phase("segmentation", (learned,), descend),
         ),
         student=(NetworkSpec(SEGMENTOR, kind, arguments),),

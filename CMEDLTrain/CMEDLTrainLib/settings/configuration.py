@@ -82,9 +82,9 @@ class Images:
     field: int = 256
     """Side of the square patch in pixels (paper: 256)."""
     window_hu: tuple[float, float] = (-1000.0, 500.0)
-    """Of CT. MR is standardised by landmarks of its role's training cases (Nyul et al. 2000)."""
+    """Of CT. MR is standardized by landmarks of its role's training cases (Nyul et al. 2000)."""
     mr_maximum: float = 0.0
-    """Where standardised MR of the student is clipped (paper: T1w 1136, T2w 1814); 0: at the last landmark."""
+    """Where standardized MR of the student is clipped (paper: T1w 1136, T2w 1814); 0: at the last landmark."""
     teacher_mr_maximum: float = 0.0
     """The same of the teacher."""
     slices: str = "lung"
@@ -103,7 +103,7 @@ class Augmentation:
     """Standard deviation of the displacement at the control points; 0 switches it off."""
     elastic_spacing_mm: float = 48.0
     intensity: float = 0.0
-    """Random gain and offset of the normalised intensity, as half-widths; 0.04 is 30 HU of a 1500 HU window."""
+    """Random gain and offset of the normalized intensity, as half-widths; 0.04 is 30 HU of a 1500 HU window."""
     erase: float = 0.0
     """Share of patches whose structure is replaced by the mirrored other side, to show negatives."""
     paste: float = 0.0
@@ -199,7 +199,7 @@ class Configuration:
     """Where the contextual loss's features come from: ``vgg19`` or ``vgg16`` (downloaded, hash checked), a file of such
     weights, or ``random``."""
     distillation: Distillation = Distillation()
-    optimisation: Optimization = Optimization()
+    optimization: Optimization = Optimization()
     format: int = FORMAT
 
     @property
@@ -244,9 +244,13 @@ def from_json(text: str) -> Configuration:
         raise InputError(f"The run's configuration.json is not JSON ({error}); restore it or start anew.") from error
     if not isinstance(tree, dict) or tree.get("format") != FORMAT:
         raise InputError(f"The run's configuration.json is not of format {FORMAT}; use the program that wrote it.")
+    if OLD_SPELLING in tree:
+        tree[SPELLING] = tree.pop(OLD_SPELLING)
     return _build(Configuration, tree, "")
 
 
+SPELLING, OLD_SPELLING = "optimization", "optimisation"
+"""What a part of the tree is called, and was called in runs and experiments before."""
 TINY_WIDTHS: dict[str, dict[str, Any]] = {
     "unet": {"width": 4},
     "densefcn": {"width": 4, "growth": 2},
@@ -263,7 +267,7 @@ PRESETS: dict[str, Configuration] = {
     "fast": Configuration(
         preset="fast",
         augmentation=Augmentation(scale=(0.7, 1.4), intensity=0.04, erase=0.1),
-        optimisation=Optimization(
+        optimization=Optimization(
             batch=6,
             learning_rate=1e-3,
             schedule="cosine",
@@ -281,7 +285,7 @@ PRESETS: dict[str, Configuration] = {
         images=Images(spacing_mm=6.0, field=64),
         translation=TranslationSettings(width=4, blocks=1, pool=8),
         features="random:8",
-        optimisation=Optimization(
+        optimization=Optimization(
             batch=4, learning_rate=3e-3, translation_learning_rate=1e-3, epochs=2, ema_half_life_steps=4
         ),
     ),
@@ -289,16 +293,18 @@ PRESETS: dict[str, Configuration] = {
 
 
 def with_settings(configuration: Configuration, settings: typing.Iterable[str]) -> Configuration:
-    """Apply ``key=value`` settings, keys dotted (``optimisation.epochs=20``), values JSON or plain text.
+    """Apply ``key=value`` settings, keys dotted (``optimization.epochs=20``), values JSON or plain text.
 
     Raises:
         InputError: no such key (the message lists those there are), or a value of the wrong type or out of range.
     """
     for setting in settings:
         key, equals, text = setting.partition("=")
+        if key.partition(".")[0] == OLD_SPELLING:
+            key = key.replace(OLD_SPELLING, SPELLING, 1)
         if not equals:
             raise InputError(
-                f"The setting '{setting}' is not of the form key=value; write --set optimisation.epochs=20."
+                f"The setting '{setting}' is not of the form key=value; write --set optimization.epochs=20."
             )
         try:
             value = json.loads(text)

@@ -15,9 +15,9 @@ MOST = 1e9
 """For what has no limit of its own: a number, at least."""
 CHOICES = {
     "images.slices": ("lung", "all"),
-    "optimisation.schedule": ("constant", "cosine"),
-    "optimisation.sampling": ("uniform", "patient"),
-    "optimisation.precision": ("fp32", "bf16"),
+    "optimization.schedule": ("constant", "cosine"),
+    "optimization.sampling": ("uniform", "patient"),
+    "optimization.precision": ("fp32", "bf16"),
 }
 """Words that a setting takes."""
 RANGES = {
@@ -46,13 +46,13 @@ RANGES = {
     "distillation.hint": (0, MOST),
     "distillation.output": (0, MOST),
     "distillation.temperature": (1e-3, 1e3),
-    "optimisation.batch": (1, 65536),
-    "optimisation.learning_rate": (0, 1e38),  # of fp32
-    "optimisation.translation_learning_rate": (0, 1e38),  # of fp32
-    "optimisation.epochs": (1, MOST),
-    "optimisation.patience": (1, MOST),
-    "optimisation.validate_every": (1, MOST),
-    "optimisation.ema_half_life_steps": (0, MOST),
+    "optimization.batch": (1, 65536),
+    "optimization.learning_rate": (0, 1e38),  # of fp32
+    "optimization.translation_learning_rate": (0, 1e38),  # of fp32
+    "optimization.epochs": (1, MOST),
+    "optimization.patience": (1, MOST),
+    "optimization.validate_every": (1, MOST),
+    "optimization.ema_half_life_steps": (0, MOST),
     "translation.width": (1, 1024),
     "translation.blocks": (0, 100),
     "translation.adversarial": (0, MOST),

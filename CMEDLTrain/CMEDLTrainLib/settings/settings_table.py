@@ -21,7 +21,7 @@ class Setting:
     """One setting.
 
     Attributes:
-        key: as ``--set`` takes it, such as ``optimisation.epochs``.
+        key: as ``--set`` takes it, such as ``optimization.epochs``.
         value: what it is.
         paper: the paper's value.
         words: what it means; may be empty where its name says it.

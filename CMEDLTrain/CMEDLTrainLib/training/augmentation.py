@@ -1,7 +1,7 @@
 """Augmentation on the device: one sampling grid per batch for flip, scale, rotation, shift and elastic deformation.
 
 Images are sampled linearly and masks by the nearest pixel through the same grid, so that they cannot drift apart.
-Outside the patch is the lowest normalised intensity, -1 (air on CT).
+Outside the patch is the lowest normalized intensity, -1 (air on CT).
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def augment(
     if settings.erase > 0:
         images, masks = _erased(images, masks, settings.erase, generator)
     height, width = images.shape[-2:]
-    centre = torch.zeros(len(images), 2)
+    center = torch.zeros(len(images), 2)
     if settings.window:
-        centre = window_centres(masks.cpu(), settings.window, generator)
+        center = window_centers(masks.cpu(), settings.window, generator)
         height, width = min(height, settings.window), min(width, settings.window)
-    grid = sampling_grid((height, width), centre, images.shape[-2:], settings, spacing_mm, generator, images.device)
+    grid = sampling_grid((height, width), center, images.shape[-2:], settings, spacing_mm, generator, images.device)
     images = F.grid_sample(images + 1, grid, mode="bilinear", padding_mode="zeros", align_corners=False) - 1
     sampled = F.grid_sample(
         masks[:, None].to(images.dtype), grid, mode="nearest", padding_mode="zeros", align_corners=False
@@ -50,8 +50,8 @@ def augment(
     return images.clamp(-1, 1), sampled[:, 0].to(masks.dtype)
 
 
-def window_centres(masks: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Centres of random windows inside patches: (n, 2) as (x, y) pixels from the middle of a patch.
+def window_centers(masks: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Centers of random windows inside patches: (n, 2) as (x, y) pixels from the middle of a patch.
 
     Three of four windows of a patch with a structure are near one of its pixels, within a quarter of a side; the
     others, and those of a patch without, are anywhere.
@@ -69,7 +69,7 @@ def window_centres(masks: Tensor, side: int, generator: torch.Generator) -> Tens
 
 def sampling_grid(
     shape: tuple[int, int],
-    centre: Tensor,
+    center: Tensor,
     source: tuple[int, int],
     settings: Augmentation,
     spacing_mm: float,
@@ -80,18 +80,18 @@ def sampling_grid(
 
     Args:
         shape: height and width of the output, pixels.
-        centre: (n, 2) as (x, y), the pixels of the source that come to the middle of the output, from its own middle.
+        center: (n, 2) as (x, y), the pixels of the source that come to the middle of the output, from its own middle.
         source: height and width of the patches that are sampled.
         settings: what may change and how far.
         spacing_mm: size of a pixel.
         generator: source of all randomness, on the CPU.
         device: where the grid is made, from the few numbers that were drawn.
     """
-    (height, width), count = shape, len(centre)
+    (height, width), count = shape, len(center)
     low, high = (math.log(value) for value in settings.scale)
     scale = torch.exp(_uniform((count,), low, high, generator))
     angle = _uniform((count,), -1, 1, generator) * math.radians(settings.rotation_degrees)
-    shift = centre + _uniform((count, 2), -1, 1, generator) * settings.shift_mm / spacing_mm
+    shift = center + _uniform((count, 2), -1, 1, generator) * settings.shift_mm / spacing_mm
     mirror = torch.ones(count)
     if settings.flip:
         mirror -= 2.0 * (torch.rand(count, generator=generator) < 0.5)

@@ -25,17 +25,17 @@ from ..translation.image_pool import ImagePool
 
 
 def save(
-    path: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer], progress: dict
+    path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer], progress: dict
 ) -> None:
-    """Write weights, optimiser state and ``progress`` (JSON) to one file, beside it first, then renamed."""
+    """Write weights, optimizer state and ``progress`` (JSON) to one file, beside it first, then renamed."""
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         for key, value in module.state_dict().items():
             tensors[f"module.{name}.{key}"] = value.detach().cpu().contiguous()
-    for name, optimiser in optimisers.items():
-        for index, entries in optimiser.state_dict()["state"].items():
+    for name, optimizer in optimizers.items():
+        for index, entries in optimizer.state_dict()["state"].items():
             for key, value in entries.items():
-                tensors[f"optimiser.{name}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
+                tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
     metadata = {"progress": json.dumps(progress)}
     with atomic_path(path) as beside:
         try:
@@ -58,8 +58,8 @@ def progress(path: Path) -> dict[str, Any]:
         return json.loads(file.metadata()["progress"])
 
 
-def load(path: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer]) -> None:
-    """Restore what :func:`save` wrote into the given modules and optimisers; these keep their own settings.
+def load(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> None:
+    """Restore what :func:`save` wrote into the given modules and optimizers; these keep their own settings.
 
     Raises:
         InputError: the file is cut or belongs to other networks.
@@ -69,13 +69,14 @@ def load(path: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         for name, module in modules.items():
             module.load_state_dict(_below(tensors, f"module.{name}."))
-        for name, optimiser in optimisers.items():
+        for name, optimizer in optimizers.items():
             state: dict[int, dict[str, Tensor]] = {}
-            for key, value in _below(tensors, f"optimiser.{name}.").items():
+            states = _below(tensors, f"optimizer.{name}.") or _below(tensors, f"optimiser.{name}.")  # of before
+            for key, value in states.items():
                 index, entry = key.split(".", 1)
                 state.setdefault(int(index), {})[entry] = value
-            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-            _take_layout(optimiser)
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            _take_layout(optimizer)
 
 
 @contextlib.contextmanager
@@ -119,9 +120,9 @@ def _of_process(rank: int, name: str) -> str:
     return f"process{rank}.{name}" if rank else name
 
 
-def _take_layout(optimiser: torch.optim.Optimizer) -> None:
+def _take_layout(optimizer: torch.optim.Optimizer) -> None:
     """Lay the moments out in memory like their weights: the fused Adam walks both in storage order."""
-    for weight, entries in optimiser.state.items():
+    for weight, entries in optimizer.state.items():
         for key, value in entries.items():
             if value.shape == weight.shape:
                 entries[key] = torch.empty_like(weight).copy_(value)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..methods import Batch
 
 WARM_UP = 3
-"""Steps that run as they are before one is captured: they create optimiser states and choose kernels."""
+"""Steps that run as they are before one is captured: they create optimizer states and choose kernels."""
 
 
 class StepGraph:

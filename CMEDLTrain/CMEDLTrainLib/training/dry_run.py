@@ -99,7 +99,7 @@ def dry_step(configuration: Configuration, store: Store) -> Estimate:
         InputError: the memory does not suffice; the message says what would fit. Or the run cannot be built.
         DeviceError: the configured device is absent.
     """
-    device, batch = choose_device(configuration.device), configuration.optimisation.batch
+    device, batch = choose_device(configuration.device), configuration.optimization.batch
     free = memory.available(device)
     trials: dict[int, _Trial] = {}
     # Nothing stops a process in time that takes too much of the CPU's memory: there, small batches tell before.
@@ -119,7 +119,7 @@ def dry_step(configuration: Configuration, store: Store) -> Estimate:
         available_gb=None if free is None else round(free / 1e9, 3),
         seconds_per_step=round(tried.seconds, 6),
         steps_per_epoch=tried.steps_per_epoch,
-        epochs=configuration.optimisation.epochs,
+        epochs=configuration.optimization.epochs,
     )
 
 
@@ -129,7 +129,7 @@ def _tried(configuration: Configuration, store: Store, batch: int) -> _Trial | N
     Raises:
         InputError: the run cannot be built, or the batch is too small for batch norm.
     """
-    tried = replace(configuration, optimisation=replace(configuration.optimisation, batch=batch, compile=False))
+    tried = replace(configuration, optimization=replace(configuration.optimization, batch=batch, compile=False))
     device = choose_device(tried.device)
     memory.start_peak(device)
     with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +145,7 @@ def _tried(configuration: Configuration, store: Store, batch: int) -> _Trial | N
                 raise
             raise InputError(
                 "Batch norm cannot learn from a single patch that a network shrinks to one pixel; set "
-                "optimisation.batch=2 or more, or a larger images.field."
+                "optimization.batch=2 or more, or a larger images.field."
             ) from error
         return _Trial(memory.peak(device), median(seconds[len(seconds) // 2 :]), trainer.steps_per_epoch)
 
@@ -181,7 +181,7 @@ def _needed(trials: Mapping[int, _Trial], batch: int) -> float:
 
 def _too_large(configuration: Configuration, store: Store, trials: dict[int, _Trial], free: int | None) -> InputError:
     """Says which batch would fit, by the line through the smallest ones."""
-    batch = configuration.optimisation.batch
+    batch = configuration.optimization.batch
     for size in (1, 2):
         with contextlib.suppress(InputError):  # too small
             if size < batch and size not in trials and (trial := _tried(configuration, store, size)) is not None:
@@ -194,8 +194,8 @@ def _too_large(configuration: Configuration, store: Store, trials: dict[int, _Tr
         size for size in range(1, batch) if size in trials or (needed and _needed(trials, size) <= MARGIN * (free or 0))
     ]
     if fitting:
-        return InputError(f"{takes} A batch of {max(fitting)} fits: --set optimisation.batch={max(fitting)}.")
+        return InputError(f"{takes} A batch of {max(fitting)} fits: --set optimization.batch={max(fitting)}.")
     return InputError(
         f"{takes} Not even a batch of 1 fits; choose a narrower network (--set network.arguments.width=...), a smaller "
-        "field (--set images.field=...) or half precision (--set optimisation.precision=bf16)."
+        "field (--set images.field=...) or half precision (--set optimization.precision=bf16)."
     )

@@ -68,7 +68,7 @@ class Trainer:
     """One run being trained: built from its configuration, continued from its last checkpoint."""
 
     def __init__(self, run: Run, store: Store, processes: Processes = ALONE) -> None:
-        """Build networks and optimisers, and restore the last checkpoint if the run has one.
+        """Build networks and optimizers, and restore the last checkpoint if the run has one.
 
         Raises:
             InputError: the cohort has no training or validation patches, the checkpoint does not fit, or the device
@@ -77,7 +77,7 @@ class Trainer:
         """
         self.run, self.store, self.processes = run, store, processes
         self.configuration: Configuration = run.configuration()
-        settings = self.configuration.optimisation
+        settings = self.configuration.optimization
         self.device = device_of(self.configuration, processes)
         torch.manual_seed(self.configuration.seed)
         self.method = methods.create(self.configuration)
@@ -87,7 +87,7 @@ class Trainer:
         self.average = WeightAverage(
             {spec.name: self.networks[spec.name] for spec in self.method.student}, settings.ema_half_life_steps
         )
-        self.optimisers = {phase.name: self._optimiser(phase) for phase in self.method.phases}
+        self.optimizers = {phase.name: self._optimizer(phase) for phase in self.method.phases}
         self.samplers = {role: self._sampler("train", role) for role in self.configuration.entry.roles}
         self._sampler("validation", "student")
         self.steps_per_epoch = self.samplers["student"].steps_per_epoch
@@ -96,7 +96,7 @@ class Trainer:
         self.progress = TrainingProgress(processes=processes.count)
         if run.last.is_file():
             self.progress = self._continued()
-        # Equal already but for the rounding of another machine's initialisation.
+        # Equal already but for the rounding of another machine's initialization.
         processes.copy_first([weight.data for weight in self.networks.parameters()])
         self._watch = DivergenceGuard()
         self._reports: ProgressReports | None = None
@@ -112,7 +112,7 @@ class Trainer:
         """
         saved = reported = time.monotonic()
         writing_s = 0.0
-        images = self.configuration.optimisation.batch * self.processes.count
+        images = self.configuration.optimization.batch * self.processes.count
         if self.processes.first:
             lock.add(self.run.trainer, device=str(self.device))
             self._reports = ProgressReports(self.run, self.device, images, self.steps, self.steps_per_epoch, progress)
@@ -151,13 +151,13 @@ class Trainer:
     def save(self, ended: bool = False) -> None:
         """Write the checkpoint that a later start resumes from, unless a weight is not finite.
 
-        One of a run that has ended is without the optimisers' state, two thirds of its size: nothing resumes from it.
+        One of a run that has ended is without the optimizers' state, two thirds of its size: nothing resumes from it.
         """
         with self._telling_failure():
             check_weights(self.networks, self.progress.step)
         modules = self._modules() | checkpoints.pools_of_others(self.networks, self.processes)
         if self.processes.first:
-            checkpoints.save(self.run.last, modules, {} if ended else self.optimisers, vars(self.progress))
+            checkpoints.save(self.run.last, modules, {} if ended else self.optimizers, vars(self.progress))
 
     def _step(self, step: int) -> dict[str, Tensor]:
         """One update of every phase on fresh batches; returns the loss terms, still on the device."""
@@ -170,7 +170,7 @@ class Trainer:
         batches = {role: self._batch(sampler(step), generator) for role, sampler in self.samplers.items()}
         self.networks.train()
         for phase in self.method.phases:
-            for part, group in zip(phase.parts, self.optimisers[phase.name].param_groups, strict=True):
+            for part, group in zip(phase.parts, self.optimizers[phase.name].param_groups, strict=True):
                 rate = part.learning_rate * self._rate(step)
                 group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
         self.average.weigh(step)
@@ -183,14 +183,14 @@ class Trainer:
         for phase in self.method.phases:
             for name, network in self.networks.items():
                 network.requires_grad_(name in phase.modules)
-            optimiser = self.optimisers[phase.name]
+            optimizer = self.optimizers[phase.name]
             with self._autocast(), pooling(self.processes):
                 losses = phase.losses(batches, shared)
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             torch.stack(list(losses.values())).sum().backward()
             weights = [weight for name in phase.modules for weight in self.networks[name].parameters()]
             self.processes.average([weight.grad for weight in weights if weight.grad is not None])
-            optimiser.step()
+            optimizer.step()
             terms |= {name: value.detach() for name, value in losses.items()}
         self.processes.average(list(_running_statistics(self.networks)))
         self.average.update()
@@ -198,7 +198,7 @@ class Trainer:
 
     def _accelerated(self) -> Callable[[dict[str, Batch]], dict[str, Tensor]]:
         """The update as the settings want it: networks compiled, the whole of it as a CUDA graph, both or neither."""
-        settings = self.configuration.optimisation
+        settings = self.configuration.optimization
         if settings.compile:
             for network in self.networks.values():
                 network.compile(backend=COMPILER, dynamic=False)
@@ -214,7 +214,7 @@ class Trainer:
 
     def _rate(self, step: int) -> float:
         """Learning rate of ``step`` as a fraction of the configured one."""
-        if self.configuration.optimisation.schedule == "constant":
+        if self.configuration.optimization.schedule == "constant":
             return 1.0
         warm = max(1, round(0.02 * self.steps))
         if step < warm:
@@ -240,7 +240,7 @@ class Trainer:
 
     def _stopping_early(self) -> bool:
         epoch = self.progress.step // self.steps_per_epoch
-        return epoch - max(self.progress.best_epoch, 0) > self.configuration.optimisation.patience
+        return epoch - max(self.progress.best_epoch, 0) > self.configuration.optimization.patience
 
     def _report(self, terms: dict[str, Tensor]) -> None:
         losses = self._check(terms)
@@ -288,10 +288,10 @@ class Trainer:
                 f"The run was trained by {progress.processes} processes, and these are {self.processes.count}; resume "
                 "it with as many as before."
             )
-        checkpoints.load(self.run.last, self._modules(), self.optimisers)
+        checkpoints.load(self.run.last, self._modules(), self.optimizers)
         return progress
 
-    def _optimiser(self, phase: Phase) -> torch.optim.Optimizer:
+    def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         groups = [
             {
                 "params": [weight for name in part.modules for weight in self.networks[name].parameters()],
@@ -300,14 +300,14 @@ class Trainer:
             }
             for part in phase.parts
         ]
-        graph = self.configuration.optimisation.graph
+        graph = self.configuration.optimization.graph
         if graph:
             for group in groups:
                 group["lr"] = torch.tensor(group["lr"], device=self.device)
         return torch.optim.Adam(groups, fused=self.device.type in ("cuda", "cpu"), capturable=graph)
 
     def _sampler(self, split: str, role: str) -> Sampler:
-        settings = self.configuration.optimisation
+        settings = self.configuration.optimization
         try:
             return Sampler(
                 self.store,
@@ -325,7 +325,7 @@ class Trainer:
             ) from error
 
     def _autocast(self) -> torch.autocast:
-        on = self.configuration.optimisation.precision == "bf16"
+        on = self.configuration.optimization.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=on)
 
 

@@ -60,7 +60,7 @@ def _synthetic(cases: Sequence[Case], configuration: Configuration, folder: Path
     """A store of noise with a square structure, a training and a validation case for each role of ``cases``."""
     images, random = configuration.images, np.random.default_rng(0)
     modalities = {case.role: case.modality for case in cases}
-    shape = (configuration.optimisation.batch, images.field, images.field)
+    shape = (configuration.optimization.batch, images.field, images.field)
 
     def made() -> Iterator[tuple[Case, np.ndarray, np.ndarray, np.ndarray]]:
         for role, modality in modalities.items():

@@ -106,10 +106,10 @@ def _labels(logits: Tensor) -> np.ndarray:
 
 
 def _column(images: Tensor, *outlines: tuple[np.ndarray, Color]) -> np.ndarray:
-    """Images (n, 1, h, w) with outlines of label maps (n, h, w) as colours (n, side, side, 3); the last on top."""
-    grey = ((images[:, 0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
-    factor = -(-SIDE // grey.shape[-1])
-    column = np.repeat(_enlarged(grey, factor)[..., None], 3, axis=-1)
+    """Images (n, 1, h, w) with outlines of label maps (n, h, w) as colors (n, side, side, 3); the last on top."""
+    gray = ((images[:, 0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+    factor = -(-SIDE // gray.shape[-1])
+    column = np.repeat(_enlarged(gray, factor)[..., None], 3, axis=-1)
     for labels, color in outlines:
         column[_outline(_enlarged(labels, factor))] = color
     return column
@@ -120,10 +120,10 @@ def _enlarged(maps: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _outline(labels: np.ndarray) -> np.ndarray:
-    """The marked pixels (n, h, w) that have a neighbour of another label above, below, left or right."""
+    """The marked pixels (n, h, w) that have a neighbor of another label above, below, left or right."""
     around = np.pad(labels, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    neighbours = (around[:, :-2, 1:-1], around[:, 2:, 1:-1], around[:, 1:-1, :-2], around[:, 1:-1, 2:])
-    return (labels > 0) & np.any([labels != other for other in neighbours], axis=0)
+    neighbors = (around[:, :-2, 1:-1], around[:, 2:, 1:-1], around[:, 1:-1, :-2], around[:, 1:-1, 2:])
+    return (labels > 0) & np.any([labels != other for other in neighbors], axis=0)
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:

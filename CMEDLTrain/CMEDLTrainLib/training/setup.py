@@ -37,10 +37,10 @@ def device_of(configuration: Configuration, processes: Processes = ALONE) -> tor
         DeviceError: it is absent.
     """
     device = choose_device(configuration.device, processes)
-    if configuration.optimisation.graph and (device.type != "cuda" or processes.count > 1):
+    if configuration.optimization.graph and (device.type != "cuda" or processes.count > 1):
         raise InputError(
             f"A step cannot be a CUDA graph on the device '{device}' with {processes.count} processes; set "
-            "optimisation.graph=false, or train with one process on an NVIDIA GPU."
+            "optimization.graph=false, or train with one process on an NVIDIA GPU."
         )
     return device
 

@@ -146,7 +146,7 @@ def networks_of(run: Run) -> tuple[methods.Method, dict[str, nn.Module]]:
 
 def _card(configuration: Configuration, trainer: Trainer) -> Card:
     """What the program knows of the student; title, data and use are for the person who exports it to say."""
-    network, settings = configuration.network, configuration.optimisation
+    network, settings = configuration.network, configuration.optimization
     modality = trainer.store.modalities["student"]
     slices = configuration.images.slices if modality == "CT" else "all"
     return Card(
@@ -156,7 +156,7 @@ def _card(configuration: Configuration, trainer: Trainer) -> Card:
         networks=trainer.method.student,
         labels=card_labels(configuration.labels, slices),
         modality=modality,
-        normalisation=trainer.store.normalisations["student"],
+        normalization=trainer.store.normalizations["student"],
         spacing_mm=configuration.images.spacing_mm,
         field=configuration.images.field,
         slices=slices,

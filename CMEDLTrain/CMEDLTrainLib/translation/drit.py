@@ -134,7 +134,7 @@ class Drit:
             role = "student" if len(student) < len(teacher) else "teacher"
             raise InputError(
                 f"DRIT pairs each image of the student with one of the teacher, but the {role} has "
-                f"{counted(fewer, 'training slice')} for a batch of {more}; set optimisation.batch={fewer}, or add "
+                f"{counted(fewer, 'training slice')} for a batch of {more}; set optimization.batch={fewer}, or add "
                 f"cases of the {role}."
             )
         weights, n = self.settings, len(student)

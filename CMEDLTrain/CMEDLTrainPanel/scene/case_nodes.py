@@ -20,7 +20,7 @@ TEMPORARY = PREFIX + "case"
 """Attribute of nodes that were made for a look."""
 
 Structure = tuple[str, np.ndarray, Color]
-"""A structure's name, its bool mask (z, y, x), and the colour of its contour."""
+"""A structure's name, its bool mask (z, y, x), and the color of its contour."""
 
 
 class CaseNodes:
@@ -54,7 +54,7 @@ class CaseNodes:
             node.SetAttribute(TEMPORARY, name)
         self._before = {view.GetID(): view.GetBackgroundVolumeID() for view in _views()}
         slicer.util.setSliceViewerLayers(background=self.image, fit=True)
-        place = contour_views.tumor_centre(None, refs)
+        place = contour_views.tumor_center(None, refs)
         if place is not None:
             contour_views.jump(place)
 

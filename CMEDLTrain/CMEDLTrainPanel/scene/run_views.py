@@ -27,7 +27,7 @@ LINE_COLORS = (
     (0.34, 0.71, 0.91),
     (0.40, 0.40, 0.40),
 )
-"""Of curves on white, told apart by every kind of colour vision (Okabe and Ito 2008); used again dashed."""
+"""Of curves on white, told apart by every kind of color vision (Okabe and Ito 2008); used again dashed."""
 PNG = b"\x89PNG\r\n\x1a\n"
 """What a PNG file begins with."""
 LAYOUT = 5711
@@ -148,7 +148,7 @@ class Chart:
 
 
 class Preview:
-    """A preview picture as a colour image in its slice view; brought up to date in place."""
+    """A preview picture as a color image in its slice view; brought up to date in place."""
 
     def __init__(self) -> None:
         self.image = _add("vtkMRMLVectorVolumeNode", "Preview")

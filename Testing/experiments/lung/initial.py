@@ -36,7 +36,7 @@ def initial(weights: Path) -> torch.nn.Module:
     with np.load(weights) as vgg, torch.no_grad():
         for layer, number in zip(layers, LAYERS, strict=False):
             filters = torch.from_numpy(vgg[f"features.{number}.weight"].astype(np.float32))
-            # The first layer sees one channel where VGG16 saw three equal ones of a grey picture.
+            # The first layer sees one channel where VGG16 saw three equal ones of a gray picture.
             filters = filters.sum(dim=1, keepdim=True) if taken is None else filters[:, taken]
             taken = torch.linspace(0, len(filters) - 1, layer.conv.out_channels).round().long()
             layer.conv.weight.copy_(filters[taken])
@@ -51,7 +51,7 @@ if __name__ == "__main__":
         networks=(NetworkSpec("segmentor", "unet", {"in_channels": 1, "classes": 1, "width": WIDTH}),),
         labels=(TUMOR,),
         modality="CT",
-        normalisation=Normalization("window", -1000.0, 500.0),
+        normalization=Normalization("window", -1000.0, 500.0),
         spacing_mm=1.5,
         field=256,
         slices="lung",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...models.model_file import ModelFile
 
 Runs = Callable[[torch.Tensor], torch.Tensor]
-"""Normalised slices (n, 1, pixels, pixels) -> logits (n, classes, pixels, pixels)."""
+"""Normalized slices (n, 1, pixels, pixels) -> logits (n, classes, pixels, pixels)."""
 
 AGREEMENT = 0.995
 """DSC between int8 and fp32 that int8 has to reach to be used."""
@@ -31,7 +31,7 @@ def check_int8(student: ModelFile, cases: Iterable[torch.Tensor]) -> dict[str, A
 
     Args:
         student: with its calibrated ranges in ``student.int8``.
-        cases: for each patient the normalised slices (n, 1, pixels, pixels); other patients than the calibration's.
+        cases: for each patient the normalized slices (n, 1, pixels, pixels); other patients than the calibration's.
 
     Returns:
         ``dsc_mean`` and ``dsc_min`` over the ``cases`` (and labels) that fp32 marks; ``empty``, how many it does not

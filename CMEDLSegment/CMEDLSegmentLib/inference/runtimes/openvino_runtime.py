@@ -40,7 +40,7 @@ class OpenVinoRuntime:
         self._requests = [compiled.create_infer_request() for _ in range(plan.batch)]
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised slices (n, 1, pixels, pixels) float32 -> logits, float32; n is at most the plan's batch."""
+        """Normalized slices (n, 1, pixels, pixels) float32 -> logits, float32; n is at most the plan's batch."""
         pairs = list(zip(images.numpy(), self._requests, strict=False))
         for image, request in pairs:
             request.start_async([image[None]])

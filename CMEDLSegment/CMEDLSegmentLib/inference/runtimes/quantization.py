@@ -2,7 +2,7 @@
 
 Each convolution's input is rounded to 8 bits over one range for the tensor, and its weights to 8 bits, symmetric, with
 one range for each output channel (Krishnamoorthi, "Quantizing deep convolutional networks for efficient
-inference", 2018). The rounding is written as fake quantisation, which PyTorch computes as it stands and from
+inference", 2018). The rounding is written as fake quantization, which PyTorch computes as it stands and from
 which OpenVINO makes integer convolutions. Convolutions with few channels in or out (the first, the head) are a
 small part of the work and the most sensitive: they stay fp32.
 
@@ -79,7 +79,7 @@ def calibrate_int8(network: ModelNetwork, batches: Iterable[torch.Tensor]) -> di
 
     Args:
         network: a student's networks, as :meth:`ModelFile.build` makes them.
-        batches: normalised slices (n, 1, pixels, pixels) as the student sees them; about a hundred with tumor, of
+        batches: normalized slices (n, 1, pixels, pixels) as the student sees them; about a hundred with tumor, of
             many patients: what none of them reached is cut off later.
 
     Returns:

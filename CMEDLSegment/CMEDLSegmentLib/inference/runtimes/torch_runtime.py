@@ -25,5 +25,5 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised slices (n, 1, pixels, pixels) float32 on the device -> logits, float32."""
+        """Normalized slices (n, 1, pixels, pixels) float32 on the device -> logits, float32."""
         return self._network(images.to(self._type, memory_format=torch.channels_last)).float()
