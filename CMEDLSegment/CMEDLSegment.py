@@ -1,4 +1,4 @@
-"""The module a clinician opens in 3D Slicer: a CT in, the student's contour out, beside the experts'.
+"""The module a clinician opens in 3D Slicer: a CT in, the model's contour out, beside the experts'.
 
 The file puts things together and is thin: the sections of the panel are in ``CMEDLSegmentPanel``, the work is in
 ``CMEDLSegmentLib``, where ``scene`` makes nodes and ``jobs`` runs the network in a process of its own. Logic is the
@@ -40,6 +40,9 @@ from CMEDLSegmentPanel.run_section import RunSection
 from CMEDLSegmentPanel.runner import RunCallbacks, SegmentationRunner
 from CMEDLSegmentPanel.scene import connected_components, layouts, result_nodes, volume_nodes
 
+OLD_MODEL = "student"
+"""What the parameter ``model`` was called in scenes saved before."""
+
 
 class CMEDLSegment(ScriptedLoadableModule):
     """What Slicer shows about the module."""
@@ -51,11 +54,11 @@ class CMEDLSegment(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["CMEDL contributors"]
         self.parent.helpText = _(
-            "Segments lung tumors on CT with a student network, which needs nothing but the CT; how a student was "
-            "trained, with the help of MRI or without, is in its model card (Details). Choose a CT and a student and "
+            "Segments lung tumors on CT with a network, which needs nothing but the CT; how a model was "
+            "trained, with the help of MRI or without, is in its model card (Details). Choose a CT and a model and "
             "press Segment tumor; tick the candidates that are tumor, compare with experts' contours in Overlay or "
             "Side by side, correct in Segment Editor, then save or export. With two experts or more, Agreement with "
-            "experts measures everybody against everybody, tells whether the student is within the experts' range, "
+            "experts measures everybody against everybody, tells whether the model is within the experts' range, "
             "finds the worst slices, makes a consensus and writes a report; Blinded review has the contours scored "
             "without names. Try it with the phantom in Sample Data, category CMEDL. Research use, not a medical "
             "device."
@@ -63,8 +66,8 @@ class CMEDLSegment(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             'The method: J. Jiang, A. Rimner, J. O. Deasy, H. Veeraraghavan, "Unpaired cross-modality educed '
             'distillation (CMEDL) for medical image segmentation", IEEE Transactions on Medical Imaging, 2022. '
-            "Please cite it when you use this module. What a student was trained on, with its license and "
-            "attribution, is in the student's model card."
+            "Please cite it when you use this module. What a model was trained on, with its license and "
+            "attribution, is in the model's card."
         )
         # Sample Data may be loaded later than this module, and the views are made after all modules.
         slicer.app.connect("startupCompleted()", samples.register)
@@ -84,9 +87,9 @@ def parameterNodeClass() -> type:
         """What the panel remembers in the scene.
 
         ct - the CT volume to segment
-        student - the name of the student
+        model - the name of the model
         device - where the network runs: "auto", "cpu", "cuda:0", ...
-        ownThreshold - whether ``threshold`` is used instead of the student's own
+        ownThreshold - whether ``threshold`` is used instead of the model's own
         threshold - probability from which a voxel is tumor
         allSlices - whether slices without lung are looked at too
         minimumCc - components below this volume (cc) are dropped
@@ -101,7 +104,7 @@ def parameterNodeClass() -> type:
         """
 
         ct: vtkMRMLScalarVolumeNode
-        student: str = registry.DEFAULT
+        model: str = registry.DEFAULT
         device: str = "auto"
         ownThreshold: bool = False
         threshold: Annotated[float, WithinRange(0.01, 0.99)] = 0.5
@@ -150,8 +153,8 @@ class CMEDLSegmentWidget(Panel):
 
     def enter(self) -> None:
         """Called each time the module is opened."""
-        self.logic.readStudents()
-        self.input.fillStudents()
+        self.logic.readModels()
+        self.input.fillModels()
         super().enter()
 
     def onSceneEndImport(self, caller, event) -> None:
@@ -180,8 +183,8 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         super().__init__()
         self._runner: SegmentationRunner | None = None
-        self._students: list[registry.Entry] = []
-        self.readStudents()
+        self._models: list[registry.Entry] = []
+        self.readModels()
         self._doubts: tuple[tuple | None, list[volume_nodes.InputCheck]] = (None, [])
 
     def parameterNode(self):
@@ -190,40 +193,43 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """The scene's parameter node with typed parameters, see :func:`parameterNodeClass`."""
-        return parameterNodeClass()(self.parameterNode())
+        node = self.parameterNode()
+        if node.HasParameter(OLD_MODEL) and not node.HasParameter("model"):
+            node.SetParameter("model", node.GetParameter(OLD_MODEL))
+        return parameterNodeClass()(node)
 
-    def readStudents(self) -> None:
-        """Look anew which students there are: bundled ones and those that the user installed."""
-        self._students = [entry for entry in registry.list_models() if entry.current and entry.card]
+    def readModels(self) -> None:
+        """Look anew which models there are: bundled ones and those that the user installed."""
+        self._models = [entry for entry in registry.list_models() if entry.current and entry.card]
 
-    def students(self) -> list[registry.Entry]:
-        """The students that can be used."""
-        return self._students
+    def models(self) -> list[registry.Entry]:
+        """The models that can be used."""
+        return self._models
 
-    def card(self, student: str) -> Card | None:
-        """The model card of a student, or None if there is no such student."""
-        return next((entry.card for entry in self._students if entry.name == student), None)
+    def card(self, model: str) -> Card | None:
+        """The card of a model, or None if there is no such model."""
+        return next((entry.card for entry in self._models if entry.name == model), None)
 
-    def doubts(self, ct: vtkMRMLScalarVolumeNode | None, student: str) -> list[volume_nodes.InputCheck]:
-        """What is missing or doubtful about the input; looked at anew only when the CT or the student changed."""
+    def doubts(self, ct: vtkMRMLScalarVolumeNode | None, model: str) -> list[volume_nodes.InputCheck]:
+        """What is missing or doubtful about the input; looked at anew only when the CT or the model changed."""
         parts = [ct, ct.GetImageData(), ct.GetParentTransformNode()] if ct else []
-        state = (student, ct and ct.GetID(), *(part and part.GetMTime() for part in parts))
+        state = (model, ct and ct.GetID(), *(part and part.GetMTime() for part in parts))
         if self._doubts[0] != state:
-            self._doubts = (state, volume_nodes.input_checks(ct, self.card(student)))
+            self._doubts = (state, volume_nodes.input_checks(ct, self.card(model)))
         return self._doubts[1]
 
-    def obstacle(self, ct: vtkMRMLScalarVolumeNode | None, student: str) -> str:
+    def obstacle(self, ct: vtkMRMLScalarVolumeNode | None, model: str) -> str:
         """Why a run cannot start now and what to do about it; empty when it can."""
         if self.busy:
             return _("A segmentation is running; wait for its end or cancel it.")
-        if self.card(student) is None:
-            return _("Choose a student.")
-        return next((doubt.text for doubt in self.doubts(ct, student) if doubt.blocks), "")
+        if self.card(model) is None:
+            return _("Choose a model.")
+        return next((doubt.text for doubt in self.doubts(ct, model) if doubt.blocks), "")
 
     def segment(
         self,
         volumeNode: vtkMRMLScalarVolumeNode,
-        student: str | None = None,
+        model: str | None = None,
         device: str = "auto",
         threshold: float | None = None,
         allSlices: bool = False,
@@ -241,9 +247,9 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
 
         Args:
             volumeNode: the CT, in HU.
-            student: a student's name or file; None is the bundled default.
+            model: a model's name or file; None is the bundled default.
             device: "auto", "cpu", "cuda", "cuda:1", "mps".
-            threshold: probability from which a voxel is tumor; None is the student's own.
+            threshold: probability from which a voxel is tumor; None is the model's own.
             allSlices: look at every slice, also those without lung.
             minimumCc: components below this volume (cc) are dropped.
             probability: also add the probability as a volume; see ``scene.results.rethreshold``.
@@ -256,10 +262,10 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
             The segmentation node; None when ``finished`` or ``failed`` is given.
 
         Raises:
-            CMEDLError: the input is no CT that the student reads, a run is under way, or (without ``finished`` and
+            CMEDLError: the input is no CT that the model reads, a run is under way, or (without ``finished`` and
                 ``failed``) the run failed. The message says what to do.
         """
-        student = student or registry.DEFAULT
+        model = model or registry.DEFAULT
         missing = requirements.missing("segment")
         if missing:
             raise InputError(
@@ -268,7 +274,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
                 )
             )
         volume = volume_nodes.volume_of(volumeNode)
-        request = Request(student, device, threshold, allSlices, minimumCc, probability)
+        request = Request(model, device, threshold, allSlices, minimumCc, probability)
         callbacks = RunCallbacks(progress, log, finished, failed)
         if finished or failed:
             self.runner.start(volumeNode, volume, request, callbacks)
@@ -332,7 +338,7 @@ class CMEDLSegmentTest(ScriptedLoadableModuleTest):
     def runTest(self) -> None:
         """Run all tests."""
         for test in (
-            self.test_a_bundled_student_is_found,
+            self.test_a_bundled_model_is_found,
             self.test_a_run_without_a_volume_is_refused,
             self.test_the_phantom_is_segmented,
         ):
@@ -340,9 +346,9 @@ class CMEDLSegmentTest(ScriptedLoadableModuleTest):
             self.delayDisplay(test.__doc__)
             test()
 
-    def test_a_bundled_student_is_found(self) -> None:
-        """The student that the panel proposes comes with the extension."""
-        self.assertIn(registry.DEFAULT, [entry.name for entry in CMEDLSegmentLogic().students()])
+    def test_a_bundled_model_is_found(self) -> None:
+        """The model that the panel proposes comes with the extension."""
+        self.assertIn(registry.DEFAULT, [entry.name for entry in CMEDLSegmentLogic().models()])
 
     def test_a_run_without_a_volume_is_refused(self) -> None:
         """Logic says what is missing instead of starting a process."""

@@ -1,4 +1,4 @@
-"""CMEDLSegmentLib: a chest CT in, the student network's tumor contour out.
+"""CMEDLSegmentLib: a chest CT in, the model network's tumor contour out.
 
 The rules this package keeps, so that it runs in Slicer, in a worker and on a command line alike:
 

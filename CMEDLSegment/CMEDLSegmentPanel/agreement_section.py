@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLSegmentLib.base.progress import Progress
-from CMEDLSegmentLib.io.delineation import CANDIDATE
+from CMEDLSegmentLib.io.delineation import MODEL
 from CMEDLSegmentLib.metrics.measures import MEASURES
 
 from . import agreement_view as view
@@ -130,7 +130,7 @@ class AgreementSection(Section):
                 self._nothing(_("The figures need Python packages that are not installed."))
                 return
             if volume is None or len(found) < 2:
-                self._nothing(_("Tick at least two contours above, or one beside the student's."))
+                self._nothing(_("Tick at least two contours above, or one beside the model's."))
                 return
             state = (RatedSceneReader.state(volume, found), self.parameters.tolerance)
         except CMEDLError as error:
@@ -380,8 +380,8 @@ class AgreementSection(Section):
         found = self.shown.agreement
         raters = len(found.rater_names)
         who = _("{count} raters").format(count=raters) if raters > 1 else _("One rater")
-        if found.candidate:
-            who = _("{who} and the student").format(who=who)
+        if found.has_model:
+            who = _("{who} and the model").format(who=who)
         lines = [who + "."]
         if raters > 1:
             lines[0] += " " + _("All raters mark {full:.1f} cc, any of them {any:.1f} cc.").format(
@@ -390,12 +390,12 @@ class AgreementSection(Section):
         return "\n".join([*lines, *found.notes])
 
     def _tumors(self) -> str:
-        """What the student missed and what it marked in excess, against the majority of the raters."""
-        found = self.shown.agreement.tumors.get(CANDIDATE)
+        """What the model missed and what it marked in excess, against the majority of the raters."""
+        found = self.shown.agreement.tumors.get(MODEL)
         if found is None or not (found.missed or found.extra):
             return ""
         lost, more = (sum(one.volume_cc for one in tumors) for tumors in (found.missed, found.extra))
-        sentence = _("Tumors: the student misses {missed} ({lost:.1f} cc) and marks {extra} more ({more:.1f} cc).")
+        sentence = _("Tumors: the model misses {missed} ({lost:.1f} cc) and marks {extra} more ({more:.1f} cc).")
         return sentence.format(missed=len(found.missed), lost=lost, extra=len(found.extra), more=more)
 
     def _sliceTip(self, row: SliceRow) -> str:
@@ -409,7 +409,7 @@ class AgreementSection(Section):
                     mean=row.dsc_mean, least=row.dsc_min, a=a, b=b
                 )
             )
-        lines.append(_("Disputed: {cc:.2f} cc").format(cc=row.with_student_cc))
+        lines.append(_("Disputed: {cc:.2f} cc").format(cc=row.with_model_cc))
         return "\n".join(lines)
 
     def _goToWorst(self, which: int) -> None:

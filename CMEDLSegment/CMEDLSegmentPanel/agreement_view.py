@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import qt
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.io.delineation import CANDIDATE
+from CMEDLSegmentLib.io.delineation import MODEL
 from CMEDLSegmentLib.metrics.measures import MEASURES
 
 from .section import setPlainToolTip
@@ -34,7 +34,7 @@ GRAY, PALE, HERE = (150, 150, 150), (235, 235, 235), (30, 30, 30)
 
 def called(name: str) -> str:
     """A rater's name for people."""
-    return _("Student") if name == CANDIDATE else name
+    return _("Model") if name == MODEL else name
 
 
 def figure(measure: str, value: float) -> str:
@@ -115,7 +115,7 @@ def fillMatrix(table: qt.QTableWidget, agreement: Agreement, measure: str, fresh
     table.verticalHeader().setMaximumWidth(NAMES_WIDTH)
     table.horizontalHeader().setMinimumSectionSize(NARROWEST)
     table.setVerticalHeaderLabels([called(name) for name in names])
-    short = [_("S") if name == CANDIDATE else str(number) for number, name in enumerate(names, start=1)]
+    short = [_("S") if name == MODEL else str(number) for number, name in enumerate(names, start=1)]
     table.setHorizontalHeaderLabels(short)
     for row, reference in enumerate(names):
         # Columns are narrow: they carry numbers, which the rows explain.

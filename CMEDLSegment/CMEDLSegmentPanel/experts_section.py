@@ -1,4 +1,4 @@
-"""Section "Experts and views": whose contours are compared with the student's, and how they are shown."""
+"""Section "Experts and views": whose contours are compared with the model's, and how they are shown."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class ExpertsSection(Section):
         self._choose(contour_views.OVERLAY, checked)
 
     def onSideBySide(self, checked: bool) -> None:
-        """The student's contour left, the experts' right."""
+        """The model's contour left, the experts' right."""
         self._choose(contour_views.SIDE_BY_SIDE, checked)
 
     def onPreviousSlice(self, checked: bool = False) -> None:

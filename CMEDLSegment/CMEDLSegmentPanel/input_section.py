@@ -1,4 +1,4 @@
-"""Section "Input": which CT, which student, how; and what is doubtful about it before anyone clicks."""
+"""Section "Input": which CT, which model, how; and what is doubtful about it before anyone clicks."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ BLOCKED, DOUBTFUL = "color: #c0392b;", "color: #b9770e;"
 
 
 class InputSection(Section):
-    """Selectors of CT, student and device, and the line below them."""
+    """Selectors of CT, model and device, and the line below them."""
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
         self._details: Any = None
         self.devices = Devices(self.refreshSoon)
-        self.fillStudents()
-        self.ui.studentComboBox.connect("currentIndexChanged(int)", self.onStudentChosen)
+        self.fillModels()
+        self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelChosen)
         self.ui.deviceComboBox.connect("activated(int)", self.onDeviceChosen)
-        self.ui.studentDetailsButton.connect("clicked(bool)", self.onDetails)
+        self.ui.modelDetailsButton.connect("clicked(bool)", self.onDetails)
 
-    def fillStudents(self) -> None:
-        """Offer the students that there are now; their cards are the tool tips."""
-        box = self.ui.studentComboBox
+    def fillModels(self) -> None:
+        """Offer the models that there are now; their cards are the tool tips."""
+        box = self.ui.modelComboBox
         blocked = box.blockSignals(True)
         box.clear()
-        for index, entry in enumerate(self.logic.students()):
+        for index, entry in enumerate(self.logic.models()):
             box.addItem(entry.card.title, entry.name)
             box.setItemData(index, setPlainToolTip(f"{entry.card.summary}\n{entry.note}".strip()), qt.Qt.ToolTipRole)
         box.currentIndex = -1
@@ -45,12 +45,12 @@ class InputSection(Section):
         """Show the parameters and what the input is worth."""
         parameters = self.parameters
         self.devices.ask()
-        names = [entry.name for entry in self.logic.students()]
-        chosen = names.index(parameters.student) if parameters.student in names else -1
-        self.ui.studentComboBox.currentIndex = chosen
-        self.ui.studentDetailsButton.enabled = chosen >= 0
-        card = self.logic.card(parameters.student)
-        self.ui.studentComboBox.toolTip = setPlainToolTip(card.summary) if card else _("Choose a student.")
+        names = [entry.name for entry in self.logic.models()]
+        chosen = names.index(parameters.model) if parameters.model in names else -1
+        self.ui.modelComboBox.currentIndex = chosen
+        self.ui.modelDetailsButton.enabled = chosen >= 0
+        card = self.logic.card(parameters.model)
+        self.ui.modelComboBox.toolTip = setPlainToolTip(card.summary) if card else _("Choose a model.")
         self.ui.thresholdSlider.enabled = parameters.ownThreshold
         if card and not parameters.ownThreshold:
             parameters.threshold = card.threshold
@@ -63,10 +63,10 @@ class InputSection(Section):
         else:
             self.follow()
 
-    def onStudentChosen(self, index: int) -> None:
-        """Remember the student in the scene."""
+    def onModelChosen(self, index: int) -> None:
+        """Remember the model in the scene."""
         if self.parameters and index >= 0:
-            self.parameters.student = self.logic.students()[index].name
+            self.parameters.model = self.logic.models()[index].name
 
     def onDeviceChosen(self, index: int) -> None:
         """Remember the device in the scene."""
@@ -74,8 +74,8 @@ class InputSection(Section):
             self.parameters.device = self.ui.deviceComboBox.itemData(index)
 
     def onDetails(self, checked: bool = False) -> None:
-        """Show the student's model card in a window of its own."""
-        card = self.logic.card(self.parameters.student)
+        """Show the model's card in a window of its own."""
+        card = self.logic.card(self.parameters.model)
         self._details = qt.QDialog(slicer.util.mainWindow())
         self._details.setWindowTitle(card.title)
         self._details.resize(680, 640)
@@ -107,7 +107,7 @@ class InputSection(Section):
     def _showNote(self) -> None:
         """The one line: what keeps from a run, else what is doubtful, else what the CT is."""
         parameters = self.parameters
-        doubts = self.logic.doubts(parameters.ct, parameters.student)
+        doubts = self.logic.doubts(parameters.ct, parameters.model)
         label = self.ui.inputNoteLabel
         if doubts:
             first = next((doubt for doubt in doubts if doubt.blocks), doubts[0])

@@ -94,15 +94,15 @@ class ResultSection(Section):
         self._showProvenance()
 
     def _summary(self, result: slicer.vtkMRMLSegmentationNode) -> str:
-        """What is marked, by which student; whether a person has changed it; what was told at the run."""
+        """What is marked, by which model; whether a person has changed it; what was told at the run."""
         segmentation = result.GetSegmentation()
         volumes = [
             f"{segmentation.GetSegment(segment).GetName()}: {self._cc(result, segment):.1f} cc"
             for segment in label_segments(result).values()
         ]
         facts = result_nodes.provenance(result)
-        run = _("{student} on {device}, {seconds:.1f} s").format(
-            student=facts.get("student", "?"), device=facts.get("device", "?"), seconds=float(facts.get("seconds", 0))
+        run = _("{model} on {device}, {seconds:.1f} s").format(
+            model=facts.get("student", "?"), device=facts.get("device", "?"), seconds=float(facts.get("seconds", 0))
         )
         lines = [f"{', '.join(volumes)}  ({run})"]
         if result_nodes.is_edited(result):

@@ -39,7 +39,7 @@ class RunSection(Section):
         if busy:
             button.text, button.enabled, button.toolTip = _("Cancel"), True, _("Stop; nothing is added to the scene.")
         else:
-            obstacle = self.logic.obstacle(self.parameters.ct, self.parameters.student)
+            obstacle = self.logic.obstacle(self.parameters.ct, self.parameters.model)
             if not obstacle and dependencies.installing():
                 obstacle = _("Python packages are being installed; wait for the end.")
             button.text, button.enabled = _("Segment tumor"), not obstacle
@@ -58,7 +58,7 @@ class RunSection(Section):
             if dependencies.ensure("segment"):
                 self._start()
             else:
-                self.say(_("Not everything that the student needs is installed; press the button again to install it."))
+                self.say(_("Not everything that the model needs is installed; press the button again to install it."))
         self.refreshSoon()
 
     def onRelease(self, checked: bool = False) -> None:
@@ -77,7 +77,7 @@ class RunSection(Section):
         self.onProgress(_("Starting"), 0.0, 0.0, None)
         self.logic.segment(
             parameters.ct,
-            student=parameters.student,
+            model=parameters.model,
             device=parameters.device,
             threshold=parameters.threshold if parameters.ownThreshold else None,
             allSlices=parameters.allSlices,

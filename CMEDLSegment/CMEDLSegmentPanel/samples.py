@@ -47,7 +47,7 @@ def _clicked(source: object) -> None:
 
 
 def load(size: tuple[int, int, int] = SIZE, spacing: tuple[float, float, float] = SPACING) -> list[slicer.vtkMRMLNode]:
-    """Make the phantom in the scene: no patient, and no measure of how well a student does on patients.
+    """Make the phantom in the scene: no patient, and no measure of how well a model does on patients.
 
     It takes some ten seconds, in which Slicer goes on answering.
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from CMEDLSegmentLib.io.delineation import CANDIDATE, Delineation, RatedCase
+from CMEDLSegmentLib.io.delineation import MODEL, Delineation, RatedCase
 from CMEDLSegmentLib.io.volume import Geometry
 
 
 def rated_case(
     raters: Mapping[str, np.ndarray],
-    candidate: np.ndarray | None = None,
+    model: np.ndarray | None = None,
     spacing: tuple[float, float, float] = (2.0, 1.0, 1.0),
     name: str = "case",
 ) -> RatedCase:
@@ -23,7 +23,7 @@ def rated_case(
         name,
         Geometry(size=shape[::-1], spacing=spacing[::-1]),
         tuple(Delineation(rater, np.asarray(mask, bool)) for rater, mask in raters.items()),
-        None if candidate is None else Delineation(CANDIDATE, np.asarray(candidate, bool)),
+        None if model is None else Delineation(MODEL, np.asarray(model, bool)),
     )
 
 
@@ -38,9 +38,9 @@ def noisy_masks(count: int, seed: int, shape: tuple[int, int, int] = (10, 18, 16
 
 
 def noisy_case(raters: int, seed: int, name: str = "case") -> RatedCase:
-    """A case of ``raters`` raters called R1, R2, ... and a student."""
-    *masks, student = noisy_masks(raters + 1, seed)
-    return rated_case({f"R{number}": mask for number, mask in enumerate(masks, start=1)}, student, name=name)
+    """A case of ``raters`` raters called R1, R2, ... and a model."""
+    *masks, model = noisy_masks(raters + 1, seed)
+    return rated_case({f"R{number}": mask for number, mask in enumerate(masks, start=1)}, model, name=name)
 
 
 def nodule(folder: Path) -> RatedCase:

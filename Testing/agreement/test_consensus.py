@@ -40,8 +40,8 @@ def test_a_majority_is_more_than_half_and_a_tie_is_none():
     assert np.array_equal(consensus_mask(four, "majority"), row(2, 3))
 
 
-def test_the_rater_left_out_and_the_student_have_no_vote():
-    case = rated_case({"A": row(0, 1), "B": row(1, 2), "C": row(2, 3)}, candidate=row(0, 1, 2, 3, 4, 5))
+def test_the_rater_left_out_and_the_model_have_no_vote():
+    case = rated_case({"A": row(0, 1), "B": row(1, 2), "C": row(2, 3)}, model=row(0, 1, 2, 3, 4, 5))
     assert np.array_equal(consensus_mask(case, "majority"), row(1, 2))
     assert np.array_equal(consensus_mask(case, "majority", without="A"), row(2))
     assert np.array_equal(consensus_mask(case, "majority", without="B"), row())
@@ -121,7 +121,7 @@ def test_thousands_of_raters_have_a_consensus():
 
 
 def test_who_is_not_there_cannot_be_left_out_and_somebody_must_be_left():
-    case = rated_case({"A": row(1)}, candidate=row(1))
+    case = rated_case({"A": row(1)}, model=row(1))
     with pytest.raises(InputError, match="No rater is called 'B'"):
         consensus_mask(case, "majority", without="B")
     with pytest.raises(InputError, match="only rater"):

@@ -58,13 +58,13 @@ def test_masks_of_different_shapes_are_refused():
 
 
 def slices_by_hand() -> tuple[tuple, VoteMap]:
-    """Raters A and B and a student on six slices of 5 x 4 pixels; each line says which pixels of a row are marked."""
+    """Raters A and B and a model on six slices of 5 x 4 pixels; each line says which pixels of a row are marked."""
     masks = np.zeros((3, 6, 5, 4), bool)
-    a, b, student = masks
-    a[1, 0, :2], student[1, 0, :2] = True, True  # B marks nothing
-    a[2, 0, :4], b[2, 0, :4], student[2, 0, :4] = True, True, True  # all agree
-    a[3, 0, :4], b[3, 0, 1:4], student[3, 0, 2:4] = True, True, True
-    student[5, 0, :3] = True  # the student alone
+    a, b, model = masks
+    a[1, 0, :2], model[1, 0, :2] = True, True  # B marks nothing
+    a[2, 0, :4], b[2, 0, :4], model[2, 0, :4] = True, True, True  # all agree
+    a[3, 0, :4], b[3, 0, 1:4], model[3, 0, 2:4] = True, True, True
+    model[5, 0, :3] = True  # the model alone
     votes = VoteMap.of(list(masks))
     return slice_rows(votes, ("A", "B", "candidate"), 2, (5.0, 2.0, 1.0), {3: {"dsc": 0.8}}), votes
 
@@ -79,16 +79,16 @@ def test_slices_say_who_marked_how_much_and_where_they_disagree():
     # A-B and B-candidate share nothing, A-candidate everything.
     assert first.dsc_mean == pytest.approx(1 / 3)
     assert (first.dsc_min, first.worst_pair) == (0.0, ("A", "B"))
-    assert (second.dsc_mean, second.disagreement_cc, second.with_student_cc) == (1.0, 0.0, 0.0)
+    assert (second.dsc_mean, second.disagreement_cc, second.with_model_cc) == (1.0, 0.0, 0.0)
     assert third.dsc_mean == pytest.approx((6 / 7 + 4 / 6 + 4 / 5) / 3)
     assert third.dsc_min == pytest.approx(4 / 6)
     assert third.worst_pair == ("A", "candidate")
     assert third.disagreement_cc == pytest.approx(1 * 10 / 1000)
-    assert third.with_student_cc == pytest.approx(2 * 10 / 1000)
-    assert [row.student for row in rows] == [None, None, {"dsc": 0.8}, None]
+    assert third.with_model_cc == pytest.approx(2 * 10 / 1000)
+    assert [row.model for row in rows] == [None, None, {"dsc": 0.8}, None]
     # Neither rater marks anything here: their own pair has no DSC, and they do not disagree.
     assert (last.dsc_mean, last.disagreement_cc) == (0.0, 0.0)
-    assert last.with_student_cc == pytest.approx(3 * 10 / 1000)
+    assert last.with_model_cc == pytest.approx(3 * 10 / 1000)
 
 
 def test_the_worst_slice_is_the_one_with_most_marked_by_some_but_not_all():

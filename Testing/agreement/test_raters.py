@@ -1,4 +1,4 @@
-"""Several raters and the student on one image: by hand, against measuring pair by pair, and on a real disagreement."""
+"""Several raters and the model on one image: by hand, against measuring pair by pair, and on a real disagreement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agreement.rated import nodule, noisy_case, rated_case
 from CMEDLSegmentLib.agreement.consensus import consensus_mask
 from CMEDLSegmentLib.agreement.raters import Agreement, analyze
 from CMEDLSegmentLib.base.errors import Cancelled
-from CMEDLSegmentLib.io.delineation import CANDIDATE, RatedCase
+from CMEDLSegmentLib.io.delineation import MODEL, RatedCase
 from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLSegmentLib.metrics.lesions import match_lesions
 from CMEDLSegmentLib.metrics.measures import MEASURES, measure
@@ -29,9 +29,9 @@ def block(columns: range, shape: tuple[int, int, int] = (4, 6, 12)) -> np.ndarra
 
 
 def by_hand() -> Agreement:
-    """Three raters and a student, who marked 4, 4, 6 and 5 columns of four voxels of 2 mm^3 (2 x 1 x 1 mm)."""
+    """Three raters and a model, who marked 4, 4, 6 and 5 columns of four voxels of 2 mm^3 (2 x 1 x 1 mm)."""
     raters = {"A": block(range(2, 6)), "B": block(range(4, 8)), "C": block(range(2, 8))}
-    return analyze(rated_case(raters, candidate=block(range(3, 8))), tolerance_mm=1.0)
+    return analyze(rated_case(raters, model=block(range(3, 8))), tolerance_mm=1.0)
 
 
 def same(a: object, b: object) -> bool:
@@ -45,7 +45,7 @@ def same(a: object, b: object) -> bool:
 
 def test_the_matrix_holds_everybody_against_everybody():
     found = by_hand()
-    assert found.names == ("A", "B", "C", CANDIDATE)
+    assert found.names == ("A", "B", "C", MODEL)
     a_b, a_c, b_c = 2 * 2 / 8, 2 * 4 / 10, 2 * 4 / 10
     a_s, b_s, c_s = 2 * 3 / 9, 2 * 4 / 9, 2 * 5 / 11
     assert found.matrix("dsc") == pytest.approx(
@@ -57,15 +57,15 @@ def test_the_matrix_holds_everybody_against_everybody():
     assert found.matrix("sensitivity")[2] == pytest.approx([4 / 6, 4 / 6, 1, 5 / 6])
 
 
-def test_a_row_is_the_mean_over_the_other_raters_and_the_student_is_in_nobodys():
+def test_a_row_is_the_mean_over_the_other_raters_and_the_model_is_in_nobodys():
     rows = {row.name: row for row in by_hand().raters}
     values = [2 * 2 / 8, 2 * 4 / 10]
     assert rows["A"].values["dsc"].mean == pytest.approx(np.mean(values))
     assert rows["A"].values["dsc"].std == pytest.approx(np.std(values, ddof=1))
     assert rows["A"].values["dsc"].cv == pytest.approx(np.std(values, ddof=1) / np.mean(values))
     assert rows["A"].values["dsc"].n == 2
-    assert rows[CANDIDATE].values["dsc"].mean == pytest.approx(np.mean([6 / 9, 8 / 9, 10 / 11]))
-    assert rows[CANDIDATE].values["dsc"].n == 3
+    assert rows[MODEL].values["dsc"].mean == pytest.approx(np.mean([6 / 9, 8 / 9, 10 / 11]))
+    assert rows[MODEL].values["dsc"].n == 3
     # A is tested against B, of whose four columns A marked two, and against C, of whose six A marked four.
     assert rows["A"].values["sensitivity"].mean == pytest.approx((2 / 4 + 4 / 6) / 2)
     assert rows["A"].volume_cc == pytest.approx(16 * 2 / 1000)
@@ -81,15 +81,15 @@ def test_the_spread_is_over_the_pairs_of_raters_in_both_directions_of_directiona
     assert found.volume.cv == pytest.approx(np.std(volumes, ddof=1) / np.mean(volumes))
 
 
-def test_each_unordered_pair_is_there_once_with_the_student_second():
+def test_each_unordered_pair_is_there_once_with_the_model_second():
     found = by_hand()
     assert [(pair.a, pair.b) for pair in found.pairs] == [
         ("A", "B"),
         ("A", "C"),
-        ("A", CANDIDATE),
+        ("A", MODEL),
         ("B", "C"),
-        ("B", CANDIDATE),
-        ("C", CANDIDATE),
+        ("B", MODEL),
+        ("C", MODEL),
     ]
 
 
@@ -98,8 +98,8 @@ def test_the_rater_under_test_is_left_out_of_the_consensus():
     # Without A: what both B and C marked, columns 4 to 7, of which A marked two; all three: columns 2 to 7.
     assert found["A"].values["dsc"] == pytest.approx(2 * 2 / 8)
     assert found["C"].values["dsc"] == pytest.approx(2 * 2 / 8)
-    assert found[CANDIDATE].values["dsc"] == pytest.approx(2 * 5 / 11)
-    assert found[CANDIDATE].values["sensitivity"] == pytest.approx(5 / 6)
+    assert found[MODEL].values["dsc"] == pytest.approx(2 * 5 / 11)
+    assert found[MODEL].values["sensitivity"] == pytest.approx(5 / 6)
 
 
 def test_volumes_of_full_agreement_and_of_any_disagreement():
@@ -114,25 +114,25 @@ def test_volumes_of_full_agreement_and_of_any_disagreement():
     assert whole[1, 2].tolist() == [0, 0, 2, 2, 3, 3, 2, 2, 0, 0, 0, 0]
 
 
-def test_slices_say_how_the_student_stands_to_the_majority_of_the_raters():
+def test_slices_say_how_the_model_stands_to_the_majority_of_the_raters():
     found = by_hand()
     assert [row.index for row in found.slices] == [1, 2]
     for row in found.slices:
-        # The majority has columns 2 to 7 in two rows, the student all but the first.
-        assert row.student["dsc"] == pytest.approx(2 * 5 / 11)
-        assert row.student["disagreement_mm2"] == pytest.approx(2.0)
-        assert row.student["hd_mm"] == pytest.approx(1.0)
+        # The majority has columns 2 to 7 in two rows, the model all but the first.
+        assert row.model["dsc"] == pytest.approx(2 * 5 / 11)
+        assert row.model["disagreement_mm2"] == pytest.approx(2.0)
+        assert row.model["hd_mm"] == pytest.approx(1.0)
     alone = analyze(rated_case({"A": block(range(2, 6)), "B": block(range(2, 6))}))
-    assert alone.slices[0].student is None
+    assert alone.slices[0].model is None
 
 
-def test_tumors_are_those_of_the_student_or_of_every_rater_where_there_is_none():
+def test_tumors_are_those_of_the_model_or_of_every_rater_where_there_is_none():
     one, other = block(range(1, 4)), block(range(7, 10))
     raters = {"A": one | other, "B": one | other, "C": one}
-    with_student = analyze(rated_case(raters, candidate=other)).tumors
-    assert set(with_student) == {CANDIDATE}
-    assert [len(found) for found in (with_student[CANDIDATE].pairs, with_student[CANDIDATE].missed)] == [1, 1]
-    (pair,) = with_student[CANDIDATE].pairs
+    with_model = analyze(rated_case(raters, model=other)).tumors
+    assert set(with_model) == {MODEL}
+    assert [len(found) for found in (with_model[MODEL].pairs, with_model[MODEL].missed)] == [1, 1]
+    (pair,) = with_model[MODEL].pairs
     assert pair.b.centroid == pytest.approx((1.5, 2.5, 8.0))
     assert pair.measures.values["dsc"] == 1.0
     without = analyze(rated_case(raters)).tumors
@@ -143,10 +143,10 @@ def test_tumors_are_those_of_the_student_or_of_every_rater_where_there_is_none()
     assert without["C"].missed[0].slices == (1, 2)
 
 
-@pytest.mark.parametrize("student", [True, False])
-def test_everything_equals_measuring_the_masks_one_pair_at_a_time(student: bool):
-    case = noisy_case(4, seed=student)
-    case = case if student else dataclasses.replace(case, candidate=None)
+@pytest.mark.parametrize("model", [True, False])
+def test_everything_equals_measuring_the_masks_one_pair_at_a_time(model: bool):
+    case = noisy_case(4, seed=model)
+    case = case if model else dataclasses.replace(case, model=None)
     found = analyze(case, tolerance_mm=1.5)
     masks = {one.name: one.mask for one in case.all}
     for row, a in enumerate(found.names):
@@ -159,11 +159,11 @@ def test_everything_equals_measuring_the_masks_one_pair_at_a_time(student: bool)
         assert same(dataclasses.asdict(pair.measures), dataclasses.asdict(expected))
     for method, answers in found.consensus.items():
         for name, got in answers.items():
-            without = None if name == CANDIDATE else name
+            without = None if name == MODEL else name
             expected = measure(consensus_mask(case, method, without), masks[name], case.spacing, 1.5)
             assert same(dataclasses.asdict(got), dataclasses.asdict(expected))
     for name, got in found.tumors.items():
-        without = None if name == CANDIDATE else name
+        without = None if name == MODEL else name
         expected = match_lesions(consensus_mask(case, "majority", without), masks[name], case.spacing, 1.5)
         assert same(as_json(got), as_json(expected))
 
@@ -196,7 +196,7 @@ def test_flipping_an_axis_changes_no_figure(axis: int):
     def flipped(one):
         return dataclasses.replace(one, mask=np.flip(one.mask, axis))
 
-    turned = RatedCase(case.name, case.geometry, tuple(map(flipped, case.raters)), flipped(case.candidate))
+    turned = RatedCase(case.name, case.geometry, tuple(map(flipped, case.raters)), flipped(case.model))
     one, other = (analyze(each).to_json() for each in (case, turned))
     for key in ("pairs", "raters", "spread", "consensus", "range", "full_cc", "any_cc"):
         assert same(one[key], other[key]), key
@@ -240,7 +240,7 @@ def test_a_rater_who_marked_nothing_counts_as_zero_overlap_and_is_named():
 
 def test_everything_empty_has_no_figures_and_says_so():
     empty = np.zeros((3, 4, 5), bool)
-    found = analyze(rated_case({"A": empty, "B": empty}, candidate=empty))
+    found = analyze(rated_case({"A": empty, "B": empty}, model=empty))
     assert found.spread["dsc"].n == 0
     assert found.spread["dsc"].excluded == 1
     assert (found.full_cc, found.any_cc, found.slices, found.worst) == (0.0, 0.0, (), [])
@@ -250,19 +250,19 @@ def test_everything_empty_has_no_figures_and_says_so():
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_a_lone_rater_is_compared_with_the_student_alone():
-    found = analyze(rated_case({"A": block(range(2, 6))}, candidate=block(range(3, 6))))
+def test_a_lone_rater_is_compared_with_the_model_alone():
+    found = analyze(rated_case({"A": block(range(2, 6))}, model=block(range(3, 6))))
     assert found.range is None
     assert any("one rater only" in note for note in found.notes)
     assert found.raters[0].values["dsc"].n == 0
     assert found.raters[1].values["dsc"].mean == pytest.approx(6 / 7)
     for method in ("majority", "staple"):
-        assert set(found.consensus[method]) == {CANDIDATE}
-        assert found.consensus[method][CANDIDATE].values["dsc"] == pytest.approx(6 / 7)
-    assert set(found.tumors) == {CANDIDATE}
+        assert set(found.consensus[method]) == {MODEL}
+        assert found.consensus[method][MODEL].values["dsc"] == pytest.approx(6 / 7)
+    assert set(found.tumors) == {MODEL}
 
 
-def test_a_lone_rater_without_a_student_has_an_area_and_nothing_else():
+def test_a_lone_rater_without_a_model_has_an_area_and_nothing_else():
     found = analyze(rated_case({"A": block(range(2, 6))}))
     assert (found.pairs, found.range, found.tumors) == ((), None, {})
     assert found.matrix("dsc").tolist() == [[1.0]]
@@ -270,10 +270,10 @@ def test_a_lone_rater_without_a_student_has_an_area_and_nothing_else():
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_two_raters_and_no_student():
+def test_two_raters_and_no_model():
     found = analyze(rated_case({"A": block(range(2, 6)), "B": block(range(4, 8))}))
     assert found.range is None
-    assert not found.candidate
+    assert not found.has_model
     assert found.rater_names == ("A", "B")
     # The consensus of the others is the other one.
     assert found.consensus["staple"]["A"].values["dsc"] == pytest.approx(0.5)
@@ -300,9 +300,9 @@ def test_a_tilted_gantry_is_said():
 
 def test_names_are_only_data():
     strange = {"<b>\"A', \n": block(range(2, 6)), "Ж" * 300: block(range(3, 7))}
-    found = analyze(rated_case(strange, candidate=block(range(2, 7))))
+    found = analyze(rated_case(strange, model=block(range(2, 7))))
     assert found.rater_names == tuple(strange)
-    assert list(found.to_json()["slices"][0]["areas_mm2"]) == [*strange, CANDIDATE]
+    assert list(found.to_json()["slices"][0]["areas_mm2"]) == [*strange, MODEL]
 
 
 def test_progress_rises_to_the_end_and_what_it_raises_ends_the_work():

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.io.contour_files import read_delineation, read_rated_case
-from CMEDLSegmentLib.io.delineation import CANDIDATE
+from CMEDLSegmentLib.io.delineation import MODEL
 from CMEDLSegmentLib.io.images import read_volume
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.segmentation_writer import write_dicom_seg, write_labelmap, write_rtstruct, write_segmentation
@@ -186,14 +186,14 @@ def test_damaged_bytes_are_refused_or_harmless_but_never_a_crash(written, file):
             read_delineation(folder / "bad.dcm", "A", volume, "Tumor")
 
 
-def test_a_case_is_its_image_its_raters_in_order_and_the_student(written, label):
+def test_a_case_is_its_image_its_raters_in_order_and_the_model(written, label):
     folder, volume = written
     raters = {"Zoë <b>": folder / "rt.dcm", "Ann": folder / "a.nii.gz", "腫": folder / "seg.dcm"}
     seen = []
     case = read_rated_case(
         folder / "ct", folder / "a.seg.nrrd", raters, "tumor", "p1", lambda what, done: seen.append((what, done))
     )
-    assert [one.name for one in case.all] == [*raters, CANDIDATE]
+    assert [one.name for one in case.all] == [*raters, MODEL]
     assert case.name == "p1"
     assert case.geometry == volume.geometry
     np.testing.assert_array_equal(case.image, volume.array)
@@ -205,11 +205,11 @@ def test_a_case_is_its_image_its_raters_in_order_and_the_student(written, label)
     assert "Reading Ann" in [what for what, _ in seen]
 
 
-def test_one_rater_without_a_student_is_a_case(written):
+def test_one_rater_without_a_model_is_a_case(written):
     folder, _ = written
     case = read_rated_case(folder / "ct", None, {"A": folder / "rt.dcm"})
     assert len(case.all) == 1
-    assert case.candidate is None
+    assert case.model is None
     assert case.notes == ()
 
 
@@ -254,7 +254,7 @@ def test_the_warnings_of_the_image_are_notes_of_the_case_and_a_series_may_be_cho
 def test_bad_names_are_refused_and_reading_can_be_cancelled(written):
     folder, _ = written
     with pytest.raises(InputError, match="No rater can be called 'candidate'"):
-        read_rated_case(folder / "ct", None, {CANDIDATE: folder / "rt.dcm"})
+        read_rated_case(folder / "ct", None, {MODEL: folder / "rt.dcm"})
     with pytest.raises(InputError, match="name at least one rater"):
         read_rated_case(folder / "ct", folder / "rt.dcm", {})
     with pytest.raises(Cancelled):

@@ -22,7 +22,7 @@ from CMEDLSegmentLib.agreement.cohort_agreement import pool_agreements
 from CMEDLSegmentLib.agreement.raters import Agreement, analyze
 from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED, RATER_COLORS
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
-from CMEDLSegmentLib.io.delineation import CANDIDATE, RatedCase
+from CMEDLSegmentLib.io.delineation import MODEL, RatedCase
 from CMEDLSegmentLib.io.volume import Geometry, axial_view
 from CMEDLSegmentLib.metrics.measures import MEASURES
 from CMEDLSegmentLib.metrics.statistics import MAIN
@@ -52,7 +52,7 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def case() -> RatedCase:
-    """Three raters and a student on an image of noise."""
+    """Three raters and a model on an image of noise."""
     found = noisy_case(3, seed=5, name="")
     image = np.random.default_rng(0).normal(-200, 300, found.geometry.shape).astype(np.int16)
     return replace(found, image=image)
@@ -121,7 +121,7 @@ def test_pairs_have_one_row_for_each_unordered_pair_in_full_precision(agreement)
     text = case_tables(agreement)["pairs.csv"].csv()
     assert text.startswith(PAIRS)
     found = rows(text)
-    assert [(row["a"], row["b"]) for row in found] == list(itertools.combinations(["R1", "R2", "R3", CANDIDATE], 2))
+    assert [(row["a"], row["b"]) for row in found] == list(itertools.combinations(["R1", "R2", "R3", MODEL], 2))
     for row, pair in zip(found, agreement.pairs, strict=True):
         assert {name: float(row[name]) for name in MEASURES} == pair.measures.values
         assert float(row["volume_b_cc"]) == pair.measures.volume_b_cc
@@ -168,7 +168,7 @@ def test_raters_slices_and_tumors_say_what_the_agreement_says(agreement):
     assert [int(row["slice"]) for row in sorted(tables["slices.csv"], key=lambda r: int(r["rank"]))] == agreement.worst
     assert float(tables["slices.csv"][0]["area_mm2 R2"]) == agreement.slices[0].areas_mm2["R2"]
     for row, found in zip(tables["slices.csv"], agreement.slices, strict=True):
-        told = "" if found.student is None else repr(found.student["dsc"])
+        told = "" if found.model is None else repr(found.model["dsc"])
         assert row["candidate_dsc"] == told
     assert any(row["candidate_dsc"] for row in tables["slices.csv"])
     for name, found in agreement.tumors.items():
@@ -183,7 +183,7 @@ def test_names_of_any_kind_come_back_from_the_tables_as_they_were(hostile, tmp_p
         names = [row["name"] for row in csv.DictReader(stream)]
     # A lone surrogate is no text, which a file of text cannot hold, and no CSV of Python 3.10 holds a null character.
     told = [name.replace("\ud800", "?").replace("\0", "\N{REPLACEMENT CHARACTER}") for name in HOSTILE]
-    assert names == [*told, CANDIDATE]
+    assert names == [*told, MODEL]
 
 
 def test_the_page_shows_hostile_names_as_text_and_asks_for_nothing(hostile, tmp_path):
@@ -225,15 +225,15 @@ def test_every_chart_is_well_formed_also_with_hostile_names(hostile):
         drawing(chart)
 
 
-@pytest.mark.parametrize("who", ["one rater", "one rater and the student", "nobody marked", "student alone marked"])
+@pytest.mark.parametrize("who", ["one rater", "one rater and the model", "nobody marked", "model alone marked"])
 def test_a_report_is_written_whatever_is_missing(who, tmp_path):
     mask, empty = np.zeros((3, 8, 8), bool), np.zeros((3, 8, 8), bool)
     mask[1, 2:6, 2:6] = True
     case = {
         "one rater": rated_case({"A": mask}),
-        "one rater and the student": rated_case({"A": mask}, mask),
+        "one rater and the model": rated_case({"A": mask}, mask),
         "nobody marked": rated_case({"A": empty, "B": empty}, empty),
-        "student alone marked": rated_case({"A": empty, "B": empty}, mask),
+        "model alone marked": rated_case({"A": empty, "B": empty}, mask),
     }[who]
     files = write_report(case, analyze(case), tmp_path)
     assert set(files) == set(CASE_FILES)
@@ -301,12 +301,12 @@ def test_the_worst_slices_come_first_with_every_contour_and_once_without(case, a
     assert (right.max(axis=-1) - right.min(axis=-1)).max() < 24
 
 
-def test_the_first_rater_is_yellow_and_the_student_red():
-    found = line_styles(["A", "B", CANDIDATE])
+def test_the_first_rater_is_yellow_and_the_model_red():
+    found = line_styles(["A", "B", MODEL])
     assert found["A"].color == EXPERT_YELLOW
     assert found["A"].dash == ()
-    assert found[CANDIDATE].color == MODEL_RED
-    assert found[CANDIDATE].width > found["A"].width
+    assert found[MODEL].color == MODEL_RED
+    assert found[MODEL].width > found["A"].width
 
 
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
@@ -365,13 +365,13 @@ def test_thirty_raters_have_thirty_looks():
 
 
 def test_a_heat_map_is_darker_where_there_is_less_agreement_and_shows_the_figures():
-    names = ["A", "B", "C", CANDIDATE]
+    names = ["A", "B", "C", MODEL]
     matrix = np.array([[1, 0.9, 0.7, 0.6], [0.9, 1, math.nan, 0.5], [0.7, math.nan, 1, 0.4], [0.6, 0.5, 0.4, 1]])
     root = drawing(heat_map(names, matrix, "dsc"))
     cells = root.findall("rect")
     assert len(cells) == 16
     shades = {cell.find("title").text: luminance(cell.get("fill")) for cell in cells if cell.find("title") is not None}
-    order = [shades[f"A / {who}: {value:.3f} "] for who, value in (("B", 0.9), ("C", 0.7), (CANDIDATE, 0.6))]
+    order = [shades[f"A / {who}: {value:.3f} "] for who, value in (("B", 0.9), ("C", 0.7), (MODEL, 0.6))]
     assert order == sorted(order, reverse=True)
     texts = [element.text for element in root.findall("text")]
     assert texts.count("0.70") == 2
@@ -380,7 +380,7 @@ def test_a_heat_map_is_darker_where_there_is_less_agreement_and_shows_the_figure
     assert [element.text for element in distances.findall("text")].count("∞") == 2
 
 
-def test_the_students_diamond_lies_in_the_raters_band_exactly_if_it_is_within(case):
+def test_the_models_diamond_lies_in_the_raters_band_exactly_if_it_is_within(case):
     for seed in range(6):
         found = analyze(noisy_case(3, seed))
         root = drawing(range_chart(found.range, MAIN, line_styles(found.names)))

@@ -59,7 +59,7 @@ DSC = table({(0, 1): 0.8, (0, 2): 0.7, (1, 2): 0.9}, 3)
 
 def test_the_range_by_hand():
     found = within_raters_range(["A", "B", "C"], {"dsc": np.array([0.7, 0.8, 0.75])}, {"dsc": DSC}).rows["dsc"]
-    assert found.student == pytest.approx(0.75)
+    assert found.model == pytest.approx(0.75)
     assert found.raters == pytest.approx({"A": 0.75, "B": 0.85, "C": 0.80})
     assert (found.worst, found.best) == pytest.approx((0.75, 0.85))
     assert found.raters_mean == pytest.approx(0.8)
@@ -69,16 +69,16 @@ def test_the_range_by_hand():
     assert "0.750 to 0.850" in found.sentence
 
 
-@pytest.mark.parametrize(("student", "within"), [(0.74, False), (0.76, True), (0.95, True)])
-def test_in_a_measure_of_overlap_a_student_farther_than_every_rater_is_outside(student: float, within: bool):
-    found = within_raters_range(["A", "B", "C"], {"dsc": np.full(3, student)}, {"dsc": DSC})
+@pytest.mark.parametrize(("model", "within"), [(0.74, False), (0.76, True), (0.95, True)])
+def test_in_a_measure_of_overlap_a_model_farther_than_every_rater_is_outside(model: float, within: bool):
+    found = within_raters_range(["A", "B", "C"], {"dsc": np.full(3, model)}, {"dsc": DSC})
     assert found.rows["dsc"].within is within
     assert found.within is within
 
 
-@pytest.mark.parametrize(("student", "within"), [(0.5, True), (8.4, True), (8.6, False)])
-def test_in_a_distance_a_student_farther_than_every_rater_is_outside(student: float, within: bool):
-    found = within_raters_range(["A", "B", "C"], {"hd95_mm": np.full(3, student)}, {"hd95_mm": 10 * DSC})
+@pytest.mark.parametrize(("model", "within"), [(0.5, True), (8.4, True), (8.6, False)])
+def test_in_a_distance_a_model_farther_than_every_rater_is_outside(model: float, within: bool):
+    found = within_raters_range(["A", "B", "C"], {"hd95_mm": np.full(3, model)}, {"hd95_mm": 10 * DSC})
     assert found.rows["hd95_mm"].within is within
 
 
@@ -89,7 +89,7 @@ def test_the_answer_names_the_measures_in_and_out():
         {"dsc": DSC, "hd95_mm": 10 * DSC},
     )
     assert found.within is False
-    assert found.sentence == "The student is outside the raters' range in HD95, and within it in Dice."
+    assert found.sentence == "The model is outside the raters' range in HD95, and within it in Dice."
 
 
 def test_of_a_directional_measure_the_rater_is_the_tested_one():
@@ -129,14 +129,14 @@ def test_the_range_is_the_same_in_any_order_of_the_raters_and_every_time():
     assert second.rows["dsc"].raters == pytest.approx(first.raters)
 
 
-def test_a_student_who_marked_nothing_is_outside_the_range_of_raters_who_did():
+def test_a_model_who_marked_nothing_is_outside_the_range_of_raters_who_did():
     found = within_raters_range(
         ["A", "B", "C"],
         {"dsc": np.zeros(3), "hd95_mm": np.full(3, INF)},
         {"dsc": DSC, "hd95_mm": 10 * DSC},
     )
     assert found.within is False
-    assert found.rows["hd95_mm"].student == INF
+    assert found.rows["hd95_mm"].model == INF
     assert math.isnan(found.rows["hd95_mm"].difference)
     assert "infinite" in found.rows["hd95_mm"].sentence
 
@@ -146,7 +146,7 @@ def test_a_rater_who_marked_nothing_is_named_because_the_range_then_reaches_to_n
     found = within_raters_range(
         ["A", "B", "C"], {"hd95_mm": np.array([5.0, INF, 6.0])}, {"hd95_mm": others}, silent=["B"]
     )
-    assert found.rows["hd95_mm"].student == pytest.approx(5.5)
+    assert found.rows["hd95_mm"].model == pytest.approx(5.5)
     assert found.rows["hd95_mm"].raters == {"A": 4.0, "B": INF, "C": 4.0}
     assert found.within is True
     assert "B marked nothing" in found.sentence
@@ -166,8 +166,8 @@ def test_one_rater_has_no_range():
 def test_the_signed_rank_test_by_hand():
     # Six differences of one sign: 2 of the 64 equally likely signs are as far out, p = 2 / 64.
     raters = [0.5, 0.6, 0.7, 0.4, 0.3, 0.2]
-    student = [value + 0.01 * step for step, value in enumerate(raters, start=1)]
-    found = paired_test("dsc", student, raters, "the raters")
+    model = [value + 0.01 * step for step, value in enumerate(raters, start=1)]
+    found = paired_test("dsc", model, raters, "the raters")
     assert found.p == pytest.approx(2 / 64)
     assert (found.n, found.ties, found.excluded, found.statistic) == (6, 0, 0, 0.0)
     assert found.difference == pytest.approx(0.035)
@@ -176,19 +176,19 @@ def test_the_signed_rank_test_by_hand():
 
 def test_the_signed_rank_test_equals_the_sum_over_all_signs():
     random = np.random.default_rng(3)
-    student, raters = random.uniform(size=(2, 9))
-    differences = student - raters
+    model, raters = random.uniform(size=(2, 9))
+    differences = model - raters
     ranks = np.abs(differences).argsort().argsort() + 1
     positive = ranks[differences > 0].sum()
     sums = np.array([ranks @ signs for signs in itertools.product([0, 1], repeat=9)])
     expected = min(1.0, 2 * min((sums <= positive).mean(), (sums >= positive).mean()))
-    assert paired_test("dsc", student, raters, "the raters").p == pytest.approx(expected)
+    assert paired_test("dsc", model, raters, "the raters").p == pytest.approx(expected)
 
 
 def test_cases_without_a_value_are_left_out_of_the_test_and_counted():
     found = paired_test("hd95_mm", [1.0, 2.0, INF, 3.0], [2.0, 4.0, 5.0, NAN], "the raters")
     assert (found.n, found.excluded) == (2, 2)
-    assert (found.student, found.raters, found.difference) == (1.5, 3.0, -1.5)
+    assert (found.model, found.raters, found.difference) == (1.5, 3.0, -1.5)
     assert "2 left out" in found.sentence
 
 
@@ -212,8 +212,8 @@ def test_without_any_case_that_can_be_compared_there_is_no_p():
 
 def test_the_interval_over_the_cases_is_that_of_every_possible_sample_and_not_of_their_order():
     random = np.random.default_rng(4)
-    student, raters = random.normal(size=(2, 5))
-    found = paired_test("volume_difference_cc", student, raters, "the raters")
-    means = [np.mean(sample) for sample in itertools.product(student - raters, repeat=5)]
+    model, raters = random.normal(size=(2, 5))
+    found = paired_test("volume_difference_cc", model, raters, "the raters")
+    means = [np.mean(sample) for sample in itertools.product(model - raters, repeat=5)]
     assert found.interval == pytest.approx(np.percentile(means, (2.5, 97.5)), abs=0.05)
-    assert paired_test("volume_difference_cc", student[::-1], raters[::-1], "the raters").interval == found.interval
+    assert paired_test("volume_difference_cc", model[::-1], raters[::-1], "the raters").interval == found.interval

@@ -137,10 +137,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     import harness
-    from panel.bright import install_student
+    from panel.bright import install_model
 
     with tempfile.TemporaryDirectory() as folder:
-        install_student(Path(folder, "students"))
+        install_model(Path(folder, "students"))
         launcher = Path(folder, "PythonSlicer")
         launcher.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n', encoding="utf-8")
         launcher.chmod(0o755)

@@ -59,13 +59,13 @@ def a_volume(slices: int):
     return Volume(array=array, geometry=Geometry((512, 512, slices), (0.75, 0.75, 2.0)), modality="CT")
 
 
-def a_student(kind: str, volume):
+def a_model(kind: str, volume):
     """The paper's width, random weights, a field of 256 pixels of 1.5 mm, smoothed over slices as the bundled one."""
     import torch
 
     from CMEDLSegmentLib.models.model_card import NetworkSpec
-    from segmentation.students import a_card
-    from segmentation.students import a_student as of_card
+    from segmentation.small_models import a_card
+    from segmentation.small_models import a_model as of_card
 
     network = NetworkSpec("segmentor", kind, {})
     student = of_card(a_card(networks=(network,), field=256, slices="lung", smoothing_mm=3.0))
@@ -131,7 +131,7 @@ def compare(arguments: argparse.Namespace) -> dict:
     from CMEDLSegmentLib.inference.segmenter import Segmenter
 
     volume = a_volume(arguments.slices)
-    student = add_int8(a_student(arguments.network, volume), volume)
+    student = add_int8(a_model(arguments.network, volume), volume)
     share = 10 if arguments.quick else 1
     segmenters, first = {}, {}
     size = (*volume.geometry.size[:2], 4)
@@ -171,7 +171,7 @@ def memory(arguments: argparse.Namespace) -> dict:
 
     found = {}
     volume = a_volume(STUDENT_SLICES)
-    student = add_int8(a_student(arguments.network, volume), volume)
+    student = add_int8(a_model(arguments.network, volume), volume)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "student.safetensors")
         save_model(path, student.card, {"segmentor": student.build().networks[0]}, int8=student.int8)

@@ -128,7 +128,7 @@ def transfer(volume, folder: Path) -> dict:
 
 def measure(arguments: argparse.Namespace) -> dict:
     """All figures, in the order cold, warm, cancels."""
-    from students.making import a_student_file
+    from models.making import a_model_file
 
     volume = segmentation_bench().a_volume(arguments.slices)
     with tempfile.TemporaryDirectory() as folder:
@@ -137,7 +137,7 @@ def measure(arguments: argparse.Namespace) -> dict:
         student = arguments.student
         if student is None:
             student = str(Path(folder) / "narrow.safetensors")
-            a_student_file(Path(student), slices="all")
+            a_model_file(Path(student), slices="all")
         request = Request(student, arguments.device, probability=arguments.probability)
         client = WorkerClient(folder=place)
         cold = run(client, volume, request)

@@ -1,4 +1,4 @@
-"""Students that answer the same everywhere, small scans, and a way to call the command in this process."""
+"""Models that answer the same everywhere, small scans, and a way to call the command in this process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from CMEDLSegmentLib.networks import create_network
 
 SHAPE = (6, 24, 20)
 GEOMETRY = Geometry((20, 24, 6), (2.0, 2.0, 5.0), (-10.0, 5.0, 40.0))
-"""48 x 40 mm in-plane: all of it lies in the students' field of 64 x 64 mm."""
+"""48 x 40 mm in-plane: all of it lies in the models' field of 64 x 64 mm."""
 
 
 @dataclass
@@ -72,8 +72,8 @@ def torch_segmenter(rules: pipeline.SegmentationOptions) -> Segmenter:
     return Segmenter(registry.load(rules.model), device=rules.device, runtime="torch")
 
 
-def make_student(path: Path, logit: float, **changes: object) -> Path:
-    """A student whose every logit is ``logit``, so that what it marks is known without it."""
+def make_model(path: Path, logit: float, **changes: object) -> Path:
+    """A model whose every logit is ``logit``, so that what it marks is known without it."""
     torch.manual_seed(0)
     network = create_network("unet", width=2, classes=1)
     with torch.no_grad():
@@ -82,7 +82,7 @@ def make_student(path: Path, logit: float, **changes: object) -> Path:
     fields: dict[str, Any] = {
         "name": path.stem,
         "title": "Constant",
-        "summary": "A student for tests.",
+        "summary": "A model for tests.",
         "networks": (NetworkSpec("segmentor", "unet", {"width": 2, "classes": 1}),),
         "labels": (TUMOR,),
         "modality": "CT",
@@ -103,8 +103,8 @@ def make_student(path: Path, logit: float, **changes: object) -> Path:
 
 @pytest.fixture(scope="session")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A student that is 0.73 sure of every voxel."""
-    return make_student(tmp_path_factory.mktemp("student") / "everything.safetensors", 1.0)
+    """A model that is 0.73 sure of every voxel."""
+    return make_model(tmp_path_factory.mktemp("student") / "everything.safetensors", 1.0)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def cohort(tmp_path: Path, scan: Path) -> Path:
 
 @pytest.fixture
 def batched(command, everything, tmp_path):
-    """Calls ``batch`` with the constant student into the folder ``out``."""
+    """Calls ``batch`` with the constant model into the folder ``out``."""
 
     def call(table: Path, *options: object):
         return command("batch", table, "-o", tmp_path / "out", "--model", everything, "--json", *options)
@@ -113,9 +113,9 @@ def test_a_mask_on_another_grid_is_found_out_before_the_work(batched, cohort, tm
     assert not (tmp_path / "out" / "one.seg.nrrd").exists()
 
 
-def test_a_second_run_keeps_what_is_done_and_needs_no_student(batched, cohort, monkeypatch):
+def test_a_second_run_keeps_what_is_done_and_needs_no_model(batched, cohort, monkeypatch):
     first = batched(cohort).json["cases"]
-    monkeypatch.setattr(batch, "load_segmenter", lambda rules: pytest.fail("the student was loaded"))
+    monkeypatch.setattr(batch, "load_segmenter", lambda rules: pytest.fail("the model was loaded"))
     ended = batched(cohort)
     assert ended.code == 0
     assert outcomes(ended) == ["kept", "kept"]
@@ -185,7 +185,7 @@ def test_a_cancel_ends_with_3_and_the_next_run_goes_on(cohort, everything, tmp_p
     assert (ended.code, outcomes(ended)) == (0, ["kept", "done"])
 
 
-def test_a_bad_table_or_student_stops_at_once(command, cohort, everything, tmp_path):
+def test_a_bad_table_or_model_stops_at_once(command, cohort, everything, tmp_path):
     out = tmp_path / "out"
     assert command("batch", tmp_path / "none.csv", "-o", out, "--model", everything).code == 2
     assert command("batch", cohort, "-o", out, "--model", "nobody").code == 2

@@ -55,12 +55,12 @@ def folder(tmp_path: Path, scan: Path) -> Path:
 
 @pytest.fixture
 def compare(command, folder: Path):
-    """Calls ``compare`` for the scan and its three raters and the student, into the folder ``out``."""
+    """Calls ``compare`` for the scan and its three raters and the model, into the folder ``out``."""
 
     def call(*options: object):
         raters = [part for name in "ABC" for part in ("--rater", f"Dr. {name}={folder / name}.nii.gz")]
-        candidate = ("--candidate", folder / "candidate.nii.gz")
-        return command("compare", folder / "scan.nii.gz", *raters, *candidate, "-o", folder / "out", *options)
+        model = ("--candidate", folder / "candidate.nii.gz")
+        return command("compare", folder / "scan.nii.gz", *raters, *model, "-o", folder / "out", *options)
 
     return call
 
@@ -98,7 +98,7 @@ def test_a_person_reads_a_table_the_answer_and_where_the_report_is(compare, fold
     lines = ended.out.splitlines()
     assert lines[0].startswith("mean to the raters")
     assert lines[2].startswith("Dr. A")
-    assert any(line.startswith("The student is within the raters' range") for line in lines)
+    assert any(line.startswith("The model is within the raters' range") for line in lines)
     assert str(folder / "out" / "report.html") in lines[-1]
     assert "Comparing the raters" in ended.err
 
@@ -258,12 +258,12 @@ def test_help_needs_no_image_library():
 
 @pytest.fixture
 def manifest(folder: Path) -> Path:
-    """Four cases; the student lies one column further to the side in each."""
+    """Four cases; the model lies one column further to the side in each."""
     lines = [HEADER]
     for number in range(4):
-        write_image(folder / f"student{number}.nii.gz", block((4 + number, 13 + number)), GEOMETRY)
+        write_image(folder / f"model{number}.nii.gz", block((4 + number, 13 + number)), GEOMETRY)
         lines += [f"Doe^{number},scan.nii.gz,{name},{name}.nii.gz,\n" for name in "ABC"]
-        lines += [f"Doe^{number},scan.nii.gz,candidate,student{number}.nii.gz,1\n"]
+        lines += [f"Doe^{number},scan.nii.gz,candidate,model{number}.nii.gz,1\n"]
     (folder / "cohort.csv").write_text("".join(lines), "utf-8")
     return folder / "cohort.csv"
 
@@ -281,9 +281,9 @@ def test_a_cohort_gives_a_report_of_each_case_and_one_of_all(command, manifest, 
     assert list(pairs[0])[:4] == ["a", "b", "dsc", "surface_dice"]
     assert (pairs[0]["case"], pairs[-1]["case"]) == ("case 1", "case 4")
     cases = rows(out / "cases.csv")
-    student = [float(row["candidate_dsc_mean"]) for row in cases]
+    model = [float(row["candidate_dsc_mean"]) for row in cases]
     raters = [float(row["raters_dsc_mean"]) for row in cases]
-    assert ended.json["tests"]["dsc"] == pytest.approx(wilcoxon(student, raters).pvalue)
+    assert ended.json["tests"]["dsc"] == pytest.approx(wilcoxon(model, raters).pvalue)
     figures = json.loads((out / "agreement.json").read_text("utf-8"), parse_constant=lambda text: pytest.fail(text))
     assert figures["tests"]["dsc"]["n"] == 4
     page = (out / "report.html").read_text(encoding="utf-8")
@@ -302,7 +302,7 @@ def test_people_have_a_row_over_the_cohort_only_where_they_are_said_to_be_the_sa
     assert known.json["raters"][0]["n"] == 8
     assert known.json["refusal"] == ""
     page = (folder / "out" / "report.html").read_text(encoding="utf-8")
-    _, _, tests = page.partition("The student and each rater")
+    _, _, tests = page.partition("The model and each rater")
     shown = re.findall(r"<td>([^<]*)<small>p ([^<]*), N = 4</small>", tests)
     figures = json.loads((folder / "out" / "agreement.json").read_text(encoding="utf-8"))
     found = figures["person_tests"]["A"]["dsc"]
@@ -326,10 +326,10 @@ def test_a_bad_case_stays_alone_and_the_exit_code_tells(command, manifest, folde
 def test_a_fault_of_ours_in_one_case_stays_alone_too_and_ends_with_1(command, manifest, folder, monkeypatch):
     work = command_module.read_rated_case
 
-    def faulty(image, candidate, *rest):
-        if str(candidate).endswith("student2.nii.gz#1"):
+    def faulty(image, model, *rest):
+        if str(model).endswith("model2.nii.gz#1"):
             raise ZeroDivisionError
-        return work(image, candidate, *rest)
+        return work(image, model, *rest)
 
     monkeypatch.setattr(command_module, "read_rated_case", faulty)
     ended = command("compare", "--manifest", manifest, "-o", folder / "out", "--json")
@@ -378,7 +378,7 @@ def test_a_bad_table_is_told_before_the_work(command, folder, table, sentence):
 
 
 def test_what_goes_with_one_image_does_not_go_with_a_manifest(command, manifest, folder):
-    for option in (("--rater", "A=x"), ("--candidate", "x"), ("--segment", "x"), ("--series", "1.2")):
+    for option in (("--rater", "A=x"), ("--model", "x"), ("--segment", "x"), ("--series", "1.2")):
         ended = command("compare", "--manifest", manifest, "-o", folder / "out", *option)
         assert ended.code == 2
         assert option[0] in ended.err

@@ -70,7 +70,7 @@ def test_a_wrong_command_ends_with_2_and_says_where_help_is(command, arguments):
     assert "--help" in ended.err
 
 
-def test_the_default_student_is_the_catalogs():
+def test_the_default_model_is_the_catalogs():
     assert DEFAULT_MODEL == registry.DEFAULT
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from CMEDLSegmentLib.cli import demo
 
-from .conftest import make_student
+from .conftest import make_model
 
 FILES = {
     "README.txt",
@@ -36,9 +36,9 @@ def small_phantom(monkeypatch):
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
-    """A student that marks its whole field of 384 x 384 mm."""
+    """A model that marks its whole field of 384 x 384 mm."""
     path = tmp_path_factory.mktemp("wide") / "wide.safetensors"
-    return make_student(path, 1.0, spacing_mm=6.0, field=64)
+    return make_model(path, 1.0, spacing_mm=6.0, field=64)
 
 
 def test_all_files_are_there_and_the_figures_are_those_of_the_masks(command, wide, tmp_path):
@@ -46,12 +46,12 @@ def test_all_files_are_there_and_the_figures_are_those_of_the_masks(command, wid
     ended = command("demo", "-o", folder, "--model", wide, "--json")
     assert (ended.code, ended.err) == (0, "")
     assert {path.name for path in folder.iterdir()} == FILES
-    expert, student = (
+    expert, model = (
         sitk.GetArrayFromImage(sitk.ReadImage(str(folder / name))) for name in ("expert.seg.nrrd", "student.nii.gz")
     )
     figures = json.loads((folder / "agreement.json").read_text("utf-8"))
     assert expert.any()
-    dsc = 2 * np.sum((expert > 0) & (student > 0)) / (np.sum(expert > 0) + np.sum(student > 0))
+    dsc = 2 * np.sum((expert > 0) & (model > 0)) / (np.sum(expert > 0) + np.sum(model > 0))
     assert figures["dsc"] == pytest.approx(dsc)
     assert figures["volume_b_cc"] == pytest.approx(np.sum(expert > 0) * 0.432)
     assert ended.json["agreement"]["Tumor"]["dsc"] == pytest.approx(dsc)
@@ -60,8 +60,8 @@ def test_all_files_are_there_and_the_figures_are_those_of_the_masks(command, wid
     assert set(Image.open(folder / "demo.png").size) == {1308, 1018}
 
 
-def test_a_student_that_finds_nothing_is_shown_too(command, tmp_path):
-    blind = make_student(tmp_path / "blind.safetensors", -5.0, spacing_mm=6.0, field=64)
+def test_a_model_that_finds_nothing_is_shown_too(command, tmp_path):
+    blind = make_model(tmp_path / "blind.safetensors", -5.0, spacing_mm=6.0, field=64)
     ended = command("demo", "-o", tmp_path / "demo", "--model", blind, "--json")
     assert ended.code == 0
     assert ended.json["tumor_volume_cc"] == 0
@@ -92,6 +92,6 @@ def test_an_earlier_demo_is_replaced_and_the_agreement_printed_as_a_phantoms(com
     assert "Making the phantom" in ended.err
 
 
-def test_a_missing_student_is_found_out_before_anything_is_made(command, tmp_path):
+def test_a_missing_model_is_found_out_before_anything_is_made(command, tmp_path):
     assert command("demo", "-o", tmp_path / "demo", "--model", "nobody").code == 2
     assert not (tmp_path / "demo").exists()

@@ -84,10 +84,10 @@ def test_a_dicom_result_does_not_go_among_the_scans_files(command, series, every
 
 
 def test_a_scan_of_another_modality_is_refused_without_a_file(command, series, tmp_path):
-    from .conftest import make_student
+    from .conftest import make_model
 
-    student = make_student(tmp_path / "mr.safetensors", 1.0, modality="MR")
-    ended = command("run", series[0], "-o", tmp_path / "o.nii.gz", "--model", student, "--json")
+    model = make_model(tmp_path / "mr.safetensors", 1.0, modality="MR")
+    ended = command("run", series[0], "-o", tmp_path / "o.nii.gz", "--model", model, "--json")
     assert ended.code == 2
     assert "MR" in ended.json["error"]
     assert not (tmp_path / "o.nii.gz").exists()

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import make_student
+from .conftest import make_model
 
 
 @pytest.fixture
-def student(tmp_path):
-    return make_student(tmp_path / "mine.safetensors", 1.0)
+def model(tmp_path):
+    return make_model(tmp_path / "mine.safetensors", 1.0)
 
 
 @pytest.fixture
 def no_bundled(monkeypatch):
-    """As in an installation without a bundled student."""
+    """As in an installation without a bundled model."""
     monkeypatch.setattr("CMEDLSegmentLib.models.registry.bundled_folder", lambda package=None: None)
 
 
 @pytest.mark.usefixtures("no_bundled")
-def test_without_any_student_the_list_says_how_to_get_one(command):
+def test_without_any_model_the_list_says_how_to_get_one(command):
     ended = command("models", "list")
     assert ended.code == 0
     assert "models install FILE" in ended.out
@@ -27,13 +27,13 @@ def test_without_any_student_the_list_says_how_to_get_one(command):
     assert command("models", "verify").code == 0
 
 
-def test_a_student_is_installed_listed_shown_verified_used_and_removed(command, student, scan, tmp_path):
-    assert command("models", "install", student, "--json").json["name"] == "mine"
-    student.unlink()
+def test_a_model_is_installed_listed_shown_verified_used_and_removed(command, model, scan, tmp_path):
+    assert command("models", "install", model, "--json").json["name"] == "mine"
+    model.unlink()
     listed = command("models", "list", "--json").json["models"]
     assert [(entry["name"], entry["origin"]) for entry in listed if entry["name"] == "mine"] == [("mine", "installed")]
     assert "mine" in command("models", "list").out
-    assert "A student for tests." in command("models", "show", "mine").out
+    assert "A model for tests." in command("models", "show", "mine").out
     card = command("models", "show", "mine", "--json").json["card"]
     assert card["intended_use"] == "Tests."
     assert command("models", "verify", "mine").out.startswith("mine")
@@ -46,7 +46,7 @@ def test_a_student_is_installed_listed_shown_verified_used_and_removed(command, 
 def test_a_newer_version_is_rolled_back_and_a_version_can_be_named(command, tmp_path):
     versions = []
     for day in ("2024-01-01", "2024-01-02"):
-        file = make_student(tmp_path / "mine.safetensors", 1.0, date=day)
+        file = make_model(tmp_path / "mine.safetensors", 1.0, date=day)
         versions.append(command("models", "install", file, "--json").json["version"])
     change = command("models", "rollback", "mine", "--json").json
     assert (change["version"], change["previous"]) == tuple(versions)
@@ -56,16 +56,16 @@ def test_a_newer_version_is_rolled_back_and_a_version_can_be_named(command, tmp_
 
 
 @pytest.mark.parametrize("action", ["show", "verify", "install", "remove", "rollback"])
-def test_a_student_that_is_not_there_is_a_sentence(command, action):
+def test_a_model_that_is_not_there_is_a_sentence(command, action):
     ended = command("models", action, "nobody", "--json")
     assert ended.code == 2
     assert "nobody" in ended.json["error"]
     assert ended.err == ended.json["error"] + "\n"
 
 
-def test_a_damaged_file_fails_to_verify_to_install_and_to_run(command, student, scan, tmp_path):
+def test_a_damaged_file_fails_to_verify_to_install_and_to_run(command, model, scan, tmp_path):
     damaged = tmp_path / "damaged.safetensors"
-    data = bytearray(student.read_bytes())
+    data = bytearray(model.read_bytes())
     data[-1] ^= 1
     damaged.write_bytes(data)
     for arguments in (
@@ -79,8 +79,8 @@ def test_a_damaged_file_fails_to_verify_to_install_and_to_run(command, student, 
     assert not (tmp_path / "o.nii.gz").exists()
 
 
-def test_a_damaged_installed_student_is_listed_with_its_problem_and_verify_finds_it(command, student, tmp_path):
-    command("models", "install", student)
+def test_a_damaged_installed_model_is_listed_with_its_problem_and_verify_finds_it(command, model, tmp_path):
+    command("models", "install", model)
     (installed,) = (tmp_path / "user-models").rglob("*.safetensors")
     installed.write_bytes(installed.read_bytes()[:100])
     ended = command("models", "list")

@@ -96,25 +96,25 @@ def test_slice_dice_is_that_of_each_slice():
 
 
 def test_the_largest_the_best_and_the_worst_slice_are_told():
-    expert, student = np.zeros((6, 20, 20), bool), np.zeros((6, 20, 20), bool)
+    expert, model = np.zeros((6, 20, 20), bool), np.zeros((6, 20, 20), bool)
     for z, radius in enumerate((0, 5, 8, 6, 1, 0)):
         expert[z] = disc((20, 20), (10, 10), radius) if radius else False
-    student[1] = disc((20, 20), (10, 12), 5)
-    student[2] = disc((20, 20), (10, 10), 7)
-    student[3] = expert[3]
-    student[4] = expert[4]
-    student[5] = disc((20, 20), (4, 4), 2)
-    assert telling_slices(student, expert) == [("largest", 2), ("best", 3), ("worst", 5)]
+    model[1] = disc((20, 20), (10, 12), 5)
+    model[2] = disc((20, 20), (10, 10), 7)
+    model[3] = expert[3]
+    model[4] = expert[4]
+    model[5] = disc((20, 20), (4, 4), 2)
+    assert telling_slices(model, expert) == [("largest", 2), ("best", 3), ("worst", 5)]
 
 
-@pytest.mark.parametrize("student_marks", [True, False])
+@pytest.mark.parametrize("model_marks", [True, False])
 @pytest.mark.parametrize("expert_marks", [True, False])
-def test_a_comparison_shows_red_and_yellow_where_there_is_something(student_marks, expert_marks):
+def test_a_comparison_shows_red_and_yellow_where_there_is_something(model_marks, expert_marks):
     image = np.full((5, 40, 40), -900, dtype=np.int16)
-    student, expert = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
-    student[1:4, 10:20, 10:20] = student_marks
+    model, expert = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
+    model[1:4, 10:20, 10:20] = model_marks
     expert[1:4, 14:24, 14:24] = expert_marks
-    picture = comparison(image, (3, 2, 2), student, expert, "Title", ["Note."])
+    picture = comparison(image, (3, 2, 2), model, expert, "Title", ["Note."])
     panels = np.asarray(picture)[64 + 30 :]
-    assert near(panels, MODEL_RED).any() == student_marks
+    assert near(panels, MODEL_RED).any() == model_marks
     assert near(panels, EXPERT_YELLOW).any() == expert_marks

@@ -59,7 +59,7 @@ def test_every_ending_gives_a_file_on_the_inputs_grid(command, scan, everything,
     assert (sitk.GetArrayFromImage(written) == 1).all()
 
 
-def test_a_segmentation_names_the_student_and_its_weights(command, scan, everything, tmp_path):
+def test_a_segmentation_names_the_model_and_its_weights(command, scan, everything, tmp_path):
     output = tmp_path / "o.seg.nrrd"
     command("run", scan, "-o", output, "--model", everything, "--threshold", "0.6")
     image = sitk.ReadImage(str(output))

@@ -103,9 +103,9 @@ def ladder(device: str, folder: Path) -> dict[str, Any]:
         return {"state": "skipped", "why": "the memory of a CPU cannot be limited"}
     from CMEDLSegmentLib.inference.segmenter import Segmenter
     from CMEDLSegmentLib.models.model_card import NetworkSpec
-    from segmentation.students import a_card, a_student, blobs
+    from segmentation.small_models import a_card, a_model, blobs
 
-    student = a_student(a_card(networks=(NetworkSpec("segmentor", "unet", {}),), field=256))
+    student = a_model(a_card(networks=(NetworkSpec("segmentor", "unet", {}),), field=256))
     volume = blobs()
     expected = Segmenter(student, device, "torch", "fp32", batch=64).segment(volume)
     reserved = torch.cuda.max_memory_reserved()

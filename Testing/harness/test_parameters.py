@@ -22,7 +22,7 @@ def wrapped(slicer_app):
 
     class Parameters:
         ct: vtkMRMLScalarVolumeNode
-        student: str = "lung-ct"
+        model: str = "lung-ct"
         threshold: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
         allSlices: bool
         width: Annotated[int, Default(3)]
@@ -44,7 +44,7 @@ def test_defaults_and_changes_live_in_the_node(wrapped) -> None:
 
     kind, node = wrapped
     one, two = kind(node), kind(node)
-    assert (one.ct, one.student, one.threshold, one.allSlices, one.width) == (None, "lung-ct", 0.5, False, 3)
+    assert (one.ct, one.model, one.threshold, one.allSlices, one.width) == (None, "lung-ct", 0.5, False, 3)
     assert (one.side, one.folder, one.raters) == (Side.RIGHT, Path(), [])
     one.ct = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     one.allSlices, one.side, one.folder, one.raters = True, Side.LEFT, Path("/cohort"), ["A", "B"]
@@ -54,7 +54,7 @@ def test_defaults_and_changes_live_in_the_node(wrapped) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("threshold", 1.5), ("device", "gpu"), ("width", 2.5), ("student", None), ("ct", "CT")]
+    ("name", "value"), [("threshold", 1.5), ("device", "gpu"), ("width", 2.5), ("model", None), ("ct", "CT")]
 )
 def test_what_does_not_fit_is_refused(wrapped, name: str, value: object) -> None:
     kind, node = wrapped
@@ -95,6 +95,6 @@ def test_connecting_a_whole_panel_returns_nothing_as_in_slicer(wrapped) -> None:
     kind, node = wrapped
     panel = qt.QWidget()
     line = qt.QLineEdit(panel)
-    line.setProperty("SlicerParameterName", "student")
+    line.setProperty("SlicerParameterName", "model")
     assert kind(node).connectGui(panel) is None
     assert line.text == "lung-ct"

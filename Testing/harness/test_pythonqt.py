@@ -86,14 +86,14 @@ def test_a_dialog_of_ones_own_does_not_wait_and_is_read(qt, slicer_app) -> None:
     dialog = qt.QDialog()
     dialog.windowTitle = "Provenance"
     column = qt.QVBoxLayout(dialog)
-    column.addWidget(qt.QLabel("Student: lung-ct"))
+    column.addWidget(qt.QLabel("Model: lung-ct"))
     column.addWidget(qt.QPlainTextEdit("SHA-256: 00ff"))
     column.addWidget(qt.QPushButton("Close"))
     slicer_app.answer("ok")
     assert dialog.exec_() == 1
     assert dialog.exec_() == 0
     assert slicer_app.messages[0].title == "Provenance"
-    assert slicer_app.messages[0].text.splitlines() == ["Student: lung-ct", "SHA-256: 00ff"]
+    assert slicer_app.messages[0].text.splitlines() == ["Model: lung-ct", "SHA-256: 00ff"]
 
 
 def test_a_file_dialog_gets_its_path_from_the_queue(qt, slicer_app) -> None:

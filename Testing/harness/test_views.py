@@ -95,7 +95,7 @@ def test_the_pixel_of_a_point_is_where_its_voxel_is_bright(drawn) -> None:
 
 
 def test_red_and_yellow_are_told_apart_and_go_with_their_visibility(drawn) -> None:
-    _, (student, _) = show(
+    _, (model, _) = show(
         AXIAL,
         ("Tumor", scenes.RED, block((10, 30, 40), (15, 44, 60))),
         ("Expert", scenes.YELLOW, block((10, 50, 20), (15, 60, 30))),
@@ -105,7 +105,7 @@ def test_red_and_yellow_are_told_apart_and_go_with_their_visibility(drawn) -> No
     assert len(red) > 50
     assert len(yellow) > 50
     assert red[:, 1].min() > yellow[:, 1].max()
-    student.GetDisplayNode().SetVisibility(False)
+    model.GetDisplayNode().SetVisibility(False)
     picture = drawn.slice_pixels("Red")
     assert len(scenes.pixels_of(picture, scenes.RED)) == 0
     assert len(scenes.pixels_of(picture, scenes.YELLOW)) == len(yellow)
@@ -118,12 +118,12 @@ def test_a_layout_of_ones_own_shows_each_contour_in_its_view(drawn, tmp_path: Pa
     logic.AddLayoutDescription(7301, SIDE_BY_SIDE)
     drawn.layout_manager.setLayout(7301)
     assert drawn.layout_manager.sliceViewNames() == ["HarnessLeft", "HarnessRight"]
-    _, (student, expert) = show(
+    _, (model, expert) = show(
         AXIAL,
         ("Tumor", scenes.RED, block((10, 30, 40), (15, 44, 60))),
         ("Expert", scenes.YELLOW, block((10, 32, 42), (15, 46, 62))),
     )
-    for node, name in ((student, "HarnessLeft"), (expert, "HarnessRight")):
+    for node, name in ((model, "HarnessLeft"), (expert, "HarnessRight")):
         view = drawn.layout_manager.sliceWidget(name).mrmlSliceNode()
         node.GetDisplayNode().AddViewNodeID(view.GetID())
     left, right = (drawn.slice_pixels(name) for name in ("HarnessLeft", "HarnessRight"))

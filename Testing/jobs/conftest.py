@@ -1,4 +1,4 @@
-"""A student in a file, workers that end with the test, and commands that only look like a Python interpreter."""
+"""A model in a file, workers that end with the test, and commands that only look like a Python interpreter."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from CMEDLSegmentLib.models.model_file import load_model
 from CMEDLSegmentLib.models.normalization import Normalization
 from CMEDLSegmentLib.process.client import WorkerClient
 from jobs.processes import FAKE
-from segmentation.students import blobs
-from students.making import a_student_file
+from models.making import a_model_file
+from segmentation.small_models import blobs
 
 
 @pytest.fixture(scope="session")
-def student(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A file of a narrow student that reads every slice."""
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of a narrow model that reads every slice."""
     path = tmp_path_factory.mktemp("student") / "narrow.safetensors"
-    a_student_file(path, slices="all", field=64, threshold=0.5, normalization=Normalization("window", -1000.0, 500.0))
+    a_model_file(path, slices="all", field=64, threshold=0.5, normalization=Normalization("window", -1000.0, 500.0))
     return str(path)
 
 
@@ -51,6 +51,6 @@ def make_client(place: Path) -> Iterator[Callable[..., WorkerClient]]:
 
 
 @pytest.fixture(scope="session")
-def expected_blobs(student: str) -> bytes:
-    """The label that the student makes of the balls, computed in this process."""
-    return Segmenter(load_model(student)).segment(blobs()).label.tobytes()
+def expected_blobs(model: str) -> bytes:
+    """The label that the model makes of the balls, computed in this process."""
+    return Segmenter(load_model(model)).segment(blobs()).label.tobytes()

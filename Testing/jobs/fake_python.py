@@ -119,9 +119,9 @@ def launcher() -> None:
 
 
 def quick(work: Callable[..., None] | None = None) -> None:
-    """The real worker with a student so simple that torch is not needed: what is above 0 is tumor.
+    """The real worker with a model so simple that torch is not needed: what is above 0 is tumor.
 
-    Further arguments before ``-u`` say how long the student takes (s), and where to write the number of a child.
+    Further arguments before ``-u`` say how long the model takes (s), and where to write the number of a child.
     """
     options, arguments = sys.argv[2 : sys.argv.index("-u")], sys.argv[sys.argv.index("-u") + 3 :]
     sys.path.insert(0, str(Path.cwd()))

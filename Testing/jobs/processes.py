@@ -26,7 +26,7 @@ def a_volume(depth: int = 4) -> Volume:
 
 
 def is_right(label: np.ndarray, volume: Volume) -> bool:
-    """Whether ``label`` is what the quick student of ``fake_python.py`` makes of ``volume``."""
+    """Whether ``label`` is what the quick model of ``fake_python.py`` makes of ``volume``."""
     return label.dtype == np.uint8 and np.array_equal(label, volume.array > 0)
 
 

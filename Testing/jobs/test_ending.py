@@ -20,7 +20,7 @@ from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError, InputError
 from CMEDLSegmentLib.process.client import WorkerClient
 from CMEDLSegmentLib.process.protocol import CancelledEvent, Finished, Request, Stage, Started
 from jobs.processes import ANY, FAKE, PATIENCE, a_volume, exists, is_right, last_event, soon, until_stage
-from segmentation.students import blobs
+from segmentation.small_models import blobs
 
 Maker = Callable[..., WorkerClient]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="watches processes by POSIX means")
@@ -99,10 +99,10 @@ def test_a_worker_does_not_outlive_its_launcher(make_client: Maker) -> None:
     assert soon(lambda: not exists(worker))
 
 
-def check_cancel_at(client: WorkerClient, place: Path, student: str, seconds: float) -> None:
-    """Cancel a run of the real student so many seconds after the click."""
+def check_cancel_at(client: WorkerClient, place: Path, model: str, seconds: float) -> None:
+    """Cancel a run of the real model so many seconds after the click."""
     events: list = []
-    client.start(blobs(), Request(student, probability=True))
+    client.start(blobs(), Request(model, probability=True))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         events += client.poll()
@@ -120,28 +120,28 @@ def check_cancel_at(client: WorkerClient, place: Path, student: str, seconds: fl
 
 
 def test_cancel_at_any_moment_and_the_next_run_is_fine(
-    make_client: Maker, place: Path, student: str, expected_blobs: bytes
+    make_client: Maker, place: Path, model: str, expected_blobs: bytes
 ) -> None:
     """While the process starts, while it imports, while it works."""
     client = make_client()
     for seconds in (0.0, 0.3, 2.0):
-        check_cancel_at(client, place, student, seconds)
-    client.start(blobs(), Request(student))
+        check_cancel_at(client, place, model, seconds)
+    client.start(blobs(), Request(model))
     assert client.wait(timeout=PATIENCE).label.tobytes() == expected_blobs
 
 
 @pytest.mark.slow
-def test_cancel_at_twenty_random_moments(make_client: Maker, place: Path, student: str, expected_blobs: bytes) -> None:
+def test_cancel_at_twenty_random_moments(make_client: Maker, place: Path, model: str, expected_blobs: bytes) -> None:
     client = make_client()
     begin = time.monotonic()
-    client.start(blobs(), Request(student))
+    client.start(blobs(), Request(model))
     client.wait(timeout=PATIENCE)
     whole = time.monotonic() - begin
     client.release()
     moments = random.Random(3)
     for _ in range(20):
-        check_cancel_at(client, place, student, moments.uniform(0.0, whole))
-    client.start(blobs(), Request(student))
+        check_cancel_at(client, place, model, moments.uniform(0.0, whole))
+    client.start(blobs(), Request(model))
     assert client.wait(timeout=PATIENCE).label.tobytes() == expected_blobs
 
 

@@ -18,17 +18,17 @@ from CMEDLSegmentLib.process import protocol, voxel_transfer, worker
 from CMEDLSegmentLib.process.client import WorkerClient
 from CMEDLSegmentLib.process.protocol import Finished, Request, Stage, Started
 from jobs.processes import ANY, PATIENCE, until_stage
-from segmentation.students import blobs
+from segmentation.small_models import blobs
 
 
 def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_warm(
-    make_client: Callable[..., WorkerClient], student: str, place: Path
+    make_client: Callable[..., WorkerClient], model: str, place: Path
 ) -> None:
     client = make_client()
     volume = blobs()
-    expected = Segmenter(load_model(student)).segment(volume, threshold=0.43)
+    expected = Segmenter(load_model(model)).segment(volume, threshold=0.43)
     events: list = []
-    client.start(volume, Request(student, threshold=0.43, probability=True))
+    client.start(volume, Request(model, threshold=0.43, probability=True))
     first = client.wait(events.append, PATIENCE)
     worker = client.pid
     assert events[0] == Started(warm=False)
@@ -37,7 +37,7 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
     fractions = [stage.fraction for stage in stages]
     assert fractions == sorted(fractions)
     assert 0 <= fractions[0] < fractions[-1] <= 1
-    assert {"Starting the worker process", "Loading the student", "Segmenting on cpu"} <= {s.text for s in stages}
+    assert {"Starting the worker process", "Loading the model", "Segmenting on cpu"} <= {s.text for s in stages}
     assert 0 < expected.label.mean() < 1
     assert first.label.dtype == np.uint8
     assert np.array_equal(first.label, expected.label)
@@ -46,7 +46,7 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
     summary = first.summary
     assert summary["student"] == "narrow"
     assert summary["threshold"] == 0.43
-    assert summary["weights_sha256"] == load_model(student).card.weights_sha256
+    assert summary["weights_sha256"] == load_model(model).card.weights_sha256
     assert [component["volume_cc"] for component in summary["components"]] == [
         component.volume_cc for component in expected.components
     ]
@@ -55,17 +55,17 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
     assert not list(place.iterdir())
 
     events.clear()
-    client.start(volume, Request(student, minimum_cc=1e6))
+    client.start(volume, Request(model, minimum_cc=1e6))
     second = client.wait(events.append, PATIENCE)
     assert events[0] == Started(warm=True)
-    assert "Loading the student" not in {event.text for event in events if isinstance(event, Stage)}
+    assert "Loading the model" not in {event.text for event in events if isinstance(event, Stage)}
     assert client.pid == worker
     assert not second.label.any()
     assert second.probability is None
     assert second.summary["components"] == []
 
-    client.start(volume, Request("no such student"))
-    with pytest.raises(ModelError, match="No student is named"):
+    client.start(volume, Request("no such model"))
+    with pytest.raises(ModelError, match="No model is named"):
         client.wait(timeout=PATIENCE)
     assert client.pid == worker
     assert not client.busy

@@ -1,4 +1,4 @@
-"""A student that marks what is bright, and a CT with bright balls in it: the answer is known to the voxel."""
+"""A model that marks what is bright, and a CT with bright balls in it: the answer is known to the voxel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from CMEDLSegmentLib.process.protocol import Outcome, Request
 
 LOW, HIGH = -1000.0, 500.0
 LEVEL_HU = -250.0
-"""Where the student's probability is one half; it rises from 0.02 to 0.98 within 300 HU around it."""
+"""Where the model's probability is one half; it rises from 0.02 to 0.98 within 300 HU around it."""
 SHAPE = (24, 64, 64)
 SPACING = (1.5, 1.5, 2.0)
 """mm along (x, y, z)."""
@@ -28,7 +28,7 @@ LARGE, SMALL = ((12, 36, 22), 9.0), ((14, 20, 46), 5.0)
 CARD = Card(
     name="bright",
     title="Bright is tumor",
-    summary="A student for tests: what is bright is tumor.",
+    summary="A model for tests: what is bright is tumor.",
     networks=(NetworkSpec("segmentor", "unet", {"width": 1}),),
     labels=(TUMOR,),
     modality="CT",
@@ -54,13 +54,13 @@ def _file(folder: Path) -> Path:
 
 
 def install_card(folder: Path) -> None:
-    """Put the student without its weights into a folder of installed students (``CMEDL_MODELS``); needs no torch."""
+    """Put the model without its weights into a folder of installed models (``CMEDL_MODELS``); needs no torch."""
     header = json.dumps({"__metadata__": {METADATA_KEY: CARD.to_json()}}).encode("utf-8")
     _file(folder).write_bytes(struct.pack("<Q", len(header)) + header)
 
 
-def install_student(folder: Path) -> None:
-    """Put the student with its network into a folder of installed students."""
+def install_model(folder: Path) -> None:
+    """Put the model with its network into a folder of installed models."""
     import torch
 
     from CMEDLSegmentLib.models.model_file import save_model
@@ -113,7 +113,7 @@ def add_ct(name: str = "CT"):
 
 
 def outcome_of(volume: Volume, request: Request) -> Outcome:
-    """What the student finds in a volume, without a network; the pieces by scipy."""
+    """What the model finds in a volume, without a network; the pieces by scipy."""
     from scipy import ndimage
 
     rise = (volume.array.astype(np.float32) - np.float32(LEVEL_HU)) * np.float32(40.0 / (HIGH - LOW))
@@ -139,7 +139,7 @@ def outcome_of(volume: Volume, request: Request) -> Outcome:
         )
     components.sort(key=lambda component: -component["mean"])
     summary = {
-        "student": request.student,
+        "student": request.model,
         "student_title": "Bright is tumor",
         "weights_sha256": "0" * 64,
         "program_version": "0.1.0",
@@ -152,7 +152,7 @@ def outcome_of(volume: Volume, request: Request) -> Outcome:
         "timings": {},
         "lung_slices": 0,
         "tumor_volume_cc": sum(component["volume_cc"] for component in components),
-        "warnings": ["The student is simple."],
+        "warnings": ["The model is simple."],
         "labels": [
             {"value": 1, "name": TUMOR.name, "color": list(TUMOR.color), "terminology": TUMOR.terminology},
         ],

@@ -1,4 +1,4 @@
-"""A student's result and experts beside it in the panel, and what tests of the comparison ask of both."""
+"""A model's result and experts beside it in the panel, and what tests of the comparison ask of both."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def smaller() -> np.ndarray:
     return distance_mm(LARGE) <= LARGE[1] - 3.0
 
 
-def student() -> np.ndarray:
-    """What the student of ``segmented`` marks."""
+def model() -> np.ndarray:
+    """What the model of ``segmented`` marks."""
     import slicer
 
     from CMEDLSegmentPanel.scene.segment_masks import array_on_volume

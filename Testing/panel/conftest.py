@@ -1,4 +1,4 @@
-"""The panel in the harness with a student that is quick and whose answer is known, and a PythonSlicer on the PATH."""
+"""The panel in the harness with a model that is quick and whose answer is known, and a PythonSlicer on the PATH."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ QUICK, FAKE = TESTING / "panel" / "quick_worker.py", TESTING / "jobs" / "fake_py
 
 
 @pytest.fixture(scope="session")
-def students(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of installed students that holds one, "bright", as its card says; its weights are not needed."""
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of installed models that holds one, "bright", as its card says; its weights are not needed."""
     folder = tmp_path_factory.mktemp("students")
     install_card(folder)
     return folder
@@ -51,11 +51,11 @@ def place(tmp_path: Path, slicer_app) -> Iterator[Path]:
 
 
 @pytest.fixture
-def panel(slicer_app, students: Path, python_slicer, place: Path, monkeypatch: pytest.MonkeyPatch):
-    """The open module, the quick student chosen."""
-    monkeypatch.setenv("CMEDL_MODELS", str(students))
+def panel(slicer_app, models: Path, python_slicer, place: Path, monkeypatch: pytest.MonkeyPatch):
+    """The open module, the quick model chosen."""
+    monkeypatch.setenv("CMEDL_MODELS", str(models))
     widget = slicer_app.open("CMEDLSegment")
-    widget.parameters.student = "bright"
+    widget.parameters.model = "bright"
     settle(widget, slicer_app)
     return widget
 
@@ -75,7 +75,7 @@ def segmented(panel, slicer_app):
 
 @pytest.fixture
 def rated(segmented, slicer_app):
-    """The panel with the student's result and two experts, "Ann" and "Bob", and their figures."""
+    """The panel with the model's result and two experts, "Ann" and "Bob", and their figures."""
     from panel.comparing import smaller, wait_for_figures
     from panel.test_experts import EXPERT, add_rater, larger, tick
 

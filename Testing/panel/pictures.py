@@ -1,7 +1,7 @@
 """Pictures of the panel and of both layouts, for people to look at and for the README.
 
 ``python3 Testing/panel/pictures.py FOLDER`` goes the tutorial's way in the stand-in for Slicer: the phantom of Sample
-Data, a click on Segment tumor with the bundled student, the candidate at the tumor, Overlay, Side by side.
+Data, a click on Segment tumor with the bundled model, the candidate at the tumor, Overlay, Side by side.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The real worker process with a student so simple that no network is needed, for tests of what is around it.
+"""The real worker process with a model so simple that no network is needed, for tests of what is around it.
 
 Stands in for PythonSlicer: ``quick_worker.py SECONDS -u -m CMEDLSegmentLib.process.worker ...``, where SECONDS is how
-long the student takes. It marks what the student of ``bright.py`` marks.
+long the model takes. It marks what the model of ``bright.py`` marks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def segment(self, folder, told, request) -> Outcome:
     for step in range(10):
         self._progress("Segmenting on cpu", step / 10)
         time.sleep(SECONDS / 10)
-    print("The student is quick.")
+    print("The model is quick.")
     return outcome_of(volume, request)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from CMEDLSegmentLib.metrics.measures import measure
 from panel.bright import SMALL, SPACING, balls
-from panel.comparing import CC, DICE, NAME, column, edit, smaller, student, wait_for_figures
+from panel.comparing import CC, DICE, NAME, column, edit, model, smaller, wait_for_figures
 from panel.conftest import settle
 from panel.test_experts import EXPERT, RATER, add_rater, larger, row_of, tick
 
@@ -23,15 +23,15 @@ def is_gray(table) -> bool:
     return colors == {"#{:02x}{:02x}{:02x}".format(*agreement_view.GRAY)}
 
 
-def test_one_expert_beside_the_student_has_figures(segmented, slicer_app) -> None:
+def test_one_expert_beside_the_model_has_figures(segmented, slicer_app) -> None:
     add_rater("Ann", larger())
     settle(segmented, slicer_app)
     assert not segmented.ui.figuresWidget.visible
     assert "Tick" in segmented.ui.agreementLabel.text
     tick(segmented, slicer_app, "Ann", EXPERT, True)
     wait_for_figures(segmented, slicer_app)
-    assert column(segmented.ui.ratersTable, NAME) == ["Ann", "Student"]
-    known = measure(larger(), student(), SPACING[::-1])
+    assert column(segmented.ui.ratersTable, NAME) == ["Ann", "Model"]
+    known = measure(larger(), model(), SPACING[::-1])
     assert segmented.ui.ratersTable.item(1, DICE).text() == f"{known.values['dsc']:.2f}"
     assert segmented.ui.ratersTable.item(1, CC).text() == f"{known.volume_b_cc:.1f}"
 
@@ -43,7 +43,7 @@ def test_the_table_of_raters_has_its_figures_too(rated, slicer_app) -> None:
     table = rated.ui.expertsTable
     known = measure(larger(), smaller(), SPACING[::-1]).values["dsc"]
     assert table.item(row_of(rated, "Ann"), COLUMN).text() == f"{known:.2f}"
-    mean = np.mean([measure(one, student(), SPACING[::-1]).values["dsc"] for one in (larger(), smaller())])
+    mean = np.mean([measure(one, model(), SPACING[::-1]).values["dsc"] for one in (larger(), smaller())])
     assert table.item(row_of(rated, "Tumor"), COLUMN).text() == f"{mean:.2f}"
     edit("Bob", balls(SMALL))
     settle(rated, slicer_app)
@@ -55,7 +55,7 @@ def test_the_table_of_raters_has_its_figures_too(rated, slicer_app) -> None:
     assert {table.item(row, COLUMN).text() for row in range(table.rowCount)} == {""}
 
 
-def test_two_ticks_without_a_student_are_enough(panel, slicer_app) -> None:
+def test_two_ticks_without_a_model_are_enough(panel, slicer_app) -> None:
     from panel.bright import add_ct
 
     panel.parameters.ct = add_ct()
@@ -79,7 +79,7 @@ def test_the_matrix_shows_the_chosen_measure_of_everybody_against_everybody(rate
     box.currentIndex = box.findData("sensitivity")
     box.activated.emit(box.currentIndex)
     settle(rated, slicer_app)
-    masks = [larger(), smaller(), student()]
+    masks = [larger(), smaller(), model()]
     for row in range(3):
         for tested in range(3):
             known = measure(masks[row], masks[tested], SPACING[::-1]).values["sensitivity"]
@@ -177,7 +177,7 @@ def test_structures_are_compared_one_at_a_time(rated, slicer_app) -> None:
 def test_a_rater_s_name_is_text_whatever_it_holds(name: str, rated, slicer_app) -> None:
     rated.ui.expertsTable.item(row_of(rated, "Ann"), RATER).setText(name)
     if name == "candidate":
-        slicer_app.wait_until(lambda: "stands for the student" in rated.ui.agreementLabel.text)
+        slicer_app.wait_until(lambda: "stands for the model" in rated.ui.agreementLabel.text)
         return
     wait_for_figures(rated, slicer_app)
     assert column(rated.ui.ratersTable, NAME)[0] == name

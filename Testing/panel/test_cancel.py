@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.processes import exists
-from panel.bright import add_ct, install_student
+from panel.bright import add_ct, install_model
 from panel.conftest import QUICK, click_segment, settle
 from panel.test_run import results
 
@@ -59,10 +59,10 @@ def test_cancel_at_three_random_moments(panel, slicer_app, python_slicer, place:
 
 
 @pytest.mark.slow
-def test_cancel_at_twenty_random_moments_of_the_real_student(
+def test_cancel_at_twenty_random_moments_of_the_real_model(
     panel, slicer_app, python_slicer, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install_student(tmp_path / "students")
+    install_model(tmp_path / "students")
     monkeypatch.setenv("CMEDL_MODELS", str(tmp_path / "students"))
     python_slicer()
     cancel_often(panel, slicer_app, place, 20)

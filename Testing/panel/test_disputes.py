@@ -9,7 +9,7 @@ import pytest
 
 from CMEDLSegmentLib.metrics.measures import measure
 from panel.bright import SMALL, SPACING, balls
-from panel.comparing import edit, smaller, student, wait_for_figures
+from panel.comparing import edit, model, smaller, wait_for_figures
 from panel.conftest import settle
 from panel.test_experts import larger
 
@@ -24,12 +24,12 @@ def slice_now() -> int:
 
 def test_the_strip_and_the_buttons_lead_to_what_is_disputed(rated, slicer_app) -> None:
     table = rated.ui.stripTable
-    marked = np.flatnonzero((larger() | smaller() | student()).any(axis=(1, 2)))
+    marked = np.flatnonzero((larger() | smaller() | model()).any(axis=(1, 2)))
     assert table.columnCount == marked[-1] - marked[0] + 1
     table.cellClicked.emit(0, 3)
     settle(rated, slicer_app)
     assert slice_now() == marked[0] + 3
-    masks = np.stack([larger(), smaller(), student()])
+    masks = np.stack([larger(), smaller(), model()])
     disputed = (masks.any(axis=0) & ~masks.all(axis=0)).sum(axis=(1, 2))
     seen = []
     rated.ui.worstSliceButton.click()
@@ -111,7 +111,7 @@ def test_the_report_is_written_and_not_over_another_one_unasked(rated, slicer_ap
     assert str(tmp_path) in rated.ui.agreementDoneLabel.text
     with (tmp_path / "pairs.csv").open(encoding="utf-8", newline="") as stream:
         pairs = {(row["a"], row["b"]): row for row in csv.DictReader(stream)}
-    known = measure(larger(), student(), SPACING[::-1]).values
+    known = measure(larger(), model(), SPACING[::-1]).values
     assert set(pairs) == {("Ann", "Bob"), ("Ann", "candidate"), ("Bob", "candidate")}
     assert float(pairs["Ann", "candidate"]["dsc"]) == pytest.approx(known["dsc"], abs=1e-12)
     assert not (tmp_path / "reviews.csv").exists()

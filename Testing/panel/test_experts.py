@@ -108,7 +108,7 @@ def test_a_segment_that_does_not_fit_says_why(segmented, slicer_app) -> None:
 
 
 def colors(pixels: np.ndarray) -> tuple[int, int]:
-    """How many pixels are red (the student's), and how many yellow (the expert's)."""
+    """How many pixels are red (the model's), and how many yellow (the expert's)."""
     red, green, blue = (pixels[..., channel].astype(int) for channel in range(3))
     return (
         int(((red > 150) & (green < 90) & (blue < 90)).sum()),
@@ -124,7 +124,7 @@ def test_overlay_shows_both_contours_in_each_view(compared, slicer_app) -> None:
         assert min(colors(slicer_app.slice_pixels(name))) > 20
 
 
-def test_side_by_side_shows_the_student_left_and_the_expert_right(compared, slicer_app) -> None:
+def test_side_by_side_shows_the_model_left_and_the_expert_right(compared, slicer_app) -> None:
     compared.ui.sideBySideButton.click()
     settle(compared, slicer_app)
     compared.ui.jumpButton.click()

@@ -65,7 +65,7 @@ def test_a_doubt_is_told_in_one_line_and_does_not_keep_from_a_run(panel, slicer_
     assert panel.ui.segmentButton.enabled
 
 
-def test_an_mr_cannot_be_segmented_by_a_student_for_ct(panel, slicer_app) -> None:
+def test_an_mr_cannot_be_segmented_by_a_model_for_ct(panel, slicer_app) -> None:
     import slicer
 
     mr = add_ct("MR")
@@ -96,21 +96,21 @@ def test_a_labelmap_is_refused_by_its_name(panel) -> None:
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "organs")
     with pytest.raises(InputError, match="'organs' is a labelmap"):
-        panel.logic.segment(node, student="bright")
+        panel.logic.segment(node, model="bright")
     with pytest.raises(InputError, match="No volume"):
-        panel.logic.segment(None, student="bright")
+        panel.logic.segment(None, model="bright")
 
 
 def test_details_shows_the_card_as_plain_text(panel, slicer_app) -> None:
     import qt
 
-    panel.ui.studentDetailsButton.click()
+    panel.ui.modelDetailsButton.click()
     (text,) = panel.input._details.findChildren(qt.QPlainTextEdit)
     assert "Bright is tumor" in text.toPlainText()
     assert "CC BY-SA 4.0" in text.toPlainText()
 
 
-def test_the_threshold_is_the_student_s_until_one_of_one_s_own_is_asked_for(panel, slicer_app) -> None:
+def test_the_threshold_is_the_model_s_until_one_of_one_s_own_is_asked_for(panel, slicer_app) -> None:
     panel.parameters.ct = add_ct()
     settle(panel, slicer_app)
     assert not panel.ui.thresholdSlider.enabled
@@ -143,7 +143,7 @@ def test_graphics_cards_are_listed_with_their_memory(panel) -> None:
 
 
 def test_cards_appear_when_the_driver_has_answered(
-    slicer_app, python_slicer, tmp_path, monkeypatch, students, place
+    slicer_app, python_slicer, tmp_path, monkeypatch, models, place
 ) -> None:
     program = tmp_path / "bin" / "nvidia-smi"
     program.write_text('#!/bin/sh\necho "0, A card, 8192"\n', encoding="utf-8")

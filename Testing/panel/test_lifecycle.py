@@ -100,8 +100,8 @@ def test_the_layouts_are_known_before_a_panel_is_opened(slicer_app, monkeypatch)
     assert sorted(known) == [5701, 5702, 5711]
 
 
-def test_every_text_of_the_code_is_translated(slicer_app, students, python_slicer, place, monkeypatch) -> None:
-    monkeypatch.setenv("CMEDL_MODELS", str(students))
+def test_every_text_of_the_code_is_translated(slicer_app, models, python_slicer, place, monkeypatch) -> None:
+    monkeypatch.setenv("CMEDL_MODELS", str(models))
     slicer_app.translator = lambda text: f"[{text}]"
     panel = slicer_app.open("CMEDLSegment")
     settle(panel, slicer_app)

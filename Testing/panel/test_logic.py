@@ -23,7 +23,7 @@ def logic(panel, slicer_app):
 
 def test_a_script_waits_for_its_segmentation(logic, place) -> None:
     stages = []
-    node = logic.segment(add_ct(), student="bright", probability=True, progress=lambda *facts: stages.append(facts))
+    node = logic.segment(add_ct(), model="bright", probability=True, progress=lambda *facts: stages.append(facts))
     assert node.IsA("vtkMRMLSegmentationNode")
     assert node.GetName() == "CT bright"
     assert node.GetNodeReference("CMEDL.probability")
@@ -35,9 +35,9 @@ def test_a_script_waits_for_its_segmentation(logic, place) -> None:
 
 def test_a_script_can_be_called_back_instead(logic, slicer_app) -> None:
     done, failures = [], []
-    assert logic.segment(add_ct(), student="bright", finished=done.append, failed=failures.append) is None
+    assert logic.segment(add_ct(), model="bright", finished=done.append, failed=failures.append) is None
     with pytest.raises(InputError, match="under way"):
-        logic.segment(add_ct("other"), student="bright", finished=done.append)
+        logic.segment(add_ct("other"), model="bright", finished=done.append)
     slicer_app.wait_until(lambda: done or failures)
     assert [node.GetName() for node in done] == ["CT bright"]
     assert failures == []
@@ -50,7 +50,7 @@ def test_a_callback_can_begin_the_next_run(logic, slicer_app) -> None:
         if node:
             names.append(node.GetName())
         if cts:
-            logic.segment(cts.pop(), student="bright", finished=next_one)
+            logic.segment(cts.pop(), model="bright", finished=next_one)
 
     next_one()
     slicer_app.wait_until(lambda: len(names) == 2)
@@ -62,11 +62,11 @@ def test_a_script_that_waits_gets_the_failure_as_an_exception(logic, python_slic
 
     python_slicer(str(FAKE), "exit_at_once")
     with pytest.raises(CMEDLError, match="start"):
-        logic.segment(add_ct(), student="bright")
+        logic.segment(add_ct(), model="bright")
     assert not logic.busy
 
 
 def test_without_its_python_slicer_says_so(logic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(InputError, match="PythonSlicer was not found"):
-        logic.segment(add_ct(), student="bright")
+        logic.segment(add_ct(), model="bright")

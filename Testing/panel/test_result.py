@@ -151,7 +151,7 @@ def test_a_saved_scene_brings_the_panel_back(segmented, slicer_app, tmp_path) ->
     settle(segmented, slicer_app)
     assert segmented.parameters.result.GetName() == name
     assert segmented.parameters.ct.GetName() == "CT"
-    assert segmented.parameters.student == "bright"
+    assert segmented.parameters.model == "bright"
     assert (segmented.parameters.threshold, segmented.parameters.fill) == (0.7, 0.25)
     assert segmented.ui.thresholdSlider.value == pytest.approx(0.7)
     assert ticks(segmented) == [True, False]

@@ -95,7 +95,7 @@ def test_during_a_review_nothing_tells_a_name(reviewed, slicer_app) -> None:
     assert seen_segments() == ["Contour 1"]
     told = words_seen(reviewed)
     assert not [
-        word for word in ("Ann", "Bob", "Student:", "Dice 0", "Rater 1") if word in told.replace("Student:\n", "")
+        word for word in ("Ann", "Bob", "Student:", "Dice 0", "Rater 1") if word in told.replace("Model:\n", "")
     ]
     reviewed.ui.othersCheckBox.click()
     assert seen_segments() == ["Contour 1", "Contour 2", "Contour 3"]
@@ -116,7 +116,7 @@ def test_scores_get_their_names_at_the_end_and_go_into_the_report(reviewed, slic
     wait_for_figures(reviewed, slicer_app)
     assert seen_segments() == ALL
     table = reviewed.ui.reviewTable
-    assert sorted(column(table, 0)) == ["Ann", "Bob", "Student"]
+    assert sorted(column(table, 0)) == ["Ann", "Bob", "Model"]
     assert column(table, 1) == ["Accept", "Minor edit", "Reject"]
     assert column(table, 3) == ['<b>too</b> "wide"; 50 %', "", ""]
     assert "<b>too" not in table.item(0, 3).toolTip()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jobs.processes import exists
-from panel.bright import LARGE, SMALL, add_ct, balls, install_student
+from panel.bright import LARGE, SMALL, add_ct, balls, install_model
 from panel.conftest import FAKE, QUICK, click_segment, settle
 
 
@@ -64,7 +64,7 @@ def test_a_click_leaves_a_red_contour_on_what_is_bright(panel, slicer_app, place
 def test_the_real_worker_with_a_real_network_marks_the_same(
     panel, slicer_app, python_slicer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install_student(tmp_path / "students")
+    install_model(tmp_path / "students")
     monkeypatch.setenv("CMEDL_MODELS", str(tmp_path / "students"))
     python_slicer()
     choose(panel, slicer_app)
@@ -101,7 +101,7 @@ def test_the_panel_tells_stage_times_and_log_while_it_runs(panel, slicer_app, py
     slicer_app.wait_until(lambda: not panel.logic.busy)
     settle(panel, slicer_app)
     assert not panel.ui.progressWidget.visible
-    assert "The student is quick." in panel.ui.logTextEdit.toPlainText()
+    assert "The model is quick." in panel.ui.logTextEdit.toPlainText()
     assert panel.ui.releaseButton.enabled
     pid = panel.logic.runner.client.pid
     panel.ui.releaseButton.click()

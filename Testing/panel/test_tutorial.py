@@ -1,4 +1,4 @@
-"""The README's tutorial for the panel, step by step, with the bundled student in the real worker process."""
+"""The README's tutorial for the panel, step by step, with the bundled model in the real worker process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_step_of_the_tutorial(tutorial, slicer_app, place: Path, tmp_path:
     import slicer
 
     panel, ui = tutorial, tutorial.ui
-    # 1. The CT and its raters are there, and the line below the student says that it can be used.
+    # 1. The CT and its raters are there, and the line below the model says that it can be used.
     assert panel.parameters.ct.GetName() == "CMEDL chest phantom"
     assert ui.segmentButton.enabled, ui.inputNoteLabel.text
 
@@ -84,7 +84,7 @@ def test_every_step_of_the_tutorial(tutorial, slicer_app, place: Path, tmp_path:
     ui.keepAtCrosshairButton.click()
     settle(panel, slicer_app)
 
-    # 5. Both layouts: all contours in each view; the student's left, the raters' right.
+    # 5. Both layouts: all contours in each view; the model's left, the raters' right.
     if not slicer_app.cannot_draw:
         ui.overlayButton.click()
         ui.jumpButton.click()

@@ -45,7 +45,7 @@ def test_names_and_paths_of_the_patient_s_data_do_not_widen_it(segmented, slicer
     import slicer
 
     add_ct(NAME)
-    segmented.parameters.result.SetName(f"{NAME} student")
+    segmented.parameters.result.SetName(f"{NAME} model")
     slicer_app.close(segmented)
     panel = slicer_app.open("CMEDLSegment")
     unfold(panel, slicer_app)

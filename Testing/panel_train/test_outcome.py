@@ -174,7 +174,7 @@ def test_installed_students_are_versioned_and_rolled_back(finished, slicer_app, 
     assert registry.entry("our lung").version == first.version
     slicer_app.open("CMEDLSegment")
     slicer_app.process_events(0.2)
-    assert "our lung" in [entry.name for entry in segment.logic.students()]
+    assert "our lung" in [entry.name for entry in segment.logic.models()]
     # A version that was damaged since is not used.
     (damaged,) = (entry for entry in registry.versions("our lung") if not entry.current)
     damaged.path.write_bytes(damaged.path.read_bytes()[:-1])

@@ -90,7 +90,7 @@ def test_from_the_scene_to_a_student_that_segments(panel, slicer_app, tmp_path: 
     segment = slicer_app.open("CMEDLSegment")
     settle_segment(segment, slicer_app)
     segment.parameters.ct, segment.parameters.device = ct, "cpu"
-    take(segment.ui.studentComboBox, slicer_app, "from the scene")
+    take(segment.ui.modelComboBox, slicer_app, "from the scene")
     settle_segment(segment, slicer_app)
     assert segment.ui.segmentButton.enabled, segment.ui.inputNoteLabel.text
     segment.ui.segmentButton.click()

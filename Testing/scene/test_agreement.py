@@ -7,7 +7,7 @@ import pytest
 import slicer
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.io.delineation import CANDIDATE
+from CMEDLSegmentLib.io.delineation import MODEL
 from CMEDLSegmentPanel.scene import agreement_nodes, expert_segments, rated_scene, result_nodes
 from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
 from scene.patients import (
@@ -88,15 +88,15 @@ def test_parts_that_are_drawn_on_another_grid_are_brought_to_the_ct_and_that_is_
     assert abs(int(case.raters[1].mask.sum()) - int(case.raters[0].mask.sum())) <= case.raters[0].mask.sum() * 0.4
 
 
-def test_the_student_is_a_candidate_until_an_expert_takes_the_result_over(scene) -> None:
+def test_the_model_is_a_candidate_until_an_expert_takes_the_result_over(scene) -> None:
     volume = a_volume()
     result = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
-    assert [one.name for one in collected(volume, result).case.all] == ["Ann", "Bob", CANDIDATE]
+    assert [one.name for one in collected(volume, result).case.all] == ["Ann", "Bob", MODEL]
     own = next(ref for ref in expert_segments.all_segments() if ref.node_id == result.GetID())
     expert_segments.set_role(own, "Cleo")
     case = collected(volume, result).case
-    assert case.candidate is None
+    assert case.model is None
     assert {one.name for one in case.raters} == {"Ann", "Bob", "Cleo"}
 
 

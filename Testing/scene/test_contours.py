@@ -11,14 +11,14 @@ import slicer
 
 from CMEDLSegmentLib.base.colors import EXPERT_YELLOW
 from CMEDLSegmentPanel.scene import contour_views, expert_segments, result_nodes
-from CMEDLSegmentPanel.scene.contour_views import EXPERTS_VIEW, OVERLAY, SIDE_BY_SIDE, STUDENT_VIEW
+from CMEDLSegmentPanel.scene.contour_views import EXPERTS_VIEW, MODEL_VIEW, OVERLAY, SIDE_BY_SIDE
 from CMEDLSegmentPanel.scene.expert_segments import SegmentRef
 from CMEDLSegmentPanel.scene.lesion_candidates import LesionCandidates
 from scene.patients import a_segmentation, a_volume, an_outcome, box_label, put_under, rotation, world
 from scene.saving import saved_and_loaded
 
 SHAPE = (40, 60, 72)
-STUDENT = (slice(15, 22), slice(20, 32), slice(30, 45))
+MODEL = (slice(15, 22), slice(20, 32), slice(30, 45))
 ANNA = (slice(14, 24), slice(24, 38), slice(25, 40))
 BOB = (slice(30, 33), slice(24, 38), slice(25, 40))
 YELLOW = tuple(part / 255 for part in EXPERT_YELLOW)
@@ -38,7 +38,7 @@ def the_grid(kind: str) -> np.ndarray:
 
 
 def a_case(kind: str = "plain", transformed: bool = False) -> tuple[object, object, list[SegmentRef]]:
-    """A dark CT, the student's box in red, Anna's beside it in yellow and Bob's above."""
+    """A dark CT, the model's box in red, Anna's beside it in yellow and Bob's above."""
     volume = a_volume(np.full(SHAPE, -1000, np.int16), the_grid(kind))
     if transformed:
         move = np.eye(4)
@@ -47,8 +47,8 @@ def a_case(kind: str = "plain", transformed: bool = False) -> tuple[object, obje
     volume.CreateDefaultDisplayNodes()
     volume.GetDisplayNode().SetAutoWindowLevel(False)
     volume.GetDisplayNode().SetWindowLevel(400, 40)
-    result = result_nodes.add_result(volume, an_outcome(volume, box_label(STUDENT, shape=SHAPE)))
-    segments = {name: box_label(box, shape=SHAPE) for name, box in (("Anna", ANNA), ("Bob", BOB), ("Heart", STUDENT))}
+    result = result_nodes.add_result(volume, an_outcome(volume, box_label(MODEL, shape=SHAPE)))
+    segments = {name: box_label(box, shape=SHAPE) for name, box in (("Anna", ANNA), ("Bob", BOB), ("Heart", MODEL))}
     node = a_segmentation(volume, segments)
     refs = [ref for ref in expert_segments.all_segments() if ref.node_id == node.GetID()]
     return volume, result, [expert_segments.set_role(ref, ref.name) for ref in refs[:2]]
@@ -108,7 +108,7 @@ def test_contours_land_on_the_anatomy_to_half_a_voxel(slicer_app: object, kind: 
     contour_views.jump(world(volume, (35, 28, 18)))
     slicer_app.process_events()
     for view in ("Red", "Green", "Yellow"):
-        for find, box in ((red, STUDENT), (yellow, ANNA)):
+        for find, box in ((red, MODEL), (yellow, ANNA)):
             found = find(slicer_app, view)
             height = slicer_app.slice_pixels(view).shape[0]
             index = in_voxels(view, found, height, volume)
@@ -132,21 +132,21 @@ def test_overlay_shows_all_contours_in_each_view_and_in_3d(slicer_app: object) -
     assert ((solid[..., 0] > 100) & (solid[..., 1] > 100) & (solid[..., 2] < 100)).sum() > 50
 
 
-def test_side_by_side_shows_the_student_left_and_the_experts_right(slicer_app: object) -> None:
+def test_side_by_side_shows_the_model_left_and_the_experts_right(slicer_app: object) -> None:
     volume, result, refs = a_case()
     contour_views.show(SIDE_BY_SIDE, result, refs, volume)
     slicer_app.process_events()
     assert contour_views.current_layout() == SIDE_BY_SIDE
     manager = slicer_app.layout_manager
-    assert manager.sliceViewNames() == [STUDENT_VIEW, EXPERTS_VIEW]
+    assert manager.sliceViewNames() == [MODEL_VIEW, EXPERTS_VIEW]
     assert manager.threeDViewCount == 1
-    assert len(red(slicer_app, STUDENT_VIEW)) > 30
-    assert len(yellow(slicer_app, STUDENT_VIEW)) == 0
+    assert len(red(slicer_app, MODEL_VIEW)) > 30
+    assert len(yellow(slicer_app, MODEL_VIEW)) == 0
     assert len(red(slicer_app, EXPERTS_VIEW)) == 0
     assert len(yellow(slicer_app, EXPERTS_VIEW)) > 30
-    left, right = (manager.sliceWidget(name).mrmlSliceNode() for name in (STUDENT_VIEW, EXPERTS_VIEW))
+    left, right = (manager.sliceWidget(name).mrmlSliceNode() for name in (MODEL_VIEW, EXPERTS_VIEW))
     place = contour_views.tumor_center(result)
-    assert slicer_app.ras_to_pixel(STUDENT_VIEW, place)[2] == pytest.approx(0.0, abs=1e-6)
+    assert slicer_app.ras_to_pixel(MODEL_VIEW, place)[2] == pytest.approx(0.0, abs=1e-6)
     assert left.GetSliceOffset() == right.GetSliceOffset()
     # Back in a layout with all in one view, all is there again; also in one of Slicer's own.
     contour_views.show(OVERLAY, result, refs, volume)
@@ -165,10 +165,10 @@ def test_side_by_side_scrolls_and_zooms_together_and_alone(slicer_app: object) -
     contour_views.show(OVERLAY, result, refs, volume)
     contour_views.show(SIDE_BY_SIDE, result, refs, volume)
     slicer_app.process_events()
-    nodes = [slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in (STUDENT_VIEW, EXPERTS_VIEW)]
+    nodes = [slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in (MODEL_VIEW, EXPERTS_VIEW)]
     other = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode")
     before = other.GetSliceOffset(), other.GetFieldOfView()
-    for name, offset, factor in ((STUDENT_VIEW, 31.0, 0.5), (EXPERTS_VIEW, 52.0, 1.3)):
+    for name, offset, factor in ((MODEL_VIEW, 31.0, 0.5), (EXPERTS_VIEW, 52.0, 1.3)):
         slicer_app.scroll(name, offset)
         slicer_app.zoom(name, factor)
         assert [node.GetSliceOffset() for node in nodes] == [offset, offset]
@@ -181,11 +181,11 @@ def test_only_the_chosen_raters_are_shown(slicer_app: object) -> None:
     volume, result, refs = a_case()
     contour_views.show(OVERLAY, result, refs, volume)
     heart = next(ref for ref in expert_segments.all_segments() if ref.name == "Heart")
-    student = next(ref for ref in expert_segments.all_segments() if ref.source == expert_segments.STUDENT)
+    model = next(ref for ref in expert_segments.all_segments() if ref.source == expert_segments.MODEL)
     assert not contour_views.is_visible(heart)
-    assert all(contour_views.is_visible(ref) for ref in (*refs, student))
+    assert all(contour_views.is_visible(ref) for ref in (*refs, model))
     contour_views.set_visible(refs[0], False)
-    contour_views.set_visible(student, False)
+    contour_views.set_visible(model, False)
     assert len(yellow(slicer_app, "Red")) == len(red(slicer_app, "Red")) == 0
     contour_views.set_visible(refs[0], True)
     assert len(yellow(slicer_app, "Red")) > 30
@@ -252,12 +252,12 @@ def test_next_and_previous_visit_every_slice_that_somebody_marks(slicer_app: obj
 def test_stepping_works_on_turned_grids_too(slicer_app: object, kind: str) -> None:
     volume, result, refs = a_case(kind, transformed=True)
     contour_views.show(SIDE_BY_SIDE, result, refs, volume)
-    view = slicer.mrmlScene.GetSingletonNode(STUDENT_VIEW, "vtkMRMLSliceNode")
+    view = slicer.mrmlScene.GetSingletonNode(MODEL_VIEW, "vtkMRMLSliceNode")
     contour_views.jump(contour_views.tumor_center(result) - (0, 0, 200))
     offsets = []
     while contour_views.step(result, [], 1):
         offsets.append(view.GetSliceOffset())
-        assert len(red(slicer_app, STUDENT_VIEW)) > 30
+        assert len(red(slicer_app, MODEL_VIEW)) > 30
     assert len(offsets) == 7
     assert offsets == sorted(offsets)
 
@@ -310,14 +310,14 @@ def test_an_expert_s_correction_within_the_result_is_shown_as_an_expert_s(slicer
     copied.RemoveTag("CMEDL.label")
     copied.SetName("Reviewed")
     result.GetSegmentation().AddSegment(copied, "reviewed")
-    ref = expert_segments.set_role(SegmentRef(result.GetID(), "reviewed", "Reviewed", expert_segments.STUDENT), "Anna")
+    ref = expert_segments.set_role(SegmentRef(result.GetID(), "reviewed", "Reviewed", expert_segments.MODEL), "Anna")
     for _ in range(2):
         contour_views.show(SIDE_BY_SIDE, result, [ref], volume)
     slicer_app.process_events()
     assert result.GetNumberOfDisplayNodes() == 2
     color = expert_segments.color_of(ref)
-    assert len(red(slicer_app, STUDENT_VIEW)) > 30
-    assert len(pixels_like(slicer_app.slice_pixels(STUDENT_VIEW), color)) == 0
+    assert len(red(slicer_app, MODEL_VIEW)) > 30
+    assert len(pixels_like(slicer_app.slice_pixels(MODEL_VIEW), color)) == 0
     assert len(pixels_like(slicer_app.slice_pixels(EXPERTS_VIEW), color)) > 30
     assert len(red(slicer_app, EXPERTS_VIEW)) == 0
 
@@ -341,6 +341,6 @@ def test_contours_survive_saving_and_loading_the_scene(slicer_app: object, tmp_p
     contour_views.show(SIDE_BY_SIDE, result, refs, volume)
     slicer_app.process_events()
     contour_views.jump(contour_views.tumor_center(result))
-    assert len(red(slicer_app, STUDENT_VIEW)) > 30
+    assert len(red(slicer_app, MODEL_VIEW)) > 30
     assert len(yellow(slicer_app, EXPERTS_VIEW)) > 30
-    assert len(yellow(slicer_app, STUDENT_VIEW)) == 0
+    assert len(yellow(slicer_app, MODEL_VIEW)) == 0

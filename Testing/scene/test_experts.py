@@ -82,7 +82,7 @@ def test_the_first_rater_is_yellow_and_all_differ(scene: object) -> None:
     colors = [expert_segments.color_of(ref) for ref in refs]
     assert colors[0] == YELLOW
     assert len(set(colors)) == len(RATER_COLORS)
-    # Told apart also from the student's red.
+    # Told apart also from the model's red.
     assert min(np.linalg.norm(np.array(color) - (0.9, 0.1, 0.1)) for color in colors) > 0.5
 
 

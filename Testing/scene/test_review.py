@@ -7,7 +7,7 @@ import pytest
 import slicer
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.io.delineation import CANDIDATE
+from CMEDLSegmentLib.io.delineation import MODEL
 from CMEDLSegmentPanel.scene import blinded_review, expert_segments, rated_scene, result_nodes
 from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
 from scene.patients import BLOB, FAR, a_volume, an_outcome, box_label
@@ -18,7 +18,7 @@ MARKS = {"Ann": box_label(BLOB), "Bob <b>": box_label(BLOB, FAR), "Cleo": box_la
 
 @pytest.fixture
 def case(scene) -> rated_scene.RatedScene:
-    """Three raters and the student."""
+    """Three raters and the model."""
     volume = a_volume()
     result = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     rated(volume, MARKS)
@@ -62,7 +62,7 @@ def test_contours_are_copies_without_names_and_the_others_are_hidden(case) -> No
     assert {color for _, color, _ in shown.values()} <= {blinded_review.LIME, blinded_review.GRAY}
     (node,) = [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if node.GetHideFromEditors()]
     marks = [node_mark(node, number) for number in range(4)]
-    expected = [{**MARKS, CANDIDATE: box_label(BLOB)}[one.rater] for one in found.contours]
+    expected = [{**MARKS, MODEL: box_label(BLOB)}[one.rater] for one in found.contours]
     np.testing.assert_array_equal(marks, np.array(expected) > 0)
     # Neither are they among the experts' segments, where a person could look them up.
     assert node.GetID() not in {ref.node_id for ref in expert_segments.all_segments()}
@@ -89,7 +89,7 @@ def test_the_order_is_another_one_each_time(case) -> None:
         found.cancel()
     # Of 24 orders; that 20 draws are all the same one happens once in 10 ** 26 times.
     assert len(orders) > 1
-    assert {frozenset(order) for order in orders} == {frozenset([*MARKS, CANDIDATE])}
+    assert {frozenset(order) for order in orders} == {frozenset([*MARKS, MODEL])}
 
 
 def test_scores_are_told_with_names_only_after_the_end(case) -> None:
@@ -103,7 +103,7 @@ def test_scores_are_told_with_names_only_after_the_end(case) -> None:
     assert found.node.GetNumberOfColumns() == 0
     found.end()
     rows = {row["rater"]: row for row in blinded_review.scores(ct())}
-    assert set(rows) == {*MARKS, CANDIDATE}
+    assert set(rows) == {*MARKS, MODEL}
     third = rows[found.contours[2].rater]
     assert third["score"] == blinded_review.SCORES[2]
     assert third["reason"] == "too large"

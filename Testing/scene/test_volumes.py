@@ -14,7 +14,7 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.phantom import thorax_ct
 from CMEDLSegmentPanel.scene.volume_nodes import input_checks, modality_of, volume_of
 from scene.patients import SHAPE, a_volume, grid, put_under, rotation, world
-from segmentation.students import a_card
+from segmentation.small_models import a_card
 
 LUNG_CARD = {"slices": "lung"}
 LPS = np.array([-1.0, -1.0, 1.0])
@@ -167,7 +167,7 @@ def test_values_that_are_no_hounsfield_units_block(scene: object) -> None:
     holes = array.astype(np.float32)
     holes[:] = np.nan
     assert "NaN" in input_checks(a_volume(holes), card)[0].text
-    # A student that does not look for lungs takes any values.
+    # A model that does not look for lungs takes any values.
     assert not any(one.blocks for one in input_checks(a_volume(array + np.int16(1024)), a_card(slices="all")))
 
 
@@ -179,7 +179,7 @@ def test_a_body_without_lung_is_told(scene: object) -> None:
     assert any("No lung is seen" in one.text and not one.blocks for one in told)
 
 
-def test_mr_for_a_ct_student_blocks(scene: object) -> None:
+def test_mr_for_a_ct_model_blocks(scene: object) -> None:
     node = chest()
     quantity = slicer.vtkCodedEntry()
     quantity.SetValueSchemeMeaning("110852", "DCM", "MR signal intensity")

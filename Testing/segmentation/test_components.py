@@ -15,7 +15,7 @@ TOUCHING = np.ones((3, 3, 3))
 
 
 def a_probability(values: np.ndarray, geometry: Geometry | None = None, labels: tuple[int, ...] = (1,)):
-    """Probabilities (labels, z, y, x) on a student's grid that is the native one."""
+    """Probabilities (labels, z, y, x) on a model's grid that is the native one."""
     _, depth, height, width = values.shape
     assert height == width
     geometry = geometry or Geometry((width, height, depth), (1.5, 1.5, 3.0), (5.0, -7.0, 11.0))

@@ -13,19 +13,19 @@ import pytest
 
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from segmentation.students import a_card, a_student, linear
+from segmentation.small_models import a_card, a_model, linear
 
 BENCH = Path(__file__).resolve().parents[1] / "bench" / "segmentation.py"
 
 
-def test_arrays_beside_the_volume_are_the_label_and_the_students_probability() -> None:
+def test_arrays_beside_the_volume_are_the_label_and_the_models_probability() -> None:
     """Foreground in every slice, in many pieces; nothing of the size of a float or an integer volume appears."""
     array = np.full((40, 512, 512), -1000, dtype=np.int16)
     array[:, ::32, ::32] = 500
     array[:, 100:300, 100:300] = 400
     volume = Volume(array=array, geometry=Geometry((512, 512, 40), (0.75, 0.75, 2.0)), modality="CT")
     card = a_card(field=256, smoothing_mm=3.0)
-    segmenter = Segmenter(a_student(card), "cpu", "torch", start=linear(20.0, -0.5))
+    segmenter = Segmenter(a_model(card), "cpu", "torch", start=linear(20.0, -0.5))
     tracemalloc.start()
     try:
         found = segmenter.segment(volume, minimum_cc=1.0)

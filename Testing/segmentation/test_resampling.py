@@ -49,7 +49,7 @@ def test_the_mass_of_a_gaussian_survives_and_its_center_stays(pixel_mm: float) -
     y, x = np.meshgrid(*(np.arange(n) * s for n, s in zip(field.shape, field.spacing, strict=True)), indexing="ij")
     center = np.array([70.0 * 0.8 + 0.3, 80.0 * 0.7 - 0.4])
     gaussian = np.exp(-((y - center[0]) ** 2 + (x - center[1]) ** 2) / (2 * 6.0**2))
-    rows, columns = field.to_student
+    rows, columns = field.to_field
     sampled = rows @ gaussian @ columns.T
     assert sampled.sum() * pixel_mm**2 == pytest.approx(gaussian.sum() * 0.8 * 0.7, rel=2e-3)
     steps = (np.arange(pixels) - (pixels - 1) / 2) * pixel_mm
@@ -57,7 +57,7 @@ def test_the_mass_of_a_gaussian_survives_and_its_center_stays(pixel_mm: float) -
     np.testing.assert_allclose(found + np.array([80.0 * 0.8, 75.0 * 0.7]), center, atol=1e-2)
 
 
-def test_stripes_finer_than_the_students_pixels_average_out() -> None:
+def test_stripes_finer_than_the_models_pixels_average_out() -> None:
     stripes = np.tile([0.0, 1.0], 100)
     sampled = antialiased_matrix(np.arange(20.0, 180.0, 4.0), 4.0, 200) @ stripes
     np.testing.assert_allclose(sampled, 0.5, atol=0.02)

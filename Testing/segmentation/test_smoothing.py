@@ -1,4 +1,4 @@
-"""Probabilities that a student's card asks to be smoothed over the slices."""
+"""Probabilities that a model's card asks to be smoothed over the slices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from CMEDLSegmentLib.inference.probability import SMOOTHED_ROWS, smooth_over_sli
 from CMEDLSegmentLib.inference.segmenter import Segmentation, Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.card_text import card_text
-from segmentation.students import a_card, a_student, blobs, linear
+from segmentation.small_models import a_card, a_model, blobs, linear
 
 
 def smoothed(values: np.ndarray, deviation: float) -> np.ndarray:
@@ -28,7 +28,7 @@ def smoothed(values: np.ndarray, deviation: float) -> np.ndarray:
 
 
 def segmented(volume: Volume, **changes: object) -> Segmentation:
-    return Segmenter(a_student(a_card(**changes)), "cpu", start=linear(20.0, -0.1)).segment(volume)
+    return Segmenter(a_model(a_card(**changes)), "cpu", start=linear(20.0, -0.1)).segment(volume)
 
 
 def test_each_slice_becomes_the_weighted_mean_of_its_neighbors() -> None:

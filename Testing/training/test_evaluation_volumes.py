@@ -18,7 +18,7 @@ from CMEDLSegmentLib.models import registry
 from CMEDLTrainLib.evaluation.evaluate import evaluate
 from CMEDLTrainLib.evaluation.evaluation_charts import charts, roc_chart
 from CMEDLTrainLib.evaluation.roc import MOST_POINTS, RATES, Roc, RocCounts
-from segmentation.students import a_card, a_student, blobs, linear
+from segmentation.small_models import a_card, a_model, blobs, linear
 
 HALF = -0.1
 """The normalized level of -325 HU, half-way between the blobs and the air."""
@@ -26,7 +26,7 @@ HALF = -0.1
 
 def scored_with(monkeypatch, card, start) -> None:
     """Make ``evaluate`` run a crafted student whatever file it is given."""
-    monkeypatch.setattr(registry, "load", lambda path: a_student(card))
+    monkeypatch.setattr(registry, "load", lambda path: a_model(card))
     monkeypatch.setattr(segmenter, "Segmenter", partial(segmenter.Segmenter, start=start))
 
 

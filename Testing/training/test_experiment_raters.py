@@ -22,7 +22,7 @@ from CMEDLTrainLib.experiments.rater_study import (
     rated_cases,
     read_raters_experiment,
 )
-from panel.bright import CARD, install_student
+from panel.bright import CARD, install_model
 
 COMMITTED = Path(__file__).resolve().parents[1] / "experiments" / "raters"
 SHAPE, SPACING = (6, 40, 40), (1.0, 1.0, 2.0)
@@ -52,7 +52,7 @@ def folder(tmp_path_factory) -> Path:
         write_image(root / "data" / name / "image_8bit.nii.gz", np.rint(image).astype(np.uint8), geometry)
         for number, radius in enumerate(radii, start=1):
             write_image(root / "data" / name / f"rater{number}.nii.gz", disk(radius).astype(np.uint8), geometry)
-    install_student(root / "students")
+    install_model(root / "students")
     (student,) = (root / "students" / registry.folder_name(CARD.name)).glob("*.safetensors")
     tree = {
         "title": "Nodules",
@@ -99,7 +99,7 @@ def test_the_figures_are_means_over_nodules_of_each_ones_pairs(folder, results):
     cases = {case.name: case for case in rated_cases(read_raters_experiment(str(folder)), "cpu")}
     raters = {name: [one.mask for one in case.raters] for name, case in cases.items()}
     pairs = {name: [dice(a, b) for a, b in combinations(masks, 2)] for name, masks in raters.items()}
-    to_raters = {name: [dice(cases[name].candidate.mask, mask) for mask in raters[name]] for name in cases}
+    to_raters = {name: [dice(cases[name].model.mask, mask) for mask in raters[name]] for name in cases}
     told = results["methods"]
     of_raters, of_student = ([np.mean(values) for values in found.values()] for found in (pairs, to_raters))
     assert told["raters"]["dsc"]["mean"] == pytest.approx(np.mean(of_raters))

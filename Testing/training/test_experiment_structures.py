@@ -15,7 +15,7 @@ from CMEDLTrainLib.experiments.plan import ExperimentRun, read_experiment
 from CMEDLTrainLib.experiments.results_page import markdown
 from CMEDLTrainLib.experiments.runner import ExperimentRunner
 from CMEDLTrainLib.runs import run_folder
-from students.making import a_student_file
+from models.making import a_model_file
 from training.experiment_results import results_of
 
 ORGANS = ("Liver", "Spleen")
@@ -149,7 +149,7 @@ def test_the_validation_of_the_students_is_told_as_the_mean_over_runs(tmp_path):
     for seed, dsc in enumerate((0.4, 0.6)):
         run = finished(bench, "cmedl", {"Tumor": {"dsc": np.array([0.5, 0.7])}}, seed)
         validation = {"loss": 0.1, "dsc": dsc, "dsc_structure_slices": dsc / 2, "false_pixels": 3.0}
-        a_student_file(run.student, training={"method": "cmedl", "validation": validation})
+        a_model_file(run.student, training={"method": "cmedl", "validation": validation})
     finished(bench, "ct-only", {"Tumor": {"dsc": np.array([0.5, 0.7])}})
     results = results_of(bench)
     assert results["methods"]["cmedl"]["validation"]["dsc"] == pytest.approx(0.5)
@@ -164,5 +164,5 @@ def test_the_best_row_by_validation_is_named_once_all_runs_are_finished(tmp_path
     for row, dsc, tested in (("cmedl", 0.4, 0.9), ("ct-only", 0.6, 0.1)):
         assert "is the best row" not in markdown(bench.experiment, results_of(bench))
         run = finished(bench, row, {"Tumor": {"dsc": np.array([tested, tested])}})
-        a_student_file(run.student, training={"validation": {"dsc": dsc}})
+        a_model_file(run.student, training={"validation": {"dsc": dsc}})
     assert "By validation patients `ct-only` is the best row." in markdown(bench.experiment, results_of(bench))

@@ -28,7 +28,7 @@ from CMEDLTrainLib.experiments.plan import read_experiment
 from CMEDLTrainLib.experiments.runner import ExperimentRunner
 from CMEDLTrainLib.training.train_run import slices_of, training_cases
 from gpu.plans import PHANTOMS, TINY, read
-from segmentation.students import a_card, a_student
+from segmentation.small_models import a_card, a_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,7 +102,7 @@ def test_slices_are_read_back_as_they_were_packed_and_no_scan_is_opened(
 
 def a_student_that_marks(path, store_images, images):
     """A student of these settings with random weights that marks a fifth of the pixels."""
-    student = a_student(a_card(field=images.field, spacing_mm=images.spacing_mm, slices=images.slices))
+    student = a_model(a_card(field=images.field, spacing_mm=images.spacing_mm, slices=images.slices))
     network = student.build().networks[0]
     with torch.no_grad():
         logits, _ = network(torch.from_numpy(store_images)[:, None])
@@ -140,7 +140,7 @@ def test_what_is_kept_of_a_test_case_is_the_scan_as_the_student_sees_it(experime
 
 
 def test_a_student_that_sees_other_images_is_refused(experiment, work, tmp_path):
-    student = a_student(a_card(field=64, slices="all"))
+    student = a_model(a_card(field=64, slices="all"))
     save_model(tmp_path / "a.safetensors", student.card, {"segmentor": student.build().networks[0]})
     with pytest.raises(InputError):
         evaluate(tmp_path / "a.safetensors", scored_cases(table_in(work, experiment)), "cpu")

@@ -14,7 +14,7 @@ from CMEDLSegmentLib.networks import create_network
 from CMEDLTrainLib.settings.translation_settings import TranslationSettings
 from CMEDLTrainLib.translation import TRANSLATIONS, create
 from CMEDLTrainLib.translation.discriminators import ContentDiscriminator, PatchDiscriminator
-from students.making import a_card
+from models.making import a_card
 from training import translation_reference as reference
 
 SMALL = TranslationSettings(width=4, blocks=1, pool=3)

@@ -1,8 +1,8 @@
-"""Agreement over a cohort: the paper's Table IV, and the student against the raters case by case.
+"""Agreement over a cohort: the paper's Table IV, and the model against the raters case by case.
 
 Where the raters are the same people in all cases each gets a row: all values of the person, over the other raters and
 the cases, pooled. Where they are not, rater 1 of one case is not rater 1 of another: such a row would be nobody's, so
-it is refused, and the spread of each case is given instead. The student is the same in all cases and has its row
+it is refused, and the spread of each case is given instead. The model is the same in all cases and has its row
 either way.
 """
 
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..base.errors import InputError
-from ..io.delineation import CANDIDATE
+from ..io.delineation import MODEL
 from ..metrics.measures import MEASURES
 from ..metrics.statistics import TEST_METHOD, PairedTest, Spread, paired_test
-from .raters import Agreement, RaterRow, plain
+from .raters import WRITTEN_AS, Agreement, RaterRow, plain
 
 REFUSED = (
     "A table per rater is not given: it is not said that the raters are the same people in all cases, and a row of "
@@ -36,15 +36,15 @@ class CaseRow:
         case: its name.
         n_raters: how many raters it has.
         raters: of each measure, over all pairs of raters.
-        student: of each measure, the student over the raters; None without a student.
+        model: of each measure, the model over the raters; None without a model.
         volume: of the raters' volumes, cc.
-        within: for each measure, whether the student is within the raters' range; None without an answer.
+        within: for each measure, whether the model is within the raters' range; None without an answer.
     """
 
     case: str
     n_raters: int
     raters: dict[str, Spread]
-    student: dict[str, Spread] | None
+    model: dict[str, Spread] | None
     volume: Spread
     within: dict[str, bool | None]
 
@@ -56,16 +56,16 @@ class CohortAgreement:
     Attributes:
         tolerance_mm: of the surface Dice.
         cases: a row for each case, in the order given.
-        people: a row for each rater, then the student; None where the raters are not the same people.
+        people: a row for each rater, then the model; None where the raters are not the same people.
         refusal: why there are no ``people``, in words, or "".
-        student: the student's row, or None.
+        model: the model's row, or None.
         spread: of each measure, over all pairs of raters of all cases.
-        within: for each measure, in how many cases the student is within the raters' range, and of how many cases
+        within: for each measure, in how many cases the model is within the raters' range, and of how many cases
             that can be said.
-        tests: for each measure that has a better side, the student's mean to the raters against the mean over the
-            pairs of raters, case by case; empty without a student.
-        person_tests: for each rater, the student's mean to the other raters against that rater's; None where the
-            raters are not the same people, empty without a student.
+        tests: for each measure that has a better side, the model's mean to the raters against the mean over the
+            pairs of raters, case by case; empty without a model.
+        person_tests: for each rater, the model's mean to the other raters against that rater's; None where the
+            raters are not the same people, empty without a model.
         test_method: how the tests were done, in words.
     """
 
@@ -73,7 +73,7 @@ class CohortAgreement:
     cases: tuple[CaseRow, ...]
     people: tuple[RaterRow, ...] | None
     refusal: str
-    student: RaterRow | None
+    model: RaterRow | None
     spread: dict[str, Spread]
     within: dict[str, tuple[int, int]]
     tests: dict[str, PairedTest]
@@ -82,7 +82,8 @@ class CohortAgreement:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON's types, with null for what has no finite value, and every definition."""
-        found = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        fields = [one.name for one in dataclasses.fields(self)]
+        found = {WRITTEN_AS.get(name, name): getattr(self, name) for name in fields}
         return plain({"definitions": MEASURES, **found})
 
 
@@ -105,22 +106,22 @@ def pool_agreements(agreements: Sequence[Agreement], same_people: bool) -> Cohor
             "); compare them anew with one."
         )
     raters = list(dict.fromkeys(name for one in agreements for name in one.rater_names))
-    with_student = [one for one in agreements if one.candidate]
-    student = _pooled(CANDIDATE, with_student) if with_student else None
+    with_model = [one for one in agreements if one.has_model]
+    model = _pooled(MODEL, with_model) if with_model else None
     people, person_tests = None, None
     if same_people:
         people = tuple(_pooled(name, [one for one in agreements if name in one.names]) for name in raters)
-        people += (student,) if student else ()
-        person_tests = {name: _tests(with_student, name) for name in raters} if with_student else {}
+        people += (model,) if model else ()
+        person_tests = {name: _tests(with_model, name) for name in raters} if with_model else {}
     return CohortAgreement(
         tolerance_mm=tolerances.pop(),
         cases=tuple(_case_row(one) for one in agreements),
         people=people,
         refusal="" if same_people else REFUSED,
-        student=student,
+        model=model,
         spread={name: Spread.of(np.concatenate([one.rater_pairs(name) for one in agreements])) for name in MEASURES},
         within={name: _within(agreements, name) for name in _sided()},
-        tests=_tests(with_student) if with_student else {},
+        tests=_tests(with_model) if with_model else {},
         person_tests=person_tests,
     )
 
@@ -134,14 +135,14 @@ def _case_row(one: Agreement) -> CaseRow:
         case=one.case,
         n_raters=len(one.rater_names),
         raters=one.spread,
-        student=one.raters[-1].values if one.candidate else None,
+        model=one.raters[-1].values if one.has_model else None,
         volume=one.volume,
         within={name: row.within for name, row in one.range.rows.items()} if one.range else {},
     )
 
 
 def _pooled(who: str, agreements: Sequence[Agreement]) -> RaterRow:
-    """All values of one person, or of the student, over the other raters and the cases."""
+    """All values of one person, or of the model, over the other raters and the cases."""
     values = {name: Spread.of(np.concatenate([one.values(who, name) for one in agreements])) for name in MEASURES}
     return RaterRow(who, values, math.nan)
 
@@ -152,18 +153,18 @@ def _within(agreements: Sequence[Agreement], measure: str) -> tuple[int, int]:
 
 
 def _tests(agreements: Sequence[Agreement], person: str | None = None) -> dict[str, PairedTest]:
-    """The student against the pairs of raters, or against one person; both with the same other raters."""
+    """The model against the pairs of raters, or against one person; both with the same other raters."""
     tests = {}
     for name in _sided():
-        student, raters = [], []
+        model, raters = [], []
         for one in agreements:
             if person is None:
-                student.append(Spread.of(one.values(CANDIDATE, name)).mean)
+                model.append(Spread.of(one.values(MODEL, name)).mean)
                 raters.append(Spread.of(one.rater_pairs(name)).mean)
             elif person in one.names:
-                own = dict(zip(one.rater_names, one.values(CANDIDATE, name), strict=True))
+                own = dict(zip(one.rater_names, one.values(MODEL, name), strict=True))
                 del own[person]
-                student.append(Spread.of(own.values()).mean)
+                model.append(Spread.of(own.values()).mean)
                 raters.append(Spread.of(one.values(person, name)).mean)
-        tests[name] = paired_test(name, student, raters, "the raters to each other" if person is None else person)
+        tests[name] = paired_test(name, model, raters, "the raters to each other" if person is None else person)
     return tests

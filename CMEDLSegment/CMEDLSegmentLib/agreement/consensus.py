@@ -33,7 +33,7 @@ _TIE = 1e-6
 
 
 def consensus_mask(case: RatedCase, method: Method, without: str | None = None) -> np.ndarray:
-    """What the raters of a case marked together: bool (z, y, x) on the case's grid; the student has no vote.
+    """What the raters of a case marked together: bool (z, y, x) on the case's grid; the model has no vote.
 
     Args:
         case: the raters' masks.

@@ -3,11 +3,11 @@
 One CSV in UTF-8 with commas, one line for each delineation, paths relative to the table's own folder::
 
     case,image,rater,file,segment
-    p01,p01/ct.nii.gz,candidate,p01/student.seg.nrrd,
+    p01,p01/ct.nii.gz,candidate,p01/model.seg.nrrd,
     p01,p01/ct.nii.gz,Dr. A,p01/rtstruct.dcm,GTV
     p01,p01/ct.nii.gz,Dr. B,p01/b.nii.gz,
 
-The rater ``candidate`` is the student. The column ``segment`` may be empty or left out. Messages give line numbers
+The rater ``candidate`` is the model. The column ``segment`` may be empty or left out. Messages give line numbers
 and never a case.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..base.errors import InputError
 from ..io.cohort_table import read_rows
-from ..io.delineation import CANDIDATE
+from ..io.delineation import MODEL
 
 COLUMNS = ("case", "image", "rater", "file")
 SEGMENT = "segment"
@@ -32,14 +32,14 @@ class ComparedCase:
         name: what the table calls it.
         image: a volume file, or a folder with one DICOM series.
         raters: file of each by name; behind a ``#`` the segment, where the table says one.
-        candidate: the student's file in the same way, or None.
+        model: the model's file in the same way, or None.
         line: its first line, for messages.
     """
 
     name: str
     image: Path
     raters: dict[str, str]
-    candidate: str | None
+    model: str | None
     line: int
 
 
@@ -48,7 +48,7 @@ def read_manifest(path: Path | str) -> tuple[ComparedCase, ...]:
 
     Raises:
         InputError: not a readable table, a column is missing, a value is empty, a case has two images, nobody but the
-            student, or one rater twice.
+            model, or one rater twice.
     """
     path = Path(path)
     folder = path.absolute().parent
@@ -75,7 +75,7 @@ def _case(path: Path, folder: Path, name: str, rows: list[tuple[int, dict[str, s
             raise InputError(f"{path}, line {line}: this case has this rater already; give each rater one line.")
         segment = row.get(SEGMENT, "")
         files[row["rater"]] = f"{folder / row['file']}#{segment}" if segment else str(folder / row["file"])
-    candidate = files.pop(CANDIDATE, None)
+    model = files.pop(MODEL, None)
     if not files:
         raise InputError(f"{path}, line {first}: this case has no rater to compare with; add a line for each.")
-    return ComparedCase(name, folder / image, files, candidate, first)
+    return ComparedCase(name, folder / image, files, model, first)

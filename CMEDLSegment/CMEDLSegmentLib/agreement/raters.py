@@ -1,7 +1,7 @@
-"""Several raters and the student on one image: everybody against everybody, and what that says about the student.
+"""Several raters and the model on one image: everybody against everybody, and what that says about the model.
 
-In all of it the raters are the measure: a rater's mean is over the *other raters*, the student's over all raters, and
-the student counts in no rater's figures. In directional measures whoever a row is about is tested, and the others are
+In all of it the raters are the measure: a rater's mean is over the *other raters*, the model's over all raters, and
+the model counts in no rater's figures. In directional measures whoever a row is about is tested, and the others are
 the reference.
 """
 
@@ -16,13 +16,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..base.progress import Progress, part, silent
-from ..io.delineation import CANDIDATE, RatedCase
+from ..io.delineation import MODEL, RatedCase
 from ..metrics.lesions import LesionMatch, match_lesions
 from ..metrics.measures import MEASURES, TOLERANCE_MM, MaskPairs, PairMeasures
 from ..metrics.statistics import RangeAnswer, Spread, within_raters_range
 from .consensus import METHODS, Method, chosen_patterns
 from .vote_map import SliceRow, VoteMap, slice_rows, worst_first
 
+WRITTEN_AS = {"model": "student", "with_model_cc": "with_student_cc"}
+"""What fields are called in JSON files, where they have had that name from the start."""
 _Item = TypeVar("_Item")
 
 
@@ -37,10 +39,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class RaterRow:
-    """One rater, or the student, against the other raters: a column of the paper's Table IV.
+    """One rater, or the model, against the other raters: a column of the paper's Table IV.
 
     Attributes:
-        name: the rater's, or :data:`CANDIDATE`.
+        name: the rater's, or :data:`MODEL`.
         values: of each measure, over the other raters; the rater is tested and they are the reference.
         volume_cc: what was marked; NaN in a cohort's table.
     """
@@ -56,21 +58,21 @@ class Agreement:
 
     Attributes:
         case: the case's name.
-        names: the raters as given, then :data:`CANDIDATE` if there is a student.
+        names: the raters as given, then :data:`MODEL` if there is a model.
         tolerance_mm: of the surface Dice.
         spacing: (z, y, x) in mm.
         notes: sentences for the reader.
-        pairs: each unordered pair once; the student is always ``b``.
+        pairs: each unordered pair once; the model is always ``b``.
         raters: a row for everybody, in the order of ``names``.
         spread: of each measure, over all pairs of raters; a directional measure counts both directions.
         volume: of the raters' volumes, cc.
         consensus: for each method, everybody (tested) against the consensus (reference) of the other raters. A lone
             rater has no others and is not in it.
-        range: whether the student is within the raters' range; None without a student or with one rater.
+        range: whether the model is within the raters' range; None without a model or with one rater.
         slices: every slice on which anybody marks something, in rising order.
         worst: their indices, most disagreement first.
-        tumors: the student's tumors (tested) against those of the majority (reference) of the raters; without a
-            student each rater's against those of the majority of the other raters.
+        tumors: the model's tumors (tested) against those of the majority (reference) of the raters; without a
+            model each rater's against those of the majority of the other raters.
         map: how many raters marked each voxel of ``box``, uint8 (z, y, x).
         box: slices (z, y, x) of the box around all marks in the whole array; empty ones where nothing is marked.
         full_cc: volume that all raters marked.
@@ -103,14 +105,14 @@ class Agreement:
         return self.any_cc - self.full_cc
 
     @property
-    def candidate(self) -> bool:
-        """Whether there is a student."""
-        return self.names[-1] == CANDIDATE
+    def has_model(self) -> bool:
+        """Whether there is a model."""
+        return self.names[-1] == MODEL
 
     @property
     def rater_names(self) -> tuple[str, ...]:
-        """The raters without the student."""
-        return self.names[:-1] if self.candidate else self.names
+        """The raters without the model."""
+        return self.names[:-1] if self.has_model else self.names
 
     @property
     def empty(self) -> tuple[str, ...]:
@@ -136,7 +138,8 @@ class Agreement:
     def to_json(self) -> dict[str, Any]:
         """All of it but the map as JSON's types, with null for what has no finite value, and every definition."""
         left_out = ("map", "box", "_matrices")
-        found = {one.name: getattr(self, one.name) for one in dataclasses.fields(self) if one.name not in left_out}
+        fields = [one.name for one in dataclasses.fields(self) if one.name not in left_out]
+        found = {WRITTEN_AS.get(name, name): getattr(self, name) for name in fields}
         return plain(
             {
                 "definitions": MEASURES,
@@ -165,7 +168,7 @@ def analyze(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
     voxel_cc = math.prod(case.spacing) / 1000.0
     marks = votes.patterns[:, :n_raters]
     volumes = [float(counts @ column * voxel_cc) for column in votes.patterns.T]
-    slices = slice_rows(votes, names, n_raters, case.spacing, measured.student_slices)
+    slices = slice_rows(votes, names, n_raters, case.spacing, measured.model_slices)
     return Agreement(
         case=case.name,
         names=names,
@@ -196,12 +199,12 @@ class _Measured:
     Attributes:
         directed: by the numbers of the reference and the tested one, every ordered pair.
         consensus, tumors: as in :class:`Agreement`.
-        student_slices: the student against the majority, by the slice's index.
+        model_slices: the model against the majority, by the slice's index.
     """
 
     directed: dict[tuple[int, int], PairMeasures]
     consensus: dict[str, dict[str, PairMeasures]]
-    student_slices: dict[int, dict[str, float]]
+    model_slices: dict[int, dict[str, float]]
     tumors: dict[str, LesionMatch]
 
 
@@ -228,23 +231,24 @@ def _measure_all(case: RatedCase, votes: VoteMap, tolerance_mm: float, progress:
 
     corner = tuple(axis.start for axis in votes.box)
     majority = agreed["majority"]
-    student_slices = {}
-    if case.candidate:
+    model_slices = {}
+    if case.model:
         rows = masks.slices(number[majority[n_raters].tobytes()], people[n_raters])
-        student_slices = {corner[0] + row.pop("slice"): row for row in rows}
+        model_slices = {corner[0] + row.pop("slice"): row for row in rows}
     tumors = {}
-    asked = [n_raters] if case.candidate else list(majority)
+    asked = [n_raters] if case.model else list(majority)
     for who in _watched(asked, part(progress, 0.9, 1.0), "Matching the tumors"):
         reference, own = votes.where(majority[who], votes.patterns[:, who])
         known = consensus["majority"][names[who]]
         tumors[names[who]] = match_lesions(reference, own, case.spacing, tolerance_mm, corner, known)
-    return _Measured(directed, consensus, student_slices, tumors)
+    return _Measured(directed, consensus, model_slices, tumors)
 
 
 def plain(value: Any) -> Any:
     """A value of dataclasses, mappings, sequences and numbers as JSON's types; null for NaN and infinities."""
     if dataclasses.is_dataclass(value):
-        return {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+        fields = (one.name for one in dataclasses.fields(value))
+        return {WRITTEN_AS.get(name, name): plain(getattr(value, name)) for name in fields}
     if isinstance(value, Mapping):
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -340,5 +344,5 @@ def _notes(case: RatedCase, votes: VoteMap) -> tuple[str, ...]:
     if case.geometry.is_sheared:
         notes.append("The image's slices are sheared (a tilted gantry): distances are measured as if they were not.")
     if len(case.raters) == 1:
-        notes.append("There is one rater only: raters have no spread, and the student no range to be within.")
+        notes.append("There is one rater only: raters have no spread, and the model no range to be within.")
     return tuple(notes)

@@ -95,17 +95,17 @@ class SliceRow:
 
     Attributes:
         index: its index along the first axis of the whole array.
-        areas_mm2: what each rater, and the student, marked on it.
-        dsc_mean, dsc_min: mean and least DSC of all pairs of raters and student on this slice; a pair of which
+        areas_mm2: what each rater, and the model, marked on it.
+        dsc_mean, dsc_min: mean and least DSC of all pairs of raters and model on this slice; a pair of which
             neither marks anything here has none. NaN if no pair has one.
         worst_pair: the names of the pair with the least DSC, or None.
         count_any: voxels that any rater marked.
         count_all: voxels that all raters marked.
         disagreement_cc: volume that some rater marked, but not all of them.
-        with_student_cc: volume that some of raters and student marked, but not all of them; without a student
+        with_model_cc: volume that some of raters and model marked, but not all of them; without a model
             the same as ``disagreement_cc``. The worst slices are those with most of it.
-        student: the student (tested) against the majority of the raters on this slice, as
-            :meth:`MaskPairs.slices` has it; None without a student, or where neither marks anything.
+        model: the model (tested) against the majority of the raters on this slice, as
+            :meth:`MaskPairs.slices` has it; None without a model, or where neither marks anything.
     """
 
     index: int
@@ -116,8 +116,8 @@ class SliceRow:
     count_any: int
     count_all: int
     disagreement_cc: float
-    with_student_cc: float
-    student: dict[str, float] | None
+    with_model_cc: float
+    model: dict[str, float] | None
 
 
 def slice_rows(
@@ -125,16 +125,16 @@ def slice_rows(
     names: Sequence[str],
     n_raters: int,
     spacing: Sequence[float],
-    student: Mapping[int, dict[str, float]],
+    model: Mapping[int, dict[str, float]],
 ) -> tuple[SliceRow, ...]:
     """The slices of ``votes``, in rising order.
 
     Args:
-        votes: of the raters, then of the student if there is one.
+        votes: of the raters, then of the model if there is one.
         names: in the same order.
         n_raters: how many of them are raters.
         spacing: (z, y, x) in mm.
-        student: the student against the majority, by the slice's index.
+        model: the model against the majority, by the slice's index.
     """
     pixel_mm2 = spacing[1] * spacing[2]
     voxel_cc = pixel_mm2 * spacing[0] / 1000.0
@@ -161,8 +161,8 @@ def slice_rows(
                 count_any=int(raters[0][z]),
                 count_all=int(raters[1][z]),
                 disagreement_cc=float((raters[0][z] - raters[1][z]) * voxel_cc),
-                with_student_cc=float((everyone[0][z] - everyone[1][z]) * voxel_cc),
-                student=student.get(index),
+                with_model_cc=float((everyone[0][z] - everyone[1][z]) * voxel_cc),
+                model=model.get(index),
             )
         )
     return tuple(rows)
@@ -171,11 +171,11 @@ def slice_rows(
 def worst_first(rows: Sequence[SliceRow]) -> list[int]:
     """The slices' indices, most disagreement first; of equal ones that with the lower mean DSC, then the lower index.
 
-    A slice on which no two can be compared (one rater, no student) has no DSC and stands behind those that have.
+    A slice on which no two can be compared (one rater, no model) has no DSC and stands behind those that have.
     """
 
     def order(row: SliceRow) -> tuple[float, float, int]:
-        return -row.with_student_cc, 2.0 if np.isnan(row.dsc_mean) else row.dsc_mean, row.index
+        return -row.with_model_cc, 2.0 if np.isnan(row.dsc_mean) else row.dsc_mean, row.index
 
     return [row.index for row in sorted(rows, key=order)]
 

@@ -1,4 +1,4 @@
-"""The colors of the student and of raters, one place for panel, pictures and report; imports nothing."""
+"""The colors of the model and of raters, one place for panel, pictures and report; imports nothing."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ RATER_COLORS: tuple[Color, ...] = (
     (76, 191, 133),
     (165, 188, 255),
 )
-"""Those among bright colors whose least CIEDE2000 difference from each other and from the student's is largest, over
+"""Those among bright colors whose least CIEDE2000 difference from each other and from the model's is largest, over
 normal vision and the three kinds of color blindness. Further raters begin anew."""

@@ -14,7 +14,7 @@ class InputError(CMEDLError):
 
 
 class ModelError(InputError):
-    """A student file is missing, damaged, altered, or of a version this program does not know."""
+    """A model file is missing, damaged, altered, or of a version this program does not know."""
 
 
 class DeviceError(InputError):

@@ -38,7 +38,7 @@ class ComparisonJob:
     Attributes:
         image: a volume file, or a folder with a DICOM series.
         raters: name and file of each, in the order of the tables.
-        candidate: the student's file, or None.
+        model: the model's file, or None.
         folder: where the report goes.
         segment: which segment of every file that does not name its own.
         series: which series of a DICOM folder that holds several.
@@ -50,7 +50,7 @@ class ComparisonJob:
 
     image: Path
     raters: tuple[tuple[str, str], ...]
-    candidate: str | None
+    model: str | None
     folder: Path
     segment: str | None = None
     series: str | None = None
@@ -141,7 +141,7 @@ class CohortComparison:
             "seconds": round(self.seconds, 3),
         }
         if self.cohort:
-            people = self.cohort.people or ((self.cohort.student,) if self.cohort.student else ())
+            people = self.cohort.people or ((self.cohort.model,) if self.cohort.model else ())
             result["raters"] = [_row_json(row) for row in people]
             result["refusal"] = self.cohort.refusal
             result["tests"] = {name: test.p for name, test in self.cohort.tests.items()}
@@ -151,7 +151,7 @@ class CohortComparison:
         """The pooled table, what went wrong, and where to look."""
         lines = []
         if self.cohort:
-            people = self.cohort.people or ((self.cohort.student,) if self.cohort.student else ())
+            people = self.cohort.people or ((self.cohort.model,) if self.cohort.model else ())
             every = RaterRow("all pairs of raters", self.cohort.spread, float("nan"))
             lines += [_rows((*people, every), self.cohort.tolerance_mm), ""]
             lines += [self.cohort.refusal] if self.cohort.refusal else []
@@ -175,7 +175,7 @@ def compare_case(job: ComparisonJob, progress: Progress = silent, cancelled: Can
     job.check()
     case = read_rated_case(
         job.image,
-        job.candidate,
+        job.model,
         dict(job.raters),
         job.segment,
         job.name,
@@ -232,7 +232,7 @@ def compare_cohort(
         job = ComparisonJob(
             case.image,
             tuple(case.raters.items()),
-            case.candidate,
+            case.model,
             folders[number],
             tolerance_mm=tolerance_mm,
             name=case.name if names else f"case {number}",

@@ -1,4 +1,4 @@
-"""The demo: a thorax phantom with a tumor, segmented by a student and compared with its expert contour.
+"""The demo: a thorax phantom with a tumor, segmented by a model and compared with its expert contour.
 
 It takes the way a patient's scan takes, from file to file, so it also shows that an installation works. The
 phantom is synthetic and every file's neighbor ``README.txt`` says so.
@@ -33,15 +33,15 @@ README = "README.txt"
 README_TEXT = """\
 Made by: cmedl-segment demo
 
-A synthetic thorax phantom and a student network's segmentation of it. This is no patient, and how well a
-student does here says nothing about how well it does on patients. Research use, not a medical device.
+A synthetic thorax phantom and a network's segmentation of it. This is no patient, and how well a
+model does here says nothing about how well it does on patients. Research use, not a medical device.
 
 ct.nii.gz           the phantom's CT, in HU
 expert.seg.nrrd     the expert contour: the tumor that the phantom was made with
-student.seg.nrrd    the student's segmentation, for 3D Slicer
-student.nii.gz      the same as a label map
-probability.nii.gz  the student's probability of tumor, 0 to 1
-demo.png            the student's contour in red beside the expert's in yellow
+model.seg.nrrd    the model's segmentation, for 3D Slicer
+model.nii.gz      the same as a label map
+probability.nii.gz  the model's probability of tumor, 0 to 1
+demo.png            the model's contour in red beside the expert's in yellow
 agreement.json      how well the two agree
 """
 
@@ -63,7 +63,7 @@ class DemoResult:
 
     @property
     def figures(self) -> dict[str, float]:
-        """``agreement.compare`` of the student (a) with the expert (b)."""
+        """``agreement.compare`` of the model (a) with the expert (b)."""
         return next(iter(self.result.agreement.values()))
 
     def to_json(self) -> dict[str, Any]:
@@ -77,14 +77,14 @@ class DemoResult:
             ("DSC", f"{figures['dsc']:.3f}"),
             (f"surface DSC at {figures['tolerance_mm']:g} mm", f"{figures['surface_dice']:.3f}"),
             ("HD95 (mm)", f"{figures['hd95_mm']:.1f}"),
-            ("volume, student (cc)", f"{figures['volume_a_cc']:.1f}"),
+            ("volume, model (cc)", f"{figures['volume_a_cc']:.1f}"),
             ("volume, expert (cc)", f"{figures['volume_b_cc']:.1f}"),
         ]
         return "\n".join(
             [
                 self.result.report(),
                 "",
-                table(("student against expert", "phantom"), rows),
+                table(("model against expert", "phantom"), rows),
                 "",
                 f"Picture: {self.folder / 'demo.png'}",
                 "This is a synthetic phantom, not a patient. Research use, not a medical device.",
@@ -114,11 +114,11 @@ def run_demo(
         spacing: their size in mm.
 
     Raises:
-        InputError: the folder holds other files or cannot be written to, or the student or device is bad.
+        InputError: the folder holds other files or cannot be written to, or the model or device is bad.
         Cancelled: ``cancelled`` said so.
     """
     _check_folder(folder)
-    progress("Loading the student", 0.0)
+    progress("Loading the model", 0.0)
     segmenter = segmenter or load_segmenter(rules)
     stop_if(cancelled)
     progress("Making the phantom", LOADED)
@@ -178,10 +178,10 @@ def _draw(path: Path, phantom: Phantom, demo: DemoResult) -> None:
 
     geometry = phantom.image.geometry
     view = axial_view(phantom.image.array, geometry)
-    student = axial_view(demo.result.segmentation.label, geometry).array
+    model = axial_view(demo.result.segmentation.label, geometry).array
     expert = axial_view(phantom.mask, geometry).array
     title = f"Lung tumor on a synthetic CT, segmented by {demo.result.card.name}"
-    save_png(comparison(view.array, view.spacing, student, expert, title, _notes(demo.figures)), path)
+    save_png(comparison(view.array, view.spacing, model, expert, title, _notes(demo.figures)), path)
 
 
 def _notes(figures: dict[str, float]) -> Sequence[str]:
@@ -189,6 +189,6 @@ def _notes(figures: dict[str, float]) -> Sequence[str]:
         f"Whole tumor: DSC {figures['dsc']:.2f}, surface DSC at {figures['tolerance_mm']:g} mm "
         f"{figures['surface_dice']:.2f}, HD95 {figures['hd95_mm']:.1f} mm, volume "
         f"{figures['volume_a_cc']:.1f} cc (expert {figures['volume_b_cc']:.1f} cc)",
-        "A phantom, not a patient: it says nothing about how a student does on patients. "
+        "A phantom, not a patient: it says nothing about how a model does on patients. "
         "Research use, not a medical device.",
     )

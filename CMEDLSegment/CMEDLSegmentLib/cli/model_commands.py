@@ -13,8 +13,8 @@ from ..models.card_text import card_text
 from .console import emit_json
 
 
-def list_students(options: argparse.Namespace) -> int:
-    """``models list``: every student, the bundled and the user's own."""
+def list_models(options: argparse.Namespace) -> int:
+    """``models list``: every model, the bundled and the user's own."""
     entries = registry.list_models()
     if options.json:
         emit_json({"models": [_entry_json(entry) for entry in entries], "folder": registry.user_folder()})
@@ -25,7 +25,7 @@ def list_students(options: argparse.Namespace) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """``models show NAME|FILE``: the model card."""
-    entry = registry.entry(options.student)
+    entry = registry.entry(options.model)
     if entry.card is None:
         raise ModelError(entry.problem)
     versions = registry.versions(entry.name)
@@ -42,8 +42,8 @@ def show(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """``models verify [NAME|FILE]``: check hashes, tensors and networks of one student, or of all."""
-    entries = [registry.entry(options.student)] if options.student else registry.list_models()
+    """``models verify [NAME|FILE]``: check hashes, tensors and networks of one model, or of all."""
+    entries = [registry.entry(options.model)] if options.model else registry.list_models()
     good, problems = [], []
     for entry in entries:
         try:
@@ -65,23 +65,23 @@ def verify(options: argparse.Namespace) -> int:
 
 def install(options: argparse.Namespace) -> int:
     """``models install FILE``."""
-    return _tell(registry.install(options.student), options)
+    return _tell(registry.install(options.model), options)
 
 
 def remove(options: argparse.Namespace) -> int:
     """``models remove NAME``."""
-    return _tell(registry.remove(options.student), options)
+    return _tell(registry.remove(options.model), options)
 
 
 def rollback(options: argparse.Namespace) -> int:
     """``models rollback NAME [VERSION]``."""
-    return _tell(registry.rollback(options.student, options.version), options)
+    return _tell(registry.rollback(options.model, options.version), options)
 
 
-NONE = "There is no student; install one with: cmedl-segment models install FILE"
+NONE = "There is no model; install one with: cmedl-segment models install FILE"
 
 ACTIONS = {
-    "list": list_students,
+    "list": list_models,
     "show": show,
     "verify": verify,
     "install": install,
@@ -91,7 +91,7 @@ ACTIONS = {
 
 
 def _list_text(entries: list[registry.Entry]) -> str:
-    """A table of the students, the damaged ones' problems under it."""
+    """A table of the models, the damaged ones' problems under it."""
     rows = [
         (
             entry.name,
@@ -104,7 +104,7 @@ def _list_text(entries: list[registry.Entry]) -> str:
     ]
     lines = [table(("name", "version", "modality", "from", "title"), rows)] if rows else [NONE]
     lines += ["", *(entry.problem for entry in entries if entry.problem)]
-    return "\n".join([*lines, f"Your own students are in {registry.user_folder()}"])
+    return "\n".join([*lines, f"Your own models are in {registry.user_folder()}"])
 
 
 def _remark(entry: registry.Entry) -> str:

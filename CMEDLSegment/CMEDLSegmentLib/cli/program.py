@@ -1,4 +1,4 @@
-"""``cmedl-segment``: segment a scan, a cohort or the demo phantom, compare experts, and look after the students.
+"""``cmedl-segment``: segment a scan, a cohort or the demo phantom, compare experts, and look after the models.
 
 Only light modules are imported here, so that ``--help`` answers at once; torch and the image libraries are
 imported by the command that needs them.
@@ -35,7 +35,7 @@ def parser() -> Parser:
     """The whole command line."""
     top = Parser(
         prog=PROGRAM,
-        description="Segment tumors with a student network that was distilled from another modality.",
+        description="Segment tumors with a network that was distilled from another modality.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -66,7 +66,7 @@ def _add_demo(commands: Any) -> None:
         metavar="DIR",
         help="folder for the results (default: %(default)s)",
     )
-    _add_student(demo)
+    _add_model(demo)
     _add_json(demo)
 
 
@@ -94,7 +94,7 @@ def _add_run(commands: Any) -> None:
         help=".seg.nrrd: segmentation for 3D Slicer; .nii.gz, .nii, .nrrd, .mha: label map on the input's "
         "grid; .dcm: DICOM SEG (DICOM input only)",
     )
-    _add_student(run)
+    _add_model(run)
     _add_rules(run)
     run.add_argument(
         "--probability",
@@ -122,11 +122,11 @@ def _add_batch(commands: Any) -> None:
         "MANIFEST.csv has the columns patient,case,role,modality,image,mask,split; its paths are relative to "
         "it, and mask, role and split may be empty. Each case gives CASE.seg.nrrd and CASE.json in DIR, and "
         "results.csv sums up. Run the same command again to resume: a case is done anew only if its image, "
-        "its mask, the student or an option changed or its result is gone. A bad case never stops the rest.",
+        "its mask, the model or an option changed or its result is gone. A bad case never stops the rest.",
     )
     batch.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="the cohort")
     batch.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    _add_student(batch)
+    _add_model(batch)
     _add_rules(batch)
     _add_json(batch)
 
@@ -136,7 +136,7 @@ def _add_compare(commands: Any) -> None:
         commands,
         "compare",
         _compare,
-        "compare experts, and the student with them: agreement, consensus, report",
+        "compare experts, and the model with them: agreement, consensus, report",
         "Give one IMAGE with its raters, or a cohort by --manifest. A FILE is .seg.nrrd, a labelmap (.nii.gz, .nrrd, "
         ".mha), DICOM SEG or RTSTRUCT, or a folder with one of the latter; FILE#SEGMENT names a segment of it. DIR "
         "gets report.html, agreement.json and tables as CSV; for a cohort also a folder for each case.",
@@ -149,7 +149,10 @@ def _add_compare(commands: Any) -> None:
         help="NIfTI, NRRD or MetaImage file, or a folder with a DICOM series",
     )
     compare.add_argument(
-        "--candidate", metavar="FILE", help='the student\'s, or who else is tested; "candidate" in tables'
+        "--model",
+        "--candidate",
+        metavar="FILE",
+        help='the model\'s, or who else is tested; "candidate" in tables',
     )
     compare.add_argument(
         "--rater",
@@ -166,7 +169,7 @@ def _add_compare(commands: Any) -> None:
         type=Path,
         metavar="CSV",
         help="a cohort instead of IMAGE: the columns case,image,rater,file and perhaps segment, a line for each "
-        'delineation; the rater "candidate" is the student',
+        'delineation; the rater "candidate" is the model',
     )
     compare.add_argument(
         "--same-raters",
@@ -193,21 +196,21 @@ def _add_compare(commands: Any) -> None:
 def _add_models(commands: Any) -> None:
     models = commands.add_parser(
         "models",
-        help="list, show, verify, install, remove or roll back students",
-        description="Look after the students: those that come with the program and your own.",
+        help="list, show, verify, install, remove or roll back models",
+        description="Look after the models: those that come with the program and your own.",
     )
     actions = models.add_subparsers(metavar="ACTION", dest="action", required=True)
     for name, noun, text in (
-        ("list", "", "list the students"),
-        ("show", "NAME|FILE", "show a student's model card"),
-        ("verify", "NAME|FILE", "check a student's file, or all students where none is named"),
-        ("install", "FILE", "check a student's file and copy it into your own folder"),
-        ("remove", "NAME", "delete all installed versions of a student"),
-        ("rollback", "NAME", "use an earlier version of a student, or the bundled one; none is deleted"),
+        ("list", "", "list the models"),
+        ("show", "NAME|FILE", "show a model's card"),
+        ("verify", "NAME|FILE", "check a model's file, or all models where none is named"),
+        ("install", "FILE", "check a model's file and copy it into your own folder"),
+        ("remove", "NAME", "delete all installed versions of a model"),
+        ("rollback", "NAME", "use an earlier version of a model, or the bundled one; none is deleted"),
     ):
         sub = _command(actions, name, _models, text, "")
         if noun:
-            sub.add_argument("student", metavar=noun, nargs="?" if name == "verify" else None)
+            sub.add_argument("model", metavar=noun, nargs="?" if name == "verify" else None)
         if name == "rollback":
             sub.add_argument(
                 "version",
@@ -231,12 +234,12 @@ def _command(
     return sub
 
 
-def _add_student(sub: Parser) -> None:
+def _add_model(sub: Parser) -> None:
     sub.add_argument(
         "--model",
         default=DEFAULT_MODEL,
         metavar="NAME|FILE",
-        help='the student: a name of "models list" or a .safetensors file (default: %(default)s)',
+        help='the model: a name of "models list" or a .safetensors file (default: %(default)s)',
     )
     add_device(sub)
 
@@ -246,12 +249,12 @@ def _add_rules(sub: Parser) -> None:
         "--threshold",
         type=_fraction,
         metavar="T",
-        help="probability from which a voxel is tumor, between 0 and 1 (default: the student's)",
+        help="probability from which a voxel is tumor, between 0 and 1 (default: the model's)",
     )
     sub.add_argument(
         "--all-slices",
         action="store_true",
-        help="segment every slice, also where the student would look at slices with lung only",
+        help="segment every slice, also where the model would look at slices with lung only",
     )
     sub.add_argument(
         "--min-volume-cc",
@@ -353,7 +356,7 @@ def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
     if (options.image is None) == (options.manifest is None):
         raise InputError("Give either one IMAGE with its raters or a cohort by --manifest.")
     if options.manifest is not None:
-        given = {"--rater": options.rater, "--candidate": options.candidate, "--segment": options.segment}
+        given = {"--rater": options.rater, "--model": options.model, "--segment": options.segment}
         for name in (name for name, value in {**given, "--series": options.series}.items() if value):
             raise InputError(f"{name} goes with one IMAGE; a manifest says such things itself.")
         with _progress(options) as bar:
@@ -374,7 +377,7 @@ def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
     job = ComparisonJob(
         options.image,
         tuple(options.rater),
-        options.candidate,
+        options.model,
         options.output,
         segment=options.segment,
         series=options.series,

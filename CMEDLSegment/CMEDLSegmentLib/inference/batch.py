@@ -168,25 +168,25 @@ def run_batch(
         segmenter: one that is loaded already; None loads the one of ``rules`` when the first case needs it.
 
     Raises:
-        InputError: the table, the student, the device or the folder is bad; a bad case raises nothing.
+        InputError: the table, the model, the device or the folder is bad; a bad case raises nothing.
         Cancelled: ``cancelled`` said so; ``results.csv`` tells what was done, and running again goes on.
     """
     cases = read_cohort(manifest, check_files=False)
     check_writable(folder.absolute())
-    student = _student_stamp(rules, segmenter)
+    model = _model_stamp(rules, segmenter)
     outcomes = [Outcome(case) for case in cases]
     results = folder / RESULTS
     try:
         for index, outcome in enumerate(outcomes):
             stop_if(cancelled)
             share = part(progress, index / len(cases), (index + 1) / len(cases))
-            record = _Record(folder, outcome.case, rules, student)
+            record = _Record(folder, outcome.case, rules, model)
             if record.finished():
                 outcome.outcome, outcome.result = KEPT, record.result
                 outcome.seconds = outcome.result["seconds"]
                 continue
             if segmenter is None:
-                progress("Loading the student", index / len(cases))
+                progress("Loading the model", index / len(cases))
                 segmenter = load_segmenter(rules)
             _do(outcome, record, rules, segmenter, _named(share, index, len(cases)), cancelled)
             with contextlib.suppress(InputError):  # a spreadsheet may hold the table open: the end tries again
@@ -236,13 +236,13 @@ def _do(
 class _Record:
     """``CASE.json`` beside ``CASE.seg.nrrd``: what the segmentation was made from, and its digest."""
 
-    def __init__(self, folder: Path, case: Case, rules: SegmentationOptions, student: str) -> None:
+    def __init__(self, folder: Path, case: Case, rules: SegmentationOptions, model: str) -> None:
         self.output = folder / f"{case.case}{SEGMENTATION}"
         self._path = folder / f"{case.case}.json"
         # The device is left out: it decides how fast a case is done, not what comes out.
         self._fingerprint = {
             "program": __version__,
-            "student": student,
+            "student": model,
             "image": _stamp(case.image),
             "mask": None if case.mask is None else _stamp(case.mask),
             "modality": case.modality,
@@ -311,11 +311,11 @@ class _Record:
         self._found = content
 
 
-def _student_stamp(rules: SegmentationOptions, segmenter: Segmenter | None) -> str:
-    """SHA-256 of the student's file: weights and card."""
+def _model_stamp(rules: SegmentationOptions, segmenter: Segmenter | None) -> str:
+    """SHA-256 of the model's file: weights and card."""
     from ..models.registry import find
 
-    path = find(rules.model) if segmenter is None else segmenter.student.path
+    path = find(rules.model) if segmenter is None else segmenter.model.path
     return sha256_of(path)
 
 

@@ -64,7 +64,7 @@ class Lungs:
 
 
 def field_center(lungs: Lungs) -> tuple[float, float]:
-    """(y, x), in voxels, of the center of the square field that the student sees of every slice.
+    """(y, x), in voxels, of the center of the square field that the model sees of every slice.
 
     It is the in-plane center of the box around both lungs, so a field as wide as a chest (256 pixels of 1.5 mm
     are 38 cm) holds them wherever in the image the patient lies.

@@ -52,10 +52,10 @@ class SegmentationOptions:
     """How to segment: what is the same for every scan of a cohort.
 
     Attributes:
-        model: a student's name or file.
+        model: a model's name or file.
         device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
-        threshold: probability from which a voxel is marked; None is the student's own.
-        all_slices: look at every slice, whatever the student's card says.
+        threshold: probability from which a voxel is marked; None is the model's own.
+        all_slices: look at every slice, whatever the model's card says.
         minimum_cc: components below this volume (cc) are dropped.
     """
 
@@ -149,7 +149,7 @@ class PipelineResult:
 
     Attributes:
         job: what was asked for.
-        card: the student's.
+        card: the model's.
         volume: the scan.
         segmentation: the label map, the probability and the components.
         seconds: from the start of the job to its last file.
@@ -235,10 +235,10 @@ class PipelineResult:
 
 
 def load_segmenter(rules: SegmentationOptions) -> Segmenter:
-    """The student of ``rules``, ready on its device; made once and used for every scan of a cohort.
+    """The model of ``rules``, ready on its device; made once and used for every scan of a cohort.
 
     Raises:
-        ModelError: no such student, or its file is damaged.
+        ModelError: no such model, or its file is damaged.
         DeviceError: the device is absent.
     """
     from ..models import registry
@@ -262,7 +262,7 @@ def run(
         segmenter: one that is loaded already; None loads the one of ``job.rules``.
 
     Raises:
-        InputError: anything about the input, the student, the device or the results that the user can mend.
+        InputError: anything about the input, the model, the device or the results that the user can mend.
         Cancelled: ``cancelled`` said so; no result was written.
     """
     from ..io.images import read_mask, read_volume
@@ -271,7 +271,7 @@ def run(
     progress("Checking", 0.0)
     job.check()
     if segmenter is None:
-        progress("Loading the student", 0.0)
+        progress("Loading the model", 0.0)
         segmenter = load_segmenter(job.rules)
         stop_if(cancelled)
     progress("Reading the scan", LOADED)
@@ -291,14 +291,14 @@ def run(
         cancelled=cancelled,
     )
     stop_if(cancelled)
-    labels = segmenter.student.card.labels
+    labels = segmenter.model.card.labels
     spacing = volume.geometry.spacing
     agreement = {} if expert is None else _agreement(segmentation.label, expert, labels, spacing)
-    writers = result_writers(job, volume, segmentation, segmenter.student)
+    writers = result_writers(job, volume, segmentation, segmenter.model)
     write_together(writers, part(progress, SEGMENTED, 1.0), cancelled)
     progress("Done", 1.0)
     seconds = time.perf_counter() - start
-    return PipelineResult(job, segmenter.student.card, volume, segmentation, seconds, agreement)
+    return PipelineResult(job, segmenter.model.card, volume, segmentation, seconds, agreement)
 
 
 def _agreement(
@@ -307,9 +307,9 @@ def _agreement(
     """Figures of ``agreement.compare`` for each label; a lone one is compared with all that the expert marked.
 
     Args:
-        found: (z, y, x) label values of the student.
+        found: (z, y, x) label values of the model.
         expert: (z, y, x) label values of the expert.
-        labels: the student's labels.
+        labels: the model's labels.
         spacing: (x, y, z) in mm.
     """
     from ..metrics.measures import compare
@@ -323,7 +323,7 @@ def _agreement(
 
 
 def result_writers(
-    job: SegmentationJob, volume: Volume, segmentation: Segmentation, student: ModelFile
+    job: SegmentationJob, volume: Volume, segmentation: Segmentation, model: ModelFile
 ) -> dict[Path, Writer]:
     """Each result file of ``job`` with the function that writes it."""
     import numpy as np
@@ -331,8 +331,8 @@ def result_writers(
     from ..io import dicom_writer, segmentation_writer
     from ..io.images import write_image
 
-    labels = student.card.labels
-    facts = provenance(job, volume, segmentation, student)
+    labels = model.card.labels
+    facts = provenance(job, volume, segmentation, model)
     label, geometry = segmentation.label, volume.geometry
 
     def write_segmentation(path: Path) -> None:
@@ -362,9 +362,9 @@ def result_writers(
     return writers
 
 
-def provenance(job: SegmentationJob, volume: Volume, segmentation: Segmentation, student: ModelFile) -> dict[str, str]:
-    """What a result file says about its making: program, student, weights, parameters, series and date."""
-    card, rules = student.card, job.rules
+def provenance(job: SegmentationJob, volume: Volume, segmentation: Segmentation, model: ModelFile) -> dict[str, str]:
+    """What a result file says about its making: program, model, weights, parameters, series and date."""
+    card, rules = model.card, job.rules
     facts = {
         "program": f"CMEDL {__version__}",
         "student": card.name,

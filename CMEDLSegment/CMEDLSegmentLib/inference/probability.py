@@ -1,4 +1,4 @@
-"""The student's probability, kept small on its own grid and brought to the native grid where it is needed."""
+"""The model's probability, kept small on its own grid and brought to the native grid where it is needed."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def smooth_over_slices(
 
 @dataclass(frozen=True)
 class ProbabilityField:
-    """Probability of each label, on the student's grid of the slices that it saw; elsewhere it is 0.
+    """Probability of each label, on the model's grid of the slices that it saw; elsewhere it is 0.
 
     Attributes:
         values: float16 (slices, labels, pixels, pixels).
         slices: axial index (from the inferior end) of each slice, rising.
-        field: the placement of the student's field on the native slices.
+        field: the placement of the model's field on the native slices.
         geometry: the native grid.
         labels: the value of each label, in the order of ``values``.
     """
@@ -86,7 +86,7 @@ class ProbabilityField:
     labels: tuple[int, ...]
 
     def native(self, dtype: np.dtype | type = np.float32, label: int | None = None) -> np.ndarray:
-        """Probability on the native grid (z, y, x), built slice by slice; 0 outside the student's field.
+        """Probability on the native grid (z, y, x), built slice by slice; 0 outside the model's field.
 
         Args:
             dtype: float32 or float16.
@@ -101,7 +101,7 @@ class ProbabilityField:
         return result
 
     def planes(self, label: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
-        """For every slice that the student saw: its axial index, and the probability on the native slice (y, x).
+        """For every slice that the model saw: its axial index, and the probability on the native slice (y, x).
 
         Args:
             label: one label's value; None is the probability of any label.
@@ -159,7 +159,7 @@ class ProbabilityField:
     def _foreground(self, threshold: float) -> Iterator[tuple[int, tuple[slice, slice], np.ndarray]]:
         """For every slice with foreground: its axial index, a native box around it, the probabilities there.
 
-        Linear interpolation never exceeds its samples, so that nothing outside the box of the student's
+        Linear interpolation never exceeds its samples, so that nothing outside the box of the model's
         pixels at or above the threshold can reach it; only that box is brought to the native grid.
         """
         rows, columns = self.field.to_native

@@ -1,6 +1,6 @@
-"""In-plane resampling between the native axial grid and the student's field, by two small matrices each way.
+"""In-plane resampling between the native axial grid and the model's field, by two small matrices each way.
 
-A slice ``X`` (rows, columns) becomes ``A_y X A_x^T`` on the student's grid. Towards the student the rows of
+A slice ``X`` (rows, columns) becomes ``A_y X A_x^T`` on the model's grid. Towards the model the rows of
 ``A`` are anti-aliased linear kernels; back to the native grid they are plain linear interpolation. Matrix
 products run at the speed of the device, need no dependency and are the same on every runtime.
 """
@@ -64,14 +64,14 @@ def interpolation_matrix(positions: np.ndarray, size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ModelField:
-    """Where the student's square field of ``pixels`` x ``pixels`` lies on the native axial slices.
+    """Where the model's square field of ``pixels`` x ``pixels`` lies on the native axial slices.
 
     Attributes:
         shape: rows and columns of a native slice.
         spacing: native in-plane spacing (y, x) in mm.
         center: center of the field in native voxel coordinates (y, x).
-        pixels: side of the field, in pixels of the student.
-        pixel_mm: the student's pixel spacing in mm.
+        pixels: side of the field, in pixels of the model.
+        pixel_mm: the model's pixel spacing in mm.
     """
 
     shape: tuple[int, int]
@@ -81,17 +81,17 @@ class ModelField:
     pixel_mm: float
 
     def _native_positions(self, axis: int) -> np.ndarray:
-        """Native voxel coordinates of the student's pixels along ``axis``."""
+        """Native voxel coordinates of the model's pixels along ``axis``."""
         steps = np.arange(self.pixels) - (self.pixels - 1) / 2
         return self.center[axis] + steps * (self.pixel_mm / self.spacing[axis])
 
-    def _student_positions(self, axis: int) -> np.ndarray:
-        """Student pixel coordinates of the native voxels along ``axis``."""
+    def _field_positions(self, axis: int) -> np.ndarray:
+        """Model pixel coordinates of the native voxels along ``axis``."""
         steps = np.arange(self.shape[axis]) - self.center[axis]
         return steps * (self.spacing[axis] / self.pixel_mm) + (self.pixels - 1) / 2
 
     @cached_property
-    def to_student(self) -> tuple[np.ndarray, np.ndarray]:
+    def to_field(self) -> tuple[np.ndarray, np.ndarray]:
         """The two matrices (pixels, rows) and (pixels, columns) from a native slice to the field."""
         y, x = (
             antialiased_matrix(self._native_positions(axis), self.pixel_mm / self.spacing[axis], self.shape[axis])
@@ -102,12 +102,12 @@ class ModelField:
     @cached_property
     def to_native(self) -> tuple[np.ndarray, np.ndarray]:
         """The two matrices (rows, pixels) and (columns, pixels) from the field to a native slice."""
-        y, x = (interpolation_matrix(self._student_positions(axis), self.pixels) for axis in (0, 1))
+        y, x = (interpolation_matrix(self._field_positions(axis), self.pixels) for axis in (0, 1))
         return y, x
 
 
 class FieldSampler:
-    """Takes batches of native slices, normalized, onto the student's field, on one device.
+    """Takes batches of native slices, normalized, onto the model's field, on one device.
 
     Intensities are mapped before they are resampled, as in training: clipped metal or air does not bleed
     into its neighbors. What lies outside the image is the darkest value.
@@ -122,10 +122,10 @@ class FieldSampler:
         import torch
 
         # The field may cover a part of the slice only: rows and columns without any weight are never touched.
-        self._crop = tuple(used_columns(matrix) for matrix in field.to_student)
+        self._crop = tuple(used_columns(matrix) for matrix in field.to_field)
         self._rows, self._columns = (
             torch.from_numpy(np.ascontiguousarray(matrix[:, used])).to(device)
-            for matrix, used in zip(field.to_student, self._crop, strict=True)
+            for matrix, used in zip(field.to_field, self._crop, strict=True)
         )
         self._source = torch.tensor(intensities.source, dtype=torch.float32, device=device)
         self._target = torch.tensor(intensities.target, dtype=torch.float32, device=device)

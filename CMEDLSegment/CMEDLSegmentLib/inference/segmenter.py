@@ -1,4 +1,4 @@
-"""The Segmenter: a volume in, the student's label, probability and components out."""
+"""The Segmenter: a volume in, the model's label, probability and components out."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ LARGE_VOXELS = 2**28
 
 @dataclass
 class Segmentation:
-    """What the student makes of a volume.
+    """What the model makes of a volume.
 
     Attributes:
         label: uint8 (z, y, x) on the volume's own grid; 0 is background.
-        probability: the student's probability, on its own grid, smoothed over the slices where its card says so;
+        probability: the model's probability, on its own grid, smoothed over the slices where its card says so;
             ``probability.label(t)`` thresholds anew.
         components: the pieces of the label, highest mean probability first.
-        lung_slices: how many slices hold lung; 0 where the student does not ask.
+        lung_slices: how many slices hold lung; 0 where the model does not ask.
         warnings: sentences for the user.
         device, runtime: where and with what it was computed, after any step down the ladder.
         seconds: from the volume in memory to the label.
@@ -60,7 +60,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class FieldSlices:
-    """What a student looks at of a volume: some of its slices, on the student's field.
+    """What a model looks at of a volume: some of its slices, on the model's field.
 
     Attributes:
         slices: axial indices (n,), rising.
@@ -68,7 +68,7 @@ class FieldSlices:
         geometry: the volume's grid.
         sampler: for a device, a function from some of the axial indices (m,) to images (m, 1, pixels, pixels) there,
             float32 in -1..1.
-        lung_slices: how many slices hold lung; 0 where the student does not ask.
+        lung_slices: how many slices hold lung; 0 where the model does not ask.
         warnings: sentences for the user.
     """
 
@@ -82,7 +82,7 @@ class FieldSlices:
 
 @dataclass(frozen=True)
 class Region:
-    """Which slices (axial indices, rising) the student sees, and its field's center (y, x) in voxels."""
+    """Which slices (axial indices, rising) the model sees, and its field's center (y, x) in voxels."""
 
     slices: np.ndarray
     center: tuple[float, float]
@@ -91,10 +91,10 @@ class Region:
 
 
 class Segmenter:
-    """Runs one student on volumes; the network is built at the first volume and kept, unless a volume is very large.
+    """Runs one model on volumes; the network is built at the first volume and kept, unless a volume is very large.
 
     Args:
-        student: a loaded student.
+        model: a loaded model.
         device: "auto", "cuda", "cuda:N", "mps" or "cpu".
         runtime: "auto", "torch" or "openvino".
         precision: "auto", "fp32", "bf16", "fp16" or "int8".
@@ -107,15 +107,15 @@ class Segmenter:
 
     def __init__(
         self,
-        student: ModelFile,
+        model: ModelFile,
         device: str = "auto",
         runtime: str = "auto",
         precision: str = "auto",
         batch: int | None = None,
         start: Callable[[ModelFile, Plan], Callable[[torch.Tensor], torch.Tensor]] = start_runtime,
     ) -> None:
-        self.student = student
-        self.plan = make_plan(student, device, runtime, precision, batch)
+        self.model = model
+        self.plan = make_plan(model, device, runtime, precision, batch)
         self._start = start
         self._started: tuple[Plan, Callable[[torch.Tensor], torch.Tensor]] | None = None
 
@@ -131,22 +131,22 @@ class Segmenter:
         """Segment a volume.
 
         Args:
-            volume: the volume; its array is only read. Or what this student looks at of one that is not at hand.
-            threshold: probability from which a voxel is foreground; None is the student's own.
-            all_slices: look at every slice of the volume, also where the student asks for lung slices only.
+            volume: the volume; its array is only read. Or what this model looks at of one that is not at hand.
+            threshold: probability from which a voxel is foreground; None is the model's own.
+            all_slices: look at every slice of the volume, also where the model asks for lung slices only.
             minimum_cc: components smaller than this are dropped.
             progress: told the stage and the fraction of the whole.
             cancelled: asked before every batch and between the other steps.
 
         Raises:
-            InputError: the volume is not what the student reads, has no lungs where it needs them, or an
+            InputError: the volume is not what the model reads, has no lungs where it needs them, or an
                 argument makes no sense.
             DeviceError: memory ran out even on the last rung of the ladder, or the network gave NaN.
             Cancelled: ``cancelled()`` became true.
         """
         begin = time.perf_counter()
         timings = {"anatomy": 0.0, "resampling": 0.0, "network": 0.0, "back": 0.0}
-        card = self.student.card
+        card = self.model.card
         seen = (
             volume
             if isinstance(volume, FieldSlices)
@@ -184,14 +184,14 @@ class Segmenter:
         )
 
     def _look(self, volume: Volume, all_slices: bool, progress: Progress, cancelled: CancelCheck) -> FieldSlices:
-        """What the student looks at of a volume."""
+        """What the model looks at of a volume."""
         from ..io.volume import axial_view
 
-        card = self.student.card
+        card = self.model.card
         if volume.modality is not None and volume.modality != card.modality:
             raise InputError(
-                f"The image is {volume.modality}, but student '{card.name}' reads {card.modality}; choose a "
-                f"student for {volume.modality} or a {card.modality} image."
+                f"The image is {volume.modality}, but model '{card.name}' reads {card.modality}; choose a "
+                f"model for {volume.modality} or a {card.modality} image."
             )
         view = axial_view(volume.array, volume.geometry)
         region = self._region(view, all_slices, progress, cancelled)
@@ -199,7 +199,7 @@ class Segmenter:
         if view.obliquity_degrees >= OBLIQUE_DEGREES:
             warnings.append(
                 f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the "
-                "student was not trained on tilted slices."
+                "model was not trained on tilted slices."
             )
         field = ModelField(
             shape=view.array.shape[1:],
@@ -222,7 +222,7 @@ class Segmenter:
         depth, height, width = view.array.shape
         everything = np.arange(depth)
         center = ((height - 1) / 2, (width - 1) / 2)
-        if self.student.card.slices != "lung":
+        if self.model.card.slices != "lung":
             return Region(everything, center, 0, [])
         from .lungs import check_hounsfield, field_center, find_lungs
 
@@ -252,7 +252,7 @@ class Segmenter:
             float16 (slices, labels, pixels, pixels), and the plan that was in force at the end.
         """
         chosen, pixels = seen.slices, seen.field.pixels
-        values = np.empty((len(chosen), len(self.student.card.labels), pixels, pixels), dtype=np.float16)
+        values = np.empty((len(chosen), len(self.model.card.labels), pixels, pixels), dtype=np.float16)
         plan, sampler, start = self.plan, None, 0
         while start < len(chosen):
             stop_if(cancelled)
@@ -286,7 +286,7 @@ class Segmenter:
         """The runtime of ``plan``; the one in use is let go first when the plan has changed."""
         if self._started is None or self._started[0] != plan:
             self._started = None
-            self._started = (plan, self._start(self.student, plan))
+            self._started = (plan, self._start(self.model, plan))
         return self._started[1]
 
     def _step_down(self, plan: Plan, warnings: list[str]) -> Plan:
@@ -294,7 +294,7 @@ class Segmenter:
         import torch
 
         self._started = None
-        step = lighter(plan, self.student)
+        step = lighter(plan, self.model)
         if step is None:
             raise DeviceError(
                 f"Memory of {plan.device} ran out even for one slice; close other programs and try again."
@@ -317,7 +317,7 @@ class Segmenter:
             logits = self._runtime(plan)(images)
             if not torch.isfinite(logits).all():
                 raise DeviceError(
-                    f"Student '{self.student.card.name}' gave values that are no numbers; its weights do not "
+                    f"Model '{self.model.card.name}' gave values that are no numbers; its weights do not "
                     f"suit this image or {plan}: choose device cpu, or verify the model file."
                 )
             return label_probabilities(logits).half().cpu().numpy()

@@ -10,7 +10,7 @@ import numpy as np
 from ..base.errors import InputError
 from ..base.files import sha256_of
 from ..base.progress import CancelCheck, Progress, never, silent, stop_if
-from .delineation import CANDIDATE, Delineation, RatedCase
+from .delineation import MODEL, Delineation, RatedCase
 from .dicom_objects import find_structure, is_rtstruct, is_seg, read_object
 from .dicom_seg import read_seg
 from .images import IMAGE_ENDINGS, read_volume
@@ -32,7 +32,7 @@ def read_delineation(
     Args:
         path: ``.seg.nrrd``, a labelmap, a DICOM SEG or RTSTRUCT, or a folder with one of the latter two; or any of
             these with ``#`` and the segment's name behind, which goes before ``segment``.
-        name: the rater's name, :data:`CANDIDATE` for the student.
+        name: the rater's name, :data:`MODEL` for the model.
         image: what was delineated; a volume read from DICOM lets structures of another image be found out.
         segment: name of the segment, whatever the case of its letters, or its number; None takes the only one, or
             the only tumor.
@@ -59,7 +59,7 @@ def read_delineation(
 
 def read_rated_case(
     image: Path | str,
-    candidate: Path | str | None,
+    model: Path | str | None,
     raters: Mapping[str, Path | str],
     segment: str | None = None,
     name: str = "",
@@ -71,7 +71,7 @@ def read_rated_case(
 
     Args:
         image: a volume file or the folder of a DICOM series.
-        candidate: the student's file, or None.
+        model: the model's file, or None.
         raters: file of each rater by name; see :func:`read_delineation`.
         segment: which segment of each file that does not say its own.
         name: the case's name.
@@ -83,8 +83,8 @@ def read_rated_case(
         Cancelled: ``cancelled()`` was true.
     """
     files = [*raters.items()]
-    if candidate is not None:
-        files.append((CANDIDATE, candidate))
+    if model is not None:
+        files.append((MODEL, model))
     progress("Reading the image", 0.0)
     volume = read_volume(image, series_uid)
     found = []
@@ -97,7 +97,7 @@ def read_rated_case(
         name=name,
         geometry=volume.geometry,
         raters=tuple(found[: len(raters)]),
-        candidate=found[-1] if candidate is not None else None,
+        model=found[-1] if model is not None else None,
         image=volume.array,
         notes=(*volume.warnings, *_twice(files, found)),
     )

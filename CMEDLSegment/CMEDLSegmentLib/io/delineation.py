@@ -1,4 +1,4 @@
-"""Delineations of one structure by several raters and by the student, on one grid: what all measures start from."""
+"""Delineations of one structure by several raters and by the model, on one grid: what all measures start from."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from ..base.errors import InputError
 from .volume import Geometry
 
-CANDIDATE = "candidate"
-"""The student's name in tables; no rater may have it."""
+MODEL = "candidate"
+"""The model's name in tables; no rater may have it."""
 
 
 @dataclass(frozen=True)
 class Delineation:
-    """What one rater, or the student, marked.
+    """What one rater, or the model, marked.
 
     Attributes:
-        name: the rater's name as given, any text; :data:`CANDIDATE` for the student.
+        name: the rater's name as given, any text; :data:`MODEL` for the model.
         mask: bool (z, y, x) on the case's grid.
         segment: the segment's name where it came from, or "".
         source: ``segmentation``, ``labelmap``, ``DICOM SEG``, ``RTSTRUCT`` or ``scene``.
@@ -45,7 +45,7 @@ class RatedCase:
         name: the case's name; "" where there is only one.
         geometry: the grid of all masks.
         raters: in the order given; any number from one.
-        candidate: the student's delineation, or None.
+        model: the model's delineation, or None.
         image: the image (z, y, x) for pictures, or None.
         notes: sentences on the case as a whole.
 
@@ -56,7 +56,7 @@ class RatedCase:
     name: str
     geometry: Geometry
     raters: tuple[Delineation, ...]
-    candidate: Delineation | None = None
+    model: Delineation | None = None
     image: np.ndarray | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
 
@@ -69,8 +69,8 @@ class RatedCase:
                 raise InputError("A rater has no name; give each one a name.")
             if names.count(name) > 1:
                 raise InputError(f"Two raters are called '{name}'; give each one a name of its own.")
-            if name == CANDIDATE:
-                raise InputError(f"No rater can be called '{CANDIDATE}', which stands for the student; rename them.")
+            if name == MODEL:
+                raise InputError(f"No rater can be called '{MODEL}', which stands for the model; rename them.")
         for one in self.all:
             if one.mask.shape != self.geometry.size[::-1]:
                 raise InputError(
@@ -80,8 +80,8 @@ class RatedCase:
 
     @property
     def all(self) -> tuple[Delineation, ...]:
-        """The raters, then the student if there is one."""
-        return (*self.raters, self.candidate) if self.candidate else self.raters
+        """The raters, then the model if there is one."""
+        return (*self.raters, self.model) if self.model else self.raters
 
     @property
     def spacing(self) -> tuple[float, float, float]:

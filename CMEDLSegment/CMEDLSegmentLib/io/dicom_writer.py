@@ -56,7 +56,7 @@ def write_dicom_seg(
         label: (z, y, x) unsigned values on the volume's grid.
         volume: read from a DICOM series.
         labels: value, name, color and terminology of each segment.
-        provenance: what made it; goes to the algorithm's parameters. Without a ``student`` a person made it, and with
+        provenance: what made it; goes to the algorithm's parameters. Without a ``model`` a person made it, and with
             ``edited`` a person changed it. Holds no patient identifier.
 
     Raises:
@@ -190,7 +190,7 @@ def _pydicom_2() -> bool:
 
 
 def _generation(provenance: Mapping[str, str]) -> str:
-    """Who drew, in DICOM's words: the student, the student and then a person, or a person alone."""
+    """Who drew, in DICOM's words: the model, the model and then a person, or a person alone."""
     if "student" not in provenance:
         return "MANUAL"
     return "SEMIAUTOMATIC" if provenance.get("edited") == "yes" else "AUTOMATIC"

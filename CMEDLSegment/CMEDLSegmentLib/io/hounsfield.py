@@ -44,7 +44,7 @@ def check_hounsfield(array: np.ndarray) -> list[str]:
         raise InputError(f"{refused}, like a normalized or an empty image; give the original CT.")
     raise InputError(
         f"{refused}, without the air near -1000 and the soft tissue around 0 of a chest CT; it may be an MR or a "
-        "rescaled CT: give the original CT, or choose a student for this kind of image."
+        "rescaled CT: give the original CT, or choose a model for this kind of image."
     )
 
 

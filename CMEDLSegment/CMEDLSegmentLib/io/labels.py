@@ -9,7 +9,7 @@ from ..base import field_checks as fields
 
 @dataclass(frozen=True)
 class Label:
-    """One structure that a student marks.
+    """One structure that a model marks.
 
     Attributes:
         value: the voxel value in a labelmap, 1..255.

@@ -1,4 +1,4 @@
-"""Means that say what they left out, the student beside the raters' own spread, and a cohort of cases.
+"""Means that say what they left out, the model beside the raters' own spread, and a cohort of cases.
 
 Standard deviations are those of a sample (n - 1). The coefficient of variation is the standard deviation over the
 mean, as in Table IV of the paper. Values that do not exist (both masks empty) or are infinite (a distance to an empty
@@ -46,23 +46,23 @@ class Spread:
 
 @dataclass(frozen=True)
 class RangeRow:
-    """The student beside the raters in one measure.
+    """The model beside the raters in one measure.
 
     Attributes:
         measure: its name.
-        student: the student's mean to the raters.
+        model: the model's mean to the raters.
         raters: each rater's mean to the other raters, the rater tested and they the reference.
         raters_mean: mean over all pairs of raters.
         worst, best: of the raters' means.
-        difference: ``student - raters_mean``.
+        difference: ``model - raters_mean``.
         interval: its 95 % bootstrap interval; NaN where it cannot be had.
-        within: whether the student's mean is no worse than that of the rater farthest from the others; None where
+        within: whether the model's mean is no worse than that of the rater farthest from the others; None where
             either has no value.
         sentence: all of that in words.
     """
 
     measure: str
-    student: float
+    model: float
     raters: dict[str, float]
     raters_mean: float
     worst: float
@@ -75,7 +75,7 @@ class RangeRow:
 
 @dataclass(frozen=True)
 class RangeAnswer:
-    """Whether the student is within the raters' range.
+    """Whether the model is within the raters' range.
 
     Attributes:
         rows: by measure, for every measure that has a better side.
@@ -100,21 +100,21 @@ DRAWS = 10_000
 _SEED = 20200
 _BY_RATERS = (
     f"95 % percentile interval of {DRAWS} bootstrap samples of the raters (drawn with replacement, the same sample for "
-    "the student and the raters; a rater is not compared with itself), with a fixed seed."
+    "the model and the raters; a rater is not compared with itself), with a fixed seed."
 )
 
 
 def within_raters_range(
     names: Sequence[str],
-    student: Mapping[str, np.ndarray],
+    model: Mapping[str, np.ndarray],
     raters: Mapping[str, np.ndarray],
     silent: Sequence[str] = (),
 ) -> RangeAnswer | None:
-    """Whether the student is within the range of the raters of one case; None with fewer than two raters.
+    """Whether the model is within the range of the raters of one case; None with fewer than two raters.
 
     Args:
         names: the raters, n of them.
-        student: for each measure, the student's value to each rater (n,).
+        model: for each measure, the model's value to each rater (n,).
         raters: for each measure, each rater (columns, tested) against each (rows, reference): (n, n); the diagonal is
             not looked at.
         silent: raters who marked nothing, which the answer has to say: nobody is farther from the others than they.
@@ -125,8 +125,8 @@ def within_raters_range(
     order = sorted(range(len(names)), key=names.__getitem__)
     drawn = np.random.default_rng(_SEED).multinomial(len(names), [1.0 / len(names)] * len(names), DRAWS).astype(float)
     rows = {}
-    for measure in student:
-        own, others = student[measure][order], raters[measure][np.ix_(order, order)].copy()
+    for measure in model:
+        own, others = model[measure][order], raters[measure][np.ix_(order, order)].copy()
         np.fill_diagonal(others, math.nan)
         means = {name: finite_mean(others[:, number]) for number, name in enumerate(names[which] for which in order)}
         rows[measure] = _row(
@@ -138,7 +138,7 @@ def within_raters_range(
         )
     within, sentence = _answer(rows)
     if within is not None and silent:
-        sentence += f" But {_listed(silent)} marked nothing, and any student is within a range that reaches so far."
+        sentence += f" But {_listed(silent)} marked nothing, and any model is within a range that reaches so far."
     return RangeAnswer(rows, within, sentence, _BY_RATERS)
 
 
@@ -151,10 +151,10 @@ def finite_mean(values: np.ndarray) -> float:
 
 
 def _bootstrap(own: np.ndarray, others: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """The student's mean less the raters', of each sample that has both.
+    """The model's mean less the raters', of each sample that has both.
 
     Args:
-        own: (n,) the student's values.
+        own: (n,) the model's values.
         others: (n, n) the raters', NaN on the diagonal.
         drawn: (samples, n) how often each rater was drawn.
     """
@@ -182,33 +182,31 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _row(
-    measure: str, student: float, raters: dict[str, float], mean: float, interval: tuple[float, float]
-) -> RangeRow:
+def _row(measure: str, model: float, raters: dict[str, float], mean: float, interval: tuple[float, float]) -> RangeRow:
     high = MEASURES[measure].better == "high"
     known = [value for value in raters.values() if not math.isnan(value)]
     worst, best = (math.nan, math.nan) if not known else (min(known), max(known)) if high else (max(known), min(known))
     within = None
-    if known and not math.isnan(student):
+    if known and not math.isnan(model):
         # Means of the same values in another order are not farther.
-        beyond = worst - student if high else student - worst
-        within = student == worst or beyond <= 10.0**-_ROUNDING_DIGITS
-    difference = student - mean if math.isfinite(student) and math.isfinite(mean) else math.nan
+        beyond = worst - model if high else model - worst
+        within = model == worst or beyond <= 10.0**-_ROUNDING_DIGITS
+    difference = model - mean if math.isfinite(model) and math.isfinite(mean) else math.nan
     title, unit = MEASURES[measure].title, MEASURES[measure].unit
     if within is None:
-        sentence = f"{title}: there is no answer, because the student or the raters have no value."
+        sentence = f"{title}: there is no answer, because the model or the raters have no value."
     else:
         lowest, highest = (_said(value, unit) for value in sorted((worst, best)))
         sentence = (
-            f"{title}: the student's mean to the raters is {_said(student, unit)}; the raters' means to each other "
-            f"are {lowest} to {highest}, on average {_said(mean, unit)}. The student is "
+            f"{title}: the model's mean to the raters is {_said(model, unit)}; the raters' means to each other "
+            f"are {lowest} to {highest}, on average {_said(mean, unit)}. The model is "
             f"{'within' if within else 'outside'} the raters' range"
         )
         if math.isfinite(difference) and math.isfinite(interval[0]):
             low, upper = (_said(value, unit, signed=True) for value in interval)
             sentence += f"; difference {_said(difference, unit, signed=True)} (95 % interval {low} to {upper})"
         sentence += "."
-    return RangeRow(measure, student, raters, mean, worst, best, difference, interval, within, sentence)
+    return RangeRow(measure, model, raters, mean, worst, best, difference, interval, within, sentence)
 
 
 def _answer(rows: Mapping[str, RangeRow]) -> tuple[bool | None, str]:
@@ -216,13 +214,13 @@ def _answer(rows: Mapping[str, RangeRow]) -> tuple[bool | None, str]:
         MEASURES[name].title: rows[name].within for name in MAIN if name in rows and rows[name].within is not None
     }
     if not answered:
-        return None, "Whether the student is within the raters' range cannot be said: no measure has a value for both."
+        return None, "Whether the model is within the raters' range cannot be said: no measure has a value for both."
     inside, outside = ([title for title, within in answered.items() if within is said] for said in (True, False))
     if not outside:
-        return True, f"The student is within the raters' range in {_listed(inside)}."
+        return True, f"The model is within the raters' range in {_listed(inside)}."
     if not inside:
-        return False, f"The student is outside the raters' range in {_listed(outside)}."
-    return False, f"The student is outside the raters' range in {_listed(outside)}, and within it in {_listed(inside)}."
+        return False, f"The model is outside the raters' range in {_listed(outside)}."
+    return False, f"The model is outside the raters' range in {_listed(outside)}, and within it in {_listed(inside)}."
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -239,13 +237,13 @@ def _said(value: float, unit: str, signed: bool = False) -> str:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """The student against raters over the cases of a cohort, in one measure.
+    """The model against raters over the cases of a cohort, in one measure.
 
     Attributes:
         n: cases that have a value for both.
         excluded: cases that have not, left out.
-        student, raters: means over the n cases.
-        difference: ``student - raters``.
+        model, raters: means over the n cases.
+        difference: ``model - raters``.
         interval: its 95 % bootstrap interval over the cases; NaN with fewer than two.
         ties: cases without a difference, which the test leaves out.
         statistic: the signed-rank statistic, the smaller of the two sums of ranks.
@@ -255,7 +253,7 @@ class PairedTest:
 
     n: int
     excluded: int
-    student: float
+    model: float
     raters: float
     difference: float
     interval: tuple[float, float]
@@ -266,7 +264,7 @@ class PairedTest:
 
 
 TEST_METHOD = (
-    "Two-sided paired Wilcoxon signed-rank test (scipy) over the cases, each with one value for the student and one "
+    "Two-sided paired Wilcoxon signed-rank test (scipy) over the cases, each with one value for the model and one "
     "for the raters; equal values are left out. It takes the cases to be independent, and p is not corrected for the "
     f"number of tests. The interval of the mean difference is the 95 % percentile interval of {DRAWS} bootstrap "
     "samples of the cases, with a fixed seed."
@@ -275,30 +273,30 @@ TEST_METHOD = (
 
 def paired_test(
     measure: str,
-    student: Sequence[float] | np.ndarray,
+    model: Sequence[float] | np.ndarray,
     raters: Sequence[float] | np.ndarray,
     who: str,
     measures: Mapping[str, Measure] = MEASURES,
     each: str = "case",
 ) -> PairedTest:
-    """Compare the student with raters, or with another student, over cases.
+    """Compare the model with raters, or with another model, over cases.
 
     Args:
         measure: the measure's name.
-        student: one value a case; NaN or infinite where there is none.
+        model: one value a case; NaN or infinite where there is none.
         raters: the same for the raters.
-        who: whom the student is compared with, in the sentence.
+        who: whom the model is compared with, in the sentence.
         measures: where the measure's title and unit stand.
         each: what the values are of, in the sentence.
     """
     from scipy.stats import wilcoxon
 
-    both = np.array([student, raters], float).reshape(2, -1)
+    both = np.array([model, raters], float).reshape(2, -1)
     kept = both[:, np.isfinite(both).all(axis=0)]
     excluded, n = both.shape[1] - kept.shape[1], kept.shape[1]
     title, unit = measures[measure].title, measures[measure].unit
     if not n:
-        sentence = f"{title}: no {each} has a value for both the student and {who}."
+        sentence = f"{title}: no {each} has a value for both the model and {who}."
         return PairedTest(0, excluded, *(math.nan,) * 3, (math.nan, math.nan), 0, math.nan, math.nan, sentence)
     differences = np.round(kept[0] - kept[1], _ROUNDING_DIGITS)
     ties = int(np.count_nonzero(differences == 0))
@@ -310,7 +308,7 @@ def paired_test(
     interval = mean_interval(differences)
     means, difference = kept.mean(axis=1), float(differences.mean())
     sentence = (
-        f"{title}: the student's mean is {_said(float(means[0]), unit)}, that of {who} {_said(float(means[1]), unit)}; "
+        f"{title}: the model's mean is {_said(float(means[0]), unit)}, that of {who} {_said(float(means[1]), unit)}; "
         f"difference {_said(difference, unit, signed=True)}"
     )
     if n > 1:

@@ -13,7 +13,7 @@ from .normalization import Normalization
 
 
 def card_text(card: Card) -> str:
-    """The whole card, for a reader who decides whether the student suits an image."""
+    """The whole card, for a reader who decides whether the model suits an image."""
     parts = [
         f"# {card.title}",
         card.summary,

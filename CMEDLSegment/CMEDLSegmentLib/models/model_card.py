@@ -1,6 +1,6 @@
-"""The model card of a student: what it is, what it was trained on, how well it did, what it is for.
+"""The card of a model: what it is, what it was trained on, how well it did, what it is for.
 
-The card travels as JSON in the metadata of the student's ``.safetensors`` file (see ``student.py``).
+The card travels as JSON in the metadata of the model's ``.safetensors`` file (see ``model.py``).
 Everything here is plain Python, so a list of models is shown without loading torch. Every field is checked
 when a card is made, therefore also when one is read; a wrong one is named.
 """
@@ -36,7 +36,7 @@ LARGEST_HEADER = 64 << 20
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """One network of a student.
+    """One network of a model.
 
     Attributes:
         name: how others refer to it; its tensors are called ``<name>.<parameter>``. The last one is
@@ -91,7 +91,7 @@ class Card:
     data: tuple[dict[str, str], ...] = ()  # name, license, attribution
     smoothing_mm: float = 0.0  # standard deviation of the Gaussian that smooths probabilities over the slices; 0: none
     figures: tuple[dict[str, Any], ...] = ()  # held out: measure, value, n, data, and where known spread
-    int8: dict[str, Any] | None = None  # how int8 was checked on this student; None: int8 is not to be used
+    int8: dict[str, Any] | None = None  # how int8 was checked on this model; None: int8 is not to be used
     weights_sha256: str = ""  # 64 hexadecimal digits; empty until saved
     format: str = FORMAT
 
@@ -192,7 +192,7 @@ class Card:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: one number for the student, as the card holds the weights' hash."""
+        """SHA-256 of the canonical JSON: one number for the model, as the card holds the weights' hash."""
         return _digest(self._as_dict())
 
     @property
@@ -329,7 +329,7 @@ def card_of(header: dict[str, Any]) -> Card:
     metadata = header.get("__metadata__")
     stored = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
     if not isinstance(stored, str):
-        raise ModelError("it has no model card, so it is not a student of this program.")
+        raise ModelError("it has no model card, so it is not a model of this program.")
     card = Card.from_json(stored)
     if not card.weights_sha256:
         raise ModelError("the card's field 'weights_sha256' is empty.")
@@ -338,14 +338,14 @@ def card_of(header: dict[str, Any]) -> Card:
 
 def file_error(path: Path | str, error: ModelError) -> ModelError:
     """The one sentence a user reads: which file, and why."""
-    return ModelError(f"{path} cannot be used as a student: {error}")
+    return ModelError(f"{path} cannot be used as a model: {error}")
 
 
 def read_card(path: Path | str) -> Card:
-    """The card of a student's file, from its header alone: quick, but the weights are not verified.
+    """The card of a model's file, from its header alone: quick, but the weights are not verified.
 
     Raises:
-        ModelError: no such file, not readable, or not a student; the message names the file.
+        ModelError: no such file, not readable, or not a model; the message names the file.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""A student on disk: one ``.safetensors`` file with its weights, and its model card in the metadata.
+"""A model on disk: one ``.safetensors`` file with its weights, and its model card in the metadata.
 
 - The tensors are named ``<network>.<parameter>``, as float32, or where the file was saved small as float16 or int8
   (they are computed in float32 either way). One of int8 has beside it ``scale.<network>.<parameter>``, float32, what
@@ -84,7 +84,7 @@ class ModelNetwork(nn.Module):
 
 @dataclass
 class ModelFile:
-    """A verified student in memory.
+    """A verified model in memory.
 
     Attributes:
         card: the model card.
@@ -122,7 +122,7 @@ def save_model(
     stored: str = "float32",
     int8: Mapping[str, torch.Tensor] | None = None,
 ) -> Card:
-    """Write a student; the file appears complete and verified, or not at all.
+    """Write a model; the file appears complete and verified, or not at all.
 
     Args:
         path: ends in ``.safetensors``.
@@ -142,7 +142,7 @@ def save_model(
     """
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise ModelError(f"{path} must end in .safetensors, the format of a student.")
+        raise ModelError(f"{path} must end in .safetensors, the format of a model.")
     names = [spec.name for spec in card.networks]
     if set(modules) != set(names):
         raise ModelError(f"{path}: the card names the networks {names}, but {sorted(modules)} were given.")
@@ -161,7 +161,7 @@ def save_model(
 
 
 def load_model(path: Path | str) -> ModelFile:
-    """The student of a file, verified; :func:`.registry.load` takes a name too.
+    """The model of a file, verified; :func:`.registry.load` takes a name too.
 
     Raises:
         ModelError: it is not there, or anything about it is wrong: cut, altered, missing or extra tensors,
@@ -190,7 +190,7 @@ def load_model(path: Path | str) -> ModelFile:
 
 
 def verify_bytes(data: bytes, path: Path | str) -> tuple[Card, dict[str, np.ndarray]]:
-    """Verify all of a student's file.
+    """Verify all of a model's file.
 
     Args:
         data: the whole file.

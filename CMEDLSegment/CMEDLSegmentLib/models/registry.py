@@ -1,9 +1,9 @@
-"""The students at hand: those bundled with the program, and those a user installed in a folder of their own.
+"""The models at hand: those bundled with the program, and those a user installed in a folder of their own.
 
-The user's folder holds one folder per student. Every installed version stays in it as a file of its own,
+The user's folder holds one folder per model. Every installed version stays in it as a file of its own,
 ``0001_<version>.safetensors`` and so on in the order of installing, and the text file ``current`` names the
 one in use, or says ``bundled``. So installing and rolling back are each one atomic rename, and nothing is
-overwritten. An installed student goes before a bundled one of the same name, until it is rolled back to that
+overwritten. An installed model goes before a bundled one of the same name, until it is rolled back to that
 one; every listing says so.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .model_file import ModelFile
 
 DEFAULT = "lung-ct"
-"""The student used when none is named."""
+"""The model used when none is named."""
 
 BUNDLED, INSTALLED, FILE = "bundled", "installed", "file"
 _ENDING = ".safetensors"
@@ -40,7 +40,7 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt
 
 @dataclass(frozen=True)
 class Entry:
-    """One student's file as a listing shows it.
+    """One model's file as a listing shows it.
 
     Attributes:
         name: what ``--model`` takes; of a damaged file, its name without the ending.
@@ -71,7 +71,7 @@ class Change:
     """What installing, removing or rolling back did.
 
     Attributes:
-        name: the student.
+        name: the model.
         message: one or two sentences for the user.
         path: the file in use now; None when the name is known no longer.
         version: its version.
@@ -86,7 +86,7 @@ class Change:
 
 
 def user_folder() -> Path:
-    """The folder of installed students: ``CMEDL_MODELS``, else where the platform keeps a user's data.
+    """The folder of installed models: ``CMEDL_MODELS``, else where the platform keeps a user's data.
 
     Windows: ``%LOCALAPPDATA%``; macOS: ``~/Library/Application Support``; elsewhere ``$XDG_DATA_HOME`` or
     ``~/.local/share``. It need not exist.
@@ -105,7 +105,7 @@ def user_folder() -> Path:
 
 
 def bundled_folder(package: Path | None = None) -> Path | None:
-    """The folder of bundled students, or None if this copy of the program has none.
+    """The folder of bundled models, or None if this copy of the program has none.
 
     Args:
         package: the folder of this package; default is where this file lies.
@@ -120,11 +120,11 @@ def bundled_folder(package: Path | None = None) -> Path | None:
         package.parent / "Resources" / "Models",
         package.parent.parent / "Resources" / "Models",
     )
-    return next((folder for folder in candidates if any(_students(folder))), None)
+    return next((folder for folder in candidates if any(_models(folder))), None)
 
 
 def folder_name(name: str) -> str:
-    """A folder's name for a student's name: safe on every platform, and different for different names.
+    """A folder's name for a model's name: safe on every platform, and different for different names.
 
     Lower case, because two names that differ in case only share a folder on Windows and macOS; what is not a
     plain letter, digit, ``-`` or ``_`` becomes ``-``, and a hash of the name then keeps it apart from others.
@@ -134,13 +134,13 @@ def folder_name(name: str) -> str:
     safe = re.sub(r"[^a-z0-9_-]+", "-", plain)[:60].strip("-")
     if safe == text and safe not in _RESERVED:
         return safe
-    return f"{safe or 'student'}-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:8]}"
+    return f"{safe or 'model'}-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:8]}"
 
 
 def list_models() -> list[Entry]:
-    """Every student that a name stands for, sorted by name: installed ones in use and bundled ones.
+    """Every model that a name stands for, sorted by name: installed ones in use and bundled ones.
 
-    Damaged files are listed with their problem; a bundled student that an installed one hides, as not current.
+    Damaged files are listed with their problem; a bundled model that an installed one hides, as not current.
     """
     entries = []
     installed = {}
@@ -150,7 +150,7 @@ def list_models() -> list[Entry]:
             entry = _entry(path, INSTALLED)
             installed[folder.name] = entry
     bundled = bundled_folder()
-    for path in sorted(_students(bundled)) if bundled else ():
+    for path in sorted(_models(bundled)) if bundled else ():
         entry = _entry(path, BUNDLED)
         mine = installed.get(folder_name(entry.name))
         note = f"hidden by the installed version {mine.version}" if mine else ""
@@ -161,26 +161,26 @@ def list_models() -> list[Entry]:
 
 
 def versions(name: str) -> list[Entry]:
-    """The versions of a student, oldest first, the one in use being ``current``; empty if none is installed.
+    """The versions of a model, oldest first, the one in use being ``current``; empty if none is installed.
 
     A bundled one of this name is the first.
     """
     folder = user_folder() / folder_name(name)
     current = _current(folder)
-    kept = [_noted(_entry(path, INSTALLED), current=path == current) for path in sorted(_students(folder))]
+    kept = [_noted(_entry(path, INSTALLED), current=path == current) for path in sorted(_models(folder))]
     bundled = _bundled_of(name)
     return [_noted(bundled, current=current is None), *kept] if kept and bundled else kept
 
 
 def find(name_or_file: Path | str) -> Path:
-    """The file that a name or a path stands for; an installed student goes before a bundled one.
+    """The file that a name or a path stands for; an installed model goes before a bundled one.
 
     Args:
-        name_or_file: a student's name, any case; or a path, which a Path, a text ending in ``.safetensors``
+        name_or_file: a model's name, any case; or a path, which a Path, a text ending in ``.safetensors``
             or one that names an existing file is taken for.
 
     Raises:
-        ModelError: there is no such student; the message names those there are.
+        ModelError: there is no such model; the message names those there are.
     """
     return entry(name_or_file).path
 
@@ -189,7 +189,7 @@ def entry(name_or_file: Path | str) -> Entry:
     """The listing's entry of a name or a path, as :func:`find_prepared`; its card is read, its weights not verified.
 
     Raises:
-        ModelError: there is no such student.
+        ModelError: there is no such model.
     """
     text = str(name_or_file)
     known = [] if isinstance(name_or_file, Path) else list_models()
@@ -206,7 +206,7 @@ def entry(name_or_file: Path | str) -> Entry:
     names = [found.name for found in known if found.current]
     near = difflib.get_close_matches(text, names, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names) or 'none'}."
-    raise ModelError(f"No student is named '{text}'; {hint}")
+    raise ModelError(f"No model is named '{text}'; {hint}")
 
 
 def load(name_or_file: Path | str) -> ModelFile:
@@ -221,7 +221,7 @@ def load(name_or_file: Path | str) -> ModelFile:
 
 
 def verify(name_or_file: Path | str) -> Entry:
-    """Verify all of a student: card, both hashes, every tensor, and that its networks fit each other.
+    """Verify all of a model: card, both hashes, every tensor, and that its networks fit each other.
 
     Raises:
         ModelError: one sentence names the file and what is wrong with it.
@@ -234,12 +234,12 @@ def verify(name_or_file: Path | str) -> Entry:
 
 
 def install(file: Path | str) -> Change:
-    """Verify a student's file and copy it into the user's folder, where its name then stands for it.
+    """Verify a model's file and copy it into the user's folder, where its name then stands for it.
 
     The version in use before stays for :func:`rollback`.
 
     Raises:
-        ModelError: the file is not a good student.
+        ModelError: the file is not a good model.
         InputError: the user's folder cannot be written.
     """
     from .model_file import verify_bytes
@@ -252,7 +252,7 @@ def install(file: Path | str) -> Change:
     card, _ = verify_bytes(data, file)
     folder = user_folder() / folder_name(card.name)
     before = _current(folder)
-    kept = next((path for path in _students(folder) if path.stem.split("_", 1)[-1] == card.version), None)
+    kept = next((path for path in _models(folder) if path.stem.split("_", 1)[-1] == card.version), None)
     if kept is None or kept.read_bytes() != data:
         # A kept file with other bytes is damaged, as its name holds the digest: the good one takes its place.
         kept = kept or folder / f"{_next_number(folder):04d}_{card.version}{_ENDING}"
@@ -273,7 +273,7 @@ def rollback(name: str, version: str | None = None) -> Change:
     """Use an earlier version again, or the given one; no version is deleted.
 
     Args:
-        name: the student.
+        name: the model.
         version: as :func:`versions` shows it, or its beginning or the beginning of its digest; default is the
             one installed before the one in use, and before the first of them a bundled one of this name.
 
@@ -305,14 +305,14 @@ def rollback(name: str, version: str | None = None) -> Change:
 
 
 def remove(name: str) -> Change:
-    """Delete every installed version of a student; a bundled one of this name is used again.
+    """Delete every installed version of a model; a bundled one of this name is used again.
 
     Raises:
-        ModelError: it is not installed; bundled students cannot be removed.
+        ModelError: it is not installed; bundled models cannot be removed.
         InputError: the files cannot be deleted.
     """
     folder = user_folder() / folder_name(name)
-    kept = sorted(_students(folder))
+    kept = sorted(_models(folder))
     bundled = _bundled_of(name)
     if not kept:
         if bundled:
@@ -335,8 +335,8 @@ def remove(name: str) -> Change:
     return _change(name, None, before, message)
 
 
-def _students(folder: Path) -> Iterator[Path]:
-    """The students' files of a folder, if there is one; hidden files are half-written and left out."""
+def _models(folder: Path) -> Iterator[Path]:
+    """The models' files of a folder, if there is one; hidden files are half-written and left out."""
     if folder.is_dir():
         yield from (path for path in folder.glob(f"*{_ENDING}") if not path.name.startswith("."))
 
@@ -346,7 +346,7 @@ def _folders(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     except OSError as error:
         raise InputError(
-            f"{folder}, the folder of installed students, could not be read ({error.strerror}); set CMEDL_MODELS to "
+            f"{folder}, the folder of installed models, could not be read ({error.strerror}); set CMEDL_MODELS to "
             "a folder that can."
         ) from error
 
@@ -361,7 +361,7 @@ def _kind(path: Path) -> str:
 
 def _current(folder: Path) -> Path | None:
     """The installed version in use: the one that ``current`` names, else the newest; None where a bundled one is."""
-    kept = sorted(_students(folder))
+    kept = sorted(_models(folder))
     try:
         named = (folder / _CURRENT).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -377,7 +377,7 @@ def _use(folder: Path, named: str) -> None:
 
 
 def _next_number(folder: Path) -> int:
-    numbers = [int(found[1]) for path in _students(folder) if (found := re.match(r"(\d+)_", path.name))]
+    numbers = [int(found[1]) for path in _models(folder) if (found := re.match(r"(\d+)_", path.name))]
     return max(numbers, default=0) + 1
 
 
@@ -415,7 +415,7 @@ def _noted(found: Entry, note: str = "", current: bool = True) -> Entry:
 
 def _bundled_of(name: str) -> Entry | None:
     folder = bundled_folder()
-    found = [_entry(path, BUNDLED) for path in sorted(_students(folder))] if folder else []
+    found = [_entry(path, BUNDLED) for path in sorted(_models(folder))] if folder else []
     return next((item for item in found if folder_name(item.name) == folder_name(name)), None)
 
 

@@ -1,6 +1,6 @@
 """DRIT's translator (Lee et al. 2018; section III-A2 of the paper): content of an image, drawn in a modality's style.
 
-What a student needs of it at test time; the style encoders and discriminators are of training alone.
+What a model needs of it at test time; the style encoders and discriminators are of training alone.
 """
 
 from __future__ import annotations

@@ -23,15 +23,15 @@ class Request:
     """What a click asks for.
 
     Attributes:
-        student: a student's name or file.
+        model: a model's name or file.
         device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
-        threshold: probability from which a voxel is marked; None is the student's own.
-        all_slices: look at every slice, whatever the student's card says.
+        threshold: probability from which a voxel is marked; None is the model's own.
+        all_slices: look at every slice, whatever the model's card says.
         minimum_cc: components below this volume (cc) are dropped.
         probability: whether the probability is wanted too.
     """
 
-    student: str
+    model: str
     device: str = "auto"
     threshold: float | None = None
     all_slices: bool = False
@@ -46,7 +46,7 @@ class Outcome:
     Attributes:
         label: uint8 (z, y, x) on the input's own grid; 0 is background.
         probability: float32 (z, y, x) on the same grid, or None where it was not asked for.
-        summary: in JSON's types: student, student_title, weights_sha256, program_version, threshold, slices ("all" or
+        summary: in JSON's types: model, model_title, weights_sha256, program_version, threshold, slices ("all" or
             "lung"), minimum_cc, device, runtime, seconds, timings (seconds by stage), lung_slices, tumor_volume_cc,
             warnings, labels (as the card's ``Label``), components (as ``components.Component``: label is the
             value in ``label``), series_uid (or None), and date (ISO 8601, UTC).

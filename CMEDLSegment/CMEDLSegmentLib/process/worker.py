@@ -1,6 +1,6 @@
 """The worker process: ``python -m CMEDLSegmentLib.process.worker``, started by ``client.WorkerClient``.
 
-It reads what to do from stdin, does one thing at a time, and keeps the student and its network for the next. It ends
+It reads what to do from stdin, does one thing at a time, and keeps the model and its network for the next. It ends
 when stdin closes or its parent is gone, and after some minutes without work. Its stdout carries messages only:
 whatever else is printed in this process goes to stderr.
 """
@@ -152,15 +152,15 @@ class Worker:
         return Outcome(found.label, probability, summary(request, volume, found, segmenter))
 
     def _segmenter(self, request: Request) -> Segmenter:
-        """The segmenter of the last run if it is the same student's on the same device, else a new one."""
+        """The segmenter of the last run if it is the same model's on the same device, else a new one."""
         from ..models import registry
 
-        path = registry.find(request.student)
+        path = registry.find(request.model)
         status = path.stat()
         key = (path, status.st_mtime_ns, status.st_size, request.device)
         if self._kept is None or self._kept[0] != key:
             self._kept = None
-            self._progress("Loading the student", 0.0)
+            self._progress("Loading the model", 0.0)
             from ..inference.segmenter import Segmenter
             from ..models.model_file import load_model
 
@@ -172,7 +172,7 @@ def summary(request: Request, volume: Volume, found: Segmentation, segmenter: Se
     """What an :class:`Outcome` tells about how it was made, in JSON's types."""
     from ..base.text import plain
 
-    card = segmenter.student.card
+    card = segmenter.model.card
     facts = {
         "student": card.name,
         "student_title": card.title,

@@ -109,7 +109,7 @@ def html_report(
     size = " x ".join(map(str, case.geometry.size))
     spacing = " x ".join(f"{mm:.4g}" for mm in case.geometry.spacing)
     raters = counted(len(agreement.rater_names), "rater")
-    who = f"{raters}{' and the student' if agreement.candidate else ''}"
+    who = f"{raters}{' and the model' if agreement.has_model else ''}"
     subtitle = f"{who} on an image of {size} voxels of {spacing} mm; tolerance {agreement.tolerance_mm:g} mm"
     title = f"Agreement with experts: {agreement.case}" if agreement.case else "Agreement with experts"
     return html_page(

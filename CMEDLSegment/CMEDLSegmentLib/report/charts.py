@@ -1,6 +1,6 @@
 """The report's charts, each a function from figures to SVG.
 
-All of them work in gray: shade means amount, the student is a diamond and not only red, and figures stand beside.
+All of them work in gray: shade means amount, the model is a diamond and not only red, and figures stand beside.
 A chart says what it left out (values that are infinite or do not exist) instead of leaving it out in silence.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..agreement.vote_map import SliceRow
-from ..io.delineation import CANDIDATE
+from ..io.delineation import MODEL
 from ..metrics.measures import MEASURES
 from ..metrics.statistics import RangeAnswer
 from .style import LineStyle, fit_labels, format_value, line_styles, printable, text_width
@@ -23,7 +23,7 @@ _BLUES = ((247, 250, 253), (198, 219, 239), (107, 158, 207), (33, 96, 164), (8, 
 _BAND = "#e3e8ee"
 _CROWD = 24
 """Values from which a row of a box plot is drawn higher, its marks beside each other and the box over them."""
-_STUDENT = line_styles([CANDIDATE])[CANDIDATE].hex
+_MODEL = line_styles([MODEL])[MODEL].hex
 
 
 def heat_map(names: Sequence[str], matrix: np.ndarray, measure: str, width: float = WIDTH / 2 - 12) -> str:
@@ -33,7 +33,7 @@ def heat_map(names: Sequence[str], matrix: np.ndarray, measure: str, width: floa
     small differences do not look like large ones.
 
     Args:
-        names: of rows (reference) and columns (tested); the student, if there, is the last.
+        names: of rows (reference) and columns (tested); the model, if there, is the last.
         matrix: (n, n).
         measure: whose values.
     """
@@ -52,7 +52,7 @@ def heat_map(names: Sequence[str], matrix: np.ndarray, measure: str, width: floa
             drawing.tilted(left + middle - 2, top - 5, columns[i], size)
         for j, other in enumerate(names):
             _cell(drawing, left + j * cell, top + i * cell, cell, float(matrix[i, j]), measure, worst, (name, other))
-    if names[-1] == CANDIDATE and n > 1:
+    if names[-1] == MODEL and n > 1:
         edge = (n - 1) * cell
         drawing.line(left + edge, top, left + edge, top + n * cell, INK, 1.6)
         drawing.line(left, top + edge, left + n * cell, top + edge, INK, 1.6)
@@ -111,15 +111,15 @@ def _blue(share: float) -> tuple[str, bool]:
 
 
 def range_chart(answer: RangeAnswer, measures: Sequence[str], styles: Mapping[str, LineStyle]) -> str:
-    """For each measure the raters' means to each other on a line, their range behind, and the student's mean."""
+    """For each measure the raters' means to each other on a line, their range behind, and the model's mean."""
     left, right, row = 118.0, 172.0, 46.0
-    drawing = Drawing(WIDTH, row * len(measures) + 6, "The student beside the raters' range")
+    drawing = Drawing(WIDTH, row * len(measures) + 6, "The model beside the raters' range")
     for number, measure in enumerate(measures):
         found = answer.rows[measure]
         y = number * row + 18
         unit = MEASURES[measure].unit
         drawing.text(0, y + 4, MEASURES[measure].title, 13, font_weight="600")
-        means = [value for value in (found.student, *found.raters.values()) if math.isfinite(value)]
+        means = [value for value in (found.model, *found.raters.values()) if math.isfinite(value)]
         if not means:
             drawing.text(left, y + 4, "no finite value", 12, fill=SOFT)
             continue
@@ -135,12 +135,12 @@ def range_chart(answer: RangeAnswer, measures: Sequence[str], styles: Mapping[st
         for name, value in found.raters.items():
             if math.isfinite(value):
                 drawing.dot(scale(value), y, 5, styles[name].hex, f"{name}: {format_value(value, unit)} {unit}")
-        if math.isfinite(found.student):
-            tip = f"{CANDIDATE}: {format_value(found.student, unit)} {unit}"
-            drawing.diamond(scale(found.student), y, 7.5, styles[CANDIDATE].hex, tip)
+        if math.isfinite(found.model):
+            tip = f"model: {format_value(found.model, unit)} {unit}"
+            drawing.diamond(scale(found.model), y, 7.5, styles[MODEL].hex, tip)
         verdict = {True: "within", False: "outside", None: "no answer"}[found.within]
         x = WIDTH - right + 16
-        drawing.text(x, y + 4, f"{format_value(found.student, unit)} {unit}".strip(), 13, font_weight="600")
+        drawing.text(x, y + 4, f"{format_value(found.model, unit)} {unit}".strip(), 13, font_weight="600")
         drawing.text(WIDTH, y + 4, verdict, 12, "end", font_weight="600" if found.within is False else "400")
     return drawing.svg()
 
@@ -192,9 +192,9 @@ def box_plot(
     unit = MEASURES[measure].unit
     for number, (label, name) in enumerate(zip(fit_labels(names, 11.5, left - 10), names, strict=True)):
         y = top + row * (number + 0.5)
-        if name == CANDIDATE and number:
+        if name == MODEL and number:
             drawing.line(0, y - row / 2, width, y - row / 2, SOFT, 0.8)
-        drawing.text(left - 8, y + 4, label, 11.5, "end", font_weight="600" if name == CANDIDATE else "400")
+        drawing.text(left - 8, y + 4, label, 11.5, "end", font_weight="600" if name == MODEL else "400")
         found = finite[number]
         if found.size and not crowded:
             _box(drawing, scale, y, row * 0.56, found, _BAND)
@@ -202,7 +202,7 @@ def box_plot(
             tip = f"{format_value(float(value), unit)} {unit}"
             # Many marks are spread over the row, in the same way every time.
             high = y + (place * 7 % 13 - 6) * row / 40 if crowded else y
-            mark, size = (drawing.diamond, 4.6) if name == CANDIDATE else (drawing.dot, 3.4)
+            mark, size = (drawing.diamond, 4.6) if name == MODEL else (drawing.dot, 3.4)
             mark(scale(value), high, size * (0.6 if crowded else 1.0), styles[name].hex, tip)
         if found.size and crowded:
             _box(drawing, scale, y, row * 0.72, found, "none")
@@ -224,12 +224,12 @@ def _box(drawing: Drawing, scale: Scale, y: float, height: float, values: np.nda
     drawing.line(scale(median), y - height / 2, scale(median), y + height / 2, INK, 2)
 
 
-def case_chart(cases: Sequence[str], raters: Sequence[np.ndarray], student: Sequence[np.ndarray], measure: str) -> str:
-    """One row for each case: a line over the finite values of the raters' pairs, their mean, and the student's mean."""
+def case_chart(cases: Sequence[str], raters: Sequence[np.ndarray], model: Sequence[np.ndarray], measure: str) -> str:
+    """One row for each case: a line over the finite values of the raters' pairs, their mean, and the model's mean."""
     left, right, row, top = 118.0, 12.0, 15.0, 8.0
     bottom = top + row * len(cases)
     drawing = Drawing(WIDTH, bottom + 22, f"{MEASURES[measure].title} in each case")
-    pairs, own = ([found[np.isfinite(found)] for found in values] for values in (raters, student))
+    pairs, own = ([found[np.isfinite(found)] for found in values] for values in (raters, model))
     known = np.concatenate([*pairs, *own])
     if not known.size:
         drawing.text(left, top + 14, "no finite value", 12, fill=SOFT)
@@ -247,7 +247,7 @@ def case_chart(cases: Sequence[str], raters: Sequence[np.ndarray], student: Sequ
             )
         if own[number].size:
             mean = own[number].mean()
-            drawing.diamond(scale(mean), y, 5, _STUDENT, f"student: {format_value(mean, MEASURES[measure].unit)}")
+            drawing.diamond(scale(mean), y, 5, _MODEL, f"model: {format_value(mean, MEASURES[measure].unit)}")
     return drawing.svg()
 
 
@@ -260,11 +260,11 @@ def volume_chart(volumes: Mapping[str, float], styles: Mapping[str, LineStyle]) 
     _uprights(drawing, scale, 8, top, bottom)
     for number, (label, name) in enumerate(zip(fit_labels(list(volumes), 12, left - 12), volumes, strict=True)):
         y = top + row * (number + 0.5)
-        drawing.text(left - 10, y + 4, label, 12, "end", font_weight="600" if name == CANDIDATE else "400")
+        drawing.text(left - 10, y + 4, label, 12, "end", font_weight="600" if name == MODEL else "400")
         bar = scale(volumes[name]) - left
         drawing.rect(left, y - 5.5, bar, 11, styles[name].hex, printable(name), stroke=INK, stroke_width=0.8)
         drawing.text(WIDTH - right + 8, y + 4, f"{format_value(volumes[name], 'cc')} cc", 11)
-    raters = [volume for name, volume in volumes.items() if name != CANDIDATE]
+    raters = [volume for name, volume in volumes.items() if name != MODEL]
     mean = scale(sum(raters) / len(raters))
     drawing.line(mean, top, mean, bottom, INK, 1.4, stroke_dasharray="4 3")
     return drawing.svg()
@@ -301,7 +301,7 @@ def slice_strip(
 
     Args:
         rows: the slices, in rising order.
-        names: the raters, then the student.
+        names: the raters, then the model.
         ranks: for the slices that have a picture, its number.
         ends: what lies towards the first and the last slice, such as inferior and superior, or None.
     """
@@ -318,7 +318,7 @@ def slice_strip(
         return left + (index - first) * step
 
     _lanes(drawing, rows, names, place, step, lanes_top, lane)
-    most = max(row.with_student_cc for row in rows)
+    most = max(row.with_model_cc for row in rows)
     for base, text, low, high in (
         (dsc_top + score, "DSC (line: least)", "0", "1"),
         (bottom, "disagreement (cc)", "0", f"{most:.2g}"),
@@ -337,7 +337,7 @@ def slice_strip(
             drawing.rect(x, dsc_top + score - tall, width, tall, "#9db7d3", tip)
             least = dsc_top + score * (1 - row.dsc_min)
             drawing.line(x, least, x + width, least, INK, 1.6)
-        tall = score * row.with_student_cc / most if most else 0.0
+        tall = score * row.with_model_cc / most if most else 0.0
         ranked = row.index in ranks
         drawing.rect(
             x,
@@ -345,7 +345,7 @@ def slice_strip(
             width,
             tall,
             "#21466f" if ranked else "#9db7d3",
-            f"slice {row.index}: {row.with_student_cc:.3g} cc",
+            f"slice {row.index}: {row.with_model_cc:.3g} cc",
         )
         if ranked:
             middle = place(row.index) + step / 2
@@ -360,7 +360,7 @@ def _lanes(drawing: Drawing, rows: Sequence[SliceRow], names: Sequence[str], pla
     largest = max(max(row.areas_mm2.values()) for row in rows)
     for number, (label, name) in enumerate(zip(fit_labels(names, 11, 122), names, strict=True)):
         y = top + number * lane
-        drawing.text(128, y + lane - 4, label, 11, "end", font_weight="600" if name == CANDIDATE else "400")
+        drawing.text(128, y + lane - 4, label, 11, "end", font_weight="600" if name == MODEL else "400")
         drawing.line(place(rows[0].index), y + lane - 1, place(rows[-1].index) + step, y + lane - 1)
         for row in rows:
             area = row.areas_mm2[name]

@@ -1,4 +1,4 @@
-"""The report of a cohort: Table IV over its cases, the student tested against the raters, and every case in a row."""
+"""The report of a cohort: Table IV over its cases, the model tested against the raters, and every case in a row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..agreement.cohort_agreement import CohortAgreement
 from ..agreement.raters import Agreement, RaterRow
 from ..base.progress import CancelCheck, never, silent
 from ..base.text import counted
-from ..io.delineation import CANDIDATE
+from ..io.delineation import MODEL
 from ..metrics.measures import MEASURES
 from ..metrics.statistics import MAIN, PairedTest
 from .case_report import FIGURES, REPORT, check_outputs, write_texts
@@ -67,8 +67,8 @@ def cohort_page(cohort: CohortAgreement, agreements: Sequence[Agreement], links:
     """The page of a cohort as HTML; see :func:`write_cohort_report`."""
     counts = sorted({case.n_raters for case in cohort.cases})
     raters = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    student = " and the student" if cohort.student else ""
-    subtitle = f"{counted(len(cohort.cases), 'case')} of {raters} raters{student}; tolerance {cohort.tolerance_mm:g} mm"
+    model = " and the model" if cohort.model else ""
+    subtitle = f"{counted(len(cohort.cases), 'case')} of {raters} raters{model}; tolerance {cohort.tolerance_mm:g} mm"
     left_out = f"{failed} of {failed + len(cohort.cases)} cases could not be compared and are left out."
     return html_page(
         "Agreement with experts: cohort",
@@ -87,7 +87,7 @@ def cohort_page(cohort: CohortAgreement, agreements: Sequence[Agreement], links:
 
 
 def _answer(cohort: CohortAgreement) -> str:
-    if not cohort.student:
+    if not cohort.model:
         return ""
     counts = [
         f"{within} of {known} by {MEASURES[measure].title}"
@@ -96,12 +96,12 @@ def _answer(cohort: CohortAgreement) -> str:
     ]
     if not counts:
         return ""
-    sentence = f"Cases in which the student is within the raters' range: {', '.join(counts)}."
+    sentence = f"Cases in which the model is within the raters' range: {', '.join(counts)}."
     return f'<p class="answer">{escape_text(sentence)}</p>\n'
 
 
 def _tests(cohort: CohortAgreement) -> str:
-    """The student against the raters, one value each for every case."""
+    """The model against the raters, one value each for every case."""
     if not cohort.tests:
         return ""
     rows = [
@@ -109,7 +109,7 @@ def _tests(cohort: CohortAgreement) -> str:
             "",
             [
                 escape_text(measure_title(measure, cohort.tolerance_mm)),
-                format_value(test.student, MEASURES[measure].unit),
+                format_value(test.model, MEASURES[measure].unit),
                 format_value(test.raters, MEASURES[measure].unit),
                 format_value(test.difference, MEASURES[measure].unit, signed=True),
                 " to ".join(format_value(end, MEASURES[measure].unit, signed=True) for end in test.interval),
@@ -119,20 +119,18 @@ def _tests(cohort: CohortAgreement) -> str:
         )
         for measure, test in cohort.tests.items()
     ]
-    header = ("Mean over the cases", "Student", "Raters", "Difference", "95 % interval", "p", "Cases")
-    return section("The student and the raters", table(header, rows), paragraph(cohort.test_method, "lesser"))
+    header = ("Mean over the cases", "Model", "Raters", "Difference", "95 % interval", "p", "Cases")
+    return section("The model and the raters", table(header, rows), paragraph(cohort.test_method, "lesser"))
 
 
 def _people(cohort: CohortAgreement, agreements: Sequence[Agreement]) -> str:
     """Table IV: each person over all cases, or why there is none."""
-    rows = [_row(row) for row in cohort.people or ((cohort.student,) if cohort.student else ())]
+    rows = [_row(row) for row in cohort.people or ((cohort.model,) if cohort.model else ())]
     spreads = [spread_cell(cohort.spread[measure], MEASURES[measure].unit) for measure in MAIN]
     rows.append(("sum", ["all pairs of raters", *spreads]))
     header = ("", *(measure_title(measure, cohort.tolerance_mm) for measure in MAIN))
     caption = "Mean over the other raters and the cases ± standard deviation; CV: coefficient of variation"
-    people = (
-        [row.name for row in cohort.people] if cohort.people else [_RATERS, *([CANDIDATE] if cohort.student else [])]
-    )
+    people = [row.name for row in cohort.people] if cohort.people else [_RATERS, *([MODEL] if cohort.model else [])]
     boxes = [
         figure(
             box_plot(people, [_values(agreements, who, measure) for who in people], measure, line_styles(people)),
@@ -150,7 +148,7 @@ def _people(cohort: CohortAgreement, agreements: Sequence[Agreement]) -> str:
 
 
 def _person_tests(cohort: CohortAgreement) -> str:
-    """The student against each person, both by their mean to the same other raters; only where people are the same."""
+    """The model against each person, both by their mean to the same other raters; only where people are the same."""
     if not cohort.person_tests:
         return ""
 
@@ -162,9 +160,9 @@ def _person_tests(cohort: CohortAgreement) -> str:
         (rater_kind(who), [escape_name(who), *(cell(measure, found[measure]) for measure in MAIN)])
         for who, found in cohort.person_tests.items()
     ]
-    header = ("Student less", *(measure_title(measure, cohort.tolerance_mm) for measure in MAIN))
+    header = ("Model less", *(measure_title(measure, cohort.tolerance_mm) for measure in MAIN))
     told = "Mean difference over the cases; both are measured by the same other raters. No correction for the number"
-    return section("The student and each rater", table(header, rows), paragraph(f"{told} of tests.", "lesser"))
+    return section("The model and each rater", table(header, rows), paragraph(f"{told} of tests.", "lesser"))
 
 
 def _row(row: RaterRow) -> tuple[str, list[str]]:
@@ -179,9 +177,9 @@ def _values(agreements: Sequence[Agreement], who: str, measure: str) -> np.ndarr
 
 
 def _cases(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequence[str]) -> str:
-    """Every case: the spread among its raters, and the student."""
+    """Every case: the spread among its raters, and the model."""
     header = ["", "Raters", "Dice of their pairs", "HD95 (mm)", "Volume (cc)"]
-    header += ["Student: Dice", "HD95 (mm)", "Within by"] if cohort.student else []
+    header += ["Model: Dice", "HD95 (mm)", "Within by"] if cohort.model else []
     rows = []
     for case, link in zip(cohort.cases, links, strict=True):
         cells = [
@@ -190,8 +188,8 @@ def _cases(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequ
             spread_cell(case.raters["dsc"], ""),
         ]
         cells += [spread_cell(case.raters["hd95_mm"], "mm"), spread_cell(case.volume, "cc")]
-        if cohort.student:
-            found = case.student
+        if cohort.model:
+            found = case.model
             known = [measure for measure in MAIN if case.within.get(measure) is not None]
             inside = sum(bool(case.within[measure]) for measure in known)
             cells += [spread_cell(found["dsc"], ""), spread_cell(found["hd95_mm"], "mm")] if found else ["", ""]
@@ -200,8 +198,8 @@ def _cases(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequ
     chart = case_chart(
         [case.case for case in cohort.cases],
         [one.rater_pairs("dsc") for one in agreements],
-        [one.values(CANDIDATE, "dsc") if one.candidate else np.zeros(0) for one in agreements],
+        [one.values(MODEL, "dsc") if one.has_model else np.zeros(0) for one in agreements],
         "dsc",
     )
-    told = "Line: least to greatest Dice of the raters' pairs; disc: their mean; diamond: the student's mean to them."
+    told = "Line: least to greatest Dice of the raters' pairs; disc: their mean; diamond: the model's mean to them."
     return section("Case by case", figure(chart, told), table(header, rows))

@@ -186,17 +186,17 @@ def slice_dice(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return 2 * common / total
 
 
-def telling_slices(student: np.ndarray, expert: np.ndarray) -> list[tuple[str, int]]:
+def telling_slices(model: np.ndarray, expert: np.ndarray) -> list[tuple[str, int]]:
     """The slices worth showing: the one with the largest tumor, and the best and the worst of the others.
 
     The best is looked for among slices with at least a quarter of the largest area, since small ones say
     little; the worst among all that either has marked. Fewer than three are returned where there are no more.
     """
-    score = slice_dice(student, expert)
+    score = slice_dice(model, expert)
     marked = np.flatnonzero(np.isfinite(score))
     if marked.size == 0:
         return [("middle slice", len(score) // 2)]
-    area = np.count_nonzero(expert if expert.any() else student, axis=(1, 2))
+    area = np.count_nonzero(expert if expert.any() else model, axis=(1, 2))
     chosen = [("largest", int(np.argmax(area)))]
     others = [z for z in marked.tolist() if z != chosen[0][1]]
     large = [z for z in others if area[z] >= area.max() / 4]
@@ -206,7 +206,7 @@ def telling_slices(student: np.ndarray, expert: np.ndarray) -> list[tuple[str, i
     if others:
         # Of equally bad ones the one with the larger error.
         def rank(z: int) -> tuple[float, int]:
-            return score[z], -int(np.count_nonzero((student[z] != 0) != (expert[z] != 0)))
+            return score[z], -int(np.count_nonzero((model[z] != 0) != (expert[z] != 0)))
 
         chosen.append(("worst", min(others, key=rank)))
     return chosen
@@ -215,27 +215,27 @@ def telling_slices(student: np.ndarray, expert: np.ndarray) -> list[tuple[str, i
 def comparison(
     image: np.ndarray,
     spacing: Sequence[float],
-    student: np.ndarray,
+    model: np.ndarray,
     expert: np.ndarray,
     title: str,
     notes: Sequence[str],
-    names: tuple[str, str] = ("student", "expert"),
+    names: tuple[str, str] = ("model", "expert"),
     window: tuple[float, float] = LUNG_WINDOW,
 ) -> Image.Image:
-    """The student's contour in red over the expert's in yellow, on the telling slices: whole, and close by.
+    """The model's contour in red over the expert's in yellow, on the telling slices: whole, and close by.
 
     Args:
         image: (z, y, x) in axial order.
         spacing: (z, y, x) in mm.
-        student, expert: masks of the image's shape.
+        model, expert: masks of the image's shape.
         title: above the panels.
         notes: lines under the panels.
         names: what the legend calls the red and the yellow contour.
         window: intensities shown black and white.
     """
-    chosen = telling_slices(student, expert)
-    score = slice_dice(student, expert)
-    zooms = [zoom(expert[z] if expert[z].any() else student[z], spacing[1:]) for _, z in chosen]
+    chosen = telling_slices(model, expert)
+    score = slice_dice(model, expert)
+    zooms = [zoom(expert[z] if expert[z].any() else model[z], spacing[1:]) for _, z in chosen]
     side = max(max(around.width_mm, around.height_mm) for around in zooms)
     top, caption = 64, 30
     columns = max(len(chosen), 2)
@@ -251,7 +251,7 @@ def comparison(
         draw.text(place, f"{word}: slice {z} (0 to {len(image) - 1}){agreement}", BRIGHT, font(17), anchor="mm")
         contours = [
             Contour(expert[z], EXPERT_YELLOW, 1.6, names[1]),
-            Contour(student[z], MODEL_RED, 1.6, names[0]),
+            Contour(model[z], MODEL_RED, 1.6, names[0]),
         ]
         near = View(around.center, side, side)
         whole = contour_panel(image[z], spacing[1:], contours, window=window, bar_mm=50, frame=near)

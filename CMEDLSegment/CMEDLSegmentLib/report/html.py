@@ -8,7 +8,7 @@ from datetime import datetime
 from html import escape
 
 from .. import __version__
-from .style import printable
+from .style import display_name, printable
 
 LONGEST = 48
 """Letters of a name that a table shows; the list of raters has all of them."""
@@ -108,6 +108,7 @@ def escape_text(value: object) -> str:
 
 def escape_name(value: str, longest: int = LONGEST) -> str:
     """A rater's name: kept apart from the text around it in whatever direction it is written, cut where too long."""
+    value = display_name(value)
     short = value if len(value) <= longest else value[: longest - 1] + "…"
     tip = f' title="{escape_text(value)}"' if short != value else ""
     return f"<bdi{tip}>{escape_text(short)}</bdi>"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..agreement.raters import Agreement
-from ..io.delineation import CANDIDATE, RatedCase
+from ..io.delineation import MODEL, RatedCase
 from ..metrics.measures import MEASURES
 from ..metrics.statistics import MAIN, Spread
 from .charts import box_plot, heat_map, line_sample, range_chart, slice_strip, volume_chart, votes_bar
@@ -31,7 +31,7 @@ def measure_title(measure: str, tolerance_mm: float) -> str:
 
 def rater_kind(who: str) -> str:
     """The kind of a table's row."""
-    return "candidate" if who == CANDIDATE else ""
+    return "candidate" if who == MODEL else ""
 
 
 def spread_cell(found: Spread, unit: str) -> str:
@@ -44,7 +44,7 @@ def spread_cell(found: Spread, unit: str) -> str:
 
 
 def answer_section(agreement: Agreement, looks: Mapping[str, LineStyle]) -> str:
-    """Whether the student is within the raters' range, and how far the raters agree."""
+    """Whether the model is within the raters' range, and how far the raters agree."""
     found = agreement.range
     if found is None:
         return f'<p class="answer">{escape_text(_raters_in_words(agreement))}</p>\n'
@@ -53,7 +53,7 @@ def answer_section(agreement: Agreement, looks: Mapping[str, LineStyle]) -> str:
             "",
             [
                 escape_text(measure_title(measure, agreement.tolerance_mm)),
-                format_value(row.student, MEASURES[measure].unit),
+                format_value(row.model, MEASURES[measure].unit),
                 format_value(row.raters_mean, MEASURES[measure].unit),
                 " to ".join(format_value(end, MEASURES[measure].unit) for end in sorted((row.worst, row.best))),
                 format_value(row.difference, MEASURES[measure].unit, signed=True),
@@ -64,18 +64,18 @@ def answer_section(agreement: Agreement, looks: Mapping[str, LineStyle]) -> str:
         for measure, row in found.rows.items()
         if measure in MAIN
     ]
-    header = ("Mean to the raters", "Student", "Raters", "Raters' range", "Difference", "95 % interval", "Student is")
+    header = ("Mean to the raters", "Model", "Raters", "Raters' range", "Difference", "95 % interval", "Model is")
     chart = range_chart(found, [measure for measure in MAIN if measure in found.rows], looks)
     told = (
-        "Discs: each rater's mean to the other raters; band: their range; diamond: the student's mean to the raters "
-        f"(in tables and charts the student is called {CANDIDATE})."
+        "Discs: each rater's mean to the other raters; band: their range; diamond: the model's mean to the raters "
+        f"(in the CSV tables the model is called {MODEL})."
     )
     return (
         f'<p class="answer">{escape_text(found.sentence)}</p>\n{paragraph(_raters_in_words(agreement))}'
         + figure(chart + _key(agreement, looks), told)
         + table(header, rows)
         + paragraph(
-            "Within means: the student is no farther from the raters than the rater who is farthest from the others. "
+            "Within means: the model is no farther from the raters than the rater who is farthest from the others. "
             + found.method,
             "lesser",
         )
@@ -101,7 +101,7 @@ def figure_tiles(agreement: Agreement) -> str:
     """The few figures that are looked for first."""
     several = len(agreement.rater_names) > 1
     dsc, hd95 = agreement.spread["dsc"], agreement.spread["hd95_mm"]
-    volumes = [row.volume_cc for row in agreement.raters if row.name != CANDIDATE]
+    volumes = [row.volume_cc for row in agreement.raters if row.name != MODEL]
     found = []
     if several:
         found.append((format_value(dsc.mean, ""), "mean Dice of the raters' pairs"))
@@ -112,9 +112,9 @@ def figure_tiles(agreement: Agreement) -> str:
         found.append((f"{ends} cc", f"the raters' volumes, CV {format_value(agreement.volume.cv, '')}"))
         share = agreement.full_cc / agreement.any_cc if agreement.any_cc else float("nan")
         found.append(("–" if np.isnan(share) else f"{share:.0%}", "of what any rater marked was marked by all"))  # noqa: RUF001
-    if agreement.candidate:
-        student = agreement.raters[-1]
-        found.append((f"{format_value(student.volume_cc, 'cc', digits=1)} cc", "the student's volume"))
+    if agreement.has_model:
+        model = agreement.raters[-1]
+        found.append((f"{format_value(model.volume_cc, 'cc', digits=1)} cc", "the model's volume"))
     return (
         '<div class="tiles">'
         + "".join(
@@ -144,7 +144,7 @@ def people_section(case: RatedCase, looks: Mapping[str, LineStyle]) -> str:
             rater_kind(one.name),
             [
                 f'<span class="key"><span>{line_sample(looks[one.name])}{escape_name(one.name, 400)}</span></span>',
-                "student" if one.name == CANDIDATE else "rater",
+                "model" if one.name == MODEL else "rater",
                 escape_text(one.source or "-"),
             ],
         )
@@ -256,7 +256,7 @@ def slices_section(
         where = f" at {escape_text(plane.position(case, z))}" if plane.position(case, z) else ""
         heading = (
             f"<h3>{place}. Slice {z}{where}: disagreement "
-            f"{row.with_student_cc:.2f} cc, mean DSC {format_value(row.dsc_mean, '')}</h3>"
+            f"{row.with_model_cc:.2f} cc, mean DSC {format_value(row.dsc_mean, '')}</h3>"
         )
         least = f"Least DSC {format_value(row.dsc_min, '')}{worst}{missing}."
         pictures.append(
@@ -295,14 +295,12 @@ def consensus_section(agreement: Agreement) -> str:
             )
             for who, pair in found.items()
         ]
-        parts.append(
-            table(header, rows, caption=f"{CONSENSUS[method]} of the other raters; the student: of all raters")
-        )
+        parts.append(table(header, rows, caption=f"{CONSENSUS[method]} of the other raters; the model: of all raters"))
     return section("Against the consensus", *parts)
 
 
 def lesions_section(agreement: Agreement) -> str:
-    """Tumors found, missed and extra, against the majority of the other raters; the student's one by one."""
+    """Tumors found, missed and extra, against the majority of the other raters; the model's one by one."""
     if not agreement.tumors:
         return ""
     rows = [
@@ -319,9 +317,9 @@ def lesions_section(agreement: Agreement) -> str:
     ]
     caption = "Connected pieces (26 neighbors), matched one to one with those of the majority of the other raters"
     parts = [table(("", "Matched", "Missed", "Extra"), rows, caption=caption)]
-    student = agreement.tumors.get(CANDIDATE)
-    if student and (len(student.pairs) + len(student.missed) + len(student.extra)) > 1:
-        parts.append(_one_by_one(student, agreement.tolerance_mm))
+    model = agreement.tumors.get(MODEL)
+    if model and (len(model.pairs) + len(model.missed) + len(model.extra)) > 1:
+        parts.append(_one_by_one(model, agreement.tolerance_mm))
     return section("Tumors", *parts)
 
 
@@ -336,7 +334,7 @@ def _one_by_one(found: Any, tolerance_mm: float) -> str:
         "",
         "Slices",
         "Raters (cc)",
-        "Student (cc)",
+        "Model (cc)",
         *(measure_title(measure, tolerance_mm) for measure in measured),
     )
     rows = [
@@ -359,7 +357,7 @@ def _one_by_one(found: Any, tolerance_mm: float) -> str:
     rows += [
         ("", ["<b>extra</b>", _extent(one), "", format_value(one.volume_cc, "cc"), *nothing]) for one in found.extra
     ]
-    return table(header, rows, left=2, caption="The student's tumors against the majority of all raters")
+    return table(header, rows, left=2, caption="The model's tumors against the majority of all raters")
 
 
 def _extent(tumor: Any) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..base.colors import MODEL_RED, RATER_COLORS, Color
-from ..io.delineation import CANDIDATE
+from ..io.delineation import MODEL
 
 DASHES: tuple[tuple[float, ...], ...] = ((), (9, 5), (2.5, 3.5), (10, 4, 2.5, 4), (18, 6))
 """Lengths of lines and gaps in pixels. Five, so that with six colors the pairs repeat after thirty raters."""
@@ -24,7 +24,7 @@ SMALL, CAPITAL, WIDE = 0.61, 0.73, 1.0
 
 @dataclass(frozen=True)
 class LineStyle:
-    """How one rater's contour is drawn; the student's is the only wide red one."""
+    """How one rater's contour is drawn; the model's is the only wide red one."""
 
     color: Color
     dash: tuple[float, ...]
@@ -37,14 +37,14 @@ class LineStyle:
 
 
 def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
-    """A look for each of ``names``, in their order; :data:`CANDIDATE` is the student."""
-    raters = [name for name in names if name != CANDIDATE]
+    """A look for each of ``names``, in their order; :data:`MODEL` is the model."""
+    raters = [name for name in names if name != MODEL]
     found = {
         name: LineStyle(RATER_COLORS[k % len(RATER_COLORS)], DASHES[k % len(DASHES)], 2.0)
         for k, name in enumerate(raters)
     }
-    if CANDIDATE in names:
-        found[CANDIDATE] = LineStyle(MODEL_RED, (), 3.0)
+    if MODEL in names:
+        found[MODEL] = LineStyle(MODEL_RED, (), 3.0)
     return found
 
 
@@ -62,11 +62,16 @@ def text_width(text: str, size: float) -> float:
     )
 
 
+def display_name(name: str) -> str:
+    """What somebody is called where people read it."""
+    return "model" if name == MODEL else name
+
+
 def fit_labels(names: Sequence[str], size: float, room: float) -> list[str]:
     """The names, those that are wider than ``room`` cut; cut names that became the same get a number."""
     cut: list[str] = []
     for number, name in enumerate(names, start=1):
-        name = printable(name)
+        name = printable(display_name(name))
         label = _cut(name, size, room)
         if label != name and (label in cut or label in names):
             ending = f"…{number}"

@@ -41,7 +41,7 @@ class Drawing:
         self._add("circle", tip, cx=x, cy=y, r=radius, fill=fill, stroke=INK, stroke_width=0.9)
 
     def diamond(self, x: float, y: float, radius: float, fill: str, tip: str = "") -> None:
-        """The student's value."""
+        """The model's value."""
         corners = [(x, y - radius), (x + radius, y), (x, y + radius), (x - radius, y)]
         self.path(corners, fill, tip, stroke=INK, stroke_width=0.9)
 

@@ -25,7 +25,7 @@ DEFINITIONS = "surface distances weighted by area per surface element; HD95 the 
 _FIRST = ("dsc", "surface_dice", "hd95_mm", "assd_mm")
 _FURTHER = tuple(name for name in MEASURES if name not in _FIRST)
 _OF_SPREAD = ("mean", "std", "cv", "n", "excluded")
-_STUDENT_SLICE = ("dsc", "hd_mm", "added_path_length_mm", "disagreement_mm2")
+_MODEL_SLICE = ("dsc", "hd_mm", "added_path_length_mm", "disagreement_mm2")
 _REVIEW = ("rater", "score", "reason", "comment", "reviewer", "date")
 
 
@@ -58,7 +58,7 @@ def join_tables(tables: Sequence[tuple[str, Table]]) -> Table:
 
 
 def pairs_table(agreement: Agreement) -> Table:
-    """One row for each unordered pair of raters and student; ``a`` is the reference of directional measures."""
+    """One row for each unordered pair of raters and model; ``a`` is the reference of directional measures."""
     columns = ("a", "b", *_FIRST, "volume_a_cc", "volume_b_cc", *_FURTHER, "empty", "tolerance_mm", "definitions")
     rows = tuple({"a": pair.a, "b": pair.b, **_measured(pair.measures)} for pair in agreement.pairs)
     return Table(columns, rows)
@@ -91,8 +91,8 @@ def raters_table(agreement: Agreement) -> Table:
 
 
 def people_table(cohort: CohortAgreement) -> Table:
-    """A row for each person over the cohort; only the student's where the raters are not the same people."""
-    people = cohort.people or ((cohort.student,) if cohort.student else ())
+    """A row for each person over the cohort; only the model's where the raters are not the same people."""
+    people = cohort.people or ((cohort.model,) if cohort.model else ())
     rows = tuple(_rater(row, cohort.tolerance_mm) for row in people)
     return Table(("name", *_spread_columns(), "tolerance_mm", "definitions"), rows)
 
@@ -111,14 +111,14 @@ def _spread_columns() -> Iterator[str]:
 
 
 def cases_table(cohort: CohortAgreement) -> Table:
-    """A row for each case: the spread among its raters, the student over them, and whether it is in their range."""
+    """A row for each case: the spread among its raters, the model over them, and whether it is in their range."""
     rows = []
     for case in cohort.cases:
         row: dict[str, Any] = {"case": case.case, "n_raters": case.n_raters}
         row |= {f"volume_{part}_cc": getattr(case.volume, part) for part in ("mean", "std")}
         row["volume_cv"] = case.volume.cv
         for name in MEASURES:
-            for who, found in (("raters", case.raters), ("candidate", case.student)):
+            for who, found in (("raters", case.raters), ("candidate", case.model)):
                 row |= {f"{who}_{name}_{part}": getattr(found[name], part) for part in _OF_SPREAD} if found else {}
             inside = case.within.get(name)
             row |= {} if inside is None else {f"within_{name}": int(inside)}
@@ -133,11 +133,11 @@ def cases_table(cohort: CohortAgreement) -> Table:
 def slices_table(agreement: Agreement) -> Table:
     """A row for each slice on which anybody marks something; ``rank`` 1 is the one with the most disagreement.
 
-    Columns that begin with ``candidate_`` compare the student with the majority of the raters on that slice.
+    Columns that begin with ``candidate_`` compare the model with the majority of the raters on that slice.
     """
     rank = {index: place for place, index in enumerate(agreement.worst, start=1)}
     areas = {name: f"area_mm2 {name}" for name in agreement.names}
-    of_student = _STUDENT_SLICE if agreement.candidate else ()
+    of_model = _MODEL_SLICE if agreement.has_model else ()
     rows = [
         {
             "slice": row.index,
@@ -148,15 +148,15 @@ def slices_table(agreement: Agreement) -> Table:
             "voxels_any_rater": row.count_any,
             "voxels_all_raters": row.count_all,
             "disagreement_cc": row.disagreement_cc,
-            "disagreement_with_candidate_cc": row.with_student_cc,
+            "disagreement_with_candidate_cc": row.with_model_cc,
             **{areas[name]: area for name, area in row.areas_mm2.items()},
-            **{f"candidate_{name}": (row.student or {}).get(name, "") for name in of_student},
+            **{f"candidate_{name}": (row.model or {}).get(name, "") for name in of_model},
         }
         for row in agreement.slices
     ]
     counts = ("voxels_any_rater", "voxels_all_raters", "disagreement_cc", "disagreement_with_candidate_cc")
-    student = (f"candidate_{name}" for name in of_student)
-    columns = ("slice", "rank", "dsc_mean", "dsc_min", "worst_a", "worst_b", *counts, *areas.values(), *student)
+    model = (f"candidate_{name}" for name in of_model)
+    columns = ("slice", "rank", "dsc_mean", "dsc_min", "worst_a", "worst_b", *counts, *areas.values(), *model)
     return Table(columns, tuple(rows))
 
 

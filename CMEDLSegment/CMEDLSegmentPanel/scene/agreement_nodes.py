@@ -32,7 +32,7 @@ METHODS = {"majority": "majority", "staple": "STAPLE"}
 """How a consensus is found, and what that is called."""
 
 CONSENSUS_COLOR = (1.0, 1.0, 1.0)
-"""No rater's and not the student's."""
+"""No rater's and not the model's."""
 
 _COUNTS = ((0.27, 0.20, 0.55), (0.19, 0.41, 0.56), (0.13, 0.57, 0.55), (0.36, 0.79, 0.39), (0.99, 0.91, 0.15))
 """From one rater to all of them: the light part of viridis, which every kind of color vision sees in this order."""
@@ -77,7 +77,7 @@ def map_of(volume: slicer.vtkMRMLVolumeNode | None) -> slicer.vtkMRMLScalarVolum
 
 
 def set_map(rated: RatedScene, agreement: Agreement) -> slicer.vtkMRMLScalarVolumeNode:
-    """Make, or bring up to date, the volume that holds how many raters marked each voxel; the student does not count.
+    """Make, or bring up to date, the volume that holds how many raters marked each voxel; the model does not count.
 
     It is as large as what anybody marked, and no view shows it until asked (:func:`show_map`).
     """

@@ -39,7 +39,7 @@ REASONS = (
 )
 
 LIME, GRAY = (0.55, 1.0, 0.35), (0.62, 0.62, 0.62)
-"""Of the contour that is scored, and of the others: no rater's and not the student's."""
+"""Of the contour that is scored, and of the others: no rater's and not the model's."""
 
 _KIND, _STATE = "review", "review"
 _HIDDEN = PREFIX + "hidden"
@@ -50,7 +50,7 @@ class Scored:
     """A contour of a review.
 
     Attributes:
-        rater: whose it is, a rater or the student (``delineation.CANDIDATE``).
+        rater: whose it is, a rater or the model (``delineation.MODEL``).
         score: one of :data:`SCORES`, or "" as long as there is none.
         reason: one of :data:`REASONS`, or "".
         comment: in the reviewer's own words.
@@ -74,7 +74,7 @@ class Review:
 
     @classmethod
     def start(cls, rated: RatedScene, reviewer: str) -> Review:
-        """Begin a review of everybody's contours, the student's among them, in an order that nobody knows.
+        """Begin a review of everybody's contours, the model's among them, in an order that nobody knows.
 
         Raises:
             InputError: nobody is named as the reviewer, or one review is going on already.
@@ -202,7 +202,7 @@ class Blind:
     """Copies of the contours shown in place of all segmentations of the scene, until :meth:`restore`.
 
     Volumes that give away whose a contour is, or what most raters think, are taken out of the slice views meanwhile: a
-    student's probability, the agreement map, labelmaps. Nothing tells when a scene is saved: which segmentations are
+    model's probability, the agreement map, labelmaps. Nothing tells when a scene is saved: which segmentations are
     hidden is therefore remembered with the review, in the scene.
 
     Args:

@@ -14,7 +14,7 @@ Box = tuple[slice, slice, slice]
 
 BLOCK = 8
 TOUCHING = np.ones((3, 3, 3), dtype=bool)
-"""26-connectivity, as in the student's components."""
+"""26-connectivity, as in the model's components."""
 
 
 def prepare() -> None:

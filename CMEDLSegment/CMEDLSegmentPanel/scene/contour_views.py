@@ -1,4 +1,4 @@
-"""Contours in the views: the student's beside the experts', their look, and the way from slice to slice."""
+"""Contours in the views: the model's beside the experts', their look, and the way from slice to slice."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .coordinates import apply, own_matrix, parent_matrix, to_numpy, world_matri
 from .expert_segments import SegmentRef, role_of
 from .layouts import (
     EXPERTS_VIEW,
+    MODEL_VIEW,
     OVERLAY,
     SIDE_BY_SIDE,
-    STUDENT_VIEW,
     current_layout,
     set_layout,
     slice_views,
@@ -28,9 +28,9 @@ from .segment_masks import SURFACE, mask_of, show_surface
 
 __all__ = [
     "EXPERTS_VIEW",
+    "MODEL_VIEW",
     "OVERLAY",
     "SIDE_BY_SIDE",
-    "STUDENT_VIEW",
     "crosshair",
     "current_layout",
     "is_visible",
@@ -64,14 +64,14 @@ def show(
 ) -> None:
     """Arrange the views and show the CT with the contours in them.
 
-    In ``OVERLAY`` every view shows all contours. In ``SIDE_BY_SIDE`` the left view shows the student's and the right
+    In ``OVERLAY`` every view shows all contours. In ``SIDE_BY_SIDE`` the left view shows the model's and the right
     one the experts' on the same slice; they scroll and zoom together. The 3-D view shows all, but for nodes of more
     than ``MOST_SURFACES`` segments. A view that showed another volume is fitted to this one, at the tumor; the others
     keep their place.
 
     Args:
         layout: ``OVERLAY`` or ``SIDE_BY_SIDE``.
-        result: the student's, or None while there is none.
+        result: the model's, or None while there is none.
         experts: the experts' segments; other segments of the same nodes are hidden.
         volume: what is contoured.
 
@@ -108,13 +108,13 @@ def _nodes(experts: Iterable[SegmentRef]) -> list[slicer.vtkMRMLSegmentationNode
 
 
 def _split(result: slicer.vtkMRMLSegmentationNode | None, experts: Sequence[SegmentRef], apart: bool) -> None:
-    """Give the student's and the experts' contours their views."""
+    """Give the model's and the experts' contours their views."""
     if result is not None:
-        _only_in(_student_display(result), EXPERTS_VIEW if apart else None)
+        _only_in(_model_display(result), EXPERTS_VIEW if apart else None)
     for node in _nodes(experts):
         own = {ref.segment_id for ref in experts if ref.node_id == node.GetID()}
         display = _expert_display(node)
-        _only_in(display, STUDENT_VIEW if apart else None)
+        _only_in(display, MODEL_VIEW if apart else None)
         segmentation = node.GetSegmentation()
         for index in range(segmentation.GetNumberOfSegments()):
             segment_id = segmentation.GetNthSegmentID(index)
@@ -125,20 +125,20 @@ def _split(result: slicer.vtkMRMLSegmentationNode | None, experts: Sequence[Segm
         display.SetOpacity3D(_EXPERTS_IN_3D)
 
 
-def _student_display(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSegmentationDisplayNode:
+def _model_display(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSegmentationDisplayNode:
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     return node.GetDisplayNode()
 
 
 def _expert_display(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSegmentationDisplayNode:
-    """Where a node's experts are shown: a display of their own if the node is a student's result, corrected by hand."""
+    """Where a node's experts are shown: a display of their own if the node is a model's result, corrected by hand."""
     if not is_result(node):
-        return _student_display(node)
+        return _model_display(node)
     display = node.GetNodeReference(_SECOND_DISPLAY)
     if display is None:
         display = node.GetScene().AddNewNodeByClass("vtkMRMLSegmentationDisplayNode")
-        display.CopyContent(_student_display(node))
+        display.CopyContent(_model_display(node))
         node.AddAndObserveDisplayNodeID(display.GetID())
         node.SetNodeReferenceID(_SECOND_DISPLAY, display.GetID())
     return display
@@ -204,7 +204,7 @@ def set_style(
     fill: float = FILL,
 ) -> None:
     """The look of all contours: outlines ``outline`` pixels wide, filled with the opacity ``fill`` (0 to 1)."""
-    displays = [] if result is None else [_student_display(result)]
+    displays = [] if result is None else [_model_display(result)]
     displays += [_expert_display(node) for node in _nodes(experts)]
     for display in displays:
         display.SetVisibility2DOutline(outline > 0)
@@ -232,7 +232,7 @@ def _display_of(ref: SegmentRef) -> slicer.vtkMRMLSegmentationDisplayNode | None
     node = slicer.mrmlScene.GetNodeByID(ref.node_id)
     if node is None or not ref.segment_id:
         return None
-    return _expert_display(node) if role_of(ref) is not None else _student_display(node)
+    return _expert_display(node) if role_of(ref) is not None else _model_display(node)
 
 
 def tumor_places(
@@ -270,7 +270,7 @@ def tumor_places(
 def tumor_center(
     result: slicer.vtkMRMLSegmentationNode | None, experts: Sequence[SegmentRef] = ()
 ) -> np.ndarray | None:
-    """RAS in the middle of the slice that shows most tumor, the student's first; None where nobody marks any."""
+    """RAS in the middle of the slice that shows most tumor, the model's first; None where nobody marks any."""
     places = tumor_places(result) or tumor_places(None, experts)
     most = [place for place, count in places if count == max(count for _, count in places)]
     return most[len(most) // 2] if most else None

@@ -21,7 +21,7 @@ from .coordinates import apply, array_of, own_matrix, parent_matrix, world_matri
 from .result_nodes import is_result
 from .segment_masks import ON_GRID, Mask, cropped, mask_of, segment_of
 
-RTSTRUCT, SEG, LABELMAP, DRAWN, STUDENT = "RTSTRUCT", "SEG", "labelmap", "drawn", "student"
+RTSTRUCT, SEG, LABELMAP, DRAWN, MODEL = "RTSTRUCT", "SEG", "labelmap", "drawn", "student"
 
 COLORS = tuple(triple(round(part / 255, 6) for part in color) for color in RATER_COLORS)
 
@@ -41,7 +41,7 @@ class SegmentRef:
         segment_id: its id in the segmentation; empty for a labelmap volume, which becomes a segmentation when a role
             is given to it.
         name: for people; it may hold anything.
-        source: ``RTSTRUCT``, ``SEG``, ``LABELMAP``, ``DRAWN``, or ``STUDENT`` (a result of ours, edited or not).
+        source: ``RTSTRUCT``, ``SEG``, ``LABELMAP``, ``DRAWN``, or ``MODEL`` (a result of ours, edited or not).
     """
 
     node_id: str
@@ -79,7 +79,7 @@ def all_segments() -> list[SegmentRef]:
 def _source(node: slicer.vtkMRMLSegmentationNode) -> str:
     """Where a segmentation came from."""
     if is_result(node):
-        return STUDENT
+        return MODEL
     if node.GetNodeReferenceID(_MADE_OF):
         return LABELMAP
     modality = subject_hierarchy.attribute(

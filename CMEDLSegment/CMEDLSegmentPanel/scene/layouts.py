@@ -8,7 +8,7 @@ from CMEDLSegmentLib.base.errors import InputError
 
 OVERLAY, SIDE_BY_SIDE = "overlay", "side-by-side"
 
-STUDENT_VIEW, EXPERTS_VIEW = "CMEDLStudent", "CMEDLExperts"
+MODEL_VIEW, EXPERTS_VIEW = "CMEDLStudent", "CMEDLExperts"
 """Names of the two axial views of "Side by side"; the views of "Overlay" are Slicer's own."""
 
 GROUP = 57
@@ -46,7 +46,7 @@ _DESCRIPTIONS = {
     ),
     SIDE_BY_SIDE: (
         '<layout type="horizontal" split="true">'
-        f'<item splitSize="360">{slice_view(STUDENT_VIEW, "Axial", "Student", "#E61A1A", GROUP)}</item>'
+        f'<item splitSize="360">{slice_view(MODEL_VIEW, "Axial", "Model", "#E61A1A", GROUP)}</item>'
         f'<item splitSize="360">{slice_view(EXPERTS_VIEW, "Axial", "Experts", "#FFFF00", GROUP)}</item>'
         f'<item splitSize="280">{_THREE_D}</item></layout>'
     ),
@@ -115,6 +115,6 @@ def current_layout() -> str | None:
 
 def slice_views(layout: str) -> list[slicer.vtkMRMLSliceNode]:
     """The slice views of a layout, the leading axial one first."""
-    names = ("Red", "Green", "Yellow") if layout == OVERLAY else (STUDENT_VIEW, EXPERTS_VIEW)
+    names = ("Red", "Green", "Yellow") if layout == OVERLAY else (MODEL_VIEW, EXPERTS_VIEW)
     nodes = (slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in names)
     return [node for node in nodes if node is not None]

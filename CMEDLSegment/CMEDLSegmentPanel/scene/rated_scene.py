@@ -1,4 +1,4 @@
-"""The experts' segments of a scene, and the student's, as a case whose raters can be compared.
+"""The experts' segments of a scene, and the model's, as a case whose raters can be compared.
 
 Everything is brought to the CT's grid and cropped within the slices to what anybody marks, so that a few tumors in a
 large scan are quick. The slices stay all of the CT's, from the feet to the head, so that their numbers mean something.
@@ -13,7 +13,7 @@ import numpy as np
 import slicer
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.io.delineation import CANDIDATE, Delineation, RatedCase
+from CMEDLSegmentLib.io.delineation import MODEL, Delineation, RatedCase
 from CMEDLSegmentLib.io.volume import AxialView, Geometry, axial_view, triple
 
 from . import expert_segments
@@ -34,16 +34,16 @@ class Entry:
     """Who marked what.
 
     Attributes:
-        name: the rater, or :data:`CANDIDATE`.
+        name: the rater, or :data:`MODEL`.
         refs: the segments; several of one rater are taken together.
         color: of the first of them.
-        student: whether it is the student's.
+        model: whether it is the model's.
     """
 
     name: str
     refs: tuple[SegmentRef, ...]
     color: tuple[float, float, float]
-    student: bool = False
+    model: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ def structures() -> list[str]:
 
 
 def entries(result: slicer.vtkMRMLSegmentationNode | None, structure: str) -> list[Entry]:
-    """Who marks a structure: the experts in the order of the scene, then the student (``result``).
+    """Who marks a structure: the experts in the order of the scene, then the model (``result``).
 
-    A result that an expert has made his own is the expert's and no longer the student's.
+    A result that an expert has made his own is the expert's and no longer the model's.
     """
     raters: dict[str, list[SegmentRef]] = {}
     taken = set()
@@ -101,20 +101,20 @@ def entries(result: slicer.vtkMRMLSegmentationNode | None, structure: str) -> li
         if role.structure.casefold() == structure.casefold():
             raters.setdefault(role.rater, []).append(ref)
     found = [Entry(name, tuple(refs), expert_segments.color_of(refs[0])) for name, refs in raters.items()]
-    student = _student(result, structure)
-    if student and (student.node_id, student.segment_id) not in taken:
-        found.append(Entry(CANDIDATE, (student,), expert_segments.color_of(student), student=True))
+    model = _model(result, structure)
+    if model and (model.node_id, model.segment_id) not in taken:
+        found.append(Entry(MODEL, (model,), expert_segments.color_of(model), model=True))
     return found
 
 
-def _student(result: slicer.vtkMRMLSegmentationNode | None, structure: str) -> SegmentRef | None:
+def _model(result: slicer.vtkMRMLSegmentationNode | None, structure: str) -> SegmentRef | None:
     """The result's label of this structure; its only label, whatever that is called."""
     if result is None:
         return None
     found = []
     for segment_id in label_segments(result).values():
         name = segment_of(result, segment_id).GetName()
-        found.append(SegmentRef(result.GetID(), segment_id, name, expert_segments.STUDENT))
+        found.append(SegmentRef(result.GetID(), segment_id, name, expert_segments.MODEL))
     named = [ref for ref in found if ref.name.casefold() == structure.casefold()]
     return next(iter(named or (found if len(found) == 1 else [])), None)
 
@@ -168,8 +168,8 @@ class RatedSceneReader:
         case = RatedCase(
             name="",
             geometry=_cropped(view.geometry, crop),
-            raters=tuple(one for one, entry in zip(delineations, rated, strict=True) if not entry.student),
-            candidate=next((one for one, entry in zip(delineations, rated, strict=True) if entry.student), None),
+            raters=tuple(one for one, entry in zip(delineations, rated, strict=True) if not entry.model),
+            model=next((one for one, entry in zip(delineations, rated, strict=True) if entry.model), None),
             image=view.array[crop],
         )
         native = _in_native(crop, image.geometry, view)

@@ -27,7 +27,7 @@ LOWEST, HIGHEST = 0.01, 0.99
 
 _COLORS = "vtkMRMLColorTableNodeIron"
 _PROVENANCE = {
-    "student_title": "Student",
+    "student_title": "Model",
     "student": "Name",
     "weights_sha256": "Weights (SHA-256)",
     "program": "Program",
@@ -47,7 +47,7 @@ _PROVENANCE = {
 def add_result(volume_node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome) -> slicer.vtkMRMLSegmentationNode:
     """Add a segmentation node with what was found in ``volume_node``; nodes that are there stay as they are.
 
-    It is named after the volume and the student, lies on the volume's grid, follows its transform, stands beside it in
+    It is named after the volume and the model, lies on the volume's grid, follows its transform, stands beside it in
     the subject hierarchy and tells its making (:func:`provenance`).
 
     Raises:
@@ -131,7 +131,7 @@ def is_result(node: slicer.vtkMRMLNode | None) -> bool:
 
 
 def provenance(node: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
-    """How a result was made: student, weights, version, threshold, device, series, date, ...; empty for other nodes."""
+    """How a result was made: model, weights, version, threshold, device, series, date, ...; empty for other nodes."""
     facts = {key: node.GetAttribute(PREFIX + key) for key in _PROVENANCE}
     return {key: value for key, value in facts.items() if value}
 

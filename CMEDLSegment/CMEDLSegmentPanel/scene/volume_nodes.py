@@ -1,4 +1,4 @@
-"""A volume node as the :class:`Volume` that a student reads, and what is doubtful about it."""
+"""A volume node as the :class:`Volume` that a model reads, and what is doubtful about it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FEW_SLICES = 10
 THICK_MM = 6.0
 """A slice spacing that hides small tumors; the training scans of public lung collections end at 5 mm."""
 COARSE = 2.0
-"""Times the student's own pixel: a coarser image is one it has not seen."""
+"""Times the model's own pixel: a coarser image is one it has not seen."""
 SAMPLE_MM = 4.0
 SAMPLE_VOXELS = 250_000
 LUNG_HU = (-940.0, -500.0)
@@ -42,7 +42,7 @@ class InputCheck:
 
     Attributes:
         text: what is missing or doubtful, and what to do.
-        blocks: the student cannot read this input; nothing should be started.
+        blocks: the model cannot read this input; nothing should be started.
     """
 
     text: str
@@ -63,7 +63,7 @@ def proposed_volume() -> slicer.vtkMRMLScalarVolumeNode | None:
 
 
 def volume_of(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
-    """The node's voxels, where they lie in the world, as the student reads them.
+    """The node's voxels, where they lie in the world, as the model reads them.
 
     The array is the node's own memory (it stays valid when the node is removed) and must not be written to. Linear
     parent transforms are part of the geometry. ``files`` stays empty: see :func:`dicom_files`.
@@ -170,7 +170,7 @@ def input_checks(node: slicer.vtkMRMLScalarVolumeNode | None, card: Card | None 
 
     Args:
         node: the chosen node, or None.
-        card: the chosen student's; None asks only for what every student needs.
+        card: the chosen model's; None asks only for what every model needs.
     """
     try:
         image, geometry = _checked(node)
@@ -185,11 +185,11 @@ def input_checks(node: slicer.vtkMRMLScalarVolumeNode | None, card: Card | None 
 
 
 def _about_values(view: AxialView, modality: str | None, card: Card) -> list[InputCheck]:
-    """Whether the voxels are what the student reads."""
+    """Whether the voxels are what the model reads."""
     if modality is not None and modality != card.modality:
         return [
             InputCheck(
-                f"The image is {modality}, but student '{card.name}' reads {card.modality}; choose a student for "
+                f"The image is {modality}, but model '{card.name}' reads {card.modality}; choose a model for "
                 f"{modality} or a {card.modality} image.",
                 blocks=True,
             )
@@ -248,12 +248,12 @@ def _about_grid(view: AxialView, card: Card | None) -> list[str]:
         found.append(f"The slices are {thickness:.3g} mm apart, so that small tumors may lie between them.")
     if card is not None and max(pixel) > COARSE * card.spacing_mm:
         found.append(
-            f"The pixels are {max(pixel):.3g} mm wide, coarser than what student '{card.name}' was trained on "
+            f"The pixels are {max(pixel):.3g} mm wide, coarser than what model '{card.name}' was trained on "
             f"({card.spacing_mm:.3g} mm)."
         )
     if view.obliquity_degrees >= OBLIQUE_DEGREES:
         found.append(
-            f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the student was not "
+            f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the model was not "
             "trained on tilted slices."
         )
     return found

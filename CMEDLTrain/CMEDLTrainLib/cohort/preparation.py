@@ -329,6 +329,6 @@ def enclosing_square(field: ModelField, mask: np.ndarray) -> ModelField:
 
 def _sampled(mask: np.ndarray, field: ModelField, labels: int) -> np.ndarray:
     """A mask (n, rows, columns) on the field: of each pixel the largest fraction wins, background included."""
-    down, across = field.to_student
+    down, across = field.to_field
     fractions = [down @ (mask == value).astype(np.float32) @ across.T for value in range(1, labels + 1)]
     return np.argmax([1 - sum(fractions), *fractions], axis=0).astype(np.uint8)

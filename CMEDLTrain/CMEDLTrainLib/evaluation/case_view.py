@@ -80,7 +80,7 @@ class CaseView:
 
     def structure_on_field(self, slices: np.ndarray) -> np.ndarray:
         """Where the expert's structure fills at least half of a pixel of the field: bool (n, f, f)."""
-        down, across = self.field.to_student
+        down, across = self.field.to_field
         return down @ (self.expert[slices] > 0).astype(np.float32) @ across.T >= 0.5
 
     def to_native(self, values: np.ndarray) -> np.ndarray:

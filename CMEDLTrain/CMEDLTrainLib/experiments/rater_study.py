@@ -121,7 +121,7 @@ def rated_cases(
         Cancelled: the user did.
     """
     from CMEDLSegmentLib.inference.segmenter import Segmenter
-    from CMEDLSegmentLib.io.delineation import CANDIDATE, Delineation, RatedCase
+    from CMEDLSegmentLib.io.delineation import MODEL, Delineation, RatedCase
     from CMEDLSegmentLib.io.images import read_mask, read_volume
     from CMEDLSegmentLib.models import registry
 
@@ -139,7 +139,7 @@ def rated_cases(
             Delineation(f"R{path.name[5:-7]}", read_mask(path, crop.geometry).array != 0)
             for path in sorted(folder.glob("rater*.nii.gz"))
         )
-        found = Delineation(CANDIDATE, segmenter.segment(volume, cancelled=cancelled).label != 0)
+        found = Delineation(MODEL, segmenter.segment(volume, cancelled=cancelled).label != 0)
         yield RatedCase(folder.name, crop.geometry, raters, found, volume.array)
 
 
@@ -193,19 +193,19 @@ def collect(
     from ..evaluation.comparison import INTERVAL_METHOD, spread
 
     nodules: dict[str, dict[str, Any]] = {}
-    assert cohort.student is not None
+    assert cohort.model is not None
     for row, one in zip(cohort.cases, agreements, strict=True):
-        assert row.student is not None
+        assert row.model is not None
         nodules[row.case] = {
             RATERS: {name: row.raters[name].mean for name in MEASURES},
-            student: {name: row.student[name].mean for name in MEASURES},
+            student: {name: row.model[name].mean for name in MEASURES},
             "within": {name: row.within[name] for name in MEASURES},
             "volume_cc": row.volume.mean,
             "volume_cv": row.volume.cv,
             "student_cc": one.raters[-1].volume_cc,
             "missed": bool(one.raters[-1].values["dsc"].mean == 0.0),
         }
-    pooled = {RATERS: cohort.spread, student: cohort.student.values}
+    pooled = {RATERS: cohort.spread, student: cohort.model.values}
     methods: dict[str, dict[str, Any]] = {
         who: {
             name: {**spread(one[who][name] for one in nodules.values()), "cv": pooled[who][name].cv}

@@ -67,7 +67,7 @@ def _proposal(volume: slicer.vtkMRMLScalarVolumeNode, ref: SegmentRef) -> Propos
         told = expert_segments.problems(ref, volume)
     except InputError as error:
         return Proposal(volume, ref, MODALITIES[0], ROLES[0], str(error), possible=False)
-    if ref.source == expert_segments.STUDENT and not result_nodes.is_edited(slicer.mrmlScene.GetNodeByID(ref.node_id)):
+    if ref.source == expert_segments.MODEL and not result_nodes.is_edited(slicer.mrmlScene.GetNodeByID(ref.node_id)):
         told = ["A student drew it and nobody has corrected it.", *told]
     modality = modality_of(volume) or _guessed(volume)
     known = modality in MODALITIES

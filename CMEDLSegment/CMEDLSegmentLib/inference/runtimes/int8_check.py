@@ -26,11 +26,11 @@ AGREEMENT = 0.995
 """DSC between int8 and fp32 that int8 has to reach to be used."""
 
 
-def check_int8(student: ModelFile, cases: Iterable[torch.Tensor]) -> dict[str, Any]:
+def check_int8(model: ModelFile, cases: Iterable[torch.Tensor]) -> dict[str, Any]:
     """Compare int8 with fp32 on real cases: what a card's ``int8`` holds when it passes.
 
     Args:
-        student: with its calibrated ranges in ``student.int8``.
+        model: with its calibrated ranges in ``model.int8``.
         cases: for each patient the normalized slices (n, 1, pixels, pixels); other patients than the calibration's.
 
     Returns:
@@ -41,10 +41,10 @@ def check_int8(student: ModelFile, cases: Iterable[torch.Tensor]) -> dict[str, A
     if openvino_installed():
         from .openvino_runtime import OpenVinoRuntime
 
-        name, int8 = "openvino", OpenVinoRuntime(student, Plan("cpu", "openvino", "int8", 1))
+        name, int8 = "openvino", OpenVinoRuntime(model, Plan("cpu", "openvino", "int8", 1))
     else:
-        name, int8 = "torch, simulated", quantized(student.build(), student.int8)
-    return {**agreement(student.card, fold_batch_norm(student.build()), int8, cases), "runtime": name}
+        name, int8 = "torch, simulated", quantized(model.build(), model.int8)
+    return {**agreement(model.card, fold_batch_norm(model.build()), int8, cases), "runtime": name}
 
 
 def agreement(card: Card, plain: Runs, other: Runs, cases: Iterable[torch.Tensor]) -> dict[str, Any]:

@@ -30,13 +30,13 @@ STREAMS = 2
 
 
 class OpenVinoRuntime:
-    """The student's folded network, compiled by OpenVINO for single slices that run side by side."""
+    """The model's folded network, compiled by OpenVINO for single slices that run side by side."""
 
-    def __init__(self, student: ModelFile, plan: Plan) -> None:
-        network = student.build()
-        whole = quantized(network, student.int8) if plan.precision == "int8" else fold_batch_norm(network)
-        model = _convert(whole, torch.zeros(1, 1, student.card.field, student.card.field))
-        compiled = _compile(model, plan.precision)
+    def __init__(self, model: ModelFile, plan: Plan) -> None:
+        network = model.build()
+        whole = quantized(network, model.int8) if plan.precision == "int8" else fold_batch_norm(network)
+        converted = _convert(whole, torch.zeros(1, 1, model.card.field, model.card.field))
+        compiled = _compile(converted, plan.precision)
         self._requests = [compiled.create_infer_request() for _ in range(plan.batch)]
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -53,7 +53,7 @@ class OpenVinoRuntime:
 def int8_is_exact() -> bool:
     """Whether this CPU adds products of 8-bit numbers without saturation.
 
-    CPUs with VNNI or AMX do. Older ones add two products in 16 bits, where 2 x 255 x 127 does not fit; a student that
+    CPUs with VNNI or AMX do. Older ones add two products in 16 bits, where 2 x 255 x 127 does not fit; a model that
     was checked elsewhere would be wrong there. One small convolution of the largest numbers tells.
     """
     convolution = nn.Conv2d(CHANNELS, CHANNELS, kernel_size=3, bias=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """How a student is run.
+    """How a model is run.
 
     Attributes:
         device: "cpu", "mps", "cuda" or "cuda:N".

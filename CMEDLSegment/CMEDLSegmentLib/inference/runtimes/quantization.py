@@ -7,7 +7,7 @@ which OpenVINO makes integer convolutions. Convolutions with few channels in or 
 small part of the work and the most sensitive: they stay fp32.
 
 Ranges are the least and the greatest value seen. Cutting rare large activations off, usual for photographs, is wrong
-here: they are the tumor. On held-out slices of a lung student the DSC with fp32 was 0.997 with full ranges, 0.995
+here: they are the tumor. On held-out slices of a lung model the DSC with fp32 was 0.997 with full ranges, 0.995
 with those of least squared error and 0.91 at the 99.99th percentile.
 """
 
@@ -65,7 +65,7 @@ def quantized_convolution(convolution: nn.Conv2d | nn.ConvTranspose2d, low: floa
 
 
 def _convolutions(network: ModelNetwork) -> Iterable[tuple[str, str, nn.Module]]:
-    """(name in a student's file, path in the module, convolution) of every one that int8 covers."""
+    """(name in a model's file, path in the module, convolution) of every one that int8 covers."""
     for index, (spec, part) in enumerate(zip(network.specs, network.networks, strict=True)):
         for path, module in part.named_modules():
             convolution = isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
@@ -78,13 +78,13 @@ def calibrate_int8(network: ModelNetwork, batches: Iterable[torch.Tensor]) -> di
     """Ranges of what every convolution reads, over real slices.
 
     Args:
-        network: a student's networks, as :meth:`ModelFile.build` makes them.
-        batches: normalized slices (n, 1, pixels, pixels) as the student sees them; about a hundred with tumor, of
+        network: a model's networks, as :meth:`ModelFile.build` makes them.
+        batches: normalized slices (n, 1, pixels, pixels) as the model sees them; about a hundred with tumor, of
             many patients: what none of them reached is cut off later.
 
     Returns:
-        For each convolution that int8 covers and the network uses, by its name in the student's file, the tensor
-        (low, high); what ``save_student(int8=...)`` takes.
+        For each convolution that int8 covers and the network uses, by its name in the model's file, the tensor
+        (low, high); what ``save_model(int8=...)`` takes.
     """
     folded = fold_batch_norm(network)
     ranges: dict[str, torch.Tensor] = {}
@@ -114,7 +114,7 @@ def quantized(network: ModelNetwork, ranges: Mapping[str, torch.Tensor]) -> nn.M
     convolutions = {name: (path, module) for name, path, module in _convolutions(folded)}
     for name, found in ranges.items():
         if name not in convolutions or found.shape != (2,) or not found[0] <= 0.0 <= found[1]:
-            raise ModelError(f"The student's int8 range '{name}' does not fit its networks; export it again.")
+            raise ModelError(f"The model's int8 range '{name}' does not fit its networks; export it again.")
         path, module = convolutions[name]
         parent, _, attribute = path.rpartition(".")
         setattr(

@@ -25,7 +25,7 @@ BATCH_PIXELS = {"torch cpu": 1 << 16, "openvino cpu": 4 << 16, "torch mps": 4 <<
 
 
 def make_plan(
-    student: ModelFile,
+    model: ModelFile,
     device: str = "auto",
     runtime: str = "auto",
     precision: str = "auto",
@@ -53,24 +53,24 @@ def make_plan(
         if not openvino_installed():
             raise DeviceError("OpenVINO is not installed; pip install 'cmedl[fast]', or choose runtime torch.")
     if precision == "auto":
-        precision = _best_precision(kind, device, runtime, student)
-    elif precision == "int8" and not (runtime == "openvino" and int8_agrees(student)):
+        precision = _best_precision(kind, device, runtime, model)
+    elif precision == "int8" and not (runtime == "openvino" and int8_agrees(model)):
         raise DeviceError(
-            "int8 needs the OpenVINO runtime and a student that was checked in int8; choose precision auto."
+            "int8 needs the OpenVINO runtime and a model that was checked in int8; choose precision auto."
         )
     elif runtime == "openvino" and precision == "fp16":
         raise DeviceError("The OpenVINO runtime computes in fp32, bf16 or int8, not fp16; choose another precision.")
     if batch is None:
-        batch = max(1, round(BATCH_PIXELS[f"{runtime} {kind}"] / student.card.field**2))
+        batch = max(1, round(BATCH_PIXELS[f"{runtime} {kind}"] / model.card.field**2))
     return Plan(device, runtime, precision, batch)
 
 
-def _best_precision(kind: str, device: str, runtime: str, student: ModelFile) -> str:
-    """int8 where it was checked on this student and this CPU multiplies exactly; on CUDA half; elsewhere fp32."""
+def _best_precision(kind: str, device: str, runtime: str, model: ModelFile) -> str:
+    """int8 where it was checked on this model and this CPU multiplies exactly; on CUDA half; elsewhere fp32."""
     if runtime == "openvino":
         from .openvino_runtime import int8_is_exact
 
-        return "int8" if int8_agrees(student) and int8_is_exact() else "fp32"
+        return "int8" if int8_agrees(model) and int8_is_exact() else "fp32"
     if kind != "cuda":
         return "fp32"
     import torch
@@ -79,9 +79,9 @@ def _best_precision(kind: str, device: str, runtime: str, student: ModelFile) ->
     return "bf16" if major >= 8 else "fp16" if major == 7 else "fp32"
 
 
-def int8_agrees(student: ModelFile) -> bool:
-    """Whether int8 was checked on this student and passed; see ``int8_check.check_int8``."""
-    return student.card.int8 is not None and student.card.int8.get("passed") is True
+def int8_agrees(model: ModelFile) -> bool:
+    """Whether int8 was checked on this model and passed; see ``int8_check.check_int8``."""
+    return model.card.int8 is not None and model.card.int8.get("passed") is True
 
 
 def resolve_device(name: str) -> str:
@@ -112,17 +112,17 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def start_runtime(student: ModelFile, plan: Plan) -> Callable[[torch.Tensor], torch.Tensor]:
+def start_runtime(model: ModelFile, plan: Plan) -> Callable[[torch.Tensor], torch.Tensor]:
     """Build the runtime of a plan."""
     runtime: Callable[[torch.Tensor], torch.Tensor]
     if plan.runtime == "openvino":
         from .openvino_runtime import OpenVinoRuntime
 
-        runtime = OpenVinoRuntime(student, plan)
+        runtime = OpenVinoRuntime(model, plan)
     else:
         from .torch_runtime import TorchRuntime
 
-        runtime = TorchRuntime(student, plan)
+        runtime = TorchRuntime(model, plan)
     # Conversion leaves networks in cycles of references.
     gc.collect()
     return_freed_memory()
@@ -150,7 +150,7 @@ def out_of_memory(error: BaseException) -> bool:
     return any(said in words for said in ("out of memory", "not enough memory", "can't allocate memory"))
 
 
-def lighter(plan: Plan, student: ModelFile) -> tuple[Plan, str] | None:
+def lighter(plan: Plan, model: ModelFile) -> tuple[Plan, str] | None:
     """The next rung down when memory runs out, and the sentence that says so; None below the last one.
 
     Halve the batch; then half precision; then the CPU.
@@ -162,5 +162,5 @@ def lighter(plan: Plan, student: ModelFile) -> tuple[Plan, str] | None:
         return None
     if plan.precision == "fp32":
         return replace(plan, precision="fp16"), f"Memory of {plan.device} ran out: going on in half precision."
-    down = make_plan(student, device="cpu")
+    down = make_plan(model, device="cpu")
     return down, f"Memory of {plan.device} ran out with one slice at a time: going on, slower, on the CPU."

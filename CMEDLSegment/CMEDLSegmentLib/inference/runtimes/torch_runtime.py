@@ -18,9 +18,9 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class TorchRuntime:
     """Batch norm folded, channels last, the whole network in the plan's precision."""
 
-    def __init__(self, student: ModelFile, plan: Plan) -> None:
+    def __init__(self, model: ModelFile, plan: Plan) -> None:
         self._type = TYPES[plan.precision]
-        network = fold_batch_norm(student.build())
+        network = fold_batch_norm(model.build())
         self._network = network.to(plan.device, self._type, memory_format=torch.channels_last).eval()
 
     @torch.inference_mode()

@@ -1,6 +1,6 @@
-"""Students for the tests, and files that are wrong in one way each.
+"""Models for the tests, and files that are wrong in one way each.
 
-The hashes are computed here from the text of ``student.py``, not by its functions.
+The hashes are computed here from the text of ``model.py``, not by its functions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def a_card(**changes: Any) -> Card:
     fields = {
         "name": "narrow",
         "title": "Narrow Unet",
-        "summary": "A student for tests.",
+        "summary": "A model for tests.",
         "networks": (UNET,),
         "labels": (TUMOR,),
         "modality": "CT",
@@ -70,8 +70,8 @@ def modules_of(card: Card, seed: int = 0) -> dict[str, nn.Module]:
     return modules
 
 
-def a_student_file(path: Path, seed: int = 0, **changes: Any) -> Card:
-    """Save a student of :func:`a_card` at ``path``; returns the card as written."""
+def a_model_file(path: Path, seed: int = 0, **changes: Any) -> Card:
+    """Save a model of :func:`a_card` at ``path``; returns the card as written."""
     return save_model(path, a_card(**changes), modules_of(a_card(**changes), seed))
 
 
@@ -82,7 +82,7 @@ def header_of(data: bytes) -> dict[str, Any]:
 
 
 def weights_hash(data: bytes) -> str:
-    """SHA-256 of a file's tensors, from its raw bytes and the definition in ``student.py``."""
+    """SHA-256 of a file's tensors, from its raw bytes and the definition in ``model.py``."""
     (length,) = struct.unpack("<Q", data[:8])
     digest = hashlib.sha256()
     for key, entry in sorted(header_of(data).items()):
@@ -105,7 +105,7 @@ def forge(
     tensors: Callable[[dict[str, np.ndarray]], object] = len,
     card: Callable[[dict[str, Any]], object] = len,
 ) -> None:
-    """Rewrite a student's file with changed tensors and a changed card, and with hashes that fit them."""
+    """Rewrite a model's file with changed tensors and a changed card, and with hashes that fit them."""
     data = path.read_bytes()
     arrays = {key: array.copy() for key, array in safetensors.numpy.load(data).items()}
     stored = json.loads(header_of(data)["__metadata__"]["cmedl-card"])

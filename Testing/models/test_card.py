@@ -15,7 +15,7 @@ from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.models.card_text import card_text
 from CMEDLSegmentLib.models.model_card import Card, NetworkSpec, read_card
 from CMEDLSegmentLib.models.normalization import Normalization
-from students.making import LIVER, UNET, a_card, card_hash
+from models.making import LIVER, UNET, a_card, card_hash
 
 MR = Normalization("percentile", 1.0, 99.0, ((50.0, 300.0), (99.0, 1000.0)), 1136.0)
 
@@ -230,7 +230,7 @@ def test_the_text_says_what_a_reader_needs() -> None:
     text = card_text(full_card())
     for said in (
         "# Narrow Unet",
-        "A student for tests.",
+        "A model for tests.",
         "Not intended for\nPatients.",
         "- Tumor (value 1): Morphologically abnormal structure (SCT 49755003), Neoplasm, Primary (SCT 86049000)",
         "- Liver (value 2): Anatomical Structure (SCT 123037004), Liver (SCT 10200004)",
@@ -246,7 +246,7 @@ def test_the_text_says_what_a_reader_needs() -> None:
         assert said in text
 
 
-def test_the_text_of_a_ct_student_names_its_window_and_slices() -> None:
+def test_the_text_of_a_ct_model_names_its_window_and_slices() -> None:
     text = card_text(a_card(figures=(), data=()))
     assert "clipped to -1000 to 500 HU" in text
     assert "those that contain lung" in text

@@ -1,4 +1,4 @@
-"""A student whose card asks for lung slices: which slices it sees, where its field lies, what it refuses."""
+"""A model whose card asks for lung slices: which slices it sees, where its field lies, what it refuses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from CMEDLSegmentLib.inference.lungs import find_lungs
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Volume, axial_view
 from CMEDLSegmentLib.phantom import Phantom, thorax_ct
-from segmentation.students import a_card, a_student, blobs, linear
+from segmentation.small_models import a_card, a_model, blobs, linear
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def thorax() -> Phantom:
 def a_lung_segmenter(**changes: object) -> Segmenter:
     """Marks what is denser than 0 HU."""
     card = a_card(slices="lung", field=128, spacing_mm=3.0, **changes)
-    return Segmenter(a_student(card), "cpu", start=linear(30.0, 1 / 3))
+    return Segmenter(a_model(card), "cpu", start=linear(30.0, 1 / 3))
 
 
 def test_only_slices_with_lung_are_seen_and_counted(thorax: Phantom) -> None:

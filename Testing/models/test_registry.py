@@ -1,4 +1,4 @@
-"""The catalog: where bundled students are found, and what installing, rolling back and removing leave behind."""
+"""The catalog: where bundled models are found, and what installing, rolling back and removing leave behind."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from CMEDLSegmentLib.base.errors import InputError, ModelError
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card
-from students.making import a_student_file
+from models.making import a_model_file
 
 
 @pytest.fixture(autouse=True)
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of the user's own for each test, and no bundled students."""
+    """An empty folder of the user's own for each test, and no bundled models."""
     folder = tmp_path / "mine"
     monkeypatch.setenv("CMEDL_MODELS", str(folder))
     monkeypatch.setattr(registry, "bundled_folder", lambda: None)
@@ -26,18 +26,18 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
-    """The card of a bundled student named ``lung-ct``."""
+    """The card of a bundled model named ``lung-ct``."""
     folder = tmp_path / "bundled"
     folder.mkdir()
-    card = a_student_file(folder / "lung-ct.safetensors", name="lung-ct")
+    card = a_model_file(folder / "lung-ct.safetensors", name="lung-ct")
     monkeypatch.setattr(registry, "bundled_folder", lambda: folder)
     return card
 
 
 def made(tmp_path: Path, seed: int, name: str = "lung-ct", **changes: object) -> Path:
-    """A student's file outside the catalog."""
-    path = tmp_path / f"student {seed}.safetensors"
-    a_student_file(path, seed, name=name, **changes)
+    """A model's file outside the catalog."""
+    path = tmp_path / f"model {seed}.safetensors"
+    a_model_file(path, seed, name=name, **changes)
     return path
 
 
@@ -52,7 +52,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_bundled_students_are_found(tmp_path: Path, layout: str) -> None:
+def test_bundled_models_are_found(tmp_path: Path, layout: str) -> None:
     package, folder = (tmp_path / part for part in LAYOUTS[layout])
     package.mkdir(parents=True)
     assert find_bundled(package) is None
@@ -99,18 +99,18 @@ def test_a_relative_xdg_folder_is_ignored(tmp_path: Path, monkeypatch: pytest.Mo
     assert registry.user_folder() == tmp_path / ".local/share/cmedl/models"
 
 
-def test_without_any_student_the_list_is_empty(mine: Path) -> None:
+def test_without_any_model_the_list_is_empty(mine: Path) -> None:
     assert registry.list_models() == []
     assert not mine.exists()
 
 
-def test_a_bundled_student_is_found_by_name_in_any_case(bundled: Card) -> None:
+def test_a_bundled_model_is_found_by_name_in_any_case(bundled: Card) -> None:
     assert registry.find("LUNG-ct").name == "lung-ct.safetensors"
     assert registry.load("lung-ct").card == bundled
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(bundled: Card) -> None:
-    with pytest.raises(ModelError, match="No student is named 'lungct'; did you mean 'lung-ct'"):
+    with pytest.raises(ModelError, match="No model is named 'lungct'; did you mean 'lung-ct'"):
         registry.find("lungct")
     with pytest.raises(ModelError, match="there are: lung-ct"):
         registry.find("abdomen")
@@ -134,19 +134,19 @@ def test_a_name_goes_before_a_file_of_that_name(bundled: Card, tmp_path: Path, m
     assert registry.entry("lung-ct").origin == "bundled"
 
 
-def test_installing_makes_a_student_known_by_name(tmp_path: Path, mine: Path) -> None:
-    path = made(tmp_path, 1, name="My Student")
+def test_installing_makes_a_model_known_by_name(tmp_path: Path, mine: Path) -> None:
+    path = made(tmp_path, 1, name="My Model")
     change = registry.install(path)
     assert change.path.read_bytes() == path.read_bytes()
     assert change.path.is_relative_to(mine)
-    assert (change.name, change.previous) == ("My Student", "")
+    assert (change.name, change.previous) == ("My Model", "")
     path.unlink()
-    assert registry.load("my student").card.version == change.version
+    assert registry.load("my model").card.version == change.version
     [entry] = registry.list_models()
-    assert (entry.name, entry.origin, entry.current, entry.problem) == ("My Student", "installed", True, "")
+    assert (entry.name, entry.origin, entry.current, entry.problem) == ("My Model", "installed", True, "")
 
 
-def test_an_installed_student_goes_before_the_bundled_one_and_it_is_said(bundled: Card, tmp_path: Path) -> None:
+def test_an_installed_model_goes_before_the_bundled_one_and_it_is_said(bundled: Card, tmp_path: Path) -> None:
     change = registry.install(made(tmp_path, 1))
     assert "used instead of the bundled one" in change.message
     assert registry.load("lung-ct").card.version == change.version != bundled.version
@@ -222,7 +222,7 @@ def test_there_is_nothing_to_roll_back_without_an_installed_version(bundled: Car
         registry.rollback("lung-ct")
 
 
-def test_the_bundled_student_is_the_first_version_and_is_rolled_back_to(bundled: Card, tmp_path: Path) -> None:
+def test_the_bundled_model_is_the_first_version_and_is_rolled_back_to(bundled: Card, tmp_path: Path) -> None:
     path = made(tmp_path, 1)
     own = registry.install(path)
     assert [(found.version, found.current) for found in registry.versions("lung-ct")] == [
@@ -259,7 +259,7 @@ def test_a_damaged_version_is_not_rolled_back_to(tmp_path: Path) -> None:
     first, second = (registry.install(made(tmp_path, seed)) for seed in (1, 2))
     data = first.path.read_bytes()
     first.path.write_bytes(data[:-8] + bytes(8))
-    with pytest.raises(ModelError, match="cannot be used as a student"):
+    with pytest.raises(ModelError, match="cannot be used as a model"):
         registry.rollback("lung-ct")
     assert registry.load("lung-ct").card.version == second.version
 
@@ -277,7 +277,7 @@ def test_removing_deletes_every_version_and_returns_to_the_bundled_one(
     assert registry.load("lung-ct").card == bundled
 
 
-def test_a_bundled_student_is_not_removed(bundled: Card) -> None:
+def test_a_bundled_model_is_not_removed(bundled: Card) -> None:
     with pytest.raises(ModelError, match="comes with the program and cannot be removed"):
         registry.remove("lung-ct")
     registry.verify("lung-ct")
@@ -366,8 +366,8 @@ def test_composed_and_decomposed_letters_and_cases_are_one_name() -> None:
     assert registry.folder_name("K\u00f6ln") == registry.folder_name("Ko\u0308ln") == registry.folder_name("K\u00d6LN")
 
 
-@pytest.mark.parametrize("name", ["肺癌 student", "a/b", "../up"])
-def test_students_of_unusual_names_are_installed_and_found(tmp_path: Path, mine: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["肺癌 model", "a/b", "../up"])
+def test_models_of_unusual_names_are_installed_and_found(tmp_path: Path, mine: Path, name: str) -> None:
     change = registry.install(made(tmp_path, 1, name=name))
     assert change.path.parent.parent == mine
     assert registry.find(name) == change.path

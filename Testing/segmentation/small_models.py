@@ -1,4 +1,4 @@
-"""Students and volumes for the Segmenter's tests: narrow, quick, with answers known beforehand."""
+"""Models and volumes for the Segmenter's tests: narrow, quick, with answers known beforehand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def a_card(labels: int = 1, **changes: object) -> Card:
     fields = {
         "name": "narrow",
         "title": "Narrow",
-        "summary": "A student for tests.",
+        "summary": "A model for tests.",
         "networks": (NetworkSpec("segmentor", "unet", {"width": 4, "classes": classes}),),
         "labels": named,
         "modality": "CT",
@@ -41,8 +41,8 @@ def a_card(labels: int = 1, **changes: object) -> Card:
     return Card(**{**fields, **changes})
 
 
-def a_student(card: Card) -> ModelFile:
-    """A student with seeded random weights; the batch norms' statistics are not those of a fresh network."""
+def a_model(card: Card) -> ModelFile:
+    """A model with seeded random weights; the batch norms' statistics are not those of a fresh network."""
     torch.manual_seed(0)
     state = {}
     for spec in card.networks:
@@ -57,7 +57,7 @@ def a_student(card: Card) -> ModelFile:
 
 def linear(slope: float, level: float) -> Callable:
     """What starts a runtime whose one logit is ``slope`` (intensity - ``level``) of the normalized image."""
-    return lambda student, plan: lambda images: (images - level) * slope
+    return lambda model, plan: lambda images: (images - level) * slope
 
 
 def blobs() -> Volume:

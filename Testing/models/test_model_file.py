@@ -1,4 +1,4 @@
-"""A student's file: what is saved comes back, and every way in which a file can be wrong is refused by itself."""
+"""A model's file: what is saved comes back, and every way in which a file can be wrong is refused by itself."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from CMEDLSegmentLib.base.errors import InputError, ModelError
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import NetworkSpec, read_card
 from CMEDLSegmentLib.models.model_file import load_model, save_model
-from students.making import LIVER, TUMOR, UNET, a_card, a_student_file, forge, header_of, modules_of, weights_hash
+from models.making import LIVER, TUMOR, UNET, a_card, a_model_file, forge, header_of, modules_of, weights_hash
 
 HEAD = "segmentor.head.weight"
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The bytes of a good student."""
+    """The bytes of a good model."""
     path = tmp_path_factory.mktemp("good") / "good.safetensors"
-    a_student_file(path)
+    a_model_file(path)
     return path.read_bytes()
 
 
@@ -45,7 +45,7 @@ def refused(path: Path, reason: str) -> None:
     with pytest.raises(ModelError) as caught:
         registry.load(path)
     message = str(caught.value)
-    assert message.startswith(f"{path} cannot be used as a student: ")
+    assert message.startswith(f"{path} cannot be used as a model: ")
     assert reason in message
     assert "\n" not in message
     assert message.endswith(".")
@@ -55,16 +55,16 @@ def image(size: int = 64) -> torch.Tensor:
     return torch.rand(2, 1, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def test_a_saved_student_gives_the_same_logits_when_loaded(tmp_path: Path) -> None:
+def test_a_saved_model_gives_the_same_logits_when_loaded(tmp_path: Path) -> None:
     card, path = a_card(), tmp_path / "a.safetensors"
     modules = modules_of(card)
     written = save_model(path, card, modules)
-    student = load_model(path)
-    network = student.build()
-    assert student.card == written
-    assert student.path == path
-    assert student.classes == 1
-    assert student.int8 == {}
+    model = load_model(path)
+    network = model.build()
+    assert model.card == written
+    assert model.path == path
+    assert model.classes == 1
+    assert model.int8 == {}
     assert not network.training
     assert not any(weight.requires_grad for weight in network.parameters())
     with torch.inference_mode():
@@ -73,13 +73,13 @@ def test_a_saved_student_gives_the_same_logits_when_loaded(tmp_path: Path) -> No
         assert torch.equal(logits, modules["segmentor"](image())[0])
 
 
-def test_what_is_done_to_built_networks_leaves_the_student_as_it_was(file: Path) -> None:
-    student = load_model(file)
+def test_what_is_done_to_built_networks_leaves_the_model_as_it_was(file: Path) -> None:
+    model = load_model(file)
     with torch.no_grad():
-        for weight in student.build().parameters():
+        for weight in model.build().parameters():
             weight.zero_()
-    assert student.state[HEAD].any()
-    assert student.build().networks[0].get_parameter("head.weight").any()
+    assert model.state[HEAD].any()
+    assert model.build().networks[0].get_parameter("head.weight").any()
 
 
 def test_the_card_tells_the_hash_of_the_weights(file: Path) -> None:
@@ -88,9 +88,9 @@ def test_the_card_tells_the_hash_of_the_weights(file: Path) -> None:
     assert list(header_of(data)["__metadata__"]) == ["cmedl-card"]
 
 
-def test_the_same_student_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_model_makes_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        a_student_file(tmp_path / f"{name}.safetensors")
+        a_model_file(tmp_path / f"{name}.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
@@ -101,13 +101,13 @@ def test_half_takes_half_the_space_and_computes_in_single_precision(tmp_path: Pa
     save_model(tmp_path / "half.safetensors", card, modules, "float16")
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("single", "half")]
     assert sizes[1] < 0.6 * sizes[0]
-    student = load_model(tmp_path / "half.safetensors")
-    assert {value.dtype for value in student.state.values()} == {torch.float32, torch.int64}
+    model = load_model(tmp_path / "half.safetensors")
+    assert {value.dtype for value in model.state.values()} == {torch.float32, torch.int64}
     assert torch.equal(
-        student.state["segmentor." + _norm_key(modules)], modules["segmentor"].state_dict()[_norm_key(modules)]
+        model.state["segmentor." + _norm_key(modules)], modules["segmentor"].state_dict()[_norm_key(modules)]
     )
     with torch.inference_mode():
-        single, half = modules["segmentor"](image())[0], student.build()(image())
+        single, half = modules["segmentor"](image())[0], model.build()(image())
     assert 0 < (single - half).abs().max() < 0.01 * single.std()
 
 
@@ -160,10 +160,10 @@ def test_half_keeps_values_beyond_its_range(tmp_path: Path) -> None:
 
 def test_several_labels_have_a_softmax_class_each_and_the_background(tmp_path: Path) -> None:
     spec = NetworkSpec("segmentor", "unet", {"width": 4, "classes": 3})
-    a_student_file(tmp_path / "a.safetensors", networks=(spec,), labels=(TUMOR, LIVER), slices="all")
-    student = load_model(tmp_path / "a.safetensors")
-    assert student.classes == 3
-    assert student.build()(image()).shape == (2, 3, 64, 64)
+    a_model_file(tmp_path / "a.safetensors", networks=(spec,), labels=(TUMOR, LIVER), slices="all")
+    model = load_model(tmp_path / "a.safetensors")
+    assert model.classes == 3
+    assert model.build()(image()).shape == (2, 3, 64, 64)
 
 
 GENERATOR = NetworkSpec("pmri", "generator", {"width": 4, "blocks": 1})
@@ -194,11 +194,11 @@ def test_int8_ranges_travel_with_a_card_that_tells_how_they_were_checked(tmp_pat
     card = a_card(int8={"dsc": 0.997, "n": 12})
     ranges = {"segmentor.head": torch.tensor([-1.5, 2.25])}
     save_model(tmp_path / "a.safetensors", card, modules_of(card), "float16", int8=ranges)
-    student = load_model(tmp_path / "a.safetensors")
-    assert student.int8.keys() == ranges.keys()
-    assert torch.equal(student.int8["segmentor.head"], ranges["segmentor.head"])
-    assert not any(key.startswith("int8") for key in student.state)
-    student.build()
+    model = load_model(tmp_path / "a.safetensors")
+    assert model.int8.keys() == ranges.keys()
+    assert torch.equal(model.int8["segmentor.head"], ranges["segmentor.head"])
+    assert not any(key.startswith("int8") for key in model.state)
+    model.build()
 
 
 def test_int8_ranges_without_a_word_in_the_card_are_refused(file: Path) -> None:
@@ -317,14 +317,14 @@ def test_integers_in_place_of_weights_are_refused(file: Path) -> None:
     refused(file, f"its tensor '{HEAD}' has the type int64")
 
 
-def test_a_type_that_students_do_not_use_is_refused(file: Path) -> None:
+def test_a_type_that_models_do_not_use_is_refused(file: Path) -> None:
     forge(file, tensors=lambda arrays: arrays.update({HEAD: arrays[HEAD].astype(np.float64)}))
     refused(file, f"its tensor '{HEAD}' has the type F64")
 
 
 def test_networks_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:
     card = a_card(networks=(GENERATOR, NetworkSpec("segmentor", "unet", TWO_CHANNELS, ("pmri",))))
-    with pytest.raises(ModelError, match="cannot be used as a student"):
+    with pytest.raises(ModelError, match="cannot be used as a model"):
         save_model(tmp_path / "a.safetensors", card, modules_of(card))
     assert list(tmp_path.iterdir()) == []
 
@@ -358,7 +358,7 @@ def test_another_ending_is_not_saved(tmp_path: Path) -> None:
 def test_saving_where_no_folder_can_be_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder", "utf-8")
     with pytest.raises(InputError, match="could not be written"):
-        a_student_file(tmp_path / "file" / "a.safetensors")
+        a_model_file(tmp_path / "file" / "a.safetensors")
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user whom permissions bind")
@@ -366,7 +366,7 @@ def test_saving_to_a_read_only_folder_is_an_input_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     try:
         with pytest.raises(InputError, match="could not be written"):
-            a_student_file(tmp_path / "a.safetensors")
+            a_model_file(tmp_path / "a.safetensors")
     finally:
         tmp_path.chmod(0o755)
 
@@ -375,7 +375,7 @@ def test_non_ascii_and_long_paths_work(tmp_path: Path) -> None:
     folder = tmp_path / "Pläne und Größen 肺" / ("x" * 200) / ("y" * 100)
     folder.mkdir(parents=True)
     path = folder / "Schüler ✓.safetensors"
-    a_student_file(path)
+    a_model_file(path)
     assert load_model(path).card == read_card(path)
 
 
