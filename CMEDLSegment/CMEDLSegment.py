@@ -185,7 +185,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         self._runner: SegmentationRunner | None = None
         self._models: list[registry.Entry] = []
         self.readModels()
-        self._doubts: tuple[tuple | None, list[volume_nodes.InputCheck]] = (None, [])
+        self._inputChecks: tuple[tuple | None, list[volume_nodes.InputCheck]] = (None, [])
 
     def parameterNode(self):
         """The scene's parameter node as it is in the scene."""
@@ -210,21 +210,21 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         """The card of a model, or None if there is no such model."""
         return next((entry.card for entry in self._models if entry.name == model), None)
 
-    def doubts(self, ct: vtkMRMLScalarVolumeNode | None, model: str) -> list[volume_nodes.InputCheck]:
+    def inputChecks(self, ct: vtkMRMLScalarVolumeNode | None, model: str) -> list[volume_nodes.InputCheck]:
         """What is missing or doubtful about the input; looked at anew only when the CT or the model changed."""
         parts = [ct, ct.GetImageData(), ct.GetParentTransformNode()] if ct else []
         state = (model, ct and ct.GetID(), *(part and part.GetMTime() for part in parts))
-        if self._doubts[0] != state:
-            self._doubts = (state, volume_nodes.input_checks(ct, self.card(model)))
-        return self._doubts[1]
+        if self._inputChecks[0] != state:
+            self._inputChecks = (state, volume_nodes.input_checks(ct, self.card(model)))
+        return self._inputChecks[1]
 
-    def obstacle(self, ct: vtkMRMLScalarVolumeNode | None, model: str) -> str:
+    def blockingReason(self, ct: vtkMRMLScalarVolumeNode | None, model: str) -> str:
         """Why a run cannot start now and what to do about it; empty when it can."""
         if self.busy:
             return _("A segmentation is running; wait for its end or cancel it.")
         if self.card(model) is None:
             return _("Choose a model.")
-        return next((doubt.text for doubt in self.doubts(ct, model) if doubt.blocks), "")
+        return next((check.text for check in self.inputChecks(ct, model) if check.blocks), "")
 
     def segment(
         self,

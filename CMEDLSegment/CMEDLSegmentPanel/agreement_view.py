@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.io.delineation import MODEL
 from CMEDLSegmentLib.metrics.measures import MEASURES
 
-from .section import setPlainToolTip
+from .section import plainToolTip
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.agreement.raters import Agreement
@@ -72,7 +72,7 @@ def fillRaters(table: qt.QTableWidget, agreement: Agreement, colors: Sequence[tu
         _cell(table, last, NAME, _("All raters"), fresh=fresh, bold=True)
         volume = agreement.volume
         cc = _cell(table, last, VOLUME, f"{volume.mean:.1f}", fresh=fresh, right=True, bold=True)
-        cc.setToolTip(setPlainToolTip(_spreadTip(_("Volume (cc)"), volume)))
+        cc.setToolTip(plainToolTip(_spreadTip(_("Volume (cc)"), volume)))
         for column, measure in enumerate(SHOWN, start=FIRST):
             _spread(table, last, column, measure, agreement.spread[measure], fresh, bold=True)
     fitHeight(table)
@@ -87,7 +87,7 @@ def _spread(
     if spread.excluded:
         text += " *"
     item = _cell(table, row, column, text, fresh=fresh, right=True, bold=bold)
-    item.setToolTip(setPlainToolTip(_spreadTip(f"{MEASURES[measure].title}. {MEASURES[measure].definition}", spread)))
+    item.setToolTip(plainToolTip(_spreadTip(f"{MEASURES[measure].title}. {MEASURES[measure].definition}", spread)))
 
 
 def _spreadTip(title: str, spread: Spread) -> str:
@@ -121,14 +121,14 @@ def fillMatrix(table: qt.QTableWidget, agreement: Agreement, measure: str, fresh
         # Columns are narrow: they carry numbers, which the rows explain.
         table.verticalHeaderItem(row).setText(f"{short[row]}  {called(reference)}")
         for header in (table.verticalHeaderItem(row), table.horizontalHeaderItem(row)):
-            header.setToolTip(setPlainToolTip(called(reference)))
+            header.setToolTip(plainToolTip(called(reference)))
         for column, tested in enumerate(names):
             if row == column:
                 _cell(table, row, column, "").setBackground(qt.QBrush(qt.QColor(*PALE)))
                 continue
             value = float(matrix[row, column])
             item = _cell(table, row, column, figure(measure, value), fresh=fresh, center=True)
-            item.setToolTip(setPlainToolTip(_pairTip(measure, reference, tested, value)))
+            item.setToolTip(plainToolTip(_pairTip(measure, reference, tested, value)))
             if fresh:
                 color, dark = shade(value, measure, worst)
                 item.setBackground(qt.QBrush(qt.QColor(color)))
@@ -167,7 +167,7 @@ def _cell(
 ) -> qt.QTableWidgetItem:
     item = qt.QTableWidgetItem(text)
     item.setFlags(qt.Qt.ItemIsEnabled)
-    item.setToolTip(setPlainToolTip(text))
+    item.setToolTip(plainToolTip(text))
     if right or center:
         item.setTextAlignment((qt.Qt.AlignRight if right else qt.Qt.AlignHCenter) | qt.Qt.AlignVCenter)
     if not fresh:
@@ -212,7 +212,7 @@ class Strip:
             bar, mark = _cell(self._table, self.BARS, column, ""), _cell(self._table, self.MARKS, column, "")
             bar.setBackground(self._bar(some[index] / most, everybody[index] / most, fresh))
             for item in (bar, mark):
-                item.setToolTip(setPlainToolTip(tips.get(index, "")))
+                item.setToolTip(plainToolTip(tips.get(index, "")))
 
     def slice(self, column: int) -> int:
         """The case's slice that a bar stands for."""

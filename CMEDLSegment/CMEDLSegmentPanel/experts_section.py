@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from .agreement_view import GRAY
 from .scene import contour_views, expert_segments, result_nodes
 from .scene.expert_segments import SegmentRef
-from .section import Section, setPlainToolTip, show_errors
+from .section import Section, plainToolTip, show_errors
 
 EXPERT, SHOW, COLOR, SEGMENT, RATER, STRUCTURE, SOURCE, DICE = range(8)
 NAME_WIDTH = 80
@@ -214,7 +214,7 @@ class ExpertsSection(Section):
             self._text(row, STRUCTURE, role.structure if role else "", editable=role is not None)
             found = self._problemsOf(ref) if role else []
             source = self._text(row, SOURCE, f"{ref.source}: {found[0]}" if found else ref.source)
-            source.setToolTip(setPlainToolTip("\n".join(found)))
+            source.setToolTip(plainToolTip("\n".join(found)))
             self._figure(row, ref)
         table.blockSignals(blocked)
 
@@ -234,7 +234,7 @@ class ExpertsSection(Section):
         item = qt.QTableWidgetItem(text)
         flags = qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable
         item.setFlags(flags | qt.Qt.ItemIsEditable if editable else flags)
-        item.setToolTip(setPlainToolTip(text))
+        item.setToolTip(plainToolTip(text))
         self.ui.expertsTable.setItem(row, column, item)
         return item
 

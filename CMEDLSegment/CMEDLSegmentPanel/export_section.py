@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from . import dependencies
 from .scene import dicom_export, result_nodes, training_case
 from .scene.rejected_candidates import label_segments
-from .section import Section, followPath, inBackground, setPlainToolTip, setText, show_errors
+from .section import Section, followPath, inBackground, plainToolTip, setText, show_errors
 
 REVIEWER, COHORT = "CMEDL/Reviewer", "CMEDL/CohortFolder"
 """Keys of the application's settings: both belong to the person at this computer, not to the scene."""
@@ -90,7 +90,7 @@ class ExportSection(Section):
     def _say(self, text: str) -> None:
         """Show what was done; a path that cannot be broken into lines is whole in the tool tip."""
         setText(self.ui.handOnLabel, text)
-        self.ui.handOnLabel.toolTip = setPlainToolTip(text)
+        self.ui.handOnLabel.toolTip = plainToolTip(text)
 
     def _pair(self) -> tuple[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLScalarVolumeNode | None]:
         """The result and the CT that it was made on."""

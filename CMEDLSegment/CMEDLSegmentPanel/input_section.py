@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.models.card_text import card_text
 
 from .devices import Devices
-from .section import Section, setPlainToolTip, setText
+from .section import Section, plainToolTip, setText
 
 BLOCKED, DOUBTFUL = "color: #c0392b;", "color: #b9770e;"
 """Red and amber that can be read on light and on dark panels."""
@@ -37,7 +37,7 @@ class InputSection(Section):
         box.clear()
         for index, entry in enumerate(self.logic.models()):
             box.addItem(entry.card.title, entry.name)
-            box.setItemData(index, setPlainToolTip(f"{entry.card.summary}\n{entry.note}".strip()), qt.Qt.ToolTipRole)
+            box.setItemData(index, plainToolTip(f"{entry.card.summary}\n{entry.note}".strip()), qt.Qt.ToolTipRole)
         box.currentIndex = -1
         box.blockSignals(blocked)
 
@@ -50,7 +50,7 @@ class InputSection(Section):
         self.ui.modelComboBox.currentIndex = chosen
         self.ui.modelDetailsButton.enabled = chosen >= 0
         card = self.logic.card(parameters.model)
-        self.ui.modelComboBox.toolTip = setPlainToolTip(card.summary) if card else _("Choose a model.")
+        self.ui.modelComboBox.toolTip = plainToolTip(card.summary) if card else _("Choose a model.")
         self.ui.thresholdSlider.enabled = parameters.ownThreshold
         if card and not parameters.ownThreshold:
             parameters.threshold = card.threshold
@@ -107,11 +107,11 @@ class InputSection(Section):
     def _showNote(self) -> None:
         """The one line: what keeps from a run, else what is doubtful, else what the CT is."""
         parameters = self.parameters
-        doubts = self.logic.doubts(parameters.ct, parameters.model)
+        inputChecks = self.logic.inputChecks(parameters.ct, parameters.model)
         label = self.ui.inputNoteLabel
-        if doubts:
-            first = next((doubt for doubt in doubts if doubt.blocks), doubts[0])
-            more = _(" (and {count} more)").format(count=len(doubts) - 1) if len(doubts) > 1 else ""
+        if inputChecks:
+            first = next((check for check in inputChecks if check.blocks), inputChecks[0])
+            more = _(" (and {count} more)").format(count=len(inputChecks) - 1) if len(inputChecks) > 1 else ""
             setText(label, first.text + more)
             label.styleSheet = BLOCKED if first.blocks else DOUBTFUL
         else:
@@ -120,6 +120,6 @@ class InputSection(Section):
             size = f"{columns} x {rows} x {slices}, {x:.2f} x {y:.2f} x {z:.2f} mm"
             setText(label, _("Ready: {size}").format(size=size))
             label.styleSheet = ""
-        label.toolTip = setPlainToolTip("\n".join(doubt.text for doubt in doubts))
+        label.toolTip = plainToolTip("\n".join(check.text for check in inputChecks))
         # What keeps from a run keeps the button from being pressed.
         self.panel.run.refreshSoon()

@@ -11,7 +11,7 @@ from .export_section import REVIEWER
 from .scene import blinded_review
 from .scene.blinded_review import Blind, Review
 from .scene.rated_scene import RatedScene
-from .section import Section, setPlainToolTip, setText, show_errors
+from .section import Section, plainToolTip, setText, show_errors
 
 
 def words(score: str) -> str:
@@ -249,6 +249,6 @@ class ReviewSection(Section):
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setFlags(qt.Qt.ItemIsEnabled)
-                item.setToolTip(setPlainToolTip(text))
+                item.setToolTip(plainToolTip(text))
                 table.setItem(index, column, item)
         fitHeight(table)

@@ -6,7 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from . import dependencies
-from .section import Section, setPlainToolTip, setText, show_errors
+from .section import Section, plainToolTip, setText, show_errors
 
 
 def clock(seconds: float) -> str:
@@ -39,11 +39,11 @@ class RunSection(Section):
         if busy:
             button.text, button.enabled, button.toolTip = _("Cancel"), True, _("Stop; nothing is added to the scene.")
         else:
-            obstacle = self.logic.obstacle(self.parameters.ct, self.parameters.model)
-            if not obstacle and dependencies.installing():
-                obstacle = _("Python packages are being installed; wait for the end.")
-            button.text, button.enabled = _("Segment tumor"), not obstacle
-            button.toolTip = setPlainToolTip(obstacle) or _("Segment the tumor into a new segmentation.")
+            blockingReason = self.logic.blockingReason(self.parameters.ct, self.parameters.model)
+            if not blockingReason and dependencies.installing():
+                blockingReason = _("Python packages are being installed; wait for the end.")
+            button.text, button.enabled = _("Segment tumor"), not blockingReason
+            button.toolTip = plainToolTip(blockingReason) or _("Segment the tumor into a new segmentation.")
         self._showWorker()
 
     def onSegment(self, checked: bool = False) -> None:

@@ -138,7 +138,7 @@ def buttonBox(buttons: qt.QDialogButtonBox.StandardButtons) -> qt.QDialogButtonB
     return box
 
 
-def setPlainToolTip(text: str) -> str:
+def plainToolTip(text: str) -> str:
     """A tool tip that shows ``text`` as it is: Qt takes a tip with a tag in it for HTML."""
     return f"<qt>{html.escape(text)}</qt>".replace("\n", "<br>") if text else ""
 

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.io.cohort_table import MODALITIES, ROLES
 from CMEDLSegmentPanel.scene.training_case import Mark, pseudonym
-from CMEDLSegmentPanel.section import buttonBox, followPath, rememberPath, setPlainToolTip
+from CMEDLSegmentPanel.section import buttonBox, followPath, plainToolTip, rememberPath
 from CMEDLTrainLib.cohort.collecting import CollectionOptions
 
 from .scene.case_proposals import Proposal
@@ -153,7 +153,7 @@ class SceneDialog(_Dialog):
         for column, text in texts.items():
             item = qt.QTableWidgetItem(text)
             item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-            item.setToolTip(setPlainToolTip(text))
+            item.setToolTip(plainToolTip(text))
             self.table.setItem(row, column, item)
         self.table.setItem(row, PATIENT, qt.QTableWidgetItem(pseudonym(proposal.volume)))
         self._offer(row, MODALITY, dict(zip(MODALITIES, MODALITIES, strict=True)), proposal.modality)
@@ -186,7 +186,7 @@ class FolderDialog(_Dialog):
         self.ui = slicer.util.childWidgetVariables(widget)
         self.rows.addWidget(widget)
         tip = _("Names that become the labels {labels}, between commas; empty takes a labelmap as it is.")
-        self.ui.structuresLineEdit.toolTip = setPlainToolTip(tip.format(labels=", ".join(labels)))
+        self.ui.structuresLineEdit.toolTip = plainToolTip(tip.format(labels=", ".join(labels)))
         for name in MODALITIES:
             self.ui.modalityComboBox.addItem(name, name)
         for name, title in zip(ROLES, (_("student"), _("teacher")), strict=True):

@@ -10,7 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.io.cohort_table import SPLITS, Case
-from CMEDLSegmentPanel.section import setPlainToolTip
+from CMEDLSegmentPanel.section import plainToolTip
 from CMEDLTrainLib.cohort.checks import ERROR, Finding
 from CMEDLTrainLib.cohort.survey import KnownCase
 
@@ -216,7 +216,7 @@ class CasesTable:
         item = self.table.item(number, STATE)
         if color or before:
             item.setForeground(qt.QBrush(qt.QColor(color)) if color else qt.QBrush())
-        item.setToolTip(setPlainToolTip("\n".join(finding.sentence for finding in row.findings)))
+        item.setToolTip(plainToolTip("\n".join(finding.sentence for finding in row.findings)))
         if before is None:
             self._texts.append(state)
         else:

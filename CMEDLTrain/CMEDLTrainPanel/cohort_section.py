@@ -13,7 +13,7 @@ from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLSegmentLib.io.cohort_table import ROLES, Case
 from CMEDLSegmentPanel.background import Background, Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
-from CMEDLSegmentPanel.section import Section, followPath, rememberPath, setPlainToolTip, setText, show_errors
+from CMEDLSegmentPanel.section import Section, followPath, plainToolTip, rememberPath, setText, show_errors
 from CMEDLTrainLib.cohort.checks import ERROR, Finding, summary
 from CMEDLTrainLib.cohort.folder import CohortFolder
 from CMEDLTrainLib.cohort.survey import Survey
@@ -116,9 +116,9 @@ class CohortSection(Section):
                 return None, _opens(path), False
             if cohort.changed():
                 return cohort, True, False
-            obstacle = cohort.obstacle
-            cohort.take() if obstacle else cohort.beat()
-            return cohort, False, cohort.obstacle != obstacle
+            blocking_reason = cohort.blocking_reason
+            cohort.take() if blocking_reason else cohort.beat()
+            return cohort, False, cohort.blocking_reason != blocking_reason
 
         return look
 
@@ -211,7 +211,7 @@ class CohortSection(Section):
         """Fill the tables and the lines around them."""
         cohort = self.cohort
         findings = self._told = self._findings()
-        editable = cohort is not None and not cohort.obstacle and not self._refused and not self._adding.busy
+        editable = cohort is not None and not cohort.blocking_reason and not self._refused and not self._adding.busy
         known = self.survey.known if self.survey else {}
         splits = splitTitles()
         rows: dict[str, list[Row]] = {role: [] for role in self._tables}
@@ -308,12 +308,12 @@ class CohortSection(Section):
             note = self._refused
         elif not self.cohort:
             note, style = _("Choose the folder of a cohort, or an empty one for a new cohort."), ""
-        elif self.cohort.obstacle:
-            note, style = self.cohort.obstacle, DOUBTFUL
+        elif self.cohort.blocking_reason:
+            note, style = self.cohort.blocking_reason, DOUBTFUL
         elif self.cohort.is_new:
             note, style = _("A new cohort: it begins with the first case that is added."), ""
         setText(self.ui.cohortNoteLabel, note)
-        self.ui.cohortNoteLabel.toolTip = setPlainToolTip(note)
+        self.ui.cohortNoteLabel.toolTip = plainToolTip(note)
         self.ui.cohortNoteLabel.styleSheet = style
         self.ui.cohortNoteLabel.visible = bool(note)
         lines = [summary(self.cohort.cases, errors)] if self.cohort and self.cohort.cases else []

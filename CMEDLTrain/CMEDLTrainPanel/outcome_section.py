@@ -16,7 +16,7 @@ from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.agreement_view import fitHeight
 from CMEDLSegmentPanel.background import Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
-from CMEDLSegmentPanel.section import Section, setPlainToolTip, setText, show_errors
+from CMEDLSegmentPanel.section import Section, plainToolTip, setText, show_errors
 from CMEDLTrainLib.cohort.folder import RUNS
 from CMEDLTrainLib.evaluation.evaluation_summary import EvaluationSummary, ScoredCase, pictures_of, read_summary
 from CMEDLTrainLib.evaluation.scoring import SURFACE, format_value
@@ -239,7 +239,7 @@ class OutcomeSection(Section):
         _fill(
             self.ui.pairedTable,
             [[row.title, row.own, row.other, row.difference, row.p, row.n] for row in scored.paired],
-            [row.words for row in scored.paired],
+            [row.description for row in scored.paired],
         )
         for column in (2, 3, 4):
             self.ui.pairedTable.setColumnHidden(column, not scored.against)
@@ -306,4 +306,4 @@ def _fill(table: qt.QTableWidget, rows: list[list[str]], tips: list[str] | None 
                 table.setItem(row, column, item)
             if item.text() != text:
                 item.setText(text)
-            item.setToolTip(setPlainToolTip(tips[row] if tips else text))
+            item.setToolTip(plainToolTip(tips[row] if tips else text))

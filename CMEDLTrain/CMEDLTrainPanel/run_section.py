@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.agreement_view import fitHeight
 from CMEDLSegmentPanel.background import Watch
-from CMEDLSegmentPanel.section import Section, setPlainToolTip, setText, show_errors
+from CMEDLSegmentPanel.section import Section, plainToolTip, setText, show_errors
 from CMEDLTrainLib.runs import trainers
 from CMEDLTrainLib.runs.run_list import Entry, RunList, delete, rivals
 
@@ -240,7 +240,7 @@ class RunSection(Section):
                     table.setItem(row, column, item)
                 if item.text() != text:
                     item.setText(text)
-                    item.setToolTip(setPlainToolTip(entry.problem or text))
+                    item.setToolTip(plainToolTip(entry.problem or text))
         fitHeight(table)
         names = [entry.name for entry in self._entries]
         if self.parameters.run in names:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import qt
 from slicer.i18n import tr as _
 
-from CMEDLSegmentPanel.section import setPlainToolTip
+from CMEDLSegmentPanel.section import plainToolTip
 
 
 def fillSelector(
@@ -21,6 +21,6 @@ def fillSelector(
         box.clear()
         for index, (name, title) in enumerate(offered.items()):
             box.addItem(title, name)
-            box.setItemData(index, setPlainToolTip((tips or {}).get(name, "")), qt.Qt.ToolTipRole)
+            box.setItemData(index, plainToolTip((tips or {}).get(name, "")), qt.Qt.ToolTipRole)
         box.blockSignals(blocked)
     box.currentIndex = list(offered).index(chosen)

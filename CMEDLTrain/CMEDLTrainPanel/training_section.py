@@ -10,7 +10,7 @@ from CMEDLSegmentLib.base.text import duration
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.devices import Devices
-from CMEDLSegmentPanel.section import Section, setPlainToolTip, setText, show_errors
+from CMEDLSegmentPanel.section import Section, plainToolTip, setText, show_errors
 from CMEDLTrainLib.cli.run_options import SEGMENTORS
 from CMEDLTrainLib.settings import configuration
 from CMEDLTrainLib.settings.settings_table import Setting, settings_of
@@ -59,7 +59,7 @@ class TrainingSection(Section):
             self._problem = ""
         except CMEDLError as error:
             self._problem = str(error)
-        setText(self.ui.trainingNoteLabel, self._problem or (entry.words if entry else ""))
+        setText(self.ui.trainingNoteLabel, self._problem or (entry.description if entry else ""))
         self._fill()
         self.ui.estimateButton.enabled = self._estimate.busy or bool(self.parameters.cohort and not self._problem)
         if self._estimated and self._estimated != self.logic.arguments(self.parameters):
@@ -91,7 +91,7 @@ class TrainingSection(Section):
     def onCurrentChanged(self, row: int, column: int, rowBefore: int, columnBefore: int) -> None:
         """Say below the table what the chosen setting means."""
         known = 0 <= row < len(self._settings)
-        setText(self.ui.settingWordsLabel, self._settings[row].words if known else "")
+        setText(self.ui.settingWordsLabel, self._settings[row].description if known else "")
 
     def onReset(self, checked: bool = False) -> None:
         """Forget all changed values."""
@@ -124,7 +124,7 @@ class TrainingSection(Section):
     def _onEstimated(self, found: dict | None, error: CMEDLError | None) -> None:
         setText(self.ui.estimateButton, _("Estimate"))
         self.ui.estimateProgressBar.visible = False
-        setText(self.ui.estimateLabel, _words(found) if found else str(error))
+        setText(self.ui.estimateLabel, _description(found) if found else str(error))
         self.refreshSoon()
 
     def _fill(self) -> None:
@@ -146,7 +146,7 @@ class TrainingSection(Section):
                 item = table.item(row, column)
                 if item.text() != text:
                     item.setText(text)
-                item.setToolTip(setPlainToolTip(setting.words or setting.key))
+                item.setToolTip(plainToolTip(setting.description or setting.key))
                 font = item.font()
                 font.setBold(column != PAPER and setting.key in changed)
                 item.setFont(font)
@@ -158,7 +158,7 @@ class TrainingSection(Section):
         """Hide what neither is called nor means what was typed."""
         wanted = text.strip().lower()
         for row, setting in enumerate(self._settings):
-            self.ui.settingsTable.setRowHidden(row, wanted not in f"{setting.key} {setting.words}".lower())
+            self.ui.settingsTable.setRowHidden(row, wanted not in f"{setting.key} {setting.description}".lower())
 
     def _titles(self) -> dict[str, dict[str, str]]:
         """What each selector offers."""
@@ -174,7 +174,7 @@ class TrainingSection(Section):
         }
 
 
-def _words(found: dict) -> str:
+def _description(found: dict) -> str:
     """What an estimate says, for a person."""
     lines = [
         _("{seconds:.3g} s a step with batch {batch} on {device}").format(

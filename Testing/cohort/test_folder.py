@@ -41,7 +41,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_an_empty_folder_becomes_a_cohort_with_its_first_case(tmp_path: Path) -> None:
     cohort = CohortFolder(tmp_path / "new")
     cohort.take()
-    assert (cohort.is_new, cohort.cases, cohort.obstacle) == (True, (), "")
+    assert (cohort.is_new, cohort.cases, cohort.blocking_reason) == (True, (), "")
     # A patient is any text: no file is named by it.
     cohort.add(a_case(tmp_path / "new", patient="../Müller, J/肺"))
     cohort.reload()
@@ -140,7 +140,7 @@ def test_a_second_slicer_can_look_but_not_change(folder: Path) -> None:
         assert other.stdout.readline() == "held\n"
         cohort = CohortFolder(folder)
         cohort.take()
-        assert f"process {other.pid}" in cohort.obstacle
+        assert f"process {other.pid}" in cohort.blocking_reason
         assert len(cohort.cases) == 10
         for change in (
             lambda: cohort.set_splits({"p0": "test"}),
@@ -154,7 +154,7 @@ def test_a_second_slicer_can_look_but_not_change(folder: Path) -> None:
         other.wait()
     # It is gone, without having said so.
     cohort.take()
-    assert cohort.obstacle == ""
+    assert cohort.blocking_reason == ""
     cohort.set_splits({"p0": "test"})
     cohort.release()
     assert not (folder / "cohort.lock").exists()
@@ -165,7 +165,7 @@ import sys, time
 from CMEDLTrainLib.cohort.folder import CohortFolder
 cohort = CohortFolder(sys.argv[1])
 cohort.take()
-print(cohort.obstacle or "held", flush=True)
+print(cohort.blocking_reason or "held", flush=True)
 time.sleep(60)
 """
 
@@ -178,7 +178,7 @@ def test_a_disk_that_takes_no_change_is_looked_at(folder: Path, monkeypatch: pyt
     monkeypatch.setattr(lock, "take", refuse)
     cohort = CohortFolder(folder)
     cohort.take()
-    assert "cannot be written to" in cohort.obstacle
+    assert "cannot be written to" in cohort.blocking_reason
     assert len(cohort.cases) == 10
 
 

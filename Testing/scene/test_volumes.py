@@ -134,9 +134,9 @@ def test_what_cannot_be_segmented_is_refused_in_a_sentence(scene: object) -> Non
     for words, node in refused.items():
         with pytest.raises(InputError, match=words):
             volume_of(node)
-        (doubt,) = input_checks(node, a_card())
-        assert doubt.blocks
-        assert words in doubt.text
+        (check,) = input_checks(node, a_card())
+        assert check.blocks
+        assert words in check.text
 
 
 def test_a_chest_ct_raises_no_doubt(scene: object) -> None:
@@ -184,9 +184,9 @@ def test_mr_for_a_ct_model_blocks(scene: object) -> None:
     quantity = slicer.vtkCodedEntry()
     quantity.SetValueSchemeMeaning("110852", "DCM", "MR signal intensity")
     node.SetVoxelValueQuantity(quantity)
-    doubt = input_checks(node, a_card())[0]
-    assert doubt.blocks
-    assert "is MR, but" in doubt.text
+    check = input_checks(node, a_card())[0]
+    assert check.blocks
+    assert "is MR, but" in check.text
 
 
 def test_looking_for_doubts_reads_a_sample_only(scene: object) -> None:

@@ -27,9 +27,9 @@ def test_nothing_is_left_out() -> None:
 
 
 def test_words_are_those_of_the_source() -> None:
-    words = {setting.key: setting.words for setting in settings_of(PRESETS["tiny"])}
-    assert words["images.field"].startswith("Side of the square patch in pixels")
-    assert "70 x 70" not in words["seed"]
-    assert "equation 6" in words["translation.cycle"]
-    assert "\n" not in "".join(words.values())
-    assert sum(bool(text) for text in words.values()) > len(words) / 2
+    description = {setting.key: setting.description for setting in settings_of(PRESETS["tiny"])}
+    assert description["images.field"].startswith("Side of the square patch in pixels")
+    assert "70 x 70" not in description["seed"]
+    assert "equation 6" in description["translation.cycle"]
+    assert "\n" not in "".join(description.values())
+    assert sum(bool(text) for text in description.values()) > len(description) / 2

@@ -94,7 +94,7 @@ def test_a_step_never_waits_for_the_device(kind):
         student, teacher = torch.empty(2, 1, 256, 256), torch.empty(2, 1, 256, 256)
     shared = {}
     losses = translation.generator_losses(student, teacher, shared)
-    losses |= translation.judge_losses(student, teacher, shared, torch.Generator())
+    losses |= translation.discriminator_losses(student, teacher, shared, torch.Generator())
     assert all(loss.shape == () and loss.dtype == torch.float32 for loss in losses.values())
     for name in ("pseudo_teacher", "pseudo_student", "back_student", "back_teacher"):
         assert shared[name].shape == (2, 1, 256, 256)
@@ -110,7 +110,7 @@ def test_the_pseudo_images_carry_the_graph_and_the_discriminators_leave_it_alone
         assert any(weight.grad is not None for weight in translation.networks[name].parameters())
     for network in translation.networks.values():
         network.zero_grad()
-    judged = translation.judge_losses(images(1), images(2), shared, torch.Generator())
+    judged = translation.discriminator_losses(images(1), images(2), shared, torch.Generator())
     sum(judged.values()).backward()
     for name in translation.generators:
         assert all(weight.grad is None for weight in translation.networks[name].parameters()), name
@@ -119,7 +119,9 @@ def test_the_pseudo_images_carry_the_graph_and_the_discriminators_leave_it_alone
 @pytest.mark.parametrize("kind", TRANSLATIONS)
 def test_every_network_is_updated_in_exactly_one_phase_or_is_a_pool(kind):
     translation = narrow(kind)
-    assert sorted((*translation.generators, *translation.judges, *translation.pools)) == sorted(translation.networks)
+    assert sorted((*translation.generators, *translation.discriminators, *translation.pools)) == sorted(
+        translation.networks
+    )
     assert set(translation.student_needs) <= set(translation.generators)
     for name in translation.pools:
         assert not list(translation.networks[name].parameters())
@@ -131,7 +133,7 @@ def test_losses_are_float32_and_finite_under_bfloat16(kind):
     shared = {}
     with torch.autocast("cpu", torch.bfloat16):
         losses = translation.generator_losses(images(1), images(2), shared)
-        losses |= translation.judge_losses(images(1), images(2), shared, torch.Generator())
+        losses |= translation.discriminator_losses(images(1), images(2), shared, torch.Generator())
     for name, loss in losses.items():
         assert loss.dtype == torch.float32 and loss.isfinite(), name  # noqa: PT018 - named above
 
@@ -158,7 +160,7 @@ def test_channels_last_is_kept_by_every_layer(kind):
     student, teacher = (images(seed).contiguous(memory_format=torch.channels_last) for seed in (1, 2))
     shared = {}
     translation.generator_losses(student, teacher, shared)
-    translation.judge_losses(student, teacher, shared, torch.Generator())
+    translation.discriminator_losses(student, teacher, shared, torch.Generator())
     assert not lost
 
 
@@ -175,7 +177,7 @@ def test_a_step_drawn_with_the_same_seeds_is_the_same_to_the_bit(kind):
             torch.manual_seed(seed)
             losses += translation.generator_losses(images(1), images(2), shared).values()
             random = torch.Generator().manual_seed(seed)
-            losses += translation.judge_losses(images(1), images(2), shared, random).values()
+            losses += translation.discriminator_losses(images(1), images(2), shared, random).values()
         return torch.stack(losses)
 
     assert torch.equal(step(), step())
@@ -235,7 +237,7 @@ def test_drit_refuses_batches_that_it_cannot_pair():
 def test_cyclegan_takes_batches_of_different_numbers():
     translation, shared = narrow("cyclegan", identity=1.0, contextual=0.0), {}
     translation.generator_losses(images(1), images(2, n=3), shared)
-    translation.judge_losses(images(1), images(2, n=3), shared, torch.Generator())
+    translation.discriminator_losses(images(1), images(2, n=3), shared, torch.Generator())
     numbers = {name: len(shared[name]) for name in ("pseudo_teacher", "back_student", "pseudo_student", "back_teacher")}
     assert numbers == {"pseudo_teacher": 2, "back_student": 2, "pseudo_student": 3, "back_teacher": 3}
 

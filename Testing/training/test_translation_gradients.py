@@ -45,13 +45,13 @@ def updated(translation, student, teacher):
     """Both phases as the engine runs them, their gradients in the networks; returns both sums."""
     shared, totals = {}, []
     torch.manual_seed(11)
-    for own in (translation.generators, translation.judges):
+    for own in (translation.generators, translation.discriminators):
         for name, network in translation.networks.items():
             network.requires_grad_(name in own)
         if own == translation.generators:
             losses = translation.generator_losses(student, teacher, shared)
         else:
-            losses = translation.judge_losses(student, teacher, shared, torch.Generator().manual_seed(7))
+            losses = translation.discriminator_losses(student, teacher, shared, torch.Generator().manual_seed(7))
         totals.append(torch.stack(list(losses.values())).sum())
         totals[-1].backward()
     return totals
@@ -60,7 +60,7 @@ def updated(translation, student, teacher):
 def assert_equal(translation, totals, state, l_generators, l_judges):
     """Sums, and gradients of every network: the generators' from their sum alone, the judges' from theirs."""
     expected = {}
-    phases = zip((translation.generators, translation.judges), totals, (l_generators, l_judges), strict=True)
+    phases = zip((translation.generators, translation.discriminators), totals, (l_generators, l_judges), strict=True)
     for own, total, loss in phases:
         torch.testing.assert_close(total, loss, rtol=1e-9, atol=0)
         weights = {(name, key): weight for name in own for key, weight in state[name].items()}

@@ -115,7 +115,7 @@ class SegmentationJob:
         if self.rtstruct is not None:
             _check_ending(self.rtstruct, (DICOM,), "an RT Structure Set")
         if not self.input.is_dir():
-            self._refuse_dicom()
+            self._check_dicom()
         elif any(_is_dicom(path) and path.resolve().is_relative_to(self.input.resolve()) for path in self.results):
             raise InputError(
                 f"A DICOM result inside {self.input} would be taken for part of the scan when that is read again; "
@@ -128,7 +128,7 @@ class SegmentationJob:
         for path in self.results:
             check_free(path, self.overwrite)
 
-    def _refuse_dicom(self) -> None:
+    def _check_dicom(self) -> None:
         """DICOM results refer to the slices of a DICOM series; other inputs have none."""
         for path in self.results:
             if _is_dicom(path):
@@ -277,7 +277,7 @@ def run(
     progress("Reading the scan", LOADED)
     volume = read_volume(job.input, series_uid=job.series)
     if not volume.files:
-        job._refuse_dicom()
+        job._check_dicom()
     if job.modality is not None and volume.modality is None:
         volume = replace(volume, modality=job.modality)
     expert = None if job.expert is None else read_mask(job.expert, volume.geometry).array

@@ -62,7 +62,7 @@ def read_series(folder: Path, series_uid: str | None = None) -> Volume:
     slices = _choose(folder, series, series_uid)
     first = slices[0].header
     for one in slices:
-        _refuse_odd(folder, one, first)
+        _check_odd(folder, one, first)
     slices = _without_copies(slices)
     geometry, slices, places, warnings = _grid(folder, slices)
     modality = str(first.get("Modality", "")) or None
@@ -102,7 +102,7 @@ def _find_series(folder: Path) -> dict[str, list[_Slice]]:
                 header = dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS)
                 if str(header.get("Modality", "")) in _NO_SCANS or not _is_image(header):
                     continue
-                _refuse_cut(path, stream, header)
+                _check_cut(path, stream, header)
         except InvalidDicomError:
             continue
         except (EOFError, struct.error) as error:
@@ -140,7 +140,7 @@ def _choose(folder: Path, series: dict[str, list[_Slice]], wanted: str | None) -
     return series[wanted] if wanted is not None else next(iter(series.values()))
 
 
-def _refuse_odd(folder: Path, one: _Slice, first: Dataset) -> None:
+def _check_odd(folder: Path, one: _Slice, first: Dataset) -> None:
     """Refuse a slice that cannot be part of one grid with ``first``."""
     header = one.header
     if int(header.get("NumberOfFrames") or 1) > 1:
@@ -262,7 +262,7 @@ def _smallest_type(pixels: np.ndarray) -> np.dtype:
     return pixels.dtype
 
 
-def _refuse_cut(path: Path, stream: BinaryIO, header: Dataset) -> None:
+def _check_cut(path: Path, stream: BinaryIO, header: Dataset) -> None:
     """Refuse a file with fewer pixels than its header says; ``stream`` stands at the pixel data element.
 
     GDCM fills what is missing without an error. Encapsulated data are followed fragment by fragment to their end.

@@ -55,7 +55,7 @@ def check_nifti_header(path: Path) -> nifti.Header:
     """
     with damage_as_error(path):
         header = nifti.read_header(path)
-        _refuse_spacing(path, header.steps)
+        _check_spacing(path, header.steps)
         return header
 
 
@@ -86,8 +86,8 @@ def _check_nrrd(path: Path) -> None:
             key, separator, value = line.decode("utf-8", "replace").partition(": ")
             if separator and not line.startswith(b"#"):
                 fields[key.strip().lower()] = value.strip()
-        _refuse_spacing(path, [s for s in map(_number, fields.get("spacings", "").split()) if not math.isnan(s)])
-        _refuse_spacing(path, _nrrd_steps(fields.get("space directions", "")))
+        _check_spacing(path, [s for s in map(_number, fields.get("spacings", "").split()) if not math.isnan(s)])
+        _check_spacing(path, _nrrd_steps(fields.get("space directions", "")))
         bytes_each = _NRRD_BYTES.get(fields.get("type", ""))
         sizes = [_number(size) for size in fields.get("sizes", "").split()]
         if "data file" in fields or "datafile" in fields or bytes_each is None:
@@ -96,10 +96,10 @@ def _check_nrrd(path: Path) -> None:
             return
         expected = int(math.prod(sizes)) * bytes_each
         if fields.get("encoding") == "raw":
-            _refuse_short(path, path.stat().st_size - stream.tell(), expected)
+            _check_short(path, path.stat().st_size - stream.tell(), expected)
         elif fields.get("encoding") in ("gzip", "gz"):
             with gzip.GzipFile(fileobj=stream) as unpacked:
-                _refuse_short(path, nifti.count_bytes(unpacked), expected)
+                _check_short(path, nifti.count_bytes(unpacked), expected)
 
 
 def _check_metaimage(path: Path) -> None:
@@ -115,7 +115,7 @@ def _check_metaimage(path: Path) -> None:
         if "ElementDataFile" not in fields or "DimSize" not in fields:
             raise InputError(f"{path} is not an image, whatever its ending says; give a MetaImage file.")
         spacing = fields.get("ElementSpacing", fields.get("ElementSize", ""))
-        _refuse_spacing(path, [_number(step) for step in spacing.split()])
+        _check_spacing(path, [_number(step) for step in spacing.split()])
         data = fields["ElementDataFile"]
         if data == "LIST" or "%" in data:
             raise InputError(f"{path} keeps its slices in several files; convert it to one .mha file.")
@@ -129,7 +129,7 @@ def _check_metaimage(path: Path) -> None:
         channels = _number(fields.get("ElementNumberOfChannels", "1"))
         sizes = [_number(size) for size in fields["DimSize"].split()]
         expected = math.prod(sizes) * channels * _META_BYTES.get(fields.get("ElementType", ""), 0)
-    _refuse_short(path, found, 0 if math.isnan(expected) else int(expected))
+    _check_short(path, found, 0 if math.isnan(expected) else int(expected))
 
 
 def _number(text: str) -> float:
@@ -145,7 +145,7 @@ def _nrrd_steps(directions: str) -> list[float]:
     return [float(np.linalg.norm([_number(value) for value in vector.split(",")])) for vector in vectors]
 
 
-def _refuse_spacing(path: Path, steps: list[float] | tuple[float, ...]) -> None:
+def _check_spacing(path: Path, steps: list[float] | tuple[float, ...]) -> None:
     if not all(math.isfinite(step) and step > 0 for step in steps):
         shown = " x ".join(f"{step:g}" for step in steps)
         raise InputError(
@@ -153,6 +153,6 @@ def _refuse_spacing(path: Path, steps: list[float] | tuple[float, ...]) -> None:
         )
 
 
-def _refuse_short(path: Path, found: int, expected: int) -> None:
+def _check_short(path: Path, found: int, expected: int) -> None:
     if found < expected:
         raise nifti.short(path, found, expected)

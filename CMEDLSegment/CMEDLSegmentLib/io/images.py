@@ -40,8 +40,8 @@ def read_volume(path: Path | str, series_uid: str | None = None) -> Volume:
         if series_uid is not None:
             raise InputError(f"{path} is a file, so a series cannot be chosen; drop the series UID or give a folder.")
         volume = _read_file(path)
-    _refuse_thin(path, volume.geometry)
-    _refuse_not_finite(path, volume.array)
+    _check_thin(path, volume.geometry)
+    _check_not_finite(path, volume.array)
     return volume
 
 
@@ -62,7 +62,7 @@ def read_mask(path: Path | str, reference: Geometry | None = None) -> Volume:
     """
     path = Path(path)
     volume = _read_file(path)
-    _refuse_not_finite(path, volume.array)
+    _check_not_finite(path, volume.array)
     array = volume.array
     lowest, highest = array.min(), array.max()
     if lowest < 0 or (array.dtype.kind == "f" and np.any(array != np.rint(array))):
@@ -143,7 +143,7 @@ def _read_file(path: Path) -> Volume:
     try:
         with quiet_itk():
             reader.ReadImageInformation()
-            squeezed = _refuse_wrong_kind(path, reader)
+            squeezed = _check_wrong_kind(path, reader)
             array = _voxels(path, reader)
     except RuntimeError as error:
         # A file that is cut or damaged is told as that, not as what ITK stumbled over first.
@@ -171,7 +171,7 @@ def _voxels(path: Path, reader: SimpleITK.ImageFileReader) -> np.ndarray:
     return array_of(reader.Execute())
 
 
-def _refuse_wrong_kind(path: Path, reader: SimpleITK.ImageFileReader) -> bool:
+def _check_wrong_kind(path: Path, reader: SimpleITK.ImageFileReader) -> bool:
     """Refuse what is not scalar and 3-D by the header alone; True for 4-D with a single volume."""
     import SimpleITK as sitk
 
@@ -201,7 +201,7 @@ def _reason(itk_message: str) -> str:
     return "cannot be read: the file is damaged or cut short; copy or export it again"
 
 
-def _refuse_thin(path: Path, geometry: Geometry) -> None:
+def _check_thin(path: Path, geometry: Geometry) -> None:
     shown = " x ".join(str(count) for count in geometry.size)
     if sorted(geometry.size)[1] == 1:
         raise InputError(f"{path} has only {shown} voxels, which is no volume; give a 3-D scan.")
@@ -210,7 +210,7 @@ def _refuse_thin(path: Path, geometry: Geometry) -> None:
         raise InputError(f"{path} is a single slice ({shown} voxels); give a volume of at least two slices.")
 
 
-def _refuse_not_finite(path: Path, array: np.ndarray) -> None:
+def _check_not_finite(path: Path, array: np.ndarray) -> None:
     if array.dtype.kind != "f":
         return
     # Slice by slice: a mask of the whole volume would cost as much memory as a label.

@@ -206,7 +206,7 @@ class WorkerClient:
         with self._lock:
             if not self._end.alive:
                 raise InputError("The worker was closed; open the module again.")
-            self._refuse_busy()
+            self._check_busy()
             run = self._run = _Run(volume, request)
             self._events = [Started(self.warm)]
             self._silent_s, self._polled = 0.0, run.begun
@@ -276,7 +276,7 @@ class WorkerClient:
             InputError: a run is under way.
         """
         with self._lock:
-            self._refuse_busy()
+            self._check_busy()
             self._drop_process()
 
     def close(self) -> None:
@@ -287,7 +287,7 @@ class WorkerClient:
             self._drop_process()
         self._end()
 
-    def _refuse_busy(self) -> None:
+    def _check_busy(self) -> None:
         if self._run is not None:
             raise InputError("A segmentation is under way; wait for its end or cancel it.")
 

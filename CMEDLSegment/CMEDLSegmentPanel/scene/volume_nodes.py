@@ -181,7 +181,7 @@ def input_checks(node: slicer.vtkMRMLScalarVolumeNode | None, card: Card | None 
     if card is not None:
         found += _about_values(view, modality_of(node), card)
     found += [InputCheck(text, blocks=False) for text in _about_grid(view, card)]
-    return sorted(found, key=lambda doubt: not doubt.blocks)
+    return sorted(found, key=lambda check: not check.blocks)
 
 
 def _about_values(view: AxialView, modality: str | None, card: Card) -> list[InputCheck]:

@@ -17,7 +17,7 @@ SEGMENTORS = ("unet", "densefcn", "mrrn")
 
 def add_options(sub: Parser) -> None:
     """Add the cohort and everything that a configuration is made from."""
-    methods = "; ".join(f"{name}: {entry.words}" for name, entry in METHODS.items())
+    methods = "; ".join(f"{name}: {entry.description}" for name, entry in METHODS.items())
     sub.add_argument("cohort", type=Path, metavar="COHORT.csv", help="patient,case,role,modality,image,mask,split")
     sub.add_argument("--method", default="ct-only", metavar="ID", help=f"default: ct-only. {methods}")
     sub.add_argument("--preset", choices=sorted(PRESETS), default="fast", help="default: fast")

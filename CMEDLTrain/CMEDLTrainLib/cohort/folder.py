@@ -54,9 +54,9 @@ class CohortFolder:
         self.folder = Path(folder).absolute()
         self.cases: tuple[Case, ...] = ()
         self.problems: tuple[Problem, ...] = ()
-        self.obstacle = ""
+        self.blocking_reason = ""
         self._seen: tuple[int, ...] | None = None
-        self._refuse_others()
+        self._check_others()
         self.reload()
 
     @property
@@ -90,14 +90,14 @@ class CohortFolder:
         self.cases, self.problems = cases, tuple(problems)
 
     def take(self) -> None:
-        """Become the one who changes the cohort, unless another Slicer is; :attr:`obstacle` says how that went."""
-        self.obstacle = ""
+        """Become the one who changes the cohort, unless another Slicer is; see :attr:`blocking_reason`."""
+        self.blocking_reason = ""
         if self.is_new:
             return
         file = self.folder / LOCK
         holder = lock.living(file)
         if holder is not None and not lock.is_this_process(holder):
-            self.obstacle = (
+            self.blocking_reason = (
                 f"Another Slicer (process {holder.get('pid')} on {holder.get('host')}) has this cohort open, so it can "
                 "only be looked at here; close it there to change it here."
             )
@@ -105,7 +105,7 @@ class CohortFolder:
             try:
                 lock.take(file)
             except InputError:
-                self.obstacle = (
+                self.blocking_reason = (
                     f"The folder {self.folder} cannot be written to, so the cohort can only be looked at; copy it to "
                     "another disk to change it."
                 )
@@ -204,8 +204,8 @@ class CohortFolder:
         self.set_splits({case.patient: case.split for case in divided})
 
     def _require(self) -> None:
-        if self.obstacle:
-            raise InputError(self.obstacle)
+        if self.blocking_reason:
+            raise InputError(self.blocking_reason)
 
     def _held(self) -> bool:
         """Whether this process is the one who changes the cohort."""
@@ -222,7 +222,7 @@ class CohortFolder:
             raise InputError(f"{self.table} cannot be read ({error.strerror or error}); check the disk.") from error
         return found.st_mtime_ns, found.st_size, found.st_ino
 
-    def _refuse_others(self) -> None:
+    def _check_others(self) -> None:
         """Raise for what is no cohort and must not become one."""
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file; choose the folder of a cohort.")

@@ -42,7 +42,7 @@ class Paired:
     difference: str = ""
     p: str = ""
     n: str = ""
-    words: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ def _paired(told: Mapping[str, Any], against: Mapping[str, Any]) -> list[Paired]
     for name in SURFACE:
         own = told["summary"][name]
         title = measure_title(name) + (f" {tolerance:g} mm" if name == "surface_dice" else "")
-        words = f"{definition(name, tolerance)}.\n{told['student']}: {summed(own, name)}"
+        description = f"{definition(name, tolerance)}.\n{told['student']}: {summed(own, name)}"
         if not against:
-            rows.append(Paired(title, _mean(own, name), n=str(own["n"]), words=words))
+            rows.append(Paired(title, _mean(own, name), n=str(own["n"]), description=description))
             continue
         found = against["comparisons"][name]
         other = against["summary"][name]
@@ -153,7 +153,7 @@ def _paired(told: Mapping[str, Any], against: Mapping[str, Any]) -> list[Paired]
                 _difference(found, name),
                 "-" if found["p"] is None else "< 0.001" if found["p"] < 0.001 else f"{found['p']:.3f}",
                 str(found["n"]),
-                "\n".join((words, *sentences)),
+                "\n".join((description, *sentences)),
             )
         )
     for part, title in (("patients", "Missed patients"), ("tumors", f"Missed {lesion_noun(told['labels'])}")):

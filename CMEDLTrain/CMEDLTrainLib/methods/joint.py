@@ -175,14 +175,17 @@ def _phases(
 ) -> tuple[Phase, ...]:
     """One sum for generators and segmentors, then the discriminators; or a phase for each of the three."""
     weights, rate = configuration.distillation, configuration.optimization.translation_learning_rate
-    translators, judges = translation_part(translation.generators, rate), discriminators_phase(translation, rate)
+    translators, discriminators = (
+        translation_part(translation.generators, rate),
+        discriminators_phase(translation, rate),
+    )
 
     def translate(batches: dict[str, Batch], step: Step, weights: Distillation) -> Losses:
         terms = translation.generator_losses(batches["student"].images, batches["teacher"].images, step.tensors)
         return terms | segmentors(batches, step.tensors, weights)
 
     if not weights.separate:
-        return Phase("networks", (learned, translators), partial(translate, weights=weights)), judges
+        return Phase("networks", (learned, translators), partial(translate, weights=weights)), discriminators
     # What the teacher says of real images reaches no generator.
     through = partial(translate, weights=replace(weights, teacher_real=0.0))
     plain = replace(weights, segmentation=1.0, hint=float(weights.hint > 0), output=float(weights.output > 0))
@@ -190,4 +193,4 @@ def _phases(
     def segment(batches: dict[str, Batch], step: Step) -> Losses:
         return segmentors(batches, {name: made.detach() for name, made in step.tensors.items()}, plain)
 
-    return Phase("translation", (translators,), through), judges, Phase("segmentation", (learned,), segment)
+    return Phase("translation", (translators,), through), discriminators, Phase("segmentation", (learned,), segment)

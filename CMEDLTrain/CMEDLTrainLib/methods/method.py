@@ -138,9 +138,9 @@ def discriminators_phase(translation: Translation, learning_rate: float) -> Phas
 
     def judge(batches: dict[str, Batch], step: Step) -> Losses:
         own, other = batches["student"].images, batches["teacher"].images
-        return translation.judge_losses(own, other, step.tensors, step.random)
+        return translation.discriminator_losses(own, other, step.tensors, step.random)
 
-    return Phase("discriminators", (translation_part(translation.judges, learning_rate),), judge)
+    return Phase("discriminators", (translation_part(translation.discriminators, learning_rate),), judge)
 
 
 def translation_phases(translation: Translation, learning_rate: float) -> tuple[Phase, Phase]:

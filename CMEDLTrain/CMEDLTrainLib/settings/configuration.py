@@ -29,7 +29,7 @@ class MethodEntry:
     """
 
     builder: str
-    words: str
+    description: str
     roles: tuple[str, ...] = ("student", "teacher")
 
 

@@ -30,7 +30,7 @@ class Setting:
     key: str
     value: Any
     paper: Any
-    words: str
+    description: str
 
     @property
     def group(self) -> str:
@@ -45,9 +45,9 @@ class Setting:
 def settings_of(configuration: Configuration) -> list[Setting]:
     """Every setting that has no words of its own elsewhere, in the order of the tree."""
     paper = dict(_leaves(PRESETS["paper"]))
-    words = dict(_words(configuration))
+    description = dict(_description(configuration))
     return [
-        Setting(key, value, paper.get(key), words.get(key, ""))
+        Setting(key, value, paper.get(key), description.get(key, ""))
         for key, value in _leaves(configuration)
         if key not in CHOSEN_ELSEWHERE
     ]
@@ -72,7 +72,7 @@ def _leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
             yield where + item.name, value
 
 
-def _words(node: Any, where: str = "") -> Iterator[tuple[str, str]]:
+def _description(node: Any, where: str = "") -> Iterator[tuple[str, str]]:
     """What the docstrings below the fields of a dataclass, and of those within it, say."""
     (tree,) = ast.parse(inspect.getsource(type(node))).body
     assert isinstance(tree, ast.ClassDef)
@@ -84,4 +84,4 @@ def _words(node: Any, where: str = "") -> Iterator[tuple[str, str]]:
             yield where + field.target.id, text.replace("\n", " ").replace("``", "")
         value = getattr(node, field.target.id)
         if dataclasses.is_dataclass(value):
-            yield from _words(value, f"{where}{field.target.id}.")
+            yield from _description(value, f"{where}{field.target.id}.")

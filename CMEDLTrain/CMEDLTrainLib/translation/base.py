@@ -37,7 +37,7 @@ class Translation(Protocol):
 
     networks: dict[str, nn.Module]
     generators: tuple[str, ...]
-    judges: tuple[str, ...]
+    discriminators: tuple[str, ...]
     pools: tuple[str, ...]
     student_needs: tuple[str, ...]
     student_specs: tuple[NetworkSpec, ...]
@@ -54,7 +54,7 @@ class Translation(Protocol):
         """Weighted terms that the generators descend, by name."""
         ...
 
-    def judge_losses(
+    def discriminator_losses(
         self, student: Tensor, teacher: Tensor, shared: dict[str, Tensor], step_random: torch.Generator
     ) -> dict[str, Tensor]:
         """Terms that the discriminators descend, by name; on what ``generator_losses`` left, detached."""

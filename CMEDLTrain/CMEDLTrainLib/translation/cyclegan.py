@@ -33,7 +33,7 @@ class CycleGan:
     """
 
     generators = ("to_teacher", "to_student")
-    judges = ("judge_teacher", "judge_student")
+    discriminators = ("judge_teacher", "judge_student")
     student_needs = ("to_teacher",)
 
     def __init__(self, settings: TranslationSettings, contextual: Contextual | None = None) -> None:
@@ -50,7 +50,7 @@ class CycleGan:
         self.networks: dict[str, nn.Module] = {
             name: create_network("generator", **arguments) for name in self.generators
         }
-        self.networks |= {name: PatchDiscriminator(width=settings.width) for name in self.judges}
+        self.networks |= {name: PatchDiscriminator(width=settings.width) for name in self.discriminators}
         pools = {"pool_teacher": ImagePool(settings.pool), "pool_student": ImagePool(settings.pool)}
         self.networks |= pools if settings.pool else {}
         self.pools = tuple(pools) if settings.pool else ()
@@ -102,7 +102,7 @@ class CycleGan:
                 )  # eq. 4
         return losses
 
-    def judge_losses(
+    def discriminator_losses(
         self, student: Tensor, teacher: Tensor, shared: dict[str, Tensor], step_random: torch.Generator
     ) -> dict[str, Tensor]:
         """Equation 5 for the discriminators, times CycleGAN's half, on translated images through the pools."""

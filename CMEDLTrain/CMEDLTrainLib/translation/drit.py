@@ -88,7 +88,7 @@ class Drit:
     """
 
     generators = ("to_teacher", "to_student", "style_teacher", "style_student")
-    judges = ("judge_teacher", "judge_student", "judge_content")
+    discriminators = ("judge_teacher", "judge_student", "judge_content")
     pools: tuple[str, ...] = ()
     student_needs = ("to_teacher",)
 
@@ -184,7 +184,7 @@ class Drit:
             shared |= {f"{name}_{role}": value for role, value in images.items()}
         return losses
 
-    def judge_losses(
+    def discriminator_losses(
         self, student: Tensor, teacher: Tensor, shared: dict[str, Tensor], step_random: torch.Generator
     ) -> dict[str, Tensor]:
         """Equation 11 for the discriminators of images; D_c tells the student's content codes from the teacher's."""
