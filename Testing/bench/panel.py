@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     import harness
-    from panel.bright import install_model
+    from segment.panel.bright import install_model
 
     with tempfile.TemporaryDirectory() as folder:
         install_model(Path(folder, "students"))

@@ -35,8 +35,8 @@ def milliseconds(found: list[tuple[float, float]]) -> dict[str, float]:
 
 def measure(app, folder: Path, events: int) -> dict:
     """The panel with a run of ``events`` events."""
-    from panel_train.conftest import settle, write_cases
-    from panel_train.test_run import looks, made, write_events
+    from train.panel.conftest import settle, write_cases
+    from train.panel.test_run import looks, made, write_events
 
     write_cases(folder)
     run = made(folder)

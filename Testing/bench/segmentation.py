@@ -64,8 +64,8 @@ def a_model(kind: str, volume):
     import torch
 
     from CMEDLSegmentLib.models.model_card import NetworkSpec
-    from segmentation.small_models import a_card
-    from segmentation.small_models import a_model as of_card
+    from segment.inference.small_models import a_card
+    from segment.inference.small_models import a_model as of_card
 
     network = NetworkSpec("segmentor", kind, {})
     student = of_card(a_card(networks=(network,), field=256, slices="lung", smoothing_mm=3.0))

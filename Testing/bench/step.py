@@ -50,7 +50,7 @@ from CMEDLTrainLib.losses.segmentation import soft_dice_loss
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.settings.configuration import PRESETS, TINY_WIDTHS, Configuration, Network, with_settings
 from CMEDLTrainLib.training.engine import Trainer
-from training.stores import disc_store
+from train.cohort.stores import disc_store
 
 ROWS = {
     "Unet, CMEDL": ("cmedl", "unet", {"width": 16}),

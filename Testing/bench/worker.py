@@ -128,7 +128,7 @@ def transfer(volume, folder: Path) -> dict:
 
 def measure(arguments: argparse.Namespace) -> dict:
     """All figures, in the order cold, warm, cancels."""
-    from models.making import a_model_file
+    from segment.models.making import a_model_file
 
     volume = segmentation_bench().a_volume(arguments.slices)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """The two modules as Slicer finds them: what they import, what their panels hold, what they say about themselves.
 
 They are opened in the stand-in for Slicer (``Testing/harness``), which refuses unknown widgets, properties and signals;
-what a panel does at a click is in ``Testing/panel``.
+what a panel does at a click is in ``Testing/segment/panel``.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from CMEDLTrainLib.settings.configuration import PRESETS, TINY_WIDTHS, Configura
 from CMEDLTrainLib.training.engine import Trainer
 
 sys.path.append(str(TESTING))  # the tests' stores and students
-from training.stores import disc_store
+from train.cohort.stores import disc_store
 
 STEPS = 8
 """A graph is captured in the fourth."""
@@ -103,7 +103,7 @@ def ladder(device: str, folder: Path) -> dict[str, Any]:
         return {"state": "skipped", "why": "the memory of a CPU cannot be limited"}
     from CMEDLSegmentLib.inference.segmenter import Segmenter
     from CMEDLSegmentLib.models.model_card import NetworkSpec
-    from segmentation.small_models import a_card, a_model, blobs
+    from segment.inference.small_models import a_card, a_model, blobs
 
     student = a_model(a_card(networks=(NetworkSpec("segmentor", "unet", {}),), field=256))
     volume = blobs()

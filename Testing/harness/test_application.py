@@ -86,7 +86,7 @@ def test_the_self_test_runs_from_the_developer_s_button(slicer_app, monkeypatch,
     def absent(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    # Without packages the self-test leaves out the run, which Testing/panel does with the real worker.
+    # Without packages the self-test leaves out the run, which Testing/segment/panel does with the real worker.
     monkeypatch.setattr(importlib.metadata, "version", absent)
     qt.QSettings().setValue("Developer/DeveloperMode", True)
     try:

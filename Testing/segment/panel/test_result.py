@@ -1,0 +1,165 @@
+"""What the panel shows of a result: figures, threshold, candidates, provenance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from segment.panel.bright import LARGE, SMALL, add_ct, balls
+from segment.panel.conftest import click_segment, settle
+from segment.panel.test_run import marked, results
+
+KEEP, NUMBER, VOLUME, CONFIDENCE, SLICES = range(5)
+
+
+def tick(panel, row: int, kept: bool) -> None:
+    import qt
+
+    panel.ui.candidatesTable.item(row, KEEP).setCheckState(qt.Qt.Checked if kept else qt.Qt.Unchecked)
+
+
+def ticks(panel) -> list[bool]:
+    import qt
+
+    table = panel.ui.candidatesTable
+    return [table.item(row, KEEP).checkState() == qt.Qt.Checked for row in range(table.rowCount)]
+
+
+def texts(panel, column: int) -> list[str]:
+    table = panel.ui.candidatesTable
+    return [table.item(row, column).text() for row in range(table.rowCount)]
+
+
+def near(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether two masks (z, y, x) differ by rims only."""
+    return bool((found.astype(bool) ^ expected).sum() < 0.1 * expected.sum())
+
+
+def test_the_candidates_are_listed_the_most_confident_first(segmented) -> None:
+    assert texts(segmented, NUMBER) == ["1", "2"]
+    volumes = [float(text) for text in texts(segmented, VOLUME)]
+    np.testing.assert_allclose(volumes, [3.05, 0.52], rtol=0.1)
+    first, last = (int(part) for part in texts(segmented, SLICES)[0].split(" - "))
+    assert first + last == 2 * LARGE[0][0]
+    assert all("%" in text for text in texts(segmented, CONFIDENCE))
+
+
+def test_an_unticked_candidate_leaves_the_tumor_and_a_tick_brings_it_back(segmented, slicer_app) -> None:
+    (node,) = results()
+    before = marked(node).copy()
+    tick(segmented, 1, False)
+    settle(segmented, slicer_app)
+    assert near(marked(node), balls(LARGE))
+    assert ticks(segmented) == [True, False]
+    assert segmented.ui.keepAllButton.enabled
+    tick(segmented, 1, True)
+    settle(segmented, slicer_app)
+    np.testing.assert_array_equal(marked(node), before)
+
+
+def test_the_candidate_at_the_crosshair_is_kept_alone(segmented, slicer_app) -> None:
+    import slicer
+
+    (node,) = results()
+    z, y, x = SMALL[0]
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCrosshairRAS(48.0 - 1.5 * x, 48.0 - 1.5 * y, -24.0 + 2.0 * z)
+    segmented.ui.keepAtCrosshairButton.click()
+    settle(segmented, slicer_app)
+    assert near(marked(node), balls(SMALL))
+    assert ticks(segmented) == [False, True]
+    segmented.ui.keepAllButton.click()
+    settle(segmented, slicer_app)
+    assert near(marked(node), balls(LARGE, SMALL))
+
+
+def test_a_crosshair_far_from_all_candidates_is_told(segmented, slicer_app) -> None:
+    import slicer
+
+    slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode").SetCrosshairRAS(40.0, 40.0, -20.0)
+    segmented.ui.keepAtCrosshairButton.click()
+    settle(segmented, slicer_app)
+    assert "no candidate at the crosshair" in slicer_app.messages[-1].text
+    assert ticks(segmented) == [True, True]
+
+
+def test_the_threshold_slider_changes_the_result_at_once(segmented, slicer_app) -> None:
+    (node,) = results()
+    before = marked(node).sum()
+    assert segmented.ui.resultThresholdSlider.visible
+    segmented.ui.resultThresholdSlider.value = 0.95
+    assert marked(node).sum() < before
+    settle(segmented, slicer_app)
+    assert segmented.ui.resultThresholdSlider.value == pytest.approx(0.95)
+    segmented.ui.resultThresholdSlider.value = 0.5
+    assert marked(node).sum() == before
+
+
+def test_a_result_that_a_person_edited_cannot_be_thresholded(segmented, slicer_app) -> None:
+    import slicer
+
+    (node,) = results()
+    ct = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    drawn = marked(node).copy()
+    drawn[LARGE[0]] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, node, node.GetSegmentation().GetNthSegmentID(0), ct)
+    settle(segmented, slicer_app)
+    assert not segmented.ui.resultThresholdSlider.enabled
+    assert "Edited" in segmented.ui.resultLabel.text
+    click_segment(segmented, slicer_app)
+    np.testing.assert_array_equal(marked(node), drawn)
+    assert len(results()) == 2
+
+
+def test_provenance_is_shown_on_demand(segmented) -> None:
+    assert not segmented.ui.provenanceTextEdit.visible
+    segmented.ui.provenanceButton.click()
+    text = segmented.ui.provenanceTextEdit.toPlainText()
+    assert segmented.ui.provenanceTextEdit.visible
+    for words in ("Bright is tumor", "0" * 64, "CMEDL 0.1.0", "Threshold: 0.5", "cpu", "2024-05-17"):
+        assert words in text
+
+
+def test_the_surface_and_the_probability_map_are_shown_by_their_ticks(segmented, slicer_app) -> None:
+    (node,) = results()
+    segmented.ui.show3DCheckBox.click()
+    assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+    settle(segmented, slicer_app)
+    assert segmented.ui.show3DCheckBox.checked
+    segmented.ui.show3DCheckBox.click()
+    assert not node.GetDisplayNode().GetVisibility3D()
+    segmented.ui.showProbabilityCheckBox.click()
+    settle(segmented, slicer_app)
+    assert segmented.ui.showProbabilityCheckBox.checked
+
+
+def test_a_saved_scene_brings_the_panel_back(segmented, slicer_app, tmp_path) -> None:
+    import slicer
+
+    (node,) = results()
+    tick(segmented, 1, False)
+    segmented.parameters.ownThreshold, segmented.parameters.threshold = True, 0.7
+    segmented.parameters.fill = 0.25
+    settle(segmented, slicer_app)
+    before, name = marked(node).copy(), node.GetName()
+    path = tmp_path / "scene.mrb"
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(0)
+    settle(segmented, slicer_app)
+    assert segmented.ui.candidatesTable.rowCount == 0
+    slicer.util.loadScene(str(path))
+    settle(segmented, slicer_app)
+    assert segmented.parameters.result.GetName() == name
+    assert segmented.parameters.ct.GetName() == "CT"
+    assert segmented.parameters.model == "bright"
+    assert (segmented.parameters.threshold, segmented.parameters.fill) == (0.7, 0.25)
+    assert segmented.ui.thresholdSlider.value == pytest.approx(0.7)
+    assert ticks(segmented) == [True, False]
+    np.testing.assert_array_equal(marked(segmented.parameters.result), before)
+
+
+def test_a_second_ct_gets_a_result_of_its_own_name(segmented, slicer_app) -> None:
+    segmented.parameters.ct = add_ct("Follow-up")
+    settle(segmented, slicer_app)
+    click_segment(segmented, slicer_app)
+    assert [node.GetName() for node in results()] == ["CT bright", "Follow-up bright"]

@@ -1,0 +1,271 @@
+"""Cancel, release, close, idling, and front ends that go without a word: nothing is left of any of them."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError, InputError
+from CMEDLSegmentLib.process.client import WorkerClient
+from CMEDLSegmentLib.process.protocol import CancelledEvent, Finished, Request, Stage, Started
+from segment.inference.small_models import blobs
+from segment.process.processes import ANY, FAKE, PATIENCE, a_volume, exists, is_right, last_event, soon, until_stage
+
+Maker = Callable[..., WorkerClient]
+POSIX = pytest.mark.skipif(os.name != "posix", reason="watches processes by POSIX means")
+
+FRONT_END = """
+import json, sys, time
+sys.path[:0] = [{package!r}, {testing!r}]
+from pathlib import Path
+from CMEDLSegmentLib.process.client import WorkerClient
+from segment.process.processes import ANY, a_volume, until_stage
+client = WorkerClient([sys.executable, {fake!r}, "quick", "600"], folder=Path({place!r}))
+client.start(a_volume(), ANY)
+until_stage(client, "Segmenting")
+print(json.dumps({{"worker": client.pid}}), flush=True)
+{ending}
+"""
+
+
+def front_end(place: Path, ending: str) -> tuple[subprocess.Popen[str], int]:
+    """A front end in a process of its own in the middle of a run, and its worker's number."""
+    import CMEDLSegmentLib
+
+    text = FRONT_END.format(
+        package=str(Path(CMEDLSegmentLib.__file__).parents[1]),
+        testing=str(FAKE.parents[1]),
+        fake=str(FAKE),
+        place=str(place),
+        ending=ending,
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", text], stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True
+    )
+    return process, json.loads(process.stdout.readline())["worker"]
+
+
+@POSIX
+def test_cancel_ends_the_worker_with_its_children_and_leaves_no_file(
+    make_client: Maker, place: Path, tmp_path: Path
+) -> None:
+    number = tmp_path / "child"
+    client = make_client("quick", "600", str(number))
+    client.start(a_volume(), ANY)
+    until_stage(client, "Segmenting")
+    worker, child = client.pid, int(number.read_text("utf-8"))
+    assert exists(worker)
+    assert exists(child)
+    [folder] = place.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    client.cancel()  # which waits for nothing
+    assert not client.busy
+    assert not client.warm
+    assert client.poll() == [CancelledEvent()]
+    assert soon(lambda: not exists(worker) and not exists(child) and not list(place.iterdir()))
+
+
+@POSIX
+def test_a_worker_behind_a_launcher_is_ended_too(make_client: Maker) -> None:
+    client = make_client("launcher", "quick", "600")
+    client.start(a_volume(), ANY)
+    until_stage(client, "Segmenting")
+    worker, launcher = client.pid, client._process.pid
+    assert worker != launcher
+    client.cancel()
+    assert soon(lambda: not exists(worker) and not exists(launcher))
+
+
+@POSIX
+def test_a_worker_does_not_outlive_its_launcher(make_client: Maker) -> None:
+    client = make_client("launcher", "quick", "600")
+    client.start(a_volume(), ANY)
+    until_stage(client, "Segmenting")
+    worker = client.pid
+    os.kill(client._process.pid, signal.SIGKILL)
+    with pytest.raises(CMEDLError, match="in the middle of the work"):
+        client.wait(timeout=PATIENCE)
+    assert soon(lambda: not exists(worker))
+
+
+def check_cancel_at(client: WorkerClient, place: Path, model: str, seconds: float) -> None:
+    """Cancel a run of the real model so many seconds after the click."""
+    events: list = []
+    client.start(blobs(), Request(model, probability=True))
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        events += client.poll()
+        time.sleep(0.01)
+    worker, busy = client.pid, client.busy
+    begin = time.monotonic()
+    client.cancel()
+    assert soon(lambda: not client._belongings.processes or not busy)
+    assert soon(lambda: not list(place.iterdir()))
+    print(f"gone {time.monotonic() - begin:.2f} s after cancel")  # 2 s are meant, on a machine that does nothing else
+    if busy:
+        assert client.poll() == [CancelledEvent()]
+        assert worker is None or not exists(worker)
+        assert not any(isinstance(event, Finished) for event in events)
+
+
+def test_cancel_at_any_moment_and_the_next_run_is_fine(
+    make_client: Maker, place: Path, model: str, expected_blobs: bytes
+) -> None:
+    """While the process starts, while it imports, while it works."""
+    client = make_client()
+    for seconds in (0.0, 0.3, 2.0):
+        check_cancel_at(client, place, model, seconds)
+    client.start(blobs(), Request(model))
+    assert client.wait(timeout=PATIENCE).label.tobytes() == expected_blobs
+
+
+@pytest.mark.slow
+def test_cancel_at_twenty_random_moments(make_client: Maker, place: Path, model: str, expected_blobs: bytes) -> None:
+    client = make_client()
+    begin = time.monotonic()
+    client.start(blobs(), Request(model))
+    client.wait(timeout=PATIENCE)
+    whole = time.monotonic() - begin
+    client.release()
+    moments = random.Random(3)
+    for _ in range(20):
+        check_cancel_at(client, place, model, moments.uniform(0.0, whole))
+    client.start(blobs(), Request(model))
+    assert client.wait(timeout=PATIENCE).label.tobytes() == expected_blobs
+
+
+def test_cancel_wins_over_a_result_that_nobody_has_seen(make_client: Maker) -> None:
+    client = make_client("quick")
+    client.start(a_volume(), ANY)
+    assert soon(lambda: any(isinstance(event, Finished) for event in client._events))
+    client.cancel()
+    assert client.poll() == [CancelledEvent()]
+    assert client.poll() == []
+
+
+def test_a_run_can_start_right_after_a_cancel(make_client: Maker) -> None:
+    client = make_client("quick", "0.2")
+    volume = a_volume()
+    client.start(volume, ANY)
+    until_stage(client, "Segmenting")
+    client.cancel()
+    client.start(volume, ANY)
+    events: list = []
+    last = last_event(client, events)
+    assert events[0] == Started(warm=False)
+    assert CancelledEvent() not in events
+    assert is_right(last.outcome.label, volume)
+
+
+def test_a_run_that_is_cancelled_while_someone_waits_raises(make_client: Maker) -> None:
+    client = make_client("quick", "600")
+    client.start(a_volume(), ANY)
+
+    def cancel_soon(event: object) -> None:
+        if isinstance(event, Stage) and event.text == "Segmenting":
+            client.cancel()
+
+    with pytest.raises(Cancelled, match="was cancelled"):
+        client.wait(cancel_soon, timeout=PATIENCE)
+
+
+def test_waiting_ends_after_the_time_given_and_the_run_goes_on(make_client: Maker) -> None:
+    client = make_client("quick", "1")
+    client.start(a_volume(), ANY)
+    with pytest.raises(CMEDLError, match=r"more than 0.01 s"):
+        client.wait(timeout=0.01)
+    with pytest.raises(InputError, match="under way"):
+        client.start(a_volume(), ANY)
+    with pytest.raises(InputError, match="under way"):
+        client.release()
+    assert is_right(client.wait(timeout=PATIENCE).label, a_volume())
+
+
+@POSIX
+def test_an_idle_worker_ends_and_the_next_click_starts_another(make_client: Maker) -> None:
+    client = make_client("quick", idle_seconds=0.2)
+    client.start(a_volume(), ANY)
+    client.wait(timeout=PATIENCE)
+    worker = client.pid
+    assert soon(lambda: not client.warm)
+    assert worker is None or soon(lambda: not exists(worker))
+    assert client.poll() == []
+    client.start(a_volume(), ANY)
+    assert client.poll()[0] == Started(warm=False)
+    assert isinstance(last_event(client), Finished)
+
+
+@POSIX
+@pytest.mark.parametrize("ending", ["time.sleep(600)", "sys.exit()", "del client; time.sleep(600)", "client.close()"])
+def test_a_worker_and_its_files_go_with_the_front_end(ending: str, place: Path) -> None:
+    """It is killed, ends in the middle of a run, forgets its client, or closes it as it should."""
+    process, worker = front_end(place, ending)
+    if ending == "time.sleep(600)":
+        assert exists(worker)
+        assert list(place.iterdir())
+        process.kill()
+        process.wait()
+    try:
+        assert soon(lambda: not exists(worker) and not list(place.iterdir()))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@POSIX
+def test_a_worker_goes_with_the_front_end_also_where_another_process_holds_the_pipe(place: Path) -> None:
+    """A fork of the front end, as Python's multiprocessing makes, has a copy of the pipe to the worker."""
+    process, worker = front_end(place, "import os\nos.fork()\nprint(flush=True)\ntime.sleep(600)")
+    assert [process.stdout.readline() for _ in range(2)] == ["\n", "\n"]
+    process.kill()
+    process.wait()
+    try:
+        assert soon(lambda: not exists(worker))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
+
+
+def test_a_closed_client_says_so(make_client: Maker) -> None:
+    client = make_client("quick")
+    client.start(a_volume(), ANY)
+    client.close()
+    client.close()
+    assert not client.warm
+    assert not client.busy
+    assert client.poll() == []
+    with pytest.raises(InputError, match="was closed"):
+        client.start(a_volume(), ANY)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+def test_opening_and_closing_twenty_times_leaks_nothing(place: Path) -> None:
+    """Closed in the middle of a start, or as a whole run later; a client that nobody has any more is closed too."""
+
+    def counts() -> tuple[int, int, int]:
+        return threading.active_count(), len(os.listdir("/proc/self/fd")), len(list(place.iterdir()))  # noqa: PTH208
+
+    gc.collect()
+    before = counts()
+    for i in range(20):
+        client = WorkerClient([sys.executable, str(FAKE), "quick"], folder=place)
+        client.start(a_volume(), ANY)
+        if i % 10 == 0:
+            client.wait(timeout=PATIENCE)
+        if i % 2:
+            client.close()
+        del client
+        gc.collect()
+    # Fewer, where something of an earlier test went meanwhile.
+    assert soon(lambda: all(now <= then for now, then in zip(counts(), before, strict=True))), (before, counts())

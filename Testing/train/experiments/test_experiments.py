@@ -1,0 +1,469 @@
+"""Experiments: what the file says, the cohorts, running what is not done, and figures against plain recomputation."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.io.cohort_table import read_cohort
+from CMEDLTrainLib.cli import main
+from CMEDLTrainLib.evaluation.evaluation_file import Evaluation, write_json
+from CMEDLTrainLib.evaluation.roc import RATES, Roc
+from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures, PatientFigures
+from CMEDLTrainLib.experiments import plan
+from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort
+from CMEDLTrainLib.experiments.finished_runs import finished_runs, kept_runs
+from CMEDLTrainLib.experiments.plan import ExperimentRun, read_experiment
+from CMEDLTrainLib.experiments.results_page import markdown
+from CMEDLTrainLib.experiments.run_states import RunStatus
+from CMEDLTrainLib.experiments.runner import ExperimentRunner, training_seconds
+from CMEDLTrainLib.runs import run_folder
+from train.experiments.experiment_results import results_of
+
+COMMITTED = Path(__file__).resolve().parents[2] / "experiments"
+PHANTOMS = {
+    "kind": "phantom",
+    "seed": 3,
+    "counts": {"train": 1, "validation": 1, "test": 2, "teacher": 1},
+    "size": [6, 32, 32],
+    "spacing": [8.0, 6.0, 6.0],
+    "tumor": "mediastinum",
+}
+TREE = {
+    "title": "Two rows",
+    "cohort": PHANTOMS,
+    "preset": "tiny",
+    "settings": {
+        "images.field": 32,
+        "images.slices": "all",
+        "optimization.epochs": 2,
+        "optimization.batch": 2,
+        "optimization.ema_half_life_steps": 0,
+    },
+    "rows": {"ct-only": {}, "strict": {"method": "ct-only", "settings": {"loss.recall": 0.3}}},
+    "reference": "strict",
+}
+
+
+def written(folder, **changes):
+    """An experiment's file in a folder of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "experiment.json"
+    path.write_text(json.dumps({**TREE, **changes}), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A small experiment that was stopped by its budget, then finished; its folder and the first results."""
+    folder = tmp_path_factory.mktemp("experiments") / "two-rows"
+    path = written(folder)
+    assert main(["experiment", str(path), "--device", "cpu", "--budget", "0"]) == 3
+    first = json.loads((folder / "results.json").read_text("utf-8"))
+    assert main(["experiment", str(path), "--device", "cpu"]) == 0
+    return folder, first
+
+
+def test_before_anything_is_trained_the_results_say_so(trained):
+    _, first = trained
+    assert first["complete"] is False
+    assert first["methods"] == first["comparisons"] == {}
+    assert [cell["state"] for cell in first["cells"]] == ["not begun", "not begun"]
+
+
+def test_an_experiment_trains_scores_and_compares_all_its_cells(trained):
+    folder, _ = trained
+    results = json.loads((folder / "results.json").read_text("utf-8"))
+    assert results["complete"] is True
+    assert results["methods"].keys() == {"ct-only", "strict"}
+    assert results["methods"]["strict"]["dsc"]["n"] <= 2
+    assert results["comparisons"].keys() == {"ct-only"}
+    assert results["configuration"]["strict"]["loss"]["recall"] == 0.3
+    assert "CPU" in results["device"]
+    assert all(cell["training_minutes"] >= 0 and cell["step"] == cell["steps"] > 0 for cell in results["cells"])
+
+
+def test_the_committed_results_name_no_path_of_the_machine(trained):
+    folder, _ = trained
+    for name in ("results.json", "results.md"):
+        assert str(folder.parent) not in (folder / name).read_text("utf-8")
+
+
+def test_a_second_call_trains_nothing_again(trained):
+    folder, _ = trained
+    before = {path: path.stat().st_mtime_ns for path in (folder.parent / "local" / "runs").rglob("*") if path.is_file()}
+    assert main(["experiment", str(folder), "--device", "cpu"]) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_other_settings_are_another_run_and_the_same_settings_are_not(trained, tmp_path):
+    folder, _ = trained
+    cell = ExperimentRun(1, "ct-only", 0)
+    one, same, other = (
+        ExperimentRunner(read_experiment(str(written(tmp_path / name, **changes))), folder.parent / "local").run_of(
+            cell
+        )
+        for name, changes in {
+            "one": {},
+            "same": {"title": "Another title", "rows": {"ct-only": {}, "cmedl": {}}, "reference": "cmedl"},
+            "other": {"settings": {**TREE["settings"], "optimization.learning_rate": 0.1}},
+        }.items()
+    )
+    assert one.folder == same.folder != other.folder
+
+
+def test_a_run_begun_by_another_program_is_not_taken_for_this_one(tmp_path, capsys):
+    path = written(tmp_path / "changed", seeds=[8])
+    bench = ExperimentRunner(read_experiment(str(path)), tmp_path / "local", "cpu")
+    cell = bench.experiment.cells[0]
+    ours = bench.experiment.configuration(cell, tmp_path / "c.csv", "cpu")
+    run_folder.create(bench.run_of(cell).folder, replace(ours, labels=("Nodule",)))
+    assert main(["experiment", str(path), "--work", str(tmp_path / "local"), "--device", "cpu"]) == 2
+    assert "other settings ('" in capsys.readouterr().err
+
+
+def test_a_cell_that_another_process_trains_is_left_to_it(trained, tmp_path):
+    folder, _ = trained
+    path = written(tmp_path / "shared", seeds=[9])
+    bench = ExperimentRunner(read_experiment(str(path)), folder.parent / "local", "cpu")
+    theirs, ours = bench.experiment.cells
+    run = run_folder.create(
+        bench.run_of(theirs).folder, bench.experiment.configuration(theirs, tmp_path / "c.csv", "cpu")
+    )
+    done = []
+    with run.held():
+        assert bench.work_off(None, done.append) is False
+    assert done == [ours]
+
+
+def test_a_cell_that_another_process_begins_in_the_same_moment_is_left_to_it(trained, tmp_path, monkeypatch):
+    folder, _ = trained
+    path = written(tmp_path / "shared", seeds=[10], rows={"ct-only": {}}, reference="ct-only")
+    bench = ExperimentRunner(read_experiment(str(path)), folder.parent / "local", "cpu")
+    (theirs,) = bench.experiment.cells
+    (table,) = make_cohort(bench.experiment, bench.work)
+    run = run_folder.create(bench.run_of(theirs).folder, bench.experiment.configuration(theirs, table, "cpu"))
+    monkeypatch.setattr(ExperimentRunner, "progress_of", lambda self, cell: RunStatus(cell, "not begun"))  # as it was
+    with run.held():
+        assert bench.work_off(None, lambda cell: None) is False
+    assert not run.events.exists()
+
+
+def test_a_cell_that_was_stopped_goes_on_where_it_was(trained, tmp_path):
+    folder, _ = trained
+    path = written(tmp_path / "cut", rows={"ct-only": {}}, reference="ct-only", seeds=[5])
+    bench = ExperimentRunner(read_experiment(str(path)), folder.parent / "local", "cpu")
+    (cell,) = bench.experiment.cells
+    run = bench.run_of(cell)
+    assert bench.work_off(None, lambda cell: None, cancelled=run.last.is_file) is False
+    assert bench.progress_of(cell).state == "stopped"
+    cut = max(event["step"] for event in run.read_events() if event["event"] == "stopped")
+    assert 0 < cut < bench.progress_of(cell).steps
+    assert bench.work_off(None, lambda cell: None) is True
+    assert [event["step"] for event in run.read_events() if event["event"] == "start"] == [0, cut]
+    assert bench.progress_of(cell).state == "finished"
+
+
+def test_a_run_whose_loss_is_no_number_is_told_and_the_others_go_on(trained, tmp_path):
+    folder, _ = trained
+    settings = {**TREE["settings"], "optimization.learning_rate": 1e38}
+    rows = {"wild": {"method": "ct-only", "settings": settings}, "ct-only": {}}
+    path = written(tmp_path / "wild", rows=rows, reference="ct-only", seeds=[6])
+    assert main(["experiment", str(path), "--work", str(folder.parent / "local"), "--device", "cpu"]) == 3
+    results = json.loads((path.parent / "results.json").read_text("utf-8"))
+    assert {cell["row"]: cell["state"] for cell in results["cells"]} == {"wild": "failed", "ct-only": "finished"}
+    assert results["complete"] is False
+
+
+# Figures, from evaluations written by hand
+
+
+def evaluation(dsc, hd95, missed=(), free=None, curve=()):
+    """An evaluation of the patients case0, case1, ... with a structure that the expert marked in all but ``free``."""
+    cases = tuple(
+        CaseFigures(
+            f"case{number}",
+            {
+                "Tumor": {
+                    **dict.fromkeys(MEASURES),
+                    "dsc": one,
+                    "dsc_structure_slices": None if number == free else one,
+                    "surface_dice": one / 2,
+                    "hd95_mm": far,
+                    "auc": float(np.mean(curve)) if curve else None,
+                }
+            },
+            ("Tumor",) if number in missed else (),
+            3,
+            2,
+            sensitivities=curve,
+        )
+        for number, (one, far) in enumerate(zip(dsc, hd95, strict=True))
+    )
+    patients = tuple(PatientFigures.of([case]) for case in cases)
+    roc = {"": Roc(None, ())}
+    return Evaluation("s", "0" * 64, 0.5, 2.0, "cpu", "torch", 1, None, ("Tumor",), cases, patients, roc)
+
+
+def scored(bench, cell, result):
+    """A finished run's folder with this evaluation."""
+    run = run_folder.create(bench.run_of(cell).folder, bench.experiment.configuration(cell, Path("c.csv"), "cpu"))
+    lines = [
+        {"time": 100.0, "event": "start", "step": 0, "steps": 9},
+        {"time": 160.0, "event": "stopped", "step": 4},
+        {"time": 890.0, "event": "machine", "name": "x"},
+        {"time": 900.0, "event": "start", "step": 4, "steps": 9},
+        {"time": 960.0, "event": "finished", "step": 9},
+    ]
+    run.events.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    write_json(run.evaluation, result.to_json())
+    write_json(run.folder / "looks.json", {"cases": {}})
+    return run
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return ExperimentRunner(read_experiment(str(written(tmp_path / "by-hand", seeds=[0, 1]))), tmp_path / "local")
+
+
+def test_figures_are_means_over_seeds_then_over_patients(bench):
+    random = np.random.default_rng(4)
+    dsc = {(row, seed): random.uniform(0.2, 0.9, 9) for row in ("ct-only", "strict") for seed in (0, 1)}
+    far = random.uniform(2, 30, 9)
+    for (row, seed), values in dsc.items():
+        distances = [None if number == 2 and seed == 0 else one for number, one in enumerate(far + seed)]
+        run = scored(
+            bench, ExperimentRun(1, row, seed), evaluation(values, distances, missed=(2,) if seed == 0 else ())
+        )
+    found = results_of(bench)
+    ours, theirs = ((dsc[row, 0] + dsc[row, 1]) / 2 for row in ("strict", "ct-only"))
+    told = found["methods"]["strict"]
+    assert told["dsc"]["mean"] == pytest.approx(ours.mean())
+    assert told["dsc"]["std"] == pytest.approx(ours.std(ddof=1))
+    assert told["dsc"]["median"] == pytest.approx(np.median(ours))
+    low, high = told["dsc"]["ci95"]
+    assert low < ours.mean() < high
+    assert told["surface_dice"]["mean"] == pytest.approx(ours.mean() / 2)
+    # The patient that one seed missed has the distance of the other seed.
+    assert told["hd95_mm"]["mean"] == pytest.approx(np.where(np.arange(9) == 2, far + 1, far + 0.5).mean())
+    assert told["missed"] == {"times": 1, "of": 18}
+    compared = found["comparisons"]["ct-only"]
+    assert compared["delta_dsc"] == pytest.approx((ours - theirs).mean())
+    assert compared["p"] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
+    assert training_seconds(run) == pytest.approx(120.0)
+    assert told["training_minutes"] == 2.0
+    first = next(cell for cell in found["cells"] if (cell["row"], cell["seed"]) == ("strict", 0))
+    assert first["patients"][3]["cases"] == ["case3"]
+    assert first["patients"][3]["dsc"] == pytest.approx(dsc["strict", 0][3])
+    assert [patient["missed"] for patient in first["patients"][1:4]] == [[], ["Tumor"], []]
+
+
+def test_a_row_is_compared_with_the_one_that_it_names(tmp_path):
+    rows = {"a": {"method": "ct-only"}, "b": {"method": "ct-only"}, "c": {"method": "ct-only", "reference": "b"}}
+    for number, row in enumerate(rows):
+        rows[row]["settings"] = {"loss.recall": 0.1 * (number + 1)}
+    bench = ExperimentRunner(
+        read_experiment(str(written(tmp_path / "named", rows=rows, reference="a"))), tmp_path / "local"
+    )
+    for row, dsc in (("a", 0.1), ("b", 0.3), ("c", 0.7)):
+        scored(bench, ExperimentRun(1, row, 0), evaluation([dsc, dsc], [1.0, 2.0]))
+    found = results_of(bench)
+    assert {name: compared["reference"] for name, compared in found["comparisons"].items()} == {"b": "a", "c": "b"}
+    assert found["comparisons"]["c"]["delta_dsc"] == pytest.approx(-0.4)
+    assert "| b minus c | -0.400" in markdown(bench.experiment, found)
+
+
+def test_rows_are_compared_on_the_runs_that_both_have_finished(bench):
+    few, distances = np.array([0.5, 0.6, 0.7]), [1.0, 2.0, 3.0]
+    scored(bench, ExperimentRun(1, "strict", 0), evaluation(few, distances))
+    scored(bench, ExperimentRun(1, "strict", 1), evaluation(few + 0.3, distances))
+    scored(bench, ExperimentRun(1, "ct-only", 1), evaluation(few + 0.1, distances, free=2))
+    found = results_of(bench)
+    assert found["complete"] is False
+    assert found["comparisons"]["ct-only"]["runs"] == 1
+    assert found["comparisons"]["ct-only"]["delta_dsc"] == pytest.approx(0.2)
+    # A patient without a structure has no DSC that means anything.
+    assert found["methods"]["ct-only"]["dsc"]["n"] == 2
+    text = markdown(bench.experiment, found)
+    assert "1 of 4 runs are not finished" in text
+    assert "- ct-only, fold 1, seed 0: not begun, step 0 of unknown" in text
+
+
+# Figures that are kept, whose runs lie elsewhere
+
+
+def test_kept_results_are_the_same_without_their_runs(trained, tmp_path):
+    folder, _ = trained
+    there = tmp_path / "two-rows"
+    shutil.copytree(folder, there)
+    arguments = ["experiment", str(there), "--device", "cpu", "--work", str(tmp_path / "nothing"), "--keep"]
+    assert main(arguments) == 0
+    assert not (tmp_path / "nothing" / "runs").exists()
+    before, after = (json.loads((at / "results.json").read_text("utf-8")) for at in (folder, there))
+    assert after == before
+    assert (there / "results.md").read_text("utf-8") == (folder / "results.md").read_text("utf-8")
+
+
+def test_without_keep_the_results_are_of_the_runs_at_hand_alone(trained, tmp_path):
+    folder, _ = trained
+    there = tmp_path / "two-rows"
+    shutil.copytree(folder, there)
+    assert main(["experiment", str(there), "--work", str(tmp_path / "nothing"), "--budget", "0"]) == 3
+    assert json.loads((there / "results.json").read_text("utf-8"))["methods"] == {}
+
+
+def test_runs_at_hand_and_kept_figures_add_up_to_what_one_machine_would_have(bench, tmp_path):
+    random = np.random.default_rng(8)
+    elsewhere = ExperimentRunner(bench.experiment, tmp_path / "elsewhere")
+    for number, cell in enumerate(bench.experiment.cells):
+        curve = tuple(np.linspace(0.0, 1.0, len(RATES)) ** (number + 1))
+        found = evaluation(random.uniform(0.2, 0.9, 5), [None, *random.uniform(2, 30, 4)], missed=(0,), curve=curve)
+        for at in (bench, elsewhere) if number < 3 else (elsewhere,):
+            scored(at, cell, found)
+    whole = results_of(elsewhere)
+    write_json(bench.experiment.folder / "results.json", whole)
+    kept = kept_runs(bench.experiment)
+    assert kept.keys() == set(bench.experiment.cells)
+    mixed = ExperimentRunner(bench.experiment, bench.work, kept=kept)
+    assert results_of(bench)["complete"] is False
+    assert results_of(mixed) == whole
+    found = finished_runs(mixed, mixed.progress())
+    assert [one.run is None for one in found["strict"]] == [False, True]
+    curves = [
+        {name: [one.patients[1].sensitivities for one in several] for name, several in row.items()}
+        for row in (found, finished_runs(elsewhere, elsewhere.progress()))
+    ]
+    for name, several in curves[0].items():
+        assert np.allclose(several, curves[1][name], atol=1e-5)
+
+
+def test_what_was_trained_otherwise_is_not_kept(bench, tmp_path):
+    for cell in bench.experiment.cells:
+        scored(bench, cell, evaluation([0.5, 0.6], [1.0, 2.0]))
+    results = results_of(bench)
+    other = {"ct-only": {"settings": {"loss.recall": 0.9}}, "strict": TREE["rows"]["strict"]}
+    for changes, rows in (
+        ({"rows": other}, {"strict"}),
+        ({"seeds": [1]}, {"ct-only", "strict"}),
+        ({"tolerance_mm": 3.0}, set()),
+        ({"contiguous": False}, set()),
+        ({"measures": ["synthesis"]}, set()),
+    ):
+        changed = read_experiment(str(written(tmp_path / "changed", **{"seeds": [0, 1], **changes})))
+        write_json(changed.folder / "results.json", results)
+        assert {cell.row for cell in kept_runs(changed)} == rows
+    assert len(kept_runs(bench.experiment)) == 0  # nothing was written there
+
+
+def test_results_that_do_not_tell_enough_cannot_be_kept(bench):
+    for cell in bench.experiment.cells:
+        scored(bench, cell, evaluation([0.5], [1.0]))
+    results = results_of(bench)
+    del results["cells"][0]["patients"]
+    write_json(bench.experiment.folder / "results.json", results)
+    with pytest.raises(InputError, match="'patients', so its figures cannot be kept; leave --keep out"):
+        kept_runs(bench.experiment)
+    (bench.experiment.folder / "results.json").write_text("{", "utf-8")
+    with pytest.raises(InputError, match=r"results\.json cannot be read .*; restore it"):
+        kept_runs(bench.experiment)
+
+
+# The file and the cohorts
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reference": "cmedl"}, "none of its rows"),
+        ({"rows": {"ct-only": {"reference": "x"}}, "reference": "ct-only"}, "'x', which is none of its rows"),
+        ({"rows": {"x": {}}, "reference": "x"}, "the method 'x'"),
+        ({"preset": "huge"}, "the preset .huge."),
+        ({"color": 1}, "unknown entry 'color'"),
+        ({"seeds": None}, "wrong type"),
+        ({"cohort": {"kind": "sts", "folds": "gone.json"}}, "gone.json"),
+        ({"settings": "gone.json"}, "gone.json"),
+        ({"only_folds": [2]}, "asks for fold 2; there are folds 1 to 1"),
+    ],
+)
+def test_a_file_that_is_no_experiment_is_refused_with_a_sentence(tmp_path, changes, words):
+    with pytest.raises(InputError, match=words):
+        read_experiment(str(written(tmp_path / "bad", **changes)))
+
+
+def test_settings_of_a_file_beside_are_the_experiments(tmp_path):
+    (tmp_path / "shared.json").write_text(json.dumps(TREE["settings"]), "utf-8")
+    one = read_experiment(str(written(tmp_path / "one")))
+    shared = read_experiment(str(written(tmp_path / "two", settings="../shared.json")))
+    assert one.configuration(one.cells[0], Path("c"), "cpu") == shared.configuration(shared.cells[0], Path("c"), "cpu")
+    assert one.run_name(one.cells[0]) == shared.run_name(shared.cells[0])
+
+
+def test_an_experiment_may_ask_for_some_of_the_folds_and_shares_their_runs_with_those_that_ask_for_all(tmp_path):
+    folds = {"cohort": {**PHANTOMS, "folds": [{}, {}, {}]}}
+    every = read_experiment(str(written(tmp_path / "every", **folds)))
+    second = read_experiment(str(written(tmp_path / "second", **folds, only_folds=[2])))
+    assert {cell.fold for cell in every.cells} == {1, 2, 3}
+    assert set(second.cells) == {cell for cell in every.cells if cell.fold == 2}
+    assert all(second.run_name(cell) == every.run_name(cell) for cell in second.cells)
+
+
+def test_a_cohort_that_is_badly_described_is_refused(tmp_path):
+    for cohort in ({"kind": "mice"}, {**PHANTOMS, "color": 1}, {**PHANTOMS, "counts": {}}):
+        with pytest.raises(InputError):
+            make_cohort(read_experiment(str(written(tmp_path / "bad", cohort=cohort))), tmp_path)
+
+
+def test_another_cohort_has_another_folder(trained, tmp_path):
+    folder, _ = trained
+    experiment = read_experiment(str(folder))
+    (table,) = make_cohort(experiment, folder.parent / "local")
+    roles = [(case.role, case.modality, case.split) for case in read_cohort(table)]
+    assert roles.count(("student", "CT", "test")) == 2
+    assert roles.count(("teacher", "MR", "train")) == 1
+    assert len({case.patient for case in read_cohort(table)}) == len(roles)
+    other = replace(experiment, cohort={**PHANTOMS, "counts": dict.fromkeys(PHANTOMS["counts"], 0), "seed": 4})
+    assert make_cohort(other, tmp_path)[0].parent.name != table.parent.name
+
+
+TRAINING = [path for path in COMMITTED.glob("*/experiment.json") if "rows" in json.loads(path.read_text("utf-8"))]
+
+
+@pytest.mark.parametrize("path", sorted(TRAINING), ids=lambda path: path.parent.name)
+def test_the_committed_experiments_ask_for_settings_that_there_are(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("CMEDL_DATA", str(tmp_path))
+    experiment = read_experiment(path.parent.name)
+    assert experiment.folder == path.parent
+    for cell in experiment.cells:
+        configuration = experiment.configuration(cell, Path("cohort.csv"), "cpu")
+        assert configuration.seed == cell.seed
+        assert "$" not in configuration.features
+
+
+def test_the_folds_of_sts_test_each_patient_once_and_give_each_one_part():
+    folds = json.loads((COMMITTED / "sts-folds.json").read_text("utf-8"))
+    assert sorted(patient for fold in folds for patient in fold["test"]) == [f"STS_{n:03d}" for n in range(1, 41)]
+    for fold in folds:
+        everybody = [patient for group in fold.values() for patient in group]
+        assert len(everybody) == len(set(everybody)) == 40
+        assert min(len(group) for group in fold.values()) >= 4
+
+
+def test_the_sts_cohort_shows_each_patient_in_one_modality(data_root, monkeypatch, tmp_path):
+    monkeypatch.setenv("CMEDL_DATA", str(data_root))
+    tables = make_cohort(read_experiment("sts-unet"), tmp_path)
+    for table in tables:
+        cases = read_cohort(table, required=("mask", "role", "split"))
+        assert {case.modality for case in cases if case.role == "student"} == {"CT"}
+        assert {(case.modality, case.split) for case in cases if case.role == "teacher"} == {("MR", "train")}
+        assert len({case.patient for case in cases}) == len(cases) == 40
+
+
+def test_without_the_data_a_sentence_says_how_to_name_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("CMEDL_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="CMEDL_DATA"):
+        plan.data_folder()
