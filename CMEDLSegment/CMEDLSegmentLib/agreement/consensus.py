@@ -42,6 +42,18 @@ def consensus_mask(case: RatedCase, method: Method, without: str | None = None) 
 
     Raises:
         InputError: an unknown method, a rater who is not there, or nobody left to ask.
+
+    Three raters on a row of four voxels; two of them make a majority, and one rater alone does not:
+
+    >>> from CMEDLSegmentLib.io.delineation import Delineation
+    >>> from CMEDLSegmentLib.io.volume import Geometry
+    >>> marks = {"A": [1, 1, 0, 0], "B": [1, 1, 1, 0], "C": [0, 1, 1, 1]}
+    >>> raters = tuple(Delineation(name, np.array(mark, bool).reshape(1, 1, 4)) for name, mark in marks.items())
+    >>> case = RatedCase("", Geometry((4, 1, 1)), raters)
+    >>> consensus_mask(case, "majority").ravel().astype(int).tolist()
+    [1, 1, 1, 0]
+    >>> consensus_mask(case, "majority", without="B").ravel().astype(int).tolist()
+    [0, 1, 0, 0]
     """
     raters = [rater for rater in case.raters if rater.name != without]
     if without is not None and len(raters) == len(case.raters):

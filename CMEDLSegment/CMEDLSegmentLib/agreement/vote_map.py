@@ -39,6 +39,13 @@ class VoteMap:
 
         Raises:
             InputError: the masks differ in shape or are not 3-D.
+
+        >>> a, b = np.array([1, 1, 0, 0]).reshape(1, 1, 4), np.array([0, 1, 1, 0]).reshape(1, 1, 4)
+        >>> votes = VoteMap.of([a, b])
+        >>> votes.patterns.astype(int).tolist()  # the second mask alone, the first alone, both
+        [[0, 1], [1, 0], [1, 1]]
+        >>> votes.counts.tolist()  # one voxel of each, on the one slice
+        [[1, 1, 1]]
         """
         masks = check_masks(masks)
         boxes = tuple(union_box([mask]) for mask in masks)

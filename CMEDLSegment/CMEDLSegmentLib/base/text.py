@@ -9,12 +9,20 @@ from typing import Any
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 error``, ``2 errors``: a number of things whose plural takes an s."""
+    """A number of things whose plural takes an s.
+
+    >>> counted(1, "error"), counted(2, "error")
+    ('1 error', '2 errors')
+    """
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
-    """``7 s``, ``2 min 05 s`` or ``1 h 10 min``."""
+    """Seconds for a person.
+
+    >>> duration(7), duration(125), duration(4200)
+    ('7 s', '2 min 05 s', '1 h 10 min')
+    """
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -26,7 +34,14 @@ def duration(seconds: float) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text under a header; columns of figures are aligned to the right."""
+    """Columns of text under a header; columns of figures are aligned to the right.
+
+    >>> print(table(("case", "cc"), [("p01", "38.0"), ("p02", "2.5")]))
+    case    cc
+    ----  ----
+    p01   38.0
+    p02    2.5
+    """
     columns = list(zip(header, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     numeric = [bool(rows) and all(_is_figure(value) for value in column[1:]) for column in columns]
@@ -46,7 +61,11 @@ def _is_figure(value: str) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """``value`` in JSON's own types: paths as text, tuples as lists, numpy's scalars plain, NaN as null."""
+    """``value`` in JSON's own types: paths as text, tuples as lists, numpy's scalars plain, NaN as null.
+
+    >>> plain({"size": (2, 3), "dsc": float("nan")})
+    {'size': [2, 3], 'dsc': None}
+    """
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -76,7 +76,14 @@ class Geometry:
         return bool(np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR_LIMIT)
 
     def to_physical(self, points: np.ndarray) -> np.ndarray:
-        """LPS positions (n, 3) in mm of index coordinates (n, 3) in the order (x, y, z)."""
+        """LPS positions (n, 3) in mm of index coordinates (n, 3) in the order (x, y, z).
+
+        >>> grid = Geometry(size=(512, 512, 150), spacing=(0.5, 0.5, 2.0), origin=(-128.0, -128.0, 40.0))
+        >>> grid.shape
+        (150, 512, 512)
+        >>> grid.to_physical(np.array([[0, 0, 0], [256, 256, 10]])).tolist()
+        [[-128.0, -128.0, 40.0], [0.0, 0.0, 60.0]]
+        """
         return np.asarray(points, dtype=float) @ self.matrix.T + np.array(self.origin)
 
     def to_index(self, points: np.ndarray) -> np.ndarray:
@@ -172,6 +179,16 @@ def axial_view(array: np.ndarray, geometry: Geometry) -> AxialView:
 
     Raises:
         InputError: ``array`` does not have the geometry's shape.
+
+    Slices that are stored from head to feet are seen from feet to head, in the same memory:
+
+    >>> stored = np.arange(3).reshape(3, 1, 1)
+    >>> grid = Geometry(size=(1, 1, 3), origin=(0.0, 0.0, 50.0), direction=(1, 0, 0, 0, 1, 0, 0, 0, -1))
+    >>> view = axial_view(stored, grid)
+    >>> view.array.ravel().tolist(), view.geometry.origin
+    ([2, 1, 0], (0.0, 0.0, 48.0))
+    >>> np.shares_memory(view.array, stored)
+    True
     """
     if array.shape != geometry.shape:
         raise InputError(f"An array of shape {array.shape} does not fit a grid of shape {geometry.shape}.")

@@ -36,7 +36,11 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """The spread of values, of which those that are not finite are counted and left out."""
+        """The spread of values, of which those that are not finite are counted and left out.
+
+        >>> Spread.of([0.5, 0.75, 1.0, float("nan")])
+        Spread(mean=0.75, std=0.25, cv=0.3333333333333333, n=3, excluded=1)
+        """
         values = np.array(list(values), float)
         kept = values[np.isfinite(values)]
         mean = float(kept.mean()) if len(kept) else math.nan

@@ -380,6 +380,9 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
     Raises:
         InputError: the masks differ in shape.
+
+    >>> float(dice(np.array([1, 1, 0]), np.array([0, 1, 1])))
+    0.5
     """
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape:
