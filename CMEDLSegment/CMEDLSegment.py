@@ -252,7 +252,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
             threshold: probability from which a voxel is tumor; None is the model's own.
             allSlices: look at every slice, also those without lung.
             minimumCc: components below this volume (cc) are dropped.
-            probability: also add the probability as a volume; see ``scene.results.rethreshold``.
+            probability: also add the probability as a volume; see ``scene.result_nodes.rethreshold``.
             progress: called with the stage, the fraction done, seconds elapsed and seconds left (None: unknown).
             log: called with each line that the worker prints.
             finished: called with the segmentation node. With ``finished`` or ``failed`` the call returns at once.

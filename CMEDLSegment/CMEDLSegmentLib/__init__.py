@@ -1,8 +1,8 @@
-"""CMEDLSegmentLib: a chest CT in, the model network's tumor contour out.
+"""CMEDLSegmentLib: a chest CT in, the model's tumor contour out.
 
 The rules this package keeps, so that it runs in Slicer, in a worker and on a command line alike:
 
-- Nothing here imports slicer or qt; the rooms under ``scene/`` alone may.
+- Nothing here imports slicer or qt.
 - ``import CMEDLSegmentLib`` is cheap: torch, SimpleITK and scipy are imported where they are used.
 - CMEDLTrainLib depends on this package, never the other way.
 - Arrays are (z, y, x); physical points are LPS in mm; intensities of CT are HU.

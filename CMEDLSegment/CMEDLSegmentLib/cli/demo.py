@@ -38,8 +38,8 @@ model does here says nothing about how well it does on patients. Research use, n
 
 ct.nii.gz           the phantom's CT, in HU
 expert.seg.nrrd     the expert contour: the tumor that the phantom was made with
-model.seg.nrrd    the model's segmentation, for 3D Slicer
-model.nii.gz      the same as a label map
+student.seg.nrrd  the model's segmentation, for 3D Slicer
+student.nii.gz    the same as a label map
 probability.nii.gz  the model's probability of tumor, 0 to 1
 demo.png            the model's contour in red beside the expert's in yellow
 agreement.json      how well the two agree
@@ -63,7 +63,7 @@ class DemoResult:
 
     @property
     def figures(self) -> dict[str, float]:
-        """``agreement.compare`` of the model (a) with the expert (b)."""
+        """``measures.compare`` of the model (a) with the expert (b)."""
         return next(iter(self.result.agreement.values()))
 
     def to_json(self) -> dict[str, Any]:

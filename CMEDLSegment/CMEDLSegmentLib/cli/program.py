@@ -35,7 +35,7 @@ def parser() -> Parser:
     """The whole command line."""
     top = Parser(
         prog=PROGRAM,
-        description="Segment tumors with a network that was distilled from another modality.",
+        description="Segment tumors with a model: a network, its card and its figures in one file.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

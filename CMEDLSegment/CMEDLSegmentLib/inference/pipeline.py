@@ -153,7 +153,7 @@ class PipelineResult:
         volume: the scan.
         segmentation: the label map, the probability and the components.
         seconds: from the start of the job to its last file.
-        agreement: for each label's name the figures of ``agreement.compare`` with the expert, if given.
+        agreement: for each label's name the figures of ``measures.compare`` with the expert, if given.
     """
 
     job: SegmentationJob
@@ -301,7 +301,7 @@ def run(
 def _agreement(
     found: np.ndarray, expert: np.ndarray, labels: Sequence[Label], spacing: tuple[float, float, float]
 ) -> dict[str, dict[str, float]]:
-    """Figures of ``agreement.compare`` for each label; a lone one is compared with all that the expert marked.
+    """Figures of ``measures.compare`` for each label; a lone one is compared with all that the expert marked.
 
     Args:
         found: (z, y, x) label values of the model.

@@ -1,6 +1,6 @@
 """The card of a model: what it is, what it was trained on, how well it did, what it is for.
 
-The card travels as JSON in the metadata of the model's ``.safetensors`` file (see ``model.py``).
+The card travels as JSON in the metadata of the model's ``.safetensors`` file (see ``model_file.py``).
 Everything here is plain Python, so a list of models is shown without loading torch. Every field is checked
 when a card is made, therefore also when one is read; a wrong one is named.
 """

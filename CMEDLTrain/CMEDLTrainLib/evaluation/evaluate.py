@@ -39,7 +39,7 @@ def evaluate(
 
     Args:
         student_file: the student's file, or the name of an installed one.
-        cases: of the student's modality, with masks; or such as :mod:`.carried` keeps.
+        cases: of the student's modality, with masks; or such as :mod:`.packed_case` keeps.
         device: as that of ``Segmenter``, which chooses the fastest runtime there.
         progress: see ``progress.py``.
         tolerance_mm: of the surface DSC.

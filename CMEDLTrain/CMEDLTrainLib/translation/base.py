@@ -29,7 +29,7 @@ class Translation(Protocol):
     Attributes:
         networks: everything a checkpoint keeps, by name; image pools among it.
         generators: the names updated together with the segmentors.
-        judges: the names updated in the discriminators' phase.
+        discriminators: the names updated in the discriminators' phase.
         pools: the names of the image pools, which have no parameters; each process fills its own.
         student_needs: the names that translate at test time, ``to_teacher``, which takes student images.
         student_specs: what a student's card says of these.
