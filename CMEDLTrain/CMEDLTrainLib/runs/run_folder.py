@@ -164,7 +164,7 @@ class Run:
         return self.holder() is not None
 
     def holder(self) -> dict[str, Any] | None:
-        """The trainer that holds this run now, see ``process/lock.py``, and its ``device``; None where there is none."""
+        """The trainer that holds this run now, see ``lock.py``, and its ``device``; None where there is none."""
         return lock.living(self.trainer)
 
     @contextlib.contextmanager
