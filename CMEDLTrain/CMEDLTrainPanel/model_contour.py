@@ -1,4 +1,4 @@
-"""What a run's student marks on one case of the cohort, in the views beside the expert's contour."""
+"""What a run's model marks on one case of the cohort, in the views beside the expert's contour."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class ModelContour:
-    """Shows a case at once with what the expert marked, and with the student's contour as soon as there is one.
+    """Shows a case at once with what the expert marked, and with the model's contour as soon as there is one.
 
-    The student segments the case in a process beside Slicer; what it marked is kept in a temporary folder until the
+    The model segments the case in a process beside Slicer; what it marked is kept in a temporary folder until the
     panel is closed, so that a second click shows it at once.
 
     Args:
@@ -40,12 +40,12 @@ class ModelContour:
         self._folder: Path | None = None
         self._name = ""
 
-    def show(self, case: Case, student: Path, card: Card, device: str) -> None:
-        """Show ``case`` with the expert's contour and the student's.
+    def show(self, case: Case, model: Path, card: Card, device: str) -> None:
+        """Show ``case`` with the expert's contour and the model's.
 
         Args:
             case: the case.
-            student: the student's file.
+            model: the model's file.
             card: its card.
             device: where to compute.
 
@@ -60,7 +60,7 @@ class ModelContour:
             return
         self._panel.cohort.showCase(case)
         self._told("", 0.0)
-        command = self._panel.logic.segment(case.image, student, found, device)
+        command = self._panel.logic.segment(case.image, model, found, device)
         self._segmenting.start(command, lambda result, error: self._segmented(case, found, card, error))
 
     def drop(self) -> None:
@@ -76,7 +76,7 @@ class ModelContour:
             self._folder = None
 
     def _kept(self, case: Case, card: Card) -> Path:
-        """Where what this very student marks on the case is kept; cases may be called anything."""
+        """Where what this very model marks on the case is kept; cases may be called anything."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="cmedl-outcome-"))
         key = hashlib.sha256(f"{card.digest} {case.image}".encode()).hexdigest()
@@ -84,7 +84,7 @@ class ModelContour:
 
     def _segmented(self, case: Case, found: Path, card: Card, error: CMEDLError | None) -> None:
         if error:
-            self._say(_("{case}: the student's contour is missing. {reason}").format(case=case.case, reason=error))
+            self._say(_("{case}: the model's contour is missing. {reason}").format(case=case.case, reason=error))
         elif self._panel.cohort.shownCase == case:
             self._both(case, found, card)
         else:  # somebody looks at something else by now
@@ -95,7 +95,7 @@ class ModelContour:
             mask = read_mask(found, volume.geometry).array
             return [
                 (
-                    _("Student: {label}").format(label=label.name),
+                    _("Model: {label}").format(label=label.name),
                     mask == label.value,
                     triple(round(255 * part) for part in label.color),
                 )
@@ -104,11 +104,11 @@ class ModelContour:
             ]
 
         self._panel.cohort.showCase(case, marked)
-        text = _("{case}: the expert's contours, and the student's where they are named so")
+        text = _("{case}: the expert's contours, and the model's where they are named so")
         if len(card.labels) == 1:
-            text = _("{case}: yellow is the expert's contour, red the student's; without red it marks nothing.")
+            text = _("{case}: yellow is the expert's contour, red the model's; without red it marks nothing.")
         self._say(text.format(case=case.case))
 
     def _told(self, stage: str, fraction: float) -> None:
-        text = _("{case}: the student segments it ({stage}, {percent:.0f} %)")
+        text = _("{case}: the model segments it ({stage}, {percent:.0f} %)")
         self._say(text.format(case=self._name, stage=stage or _("starting"), percent=100 * fraction))

@@ -1,4 +1,4 @@
-"""Section "Outcome", second half: the student's card, installing it for CMEDLSegment, and one file for others."""
+"""Section "Outcome", second half: the model's card, installing it for CMEDLSegment, and one file for others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENDING = ".safetensors"
 
 
 class ModelSection(Section):
-    """What becomes of the student of the run that the panel shows."""
+    """What becomes of the model of the run that the panel shows."""
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
@@ -54,7 +54,7 @@ class ModelSection(Section):
         self.ui.cancelStudentButton.connect("clicked(bool)", lambda checked: self._work.cancel())
 
     def refresh(self) -> None:
-        """Show the card and the versions of the student's name."""
+        """Show the card and the versions of the model's name."""
         run, card = self.panel.outcome.run, self.panel.outcome.card
         weights = card.weights_sha256 if card else ""
         if (run, weights) != (self._run, self._weights):
@@ -66,10 +66,10 @@ class ModelSection(Section):
         self._showButtons()
 
     def onInstall(self, checked: bool = False) -> None:
-        """Export the student with its card and install that file."""
+        """Export the model with its card and install that file."""
         run = self._run
         assert run is not None
-        with show_errors(_("The student was not installed.")):
+        with show_errors(_("The model was not installed.")):
             if not dependencies.ensure("train"):
                 return
             card, file = self._write(run), self._temporary() / f"student{ENDING}"
@@ -81,15 +81,15 @@ class ModelSection(Section):
             self._begin(self.logic.export(run, file, card, int8, overwrite=True), exported)
 
     def onExport(self, checked: bool = False) -> None:
-        """Ask for a file and write the student with its card into it."""
+        """Ask for a file and write the model with its card into it."""
         run = self._run
         assert run is not None
         with show_errors(_("Nothing was exported.")):
             if not dependencies.ensure("train"):
                 return
             card = self._write(run)
-            proposed, kinds = f"{self.ui.card_name.text.strip()}{ENDING}", _("Student (*.safetensors)")
-            chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Export the student"), proposed, kinds)
+            proposed, kinds = f"{self.ui.card_name.text.strip()}{ENDING}", _("Model (*.safetensors)")
+            chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Export the model"), proposed, kinds)
             if not chosen:
                 return
             path = Path(chosen)
@@ -104,7 +104,7 @@ class ModelSection(Section):
             )
 
     def onUseVersion(self, checked: bool = False) -> None:
-        """Use the chosen version of the student again, or a later one."""
+        """Use the chosen version of the model again, or a later one."""
         with show_errors(_("The version was not changed.")):
             command = self.logic.rollback(self.ui.card_name.text.strip(), self._version)
             self._begin(command, self._installed)
@@ -116,7 +116,7 @@ class ModelSection(Section):
 
     @property
     def _version(self) -> str:
-        """The chosen version of the student's name."""
+        """The chosen version of the model's name."""
         return self.ui.versionsComboBox.itemData(self.ui.versionsComboBox.currentIndex) or ""
 
     def _fill(self, card: Card | None) -> None:

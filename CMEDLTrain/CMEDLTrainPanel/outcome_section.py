@@ -1,4 +1,4 @@
-"""Section "Outcome", first half: how good the run's student is on held-out cases, beside another student."""
+"""Section "Outcome", first half: how good the run's model is on held-out cases, beside another model."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class OutcomeSection(Section):
     """The figures of the run that the panel shows, and its worst cases.
 
     Attributes:
-        run: the chosen run, if it has a student.
-        card: that student's.
+        run: the chosen run, if it has a model.
+        card: that model's.
         scored: its evaluation; None while there is none.
     """
 
@@ -88,12 +88,12 @@ class OutcomeSection(Section):
             self.parameters.against = self.ui.againstComboBox.itemData(index)
 
     def onEvaluate(self, checked: bool = False) -> None:
-        """Score the student in the background, or stop that."""
+        """Score the model in the background, or stop that."""
         if self._evaluation.busy:
             self._evaluation.cancel()
             return
         self._say("")
-        with show_errors(_("The student could not be evaluated.")):
+        with show_errors(_("The model could not be evaluated.")):
             pictures = self.ui.evaluationPicturesCheckBox.checked
             if not dependencies.ensure("pictures" if pictures else "evaluate"):
                 return
@@ -108,7 +108,7 @@ class OutcomeSection(Section):
         self._showBusy()
 
     def onCaseClicked(self, row: int, column: int) -> None:
-        """Show a case in the views, with the expert's contour and the student's."""
+        """Show a case in the views, with the expert's contour and the model's."""
         run, card, scored = self.run, self.card, self.scored
         assert run is not None
         assert card is not None
@@ -184,16 +184,16 @@ class OutcomeSection(Section):
         if self._problem:
             text, style = self._problem, BLOCKED
         elif not self.run or not self.card:
-            text = _("Choose a run under Run; when it has finished, its student is judged and installed here.")
+            text = _("Choose a run under Run; when it has finished, its model is judged and installed here.")
         elif not self.scored:
-            text = _("The student of {run} has not been evaluated yet.").format(run=self.run.folder.name)
+            text = _("The model of {run} has not been evaluated yet.").format(run=self.run.folder.name)
         elif self.scored.weights_sha256 != self.card.weights_sha256:
             text, style = _("These figures are of older weights of this run; evaluate it anew."), DOUBTFUL
         elif not self.scored.own_cohort:
             text, style = _("These figures are of another cohort's cases; evaluate the run for its own."), DOUBTFUL
         elif self._otherHasChanged(self.scored):
-            text = _("{student} has another version since; evaluate anew to compare with it.")
-            text, style = text.format(student=self.scored.against), DOUBTFUL
+            text = _("{model} has another version since; evaluate anew to compare with it.")
+            text, style = text.format(model=self.scored.against), DOUBTFUL
         setText(self.ui.outcomeLabel, text)
         self.ui.outcomeLabel.styleSheet = style
         self.ui.outcomeLabel.visible = bool(text)
@@ -201,13 +201,13 @@ class OutcomeSection(Section):
             self._tell(self._said, self._style)
 
     def _otherHasChanged(self, scored: EvaluationSummary) -> bool:
-        """Whether the student that was compared with is installed in a version that was not."""
+        """Whether the model that was compared with is installed in a version that was not."""
         known = {entry.name: card.weights_sha256 for entry, card in self._students()}
         now = known.get(scored.against)
         return now is not None and now != scored.against_sha256
 
     def _showAgainst(self) -> None:
-        """Offer the students that mark as many structures on the same modality, and the cohort's other runs."""
+        """Offer the models that mark as many structures on the same modality, and the cohort's other runs."""
         titles = {"": _("Nobody")}
         if self.run and self.card:
             own = self.card.modality, len(self.card.labels)

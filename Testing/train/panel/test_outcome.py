@@ -74,12 +74,12 @@ def test_a_student_is_judged_beside_another_one_and_its_cases_are_seen(finished,
         one["case"] for one in sorted(told["cases"], key=lambda one: (not one["missed"], one["dsc"]))
     ]
     ui.scoredTable.cellClicked.emit(1, 0)
-    slicer_app.wait_until(lambda: "Student: Tumor" in structures())
+    slicer_app.wait_until(lambda: "Model: Tumor" in structures())
     found = structures()
     dsc = float(cases[1][1])
     assert 0 < dsc < 1
     assert found["Tumor"] > 0
-    assert found["Student: Tumor"] > 0
+    assert found["Model: Tumor"] > 0
     kept = panel.outcome._contour._folder
     # Who takes the case out before the contour is there does not get it back.
     ui.scoredTable.cellClicked.emit(0, 0)
@@ -90,11 +90,11 @@ def test_a_student_is_judged_beside_another_one_and_its_cases_are_seen(finished,
     # What the student marked is kept for a second look, and gone with the panel.
     ui.scoredTable.cellClicked.emit(1, 0)
     assert not panel.outcome._contour._segmenting.busy
-    slicer_app.wait_until(lambda: "Student: Tumor" in structures())
+    slicer_app.wait_until(lambda: "Model: Tumor" in structures())
     ui.hideScoredButton.click()
     assert structures() == {}
     ui.scoredTable.cellClicked.emit(1, 0)
-    slicer_app.wait_until(lambda: "Student: Tumor" in structures())
+    slicer_app.wait_until(lambda: "Model: Tumor" in structures())
     slicer_app.leave(panel)
     assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     slicer_app.close(panel)
