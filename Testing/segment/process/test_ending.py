@@ -45,7 +45,7 @@ def front_end(place: Path, ending: str) -> tuple[subprocess.Popen[str], int]:
 
     text = FRONT_END.format(
         package=str(Path(CMEDLSegmentLib.__file__).parents[1]),
-        testing=str(FAKE.parents[1]),
+        testing=str(FAKE.parents[2]),
         fake=str(FAKE),
         place=str(place),
         ending=ending,
