@@ -115,7 +115,7 @@ def fillMatrix(table: qt.QTableWidget, agreement: Agreement, measure: str, fresh
     table.verticalHeader().setMaximumWidth(NAMES_WIDTH)
     table.horizontalHeader().setMinimumSectionSize(NARROWEST)
     table.setVerticalHeaderLabels([called(name) for name in names])
-    short = [_("S") if name == MODEL else str(number) for number, name in enumerate(names, start=1)]
+    short = [_("M") if name == MODEL else str(number) for number, name in enumerate(names, start=1)]
     table.setHorizontalHeaderLabels(short)
     for row, reference in enumerate(names):
         # Columns are narrow: they carry numbers, which the rows explain.

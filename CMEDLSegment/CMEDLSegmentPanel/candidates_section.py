@@ -1,4 +1,4 @@
-"""Section "Candidates": the pieces of a result, each of which can be kept or dropped."""
+"""Section "Lesion candidates": the pieces of a result, each of which can be kept or dropped."""
 
 from __future__ import annotations
 

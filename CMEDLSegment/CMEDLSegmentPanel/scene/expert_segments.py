@@ -21,7 +21,7 @@ from .coordinates import apply, array_of, own_matrix, parent_matrix, world_matri
 from .result_nodes import is_result
 from .segment_masks import ON_GRID, Mask, cropped, mask_of, segment_of
 
-RTSTRUCT, SEG, LABELMAP, DRAWN, MODEL = "RTSTRUCT", "SEG", "labelmap", "drawn", "student"
+RTSTRUCT, SEG, LABELMAP, DRAWN, MODEL = "RTSTRUCT", "SEG", "labelmap", "drawn", "model"
 
 COLORS = tuple(triple(round(part / 255, 6) for part in color) for color in RATER_COLORS)
 

@@ -152,7 +152,7 @@ def _card(configuration: Configuration, trainer: Trainer) -> Card:
     return Card(
         name=trainer.run.folder.name[:80].strip() or "student",
         title=f"{network.kind} student, {configuration.method}",
-        summary="A student trained with CMEDLTrain; research use, not a medical device.",
+        summary="A model trained with CMEDLTrain; research use, not a medical device.",
         networks=trainer.method.student,
         labels=card_labels(configuration.labels, slices),
         modality=modality,

@@ -65,7 +65,7 @@ def test_every_segment_of_the_scene_has_a_row(segmented, slicer_app) -> None:
     settle(segmented, slicer_app)
     table = segmented.ui.expertsTable
     shown = {table.item(row, SEGMENT).text(): table.item(row, SOURCE).text() for row in range(table.rowCount)}
-    assert shown == {"Tumor": "student", "Ann": "drawn", "Bob": "labelmap"}
+    assert shown == {"Tumor": "model", "Ann": "drawn", "Bob": "labelmap"}
     tick(segmented, slicer_app, "Bob", EXPERT, True)
     assert table.item(row_of(segmented, "Bob"), RATER).text() == "Bob"
 

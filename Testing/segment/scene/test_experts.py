@@ -44,7 +44,7 @@ def test_every_kind_of_segment_is_listed(scene: object) -> None:
         (drawn.GetID(), "Heart", "drawn"),
         (structures.GetID(), "GTV", "RTSTRUCT"),
         (seg.GetID(), "GTV", "SEG"),
-        (result.GetID(), "Tumor", "student"),
+        (result.GetID(), "Tumor", "model"),
         (labelmap.GetID(), "CT", "labelmap"),
     ]
 
