@@ -38,7 +38,7 @@ from CMEDLSegmentPanel.result_section import ResultSection
 from CMEDLSegmentPanel.review_section import ReviewSection
 from CMEDLSegmentPanel.run_section import RunSection
 from CMEDLSegmentPanel.runner import RunCallbacks, SegmentationRunner
-from CMEDLSegmentPanel.scene import connected_components, layouts, result_nodes, volume_nodes
+from CMEDLSegmentPanel.scene import layouts, lesion_candidates, result_nodes, volume_nodes
 
 OLD_MODEL = "student"
 """What the parameter ``model`` was called in scenes saved before."""
@@ -133,7 +133,7 @@ class CMEDLSegmentWidget(Panel):
     def setup(self) -> None:
         """Build the panel; called when the module is opened for the first time."""
         super().setup()
-        connected_components.prepare()
+        lesion_candidates.prepare()
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/CMEDLSegment.ui"))
         self.layout.addWidget(self.uiWidget)
         self.ui = slicer.util.childWidgetVariables(self.uiWidget)

@@ -18,9 +18,10 @@ from typing import Literal
 
 import numpy as np
 
+from ..base.boxes import box_shape, enclosing_box
 from ..base.errors import InputError
 from ..io.delineation import RatedCase
-from .vote_map import VoteMap, enclosing_box
+from .vote_map import VoteMap
 
 Method = Literal["majority", "staple"]
 METHODS: tuple[Method, ...] = ("majority", "staple")
@@ -77,12 +78,12 @@ def chosen_patterns(votes: VoteMap, raters: Sequence[int], method: Method) -> np
     marks = votes.patterns[:, list(raters)]
     if method == "majority":
         return 2 * np.count_nonzero(marks, axis=1) > marks.shape[1]
-    boxes = [box for box in (votes.boxes[rater] for rater in raters) if box is not None]
-    if not boxes:
+    box = enclosing_box(votes.boxes[rater] for rater in raters)
+    if box is None:
         return np.zeros(len(marks), bool)
     # What the others marked in the box, and a pattern of background for what is left of it.
     counts = np.where(marks.any(axis=1), votes.counts.sum(axis=0), 0)
-    voxels = np.prod([axis.stop - axis.start + 2 for axis in enclosing_box(boxes)])
+    voxels = np.prod([size + 2 for size in box_shape(box)])
     probability = staple(np.vstack([marks, np.zeros(len(raters), bool)]), np.append(counts, voxels - counts.sum()))
     return (probability[:-1] > 0.5 + _TIE) & marks.any(axis=1)
 

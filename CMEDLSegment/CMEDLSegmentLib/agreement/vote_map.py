@@ -13,7 +13,8 @@ from functools import partial
 
 import numpy as np
 
-from ..metrics.surface_distance import check_masks, in_threads, union_box
+from ..base.boxes import bounding_box, enclosing_box
+from ..metrics.surface_distance import check_masks, in_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +49,8 @@ class VoteMap:
         [[1, 1, 1]]
         """
         masks = check_masks(masks)
-        boxes = tuple(union_box([mask]) for mask in masks)
-        found = [box for box in boxes if box is not None]
-        box = enclosing_box(found) if found else (slice(0, 0),) * 3
+        boxes = tuple(map(bounding_box, masks))
+        box = enclosing_box(boxes) or (slice(0, 0),) * 3
         inside = [mask[box].astype(bool, copy=False) for mask in masks]
         marked = np.logical_or.reduce(inside)
         inside = in_threads([partial(mask.__getitem__, marked) for mask in inside], marked.size)
@@ -185,11 +185,6 @@ def worst_first(rows: Sequence[SliceRow]) -> list[int]:
         return -row.with_model_cc, 2.0 if np.isnan(row.dsc_mean) else row.dsc_mean, row.index
 
     return [row.index for row in sorted(rows, key=order)]
-
-
-def enclosing_box(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:
-    """The smallest box around boxes."""
-    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
 
 
 def _nothing(votes: np.ndarray) -> np.ndarray:

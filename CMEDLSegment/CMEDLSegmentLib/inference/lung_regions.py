@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..metrics.connected_components import group_linked
+
 AIR_HU = -300.0
 """The paper's threshold: what is darker is air or lung."""
 GAS_HU = -940.0
@@ -133,12 +135,8 @@ class Regions:
 
     def _largest(self, area: np.ndarray, is_lung: np.ndarray, possible: np.ndarray, links: np.ndarray) -> np.ndarray:
         """The two largest groups of possible regions joined from slice to slice, and others of some volume."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
         joined = links[possible[links[:, 0]] & possible[links[:, 1]]]
-        graph = coo_array((np.ones(len(joined), bool), joined[:, :2].T), shape=(len(area), len(area)))
-        count, group = connected_components(graph, directed=False)
+        count, group = group_linked(joined[:, :2].T, len(area))
         volume = np.bincount(group, area * (is_lung & possible), minlength=count) * self._thickness / 1000
         chosen = volume >= min(FURTHER_CC, FURTHER_SHARE * volume.max(initial=0.0))
         return possible & (chosen & (volume > 0))[group]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..io.volume import Volume
     from ..models.model_card import Card
     from ..models.model_file import ModelFile
-    from .components import Component
+    from .probability import Component
     from .segmenter import Segmentation, Segmenter
 
 DEFAULT_MODEL = "lung-ct"

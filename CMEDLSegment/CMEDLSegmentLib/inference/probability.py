@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..base.boxes import Box
 from ..base.errors import InputError
 from ..base.progress import SILENT, Progress
 from ..io.volume import triple
-from .components import EIGHT, Component, ComponentFigures, ComponentFinder
+from ..metrics.connected_components import NEIGHBORS, ComponentStatistics, SliceWiseComponents
 from .resampling import ModelField, used_columns
 
 if TYPE_CHECKING:
@@ -22,6 +23,28 @@ if TYPE_CHECKING:
 
 SMOOTHED_ROWS = 16
 """Rows of all slices that are smoothed at a time: 50 MB of a field of 256 pixels and 1500 slices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One connected component of one label.
+
+    Attributes:
+        label: the label's value.
+        volume_cc: volume in cubic centimeters.
+        mean, peak: mean and largest probability of the label over the component, 0 to 1.
+        slices: first and last axial slice, as indices of the volume as it is stored.
+        n_slices: how many axial slices it is on.
+        center_mm: center of mass, LPS, mm.
+    """
+
+    label: int
+    volume_cc: float
+    mean: float
+    peak: float
+    slices: tuple[int, int]
+    n_slices: int
+    center_mm: tuple[float, float, float]
 
 
 def label_probabilities(logits: torch.Tensor) -> torch.Tensor:
@@ -133,27 +156,27 @@ class ProbabilityField:
             raise InputError(f"A smallest volume of {minimum_cc:g} cc makes no sense; give 0 or more.")
         result = np.zeros(self.geometry.shape, dtype=np.uint8)
         view = axial_view(result, self.geometry)
-        finders = {value: ComponentFinder() for value in self.labels}
-        boxes: dict[int, tuple[slice, slice]] = {}
+        finders = {value: SliceWiseComponents() for value in self.labels}
+        boxes: dict[int, Box] = {}
         for z, box, probability in self._foreground(threshold):
             progress.stop_if_cancelled()
             label = threshold_labels(probability, self.labels, threshold)
             boxes[z] = box
             view.array[z][box] = label
             for i, (value, finder) in enumerate(finders.items()):
-                finder.add(z, box[0].start, box[1].start, label == value, probability[i])
+                finder.add(z, box, label == value, probability[i])
         components: list[Component] = []
         smallest = minimum_cc / self.geometry.voxel_cc
         for value, finder in finders.items():
-            pieces, group = finder.finish()
-            kept = pieces.voxels >= smallest - 1e-6
-            if not kept.all():
-                _erase(view.array, value, finder, ~kept[group], boxes)
-            components += self._describe(value, pieces, np.flatnonzero(kept), view.geometry)
+            statistics = finder.finish()
+            kept = statistics.voxels >= smallest - 1e-6
+            for z, dropped in finder.regions_of(~kept):
+                _erase(view.array[z][boxes[z]], value, dropped)
+            components += self._describe(value, statistics, np.flatnonzero(kept), view.geometry)
         components.sort(key=lambda component: (-component.mean, -component.volume_cc))
         return result, components
 
-    def _foreground(self, threshold: float) -> Iterator[tuple[int, tuple[slice, slice], np.ndarray]]:
+    def _foreground(self, threshold: float) -> Iterator[tuple[int, Box, np.ndarray]]:
         """For every slice with foreground: its axial index, a native box around it, the probabilities there.
 
         Linear interpolation never exceeds its samples, so that nothing outside the box of the model's
@@ -175,40 +198,35 @@ class ProbabilityField:
             cut = values[:, taps_y, taps_x].astype(np.float32)
             yield int(z), (box[0], box[1]), by @ cut @ bx.T
 
-    def _describe(self, value: int, pieces: ComponentFigures, kept: np.ndarray, view: Geometry) -> list[Component]:
-        """The kept pieces of one label as components in the terms of the volume as it is stored."""
+    def _describe(
+        self, value: int, statistics: ComponentStatistics, kept: np.ndarray, view: Geometry
+    ) -> list[Component]:
+        """The kept components of one label in the terms of the volume as it is stored."""
         corners = self.geometry.to_index(view.to_physical(np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])))
         axis = int(np.argmax(np.abs(corners[1] - corners[0])))
         start, step = round(corners[0, axis]), round(corners[1, axis] - corners[0, axis])
-        centers = view.to_physical(pieces.center[:, ::-1])
+        centers = view.to_physical(statistics.center[:, ::-1])
         described = []
         for i in kept:
-            ends = sorted(start + step * int(z) for z in (pieces.first[i], pieces.last[i]))
+            first, last = int(statistics.first[i]), int(statistics.last[i])
+            low, high = sorted((start + step * first, start + step * last))
             described.append(
                 Component(
                     label=value,
-                    volume_cc=float(pieces.voxels[i] * self.geometry.voxel_cc),
-                    mean=float(min(pieces.total[i] / pieces.voxels[i], 1.0)),
-                    peak=float(min(pieces.peak[i], 1.0)),
-                    slices=(ends[0], ends[1]),
-                    n_slices=int(pieces.n_slices[i]),
+                    volume_cc=float(statistics.voxels[i] * self.geometry.voxel_cc),
+                    mean=float(min(statistics.total[i] / statistics.voxels[i], 1.0)),
+                    peak=float(min(statistics.peak[i], 1.0)),
+                    slices=(low, high),
+                    n_slices=last - first + 1,
                     center_mm=triple(float(c) for c in centers[i]),
                 )
             )
         return described
 
 
-def _erase(
-    view: np.ndarray,
-    value: int,
-    finder: ComponentFinder,
-    dropped: np.ndarray,
-    boxes: dict[int, tuple[slice, slice]],
-) -> None:
-    """Set the dropped regions of one label to 0, numbering each slice's regions again as the finder did."""
+def _erase(part: np.ndarray, value: int, dropped: np.ndarray) -> None:
+    """Set dropped regions of one label on a part of a slice to 0, numbering the regions as when they were found."""
     from scipy import ndimage
 
-    for z, which in finder.slices_with(dropped):
-        part = view[z][boxes[z]]
-        regions, _ = ndimage.label(part == value, structure=EIGHT)
-        part[np.concatenate([[False], which])[regions]] = 0
+    regions, _ = ndimage.label(part == value, NEIGHBORS[1])
+    part[np.append(False, dropped)[regions]] = 0

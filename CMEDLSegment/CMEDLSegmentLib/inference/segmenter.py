@@ -13,8 +13,7 @@ import numpy as np
 
 from ..base.errors import DeviceError, InputError
 from ..base.progress import SILENT, Progress
-from .components import Component
-from .probability import ProbabilityField, label_probabilities, smooth_over_slices
+from .probability import Component, ProbabilityField, label_probabilities, smooth_over_slices
 from .resampling import FieldSampler, ModelField
 from .runtimes import Plan, lighter, make_plan, out_of_memory, return_freed_memory, start_runtime
 

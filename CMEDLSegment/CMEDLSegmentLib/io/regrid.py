@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..base.boxes import bounding_box, box_corners
 from ..base.errors import InputError
 from .volume import Geometry, Volume
 
@@ -164,9 +165,9 @@ def _nearest_at_an_angle(
         start: (3,) own index of the target's first voxel, half a voxel up, to be rounded down.
         step: (3, 3) own index steps of the target's index steps.
     """
-    used = [np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in (2, 1, 0)]
-    ends = [(axis[0] - 1.0, axis[-1] + 1.0) for axis in used]
-    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
+    box = bounding_box(mask)
+    assert box is not None
+    corners = box_corners([part.start - 1.0 for part in box[::-1]], [float(part.stop) for part in box[::-1]])
     reach = target.to_index(own.to_physical(corners))
     low = np.clip(np.floor(reach.min(axis=0)).astype(int), 0, target.size)
     high = np.clip(np.ceil(reach.max(axis=0)).astype(int) + 1, 0, target.size)

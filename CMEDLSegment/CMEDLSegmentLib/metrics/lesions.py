@@ -1,4 +1,4 @@
-"""Agreement tumor by tumor: the pieces of two masks matched one to one, what was missed and what is extra."""
+"""Agreement lesion by lesion: the components of two masks matched one to one, what was missed and what is extra."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .connected_components import ConnectedComponents
+from ..base.boxes import bounding_box, box_shape, enclosing_box
+from .connected_components import ConnectedComponent, connected_components, group_linked
 from .measures import TOLERANCE_MM, PairMeasures, measure
-from .surface_distance import check_masks, check_spacing, union_box
+from .surface_distance import check_masks, check_spacing
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """One connected piece of a mask.
+    """One connected component of a mask.
 
     Attributes:
         volume_cc: its volume.
@@ -76,47 +77,60 @@ def match_lesions(
     """
     a, b = check_masks((a, b))
     spacing = check_spacing(spacing_zyx_mm)
-    box = union_box((a, b))
+    box = enclosing_box(map(bounding_box, (a, b)))
     if box is None:
         return LesionMatch((), (), ())
-    a, b = a[box] != 0, b[box] != 0
-    pieces_a, pieces_b = ConnectedComponents(a), ConnectedComponents(b)
-    matched = sorted(_matched(*pieces_a.shared(pieces_b, a & b)))
+    components_a, components_b = (connected_components(mask[box] != 0) for mask in (a, b))
     corner = np.array([part.start for part in box]) + np.array(origin)
-    tumors_a, tumors_b = (_tumors(pieces, corner, spacing) for pieces in (pieces_a, pieces_b))
-    known = whole if pieces_a.count == pieces_b.count == 1 else None
+    lesions_a, lesions_b = (
+        [_lesion(component, corner, spacing) for component in components] for components in (components_a, components_b)
+    )
+    known = whole if len(components_a) == len(components_b) == 1 else None
     pairs = []
+    matched = sorted(_matched(*_shared(components_a, components_b, box_shape(box))))
     for i, j in matched:
-        found = known
-        if found is None:
-            corners = np.minimum(pieces_a.first[i], pieces_b.first[j]), np.maximum(pieces_a.last[i], pieces_b.last[j])
-            found = measure(pieces_a.mask(i, *corners), pieces_b.mask(j, *corners), spacing, tolerance_mm)
-        pairs.append(LesionPair(tumors_a[i], tumors_b[j], found))
-    found_a, found_b = {i for i, _ in matched}, {j for _, j in matched}
+        lesion_a, lesion_b = components_a[i], components_b[j]
+        around = enclosing_box((lesion_a.box, lesion_b.box))
+        assert around is not None
+        measures = known or measure(lesion_a.in_box(around), lesion_b.in_box(around), spacing, tolerance_mm)
+        pairs.append(LesionPair(lesions_a[i], lesions_b[j], measures))
+    matched_a, matched_b = {i for i, _ in matched}, {j for _, j in matched}
     return LesionMatch(
         tuple(sorted(pairs, key=lambda pair: -pair.a.volume_cc)),
-        _largest_first(tumor for i, tumor in enumerate(tumors_a) if i not in found_a),
-        _largest_first(tumor for j, tumor in enumerate(tumors_b) if j not in found_b),
+        _largest_first(lesion for i, lesion in enumerate(lesions_a) if i not in matched_a),
+        _largest_first(lesion for j, lesion in enumerate(lesions_b) if j not in matched_b),
     )
+
+
+def _shared(
+    a: Sequence[ConnectedComponent], b: Sequence[ConnectedComponent], shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs of components of two masks of one shape that share voxels: their numbers, and how many they share."""
+    numbers = np.zeros(shape, np.int32)
+    for j, component in enumerate(b, start=1):
+        numbers[component.box][component.mask] = j
+    shared: list[np.ndarray] = [np.zeros((3, 0), np.int64)]
+    for i, component in enumerate(a):
+        inside = numbers[component.box][component.mask]
+        others, voxels = np.unique(inside[inside > 0], return_counts=True)
+        shared.append(np.stack([np.full(len(others), i), others - 1, voxels]))
+    first, second, voxels = np.concatenate(shared, axis=1)
+    return first, second, voxels
 
 
 def _matched(a: np.ndarray, b: np.ndarray, shared: np.ndarray) -> Iterator[tuple[int, int]]:
     """The pairs of the one-to-one matching that shares most, of pairs (a, b) that share so many voxels.
 
-    Pieces that are linked by no chain of overlaps do not compete, so each group is matched by itself: thousands of
+    Components that are linked by no chain of overlaps do not compete, so each group is matched by itself: thousands of
     specks need no table of all against all.
     """
     from scipy.optimize import linear_sum_assignment
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
 
     if not len(shared):
         return
     rows, row = np.unique(a, return_inverse=True)
     columns, column = np.unique(b, return_inverse=True)
-    nodes = len(rows) + len(columns)
-    graph = coo_matrix((np.ones(len(shared), np.int8), (row, column + len(rows))), shape=(nodes, nodes))
-    group = connected_components(graph, directed=False)[1][row]
+    group = group_linked(np.stack([row, column + len(rows)]), len(rows) + len(columns))[1][row]
     order = np.argsort(group, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
         mine, i = np.unique(row[members], return_inverse=True)
@@ -128,16 +142,12 @@ def _matched(a: np.ndarray, b: np.ndarray, shared: np.ndarray) -> Iterator[tuple
                 yield int(rows[mine[i]]), int(columns[theirs[j]])
 
 
-def _largest_first(tumors: Iterable[Lesion]) -> tuple[Lesion, ...]:
-    return tuple(sorted(tumors, key=lambda tumor: -tumor.volume_cc))
+def _largest_first(lesions: Iterable[Lesion]) -> tuple[Lesion, ...]:
+    return tuple(sorted(lesions, key=lambda lesion: -lesion.volume_cc))
 
 
-def _tumors(pieces: ConnectedComponents, corner: np.ndarray, spacing: Sequence[float]) -> list[Lesion]:
-    """Every piece, in the order of their numbers; ``corner`` is where their array lies in the whole one."""
-    voxel_cc = float(np.prod(spacing)) / 1000.0
-    return [
-        Lesion(float(voxels * voxel_cc), (int(first + corner[0]), int(last + corner[0])), tuple(centroid.tolist()))
-        for voxels, first, last, centroid in zip(
-            pieces.voxels, pieces.first[:, 0], pieces.last[:, 0], pieces.centroids + corner, strict=True
-        )
-    ]
+def _lesion(component: ConnectedComponent, corner: np.ndarray, spacing: Sequence[float]) -> Lesion:
+    """A component as a lesion; ``corner`` is where its array lies in the whole one."""
+    volume_cc = float(component.voxels * (float(np.prod(spacing)) / 1000.0))
+    first, last = component.box[0].start + corner[0], component.box[0].stop - 1 + corner[0]
+    return Lesion(volume_cc, (int(first), int(last)), tuple((component.center + corner).tolist()))

@@ -18,8 +18,9 @@ from functools import partial
 
 import numpy as np
 
+from ..base.boxes import bounding_box, enclosing_box
 from ..base.errors import InputError
-from .surface_distance import Grid, MaskSurface, check_masks, check_spacing, in_threads, surface_distances, union_box
+from .surface_distance import Grid, MaskSurface, check_masks, check_spacing, in_threads, surface_distances
 
 TOLERANCE_MM = 2.0
 """Of the surface Dice, where none is asked for."""
@@ -235,7 +236,8 @@ class MaskPairs:
         self.tolerance_mm = float(tolerance_mm)
         if not 0.0 <= self.tolerance_mm < math.inf:
             raise InputError(f"The tolerance must be a distance in mm, 0 or more, not {tolerance_mm}.")
-        self.box = union_box(masks)
+        voxels = masks[0].size if masks else 0
+        self.box = enclosing_box(in_threads([partial(bounding_box, mask) for mask in masks], voxels))
         grid = Grid(self.box, self.spacing)
         self._first_slice = grid.box[0].start - grid.margin[0]
         self._masks = in_threads([partial(MaskSurface, mask, grid) for mask in masks], math.prod(grid.shape))

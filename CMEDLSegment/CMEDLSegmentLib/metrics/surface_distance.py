@@ -418,28 +418,6 @@ def check_spacing(spacing: Sequence[float]) -> tuple[float, float, float]:
     return values
 
 
-def union_box(masks: Sequence[np.ndarray]) -> tuple[slice, ...] | None:
-    """Slices of the smallest box around all masks (non-zero is inside); None if nothing is marked."""
-    voxels = masks[0].size if len(masks) else 0
-    boxes = [box for box in in_threads([partial(_box, mask) for mask in masks], voxels) if box is not None]
-    if not boxes:
-        return None
-    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
-
-
-def _box(mask: np.ndarray) -> tuple[slice, ...] | None:
-    """Slices of the smallest box around a mask; None for an empty one."""
-    box: list[slice] = []
-    for axis in range(mask.ndim):
-        # What the axes before leave over is all that the next one has to look at.
-        part = mask[tuple(box)]
-        inside = np.flatnonzero(part.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        if not len(inside):
-            return None
-        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
-    return tuple(box)
-
-
 def _different_shapes(shapes: Sequence[tuple[int, ...]]) -> InputError:
     different = " and ".join(str(shape) for shape in dict.fromkeys(shapes))
     return InputError(f"The masks to compare differ in shape ({different}); bring them onto one grid first.")

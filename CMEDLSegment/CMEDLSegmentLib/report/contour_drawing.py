@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..base.boxes import bounding_box, box_shape
 from ..base.colors import EXPERT_YELLOW, MODEL_RED
 from ..base.files import atomic_path
 
@@ -281,12 +282,13 @@ def zoom(
     smallest_mm: float = SMALLEST_ZOOM_MM,
 ) -> View:
     """A square view around the region marked on a slice, the whole slice if none is; ``spacing`` (y, x) in mm."""
-    if not mask.any():
+    box = bounding_box(mask)
+    if box is None:
         return whole_view(mask.shape, spacing)
-    ends = [np.flatnonzero(mask.any(axis=1 - axis))[[0, -1]] for axis in (0, 1)]
-    extent = max((last - first + 1) * mm for (first, last), mm in zip(ends, spacing, strict=True))
+    extent = max(size * mm for size, mm in zip(box_shape(box), spacing, strict=True))
     side = max(extent + 2 * margin_mm, smallest_mm)
-    return View((float(ends[0].mean()), float(ends[1].mean())), side, side)
+    y, x = ((part.start + part.stop - 1) / 2 for part in box)
+    return View((y, x), side, side)
 
 
 def legend(

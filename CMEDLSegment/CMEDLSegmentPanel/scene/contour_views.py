@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 import vtk
 
+from CMEDLSegmentLib.base.boxes import box_corners
 from CMEDLSegmentLib.base.errors import InputError
 
 from .attributes import PREFIX
@@ -171,8 +172,7 @@ def _show_volume(view: slicer.vtkMRMLSliceNode, volume: slicer.vtkMRMLVolumeNode
 def _fit(view: slicer.vtkMRMLSliceNode, volume: slicer.vtkMRMLVolumeNode, place: np.ndarray | None) -> None:
     """Show the whole slice of a volume, through ``place`` (RAS) or through its middle."""
     ends = np.array(volume.GetImageData().GetExtent(), dtype=float).reshape(3, 2)
-    index = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
-    corners = apply(world_matrix(volume), index)
+    corners = apply(world_matrix(volume), box_corners(*ends.T))
     axes = to_numpy(view.GetSliceToRAS())[:3, :3]
     in_slice = corners @ axes
     across, up = np.ptp(in_slice, axis=0)[:2]

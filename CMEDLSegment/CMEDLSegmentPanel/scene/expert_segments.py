@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import slicer
 
+from CMEDLSegmentLib.base.boxes import box_corners
 from CMEDLSegmentLib.base.colors import RATER_COLORS
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.volume import triple
@@ -223,8 +224,7 @@ def problems(ref: SegmentRef, volume_node: slicer.vtkMRMLScalarVolumeNode) -> li
         return np.all((places >= low) & (places <= high), axis=1)
 
     # A linear map takes all voxels inside if it takes the outermost ones there, which spares looking at each.
-    ends = zip(mask.first, np.array(mask.first) + mask.array.shape[::-1] - 1, strict=True)
-    inside = within(np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3))
+    inside = within(box_corners(mask.first, np.array(mask.first) + mask.array.shape[::-1] - 1))
     if not inside.all():
         z, y, x = np.nonzero(mask.array)
         inside = within(np.stack([x, y, z], axis=1) + mask.first)

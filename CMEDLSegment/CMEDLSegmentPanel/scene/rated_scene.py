@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import slicer
 
+from CMEDLSegmentLib.base.boxes import Box, box_shape, enclosing_box
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.delineation import MODEL, Delineation, RatedCase
 from CMEDLSegmentLib.io.volume import AxialView, Geometry, axial_view, triple
@@ -25,8 +26,6 @@ from .volume_nodes import volume_of
 
 MARGIN_MM = 40.0
 """Around what is marked, for pictures that show where in the body it is."""
-
-Slices = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class RatedScene:
     entries: tuple[Entry, ...]
     volume_id: str
     _view: AxialView
-    _crop: Slices
-    _native: Slices
+    _crop: Box
+    _native: Box
     _start: tuple[int, int, int]
 
     def ras(self, place: tuple[float, float, float]) -> np.ndarray:
@@ -209,7 +208,7 @@ def _marks(ref: SegmentRef) -> Hashable:
     return shown and shown.GetMTime(), segment.GetLabelValue(), parent_matrix(node).tobytes()
 
 
-def _around(masks: list[Mask], start: tuple[int, ...], shape: tuple[int, ...]) -> Slices:
+def _around(masks: list[Mask], start: tuple[int, ...], shape: tuple[int, ...]) -> Box:
     """The box (z, y, x) of a volume's array around what masks mark of it; the whole array where they mark nothing.
 
     Args:
@@ -217,44 +216,42 @@ def _around(masks: list[Mask], start: tuple[int, ...], shape: tuple[int, ...]) -
         start: the volume's first index (i, j, k).
         shape: of its array.
     """
-    boxes = [mask.slices for mask in masks if not mask.empty]
+    whole = tuple(slice(first, first + size) for first, size in zip(start[::-1], shape, strict=True))
     box = []
-    for axis, size in enumerate(shape):
-        first = start[2 - axis]
-        low = max(min((one[axis].start for one in boxes), default=first) - first, 0)
-        high = min(max((one[axis].stop for one in boxes), default=first + size) - first, size)
-        box.append(slice(low, high) if low < high else slice(0, size))
-    return triple(box)
+    for part, limit in zip(enclosing_box(mask.box for mask in masks if not mask.empty) or whole, whole, strict=True):
+        low, high = max(part.start, limit.start) - limit.start, min(part.stop, limit.stop) - limit.start
+        box.append(slice(low, high) if low < high else slice(0, limit.stop - limit.start))
+    return tuple(box)
 
 
-def _in_axial(native: Slices, geometry: Geometry, view: AxialView) -> Slices:
+def _in_axial(native: Box, geometry: Geometry, view: AxialView) -> Box:
     """The part of the axial view to compare in: every slice, and in each one a box with a margin."""
     box = _turned(native, geometry, view.geometry)
     found = [slice(0, view.array.shape[0])]
     for part, size, step in zip(box[1:], view.array.shape[1:], view.spacing[1:], strict=True):
         margin = int(np.ceil(MARGIN_MM / step))
         found.append(slice(max(part.start - margin, 0), min(part.stop + margin, size)))
-    return triple(found)
+    return tuple(found)
 
 
-def _in_native(crop: Slices, geometry: Geometry, view: AxialView) -> Slices:
+def _in_native(crop: Box, geometry: Geometry, view: AxialView) -> Box:
     """The same part of the volume as it is stored."""
     return _turned(crop, view.geometry, geometry)
 
 
-def _turned(box: Slices, of: Geometry, to: Geometry) -> Slices:
+def _turned(box: Box, of: Geometry, to: Geometry) -> Box:
     """A box (z, y, x) of one grid in the indices of another one that differs by turned and flipped axes."""
     ends = np.array([[part.start for part in box[::-1]], [part.stop - 1 for part in box[::-1]]])
     index = np.rint(to.to_index(of.to_physical(ends))).astype(int)
     low, high = index.min(axis=0), index.max(axis=0) + 1
-    return triple(slice(int(low[axis]), int(high[axis])) for axis in (2, 1, 0))
+    return tuple(slice(int(low[axis]), int(high[axis])) for axis in (2, 1, 0))
 
 
-def _cropped(geometry: Geometry, crop: Slices) -> Geometry:
+def _cropped(geometry: Geometry, crop: Box) -> Geometry:
     """The grid of a part of an array."""
     first = np.array([[part.start for part in crop[::-1]]], dtype=float)
     return Geometry(
-        size=tuple(part.stop - part.start for part in crop[::-1]),
+        size=triple(box_shape(crop[::-1])),
         spacing=geometry.spacing,
         origin=tuple(geometry.to_physical(first)[0].tolist()),
         direction=geometry.direction,

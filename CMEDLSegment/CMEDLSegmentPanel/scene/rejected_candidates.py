@@ -1,7 +1,7 @@
 """Candidates that were dropped: their voxels wait in a hidden segment of the same node, so that nothing is lost.
 
 Which candidates they are outlives another threshold by *seeds*: the most probable voxel of each dropped and of each
-kept candidate. At a new threshold a piece is dropped if it holds a dropped seed and no kept one.
+kept candidate. At a new threshold a component is dropped if it holds a dropped seed and no kept one.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import slicer
 
+from CMEDLSegmentLib.metrics.connected_components import ConnectedComponent, connected_components
+
 from .attributes import DROPPED, LABEL, PREFIX, SEEDS, get_json, set_json, tag
-from .connected_components import connected_components
 from .segment_masks import Mask, add_segment, cropped, segment_of, set_mask
 
 GRAY = (0.6, 0.6, 0.6)
@@ -57,23 +58,23 @@ def remember_rejected(
 
 
 def divided(node: slicer.vtkMRMLSegmentationNode, marked: Mask, smallest: float) -> tuple[Mask, Mask]:
-    """What of ``marked`` (on the reference grid) is kept and what is dropped; pieces below ``smallest`` voxels go."""
+    """What of ``marked`` (on the reference grid) is kept, and what dropped; components below ``smallest`` voxels go."""
     seeds = get_json(node, SEEDS) or {"dropped": [], "kept": []}
     nothing = Mask.nothing(marked.first, marked.matrix)
     if marked.empty or (not seeds["dropped"] and smallest <= 1):
         return marked, nothing
     kept, dropped = np.zeros(marked.array.shape, dtype=bool), np.zeros(marked.array.shape, dtype=bool)
-    places = {kind: np.array(found, dtype=int).reshape(-1, 3) - marked.first for kind, found in seeds.items()}
-    for box, piece in connected_components(marked.array):
-        if np.count_nonzero(piece) < smallest:
+    places = {kind: np.array(ijk, dtype=int).reshape(-1, 3) - marked.first for kind, ijk in seeds.items()}
+    for component in connected_components(marked.array):
+        if component.voxels < smallest:
             continue
-        away = holds(box, piece, places["dropped"]) and not holds(box, piece, places["kept"])
-        (dropped if away else kept)[box] |= piece
+        away = holds(component, places["dropped"]) and not holds(component, places["kept"])
+        (dropped if away else kept)[component.box] |= component.mask
     return cropped(kept, marked.first, marked.matrix), cropped(dropped, marked.first, marked.matrix)
 
 
-def holds(box: tuple[slice, slice, slice], piece: np.ndarray, places: np.ndarray) -> bool:
-    """Whether a piece holds one of ``places`` (n, 3), indices (i, j, k) of the array that ``box`` is of."""
-    inner = places - [part.start for part in box[::-1]]
-    inner = inner[((inner >= 0) & (inner < piece.shape[::-1])).all(axis=1)]
-    return bool(piece[inner[:, 2], inner[:, 1], inner[:, 0]].any())
+def holds(component: ConnectedComponent, places: np.ndarray) -> bool:
+    """Whether a component holds one of ``places`` (n, 3), indices (i, j, k) of the array that it is of."""
+    inner = places - [part.start for part in component.box[::-1]]
+    inner = inner[((inner >= 0) & (inner < component.mask.shape[::-1])).all(axis=1)]
+    return bool(component.mask[inner[:, 2], inner[:, 1], inner[:, 0]].any())

@@ -9,14 +9,14 @@ import numpy as np
 import slicer
 import vtk
 
+from CMEDLSegmentLib.base.boxes import Box, bounding_box
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.segmentation_writer import terminology_entry
-from CMEDLSegmentLib.io.volume import triple
 
 from .attributes import BOX, COMPONENTS, LABEL, PREFIX, PROBABILITY_ROLE, WRITTEN, escaped, get_json, set_json
 from .coordinates import array_of, lend, own_matrix, to_vtk, voxel_cc
 from .rejected_candidates import divided, label_segments, set_rejected
-from .segment_masks import Mask, add_segment, box_of, cropped, mask_of, on_grid, reference_grid, set_mask
+from .segment_masks import Mask, add_segment, cropped, mask_of, on_grid, reference_grid, set_mask
 from .subject_hierarchy import place_beside
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def add_result(volume_node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome) ->
     scene, summary = volume_node.GetScene(), outcome.summary
     facts = _facts(summary)
     matrix, extent = own_matrix(volume_node), volume_node.GetImageData().GetExtent()
-    box = box_of(outcome.label)
+    box = bounding_box(outcome.label)
     part = outcome.label[box] if box is not None else outcome.label[:0]
     first = tuple(at + (box[2 - axis].start if box else 0) for axis, at in enumerate(extent[::2]))
     node = scene.AddNewNodeByClass(
@@ -256,11 +256,11 @@ def rethreshold(result_node: slicer.vtkMRMLSegmentationNode, threshold: float) -
     mark_written(result_node)
 
 
-def _reachable(node: slicer.vtkMRMLSegmentationNode, array: np.ndarray) -> tuple[slice, slice, slice] | None:
+def _reachable(node: slicer.vtkMRMLSegmentationNode, array: np.ndarray) -> Box | None:
     """The box (z, y, x) that no threshold leaves; found once, then remembered with the result."""
-    told = get_json(node, BOX)
-    if told is None:
-        box = box_of(array >= np.float32(LOWEST))
-        told = [] if box is None else [[part.start, part.stop] for part in box]
-        set_json(node, BOX, told)
-    return triple(slice(*ends) for ends in told) if told else None
+    ends = get_json(node, BOX)
+    if ends is None:
+        box = bounding_box(array >= np.float32(LOWEST))
+        ends = [[part.start, part.stop] for part in box or ()]
+        set_json(node, BOX, ends)
+    return tuple(slice(start, stop) for start, stop in ends) or None

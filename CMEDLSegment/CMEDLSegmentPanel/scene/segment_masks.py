@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 import vtk
 
+from CMEDLSegmentLib.base.boxes import Box, bounding_box, box_corners
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.volume import triple
 
@@ -39,16 +40,15 @@ class Mask:
         return self.array.size == 0
 
     @property
-    def slices(self) -> tuple[slice, slice, slice]:
+    def box(self) -> Box:
         """Where the array lies in an array (z, y, x) of the whole grid."""
-        return triple(slice(at, at + n) for at, n in zip(self.first[::-1], self.array.shape, strict=True))
+        return tuple(slice(at, at + n) for at, n in zip(self.first[::-1], self.array.shape, strict=True))
 
     def corners(self) -> np.ndarray:
         """(8, 3) RAS of the outermost voxels' outer corners."""
         low = np.array(self.first) - 0.5
         high = low + np.array(self.array.shape[::-1])
-        index = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), axis=-1).reshape(-1, 3)
-        return apply(self.matrix, index)
+        return apply(self.matrix, box_corners(low, high))
 
     @classmethod
     def nothing(cls, first: tuple[int, int, int], matrix: np.ndarray) -> Mask:
@@ -56,23 +56,9 @@ class Mask:
         return cls(np.zeros((0, 0, 0), dtype=bool), first, matrix)
 
 
-def box_of(array: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """The smallest box (z, y, x) around what is not 0 or False in ``array``; None where nothing is."""
-    if array.size == 0:
-        return None
-    values = array.view(np.uint8) if array.dtype == bool else array
-    used = np.flatnonzero(values.reshape(len(values), -1).max(axis=1, initial=0))
-    if not len(used):
-        return None
-    part = slice(int(used[0]), int(used[-1]) + 1)
-    flat = values[part].max(axis=0)
-    rows, columns = np.flatnonzero(flat.max(axis=1)), np.flatnonzero(flat.max(axis=0))
-    return part, slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
 def cropped(array: np.ndarray, first: tuple[int, int, int], matrix: np.ndarray) -> Mask:
     """The mask of what is not 0 in ``array`` (z, y, x), whose first voxel has the index ``first`` (i, j, k)."""
-    box = box_of(array)
+    box = bounding_box(array)
     if box is None:
         return Mask.nothing(first, matrix)
     start = tuple(at + part.start for at, part in zip(first, box[::-1], strict=True))

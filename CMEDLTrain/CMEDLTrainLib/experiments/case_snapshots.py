@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from CMEDLSegmentLib.base.boxes import bounding_box, enclosing_box
 from CMEDLSegmentLib.base.colors import MODEL_RED, Color
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.inference.segmenter import Segmentation
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.images import read_volume
 from CMEDLSegmentLib.io.volume import Volume
-from CMEDLSegmentLib.metrics.surface_distance import union_box
 from CMEDLSegmentLib.models.model_card import Card
 from CMEDLSegmentLib.models.normalization import Normalization
 from CMEDLSegmentLib.report.contour_drawing import contour_panel, save_png, zoom
@@ -147,5 +147,6 @@ def _nearest(wanted: np.ndarray, marked: np.ndarray, spacing: Sequence[float]) -
 
     if not marked.any():
         return None
-    box = union_box((wanted, marked))
+    box = enclosing_box(map(bounding_box, (wanted, marked)))
+    assert box is not None
     return float(distance_transform_edt(~wanted[box], sampling=spacing)[marked[box]].min())

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from CMEDLSegmentLib.metrics.surface_distance import Grid, MaskSurface, union_box
+from CMEDLSegmentLib.base.boxes import bounding_box
+from CMEDLSegmentLib.metrics.surface_distance import Grid, MaskSurface
 
 Pair = tuple[np.ndarray, np.ndarray, tuple[float, float, float]]
 
@@ -51,7 +52,7 @@ def blobs(seed: int) -> Pair:
 
 def marked(mask: np.ndarray, spacing: tuple[float, float, float]) -> MaskSurface:
     """A mask on a grid of its own."""
-    return MaskSurface(mask, Grid(union_box([mask]), spacing))
+    return MaskSurface(mask, Grid(bounding_box(mask), spacing))
 
 
 def nodules(data_root: Path) -> Iterator[tuple[str, list[np.ndarray], tuple[float, float, float]]]:

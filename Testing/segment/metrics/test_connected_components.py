@@ -1,4 +1,4 @@
-"""The connected pieces of a mask, against scipy's labels."""
+"""The connected components of a mask and the matching of lesions, against scipy's labels of the whole mask."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from CMEDLSegmentLib.metrics.connected_components import ConnectedComponents
+from CMEDLSegmentLib.metrics.connected_components import connected_components
 from CMEDLSegmentLib.metrics.lesions import match_lesions
 from CMEDLSegmentLib.metrics.measures import measure
 from segment.agreement.rated import noisy_masks
@@ -18,49 +18,28 @@ NEIGHBORS = np.ones((3, 3, 3), bool)
 
 def masks() -> list[np.ndarray]:
     random = np.random.default_rng(0)
-    found = [random.random(shape) < share for shape in ((6, 7, 8), (1, 9, 5), (4, 1, 1)) for share in (0.02, 0.1, 0.6)]
-    return [*found, *noisy_masks(3, seed=1), np.ones((2, 3, 4), bool), np.zeros((2, 3, 4), bool)]
+    shapes = ((6, 7, 8), (1, 9, 5), (4, 1, 1), (40, 41, 39))
+    noise = [random.random(shape) < share for shape in shapes for share in (0.02, 0.1, 0.6)]
+    return [*noise, *noisy_masks(3, seed=1), np.ones((2, 3, 4), bool), np.zeros((2, 3, 4), bool)]
 
 
 @pytest.mark.parametrize("number", range(len(masks())))
-def test_pieces_are_scipys_with_their_sizes_places_and_boxes(number: int):
+def test_components_are_scipys_in_its_order_with_their_sizes_centers_and_boxes(number: int):
     mask = masks()[number]
     labels, count = ndimage.label(mask, structure=NEIGHBORS)
-    found = ConnectedComponents(mask)
-    assert found.count == count
-    for piece, box in enumerate(ndimage.find_objects(labels)):
-        expected = labels == piece + 1
-        assert found.voxels[piece] == expected.sum()
-        assert found.centroids[piece] == pytest.approx(np.argwhere(expected).mean(axis=0))
-        assert found.first[piece].tolist() == [part.start for part in box]
-        assert found.last[piece].tolist() == [part.stop - 1 for part in box]
-        assert np.array_equal(found.mask(piece, found.first[piece], found.last[piece]), expected[box])
-        assert np.array_equal(found.mask(piece, (0, 0, 0), np.array(mask.shape) - 1), expected)
+    components = connected_components(mask)
+    assert len(components) == count
+    for number, (component, box) in enumerate(zip(components, ndimage.find_objects(labels), strict=True), start=1):
+        expected = labels == number
+        assert component.box == box
+        assert np.array_equal(component.mask, expected[box])
+        assert component.voxels == expected.sum()
+        assert component.center == pytest.approx(np.argwhere(expected).mean(axis=0))
+        assert np.array_equal(component.in_box(tuple(map(slice, (0, 0, 0), mask.shape))), expected)
 
 
-def test_every_one_of_the_26_neighbors_links_and_none_across_an_edge_does():
-    for step in itertools.product((-1, 0, 1), repeat=3):
-        mask = np.zeros((3, 3, 3), bool)
-        mask[1, 1, 1] = mask[1 + step[0], 1 + step[1], 1 + step[2]] = True
-        assert ConnectedComponents(mask).count == 1
-    for ends in itertools.combinations(itertools.product((0, 3), repeat=3), 2):
-        mask = np.zeros((4, 4, 4), bool)
-        for end in ends:
-            mask[end] = True
-        assert ConnectedComponents(mask).count == 2
-
-
-def test_shared_voxels_are_those_of_the_labels():
-    random = np.random.default_rng(2)
-    a, b = random.random((2, 6, 9, 9)) < 0.12
-    (in_a, _), (in_b, _) = (ndimage.label(mask, structure=NEIGHBORS) for mask in (a, b))
-    both = a & b
-    expected = {}
-    for pair in zip((in_a[both] - 1).tolist(), (in_b[both] - 1).tolist(), strict=True):
-        expected[pair] = expected.get(pair, 0) + 1
-    mine, theirs, voxels = ConnectedComponents(a).shared(ConnectedComponents(b), both)
-    found = zip(mine.tolist(), theirs.tolist(), strict=True)
-    assert dict(zip(found, voxels.tolist(), strict=True)) == expected
+def test_what_has_no_voxels_has_no_components():
+    assert connected_components(np.zeros((0, 4, 4), bool)) == []
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -9,9 +9,10 @@ import sys
 import numpy as np
 import pytest
 
+from CMEDLSegmentLib.base.boxes import bounding_box
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.metrics.measures import measure
-from CMEDLSegmentLib.metrics.surface_distance import Grid, MaskSurface, SurfaceDistances, dice, union_box
+from CMEDLSegmentLib.metrics.surface_distance import Grid, MaskSurface, SurfaceDistances, dice
 from segment.agreement.masks import blobs, cube, marked, sphere
 
 
@@ -67,7 +68,7 @@ def test_distances_near_and_far_are_those_of_a_distance_transform(spacing):
     a, b = np.zeros((20, 90, 120), bool), np.zeros((20, 90, 120), bool)
     a[:, :30] = random.random((20, 30, 120)) < 0.01
     b[3:9, 28:31, 5:9] = True
-    grid = Grid(union_box((a, b)), spacing)
+    grid = Grid(bounding_box(a | b), spacing)
     one, other = MaskSurface(a, grid), MaskSurface(b, grid)
     for here, there in ((one.boundary, other.boundary), (other.boundary, one.boundary)):
         on_there = np.ones(grid.shape, bool)
@@ -84,7 +85,7 @@ def test_contours_are_sought_on_their_own_slice_only():
     mask[0, 5, 5] = mask[2, 5, 5] = True
     other = np.zeros_like(mask)
     other[0, 5, 55] = other[1, 5, 5] = True
-    grid = Grid(union_box((mask, other)), (0.1, 1.0, 1.0))
+    grid = Grid(bounding_box(mask | other), (0.1, 1.0, 1.0))
     distances = MaskSurface(mask, grid).contours.distances_to(MaskSurface(other, grid).contours)[1]
     assert distances.tolist() == [50.0, math.inf]
 

@@ -55,7 +55,7 @@ def test_a_case_marks_the_same_places_of_the_world_as_its_segments(scene, kind: 
         assert {tuple(np.round(found.ras(tuple(place)), 3)) for place in np.argwhere(one.mask)} == expected
         back = found.mask(one.mask)
         whole = np.zeros(SHAPE, dtype=bool)
-        whole[back.slices] = back.array
+        whole[back.box] = back.array
         np.testing.assert_array_equal(whole, box_label(*boxes) > 0)
     image = slicer.util.arrayFromVolume(volume)
     np.testing.assert_array_equal(

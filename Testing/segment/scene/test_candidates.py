@@ -10,7 +10,6 @@ import slicer
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentPanel.scene import result_nodes
-from CMEDLSegmentPanel.scene.connected_components import connected_components
 from CMEDLSegmentPanel.scene.lesion_candidates import LesionCandidates
 from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
 from segment.scene.patients import SHAPE, a_volume, an_outcome, grid, moved, put_under, world
@@ -210,20 +209,3 @@ def test_what_is_no_result_or_no_longer_there_is_told(scene: object) -> None:
         LesionCandidates(scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn"))
     with pytest.raises(InputError, match="no longer there"):
         LesionCandidates(node).keep(9, False)
-
-
-def test_pieces_are_the_26_connected_components() -> None:
-    from scipy import ndimage
-
-    rng = np.random.default_rng(0)
-    for shape, share in (((5, 9, 30), 0.15), ((40, 41, 39), 0.02), ((17, 8, 1), 0.3), ((3, 3, 3), 0.0)):
-        array = rng.random(shape) < share
-        reference, count = ndimage.label(array, structure=np.ones((3, 3, 3)))
-        rebuilt = np.zeros(shape, int)
-        found = list(connected_components(array))
-        for number, (box, piece) in enumerate(found, start=1):
-            assert piece.any(axis=(1, 2)).all()
-            rebuilt[box][piece] = number
-        assert len(found) == count
-        pairs = {(a, b) for a, b in zip(reference.ravel(), rebuilt.ravel(), strict=True)}
-        assert len(pairs) == count + (not array.all())
