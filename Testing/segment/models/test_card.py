@@ -130,12 +130,12 @@ def test_values_that_make_no_sense_are_named(name: str, value: object) -> None:
 
 
 def test_an_unknown_field_is_named() -> None:
-    with pytest.raises(ModelError, match="field 'treshold' that this program does not know"):
+    with pytest.raises(ModelError, match="field 'treshold'"):
         Card.from_json(changed(lambda stored: stored.update(treshold=0.5)))
 
 
 def test_an_unknown_field_of_a_part_is_named() -> None:
-    with pytest.raises(ModelError, match=r"field 'networks\.widths' that this program does not know"):
+    with pytest.raises(ModelError, match=r"field 'networks\.0\.widths'"):
         Card.from_json(changed(lambda stored: stored["networks"][0].update(widths=3)))
 
 
@@ -152,7 +152,7 @@ def test_numbers_that_json_does_not_have_are_refused(constant: str) -> None:
 
 
 def test_a_training_entry_that_json_cannot_hold_is_named() -> None:
-    with pytest.raises(ModelError, match="field 'training' cannot be stored as JSON"):
+    with pytest.raises(ModelError, match=r"field 'training\.loss'"):
         a_card(training={"loss": float("nan")})
 
 
