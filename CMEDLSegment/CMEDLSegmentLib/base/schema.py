@@ -1,6 +1,6 @@
 """Typed JSON: read into dataclasses, a wrong entry named by its dotted path, and written so that it comes back equal.
 
-What an entry may be and what it means stand beside its field, in the metadata that :func:`setting` and :func:`limits`
+What an entry may be and what it means stand beside its field, in the metadata that :func:`setting` and :func:`required`
 make. A field's type is a dataclass, ``bool``, ``int``, ``float``, ``str``, ``Any`` (whatever JSON holds), a tuple, list
 or dict of these, or one of them or None. NaN, infinity and doubled keys are refused everywhere.
 """
@@ -53,14 +53,14 @@ class Limits:
     help: str = ""
 
 
-def limits(**stated: Any) -> dict[str, Limits]:
-    """The metadata of a field with these :class:`Limits`: ``dataclasses.field(metadata=limits(low=0))``."""
-    return {_METADATA: Limits(**stated)}
-
-
 def setting(default: T, **stated: Any) -> T:
     """A field with a default and :class:`Limits`: ``epochs: int = setting(100, low=1, help="Of training.")``."""
-    return dataclasses.field(default=default, metadata=limits(**stated))
+    return dataclasses.field(default=default, metadata={_METADATA: Limits(**stated)})
+
+
+def required(**stated: Any) -> Any:
+    """A field without a default, with :class:`Limits`: ``threshold: float = required(low=0, high=1)``."""
+    return dataclasses.field(metadata={_METADATA: Limits(**stated)})
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..base.errors import ModelError
-from ..base.schema import conform, limits, named, read, setting
+from ..base.schema import conform, named, read, required, setting
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Label:
         terminology: ``category`` and ``type``, and where it applies ``region``; each [scheme, code, meaning].
     """
 
-    value: int = field(metadata=limits(low=1, high=255))
-    name: str = field(metadata=limits(filled=True))
-    color: tuple[float, float, float] = field(metadata=limits(low=0.0, high=1.0))
-    terminology: dict[str, list[str]] = field(metadata=limits(filled=True))
+    value: int = required(low=1, high=255)
+    name: str = required(filled=True)
+    color: tuple[float, float, float] = required(low=0.0, high=1.0)
+    terminology: dict[str, list[str]] = required(filled=True)
 
     def __post_init__(self) -> None:
         with named("the card's field", ModelError):
@@ -34,8 +34,8 @@ class Label:
 class _Terminology:
     """The codes of a structure; each a scheme, a code and its meaning."""
 
-    category: tuple[str, str, str] = field(metadata=limits(filled=True))
-    type: tuple[str, str, str] = field(metadata=limits(filled=True))
+    category: tuple[str, str, str] = required(filled=True)
+    type: tuple[str, str, str] = required(filled=True)
     region: tuple[str, str, str] | None = setting(None, filled=True)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..base import schema
 from ..base.errors import ModelError
-from ..base.schema import SchemaError, limits, setting, wrong
+from ..base.schema import SchemaError, required, setting, wrong
 from ..io.labels import Label
 from .normalization import Normalization
 
@@ -50,7 +50,7 @@ class NetworkSpec:
     """
 
     name: str
-    kind: str = dataclasses.field(metadata=limits(filled=True))
+    kind: str = required(filled=True)
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     inputs: tuple[str, ...] = setting((IMAGE,), filled=True)
 
@@ -67,61 +67,54 @@ class NetworkSpec:
 class _Source:
     """Data that a model has learned from."""
 
-    name: str = dataclasses.field(metadata=limits(filled=True))
-    license: str = dataclasses.field(metadata=limits(filled=True, formerly=_OLD_SPELLING["license"]))
-    attribution: str = dataclasses.field(metadata=limits(filled=True))
+    name: str = required(filled=True)
+    license: str = required(filled=True, formerly=_OLD_SPELLING["license"])
+    attribution: str = required(filled=True)
 
 
 @dataclass(frozen=True)
 class _Figure:
     """How well a model did on cases that it has not learned from; numbers are kept as they were written."""
 
-    measure: str = dataclasses.field(metadata=limits(filled=True))
-    value: int | float
-    n: int = dataclasses.field(metadata=limits(low=1, high=10**9))
-    data: str = dataclasses.field(metadata=limits(filled=True))
+    measure: str = required(filled=True)
+    value: int | float = required()
+    n: int = required(low=1, high=10**9)
+    data: str = required(filled=True)
     spread: int | float = setting(0, low=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The model card; see the attributes' comments for units and choices.
+    """The model card.
 
     Raises:
         ModelError: a field has a wrong type or value, or fields contradict each other; the message
             names the field.
     """
 
-    name: str = dataclasses.field(metadata=limits(filled=True))  # what a user types: --model NAME
-    title: str = dataclasses.field(metadata=limits(filled=True))
-    summary: str = dataclasses.field(metadata=limits(filled=True))
-    networks: tuple[NetworkSpec, ...] = dataclasses.field(
-        metadata=limits(filled=True)
-    )  # run in this order, the segmentor last
-    labels: tuple[Label, ...] = dataclasses.field(metadata=limits(filled=True))
-    modality: str = dataclasses.field(metadata=limits(choices=("CT", "MR")))
-    normalization: Normalization = dataclasses.field(metadata=limits(formerly=_OLD_SPELLING["normalization"]))
-    spacing_mm: float = dataclasses.field(
-        metadata=limits(low=0.05, high=20.0)
-    )  # in-plane, of the pixels that the networks see
-    field: int = dataclasses.field(
-        metadata=limits(low=16, high=4096)
-    )  # pixels along each side of the square that they see
-    slices: str = dataclasses.field(metadata=limits(choices=("lung", "all")))  # only slices that contain lung, or all
-    threshold: float = dataclasses.field(
-        metadata=limits(low=0.001, high=0.999)
-    )  # on the probability, above it a voxel is marked
-    training: dict[str, Any]  # method, preset, seed, epochs, whatever makes the training repeatable
-    intended_use: str = dataclasses.field(metadata=limits(filled=True))
-    unintended_use: str = dataclasses.field(metadata=limits(filled=True))
-    date: str  # ISO 8601, YYYY-MM-DD
-    program_version: str = dataclasses.field(metadata=limits(filled=True))
-    data: tuple[dict[str, str], ...] = ()  # name, license, attribution
-    # Standard deviation of the Gaussian that smooths probabilities over the slices; 0: none.
-    smoothing_mm: float = setting(0.0, low=0.0, high=50.0)
-    figures: tuple[dict[str, Any], ...] = ()  # held out: measure, value, n, data, and where known spread
-    int8: dict[str, Any] | None = None  # how int8 was checked on this model; None: int8 is not to be used
-    weights_sha256: str = ""  # 64 hexadecimal digits; empty until saved
+    name: str = required(filled=True, help="What a user types: --model NAME.")
+    title: str = required(filled=True)
+    summary: str = required(filled=True)
+    networks: tuple[NetworkSpec, ...] = required(filled=True, help="They run in this order; the last is the segmentor.")
+    labels: tuple[Label, ...] = required(filled=True)
+    modality: str = required(choices=("CT", "MR"))
+    normalization: Normalization = required(formerly=_OLD_SPELLING["normalization"])
+    spacing_mm: float = required(low=0.05, high=20.0, help="In-plane, of the pixels that the networks see.")
+    field: int = required(low=16, high=4096, help="Pixels along each side of the square that the networks see.")
+    slices: str = required(choices=("lung", "all"), help="lung: only slices that contain lung.")
+    threshold: float = required(low=0.001, high=0.999, help="On the probability, above it a voxel is marked.")
+    training: dict[str, Any] = required(help="Method, preset, seed, epochs: what makes the training repeatable.")
+    intended_use: str = required(filled=True)
+    unintended_use: str = required(filled=True)
+    date: str = required(help="ISO 8601, YYYY-MM-DD.")
+    program_version: str = required(filled=True)
+    data: tuple[dict[str, str], ...] = setting((), help="Of each source its name, license and attribution.")
+    smoothing_mm: float = setting(
+        0.0, low=0.0, high=50.0, help="Standard deviation of the Gaussian over the slices of probabilities; 0: none."
+    )
+    figures: tuple[dict[str, Any], ...] = setting((), help="Held out: measure, value, n, data, where known spread.")
+    int8: dict[str, Any] | None = setting(None, help="How int8 was checked; None: int8 is not to be used.")
+    weights_sha256: str = setting("", help="64 hexadecimal digits; empty until saved.")
     format: str = FORMAT
 
     def __post_init__(self) -> None:

@@ -20,14 +20,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..base import schema
 from ..base.errors import InputError, ModelError
-from ..base.schema import limits, setting
+from ..base.schema import required, setting
 
 KINDS = ("window", "percentile")
 LANDMARK_PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
@@ -84,9 +84,9 @@ class Normalization:
         ModelError: a field has a wrong type or value; the message names it.
     """
 
-    kind: str = field(metadata=limits(choices=KINDS))
-    low: float = field(metadata=limits(low=-1e6, high=1e6))
-    high: float = field(metadata=limits(low=-1e6, high=1e6))
+    kind: str = required(choices=KINDS)
+    low: float = required(low=-1e6, high=1e6)
+    high: float = required(low=-1e6, high=1e6)
     landmarks: tuple[tuple[float, float], ...] = setting((), low=0.0)
     maximum: float | None = setting(None, low=1e-6)
 
