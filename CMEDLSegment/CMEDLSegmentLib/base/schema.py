@@ -77,9 +77,13 @@ class Entry:
         return _wanted(self.kind, self.limits)
 
 
-@functools.cache
 def entries(kind: Any) -> dict[str, Entry]:
     """The fields of a dataclass by name."""
+    return _entries(kind)
+
+
+@functools.cache
+def _entries(kind: Any) -> dict[str, Entry]:
     hints = typing.get_type_hints(kind)
     return {
         field.name: Entry(
@@ -116,9 +120,8 @@ def conform(instance: Any, where: str = "") -> None:
     Raises:
         SchemaError: as :func:`read`.
     """
-    kind: Any = type(instance)
     try:
-        for name, entry in entries(kind).items():
+        for name, entry in entries(type(instance)).items():
             value = _value(entry.kind, getattr(instance, name), _below(where, name), entry.limits)
             object.__setattr__(instance, name, value)
     except RecursionError as error:
