@@ -133,7 +133,7 @@ def write(instance: Any, sparse: bool = False) -> dict[str, Any]:
     return {
         field.name: _tree(value)
         for field in dataclasses.fields(instance)
-        if (value := getattr(instance, field.name)) != field.default or not sparse
+        if (value := getattr(instance, field.name)) != _default(field) or not sparse
     }
 
 
@@ -268,6 +268,10 @@ def _plain(value: Any, path: str) -> Any:
     if value is None or isinstance(value, (str, int, float)):
         return value
     raise wrong(path, "something that JSON can hold", value)
+
+
+def _default(field: dataclasses.Field) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _tree(value: Any) -> Any:

@@ -19,11 +19,12 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.schema import named, read, read_object
 
 from ..settings.configuration import METHODS, PRESETS, Configuration, with_settings
 
@@ -32,21 +33,8 @@ FILE = "experiment.json"
 VARIABLE = "CMEDL_DATA"
 DATA = f"${VARIABLE}"
 """What stands in settings and results for the folder of the data, which is another one on each machine."""
-DEFAULTS: dict[str, Any] = {
-    "about": "",
-    "note": "",
-    "preset": "fast",
-    "settings": {},
-    "seeds": [0],
-    "tolerance_mm": 2.0,
-    "contiguous": True,
-    "measures": [],
-    "regions": "",
-    "only_folds": [],
-}
 SYNTHESIS = "synthesis"
 """The measure that an experiment may ask for beside those of the segmentation: how good translated images are."""
-NEEDED = ("title", "cohort", "rows", "reference")
 LOOKS_FILE, SYNTHESIS_FILE = "looks.json", "synthesis.json"
 """Of a scored run: what its test patients look like, and how good its translated images are."""
 
@@ -164,30 +152,49 @@ def read_experiment(name: str) -> Experiment:
         InputError: it is not there, or the file does not describe one.
     """
     path, tree = experiment_file(name)
-    unknown = sorted(set(tree) - set(NEEDED) - set(DEFAULTS))
-    missing = [key for key in NEEDED if key not in tree]
-    if unknown or missing:
-        what = f"an unknown entry '{unknown[0]}'" if unknown else f"no entry '{missing[0]}'"
-        raise InputError(f"The experiment {path} has {what}; it has {', '.join((*NEEDED, *DEFAULTS))}.")
-    tree = {**DEFAULTS, **tree}
-    try:
-        tree["cohort"] = {**tree["cohort"]}
-        for group, key in ((tree, "settings"), (tree["cohort"], "folds")):
-            if isinstance(group.get(key), str):
-                group[key] = read_beside(path.parent / group[key])
-        rows = {
-            key: ExperimentRow(row.get("method", key), row.get("settings", {}), row.get("reference", tree["reference"]))
-            for key, row in tree["rows"].items()
-        }
-        tree |= {"rows": rows, "seeds": tuple(map(int, tree["seeds"])), "tolerance_mm": float(tree["tolerance_mm"])}
-        regions = read_beside(path.parent / tree["regions"]) if tree["regions"] else {}
-        tree |= {"measures": tuple(tree["measures"]), "only_folds": tuple(map(int, tree["only_folds"]))}
-        tree |= {"regions": {case: region for region, cases in regions.items() for case in cases}}
-        experiment = Experiment(name=path.parent.name, folder=path.parent, **tree)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"The experiment {path} has an entry of the wrong type ({error}); correct it.") from error
+    for group, key in ((tree, "settings"), (tree.get("cohort"), "folds"), (tree, "regions")):
+        if isinstance(group, dict) and isinstance(group.get(key), str):
+            group[key] = _read_beside(path.parent / group[key])
+    with named(f"In the experiment {path}, the entry"):
+        file = read(_ExperimentFile, tree)
+    rows = {
+        name: ExperimentRow(row.method or name, row.settings, row.reference or file.reference)
+        for name, row in file.rows.items()
+    }
+    regions = {case: region for region, cases in file.regions.items() for case in cases}
+    entries = {**vars(file), "rows": rows, "regions": regions}
+    experiment = Experiment(name=path.parent.name, folder=path.parent, **entries)
     _check(experiment, path)
     return experiment
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row as the file has it; what is empty is told by the row's name and by the experiment."""
+
+    method: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class _ExperimentFile:
+    """The file of an experiment, with what it names beside itself in its place; see :class:`Experiment`."""
+
+    title: str
+    cohort: dict[str, Any]
+    rows: dict[str, _Row]
+    reference: str
+    about: str = ""
+    note: str = ""
+    preset: str = "fast"
+    settings: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    tolerance_mm: float = 2.0
+    contiguous: bool = True
+    measures: tuple[str, ...] = ()
+    regions: dict[str, list[str]] = field(default_factory=dict)
+    only_folds: tuple[int, ...] = ()
 
 
 def experiment_file(name: str) -> tuple[Path, dict[str, Any]]:
@@ -197,17 +204,11 @@ def experiment_file(name: str) -> tuple[Path, dict[str, Any]]:
         InputError: it is not there, or is no JSON object.
     """
     path = _file(name)
-    try:
-        tree = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"The experiment {path} cannot be read ({error}); give a JSON file.") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"The experiment {path} is not a JSON object; see Testing/experiments for examples.")
-    return path, tree
+    return path, read_object(path, "give a JSON object; see Testing/experiments for examples")
 
 
-def read_beside(path: Path) -> Any:
-    """Another JSON file of an experiment: an entry that several share, or its results.
+def _read_beside(path: Path) -> Any:
+    """Another JSON file of an experiment: an entry that several share, an object or a list.
 
     Raises:
         InputError: it cannot be read.
