@@ -45,40 +45,38 @@ def from_bytes(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32) / np.float32(HALF_RANGE) - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PackedCaseEntries:
-    """What a :class:`PackedCase` holds beside its arrays."""
-
-    field: ModelField
-    geometry: Geometry
-    normalization: Normalization = required(formerly="normalisation")
-    modality: str = required()
-    lung_slices: int = required(low=0)
-
-
-@dataclass(frozen=True)
-class PackedCase:
-    """A case as a student sees it.
+    """What is told of a case beside its arrays.
 
     Attributes:
-        images: uint8 (n, pixels, pixels), the slices that the student looks at, see :func:`to_bytes`.
-        slices: their axial indices (n,), rising.
-        field: where the field lies on them.
+        field: where the field lies on the slices that the student looks at.
         geometry: of the scan.
-        expert: uint8 (z, y, x), the expert's labels on that grid, in the scan's own axes.
         normalization: that the images were made with: a window, because others need the scan.
         modality: of the scan.
         lung_slices: how many slices hold lung; 0 where the student does not ask.
     """
 
-    images: np.ndarray
-    slices: np.ndarray
     field: ModelField
     geometry: Geometry
-    expert: np.ndarray
-    normalization: Normalization
+    normalization: Normalization = required(formerly="normalisation")
     modality: str
     lung_slices: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedCase(PackedCaseEntries):
+    """A case as a student sees it.
+
+    Attributes:
+        images: uint8 (n, pixels, pixels), the slices that the student looks at, see :func:`to_bytes`.
+        slices: their axial indices (n,), rising.
+        expert: uint8 (z, y, x), the expert's labels on the scan's grid, in its own axes.
+    """
+
+    images: np.ndarray
+    slices: np.ndarray
+    expert: np.ndarray
 
     def seen_by(self, card: Card) -> FieldSlices:
         """What the student of a card looks at.

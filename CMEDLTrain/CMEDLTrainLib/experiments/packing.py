@@ -25,7 +25,7 @@ import numpy as np
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
-from CMEDLSegmentLib.base.schema import entries, parse_object, read, required
+from CMEDLSegmentLib.base.schema import parse_object, read
 from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, relative, write_cohort
 from CMEDLSegmentLib.models.normalization import Normalization
 
@@ -243,55 +243,6 @@ def write_pack(
         packer.write(path)
 
 
-@dataclass(frozen=True)
-class _PoolEntries:
-    """How many slices a pool has, and along how many axes they are :func:`differences`."""
-
-    count: int
-    both: bool
-
-
-@dataclass(frozen=True)
-class _StoreEntries:
-    """What a store is made of; of each case its columns, its slices' indices, and their numbers in the pool."""
-
-    images: Images
-    modalities: dict[str, str]
-    normalizations: dict[str, Normalization] = required(formerly="normalisations")
-    cases: list[tuple[list[str], list[int], list[int]]] = required()
-
-
-@dataclass(frozen=True)
-class _ScoredEntries(PackedCaseEntries):
-    """A case to score: the numbers of its slices in the pool of ``pixels``, their indices, and where its labels are."""
-
-    patches: list[int] = required()
-    pixels: int = required()
-    slices: list[int] = required()
-    expert: str = required()
-
-    def packed(self, expert: np.ndarray, images: np.ndarray) -> PackedCase:
-        """The case, from the labels as they were pressed and the images of the pool."""
-        return PackedCase(
-            images=images[self.patches],
-            slices=np.array(self.slices, np.int64),
-            expert=_released(expert, self.geometry.shape),
-            **{name: getattr(self, name) for name in entries(PackedCaseEntries)},
-        )
-
-
-@dataclass(frozen=True)
-class _Pack:
-    """What a pack says of its arrays, by the names of the files that they become."""
-
-    format: int
-    tables: dict[str, list[list[str]]]
-    absent: dict[str, str]
-    stores: dict[str, _StoreEntries]
-    scored: dict[str, _ScoredEntries]
-    pools: dict[str, _PoolEntries]
-
-
 def unpack(path: Path, work: Path) -> None:
     """Make ``work`` a work folder in which the pack's experiments find all prepared; what is there already stays.
 
@@ -302,25 +253,25 @@ def unpack(path: Path, work: Path) -> None:
     slices = run_folder.slices_folder(work / "runs" / "any")
     try:
         with np.load(path, allow_pickle=False) as file:
-            tree = parse_object(_released(file["about"], (-1,)).tobytes().decode())
-            if tree.get("format") != FORMAT:
+            about = parse_object(_released(file["about"], (-1,)).tobytes().decode())
+            if about["format"] != FORMAT:
                 raise InputError(f"The pack {path} is of another version; pack anew.")
-            about = read(_Pack, tree)
             pools = {
-                pixels: _read_pool(file, int(pixels), pool.count, pool.both) for pixels, pool in about.pools.items()
+                pixels: _read_pool(file, int(pixels), told["count"], told["both"])
+                for pixels, told in about["pools"].items()
             }
             for name in file.files:
                 if name.startswith(f"{DATA_FOLDER}/") and not (work / name).is_file():
                     with atomic_path(work / name) as beside:
                         beside.write_bytes(file[name].tobytes())
-            for name, case in about.scored.items():
+            for name, told in about["scored"].items():
                 if not (work / name).is_file():
-                    case.packed(file[case.expert], pools[str(case.pixels)][0]).save(work / name)
-        for name, store in about.stores.items():
+                    _carried(told, file[told["expert"]], pools[str(told["pixels"])][0]).save(work / name)
+        for name, told in about["stores"].items():
             if not (slices / name / "store.json").is_file():
-                _write_store(slices / name, store, *pools[str(store.images.field)])
-        _remember(slices, {work / name: digest for name, digest in about.absent.items()})
-        for name, rows in about.tables.items():
+                _put(slices / name, told, *pools[str(told["images"]["field"])])
+        _remember(slices, {work / name: digest for name, digest in about["absent"].items()})
+        for name, rows in about["tables"].items():
             write_cohort(work / name, [_case(row, work) for row in rows])  # last: with them, all is there
     except (*UNREADABLE, zlib.error) as error:
         raise InputError(f"{path} is not a pack, or was cut ({error}); copy it again.") from error
@@ -344,18 +295,30 @@ def _read_pool(file: Any, pixels: int, count: int, both: bool) -> tuple[np.ndarr
     return sums(_released(file[f"images-{pixels}"], shape), both), _released(file[f"masks-{pixels}"], shape)
 
 
-def _write_store(folder: Path, store: _StoreEntries, images: np.ndarray, masks: np.ndarray) -> None:
+def _carried(told: Mapping[str, Any], expert: np.ndarray, images: np.ndarray) -> PackedCase:
+    arrays = {"patches", "pixels", "expert", "slices"}
+    known = read(PackedCaseEntries, {name: value for name, value in told.items() if name not in arrays})
+    return PackedCase(
+        **vars(known),
+        images=images[told["patches"]],
+        slices=np.array(told["slices"], np.int64),
+        expert=_released(expert, known.geometry.shape),
+    )
+
+
+def _put(folder: Path, told: Mapping[str, Any], images: np.ndarray, masks: np.ndarray) -> None:
     """Write a store of a pack as training reads it."""
     parts = (
         (
-            Case(**_entries_of(columns), image=Path(_ABSENT)),
+            Case(**dict(zip(_COLUMNS, columns, strict=True)), image=Path(_ABSENT)),
             np.array(kept, np.int64),
             np.round(from_bytes(images[numbers]) * LEVELS).astype(np.int16),
             masks[numbers],
         )
-        for columns, kept, numbers in store.cases
+        for columns, kept, numbers in told["cases"]
     )
-    write_prepared(folder, parts, store.images, store.modalities, store.normalizations)
+    normalizations = {role: Normalization.from_dict(one) for role, one in told["normalisations"].items()}
+    write_prepared(folder, parts, read(Images, told["images"]), told["modalities"], normalizations)
 
 
 def _remember(slices: Path, digests: Mapping[Path, str]) -> None:
@@ -368,8 +331,5 @@ def _remember(slices: Path, digests: Mapping[Path, str]) -> None:
 
 def _case(row: Sequence[str], work: Path) -> Case:
     *columns, image, mask = row
-    return Case(**_entries_of(columns), image=work / image, mask=work / mask)
-
-
-def _entries_of(columns: Sequence[str]) -> dict[str, Any]:
-    return dict(zip(_COLUMNS, columns, strict=True))
+    told: dict[str, Any] = dict(zip(_COLUMNS, columns, strict=True))
+    return Case(**told, image=work / image, mask=work / mask)
