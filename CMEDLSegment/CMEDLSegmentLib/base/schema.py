@@ -92,7 +92,6 @@ def _entries(kind: Any) -> dict[str, Entry]:
             field.default is MISSING and field.default_factory is MISSING,
         )
         for field in dataclasses.fields(kind)
-        if field.init
     }
 
 
@@ -113,7 +112,7 @@ def read(kind: type[T], tree: object, where: str = "") -> T:
 
 
 def conform(instance: Any, where: str = "") -> None:
-    """Bring each field of a dataclass, frozen or not, to its type: for ``__post_init__``.
+    """Bring each field of a dataclass to its type, also of a frozen one: for ``__post_init__``.
 
     Lists become tuples, whole numbers floats, and mutable values copies, so that the instance equals what is read back.
 
@@ -222,7 +221,7 @@ def _value(kind: Any, value: Any, path: str, stated: Limits) -> Any:
         return _dataclass(kind, value, path)
     if origin is Any:
         return _plain(value, path)
-    if origin in (dict, Mapping):
+    if origin is dict:
         return {key: _value(inner[1], item, _below(path, key), stated) for key, item in _object(value, path).items()}
     if origin in (tuple, list) and isinstance(value, (tuple, list)):
         kinds: Sequence[Any] = [inner[0]] * len(value) if origin is list or inner[-1] is Ellipsis else inner
