@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import random
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 NOT_AN_OBJECT = ("", "{", "[]", "3", "null", '{"a": 1, "a": 2}', '{"a": NaN}', '{"a": -Infinity}', "[" * 100_000)
 WRONG = (None, True, -7, 0.5, 1e999, 10**400, "x", "\ud800\n", [], [[1]], {}, {"x": {"y": 1}})
@@ -34,3 +37,12 @@ def damaged(tree: dict[str, Any], most: int = 1000) -> Iterator[str]:
         else:
             del node[path[-1]]
         yield json.dumps(changed)
+
+
+def outcomes(read: Callable[[str], T], tree: dict[str, Any], refused: type[Exception], most: int = 1000) -> list[T]:
+    """What ``read`` makes of the :func:`damaged` texts that it takes; any error but ``refused`` goes on."""
+    found = []
+    for text in damaged(tree, most):
+        with contextlib.suppress(refused):
+            found.append(read(text))
+    return found

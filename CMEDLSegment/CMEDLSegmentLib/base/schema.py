@@ -143,7 +143,7 @@ def parse_object(text: str) -> dict[str, Any]:
         ValueError: it holds none, or one with NaN, infinity or a key twice.
     """
     try:
-        tree = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_doubles)
+        tree = json.loads(text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_no_doubles)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(tree, dict):
@@ -306,8 +306,11 @@ def _wanted(kind: Any, stated: Limits) -> str:
     }.get(origin, "an object")
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"it contains {name}")
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"it contains {text}")
+    return number
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

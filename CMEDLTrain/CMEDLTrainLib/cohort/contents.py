@@ -84,7 +84,8 @@ def remembered_in(path: Path) -> dict[str, list[str]]:
     found: dict[str, Any] = {}
     with suppress(InputError):
         found = read_object(path)
-    return {path: entry for path, entry in found.items() if isinstance(entry, list) and len(entry) == 2}
+    pair = [str, str]
+    return {path: entry for path, entry in found.items() if isinstance(entry, list) and [*map(type, entry)] == pair}
 
 
 def _digest(path: Path, name: str, known: dict[str, list[str]]) -> str | None:

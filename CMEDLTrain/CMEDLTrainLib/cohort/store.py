@@ -118,7 +118,8 @@ class Store:
             raise InputError(
                 f"{folder} is not a slice store of this version ({error}); delete it, and it is made anew."
             ) from error
-        if not len(self.patches) == len(self._images) == len(self._masks) == header.patches:
+        even = len({len(column) for column in header.cases.values()}) <= 1
+        if not (even and len(self.patches) == len(self._images) == len(self._masks) == header.patches):
             raise InputError(f"The slice store {folder} is incomplete; delete it, and it is made anew.")
         self.modalities, self.normalizations = header.modalities, header.normalizations
         self.folder = folder

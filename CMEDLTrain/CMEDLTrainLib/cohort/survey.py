@@ -157,9 +157,12 @@ def _to_json(known: KnownCase) -> dict[str, Any]:
 
 
 def _from_json(case: Case, entry: dict[str, Any]) -> KnownCase:
-    findings = [Finding(severity, case.case, sentence, case.line) for severity, sentence in entry["findings"]]
-    examined = read(Examined, {**entry["examined"], "case": case, "findings": findings})
-    return KnownCase(entry["files"], entry["segment"], examined)
+    findings = [
+        {"severity": severity, "case": case.case, "sentence": sentence, "line": case.line}
+        for severity, sentence in entry["findings"]
+    ]
+    examined = {**entry["examined"], "case": case, "findings": findings}
+    return read(KnownCase, {"files": entry["files"], "segment": entry["segment"], "examined": examined})
 
 
 def _line(case: Case, folder: Path) -> list[str]:

@@ -101,7 +101,7 @@ def read_summary(run: Run) -> EvaluationSummary | None:
     told = read_object(run.evaluation, ANEW)
     try:
         return _scored(told)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{run.evaluation} lacks or misspells {error}; evaluate the run anew.") from error
 
 

@@ -23,6 +23,7 @@ from CMEDLTrainLib.experiments.results_page import markdown
 from CMEDLTrainLib.experiments.run_states import RunStatus
 from CMEDLTrainLib.experiments.runner import ExperimentRunner, training_seconds
 from CMEDLTrainLib.runs import run_folder
+from harness.damaged_json import outcomes
 from train.experiments.experiment_results import results_of
 
 COMMITTED = Path(__file__).resolve().parents[2] / "experiments"
@@ -395,6 +396,15 @@ def test_results_that_do_not_tell_enough_cannot_be_kept(bench):
 def test_a_file_that_is_no_experiment_is_refused_with_a_sentence(tmp_path, changes, words):
     with pytest.raises(InputError, match=words):
         read_experiment(str(written(tmp_path / "bad", **changes)))
+
+
+def test_a_damaged_experiment_is_refused_or_asks_for_runs(tmp_path):
+    def read(text):
+        written(tmp_path / "damaged").write_text(text, "utf-8")
+        return read_experiment(str(tmp_path / "damaged"))
+
+    for one in outcomes(read, TREE, InputError):
+        assert all(one.run_name(cell) for cell in one.cells)
 
 
 def test_settings_of_a_file_beside_are_the_experiments(tmp_path):
