@@ -128,9 +128,13 @@ def conform(instance: Any, where: str = "") -> None:
 
 
 def write(instance: Any, sparse: bool = False) -> dict[str, Any]:
-    """The JSON object that :func:`read` makes ``instance`` of again; ``sparse``: without what has its default."""
+    """The JSON object that :func:`read` makes ``instance`` of again; ``sparse``: without what has its default.
+
+    Raises:
+        SchemaError: JSON cannot hold it.
+    """
     return {
-        field.name: _tree(value)
+        field.name: _plain(value, field.name)
         for field in dataclasses.fields(instance)
         if (value := getattr(instance, field.name)) != _default(field) or not sparse
     }
@@ -257,7 +261,9 @@ def _object(value: object, path: str) -> dict[str, Any]:
 
 
 def _plain(value: Any, path: str) -> Any:
-    """A copy of what JSON can hold."""
+    """A copy in JSON's own types."""
+    if dataclasses.is_dataclass(value):
+        return write(value)
     if isinstance(value, Mapping):
         return {key: _plain(item, _below(path, key)) for key, item in _object(value, path).items()}
     if isinstance(value, (tuple, list)):
@@ -271,14 +277,6 @@ def _plain(value: Any, path: str) -> Any:
 
 def _default(field: dataclasses.Field) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
-
-
-def _tree(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return write(value)
-    if isinstance(value, Mapping):
-        return {key: _tree(item) for key, item in value.items()}
-    return [_tree(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
 def _wanted(kind: Any, stated: Limits) -> str:

@@ -49,7 +49,7 @@ def _read(bench: ExperimentRunner, progressed: RunStatus) -> FinishedRun:
         progressed,
         tuple(patient for patient in read_evaluation(run.evaluation).patients if patient.marked),
         read_card(run.student).training.get("validation") if run.student.is_file() else None,
-        tuple(missed_lesions(progressed.cell, run, experiment.regions)),
+        tuple(missed_lesions(progressed.cell, run, experiment.region_of)),
         read_translation_results(run) if SYNTHESIS in experiment.measures else None,
         run,
     )

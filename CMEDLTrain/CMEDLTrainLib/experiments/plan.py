@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -55,21 +54,24 @@ class ExperimentRun:
 
 @dataclass(frozen=True)
 class ExperimentRow:
-    """A line of the results: a method, what it is run with beyond the experiment's settings, and the row it is compared
-    with."""
-
-    method: str
-    settings: Mapping[str, Any]
-    reference: str
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """An experiment as its file says.
+    """A line of the results.
 
     Attributes:
-        name: its folder's name.
-        folder: where the file lies and the results go.
+        method: the row's name where the file has none.
+        settings: what it is run with beyond the experiment's settings.
+        reference: the row that it is compared with; the experiment's where the file has none.
+    """
+
+    method: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    reference: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentEntries:
+    """What the file of an experiment says, with what it names beside itself in its place.
+
+    Attributes:
         title, about, note: for the reader; the note stands with every row (such as "narrow networks").
         cohort: how the cohort is made.
         preset, settings: of all runs.
@@ -79,26 +81,42 @@ class Experiment:
         tolerance_mm: of the surface Dice.
         contiguous: whether the volumes have all their slices; without, there are no surfaces to measure.
         measures: what is measured beside the segmentation: nothing, or :data:`SYNTHESIS`.
-        regions: the part of the body by case, where the file names another that tells it: ``{region: [case, ...]}``.
+        regions: the cases by the part of the body that they show.
         only_folds: those that are run (from 1), where a question does not need all of them; empty for all.
+    """
+
+    title: str
+    cohort: dict[str, Any]
+    rows: dict[str, ExperimentRow]
+    reference: str
+    about: str = ""
+    note: str = ""
+    preset: str = "fast"
+    settings: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    tolerance_mm: float = 2.0
+    contiguous: bool = True
+    measures: tuple[str, ...] = ()
+    regions: dict[str, list[str]] = field(default_factory=dict)
+    only_folds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(ExperimentEntries):
+    """An experiment.
+
+    Attributes:
+        name: its folder's name.
+        folder: where the file lies and the results go.
     """
 
     name: str
     folder: Path
-    title: str
-    about: str
-    note: str
-    cohort: Mapping[str, Any]
-    preset: str
-    settings: Mapping[str, Any]
-    rows: Mapping[str, ExperimentRow]
-    reference: str
-    seeds: tuple[int, ...]
-    tolerance_mm: float
-    contiguous: bool
-    measures: tuple[str, ...]
-    regions: Mapping[str, str]
-    only_folds: tuple[int, ...]
+
+    @property
+    def region_of(self) -> dict[str, str]:
+        """The part of the body by case, as far as the file tells it."""
+        return {case: region for region, cases in self.regions.items() for case in cases}
 
     @property
     def folds(self) -> int:
@@ -156,45 +174,14 @@ def read_experiment(name: str) -> Experiment:
         if isinstance(group, dict) and isinstance(group.get(key), str):
             group[key] = _read_beside(path.parent / group[key])
     with named(f"In the experiment {path}, the entry"):
-        file = read(_ExperimentFile, tree)
+        found = read(ExperimentEntries, tree)
     rows = {
-        name: ExperimentRow(row.method or name, row.settings, row.reference or file.reference)
-        for name, row in file.rows.items()
+        name: ExperimentRow(row.method or name, row.settings, row.reference or found.reference)
+        for name, row in found.rows.items()
     }
-    regions = {case: region for region, cases in file.regions.items() for case in cases}
-    entries = {**vars(file), "rows": rows, "regions": regions}
-    experiment = Experiment(name=path.parent.name, folder=path.parent, **entries)
+    experiment = Experiment(**{**vars(found), "rows": rows}, name=path.parent.name, folder=path.parent)
     _check(experiment, path)
     return experiment
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A row as the file has it; what is empty is told by the row's name and by the experiment."""
-
-    method: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
-    reference: str = ""
-
-
-@dataclass(frozen=True)
-class _ExperimentFile:
-    """The file of an experiment, with what it names beside itself in its place; see :class:`Experiment`."""
-
-    title: str
-    cohort: dict[str, Any]
-    rows: dict[str, _Row]
-    reference: str
-    about: str = ""
-    note: str = ""
-    preset: str = "fast"
-    settings: dict[str, Any] = field(default_factory=dict)
-    seeds: tuple[int, ...] = (0,)
-    tolerance_mm: float = 2.0
-    contiguous: bool = True
-    measures: tuple[str, ...] = ()
-    regions: dict[str, list[str]] = field(default_factory=dict)
-    only_folds: tuple[int, ...] = ()
 
 
 def experiment_file(name: str) -> tuple[Path, dict[str, Any]]:
