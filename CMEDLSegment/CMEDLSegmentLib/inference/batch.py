@@ -235,7 +235,7 @@ def _do(
 
 
 @dataclass(frozen=True)
-class _Left:
+class _Stored:
     """What ``CASE.json`` holds.
 
     Attributes:
@@ -268,18 +268,18 @@ class _Record:
             "all_slices": rules.all_slices,
             "minimum_cc": rules.minimum_cc,
         }
-        self._left: _Left | None = None  # also where the file is damaged
+        self._stored: _Stored | None = None  # also where the file is damaged
         with contextlib.suppress(InputError):
-            self._left = read(_Left, read_object(self._path))
+            self._stored = read(_Stored, read_object(self._path))
 
     @property
     def result(self) -> dict[str, Any]:
         """What ``run --json`` printed for the finished case."""
-        return self._left.result if self._left else {}
+        return self._stored.result if self._stored else {}
 
     def finished(self) -> bool:
         """Whether the case was done from the same inputs and options, and its segmentation is untouched."""
-        same = self._left is not None and (self._left.state, self._left.fingerprint) == (DONE, self._fingerprint)
+        same = self._stored is not None and (self._stored.state, self._stored.fingerprint) == (DONE, self._fingerprint)
         return same and self.output.exists() and self._is_ours()
 
     def begin(self) -> None:
@@ -293,12 +293,12 @@ class _Record:
                 f"{self.output} was not written by this batch or was edited since; move it to another "
                 "folder, and give the same command again."
             )
-        self._write(_Left(RUNNING, self._fingerprint))
+        self._write(_Stored(RUNNING, self._fingerprint))
         self.output.unlink(missing_ok=True)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Remember a finished case."""
-        self._write(_Left(DONE, self._fingerprint, sha256_of(self.output), result))
+        self._write(_Stored(DONE, self._fingerprint, sha256_of(self.output), result))
 
     def forget(self) -> None:
         """The case ended without a result; there is nothing to remember."""
@@ -306,18 +306,19 @@ class _Record:
             self._path.unlink(missing_ok=True)
 
     def _is_running(self) -> bool:
-        return self._left is not None and self._left.state == RUNNING
+        return self._stored is not None and self._stored.state == RUNNING
 
     def _is_ours(self) -> bool:
         """Whether the segmentation, if there is one, is the one that the record speaks of."""
-        if self._is_running() or not self.output.exists():
-            return True  # if running: cut off between the segmentation and its record
-        return self._left is not None and sha256_of(self.output) == self._left.output_sha256
+        if self._is_running():
+            return True  # cut off between the segmentation and its record
+        known = "" if self._stored is None else self._stored.output_sha256
+        return not self.output.exists() or sha256_of(self.output) == known
 
-    def _write(self, left: _Left) -> None:
+    def _write(self, stored: _Stored) -> None:
         with atomic_path(self._path) as beside:
-            beside.write_text(json.dumps(write(left, sparse=True), indent=1), encoding="utf-8")
-        self._left = left
+            beside.write_text(json.dumps(write(stored, sparse=True), indent=1), encoding="utf-8")
+        self._stored = stored
 
 
 def _model_stamp(rules: SegmentationOptions, segmenter: Segmenter | None) -> str:

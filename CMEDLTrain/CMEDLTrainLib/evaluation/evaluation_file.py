@@ -127,15 +127,15 @@ class Evaluation:
         try:
             tumors: dict[str, list[dict[str, Any]]] = {}
             for one in told["tumors"]:
-                tumor = {**_fields(TumorFigures, one), "values": {name: one[name] for name in SURFACE}}
+                tumor = {**_fields(TumorFigures, one, "values"), "values": {name: one[name] for name in SURFACE}}
                 tumors.setdefault(one["case"], []).append(tumor)
-            cases = [
-                {**_fields(CaseFigures, one), **_read_scored(one), "tumors": tumors.get(one["case"], [])}
+            tree = {name: told[name] for name in _PLAIN}
+            tree["cases"] = [
+                {**_read_scored(CaseFigures, one, "tumors"), "tumors": tumors.get(one["case"], [])}
                 for one in told["cases"]
             ]
-            patients = [{**_fields(PatientFigures, one), **_read_scored(one)} for one in told["patients"]]
-            parts = {"cases": cases, "patients": patients, "roc": _read_roc(told["roc"])}
-            return read(cls, {**_fields(cls, told), **parts})
+            tree["patients"] = [_read_scored(PatientFigures, one) for one in told["patients"]]
+            return read(cls, {**tree, "roc": _read_roc(told["roc"])})
         except (KeyError, TypeError, AttributeError, SchemaError) as error:
             raise InputError(f"The evaluation lacks or misspells {error}; evaluate the student anew.") from error
 
@@ -186,17 +186,7 @@ class Evaluation:
         }
 
 
-_PLAIN = (
-    "student",
-    "weights_sha256",
-    "threshold",
-    "tolerance_mm",
-    "device",
-    "runtime",
-    "batch",
-    "milliseconds_per_slice",
-    "labels",
-)
+_PLAIN = tuple(name for name in entries(Evaluation) if name not in ("cases", "patients", "roc"))
 """Entries of an evaluation that its JSON has as they are."""
 
 
@@ -235,15 +225,18 @@ def _scored(of: CaseFigures | PatientFigures) -> dict[str, Any]:
     return {**of.values, "missed": bool(of.missed), "labels": labels, "sensitivities": of.sensitivities}
 
 
-def _fields(kind: type, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what was told the fields of a dataclass."""
-    return {name: told[name] for name in entries(kind) if name in told}
+def _fields(kind: type, told: Mapping[str, Any], *besides: str) -> dict[str, Any]:
+    """Of what was told the fields of a dataclass, all but those ``besides``."""
+    return {name: told[name] for name in entries(kind) if name not in besides}
 
 
-def _read_scored(told: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``labels`` and ``missed`` of a case or patient."""
-    labels = {label: {name: found[name] for name in MEASURES} for label, found in told["labels"].items()}
-    return {"labels": labels, "missed": [label for label, found in told["labels"].items() if found["missed"]]}
+def _read_scored(kind: type, told: Mapping[str, Any], *besides: str) -> dict[str, Any]:
+    """The fields of a case or patient."""
+    return {
+        **_fields(kind, told, "labels", "missed", *besides),
+        "labels": {label: {name: found[name] for name in MEASURES} for label, found in told["labels"].items()},
+        "missed": [label for label, found in told["labels"].items() if found["missed"]],
+    }
 
 
 def _told_roc(roc: Mapping[str, Roc]) -> dict[str, Any]:
