@@ -3,6 +3,18 @@
 What an entry may be and what it means stand beside its field, in the metadata that :func:`setting` and :func:`required`
 make. A field's type is a dataclass, ``bool``, ``int``, ``float``, ``str``, ``Any`` (whatever JSON holds), a tuple, list
 or dict of these, or one of them or None. NaN, infinity and doubled keys are refused everywhere.
+
+>>> @dataclass
+... class Training:
+...     epochs: int = setting(100, low=1, help="Passes over all patches.")
+...     rates: tuple[float, ...] = ()
+>>> read(Training, {"rates": [1, 0.5]})
+Training(epochs=100, rates=(1.0, 0.5))
+>>> write(read(Training, {"epochs": 7}))
+{'epochs': 7, 'rates': []}
+>>> read(Training, {"epochs": 0})
+Traceback (most recent call last):
+CMEDLSegmentLib.base.schema.SchemaError: 'epochs' must be a whole number from 1 on, not 0
 """
 
 from __future__ import annotations

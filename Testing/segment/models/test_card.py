@@ -131,12 +131,9 @@ def test_values_that_make_no_sense_are_named(name: str, value: object) -> None:
         a_card(**{name: value})
 
 
-def test_an_unknown_field_is_named() -> None:
+def test_an_unknown_field_is_named_also_of_a_part() -> None:
     with pytest.raises(ModelError, match="field 'treshold'"):
         Card.from_json(changed(lambda stored: stored.update(treshold=0.5)))
-
-
-def test_an_unknown_field_of_a_part_is_named() -> None:
     with pytest.raises(ModelError, match=r"field 'networks\.0\.widths'"):
         Card.from_json(changed(lambda stored: stored["networks"][0].update(widths=3)))
 
