@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.schema import read_object
 from CMEDLSegmentLib.inference.runtimes.int8_check import agreement, check_int8
 from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8
 from CMEDLSegmentLib.models.model_card import Card
@@ -18,7 +19,7 @@ from CMEDLSegmentLib.models.model_file import ModelFile, load_model, save_model
 
 from .cohort.store import Store
 from .computing.distribution import choose_device
-from .evaluation.evaluation_file import read_json
+from .evaluation.evaluation_file import ANEW
 from .evaluation.scoring import MEASURES, definition
 from .runs.run_folder import Run
 from .training.train_run import best_networks, slices_of
@@ -97,7 +98,7 @@ def _figures(run: Run, card: Card, entries: dict[str, Any]) -> list[dict[str, An
     """The held-out figures of this very student, where it was evaluated on the run's own test patients."""
     if not run.evaluation.is_file():
         return []
-    evaluation = read_json(run.evaluation)
+    evaluation = read_object(run.evaluation, ANEW)
     if evaluation["weights_sha256"] != card.weights_sha256 or not evaluation.get("own_cohort"):
         return []
     # The first source is the cohort's; others are what the weights started from.

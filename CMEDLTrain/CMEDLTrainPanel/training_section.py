@@ -146,7 +146,7 @@ class TrainingSection(Section):
                 item = table.item(row, column)
                 if item.text() != text:
                     item.setText(text)
-                item.setToolTip(plainToolTip(setting.description or setting.key))
+                item.setToolTip(plainToolTip(f"{setting.description or setting.key}\n({setting.wanted})"))
                 font = item.font()
                 font.setBold(column != PAPER and setting.key in changed)
                 item.setFont(font)

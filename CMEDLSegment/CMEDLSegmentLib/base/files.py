@@ -11,6 +11,8 @@ from pathlib import Path
 
 from .errors import InputError
 
+DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+"""Names that Windows keeps for devices, with any ending: no file or folder can be called so."""
 BESIDE = ".cmedl-"
 """How the names of files begin that are being written; one that stays was left by a process that was killed."""
 

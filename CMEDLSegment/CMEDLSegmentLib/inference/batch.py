@@ -24,6 +24,7 @@ from ..base.errors import Cancelled, CMEDLError, InputError
 from ..base.fault_log import internal_error
 from ..base.files import atomic_path, sha256_of
 from ..base.progress import SILENT, Progress
+from ..base.schema import read, read_object, write
 from ..base.text import plain, table
 from ..io.cohort_table import Case, read_cohort
 from .pipeline import SEGMENTATION, SegmentationJob, SegmentationOptions, check_writable, load_segmenter, run
@@ -230,6 +231,23 @@ def _do(
     outcome.seconds = time.perf_counter() - start
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """What ``CASE.json`` holds.
+
+    Attributes:
+        state: :data:`RUNNING` or :data:`DONE`.
+        fingerprint: of everything that the segmentation is made from.
+        output_sha256: of the segmentation.
+        result: what ``run --json`` printed for it.
+    """
+
+    state: str
+    fingerprint: dict[str, Any]
+    output_sha256: str = ""
+    result: dict[str, Any] = field(default_factory=dict)
+
+
 class _Record:
     """``CASE.json`` beside ``CASE.seg.nrrd``: what the segmentation was made from, and its digest."""
 
@@ -247,16 +265,18 @@ class _Record:
             "all_slices": rules.all_slices,
             "minimum_cc": rules.minimum_cc,
         }
-        self._found = self._read()
+        self._stored: _Stored | None = None  # also where the file is damaged
+        with contextlib.suppress(InputError):
+            self._stored = read(_Stored, read_object(self._path))
 
     @property
     def result(self) -> dict[str, Any]:
         """What ``run --json`` printed for the finished case."""
-        return self._found["result"]
+        return self._stored.result if self._stored else {}
 
     def finished(self) -> bool:
         """Whether the case was done from the same inputs and options, and its segmentation is untouched."""
-        same = self._found.get("fingerprint") == self._fingerprint and self._found.get("state") == DONE
+        same = self._stored is not None and (self._stored.state, self._stored.fingerprint) == (DONE, self._fingerprint)
         return same and self.output.exists() and self._is_ours()
 
     def begin(self) -> None:
@@ -270,42 +290,32 @@ class _Record:
                 f"{self.output} was not written by this batch or was edited since; move it to another "
                 "folder, and give the same command again."
             )
-        self._write({"state": RUNNING, "fingerprint": self._fingerprint})
+        self._write(_Stored(RUNNING, self._fingerprint))
         self.output.unlink(missing_ok=True)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Remember a finished case."""
-        self._write(
-            {
-                "state": DONE,
-                "fingerprint": self._fingerprint,
-                "output_sha256": sha256_of(self.output),
-                "result": result,
-            }
-        )
+        self._write(_Stored(DONE, self._fingerprint, sha256_of(self.output), result))
 
     def forget(self) -> None:
         """The case ended without a result; there is nothing to remember."""
-        if self._found.get("state") == RUNNING or not self.output.exists():
+        if self._is_running() or not self.output.exists():
             self._path.unlink(missing_ok=True)
+
+    def _is_running(self) -> bool:
+        return self._stored is not None and self._stored.state == RUNNING
 
     def _is_ours(self) -> bool:
         """Whether the segmentation, if there is one, is the one that the record speaks of."""
-        if self._found.get("state") == RUNNING:
+        if self._is_running():
             return True  # cut off between the segmentation and its record
-        return not self.output.exists() or sha256_of(self.output) == self._found.get("output_sha256")
+        known = "" if self._stored is None else self._stored.output_sha256
+        return not self.output.exists() or sha256_of(self.output) == known
 
-    def _read(self) -> dict[str, Any]:
-        try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) and isinstance(found.get("fingerprint"), dict) else {}
-
-    def _write(self, content: dict[str, Any]) -> None:
+    def _write(self, stored: _Stored) -> None:
         with atomic_path(self._path) as beside:
-            beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        self._found = content
+            beside.write_text(json.dumps(write(stored, sparse=True), indent=1), encoding="utf-8")
+        self._stored = stored
 
 
 def _model_stamp(rules: SegmentationOptions, segmenter: Segmenter | None) -> str:

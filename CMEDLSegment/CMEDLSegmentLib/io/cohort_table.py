@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..base.errors import InputError
-from ..base.files import atomic_path
+from ..base.files import DEVICE_NAMES, atomic_path
 
 COLUMNS = ("patient", "case", "role", "modality", "image", "mask", "split")
 ALWAYS = ("patient", "case", "modality", "image")
@@ -33,8 +33,6 @@ LONGEST_CASE = 120
 """Characters: result files add an ending, and file systems stop at 255 bytes."""
 FORBIDDEN = set('/\\:*?"<>|')
 """Characters that a file name may not hold on one of the three platforms."""
-DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-"""Names that Windows keeps for devices."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +236,7 @@ def names_a_file(name: str) -> bool:
         len(name) > LONGEST_CASE
         or name.startswith(".")
         or name.endswith(".")
-        or name.split(".")[0].lower() in DEVICES
+        or name.split(".")[0].lower() in DEVICE_NAMES
         or any(letter in FORBIDDEN or not letter.isprintable() for letter in name)
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..base import field_checks as fields
+from ..base.errors import ModelError
+from ..base.schema import conform, named, read, required, setting
 
 
 @dataclass(frozen=True)
@@ -18,26 +19,24 @@ class Label:
         terminology: ``category`` and ``type``, and where it applies ``region``; each [scheme, code, meaning].
     """
 
-    value: int
-    name: str
-    color: tuple[float, float, float]
-    terminology: dict[str, list[str]]
+    value: int = required(low=1, high=255)
+    name: str = required(filled=True)
+    color: tuple[float, float, float] = required(low=0.0, high=1.0)
+    terminology: dict[str, list[str]] = required(filled=True)
 
     def __post_init__(self) -> None:
-        fields.integer(self.value, "labels.value", 1, 255)
-        fields.text(self.name, "labels.name")
-        color = fields.items(self.color, "labels.color", 3)
-        if len(color) != 3:
-            raise fields.wrong("labels.color", "red, green and blue", self.color)
-        color = tuple(fields.number(part, "labels.color", 0.0, 1.0) for part in color)
-        object.__setattr__(self, "color", color)
-        codes = fields.only(self.terminology, "labels.terminology", ("category", "type"), optional=("region",))
-        for key, code in codes.items():
-            if len(fields.items(code, f"labels.terminology.{key}")) != 3:
-                raise fields.wrong(f"labels.terminology.{key}", "a scheme, a code and its meaning", code)
-            for part in code:
-                fields.text(part, f"labels.terminology.{key}")
-        object.__setattr__(self, "terminology", codes)
+        with named("the card's field", ModelError):
+            conform(self, "labels")
+            read(_Terminology, self.terminology, "labels.terminology")
+
+
+@dataclass(frozen=True)
+class _Terminology:
+    """The codes of a structure; each a scheme, a code and its meaning."""
+
+    category: tuple[str, str, str] = required(filled=True)
+    type: tuple[str, str, str] = required(filled=True)
+    region: tuple[str, str, str] | None = setting(None, filled=True)
 
 
 TUMOR = Label(

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..base import field_checks as fields
+from ..base import schema
 from ..base.errors import ModelError
+from ..base.schema import SchemaError, required, setting, wrong
 from ..io.labels import Label
 from .normalization import Normalization
 
@@ -32,6 +33,8 @@ IMAGE = "image"
 INT8_PREFIX = "int8"
 LARGEST_HEADER = 64 << 20
 """Bytes; a card and the list of tensors take a few kilobytes, so more means the file is something else."""
+ITS_FIELD = "the card's field"
+"""How the errors about a field begin."""
 
 
 @dataclass(frozen=True)
@@ -47,136 +50,123 @@ class NetworkSpec:
     """
 
     name: str
-    kind: str
+    kind: str = required(filled=True)
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
-    inputs: tuple[str, ...] = (IMAGE,)
+    inputs: tuple[str, ...] = setting((IMAGE,), filled=True)
 
     def __post_init__(self) -> None:
-        fields.text(self.name, "networks.name")
-        if not re.fullmatch(r"[a-z][a-z0-9_-]*", self.name) or self.name in (IMAGE, INT8_PREFIX):
-            raise fields.wrong(
-                "networks.name", "lower-case letters, digits, - and _, but not 'image' or 'int8'", self.name
-            )
-        fields.text(self.kind, "networks.kind")
-        object.__setattr__(self, "arguments", fields.mapping(self.arguments, "networks.arguments"))
-        inputs = fields.items(self.inputs, "networks.inputs", 1)
-        object.__setattr__(self, "inputs", tuple(fields.text(item, "networks.inputs") for item in inputs))
+        with schema.named(ITS_FIELD, ModelError):
+            schema.conform(self, "networks")
+            if not re.fullmatch(r"[a-z][a-z0-9_-]*", self.name) or self.name in (IMAGE, INT8_PREFIX):
+                raise wrong(
+                    "networks.name", "lower-case letters, digits, - and _, but not 'image' or 'int8'", self.name
+                )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Data that a model has learned from."""
+
+    name: str = required(filled=True)
+    license: str = required(filled=True, formerly=_OLD_SPELLING["license"])
+    attribution: str = required(filled=True)
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """How well a model did on cases that it has not learned from; numbers are kept as they were written."""
+
+    measure: str = required(filled=True)
+    value: int | float = required()
+    n: int = required(low=1, high=10**9)
+    data: str = required(filled=True)
+    spread: int | float = setting(0, low=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The model card; see the attributes' comments for units and choices.
+    """The model card.
 
     Raises:
         ModelError: a field has a wrong type or value, or fields contradict each other; the message
             names the field.
     """
 
-    name: str  # what a user types: --model NAME
-    title: str
-    summary: str
-    networks: tuple[NetworkSpec, ...]  # run in this order; the last one is the segmentor
-    labels: tuple[Label, ...]
-    modality: str  # "CT" or "MR"
-    normalization: Normalization
-    spacing_mm: float  # in-plane, of the pixels that the networks see
-    field: int  # pixels along each side of the square that the networks see
-    slices: str  # "lung": only slices that contain lung; "all"
-    threshold: float  # on the probability, above it a voxel is marked
-    training: dict[str, Any]  # method, preset, seed, epochs, whatever makes the training repeatable
-    intended_use: str
-    unintended_use: str
-    date: str  # ISO 8601, YYYY-MM-DD
-    program_version: str
-    data: tuple[dict[str, str], ...] = ()  # name, license, attribution
-    smoothing_mm: float = 0.0  # standard deviation of the Gaussian that smooths probabilities over the slices; 0: none
-    figures: tuple[dict[str, Any], ...] = ()  # held out: measure, value, n, data, and where known spread
-    int8: dict[str, Any] | None = None  # how int8 was checked on this model; None: int8 is not to be used
-    weights_sha256: str = ""  # 64 hexadecimal digits; empty until saved
+    name: str = required(filled=True, help="What a user types: --model NAME.")
+    title: str = required(filled=True)
+    summary: str = required(filled=True)
+    networks: tuple[NetworkSpec, ...] = required(filled=True, help="They run in this order; the last is the segmentor.")
+    labels: tuple[Label, ...] = required(filled=True)
+    modality: str = required(choices=("CT", "MR"))
+    normalization: Normalization = required(formerly=_OLD_SPELLING["normalization"])
+    spacing_mm: float = required(low=0.05, high=20.0, help="In-plane, of the pixels that the networks see.")
+    field: int = required(low=16, high=4096, help="Pixels along each side of the square that the networks see.")
+    slices: str = required(choices=("lung", "all"), help="lung: only slices that contain lung.")
+    threshold: float = required(low=0.001, high=0.999, help="On the probability, above it a voxel is marked.")
+    training: dict[str, Any] = required(help="Method, preset, seed, epochs: what makes the training repeatable.")
+    intended_use: str = required(filled=True)
+    unintended_use: str = required(filled=True)
+    date: str = required(help="ISO 8601, YYYY-MM-DD.")
+    program_version: str = required(filled=True)
+    data: tuple[dict[str, str], ...] = setting((), help="Of each source its name, license and attribution.")
+    smoothing_mm: float = setting(
+        0.0, low=0.0, high=50.0, help="Standard deviation of the Gaussian over the slices of probabilities; 0: none."
+    )
+    figures: tuple[dict[str, Any], ...] = setting((), help="Held out: measure, value, n, data, where known spread.")
+    int8: dict[str, Any] | None = setting(None, help="How int8 was checked; None: int8 is not to be used.")
+    weights_sha256: str = setting("", help="64 hexadecimal digits; empty until saved.")
     format: str = FORMAT
 
     def __post_init__(self) -> None:
         _check_format(self.format)
-        for name in ("title", "summary", "intended_use", "unintended_use", "program_version"):
-            fields.text(getattr(self, name), name)
-        self._check_name()
-        self._check_networks()
-        self._check_labels()
-        self._check_image()
-        self._check_provenance()
+        with schema.named(ITS_FIELD, ModelError):
+            schema.conform(self)
+            self._check_texts()
+            self._check_networks()
+            self._check_labels()
+            self._check_data()
 
-    def _check_name(self) -> None:
-        name = fields.text(self.name, "name")
-        if len(name) > 80 or name != name.strip() or not name.isprintable():
-            raise fields.wrong("name", "at most 80 printable characters without spaces at its ends", name)
+    def _check_texts(self) -> None:
+        if len(self.name) > 80 or self.name != self.name.strip() or not self.name.isprintable():
+            raise wrong("name", "at most 80 printable characters without spaces at its ends", self.name)
+        try:
+            # strptime, because fromisoformat takes other forms from Python 3.11 on.
+            datetime.datetime.strptime(self.date, "%Y-%m-%d")
+        except ValueError as error:
+            raise wrong("date", "a date as YYYY-MM-DD", self.date) from error
+        if not re.fullmatch(r"([0-9a-f]{64})?", self.weights_sha256):
+            raise wrong("weights_sha256", "64 hexadecimal digits", self.weights_sha256)
 
     def _check_networks(self) -> None:
-        networks = fields.items(self.networks, "networks", 1)
         known = {IMAGE}
-        for network in networks:
-            if not isinstance(network, NetworkSpec):
-                raise fields.wrong("networks", "a list of networks", network)
+        for network in self.networks:
             if network.name in known:
-                raise ModelError(f"the card's field 'networks' names '{network.name}' twice.")
+                raise SchemaError("networks", f"names '{network.name}' twice")
             unknown = [item for item in network.inputs if item not in known]
             if unknown:
                 raise ModelError(
                     f"the card's network '{network.name}' reads '{unknown[0]}', which none before it makes."
                 )
             known.add(network.name)
-        if networks[-1].name != SEGMENTOR:
-            raise ModelError(f"the card's last network must be '{SEGMENTOR}', not '{networks[-1].name}'.")
-        object.__setattr__(self, "networks", networks)
+        if network.name != SEGMENTOR:
+            raise ModelError(f"the card's last network must be '{SEGMENTOR}', not '{network.name}'.")
 
     def _check_labels(self) -> None:
-        labels = fields.items(self.labels, "labels", 1)
-        for label in labels:
-            if not isinstance(label, Label):
-                raise fields.wrong("labels", "a list of labels", label)
-        if len({label.value for label in labels}) < len(labels):
-            raise ModelError("the card's field 'labels' uses one value twice.")
-        if len({label.name for label in labels}) < len(labels):
-            raise ModelError("the card's field 'labels' uses one name twice.")
-        object.__setattr__(self, "labels", labels)
+        for what in ("value", "name"):
+            if len({getattr(label, what) for label in self.labels}) < len(self.labels):
+                raise SchemaError("labels", f"uses one {what} twice")
         _ = self.classes  # raises where labels and segmentor do not agree
-
-    def _check_image(self) -> None:
-        fields.choice(self.modality, "modality", ("CT", "MR"))
-        if not isinstance(self.normalization, Normalization):
-            raise fields.wrong("normalization", "a normalization", self.normalization)
-        fields.choice(self.slices, "slices", ("lung", "all"))
         if self.slices == "lung" and not (self.modality == "CT" and self.normalization.kind == "window"):
-            raise ModelError(
-                "the card's field 'slices' is 'lung', which is found by HU: it needs the modality 'CT' and a "
-                "normalization by window."
+            raise SchemaError(
+                "slices",
+                "is 'lung', which is found by HU: it needs the modality 'CT' and a normalization by window",
             )
-        object.__setattr__(self, "spacing_mm", fields.number(self.spacing_mm, "spacing_mm", 0.05, 20.0))
-        fields.integer(self.field, "field", 16, 4096)
-        object.__setattr__(self, "threshold", fields.number(self.threshold, "threshold", 0.001, 0.999))
-        object.__setattr__(self, "smoothing_mm", fields.number(self.smoothing_mm, "smoothing_mm", 0.0, 50.0))
 
-    def _check_provenance(self) -> None:
-        object.__setattr__(self, "training", fields.mapping(self.training, "training"))
-        sources = [
-            fields.only(_spelled(fields.mapping(item, "data")), "data", _SOURCE_KEYS)
-            for item in fields.items(self.data, "data")
-        ]
-        for source in sources:
-            for key in _SOURCE_KEYS:
-                fields.text(source[key], f"data.{key}")
-        object.__setattr__(self, "data", tuple(sources))
-        figures = [_figure(item) for item in fields.items(self.figures, "figures")]
-        object.__setattr__(self, "figures", tuple(figures))
-        try:
-            # strptime, because fromisoformat takes other forms from Python 3.11 on.
-            datetime.datetime.strptime(fields.text(self.date, "date"), "%Y-%m-%d")
-        except ValueError as error:
-            raise fields.wrong("date", "a date as YYYY-MM-DD", self.date) from error
-        if self.int8 is not None:
-            object.__setattr__(self, "int8", fields.mapping(self.int8, "int8"))
-        fields.text(self.weights_sha256, "weights_sha256", empty=True)
-        if not re.fullmatch(r"([0-9a-f]{64})?", self.weights_sha256):
-            raise fields.wrong("weights_sha256", "64 hexadecimal digits", self.weights_sha256)
+    def _check_data(self) -> None:
+        sources = [schema.read(_Source, item, f"data.{number}") for number, item in enumerate(self.data)]
+        object.__setattr__(self, "data", tuple(map(schema.write, sources)))
+        for number, item in enumerate(self.figures):
+            schema.read(_Figure, item, f"figures.{number}")
 
     @property
     def classes(self) -> int:
@@ -201,13 +191,10 @@ class Card:
         return f"{self.date}-{self.digest[:8]}"
 
     def _as_dict(self) -> dict[str, Any]:
-        stored = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        stored["networks"] = [dataclasses.asdict(network) for network in self.networks]
-        stored["labels"] = [dataclasses.asdict(label) for label in self.labels]
-        stored["normalization"] = self.normalization.to_dict()
+        stored = {**schema.write(self), "normalization": self.normalization.to_dict()}
         if self.format == OLD_FORMAT:
-            stored["data"] = [_spelled(source, old=True) for source in self.data]
-            return _spelled(stored, old=True)
+            stored["data"] = [_in_old_spelling(source) for source in self.data]
+            return _in_old_spelling(stored)
         return stored
 
     def to_json(self) -> str:
@@ -224,78 +211,34 @@ class Card:
                 changed after it was written.
         """
         try:
-            found = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twice)
-        except (ValueError, RecursionError) as error:
+            found = schema.parse_object(text)
+        except ValueError as error:
             raise ModelError(f"its card is not valid JSON ({error}).") from error
-        if not isinstance(found, dict):
-            raise ModelError("its card is not a JSON object.")
         # Before anything else: a later format may have any fields and another digest.
         _check_format(found.get("format"))
         digest = found.pop(DIGEST_FIELD, None)
-        known = dataclasses.fields(cls)
-        required = [item.name for item in known if item.default is dataclasses.MISSING]
-        written = fields.mapping(found, "")
-        found = fields.only(_spelled(found), "", required, optional=[item.name for item in known])
-        if digest != _digest(written):
+        with schema.named(ITS_FIELD, ModelError):
+            card = schema.read(cls, found)
+        if digest != _digest(found):
             raise ModelError("its card was changed after it was written (its SHA-256 differs).")
-        for key, kind in (("networks", NetworkSpec), ("labels", Label)):
-            found[key] = [_from(kind, item, key) for item in fields.items(found[key], key)]
-        found["normalization"] = Normalization.from_dict(found["normalization"])
-        return cls(**found)
+        return card
 
 
-_SOURCE_KEYS = ("name", "license", "attribution")
-
-
-def _spelled(item: dict[str, Any], old: bool = False) -> dict[str, Any]:
-    """The item with its names as :data:`FORMAT` spells them, or as ``old`` ones are."""
-    names = _OLD_SPELLING if old else {then: now for now, then in _OLD_SPELLING.items()}
-    return {names.get(name, name): value for name, value in item.items()}
+def _in_old_spelling(item: dict[str, Any]) -> dict[str, Any]:
+    return {_OLD_SPELLING.get(name, name): value for name, value in item.items()}
 
 
 def _check_format(found: object) -> None:
     if found not in (FORMAT, OLD_FORMAT):
         raise ModelError(
-            f"its format is {fields.shown(found)} and this program reads '{FORMAT}'; use the version of the "
+            f"its format is {schema.shown(found)} and this program reads '{FORMAT}'; use the version of the "
             "program that it was made for, or a newer one."
         )
-
-
-def _figure(item: object) -> dict[str, Any]:
-    figure = fields.only(item, "figures", ("measure", "value", "n", "data"), optional=("spread",))
-    fields.text(figure["measure"], "figures.measure")
-    fields.number(figure["value"], "figures.value")
-    fields.integer(figure["n"], "figures.n", 1, 10**9)
-    fields.text(figure["data"], "figures.data")
-    if "spread" in figure:
-        fields.number(figure["spread"], "figures.spread", 0.0)
-    return figure
-
-
-def _from(kind: type, item: object, field: str) -> Any:
-    known = dataclasses.fields(kind)
-    required = [
-        entry.name
-        for entry in known
-        if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
-    ]
-    return kind(**fields.only(item, field, required, optional=[entry.name for entry in known]))
 
 
 def _digest(stored: dict[str, Any]) -> str:
     canonical = json.dumps(stored, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"it contains {name}")
-
-
-def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("it names a field twice")
-    return found
 
 
 def header_of(data: bytes, size: int) -> dict[str, Any]:
@@ -316,12 +259,9 @@ def header_of(data: bytes, size: int) -> dict[str, Any]:
     if 8 + length > size:
         raise ModelError("it is cut off: its header is incomplete.")
     try:
-        header = json.loads(data[8 : 8 + length].decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        return schema.parse_object(data[8 : 8 + length].decode("utf-8"))
+    except ValueError as error:
         raise ModelError("its header is damaged.") from error
-    if not isinstance(header, dict):
-        raise ModelError("its header is damaged.")
-    return header
 
 
 def card_of(header: dict[str, Any]) -> Card:

@@ -25,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from ..base import field_checks as fields
+from ..base import schema
 from ..base.errors import InputError, ModelError
+from ..base.schema import required, setting
 
 KINDS = ("window", "percentile")
 LANDMARK_PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
@@ -83,40 +84,34 @@ class Normalization:
         ModelError: a field has a wrong type or value; the message names it.
     """
 
-    kind: str
-    low: float
-    high: float
-    landmarks: tuple[tuple[float, float], ...] = ()
-    maximum: float | None = None
+    kind: str = required(choices=KINDS)
+    low: float = required(low=-1e6, high=1e6)
+    high: float = required(low=-1e6, high=1e6)
+    landmarks: tuple[tuple[float, float], ...] = setting((), low=0.0)
+    maximum: float | None = setting(None, low=1e-6)
 
     def __post_init__(self) -> None:
-        fields.choice(self.kind, "normalization.kind", KINDS)
-        bounds = (0.0, 100.0) if self.kind == "percentile" else (-1e6, 1e6)
-        object.__setattr__(self, "low", fields.number(self.low, "normalization.low", *bounds))
-        object.__setattr__(self, "high", fields.number(self.high, "normalization.high", *bounds))
-        if self.low >= self.high:
-            raise fields.wrong("normalization.high", f"above normalization.low ({self.low:g})", self.high)
-        self._check_landmarks()
+        with schema.named("the card's field", ModelError):
+            schema.conform(self, "normalization")
+            self._check_order()
 
-    def _check_landmarks(self) -> None:
-        name = "normalization.landmarks"
-        pairs = []
-        for pair in fields.items(self.landmarks, name):
-            if len(fields.items(pair, name)) != 2:
-                raise fields.wrong(name, "pairs of a percentile and an intensity", pair)
-            pairs.append((fields.number(pair[0], name, 0.0, 100.0), fields.number(pair[1], name, 0.0)))
-        object.__setattr__(self, "landmarks", tuple(pairs))
-        if self.maximum is not None:
-            object.__setattr__(self, "maximum", fields.number(self.maximum, "normalization.maximum", 1e-6))
-            if not pairs:
-                raise ModelError("the card's field 'normalization.maximum' needs 'normalization.landmarks'.")
-        if not pairs:
+    def _check_order(self) -> None:
+        low, high, landmarks = (f"normalization.{name}" for name in ("low", "high", "landmarks"))
+        for path, value in ((low, self.low), (high, self.high)):
+            if self.kind == "percentile" and not 0 <= value <= 100:
+                raise schema.wrong(path, "a percentile, 0 to 100", value)
+        if self.low >= self.high:
+            raise schema.wrong(high, f"above normalization.low ({self.low:g})", self.high)
+        if not self.landmarks:
+            if self.maximum is not None:
+                raise schema.SchemaError("normalization.maximum", "needs 'normalization.landmarks'")
             return
         if self.kind != "percentile":
-            raise ModelError("the card's field 'normalization.landmarks' needs the kind 'percentile'.")
-        rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in itertools.pairwise(pairs))
-        if not rising or pairs[-1][0] != self.high or pairs[-1][1] <= 0:
-            raise fields.wrong(name, f"rising pairs that end at the percentile {self.high:g}", self.landmarks)
+            raise schema.SchemaError(landmarks, "needs the kind 'percentile'")
+        rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in itertools.pairwise(self.landmarks))
+        # What rises to ``high`` is at most 100 as well.
+        if not rising or self.landmarks[-1][0] != self.high or self.landmarks[-1][1] <= 0:
+            raise schema.wrong(landmarks, f"rising pairs that end at the percentile {self.high:g}", self.landmarks)
 
     def fit(self, volume: np.ndarray) -> IntensityMap:
         """The map for one whole volume (z, y, x), from its own statistics where the kind asks for them.
@@ -153,18 +148,13 @@ class Normalization:
 
     def to_dict(self) -> dict[str, Any]:
         """As stored in a card: only the fields that say something."""
-        stored: dict[str, Any] = {"kind": self.kind, "low": self.low, "high": self.high}
-        if self.landmarks:
-            stored["landmarks"] = [list(pair) for pair in self.landmarks]
-        if self.maximum is not None:
-            stored["maximum"] = self.maximum
-        return stored
+        return schema.write(self, sparse=True)
 
     @classmethod
     def from_dict(cls, stored: object) -> Normalization:
         """Raises ModelError for a missing, unknown or wrong field, which the message names."""
-        found = fields.only(stored, "normalization", ("kind", "low", "high"), optional=("landmarks", "maximum"))
-        return cls(**found)
+        with schema.named("the card's field", ModelError):
+            return schema.read(cls, stored, "normalization")
 
 
 CT_WINDOW = Normalization("window", -1000.0, 500.0)

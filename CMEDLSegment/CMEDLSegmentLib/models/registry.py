@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..base.errors import InputError, ModelError
-from ..base.files import atomic_path
+from ..base.files import DEVICE_NAMES, atomic_path
 from ..base.text import counted
 from .model_card import Card, file_error, read_card
 
@@ -35,7 +35,6 @@ DEFAULT = "lung-ct"
 BUNDLED, INSTALLED, FILE = "bundled", "installed", "file"
 _ENDING = ".safetensors"
 _CURRENT = "current"
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def folder_name(name: str) -> str:
     text = unicodedata.normalize("NFC", name).casefold()
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
     safe = re.sub(r"[^a-z0-9_-]+", "-", plain)[:60].strip("-")
-    if safe == text and safe not in _RESERVED:
+    if safe == text and safe not in DEVICE_NAMES:
         return safe
     return f"{safe or 'model'}-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:8]}"
 

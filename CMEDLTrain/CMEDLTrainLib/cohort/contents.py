@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path, sha256_of
 from CMEDLSegmentLib.base.progress import SILENT, Progress
+from CMEDLSegmentLib.base.schema import read_object
 from CMEDLSegmentLib.io.cohort_table import Case, relative
 
 NAME = "contents.json"
@@ -31,7 +34,7 @@ def contents_of(cases: Sequence[Case], folder: Path, progress: Progress = SILENT
         InputError: files are neither there nor remembered.
         Cancelled: it was cancelled; what was read until then is remembered.
     """
-    remembered = _remembered(folder / NAME)
+    remembered = remembered_in(folder / NAME)
     known = dict(remembered)
     found: list[str] = []
     missing: list[tuple[Case, Path]] = []
@@ -74,15 +77,13 @@ def table_digest(cases: Sequence[Case]) -> str:
     return hashlib.sha256(json.dumps(table_of(cases)).encode()).hexdigest()
 
 
-def _remembered(path: Path) -> dict[str, list[str]]:
+def remembered_in(path: Path) -> dict[str, list[str]]:
     """[stamp, digest] by path; nothing where the file is absent or damaged, which costs another look at the scans."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    return {path: entry for path, entry in found.items() if isinstance(entry, list) and len(entry) == 2}
+    found: dict[str, Any] = {}
+    with suppress(InputError):
+        found = read_object(path)
+    pair = [str, str]
+    return {path: entry for path, entry in found.items() if isinstance(entry, list) and [*map(type, entry)] == pair}
 
 
 def _digest(path: Path, name: str, known: dict[str, list[str]]) -> str | None:

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, overload
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 
-from CMEDLSegmentLib.base.errors import InputError, ModelError
+from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
+from CMEDLSegmentLib.base.schema import read, read_object, required
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.models.normalization import Normalization
 
@@ -81,6 +82,18 @@ class Patches(Sequence[Patch]):
         return of_case[self.records["case"][indices]], names
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What ``store.json`` holds: the settings it was made with, and its cases, a list for each of their columns."""
+
+    format: int = required(low=FORMAT, high=FORMAT)
+    images: dict[str, Any] = required()
+    modalities: dict[str, str] = required()
+    normalizations: dict[str, Normalization] = required(formerly="normalisations")
+    cases: dict[str, list[str]] = required()
+    patches: int = required()
+
+
 class Store:
     """A store opened for reading.
 
@@ -97,20 +110,18 @@ class Store:
             InputError: it is not a complete store.
         """
         try:
-            record = json.loads((folder / "store.json").read_text("utf-8"))
-            if record["format"] != FORMAT:
-                raise InputError(f"The slice store {folder} is of another version; delete it, and it is made anew.")
+            header = read(_Header, read_object(folder / "store.json"))
             self._images = np.load(folder / "patches.npy", mmap_mode="r", allow_pickle=False)
             self._masks = np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False)
-            self.patches = Patches(record["cases"], np.load(folder / "records.npy", allow_pickle=False))
-            self.modalities: dict[str, str] = record["modalities"]
-            self.normalizations = {
-                role: Normalization.from_dict(stored) for role, stored in record["normalisations"].items()
-            }
-        except (OSError, ValueError, KeyError, TypeError, ModelError) as error:
-            raise InputError(f"{folder} is not a slice store ({error}); delete it, and it is made anew.") from error
-        if not len(self.patches) == len(self._images) == len(self._masks) == record["patches"]:
+            self.patches = Patches(header.cases, np.load(folder / "records.npy", allow_pickle=False))
+        except (OSError, ValueError, KeyError, InputError) as error:
+            raise InputError(
+                f"{folder} is not a slice store of this version ({error}); delete it, and it is made anew."
+            ) from error
+        even = len({len(column) for column in header.cases.values()}) <= 1
+        if not (even and len(self.patches) == len(self._images) == len(self._masks) == header.patches):
             raise InputError(f"The slice store {folder} is incomplete; delete it, and it is made anew.")
+        self.modalities, self.normalizations = header.modalities, header.normalizations
         self.folder = folder
 
     def select(self, split: str, role: str = "student") -> np.ndarray:

@@ -13,6 +13,7 @@ from CMEDLSegmentLib import __version__
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.base.progress import SILENT, Progress
+from CMEDLSegmentLib.base.schema import read, read_object
 from CMEDLSegmentLib.io.case_folders import FACTS, SEGMENT
 from CMEDLSegmentLib.io.cohort_table import ROLES, Case, Problem, relative
 
@@ -60,7 +61,7 @@ class Survey:
         for case in cases:
             entry = self._remembered.get(case.case)
             if entry is not None and case.case not in self.known:
-                with suppress(KeyError, TypeError):
+                with suppress(InputError, KeyError, TypeError, ValueError):
                     self.known[case.case] = _from_json(case, entry)
 
     def look(self, cases: Sequence[Case], progress: Progress = SILENT) -> None:
@@ -130,8 +131,8 @@ class Survey:
         return {"program": __version__, "labels": list(self.labels)}
 
     def _read(self) -> dict[str, Any]:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            stored = json.loads((self.folder / NAME).read_text("utf-8"))
+        with suppress(InputError, KeyError, TypeError, ValueError):
+            stored = read_object(self.folder / NAME)
             if {key: stored[key] for key in self._header()} == self._header():
                 return dict(stored["cases"])
         return {}
@@ -156,11 +157,12 @@ def _to_json(known: KnownCase) -> dict[str, Any]:
 
 
 def _from_json(case: Case, entry: dict[str, Any]) -> KnownCase:
-    told = dict(entry["examined"])
-    told["spacing"] = None if told["spacing"] is None else tuple(told["spacing"])
-    told["values"] = tuple(told["values"])
-    findings = [Finding(severity, case.case, sentence, case.line) for severity, sentence in entry["findings"]]
-    return KnownCase(entry["files"], entry["segment"], Examined(case, findings, **told))
+    findings = [
+        {"severity": severity, "case": case.case, "sentence": sentence, "line": case.line}
+        for severity, sentence in entry["findings"]
+    ]
+    examined = {**entry["examined"], "case": case, "findings": findings}
+    return read(KnownCase, {"files": entry["files"], "segment": entry["segment"], "examined": examined})
 
 
 def _line(case: Case, folder: Path) -> list[str]:
@@ -184,6 +186,6 @@ def _segment(case: Case) -> str:
     """What a case's maker called its structure."""
     if case.mask is None:
         return ""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads((case.mask.parent / FACTS).read_text("utf-8"))[SEGMENT])
+    with suppress(InputError, KeyError):
+        return str(read_object(case.mask.parent / FACTS)[SEGMENT])
     return ""

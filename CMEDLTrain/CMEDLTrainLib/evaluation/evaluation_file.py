@@ -5,7 +5,6 @@ Cases go by their names; the names of patients are nowhere in it.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
+from CMEDLSegmentLib.base.schema import SchemaError, entries, read, read_object
 from CMEDLSegmentLib.base.text import plain, table
 from CMEDLSegmentLib.report.tables import DEFINITIONS, Table
 
@@ -27,12 +27,14 @@ from .scoring import (
     CaseFigures,
     PatientFigures,
     TumorFigures,
-    Values,
     definition,
     format_value,
     lesion_noun,
     measure_title,
 )
+
+ANEW = "evaluate the student anew"
+"""What to do about an evaluation that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -123,30 +125,18 @@ class Evaluation:
             InputError: it is none, or one of an older version.
         """
         try:
-            tumors: dict[str, list[TumorFigures]] = {}
+            tumors: dict[str, list[dict[str, Any]]] = {}
             for one in told["tumors"]:
-                fields = {item.name: one[item.name] for item in dataclasses.fields(TumorFigures) if item.name in one}
-                fields |= {"slices": tuple(one["slices"]), "values": {name: one[name] for name in SURFACE}}
-                tumors.setdefault(one["case"], []).append(TumorFigures(**fields))
-            cases = [
-                CaseFigures(
-                    one["case"],
-                    *_read_scored(one),
-                    one["structure_slices"],
-                    one["empty_slices"],
-                    one["extra_tumors"],
-                    tuple(tumors.get(one["case"], ())),
-                    tuple(one["sensitivities"]),
-                )
+                tumor = {**_fields(TumorFigures, one, "values"), "values": {name: one[name] for name in SURFACE}}
+                tumors.setdefault(one["case"], []).append(tumor)
+            tree = {name: told[name] for name in _PLAIN}
+            tree["cases"] = [
+                {**_read_scored(CaseFigures, one, "tumors"), "tumors": tumors.get(one["case"], [])}
                 for one in told["cases"]
             ]
-            patients = [
-                PatientFigures(tuple(one["cases"]), *_read_scored(one), tuple(one["sensitivities"]))
-                for one in told["patients"]
-            ]
-            parts = {name: told[name] for name in _PLAIN} | {"labels": tuple(told["labels"])}
-            return cls(**parts, cases=tuple(cases), patients=tuple(patients), roc=_read_roc(told["roc"]))
-        except (KeyError, TypeError) as error:
+            tree["patients"] = [_read_scored(PatientFigures, one) for one in told["patients"]]
+            return read(cls, {**tree, "roc": _read_roc(told["roc"])})
+        except (KeyError, TypeError, AttributeError, SchemaError) as error:
             raise InputError(f"The evaluation lacks or misspells {error}; evaluate the student anew.") from error
 
     def report(self) -> str:
@@ -196,17 +186,7 @@ class Evaluation:
         }
 
 
-_PLAIN = (
-    "student",
-    "weights_sha256",
-    "threshold",
-    "tolerance_mm",
-    "device",
-    "runtime",
-    "batch",
-    "milliseconds_per_slice",
-    "labels",
-)
+_PLAIN = tuple(name for name in entries(Evaluation) if name not in ("cases", "patients", "roc"))
 """Entries of an evaluation that its JSON has as they are."""
 
 
@@ -231,19 +211,7 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises:
         InputError: it cannot be read, or is no evaluation of this version.
     """
-    return Evaluation.from_json(read_json(path))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What :func:`write_json` wrote to ``path``, such as a run's ``evaluation.json``.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); evaluate the student anew.") from error
+    return Evaluation.from_json(read_object(path, ANEW))
 
 
 def write_json(path: Path, told: Mapping[str, Any]) -> None:
@@ -257,10 +225,18 @@ def _scored(of: CaseFigures | PatientFigures) -> dict[str, Any]:
     return {**of.values, "missed": bool(of.missed), "labels": labels, "sensitivities": of.sensitivities}
 
 
-def _read_scored(told: Mapping[str, Any]) -> tuple[dict[str, Values], tuple[str, ...]]:
-    """The ``labels`` and ``missed`` of a case or patient."""
-    labels = {label: {name: found[name] for name in MEASURES} for label, found in told["labels"].items()}
-    return labels, tuple(label for label, found in told["labels"].items() if found["missed"])
+def _fields(kind: type, told: Mapping[str, Any], *besides: str) -> dict[str, Any]:
+    """Of what was told the fields of a dataclass, all but those ``besides``."""
+    return {name: told[name] for name in entries(kind) if name not in besides}
+
+
+def _read_scored(kind: type, told: Mapping[str, Any], *besides: str) -> dict[str, Any]:
+    """The fields of a case or patient."""
+    return {
+        **_fields(kind, told, "labels", "missed", *besides),
+        "labels": {label: {name: found[name] for name in MEASURES} for label, found in told["labels"].items()},
+        "missed": [label for label, found in told["labels"].items() if found["missed"]],
+    }
 
 
 def _told_roc(roc: Mapping[str, Roc]) -> dict[str, Any]:
@@ -270,9 +246,9 @@ def _told_roc(roc: Mapping[str, Roc]) -> dict[str, Any]:
     return {**whole, "labels": curves} if curves else whole
 
 
-def _read_roc(told: Mapping[str, Any]) -> dict[str, Roc]:
+def _read_roc(told: Mapping[str, Any]) -> dict[str, Any]:
     curves = {"": told, **told.get("labels", {})}
-    return {label: Roc(one["auc"], tuple(map(tuple, one["points"]))) for label, one in curves.items()}
+    return {label: _fields(Roc, one) for label, one in curves.items()}
 
 
 def _flat(parts: Mapping[str, Any], inner: str) -> dict[str, Any]:

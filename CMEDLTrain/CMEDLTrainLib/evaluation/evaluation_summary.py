@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.schema import read_object
 
 from ..runs.run_folder import Run
-from .evaluation_file import read_json, summed
+from .evaluation_file import ANEW, summed
 from .scoring import SURFACE, definition, format_value, lesion_noun, measure_title
 
 DIGITS = 2
@@ -97,10 +98,10 @@ def read_summary(run: Run) -> EvaluationSummary | None:
     """
     if not run.evaluation.is_file():
         return None
-    told = read_json(run.evaluation)
+    told = read_object(run.evaluation, ANEW)
     try:
         return _scored(told)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{run.evaluation} lacks or misspells {error}; evaluate the run anew.") from error
 
 

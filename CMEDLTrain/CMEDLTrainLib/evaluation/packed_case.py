@@ -12,12 +12,13 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from CMEDLSegmentLib.base.errors import InputError, ModelError
 from CMEDLSegmentLib.base.files import atomic_path
+from CMEDLSegmentLib.base.schema import SchemaError, parse_object, read, required
 from CMEDLSegmentLib.inference.resampling import ModelField
 from CMEDLSegmentLib.inference.segmenter import FieldSlices
 from CMEDLSegmentLib.io.volume import Geometry, Volume, axial_view
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 SUFFIX = ".npz"
-UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError, ModelError)
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError, ModelError, SchemaError)
 """What a cut or foreign ``.npz`` may raise."""
 HALF_RANGE = 127.5
 """Values of 8 bits on either side of the middle: 2 HU each of a window of 500 HU."""
@@ -44,29 +45,38 @@ def from_bytes(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32) / np.float32(HALF_RANGE) - 1
 
 
-@dataclass(frozen=True)
-class PackedCase:
-    """A case as a student sees it.
+@dataclass(frozen=True, kw_only=True)
+class PackedCaseEntries:
+    """What is told of a case beside its arrays.
 
     Attributes:
-        images: uint8 (n, pixels, pixels), the slices that the student looks at, see :func:`to_bytes`.
-        slices: their axial indices (n,), rising.
-        field: where the field lies on them.
+        field: where the field lies on the slices that the student looks at.
         geometry: of the scan.
-        expert: uint8 (z, y, x), the expert's labels on that grid, in the scan's own axes.
         normalization: that the images were made with: a window, because others need the scan.
         modality: of the scan.
         lung_slices: how many slices hold lung; 0 where the student does not ask.
     """
 
-    images: np.ndarray
-    slices: np.ndarray
     field: ModelField
     geometry: Geometry
-    expert: np.ndarray
-    normalization: Normalization
+    normalization: Normalization = required(formerly="normalisation")
     modality: str
     lung_slices: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedCase(PackedCaseEntries):
+    """A case as a student sees it.
+
+    Attributes:
+        images: uint8 (n, pixels, pixels), the slices that the student looks at, see :func:`to_bytes`.
+        slices: their axial indices (n,), rising.
+        expert: uint8 (z, y, x), the expert's labels on the scan's grid, in its own axes.
+    """
+
+    images: np.ndarray
+    slices: np.ndarray
+    expert: np.ndarray
 
     def seen_by(self, card: Card) -> FieldSlices:
         """What the student of a card looks at.
@@ -127,20 +137,8 @@ def read_packed_case(path: Path) -> PackedCase:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            about: dict[str, Any] = json.loads(str(file["about"]))
+            about = read(PackedCaseEntries, parse_object(str(file["about"])))
             arrays = {name: file[name] for name in ("images", "slices", "expert")}
-        return PackedCase(
-            field=ModelField(**tuples(about["field"])),
-            geometry=Geometry(**tuples(about["geometry"])),
-            normalization=Normalization.from_dict(about["normalisation"]),
-            modality=about["modality"],
-            lung_slices=about["lung_slices"],
-            **arrays,
-        )
+        return PackedCase(**vars(about), **arrays)
     except UNREADABLE as error:
         raise InputError(f"{path} is not a case that was packed ({error}); unpack it anew.") from error
-
-
-def tuples(tree: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a dataclass as JSON kept them: what were tuples came back as lists."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in tree.items()}

@@ -38,7 +38,8 @@ def write_results(bench: ExperimentRunner) -> dict[str, Any]:
     pictures = {
         ROC: write_roc({name: _pooled(found) for name, found in finished.items()}, folder),
         # Kept figures have no pictures: where no run is at hand, the picture that they came with stays.
-        PANELS: write_panels(tested, experiment.regions, folder) or (bool(bench.kept) and (folder / PANELS).is_file()),
+        PANELS: write_panels(tested, experiment.region_of, folder)
+        or (bool(bench.kept) and (folder / PANELS).is_file()),
     }
     write_json(folder / RESULTS, results)
     with atomic_path(folder / "results.md") as path:

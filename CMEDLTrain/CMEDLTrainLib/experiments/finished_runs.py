@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.schema import read_object
 
-from .plan import SYNTHESIS, Experiment, ExperimentRun, read_beside
+from .plan import SYNTHESIS, Experiment, ExperimentRun
 from .result_tables import only_if_several, table_measures
 from .run_states import FINISHED, FinishedRun, RunStatus
 from .runner import ExperimentRunner
@@ -48,7 +49,7 @@ def _read(bench: ExperimentRunner, progressed: RunStatus) -> FinishedRun:
         progressed,
         tuple(patient for patient in read_evaluation(run.evaluation).patients if patient.marked),
         read_card(run.student).training.get("validation") if run.student.is_file() else None,
-        tuple(missed_lesions(progressed.cell, run, experiment.regions)),
+        tuple(missed_lesions(progressed.cell, run, experiment.region_of)),
         read_translation_results(run) if SYNTHESIS in experiment.measures else None,
         run,
     )
@@ -103,7 +104,7 @@ def kept_runs(experiment: Experiment, folder: Path | None = None) -> dict[Experi
     path = (folder or experiment.folder) / RESULTS
     if not path.is_file():
         return {}
-    results = read_beside(path)
+    results = read_object(path)
     found = {}
     try:
         if results["tolerance_mm"] != experiment.tolerance_mm or results["measures"] != table_measures(experiment):

@@ -25,16 +25,15 @@ import numpy as np
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.base.progress import SILENT, Progress
-from CMEDLSegmentLib.inference.resampling import ModelField
+from CMEDLSegmentLib.base.schema import parse_object, read
 from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, relative, write_cohort
-from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLSegmentLib.models.normalization import Normalization
 
 from ..cohort.contents import NAME as CONTENTS
-from ..cohort.contents import contents_of
+from ..cohort.contents import contents_of, remembered_in
 from ..cohort.preparation import Scan, name_of, normalizations_of, open_case, write_prepared
 from ..cohort.store import LEVELS
-from ..evaluation.packed_case import SUFFIX, UNREADABLE, PackedCase, from_bytes, to_bytes, tuples
+from ..evaluation.packed_case import SUFFIX, UNREADABLE, PackedCase, PackedCaseEntries, from_bytes, to_bytes
 from ..runs import run_folder
 from ..settings.configuration import Configuration, Images
 from .experiment_cohorts import make_cohort
@@ -252,7 +251,7 @@ def unpack(path: Path, work: Path) -> None:
     slices = run_folder.slices_folder(work / "runs" / "any")
     try:
         with np.load(path, allow_pickle=False) as file:
-            about = json.loads(_released(file["about"], (-1,)).tobytes())
+            about = parse_object(_released(file["about"], (-1,)).tobytes().decode())
             if about["format"] != FORMAT:
                 raise InputError(f"The pack {path} is of another version; pack anew.")
             pools = {
@@ -295,22 +294,18 @@ def _read_pool(file: Any, pixels: int, count: int, both: bool) -> tuple[np.ndarr
 
 
 def _carried(told: Mapping[str, Any], expert: np.ndarray, images: np.ndarray) -> PackedCase:
-    geometry = Geometry(**tuples(told["geometry"]))
+    arrays = {"patches", "pixels", "expert", "slices"}
+    known = read(PackedCaseEntries, {name: value for name, value in told.items() if name not in arrays})
     return PackedCase(
+        **vars(known),
         images=images[told["patches"]],
         slices=np.array(told["slices"], np.int64),
-        field=ModelField(**tuples(told["field"])),
-        geometry=geometry,
-        expert=_released(expert, geometry.shape),
-        normalization=Normalization.from_dict(told["normalisation"]),
-        modality=told["modality"],
-        lung_slices=told["lung_slices"],
+        expert=_released(expert, known.geometry.shape),
     )
 
 
 def _put(folder: Path, told: Mapping[str, Any], images: np.ndarray, masks: np.ndarray) -> None:
     """Write a store of a pack as training reads it."""
-    settings = tuples(told["images"])
     parts = (
         (
             Case(**dict(zip(_COLUMNS, columns, strict=True)), image=Path(_ABSENT)),
@@ -321,16 +316,15 @@ def _put(folder: Path, told: Mapping[str, Any], images: np.ndarray, masks: np.nd
         for columns, kept, numbers in told["cases"]
     )
     normalizations = {role: Normalization.from_dict(one) for role, one in told["normalisations"].items()}
-    write_prepared(folder, parts, Images(**settings), told["modalities"], normalizations)
+    write_prepared(folder, parts, read(Images, told["images"]), told["modalities"], normalizations)
 
 
 def _remember(slices: Path, digests: Mapping[Path, str]) -> None:
     """Note what the scans hold that are not there, so that the stores made of them are found."""
     known = {relative(path, slices): ["", digest] for path, digest in digests.items()}
     path = slices / CONTENTS
-    before = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     with atomic_path(path) as beside:
-        beside.write_text(json.dumps({**before, **known}), "utf-8")
+        beside.write_text(json.dumps({**remembered_in(path), **known}), "utf-8")
 
 
 def _case(row: Sequence[str], work: Path) -> Case:

@@ -18,12 +18,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.schema import named, read, read_object
 
 from ..settings.configuration import METHODS, PRESETS, Configuration, with_settings
 
@@ -32,21 +32,8 @@ FILE = "experiment.json"
 VARIABLE = "CMEDL_DATA"
 DATA = f"${VARIABLE}"
 """What stands in settings and results for the folder of the data, which is another one on each machine."""
-DEFAULTS: dict[str, Any] = {
-    "about": "",
-    "note": "",
-    "preset": "fast",
-    "settings": {},
-    "seeds": [0],
-    "tolerance_mm": 2.0,
-    "contiguous": True,
-    "measures": [],
-    "regions": "",
-    "only_folds": [],
-}
 SYNTHESIS = "synthesis"
 """The measure that an experiment may ask for beside those of the segmentation: how good translated images are."""
-NEEDED = ("title", "cohort", "rows", "reference")
 LOOKS_FILE, SYNTHESIS_FILE = "looks.json", "synthesis.json"
 """Of a scored run: what its test patients look like, and how good its translated images are."""
 
@@ -67,21 +54,24 @@ class ExperimentRun:
 
 @dataclass(frozen=True)
 class ExperimentRow:
-    """A line of the results: a method, what it is run with beyond the experiment's settings, and the row it is compared
-    with."""
-
-    method: str
-    settings: Mapping[str, Any]
-    reference: str
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """An experiment as its file says.
+    """A line of the results.
 
     Attributes:
-        name: its folder's name.
-        folder: where the file lies and the results go.
+        method: the row's name where the file has none.
+        settings: what it is run with beyond the experiment's settings.
+        reference: the row that it is compared with; the experiment's where the file has none.
+    """
+
+    method: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    reference: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentEntries:
+    """What the file of an experiment says, with what it names beside itself in its place.
+
+    Attributes:
         title, about, note: for the reader; the note stands with every row (such as "narrow networks").
         cohort: how the cohort is made.
         preset, settings: of all runs.
@@ -91,26 +81,42 @@ class Experiment:
         tolerance_mm: of the surface Dice.
         contiguous: whether the volumes have all their slices; without, there are no surfaces to measure.
         measures: what is measured beside the segmentation: nothing, or :data:`SYNTHESIS`.
-        regions: the part of the body by case, where the file names another that tells it: ``{region: [case, ...]}``.
+        regions: the cases by the part of the body that they show.
         only_folds: those that are run (from 1), where a question does not need all of them; empty for all.
+    """
+
+    title: str
+    cohort: dict[str, Any]
+    rows: dict[str, ExperimentRow]
+    reference: str
+    about: str = ""
+    note: str = ""
+    preset: str = "fast"
+    settings: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    tolerance_mm: float = 2.0
+    contiguous: bool = True
+    measures: tuple[str, ...] = ()
+    regions: dict[str, list[str]] = field(default_factory=dict)
+    only_folds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(ExperimentEntries):
+    """An experiment.
+
+    Attributes:
+        name: its folder's name.
+        folder: where the file lies and the results go.
     """
 
     name: str
     folder: Path
-    title: str
-    about: str
-    note: str
-    cohort: Mapping[str, Any]
-    preset: str
-    settings: Mapping[str, Any]
-    rows: Mapping[str, ExperimentRow]
-    reference: str
-    seeds: tuple[int, ...]
-    tolerance_mm: float
-    contiguous: bool
-    measures: tuple[str, ...]
-    regions: Mapping[str, str]
-    only_folds: tuple[int, ...]
+
+    @property
+    def region_of(self) -> dict[str, str]:
+        """The part of the body by case, as far as the file tells it."""
+        return {case: region for region, cases in self.regions.items() for case in cases}
 
     @property
     def folds(self) -> int:
@@ -164,28 +170,16 @@ def read_experiment(name: str) -> Experiment:
         InputError: it is not there, or the file does not describe one.
     """
     path, tree = experiment_file(name)
-    unknown = sorted(set(tree) - set(NEEDED) - set(DEFAULTS))
-    missing = [key for key in NEEDED if key not in tree]
-    if unknown or missing:
-        what = f"an unknown entry '{unknown[0]}'" if unknown else f"no entry '{missing[0]}'"
-        raise InputError(f"The experiment {path} has {what}; it has {', '.join((*NEEDED, *DEFAULTS))}.")
-    tree = {**DEFAULTS, **tree}
-    try:
-        tree["cohort"] = {**tree["cohort"]}
-        for group, key in ((tree, "settings"), (tree["cohort"], "folds")):
-            if isinstance(group.get(key), str):
-                group[key] = read_beside(path.parent / group[key])
-        rows = {
-            key: ExperimentRow(row.get("method", key), row.get("settings", {}), row.get("reference", tree["reference"]))
-            for key, row in tree["rows"].items()
-        }
-        tree |= {"rows": rows, "seeds": tuple(map(int, tree["seeds"])), "tolerance_mm": float(tree["tolerance_mm"])}
-        regions = read_beside(path.parent / tree["regions"]) if tree["regions"] else {}
-        tree |= {"measures": tuple(tree["measures"]), "only_folds": tuple(map(int, tree["only_folds"]))}
-        tree |= {"regions": {case: region for region, cases in regions.items() for case in cases}}
-        experiment = Experiment(name=path.parent.name, folder=path.parent, **tree)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"The experiment {path} has an entry of the wrong type ({error}); correct it.") from error
+    for group, key in ((tree, "settings"), (tree.get("cohort"), "folds"), (tree, "regions")):
+        if isinstance(group, dict) and isinstance(group.get(key), str):
+            group[key] = _read_beside(path.parent / group[key])
+    with named(f"In the experiment {path}, the entry"):
+        found = read(ExperimentEntries, tree)
+    rows = {
+        name: ExperimentRow(row.method or name, row.settings, row.reference or found.reference)
+        for name, row in found.rows.items()
+    }
+    experiment = Experiment(**{**vars(found), "rows": rows}, name=path.parent.name, folder=path.parent)
     _check(experiment, path)
     return experiment
 
@@ -197,17 +191,11 @@ def experiment_file(name: str) -> tuple[Path, dict[str, Any]]:
         InputError: it is not there, or is no JSON object.
     """
     path = _file(name)
-    try:
-        tree = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"The experiment {path} cannot be read ({error}); give a JSON file.") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"The experiment {path} is not a JSON object; see Testing/experiments for examples.")
-    return path, tree
+    return path, read_object(path, "give a JSON object; see Testing/experiments for examples")
 
 
-def read_beside(path: Path) -> Any:
-    """Another JSON file of an experiment: an entry that several share, or its results.
+def _read_beside(path: Path) -> Any:
+    """Another JSON file of an experiment: an entry that several share, an object or a list.
 
     Raises:
         InputError: it cannot be read.

@@ -6,15 +6,14 @@ of training stands here once, with the paper's value where the paper gives one.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import typing
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.schema import entries, named, parse_object, read, setting, write, wrong
 
-from . import ranges
 from .translation_settings import TranslationSettings
 
 
@@ -24,7 +23,7 @@ class MethodEntry:
 
     Attributes:
         builder: file and function of ``methods`` that build it from a configuration.
-        words: what it is.
+        description: what it is.
         roles: the cohort's roles that it learns from.
     """
 
@@ -78,17 +77,26 @@ class Network:
 class Images:
     """How slices become patches; a student sees at test time what it saw here."""
 
-    spacing_mm: float = 1.5
-    field: int = 256
-    """Side of the square patch in pixels (paper: 256)."""
-    window_hu: tuple[float, float] = (-1000.0, 500.0)
-    """Of CT. MR is standardized by landmarks of its role's training cases (Nyul et al. 2000)."""
-    mr_maximum: float = 0.0
-    """Where standardized MR of the student is clipped (paper: T1w 1136, T2w 1814); 0: at the last landmark."""
-    teacher_mr_maximum: float = 0.0
-    """The same of the teacher."""
-    slices: str = "lung"
-    """``lung``: of CT the slices that contain lung, and those with the structure; ``all``: every slice."""
+    spacing_mm: float = setting(1.5, low=0.05, high=20.0)
+    field: int = setting(256, low=16, high=4096, help="Side of the square patch in pixels (paper: 256).")
+    window_hu: tuple[float, float] = setting(
+        (-1000.0, 500.0),
+        low=-1e9,
+        high=1e9,
+        help="Of CT. MR is standardized by landmarks of its role's training cases (Nyul et al. 2000).",
+    )
+    mr_maximum: float = setting(
+        0.0,
+        low=0,
+        high=1e9,
+        help="Where standardized MR of the student is clipped (paper: T1w 1136, T2w 1814); 0: at the last landmark.",
+    )
+    teacher_mr_maximum: float = setting(0.0, low=0, high=1e9, help="The same of the teacher.")
+    slices: str = setting(
+        "lung",
+        choices=("lung", "all"),
+        help="lung: of CT the slices that contain lung, and those with the structure; all: every slice.",
+    )
 
 
 @dataclass(frozen=True)
@@ -96,53 +104,80 @@ class Augmentation:
     """Random changes of a training patch (section III-C: flip, scaling, rotation, elastic deformation)."""
 
     flip: bool = True
-    scale: tuple[float, float] = (0.8, 1.25)
-    rotation_degrees: float = 15.0
-    shift_mm: float = 20.0
-    elastic_mm: float = 4.0
-    """Standard deviation of the displacement at the control points; 0 switches it off."""
-    elastic_spacing_mm: float = 48.0
-    intensity: float = 0.0
-    """Random gain and offset of the normalized intensity, as half-widths; 0.04 is 30 HU of a 1500 HU window."""
-    erase: float = 0.0
-    """Share of patches whose structure is replaced by the mirrored other side, to show negatives."""
-    paste: float = 0.0
-    """Share of patches that receive the structure of another one of the batch (CarveMix)."""
-    window: int = 0
-    """Side in pixels of the random part of a patch that a step sees, mostly near the structure; 0: all of it. Cheaper
-    steps where memory or time is short; the running statistics of batch norm then are those of such windows."""
+    scale: tuple[float, float] = setting((0.8, 1.25), low=0.1, high=10)
+    rotation_degrees: float = setting(15.0, low=0, high=180)
+    shift_mm: float = setting(20.0, low=0, high=1000)
+    elastic_mm: float = setting(
+        4.0, low=0, high=100, help="Standard deviation of the displacement at the control points; 0 switches it off."
+    )
+    elastic_spacing_mm: float = setting(48.0, low=1, high=1000)
+    intensity: float = setting(
+        0.0,
+        low=0,
+        high=1,
+        help="Random gain and offset of the normalized intensity, as half-widths; 0.04 is 30 HU of a 1500 HU window.",
+    )
+    erase: float = setting(
+        0.0,
+        low=0,
+        high=1,
+        help="Share of patches whose structure is replaced by the mirrored other side, to show negatives.",
+    )
+    paste: float = setting(
+        0.0, low=0, high=1, help="Share of patches that receive the structure of another one of the batch (CarveMix)."
+    )
+    window: int = setting(
+        0,
+        low=0,
+        high=4096,
+        help="Side in pixels of the random part of a patch that a step sees, mostly near the structure; 0: all of it. "
+        "Cheaper steps where memory or time is short; the running statistics of batch norm then are those of such"
+        " windows.",
+    )
 
 
 @dataclass(frozen=True)
 class Loss:
     """Weights of the segmentation loss (paper: Dice alone; READING option: with cross-entropy)."""
 
-    dice: float = 1.0
-    cross_entropy: float = 0.0
-    recall: float = 0.5
-    """Weight in the Dice term of what is missed against what is marked falsely; 0.5 is Dice, else Tversky."""
+    dice: float = setting(1.0, low=0, high=1e9)
+    cross_entropy: float = setting(0.0, low=0, high=1e9)
+    recall: float = setting(
+        0.5,
+        low=0,
+        high=1,
+        help="Weight in the Dice term of what is missed against what is marked falsely; 0.5 is Dice, else Tversky.",
+    )
 
 
 @dataclass(frozen=True)
 class Distillation:
     """What teacher and student descend in joint training (equations 1, 2, 7 and 13); a weight of 0 is an ablation."""
 
-    segmentation: float = 5.0
-    """Of all three parts of L_seg: the student's, and the teacher's on pseudo and on real images of its modality."""
-    teacher_pseudo: float = 1.0
-    teacher_real: float = 1.0
-    student_pseudo: float = 0.0
-    """Of the student on teacher images that were translated into its modality (Table VI)."""
-    hint: float = 1.0
-    hints: str = "high"
-    """Depth of the features that are compared: ``high`` (the paper's last two), ``mid`` or ``low``."""
-    output: float = 0.0
-    """Of output distillation, which the paper compares hints with."""
-    temperature: float = 0.5
-    """Of output distillation."""
-    separate: bool = False
-    """Whether generators and segmentors have updates of their own, as section III-A3 alternates: the generators descend
-    the weighted sum, the segmentors L_hint and L_seg without weights. It costs a second pass through the segmentors."""
+    segmentation: float = setting(
+        5.0,
+        low=0,
+        high=1e9,
+        help="Of all three parts of L_seg: the student's, and the teacher's on pseudo and on real images of its "
+        "modality.",
+    )
+    teacher_pseudo: float = setting(1.0, low=0, high=1e9)
+    teacher_real: float = setting(1.0, low=0, high=1e9)
+    student_pseudo: float = setting(
+        0.0, low=0, high=1e9, help="Of the student on teacher images that were translated into its modality (Table VI)."
+    )
+    hint: float = setting(1.0, low=0, high=1e9)
+    hints: str = setting(
+        "high", help="Depth of the features that are compared: high (the paper's last two), mid or low."
+    )
+    output: float = setting(0.0, low=0, high=1e9, help="Of output distillation, which the paper compares hints with.")
+    temperature: float = setting(0.5, low=1e-3, high=1e3, help="Of output distillation.")
+    separate: bool = setting(
+        False,
+        help="Whether generators and segmentors have updates of their own, as section III-A3 alternates: the "
+        "generators descend the weighted sum, the segmentors L_hint and L_seg without weights. It costs a second "
+        "pass through the segmentors.",
+    )
 
     @property
     def needs_pseudo(self) -> bool:
@@ -154,27 +189,35 @@ class Distillation:
 class Optimization:
     """Adam, its schedule, and when to stop (section III-C)."""
 
-    batch: int = 2
-    learning_rate: float = 2e-4
-    """Of the segmentors."""
-    translation_learning_rate: float = 1e-4
-    schedule: str = "constant"
-    """``constant`` (paper) or ``cosine`` (linear warm-up over 2 % of the steps, then a cosine to zero)."""
-    epochs: int = 100
-    patience: int = 20
-    """Epochs without a better validation loss after which training ends (early stopping)."""
-    validate_every: int = 1
-    """Epochs from one validation to the next."""
-    sampling: str = "uniform"
-    """``uniform`` over slices, or ``patient``: slices weighted by one over the root of their patient's count."""
-    ema_half_life_steps: float = 0.0
-    """Half-life of the exponential moving average of the student's weights; 0 switches it off."""
-    precision: str = "fp32"
-    """``fp32`` or ``bf16`` (autocast; losses stay in fp32)."""
-    graph: bool = False
-    """The whole step as one CUDA graph; one process on an NVIDIA GPU alone."""
-    compile: bool = False
-    """The networks through ``torch.compile``, which takes minutes before the first step."""
+    batch: int = setting(2, low=1, high=65536)
+    learning_rate: float = setting(2e-4, low=0, high=1e38, help="Of the segmentors.")
+    translation_learning_rate: float = setting(1e-4, low=0, high=1e38)
+    schedule: str = setting(
+        "constant",
+        choices=("constant", "cosine"),
+        help="constant (paper) or cosine (linear warm-up over 2 % of the steps, then a cosine to zero).",
+    )
+    epochs: int = setting(100, low=1, high=1e9)
+    patience: int = setting(
+        20, low=1, high=1e9, help="Epochs without a better validation loss after which training ends (early stopping)."
+    )
+    validate_every: int = setting(1, low=1, high=1e9, help="Epochs from one validation to the next.")
+    sampling: str = setting(
+        "uniform",
+        choices=("uniform", "patient"),
+        help="uniform over slices, or patient: slices weighted by one over the root of their patient's count.",
+    )
+    ema_half_life_steps: float = setting(
+        0.0,
+        low=0,
+        high=1e9,
+        help="Half-life of the exponential moving average of the student's weights; 0 switches it off.",
+    )
+    precision: str = setting("fp32", choices=("fp32", "bf16"), help="fp32 or bf16 (autocast; losses stay in fp32).")
+    graph: bool = setting(False, help="The whole step as one CUDA graph; one process on an NVIDIA GPU alone.")
+    compile: bool = setting(
+        False, help="The networks through torch.compile, which takes minutes before the first step."
+    )
 
 
 @dataclass(frozen=True)
@@ -183,11 +226,9 @@ class Configuration:
 
     method: str = "ct-only"
     preset: str = "paper"
-    cohort: str = ""
-    """Absolute path of the cohort's CSV."""
-    initial: str = ""
-    """Student file whose weights training starts from; empty: from scratch."""
-    seed: int = 0
+    cohort: str = setting("", help="Absolute path of the cohort's CSV.")
+    initial: str = setting("", help="Student file whose weights training starts from; empty: from scratch.")
+    seed: int = setting(0, low=0, high=1e9)
     device: str = "auto"
     labels: tuple[str, ...] = ("Tumor",)
     network: Network = Network()
@@ -195,11 +236,13 @@ class Configuration:
     augmentation: Augmentation = Augmentation()
     loss: Loss = Loss()
     translation: TranslationSettings = field(default_factory=TranslationSettings)
-    features: str = "vgg19"
-    """Where the contextual loss's features come from: ``vgg19`` or ``vgg16`` (downloaded, hash checked), a file of such
-    weights, or ``random``."""
+    features: str = setting(
+        "vgg19",
+        help="Where the contextual loss's features come from: vgg19 or vgg16 (downloaded, hash checked), a file of "
+        "such weights, or random.",
+    )
     distillation: Distillation = Distillation()
-    optimization: Optimization = Optimization()
+    optimization: Optimization = setting(Optimization(), formerly="optimisation")
     format: int = FORMAT
 
     @property
@@ -215,7 +258,7 @@ class Configuration:
 
     def to_json(self) -> str:
         """The whole tree as indented JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(write(self), indent=2, ensure_ascii=False) + "\n"
 
 
 def labels_of(text: str) -> tuple[str, ...]:
@@ -236,21 +279,17 @@ def from_json(text: str) -> Configuration:
     """Read :meth:`Configuration.to_json` back.
 
     Raises:
-        InputError: not JSON, an unknown or wrongly typed entry, or a format this program does not know.
+        InputError: not JSON, an unknown, wrongly typed or senseless entry, or a format this program does not know.
     """
     try:
-        tree = json.loads(text)
+        tree = parse_object(text)
     except ValueError as error:
         raise InputError(f"The run's configuration.json is not JSON ({error}); restore it or start anew.") from error
-    if not isinstance(tree, dict) or tree.get("format") != FORMAT:
+    if tree.get("format") != FORMAT:
         raise InputError(f"The run's configuration.json is not of format {FORMAT}; use the program that wrote it.")
-    if OLD_SPELLING in tree:
-        tree[SPELLING] = tree.pop(OLD_SPELLING)
-    return _build(Configuration, tree, "")
+    return _configuration(tree, "In configuration.json, the setting")
 
 
-SPELLING, OLD_SPELLING = "optimization", "optimisation"
-"""What a part of the tree is called, and was called in runs and experiments before."""
 TINY_WIDTHS: dict[str, dict[str, Any]] = {
     "unet": {"width": 4},
     "densefcn": {"width": 4, "growth": 2},
@@ -292,70 +331,42 @@ PRESETS: dict[str, Configuration] = {
 }
 
 
-def with_settings(configuration: Configuration, settings: typing.Iterable[str]) -> Configuration:
+def with_settings(configuration: Configuration, settings: Iterable[str]) -> Configuration:
     """Apply ``key=value`` settings, keys dotted (``optimization.epochs=20``), values JSON or plain text.
 
     Raises:
         InputError: no such key (the message lists those there are), or a value of the wrong type or out of range.
     """
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if key.partition(".")[0] == OLD_SPELLING:
-            key = key.replace(OLD_SPELLING, SPELLING, 1)
+    tree = write(configuration)
+    for assignment in settings:
+        key, equals, text = assignment.partition("=")
         if not equals:
             raise InputError(
-                f"The setting '{setting}' is not of the form key=value; write --set optimization.epochs=20."
+                f"The setting '{assignment}' is not of the form key=value; write --set optimization.epochs=20."
             )
+        *groups, name = key.split(".")
+        node: Any = tree
+        for group in groups:
+            node = node.setdefault(_NAMES_NOW.get(group, group), {})
+            if not isinstance(node, dict):
+                raise InputError(f"The setting '{key}' goes deeper than there are settings.")
         try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        configuration = _replaced(configuration, key.split("."), value, key)
-    ranges.check(configuration)
-    return configuration
+            node[_NAMES_NOW.get(name, name)] = json.loads(text)
+        except (ValueError, RecursionError):
+            node[_NAMES_NOW.get(name, name)] = text
+    return _configuration(tree, "The setting")
 
 
-def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
-    if isinstance(node, dict):
-        if len(path) != 1:
-            raise InputError(f"The setting '{key}' goes deeper than there are settings.")
-        return {**node, path[0]: value}
-    names = [item.name for item in dataclasses.fields(node)]
-    if path[0] not in names:
-        raise InputError(f"There is no setting '{key}'; at '{path[0]}' there are: {', '.join(names)}.")
-    current = getattr(node, path[0])
-    if len(path) > 1:
-        if not (dataclasses.is_dataclass(current) or isinstance(current, dict)):
-            raise InputError(f"The setting '{key}' goes deeper than there are settings.")
-        return replace(node, **{path[0]: _replaced(current, path[1:], value, key)})
-    hint = typing.get_type_hints(type(node))[path[0]]
-    return replace(node, **{path[0]: _typed(hint, value, key)})
+_NAMES_NOW = {entry.limits.formerly: name for name, entry in entries(Configuration).items() if entry.limits.formerly}
 
 
-def _build(kind: type, tree: dict[str, Any], where: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(tree) - set(hints))
-    if unknown:
-        raise InputError(f"configuration.json has an unknown setting '{where}{unknown[0]}'; remove it.")
-    return kind(**{name: _typed(hints[name], value, where + name) for name, value in tree.items()})
-
-
-def _typed(hint: Any, value: Any, key: str) -> Any:
-    """``value`` as the type that the dataclass names, or an error that names the setting."""
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise InputError(f"The setting '{key}' must be a group of settings.")
-        return _build(hint, value, key + ".")
-    origin = typing.get_origin(hint) or hint
-    if origin is tuple and isinstance(value, (list, tuple)):
-        inner = typing.get_args(hint)
-        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
-        if len(kinds) == len(value):
-            return tuple(_typed(one, item, key) for one, item in zip(kinds, value, strict=True))
-    elif origin is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    elif origin is not tuple and isinstance(value, origin) and (origin is bool or not isinstance(value, bool)):
-        return value
-    raise InputError(
-        f"The setting '{key}' cannot be {value!r}; give a value of type {getattr(hint, '__name__', hint)}."
-    )
+def _configuration(tree: dict[str, Any], what: str) -> Configuration:
+    """The configuration that a tree describes; ``what`` is how an error begins, which goes on with the key."""
+    with named(what):
+        found = read(Configuration, tree)
+        window, scale = found.images.window_hu, found.augmentation.scale
+        if window[0] >= window[1]:
+            raise wrong("images.window_hu", "a range with the lower value first", window)
+        if scale[0] > scale[1]:
+            raise wrong("augmentation.scale", "a range with the lower value first", scale)
+    return found

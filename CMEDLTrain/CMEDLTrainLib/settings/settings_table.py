@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from CMEDLSegmentLib.base.schema import Entry, entries
 
 from .configuration import PRESETS, Configuration
 
@@ -24,13 +24,15 @@ class Setting:
         key: as ``--set`` takes it, such as ``optimization.epochs``.
         value: what it is.
         paper: the paper's value.
-        words: what it means; may be empty where its name says it.
+        description: what it means; may be empty where its name says it.
+        wanted: what it may be, such as ``a number from 0 to 1``.
     """
 
     key: str
     value: Any
     paper: Any
     description: str
+    wanted: str
 
     @property
     def group(self) -> str:
@@ -44,18 +46,17 @@ class Setting:
 
 def settings_of(configuration: Configuration) -> list[Setting]:
     """Every setting that has no words of its own elsewhere, in the order of the tree."""
-    paper = dict(_leaves(PRESETS["paper"]))
-    description = dict(_description(configuration))
+    paper = _values(PRESETS["paper"])
     return [
-        Setting(key, value, paper.get(key), description.get(key, ""))
-        for key, value in _leaves(configuration)
+        Setting(key, value, paper[key], entry.limits.help, entry.wanted)
+        for key, value, entry in _leaves(configuration)
         if key not in CHOSEN_ELSEWHERE
     ]
 
 
 def changes(configuration: Configuration, base: Configuration) -> list[str]:
     """What ``--set`` has to be given so that ``base`` becomes ``configuration``, but for what is chosen elsewhere."""
-    before = dict(_leaves(base))
+    before = _values(base)
     return [
         f"{setting.key}={setting.text(setting.value)}"
         for setting in settings_of(configuration)
@@ -63,25 +64,15 @@ def changes(configuration: Configuration, base: Configuration) -> list[str]:
     ]
 
 
-def _leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    for item in dataclasses.fields(node):
-        value = getattr(node, item.name)
+def _values(configuration: Configuration) -> dict[str, Any]:
+    return {key: value for key, value, _ in _leaves(configuration)}
+
+
+def _leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any, Entry]]:
+    """Every setting's key and value, and what it may be."""
+    for name, entry in entries(type(node)).items():
+        value = getattr(node, name)
         if dataclasses.is_dataclass(value):
-            yield from _leaves(value, f"{where}{item.name}.")
+            yield from _leaves(value, f"{where}{name}.")
         else:
-            yield where + item.name, value
-
-
-def _description(node: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """What the docstrings below the fields of a dataclass, and of those within it, say."""
-    (tree,) = ast.parse(inspect.getsource(type(node))).body
-    assert isinstance(tree, ast.ClassDef)
-    for field, after in zip(tree.body, [*tree.body[1:], None], strict=True):
-        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
-            continue
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            text = inspect.cleandoc(str(after.value.value))
-            yield where + field.target.id, text.replace("\n", " ").replace("``", "")
-        value = getattr(node, field.target.id)
-        if dataclasses.is_dataclass(value):
-            yield from _description(value, f"{where}{field.target.id}.")
+            yield where + name, value, entry

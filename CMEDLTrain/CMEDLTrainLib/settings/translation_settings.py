@@ -4,43 +4,55 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from CMEDLSegmentLib.base.schema import setting
+
 
 @dataclass(frozen=True)
 class TranslationSettings:
     """Networks and loss weights of the translation (section III-C; equations 7 and 13)."""
 
-    kind: str = "cyclegan"
-    """``cyclegan`` or ``drit``."""
-    width: int = 64
-    """Channels of the first convolution of generators and discriminators."""
-    blocks: int = 0
-    """Residual blocks of a generator; 0: the paper's, 9 in CycleGAN and 6 in DRIT."""
-    gan: str = ""
-    """``lsgan`` or ``log``; empty: what each was published with, least squares in CycleGAN, logarithms in DRIT."""
-    adversarial: float = 1.0
-    """Of L_adv (equations 5 and 11)."""
-    cycle: float = 10.0
-    """CycleGAN: of L_cyc (equation 6)."""
-    identity: float = 0.0
-    """CycleGAN: of the L1 change that a generator makes to an image of its own target; absent from equation 7."""
-    contextual: float = 1.0
-    """CycleGAN: of L_cx (equation 4)."""
-    both_ways: bool = False
-    """CycleGAN: the contextual loss of pseudo-student images too; equation 4 has pseudo-teacher ones alone."""
-    contextual_order: str = "targets"
-    """CycleGAN: ``targets``: for each target feature the most similar generated one, as its authors have it;
-    ``generated``: the reverse, which is equation 3 as written."""
-    pool: int = 50
-    """CycleGAN: translated images kept for the discriminators, of each modality; 0: none are."""
-    codes: int = 8
-    """DRIT: length of the style vector."""
-    content: float = 1.0
-    """DRIT, lambda_c: of L_adv^c (equation 8)."""
-    vae: float = 1.0
-    """DRIT, lambda_vae: of L_VAE (equation 10)."""
-    kl: float = 1.0
-    """DRIT: of the KL divergence within L_VAE, which equation 10 shows as it is; DRIT was published with 0.01."""
-    content_code: float = 10.0
-    """DRIT, lambda_cc: of L_cc (equation 9)."""
-    latent: float = 10.0
-    """DRIT, lambda_lr: of L_lr (equation 12)."""
+    kind: str = setting("cyclegan", help="cyclegan or drit.")
+    width: int = setting(
+        64, low=1, high=1024, help="Channels of the first convolution of generators and discriminators."
+    )
+    blocks: int = setting(
+        0, low=0, high=100, help="Residual blocks of a generator; 0: the paper's, 9 in CycleGAN and 6 in DRIT."
+    )
+    gan: str = setting(
+        "", help="lsgan or log; empty: what each was published with, least squares in CycleGAN, logarithms in DRIT."
+    )
+    adversarial: float = setting(1.0, low=0, high=1e9, help="Of L_adv (equations 5 and 11).")
+    cycle: float = setting(10.0, low=0, high=1e9, help="CycleGAN: of L_cyc (equation 6).")
+    identity: float = setting(
+        0.0,
+        low=0,
+        high=1e9,
+        help="CycleGAN: of the L1 change that a generator makes to an image of its own target; absent from equation 7.",
+    )
+    contextual: float = setting(1.0, low=0, high=1e9, help="CycleGAN: of L_cx (equation 4).")
+    both_ways: bool = setting(
+        False,
+        help="CycleGAN: the contextual loss of pseudo-student images too; equation 4 has pseudo-teacher ones alone.",
+    )
+    contextual_order: str = setting(
+        "targets",
+        help="CycleGAN: targets: for each target feature the most similar generated one, as its authors have it; "
+        "generated: the reverse, which is equation 3 as written.",
+    )
+    pool: int = setting(
+        50,
+        low=0,
+        high=1e6,
+        help="CycleGAN: translated images kept for the discriminators, of each modality; 0: none are.",
+    )
+    codes: int = setting(8, low=1, high=1024, help="DRIT: length of the style vector.")
+    content: float = setting(1.0, low=0, high=1e9, help="DRIT, lambda_c: of L_adv^c (equation 8).")
+    vae: float = setting(1.0, low=0, high=1e9, help="DRIT, lambda_vae: of L_VAE (equation 10).")
+    kl: float = setting(
+        1.0,
+        low=0,
+        high=1e9,
+        help="DRIT: of the KL divergence within L_VAE, which equation 10 shows as it is; DRIT was published with 0.01.",
+    )
+    content_code: float = setting(10.0, low=0, high=1e9, help="DRIT, lambda_cc: of L_cc (equation 9).")
+    latent: float = setting(10.0, low=0, high=1e9, help="DRIT, lambda_lr: of L_lr (equation 12).")

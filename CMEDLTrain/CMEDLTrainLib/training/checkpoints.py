@@ -55,7 +55,7 @@ def progress(path: Path) -> dict[str, Any]:
         InputError: the file is cut.
     """
     with _reading(path), safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["progress"])
+        return dict(json.loads(file.metadata()["progress"]))  # with an infinite loss before the first validation
 
 
 def load(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> None:
@@ -83,7 +83,7 @@ def load(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"The checkpoint {path} cannot be read ({error}); it may be cut or belong to other networks. "
             "Resume from a copy, or start a new run."

@@ -15,7 +15,9 @@ from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.inference import batch
 from CMEDLSegmentLib.inference.batch import run_batch
 from CMEDLSegmentLib.inference.pipeline import SegmentationOptions
+from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.io.images import write_image
+from harness.damaged_json import damaged
 from segment.cli.conftest import GEOMETRY, SHAPE
 
 HEADER = "patient,case,role,modality,image,mask,split\n"
@@ -152,6 +154,18 @@ def test_a_segmentation_that_somebody_edited_is_never_replaced(batched, cohort, 
         assert ended.json["cases"][0]["outcome"] == "failed"
         assert "move it" in ended.json["cases"][0]["error"]
         assert output.read_bytes() == b"edited by hand"
+
+
+def test_a_damaged_record_is_taken_for_none(batched, cohort, tmp_path):
+    batched(cohort)
+    path = tmp_path / "out" / "one.json"
+    content = json.loads(path.read_text("utf-8"))
+    for text in damaged(content, most=300):
+        path.write_text(text, "utf-8")
+        model = content["fingerprint"]["student"]
+        record = batch._Record(path.parent, read_cohort(cohort)[0], SegmentationOptions(), model)
+        if record.finished():
+            assert json.loads(text) | {"result": ...} == content | {"result": ...}
 
 
 def test_a_result_that_was_cut_off_before_its_record_is_done_anew(batched, cohort, tmp_path):

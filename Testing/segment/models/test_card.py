@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.models.card_text import card_text
 from CMEDLSegmentLib.models.model_card import Card, NetworkSpec, read_card
 from CMEDLSegmentLib.models.normalization import Normalization
+from harness.damaged_json import outcomes
 from segment.models.making import LIVER, UNET, a_card, card_hash
 
 MR = Normalization("percentile", 1.0, 99.0, ((50.0, 300.0), (99.0, 1000.0)), 1136.0)
@@ -129,30 +131,30 @@ def test_values_that_make_no_sense_are_named(name: str, value: object) -> None:
         a_card(**{name: value})
 
 
-def test_an_unknown_field_is_named() -> None:
-    with pytest.raises(ModelError, match="field 'treshold' that this program does not know"):
+def test_an_unknown_field_is_named_also_of_a_part() -> None:
+    with pytest.raises(ModelError, match="field 'treshold'"):
         Card.from_json(changed(lambda stored: stored.update(treshold=0.5)))
-
-
-def test_an_unknown_field_of_a_part_is_named() -> None:
-    with pytest.raises(ModelError, match=r"field 'networks\.widths' that this program does not know"):
+    with pytest.raises(ModelError, match=r"field 'networks\.0\.widths'"):
         Card.from_json(changed(lambda stored: stored["networks"][0].update(widths=3)))
 
 
-@pytest.mark.parametrize("stored", ["", "{", "[]", "3", "null", '{"a": 1, "a": 2}', "[" * 100000])
-def test_text_that_is_no_card_is_refused(stored: str) -> None:
-    with pytest.raises(ModelError):
-        Card.from_json(stored)
+def test_a_damaged_card_is_refused_or_read_to_one_that_comes_back_equal() -> None:
+    def signed(text: str) -> str:
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            stored = json.loads(text)
+            return json.dumps({**stored, "card_sha256": card_hash(stored)})
+        return text
 
-
-@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
-def test_numbers_that_json_does_not_have_are_refused(constant: str) -> None:
-    with pytest.raises(ModelError, match=f"contains {constant}"):
-        Card.from_json(a_card().to_json().replace('"threshold": 0.4', f'"threshold": {constant}'))
+    stored = json.loads(full_card().to_json())
+    del stored["card_sha256"]
+    cards = outcomes(lambda text: Card.from_json(signed(text)), stored, ModelError, most=2000)
+    assert cards
+    for card in cards:
+        assert Card.from_json(card.to_json()) == card
 
 
 def test_a_training_entry_that_json_cannot_hold_is_named() -> None:
-    with pytest.raises(ModelError, match="field 'training' cannot be stored as JSON"):
+    with pytest.raises(ModelError, match=r"field 'training\.loss'"):
         a_card(training={"loss": float("nan")})
 
 

@@ -200,7 +200,7 @@ def test_no_training_volume_is_refused() -> None:
     ],
 )
 def test_each_wrong_field_is_named(arguments: tuple, field: str) -> None:
-    with pytest.raises(ModelError, match=rf"normalization\.{field}'"):
+    with pytest.raises(ModelError, match=rf"field 'normalization\.{field}\b"):
         Normalization(*arguments)
 
 

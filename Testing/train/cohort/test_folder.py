@@ -16,8 +16,10 @@ from CMEDLSegmentLib.io.case_folders import TrainingCase
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.process import lock
+from CMEDLTrainLib.cohort.contents import remembered_in
 from CMEDLTrainLib.cohort.folder import CohortFolder
-from CMEDLTrainLib.cohort.survey import Survey
+from CMEDLTrainLib.cohort.survey import NAME, Survey
+from harness.damaged_json import damaged
 from train.panel.conftest import disc, geometry, write_cases
 
 LABELS = ("Tumor",)
@@ -216,6 +218,21 @@ def test_a_file_that_changed_is_looked_at_again(folder: Path) -> None:
     assert "marks nothing" in told["case001"]
     assert "does not exist" in told["case003"]
     assert "same voxels as the case case002" in told["case004"]
+
+
+def test_what_was_remembered_and_is_damaged_is_looked_at_again(folder: Path) -> None:
+    cases = CohortFolder(folder).cases[:2]
+    survey = Survey(folder, LABELS)
+    survey.look(cases)
+    text = (folder / NAME).read_text("utf-8")
+    for damage in damaged(json.loads(text), most=300):
+        (folder / NAME).write_text(damage, "utf-8")
+        again = Survey(folder, LABELS)
+        again.recall(cases)
+        for name, known in again.known.items():
+            assert isinstance(known.segment, str)
+            assert {one.case for one in known.examined.findings} <= {name}
+        assert remembered_in(folder / NAME) == {}
 
 
 def test_a_survey_that_is_cut_keeps_what_it_found(folder: Path) -> None:

@@ -11,9 +11,10 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLTrainLib.evaluation.comparison import compare_patients, spread
-from CMEDLTrainLib.evaluation.evaluation_file import Evaluation, compare
+from CMEDLTrainLib.evaluation.evaluation_file import Evaluation, compare, read_evaluation
 from CMEDLTrainLib.evaluation.roc import Roc
 from CMEDLTrainLib.evaluation.scoring import MEASURES, MOST_EXTRA, CaseFigures, PatientFigures, score
+from harness.damaged_json import outcomes
 
 GRID = Geometry((4, 4, 5), (2.0, 5.0, 10.0))
 """A voxel is 0.1 cc."""
@@ -247,6 +248,19 @@ def test_an_evaluation_is_read_back_as_it_was_written():
     del told["tolerance_mm"]
     with pytest.raises(InputError, match="tolerance_mm"):
         Evaluation.from_json(told)
+
+
+def test_a_damaged_evaluation_is_refused_or_read_to_one_that_can_be_told(tmp_path):
+    expert, found = cubes((1, 1, 1), (15, 1, 1)), cubes((1, 1, 2), (15, 15, 15))
+    whole = evaluation(score("c", found, expert, CUBE, np.arange(24), TUMORS))
+
+    def read(text):
+        (tmp_path / "evaluation.json").write_text(text, "utf-8")
+        return read_evaluation(tmp_path / "evaluation.json")
+
+    for one in outcomes(read, json.loads(json.dumps(whole.to_json())), InputError):
+        assert one.cases
+        assert one.report()
 
 
 def test_tables_hold_every_figure_in_full_precision():

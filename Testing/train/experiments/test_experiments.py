@@ -24,6 +24,7 @@ from CMEDLTrainLib.experiments.results_page import markdown
 from CMEDLTrainLib.experiments.run_states import RunStatus
 from CMEDLTrainLib.experiments.runner import ExperimentRunner, training_seconds
 from CMEDLTrainLib.runs import run_folder
+from harness.damaged_json import outcomes
 from train.experiments.experiment_results import results_of
 
 COMMITTED = Path(__file__).resolve().parents[2] / "experiments"
@@ -384,8 +385,10 @@ def test_results_that_do_not_tell_enough_cannot_be_kept(bench):
         ({"rows": {"ct-only": {"reference": "x"}}, "reference": "ct-only"}, "'x', which is none of its rows"),
         ({"rows": {"x": {}}, "reference": "x"}, "the method 'x'"),
         ({"preset": "huge"}, "the preset .huge."),
-        ({"color": 1}, "unknown entry 'color'"),
-        ({"seeds": None}, "wrong type"),
+        ({"color": 1}, "'color'"),
+        ({"seeds": None}, "'seeds'"),
+        ({"seeds": [0.5]}, "'seeds'"),
+        ({"rows": {"ct-only": {"setings": {}}}}, r"'rows\.ct-only\.setings'"),
         ({"cohort": {"kind": "sts", "folds": "gone.json"}}, "gone.json"),
         ({"settings": "gone.json"}, "gone.json"),
         ({"only_folds": [2]}, "asks for fold 2; there are folds 1 to 1"),
@@ -394,6 +397,15 @@ def test_results_that_do_not_tell_enough_cannot_be_kept(bench):
 def test_a_file_that_is_no_experiment_is_refused_with_a_sentence(tmp_path, changes, words):
     with pytest.raises(InputError, match=words):
         read_experiment(str(written(tmp_path / "bad", **changes)))
+
+
+def test_a_damaged_experiment_is_refused_or_asks_for_runs(tmp_path):
+    def read(text):
+        written(tmp_path / "damaged").write_text(text, "utf-8")
+        return read_experiment(str(tmp_path / "damaged"))
+
+    for one in outcomes(read, TREE, InputError):
+        assert all(one.run_name(cell) for cell in one.cells)
 
 
 def test_settings_of_a_file_beside_are_the_experiments(tmp_path):

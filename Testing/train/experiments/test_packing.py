@@ -29,6 +29,7 @@ from CMEDLTrainLib.experiments.plan import read_experiment
 from CMEDLTrainLib.experiments.runner import ExperimentRunner
 from CMEDLTrainLib.training.train_run import slices_of, training_cases
 from gpu.plans import PHANTOMS, TINY, read
+from harness.damaged_json import outcomes
 from segment.inference.small_models import a_card, a_model
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -138,6 +139,20 @@ def test_what_is_kept_of_a_test_case_is_the_scan_as_the_student_sees_it(experime
         low, high = images.window_hu
         inside = np.clip(scan.array, low, high)
         assert np.corrcoef(volume.array.ravel(), inside.ravel())[0, 1] > 0.8
+
+
+def test_a_damaged_case_is_refused_or_read(work, tmp_path):
+    with np.load(next((work / "scored").glob("*.npz"))) as file:
+        arrays = {name: file[name] for name in file.files}
+
+    def read(text):
+        np.savez(tmp_path / "damaged.npz", **{**arrays, "about": text})
+        return read_packed_case(tmp_path / "damaged.npz")
+
+    tree = json.loads(str(arrays["about"]))
+    for one in outcomes(read, tree, InputError, most=200):
+        assert one.images.dtype == np.uint8
+        assert isinstance(one.modality, str)
 
 
 def test_a_student_that_sees_other_images_is_refused(experiment, work, tmp_path):

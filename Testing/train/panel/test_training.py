@@ -59,7 +59,7 @@ def test_a_changed_value_is_bold_reaches_the_run_and_is_taken_back(panel, slicer
 
 def test_a_value_that_cannot_be_is_refused_in_words(panel, slicer_app) -> None:
     type_value(panel, slicer_app, "optimization.batch", "many")
-    assert "cannot be 'many'" in slicer_app.messages[-1]
+    assert "'optimization.batch' must be a whole number" in slicer_app.messages[-1]
     assert panel.ui.settingsTable.item(row_of(panel, "optimization.batch"), VALUE).text() == "6"
     assert panel.parameters.changes == []
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
-from CMEDLTrainLib.settings.configuration import PRESETS, with_settings
+import pytest
+
+from CMEDLSegmentLib.base.errors import InputError
+from CMEDLTrainLib.settings.configuration import PRESETS, from_json, with_settings
 from CMEDLTrainLib.settings.settings_table import CHOSEN_ELSEWHERE, settings_of
+from harness.damaged_json import WRONG, outcomes
 
 
 def test_each_setting_can_be_set_by_its_key_and_text() -> None:
@@ -26,10 +31,28 @@ def test_nothing_is_left_out() -> None:
             assert line.split('"')[1] in names | groups, line
 
 
-def test_words_are_those_of_the_source() -> None:
-    description = {setting.key: setting.description for setting in settings_of(PRESETS["tiny"])}
-    assert description["images.field"].startswith("Side of the square patch in pixels")
-    assert "70 x 70" not in description["seed"]
-    assert "equation 6" in description["translation.cycle"]
-    assert "\n" not in "".join(description.values())
-    assert sum(bool(text) for text in description.values()) > len(description) / 2
+def test_each_setting_says_what_it_means_and_what_it_may_be() -> None:
+    found = {setting.key: setting for setting in settings_of(PRESETS["tiny"])}
+    assert found["images.field"].description.startswith("Side of the square patch in pixels")
+    assert found["images.field"].wanted == "a whole number from 16 to 4096"
+    assert found["optimization.precision"].wanted == "one of fp32, bf16"
+    assert "equation 6" in found["translation.cycle"].description
+    assert sum(bool(one.description) for one in found.values()) > len(found) / 2
+
+
+def test_a_damaged_configuration_is_refused_or_read_to_one_that_comes_back_equal() -> None:
+    found = outcomes(from_json, json.loads(PRESETS["fast"].to_json()), InputError)
+    assert found
+    for configuration in found:
+        assert from_json(configuration.to_json()) == with_settings(configuration, []) == configuration
+
+
+@pytest.mark.parametrize("value", [json.dumps(value) for value in WRONG])
+def test_any_value_of_any_setting_is_taken_or_refused_by_name(value: str) -> None:
+    for setting in settings_of(PRESETS["paper"]):
+        try:
+            found = with_settings(PRESETS["paper"], [f"{setting.key}={value}"])
+        except InputError as error:
+            assert f"'{setting.key}" in str(error)  # noqa: PT017 - either is right
+        else:
+            assert with_settings(found, []) == found

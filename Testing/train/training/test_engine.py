@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.base.progress import Progress
@@ -164,6 +164,10 @@ def test_a_cut_checkpoint_is_refused_with_a_sentence(tmp_path, store):
     run.last.write_bytes(run.last.read_bytes()[:-100])
     with pytest.raises(InputError, match="checkpoint"):
         Trainer(run, store)
+    for metadata in (None, {}, {"progress": "3"}, {"progress": "{"}):
+        save_file({"a": torch.zeros(1)}, run.last, metadata)
+        with pytest.raises(InputError, match="checkpoint"):
+            checkpoints.progress(run.last)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(tmp_path, store, monkeypatch):
