@@ -203,25 +203,25 @@ _QUOTE = reprlib.Repr()
 _QUOTE.maxstring = _QUOTE.maxother = 60
 
 
-def _below(path: str, key: object) -> str:
-    name = str(key) if str(key).isprintable() and len(str(key)) <= 60 else shown(key)
+def _below(path: str, key: str) -> str:
+    name = key if key and key.isprintable() and len(key) <= 60 else shown(key)
     return f"{path}.{name}" if path else name
 
 
 def _dataclass(kind: Any, tree: object, where: str) -> Any:
     if isinstance(tree, kind):
         return tree
-    rest, values = _object(tree, where), {}
-    known = entries(kind)
+    found, known, values = _object(tree, where), entries(kind), {}
+    former = {old: name for name, entry in known.items() if (old := entry.limits.formerly) and name not in found}
+    given = {former.get(key, key): key for key in found}
+    # First, because a name that is misspelled is missing too.
+    for name in sorted(given.keys() - known.keys()):
+        raise SchemaError(_below(where, name), f"is not known; there are: {', '.join(known)}")
     for name, entry in known.items():
-        former = entry.limits.formerly
-        key = former if former and former in rest and name not in rest else name
-        if key in rest:
-            values[name] = _value(entry.kind, rest.pop(key), _below(where, key), entry.limits)
+        if name in given:
+            values[name] = _value(entry.kind, found[given[name]], _below(where, given[name]), entry.limits)
         elif entry.required:
             raise SchemaError(_below(where, name), "is missing")
-    if rest:
-        raise SchemaError(_below(where, min(rest)), f"is not known; there are: {', '.join(known)}")
     return kind(**values)
 
 

@@ -120,7 +120,9 @@ def test_missing_unknown_and_former_names() -> None:
     for tree, path in (
         ({"parts": [part]}, "count"),
         ({"count": 1, "parts": [part, {}]}, r"parts\.1\.name"),
-        ({"count": 1, "parts": [part], "cuont": 1}, "cuont"),
+        ({"cuont": 1, "parts": [part]}, "cuont"),
+        ({"count": 1, "parts": [part], "": 1}, "''"),
+        ({"count": 1, "parts": [part], "é\n": 1}, r"'é\\n'"),
         ({"count": 1, "number": 1, "parts": [part]}, "number"),
         ({"count": 1, "parts": [{**part, "x": 1}]}, r"parts\.0\.x"),
     ):

@@ -103,31 +103,26 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG.items())
-def test_each_wrong_field_is_named(name: str, value: object) -> None:
-    with pytest.raises(ModelError, match=f"field '{name}[.'a-z]"):
-        Card.from_json(changed(lambda stored: stored.update({name: value})))
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        *WRONG.items(),
         ("threshold", True),
         ("threshold", 0),
         ("threshold", 1),
         ("smoothing_mm", -1),
-        ("smoothing_mm", float("nan")),
         ("field", True),
         ("field", 0),
         ("spacing_mm", 0),
-        ("spacing_mm", -1.5),
         ("name", "a\nb"),
         ("name", "x" * 81),
         ("date", "2024-02-30"),
     ],
 )
-def test_values_that_make_no_sense_are_named(name: str, value: object) -> None:
-    with pytest.raises(ModelError, match=f"field '{name}'"):
+def test_each_wrong_field_is_named(name: str, value: object) -> None:
+    with pytest.raises(ModelError, match=f"field '{name}[.'a-z]"):
+        Card.from_json(changed(lambda stored: stored.update({name: value})))
+    with pytest.raises(ModelError, match=f"field '{name}[.'a-z]"):
         a_card(**{name: value})
 
 

@@ -161,7 +161,7 @@ def test_the_committed_experiment_is_read_and_an_experiment_that_trains_is_anoth
     found = read_raters_experiment("raters")
     assert (found.student, found.nodules) == ("lung-ct", tmp_path / "lidc_raters")
     assert read_raters_experiment("phantom") is None
-    with pytest.raises(InputError, match="unknown entry"):
+    with pytest.raises(InputError, match="'kind'"):
         read_experiment("raters")
 
 
