@@ -30,7 +30,7 @@ class Entry:
         problem: why it cannot be read; else empty.
         term: the loss term or network at which training failed; else empty.
         rates: the last throughput, memory and learning rate, see :class:`History`.
-        holder: who trains it, see :mod:`holders`; None where nobody does.
+        holder: who trains it, see :mod:`lock`; None where nobody does.
         said: the last lines that its trainers printed, see :func:`trainers.log_end`.
         asked: when its trainer was asked to stop, in seconds since 1970; None where it was not.
     """

@@ -28,7 +28,7 @@ from CMEDLSegmentLib.process import lock
 ended = []
 signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
 time.sleep(float(sys.argv[1]))
-with lock.held(Path(sys.argv[2])):
+with lock.hold(Path(sys.argv[2])):
     while not ended:
         time.sleep(0.05)
 """
@@ -83,7 +83,7 @@ def test_nobody_else_s_process_is_ended(run) -> None:
             time.sleep(0.1)
             assert sleeping.poll() is None
         # This process holds it: it is not asked by a signal that would end it.
-        lock.take(run.trainer)
+        lock.acquire(run.trainer)
         trainers.stop(run)
         assert run.stop_asked()
         run.trainer.write_text(json.dumps({**other, "mark": lock._mark(sleeping.pid)}), "utf-8")
