@@ -39,7 +39,7 @@ from .protocol import (
     Started,
     Taken,
 )
-from .worker_process import WorkerProcess
+from .supervisor import END_SECONDS, Process, Program, weakly
 
 if TYPE_CHECKING:
     from ..io.volume import Volume
@@ -56,8 +56,6 @@ LARGEST_GAP_SECONDS = 1.0
 """Of a longer time between two polls no more counts as the worker's silence: it was us who slept."""
 MOST_EVENTS = 10_000
 """Further lines of the log are left out until somebody polls."""
-END_SECONDS = 5.0
-"""How long the end of a killed worker is waited for."""
 
 
 class _Run:
@@ -105,7 +103,7 @@ class _Belongings:
     """What a client has outside of this process, and what must not outlive it."""
 
     def __init__(self) -> None:
-        self.processes: set[WorkerProcess] = set()
+        self.processes: set[Process] = set()
         self.folders: set[Path] = set()
         self.threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
@@ -156,14 +154,14 @@ class WorkerClient:
         folder: Path | None = None,
     ) -> None:
         self._python = list(python) if python else [sys.executable]
-        self._environment = environment
+        self._environment = os.environ if environment is None else environment
         self._idle_seconds, self._hang_seconds = idle_seconds, hang_seconds
         self._place = folder
         self._lock = threading.RLock()
         self._news = threading.Event()
         self._events: list[Event] = []
         self._run: _Run | None = None
-        self._process: WorkerProcess | None = None
+        self._process: Process | None = None
         self._worker_pid: int | None = None
         self._cpu_s = self._silent_s = self._polled = 0.0
         self._belongings = _Belongings()
@@ -374,19 +372,18 @@ class WorkerClient:
             run.folder = folder
         return run.folder
 
-    def _ready_process(self, run: _Run) -> WorkerProcess:
+    def _ready_process(self, run: _Run) -> Process:
         """The worker, started where there is none."""
         process = self._process
         if process is not None:
             return process
         self._tell(run, "Starting the worker process", 0.0)
-        process = WorkerProcess(
-            self._python,
+        program = Program(self._python, self._environment, "CMEDLSegmentLib.process.worker")
+        process = program.open(
             ["--idle", f"{self._idle_seconds:g}", "--parent", str(os.getpid())],
-            os.environ if self._environment is None else self._environment,
-            _weakly(self._heard),
-            _weakly(self._printed),
-            _weakly(self._ended),
+            weakly(self._heard),
+            weakly(self._printed),
+            weakly(self._ended),
         )
         with self._lock:
             self._belongings.processes.add(process)
@@ -400,7 +397,7 @@ class WorkerClient:
 
     # In the threads of a process.
 
-    def _heard(self, process: WorkerProcess, message: Message) -> None:
+    def _heard(self, process: Process, message: Message) -> None:
         with self._lock:
             run = self._run
             if process is not self._process:
@@ -428,13 +425,13 @@ class WorkerClient:
         elif isinstance(message, Done):
             self._collect(run)
 
-    def _printed(self, process: WorkerProcess, line: str) -> None:
+    def _printed(self, process: Process, line: str) -> None:
         with self._lock:
             listening = process is self._process and self._run is not None and not self._run.over
             if listening and len(self._events) < MOST_EVENTS:
                 self._events.append(Log(line))
 
-    def _ended(self, process: WorkerProcess, code: int | None) -> None:
+    def _ended(self, process: Process, code: int | None) -> None:
         with self._lock:
             self._belongings.processes.discard(process)
             if process is not self._process:
@@ -451,7 +448,7 @@ class WorkerClient:
         elif not replace:
             self._over(run, Failed(self._why(process, code), "\n".join(process.last_lines)))
 
-    def _why(self, process: WorkerProcess, code: int | None) -> str:
+    def _why(self, process: Process, code: int | None) -> str:
         """The sentence for a worker that ended before the run did."""
         if code is None:
             return (
@@ -480,15 +477,3 @@ class WorkerClient:
             with self._lock:
                 self._drop_process()
         self._over(run, event)
-
-
-def _weakly(method: Callable[..., None]) -> Callable[..., None]:
-    """``method`` for as long as its object is there: a thread that waits must not keep it."""
-    reference = weakref.WeakMethod(method)
-
-    def call(*arguments: object) -> None:
-        found = reference()
-        if found is not None:
-            found(*arguments)
-
-    return call

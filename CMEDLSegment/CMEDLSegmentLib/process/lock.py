@@ -184,11 +184,11 @@ def _take(file: Path, content: bytes) -> bool:
 def _create(file: Path, content: bytes) -> bool:
     """Write a file that was not there; False where it was."""
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        stream = file.open("xb")
     except FileExistsError:
         return False
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with stream:
             stream.write(content)
     except OSError:
         file.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
-"""What a front end and the worker say to each other, and what the front end's owner is told.
+"""What a front end and work elsewhere say to each other, and what the owner of a segmentation is told.
 
 On the wire a message is one line of JSON: an object whose ``message`` names one of the classes below and whose
-other entries are its fields. Anything else on the wire is garbage, which :func:`decode` refuses. Lines are short:
-voxels and results travel in files, see ``transfer.py``.
+other entries are its fields. Anything else on the wire is garbage, which :func:`decode` refuses. Voxels travel in
+files, see ``voxel_transfer.py``. A command tells ``Progressed`` and then ``Done`` or ``Broken``; the worker, which
+lives longer, knows the other ones too.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-LONGEST_LINE = 1 << 16
+LONGEST_LINE = 1 << 24
 """Bytes; a longer line is no message."""
+MESSAGES = "CMEDL_MESSAGES"
+"""Environment variable; where it is set, a command speaks in messages on stdout: for a program that has started it."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class Segment:
 
     Attributes:
         folder: where the volume lies and the results go.
-        volume: what ``transfer.write_volume`` says of the volume's file.
+        volume: what ``voxel_transfer.write_volume`` says of the volume's file.
         request: the fields of a :class:`Request`.
     """
 
@@ -139,7 +143,7 @@ class Segment:
     request: dict[str, Any]
 
 
-# From the worker:
+# From the worker, and of these the last three from a command:
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Progressed:
-    """The worker's stage in words and the fraction (0 to 1) of its work that is done."""
+    """The stage in words and the fraction (0 to 1) of the work that is done."""
 
     text: str
     fraction: float
@@ -171,7 +175,9 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Done:
-    """The results lie in the run's folder."""
+    """The work is done; ``result`` is a command's answer, and empty from the worker, whose results are files."""
+
+    result: dict[str, Any]
 
 
 @dataclass(frozen=True)

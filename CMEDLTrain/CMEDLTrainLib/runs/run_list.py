@@ -14,9 +14,8 @@ from ..cohort.contents import stamp_of
 from ..cohort.folder import RUNS, place_in_bin
 from ..settings.configuration import Configuration
 from .history import History, latest
-from .programs import LOG
 from .run_folder import Run
-from .trainers import log_end
+from .trainers import LOG, log_end
 
 
 @dataclass(frozen=True)

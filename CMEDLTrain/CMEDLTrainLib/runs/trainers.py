@@ -8,10 +8,12 @@ from pathlib import Path
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.process import lock
+from CMEDLSegmentLib.process.supervisor import Program
 
-from .programs import LOG, Program
 from .run_folder import Run
 
+LOG = "trainer.log"
+"""What a trainer prints, in its run's folder."""
 LOG_BYTES = 1 << 16
 """Of the end of a log that is read."""
 

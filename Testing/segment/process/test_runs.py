@@ -82,7 +82,7 @@ def test_a_click_hardly_keeps_the_thread_that_makes_it(
     lines: list[bytes] = []
     encode = protocol.encode
     monkeypatch.setattr(
-        "CMEDLSegmentLib.process.worker_process.encode", lambda message: lines.append(encode(message)) or lines[-1]
+        "CMEDLSegmentLib.process.supervisor.encode", lambda message: lines.append(encode(message)) or lines[-1]
     )
     volume = Volume(np.zeros((60, 512, 512), np.int16), Geometry((512, 512, 60)), "CT")
     volume.array[30, 200:300, 200:300] = 1

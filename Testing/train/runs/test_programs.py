@@ -11,33 +11,35 @@ from pathlib import Path
 import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError
+from CMEDLSegmentLib.process.supervisor import Command, Program
 from CMEDLTrainLib.runs import run_folder
-from CMEDLTrainLib.runs.programs import Command, Program
 from CMEDLTrainLib.settings.configuration import PRESETS
 from segment.process.processes import exists, soon
 
+MODULE = "CMEDLTrainLib"
+
 
 def cmedl_train(*arguments: str) -> Command:
-    return Program([sys.executable], os.environ).start(arguments)
+    return Program([sys.executable], os.environ, MODULE).start(arguments)
 
 
 def instead(folder: Path, program: str) -> Program:
     """Runs ``program`` whatever it is called with."""
     path = folder / "program.py"
     path.write_text(program, encoding="utf-8")
-    return Program([sys.executable, str(path)], os.environ)
+    return Program([sys.executable, str(path)], os.environ, MODULE)
 
 
 def test_a_command_s_object_is_its_result(tmp_path: Path) -> None:
     run = run_folder.create(tmp_path / "run", PRESETS["tiny"])
     command = cmedl_train("status", str(run.folder))
-    assert soon(lambda: command.done)
+    assert soon(command.done)
     assert command.result() == run.status()
 
 
 def test_a_sentence_is_its_error(tmp_path: Path) -> None:
     command = cmedl_train("status", str(tmp_path))
-    assert soon(lambda: command.done)
+    assert soon(command.done)
     with pytest.raises(CMEDLError, match="is not a run"):
         command.result()
 
@@ -54,17 +56,17 @@ emit_json({"answer": "x" * 200_000})
 """
     go = tmp_path / "go"
     command = instead(tmp_path, program.replace("GO", repr(str(go)))).start([])
-    assert soon(lambda: command.done or command.stage == ("Half way", 0.5))
-    assert not command.done
+    assert soon(lambda: command.done() or command.stage == ("Half way", 0.5))
+    assert not command.done()
     go.touch()
-    assert soon(lambda: command.done)
+    assert soon(command.done)
     assert command.result() == {"answer": "x" * 200_000}
     assert list(command.lines) == ["a library's advice"]
 
 
 def test_one_that_dies_without_a_word_is_told(tmp_path: Path) -> None:
     command = instead(tmp_path, "import os; os.abort()").start([])
-    assert soon(lambda: command.done)
+    assert soon(command.done)
     with pytest.raises(CMEDLError, match="without a result"):
         command.result()
 
@@ -79,11 +81,11 @@ print("child", child.pid, file=sys.stderr, flush=True)
 time.sleep(600)
 """
     command = instead(tmp_path, program).start([])
-    assert soon(lambda: command.done or command.lines)
+    assert soon(lambda: command.done() or command.lines)
     pids = [command.pid, int(command.lines[-1].split()[1])]
     if how == "cancelled":
         command.cancel()
-        assert soon(lambda: command.done)
+        assert soon(command.done)
         with pytest.raises(Cancelled):
             command.result()
     else:
@@ -99,8 +101,8 @@ def test_a_trainer_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     program = f"""
 import os
 from pathlib import Path
-from CMEDLTrainLib.runs.programs import Program
-print(Program({python!r}, os.environ).detach([], Path({str(log)!r})).pid, flush=True)
+from CMEDLSegmentLib.process.supervisor import Program
+print(Program({python!r}, os.environ, {MODULE!r}).detach([], Path({str(log)!r})).pid, flush=True)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
