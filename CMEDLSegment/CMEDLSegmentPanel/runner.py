@@ -6,7 +6,6 @@ The client's threads and files are its own; everything that touches the scene ha
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -164,16 +163,13 @@ class _Segmentation(Work):
     def __init__(self, client: WorkerClient, log: Callable[[str], None] | None) -> None:
         super().__init__()
         self._client, self._log = client, log
-        self._began = self._heard = time.monotonic()
-        self._last = Stage(_("Starting"), 0.0, 0.0, None)
-        self._clock()
+        self.stage = (_("Starting"), 0.0, 0.0, None)
 
     def done(self) -> bool:
         """Hear what happened since the last time; whether the run is over."""
         if not super().done():
             for event in self._client.poll():
                 self.hear(event)
-            self._clock()
         return super().done()
 
     def cancel(self) -> bool:
@@ -184,8 +180,7 @@ class _Segmentation(Work):
     def hear(self, event: Event) -> None:
         """Take in what the client tells."""
         if isinstance(event, Stage):
-            self._last, self._heard = event, time.monotonic()
-            self._clock()
+            self.stage = (event.text, event.fraction, event.elapsed_s, event.remaining_s)
         elif isinstance(event, Log):
             _tell(self._log, event.line)
         elif isinstance(event, Finished):
@@ -197,13 +192,6 @@ class _Segmentation(Work):
                 logging.error(event.detail)
                 _tell(self._log, event.detail)
             self.set_exception(getattr(errors, event.kind)(event.sentence))
-
-    def _clock(self) -> None:
-        """The stage with times of now: between two stages the clock goes on."""
-        now, remaining = time.monotonic(), self._last.remaining_s
-        if remaining is not None:
-            remaining = max(0.0, remaining - (now - self._heard))
-        self.stage = (self._last.text, self._last.fraction, now - self._began, remaining)
 
 
 def _cancelled() -> str:

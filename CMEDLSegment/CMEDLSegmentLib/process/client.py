@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 WORKING, READING = 0.02, 0.99
 """Fractions of the whole at which the worker's own 0 and 1 lie."""
-REPEAT_SECONDS = 0.5
+REPEAT_SECONDS = 0.2
 """A stage is told again after this time, so that the times shown go on."""
 FORECAST_SECONDS, FORECAST_SHARE = 1.0, 0.05
 """A forecast needs as much of the run behind it."""
