@@ -7,29 +7,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.base import errors
-from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError
+from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLSegmentLib.io.volume import Volume
-from CMEDLSegmentLib.process.client import WorkerClient
-from CMEDLSegmentLib.process.protocol import (
-    CancelledEvent,
-    Event,
-    Failed,
-    Finished,
-    Log,
-    Outcome,
-    Request,
-    Stage,
-)
-from CMEDLSegmentLib.process.supervisor import Work
+from CMEDLSegmentLib.process.client import Segmentation, WorkerClient
+from CMEDLSegmentLib.process.protocol import Outcome, Request
 
-from .poller import Poller
+from .poller import POLL_MS, Poller
 
 
 @dataclass(frozen=True)
@@ -80,20 +70,23 @@ class SegmentationRunner:
         Raises:
             CMEDLError: the worker cannot be given the work.
         """
-        self.client.start(volume, request)
+        segmentation = self.client.start(volume, request)
         self._callbacks = callbacks
 
         def progress(*stage: Any) -> None:
             if slicer.mrmlScene.IsNodePresent(node):
-                _tell(callbacks.progress, *stage)
+                _report(segmentation, callbacks)
             else:
                 self.cancel(_removed())
 
-        self._poller.start(
-            _Segmentation(self.client, callbacks.log),
-            lambda outcome, error: self._finish(node, outcome, error, callbacks),
-            progress,
-        )
+        def done(outcome: Outcome | None, error: CMEDLError | None) -> None:
+            _report(segmentation, callbacks)
+            if outcome is None or not slicer.mrmlScene.IsNodePresent(node):
+                _tell(callbacks.failed, str(error or _removed()))
+            else:
+                self._finish(node, outcome, callbacks)
+
+        self._poller.start(segmentation, done, progress)
 
     def run(
         self,
@@ -107,14 +100,12 @@ class SegmentationRunner:
         Raises:
             CMEDLError: the run failed or was cancelled.
         """
-        self.client.start(volume, request)
-        segmentation = _Segmentation(self.client, callbacks.log)
-
-        def hear(event: Event) -> None:
-            segmentation.hear(event)
-            _tell(callbacks.progress, *segmentation.stage)
-
-        return self._add(node, self.client.wait(hear))
+        segmentation = self.client.start(volume, request)
+        while not segmentation.done():
+            _report(segmentation, callbacks)
+            wait([segmentation], POLL_MS / 1000)
+        _report(segmentation, callbacks)
+        return self._add(node, segmentation.result())
 
     def cancel(self, sentence: str | None = None) -> None:
         """Kill the worker and drop the run; nothing of it is left.
@@ -124,27 +115,18 @@ class SegmentationRunner:
         """
         if self.busy:
             self._poller.drop()
-            _tell(self._callbacks.failed, sentence or _cancelled())
+            _tell(self._callbacks.failed, sentence or _("Cancelled; nothing was added to the scene."))
 
     def close(self) -> None:
         """Drop a run without telling anybody, and end the worker."""
         self._poller.drop()
         self.client.close()
 
-    def _finish(
-        self,
-        node: slicer.vtkMRMLScalarVolumeNode,
-        outcome: Outcome | None,
-        error: Exception | None,
-        callbacks: RunCallbacks,
-    ) -> None:
-        if outcome is None or not slicer.mrmlScene.IsNodePresent(node):
-            _tell(callbacks.failed, str(error or _removed()))
-            return
+    def _finish(self, node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome, callbacks: RunCallbacks) -> None:
         try:
             result = self._add(node, outcome)
-        except CMEDLError as refusal:
-            _tell(callbacks.failed, str(refusal))
+        except CMEDLError as error:
+            _tell(callbacks.failed, str(error))
         except Exception:
             _tell(callbacks.failed, _("The result could not be added to the scene; the error log says why."))
             raise
@@ -152,50 +134,14 @@ class SegmentationRunner:
             _tell(callbacks.finished, result)
 
 
-class _Segmentation(Work):
-    """A run of the worker: its stage is that of ``RunCallbacks.progress``.
-
-    Args:
-        client: has begun with it.
-        log: told what the worker prints.
-    """
-
-    def __init__(self, client: WorkerClient, log: Callable[[str], None] | None) -> None:
-        super().__init__()
-        self._client, self._log = client, log
-        self.stage = (_("Starting"), 0.0, 0.0, None)
-
-    def done(self) -> bool:
-        """Hear what happened since the last time; whether the run is over."""
-        if not super().done():
-            for event in self._client.poll():
-                self.hear(event)
-        return super().done()
-
-    def cancel(self) -> bool:
-        """Kill the worker; nothing of the run is left."""
-        self._client.cancel()
-        return self.done()
-
-    def hear(self, event: Event) -> None:
-        """Take in what the client tells."""
-        if isinstance(event, Stage):
-            self.stage = (event.text, event.fraction, event.elapsed_s, event.remaining_s)
-        elif isinstance(event, Log):
-            _tell(self._log, event.line)
-        elif isinstance(event, Finished):
-            self.set_result(event.outcome)
-        elif isinstance(event, CancelledEvent):
-            self.set_exception(Cancelled(_cancelled()))
-        elif isinstance(event, Failed):
-            if event.detail:
-                logging.error(event.detail)
-                _tell(self._log, event.detail)
-            self.set_exception(getattr(errors, event.kind)(event.sentence))
-
-
-def _cancelled() -> str:
-    return _("Cancelled; nothing was added to the scene.")
+def _report(segmentation: Segmentation, callbacks: RunCallbacks) -> None:
+    for line in segmentation.printed():
+        _tell(callbacks.log, line)
+    if segmentation.detail:
+        logging.error(segmentation.detail)
+        _tell(callbacks.log, segmentation.detail)
+    if not segmentation.over:
+        _tell(callbacks.progress, *segmentation.stage)
 
 
 def _removed() -> str:

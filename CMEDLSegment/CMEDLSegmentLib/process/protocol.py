@@ -1,4 +1,4 @@
-"""What a front end and work elsewhere say to each other, and what the owner of a segmentation is told.
+"""What a front end and work elsewhere say to each other.
 
 On the wire a message is one line of JSON: an object whose ``message`` names one of the classes below and whose
 other entries are its fields. Anything else on the wire is garbage, which :func:`decode` refuses. Voxels travel in
@@ -61,70 +61,6 @@ class Outcome:
     summary: dict[str, Any]
 
 
-# What the owner of a client is told, in this order: Started, then any number of Stage and Log, then one of the others.
-
-
-@dataclass(frozen=True)
-class Started:
-    """The run began; ``warm`` tells whether a worker was there already."""
-
-    warm: bool
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Where the run is.
-
-    Attributes:
-        text: the stage in words.
-        fraction: 0 to 1 of the whole.
-        elapsed_s: seconds since the start.
-        remaining_s: a forecast in seconds; None while there is nothing to base it on.
-    """
-
-    text: str
-    fraction: float
-    elapsed_s: float
-    remaining_s: float | None
-
-
-@dataclass(frozen=True)
-class Log:
-    """A line that the worker or a library in it printed."""
-
-    line: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The run is done."""
-
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The run failed.
-
-    Attributes:
-        sentence: what is wrong and what to do, for the user.
-        detail: for the log: what the worker printed last, or where the fault arose; may be empty.
-        kind: the error's class in ``errors``.
-    """
-
-    sentence: str
-    detail: str = ""
-    kind: str = "CMEDLError"
-
-
-@dataclass(frozen=True)
-class CancelledEvent:
-    """The run was cancelled; nothing of it is left."""
-
-
-Event = Started | Stage | Log | Finished | Failed | CancelledEvent
-
-
 # The wire. From the front end:
 
 
@@ -182,7 +118,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Broken:
-    """The work failed; see :class:`Failed`. ``fault`` tells that it was a fault of ours, not of the input."""
+    """The work failed.
+
+    Attributes:
+        sentence: what is wrong and what to do, for the user.
+        detail: for the log: where the fault arose; may be empty.
+        kind: the error's class in ``errors``.
+        fault: whether it was a fault of ours, not of the input.
+    """
 
     sentence: str
     detail: str
