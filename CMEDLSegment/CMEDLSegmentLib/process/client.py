@@ -23,7 +23,7 @@ from ..base import errors
 from ..base.errors import Cancelled, CMEDLError, InputError
 from . import voxel_transfer
 from .protocol import Alive, Broken, Done, Hello, Message, Outcome, Progressed, Request, Segment, Taken
-from .supervisor import END_SECONDS, Process, Program, Work, weakly
+from .supervisor import END_SECONDS, Process, Program, Work
 
 if TYPE_CHECKING:
     from ..io.volume import Volume
@@ -378,12 +378,7 @@ class WorkerClient:
             return process
         run.progress("Starting the worker process", 0.0)
         program = Program(self._python, self._environment, "CMEDLSegmentLib.process.worker")
-        process = program.open(
-            ["--idle", f"{self._idle_seconds:g}", "--parent", str(os.getpid())],
-            weakly(self._heard),
-            weakly(self._printed),
-            weakly(self._ended),
-        )
+        process = program.open(["--idle", f"{self._idle_seconds:g}", "--parent", str(os.getpid())], self)
         with self._lock:
             self._belongings.processes.add(process)
             run.fresh = True
@@ -394,9 +389,10 @@ class WorkerClient:
         process.listen()
         return process
 
-    # In the threads of a process.
+    # In the threads of a process (`supervisor.Owner`).
 
-    def _heard(self, process: Process, message: Message) -> None:
+    def heard(self, process: Process, message: Message) -> None:
+        """What the worker says of itself and of the run."""
         with self._lock:
             run = self._run
             if process is not self._process:
@@ -424,12 +420,14 @@ class WorkerClient:
         elif isinstance(message, Done):
             self._collect(run)
 
-    def _printed(self, process: Process, line: str) -> None:
+    def printed(self, process: Process, line: str) -> None:
+        """What goes to the run's log."""
         with self._lock:
             if process is self._process and self._run is not None and not self._run.over:
                 self._run.lines.append(line)
 
-    def _ended(self, process: Process, code: int | None) -> None:
+    def ended(self, process: Process, code: int | None) -> None:
+        """The worker has left: between two runs, before it took one, or in the middle of one."""
         with self._lock:
             self._belongings.processes.discard(process)
             if process is not self._process:

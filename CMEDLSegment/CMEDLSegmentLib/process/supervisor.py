@@ -9,15 +9,14 @@ from __future__ import annotations
 import collections
 import contextlib
 import importlib.util
-import io
 import os
 import subprocess
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from ..base.errors import Cancelled, CMEDLError
 from .process_group import end_group, own_group
@@ -25,6 +24,8 @@ from .protocol import LONGEST_LINE, MESSAGES, Broken, Done, Hello, Message, Prog
 
 REMEMBERED_LINES = 40
 """Lines that a process printed last, kept for the detail of a failure."""
+LONGEST_TEXT = 1 << 16
+"""Bytes of such a line that are kept."""
 STRAY_LINES = 1000
 """Lines that are no message which are borne of a process that did not say hello: greetings of a launcher or a site."""
 END_SECONDS = 5.0
@@ -87,14 +88,8 @@ class Program:
         options.insert(options.index("--") if "--" in options else len(options), "--json")
         return Command(self, options)
 
-    def open(
-        self,
-        arguments: Sequence[str],
-        heard: Callable[[Process, Message], None],
-        printed: Callable[[Process, str], None],
-        ended: Callable[[Process, int | None], None],
-    ) -> Process:
-        """Start the program as a child that speaks in messages; see :class:`Process`.
+    def open(self, arguments: Sequence[str], owner: Owner) -> Process:
+        """Start the program as a child that speaks in messages, and tell its ``owner`` of it.
 
         Raises:
             OSError: it could not be started.
@@ -105,10 +100,9 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**self._environment, MESSAGES: "1"},
-            bufsize=0,
             **self._settings,
         )
-        return Process(child, heard, printed, ended)
+        return Process(child, owner)
 
 
 def _folder(package: str) -> str:
@@ -119,26 +113,30 @@ def _folder(package: str) -> str:
     return str(Path(spec.origin).resolve().parents[1])
 
 
+class Owner(Protocol):
+    """Who has started a process. It is told in threads of the process, and only as long as somebody else has it."""
+
+    def heard(self, process: Process, message: Message) -> None:
+        """The process has sent a message."""
+
+    def printed(self, process: Process, line: str) -> None:
+        """The process has written a line that is no message."""
+
+    def ended(self, process: Process, code: int | None) -> None:
+        """The process has ended, and all its children with it.
+
+        Args:
+            process: the process.
+            code: the exit code (negative: the signal); None where it was ended because what it wrote is no message.
+        """
+
+
 class Process:
-    """A child in a group of its own, its pipes, and threads that read them.
+    """A child that leads a group, its pipes, and threads that read them; see :meth:`Program.open`."""
 
-    Args:
-        child: leads a group; its three streams are unbuffered pipes.
-        heard: told each message, in a thread of this object.
-        printed: told each line that is no message, in threads of this object.
-        ended: told once, when the process has ended and all its children with it. Its argument is the exit code
-            (negative: the signal), or None where it was ended because what it wrote is no message.
-    """
-
-    def __init__(
-        self,
-        child: subprocess.Popen[bytes],
-        heard: Callable[[Process, Message], None],
-        printed: Callable[[Process, str], None],
-        ended: Callable[[Process, int | None], None],
-    ) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], owner: Owner) -> None:
         self._child = child
-        self._heard, self._printed, self._ended = heard, printed, ended
+        self._owner = weakref.ref(owner)
         self._killed = False
         # Reentrant: a garbage collection in the middle of a kill may close an owner, which kills too.
         self._kill_lock = threading.RLock()
@@ -148,7 +146,7 @@ class Process:
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
-        self._input, self._output, self._errors = child.stdin, _lines(child.stdout), _lines(child.stderr)
+        self._input, self._output, self._errors = child.stdin, child.stdout, child.stderr
         self._threads = [
             threading.Thread(target=target, name=f"cmedl-{target.__name__.strip('_')}", daemon=True)
             for target in (self._read_messages, self._read_prints, self._await_exit)
@@ -164,6 +162,7 @@ class Process:
         """Pass a message on; False when the process is gone."""
         try:
             self._input.write(encode(message))
+            self._input.flush()
         except (OSError, ValueError):  # a broken pipe, or one that was closed since
             return False
         return True
@@ -198,14 +197,17 @@ class Process:
                         break
                 else:
                     self.greeted |= isinstance(message, Hello)
-                    self._heard(self, message)
+                    if owner := self._owner():
+                        owner.heard(self, message)
+                    del owner
         self.kill()
         code = self._child.wait()
         for thread in self._threads[1:]:
             thread.join()
         with contextlib.suppress(OSError):
             self._input.close()
-        self._ended(self, code if sane else None)
+        if owner := self._owner():
+            owner.ended(self, code if sane else None)
 
     def _read_prints(self) -> None:
         with self._errors as stream:
@@ -223,15 +225,11 @@ class Process:
         self.kill()
 
     def _remember(self, line: bytes) -> None:
-        text = line.decode("utf-8", "replace").rstrip()
+        text = line[:LONGEST_TEXT].decode("utf-8", "replace").rstrip()
         if text:
             self.last_lines.append(text)
-            self._printed(self, text)
-
-
-def _lines(pipe: Any) -> BinaryIO:
-    """A pipe to read by lines; each comes as soon as it is there."""
-    return io.BufferedReader(pipe)
+            if owner := self._owner():
+                owner.printed(self, text)
 
 
 class Work(Future[Any]):
@@ -259,7 +257,7 @@ class Command(Work):
         super().__init__()
         self._answer: Message | None = None
         self._cancelled = False
-        self._process = program.open(arguments, weakly(self._heard), lambda process, line: None, weakly(self._ended))
+        self._process = program.open(arguments, self)
         # When nobody holds the command any more, or the interpreter ends.
         self._end = weakref.finalize(self, _end, self._process)
         self._process.listen()
@@ -280,13 +278,18 @@ class Command(Work):
         self._end()
         return True
 
-    def _heard(self, process: Process, message: Message) -> None:
+    def heard(self, process: Process, message: Message) -> None:
+        """Remember where it is, or what it answers."""
         if isinstance(message, Progressed):
             self.stage = (message.text, message.fraction)
         else:
             self._answer = message
 
-    def _ended(self, process: Process, code: int | None) -> None:
+    def printed(self, process: Process, line: str) -> None:
+        """The process remembers it."""
+
+    def ended(self, process: Process, code: int | None) -> None:
+        """Become the answer."""
         answer = self._answer
         if self._cancelled:
             self.set_exception(Cancelled("Cancelled; nothing of the unfinished work is left."))
@@ -303,15 +306,3 @@ class Command(Work):
 def _end(process: Process) -> None:
     process.kill()
     process.join()
-
-
-def weakly(method: Callable[..., None]) -> Callable[..., None]:
-    """``method`` for as long as its object is there: a thread that waits must not keep it."""
-    reference = weakref.WeakMethod(method)
-
-    def call(*arguments: object) -> None:
-        found = reference()
-        if found is not None:
-            found(*arguments)
-
-    return call
