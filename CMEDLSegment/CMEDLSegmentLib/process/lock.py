@@ -36,6 +36,9 @@ SILENT_S = 60.0
 """An owner whose process cannot be looked at, on another machine or where there is no ``/proc``, is taken for dead when
 it has not touched its file for longer than this."""
 
+ATTEMPTS = 100
+"""Each fails only where others take or release the lock in the same moment."""
+
 
 def this_process() -> dict[str, Any]:
     """What this process writes to own something."""
@@ -157,7 +160,9 @@ def kill(file: Path) -> bool:
 
 
 def _take(file: Path, content: bytes) -> bool:
-    while not _create(file, content):
+    for _ in range(ATTEMPTS):
+        if _create(file, content):
+            return True
         try:
             left, modified = _read(file)
         except FileNotFoundError:  # released meanwhile
@@ -167,18 +172,19 @@ def _take(file: Path, content: bytes) -> bool:
         claim = _claim(file, left)
         if not _take(claim, content):
             return False
-        # Nobody else may replace what was left, unless somebody did before there was this claim. Its own time is
+        # Nobody else may replace what was left, unless somebody did before there was this claim. The claim's time is
         # that of the disk's clock, as the heartbeat's is: this machine's may be wrong.
-        with contextlib.suppress(FileNotFoundError):
+        try:
             now, modified = _read(file)
-            if now == left and not _lives(_parse(left), claim.stat().st_mtime - modified):
-                claim.replace(file)
-                return True
-            if now == left:
-                claim.unlink()
-                return False
+        except FileNotFoundError:
+            now = None
+        if now == left and not _lives(_parse(left), claim.stat().st_mtime - modified):
+            claim.replace(file)
+            return True
         claim.unlink(missing_ok=True)
-    return True
+        if now == left:
+            return False
+    return False  # a link that leads nowhere, say
 
 
 def _create(file: Path, content: bytes) -> bool:
