@@ -13,7 +13,7 @@ from typing import Any
 
 import qt
 
-from CMEDLSegmentLib.base.progress import Progress, stop_if
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.process.supervisor import Work
 
 POLL_MS = 20
@@ -128,6 +128,7 @@ class _Job(Work):
     def __init__(self, work: Callable[[Progress], Any], before: Future | None) -> None:
         super().__init__()
         self._dropped = False
+        self._watched = Progress(self._tell, lambda: self._dropped)
         # A daemon: Slicer ends also while a share does not answer.
         Thread(target=self._run, args=(work, before), name="cmedl-background", daemon=True).start()
 
@@ -142,14 +143,14 @@ class _Job(Work):
         if not self.set_running_or_notify_cancel():
             return
         try:
-            result = work(self._progress)
+            result = work(self._watched)
         except BaseException as error:
             self.set_exception(error)
         else:
             self.set_result(result)
 
-    def _progress(self, stage: str, fraction: float) -> None:
-        stop_if(lambda: self._dropped)
+    def _tell(self, stage: str, fraction: float) -> None:
+        self._watched.stop_if_cancelled()
         self.stage = (stage, fraction)
 
 

@@ -25,6 +25,7 @@ from typing import Any, NoReturn, Protocol, TextIO
 
 from ..base.errors import Cancelled, CMEDLError, InputError
 from ..base.fault_log import internal_error
+from ..base.progress import Progress
 from ..base.text import duration, plain
 from ..process.protocol import MESSAGES, Broken, Done, Message, Progressed, encode
 
@@ -55,7 +56,7 @@ class Report(Protocol):
         """Text for a terminal."""
 
 
-class Bar:
+class Bar(Progress):
     """Progress on one stream: a redrawn bar on a terminal, a line per stage elsewhere, nothing when quiet.
 
     Args:
@@ -64,6 +65,7 @@ class Bar:
         clock: seconds, for tests.
         forecast: say how long the rest will take, were all parts of the job as fast as those done since the start; off
             for a job that does not begin at its beginning, or tells so itself.
+        cancelled: whether the job should stop, such as an :class:`Interrupt`.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class Bar:
         quiet: bool = False,
         clock: Callable[[], float] = time.monotonic,
         forecast: bool = True,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
+        super().__init__(cancelled=cancelled)
         self._stream = stream
         self._quiet = quiet
         self._forecast = forecast

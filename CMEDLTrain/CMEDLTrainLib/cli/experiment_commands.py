@@ -66,7 +66,7 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
     if options.keep:
         kept = kept_runs(experiment) | (kept_runs(experiment, options.out) if options.out else {})
     bench = ExperimentRunner(experiment, work, options.device, kept, options.out)
-    bar = Bar(sys.stderr)
+    bar = Bar(sys.stderr, cancelled=interrupt)
 
     def done(cell: ExperimentRun) -> None:
         bar.clear()
@@ -74,7 +74,7 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
         write_results(bench)
 
     try:
-        finished = bench.work_off(None if options.budget is None else 60.0 * options.budget, done, bar, interrupt)
+        finished = bench.work_off(None if options.budget is None else 60.0 * options.budget, done, bar)
     finally:
         bar.clear()
     results = write_results(bench)
@@ -87,9 +87,9 @@ def _raters(experiment: RatersExperiment, device: str, interrupt: Interrupt) -> 
     """Score a finished student beside several raters, which takes minutes and is not done in parts."""
     from ..experiments.rater_study import run_raters
 
-    bar = Bar(sys.stderr)
+    bar = Bar(sys.stderr, cancelled=interrupt)
     try:
-        results = run_raters(experiment, device, bar, interrupt)
+        results = run_raters(experiment, device, bar)
     finally:
         bar.clear()
     print(f"{len(results['nodules'])} nodules are scored; see {experiment.folder / 'results.md'}.")

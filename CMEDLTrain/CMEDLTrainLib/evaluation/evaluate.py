@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM
 
@@ -31,8 +31,7 @@ def evaluate(
     student_file: Path | str,
     cases: Sequence[Case],
     device: str = "auto",
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
     tolerance_mm: float = TOLERANCE_MM,
     on_case: OnCase | None = None,
 ) -> Evaluation:
@@ -42,14 +41,14 @@ def evaluate(
         student_file: the student's file, or the name of an installed one.
         cases: of the student's modality, with masks; or such as :mod:`.carried` keeps.
         device: as that of ``Segmenter``, which chooses the fastest runtime there.
-        progress, cancelled: told and asked for each case.
+        progress: see ``progress.py``.
         tolerance_mm: of the surface DSC.
         on_case: told of each case while its volume is in memory, for pictures.
 
     Raises:
         InputError: there is no case, one cannot be read or has no mask, or the student does not fit it.
         DeviceError: as ``Segmenter``.
-        Cancelled: ``cancelled()`` became true.
+        Cancelled: it was cancelled.
     """
     from CMEDLSegmentLib.inference.segmenter import Segmenter
     from CMEDLSegmentLib.models import registry
@@ -63,10 +62,10 @@ def evaluate(
     counts = {label: RocCounts() for label in _curves(labels)}
     milliseconds = []
     for number, case in enumerate(cases):
-        step = part(progress, number / len(cases), (number + 1) / len(cases))
+        step = progress.part(number / len(cases), (number + 1) / len(cases))
         words = f"Case {number + 1} of {len(cases)}"
         volume, expert, looked_at = _read(case, student.card)
-        result = segmenter.segment(looked_at, progress=_within(step, words), cancelled=cancelled)
+        result = segmenter.segment(looked_at, progress=step.part(0.0, 0.9).under(words))
         seen = result.probability.slices
         step(f"{words}: comparing with the expert", 0.9)
         own = _counted(result, expert, volume.geometry, labels)
@@ -111,12 +110,6 @@ def _read(case: Case, card: Card) -> tuple[Volume, np.ndarray, Volume | FieldSli
         raise InputError(f"The case {case.case} has no mask; an evaluation needs the expert's of every case.")
     volume = read_volume(case.image)
     return volume, read_mask(case.mask, volume.geometry).array, volume
-
-
-def _within(step: Progress, words: str) -> Progress:
-    """The progress of one case's segmentation, as nine tenths of the case."""
-    inner = part(step, 0.0, 0.9)
-    return lambda stage, fraction: inner(f"{words}: {stage}", fraction)
 
 
 def _patients(cases: Sequence[Case], figures: Sequence[CaseFigures]) -> tuple[PatientFigures, ...]:

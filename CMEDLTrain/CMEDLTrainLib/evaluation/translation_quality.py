@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from CMEDLSegmentLib.base.progress import CancelCheck, never, stop_if
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.inference.resampling import FieldSampler
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.images import read_volume
@@ -129,7 +129,7 @@ def pair_quality(
     normalization: Normalization,
     translate: Translate,
     device: torch.device,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
 ) -> PairQuality | None:
     """Score the translation of a case against its patient's real image; None where they have no slice in common.
 
@@ -140,7 +140,6 @@ def pair_quality(
         normalization: of the teacher's modality, as in training.
         translate: from the student's modality.
         device: of ``translate``.
-        cancelled: asked before every batch.
 
     Raises:
         InputError: the partner's image cannot be read.
@@ -148,7 +147,7 @@ def pair_quality(
     similar, squares, pixels, slices = 0.0, 0.0, 0, 0
     histograms = np.zeros((2, BINS))
     for real, pseudo, common in _pairs(seen, geometry, partner, normalization, translate, device):
-        stop_if(cancelled)
+        progress.stop_if_cancelled()
         for one, other, both in zip(real, pseudo, common, strict=True):
             if both.any():
                 slices, pixels = slices + 1, pixels + int(both.sum())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress
+from CMEDLSegmentLib.base.progress import Progress
 
 from ..runs import run_folder
 from .plan import LOOKS_FILE, SYNTHESIS_FILE
@@ -28,7 +28,6 @@ def score(
     real: Mapping[str, Case] | None,
     device: str,
     progress: Progress,
-    cancelled: CancelCheck,
 ) -> None:
     """Write ``evaluation.json``, ``looks.json`` and, where it is asked for, ``synthesis.json`` of a trained run.
 
@@ -39,11 +38,11 @@ def score(
         real: of each test case its patient's real image of the teacher's modality, to measure the translation against;
             None where that is not asked for.
         device: as ``--device``.
-        progress, cancelled: told and asked for each case.
+        progress: see ``progress.py``.
 
     Raises:
         InputError: the run or a case cannot be read.
-        Cancelled: ``cancelled()`` became true; nothing is written then but pictures.
+        Cancelled: it was cancelled; nothing is written then but pictures.
     """
     from CMEDLSegmentLib.models.model_file import load_model
 
@@ -72,7 +71,7 @@ def score(
             one(*case)
 
     cases = scored_cases(cohort)
-    result = evaluate(run.student, cases, device, progress, cancelled, tolerance_mm=tolerance_mm, on_case=on_case)
+    result = evaluate(run.student, cases, device, progress, tolerance_mm=tolerance_mm, on_case=on_case)
     write_evaluation(run, result)
     for one in kept:
         one.write()

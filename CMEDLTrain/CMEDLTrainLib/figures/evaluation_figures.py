@@ -20,7 +20,7 @@ from torch import Tensor
 
 from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.inference.segmenter import Segmentation
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.volume import Volume
@@ -159,7 +159,7 @@ class Figures:
             images = next(seen.images(np.array([self._shown.slice]), self._device))
             self._shown.maps.insert(0, Maps(self._against.name, self._maps(self._against.layers(images)), group=1))
 
-    def finish(self, progress: Progress = silent, cancelled: CancelCheck = never) -> dict[str, Any]:
+    def finish(self, progress: Progress = SILENT) -> dict[str, Any]:
         """Write the pictures over all cases.
 
         Returns:
@@ -167,10 +167,10 @@ class Figures:
             what they show, ``translation`` with the figures of :mod:`.synthesis`.
 
         Raises:
-            Cancelled: ``cancelled()`` became true.
+            Cancelled: it was cancelled.
         """
         record: dict[str, Any] = {}
-        stop_if(cancelled)
+        progress.stop_if_cancelled()
         progress("Pictures", 0.0)
         if self._drawn:
             record["contours"] = self._overview()
@@ -179,8 +179,8 @@ class Figures:
             names = [one.name for one in self._shown.maps]
             where = {"case": self._shown.case, "axial_slice": self._shown.slice}
             record["features"] = {"file": "features.png", **where, "networks": names}
-        stop_if(cancelled)
-        record["embedding"] = self._embedding(part(progress, 0.1, 0.95), cancelled)
+        progress.stop_if_cancelled()
+        record["embedding"] = self._embedding(progress.part(0.1, 0.95))
         if self._translate is not None:
             record["translation"] = translation_quality.summary(self._real, self._translated, self._pairs)
         progress("Pictures", 1.0)
@@ -267,7 +267,7 @@ class Figures:
         reader.features.append(np.concatenate(taken))
         reader.inside.append(inside)
 
-    def _embedding(self, progress: Progress, cancelled: CancelCheck) -> dict[str, Any]:
+    def _embedding(self, progress: Progress) -> dict[str, Any]:
         """The t-SNE maps side by side, or why there are none."""
         readers = [one for one in (self._against, self._own) if one is not None]
         maps = []
@@ -275,9 +275,9 @@ class Figures:
             for number, reader in enumerate(readers):
                 if not reader.features:
                     raise InputError("The t-SNE map needs pixels of a structure, and no case has one.")
-                step = part(progress, number / len(readers), (number + 1) / len(readers))
+                step = progress.part(number / len(readers), (number + 1) / len(readers))
                 pixels = np.concatenate(reader.features), np.concatenate(reader.inside)
-                maps.append((reader.name, tsne_map.embed(*pixels, progress=step, cancelled=cancelled)))
+                maps.append((reader.name, tsne_map.embed(*pixels, progress=step)))
         except InputError as error:
             return {"left_out": str(error)}
         labels = self._own.card.labels

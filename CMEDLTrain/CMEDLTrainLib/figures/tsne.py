@@ -48,7 +48,7 @@ def parser() -> Parser:
 def _lay_out(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from sklearn.manifold import TSNE
 
-    bar = Bar(sys.stderr, quiet=True)
+    bar = Bar(sys.stderr, quiet=True, cancelled=interrupt)
     features = np.load(options.folder / FEATURES, allow_pickle=False)
     tsne = TSNE(
         perplexity=options.perplexity, max_iter=options.iterations, init="pca", random_state=options.seed, verbose=2

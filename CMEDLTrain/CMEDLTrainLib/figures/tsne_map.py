@@ -25,7 +25,7 @@ from torch import Tensor
 
 from CMEDLSegmentLib.base.colors import MODEL_RED, RATER_COLORS
 from CMEDLSegmentLib.base.errors import CMEDLError, InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.process.supervisor import Program
 from CMEDLSegmentLib.report.contour_drawing import BACKGROUND, BRIGHT, DIM, GAP, font, legend
 
@@ -117,8 +117,7 @@ def embed(
     features: np.ndarray,
     inside: np.ndarray,
     seed: int = 0,
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
 ) -> Embedding:
     """Lay the points out in the plane by t-SNE (van der Maaten and Hinton 2008).
 
@@ -128,11 +127,11 @@ def embed(
         features: (n, channels).
         inside: (n,) bool.
         seed: of what is random in it.
-        progress, cancelled: as everywhere.
+        progress: see ``progress.py``.
 
     Raises:
         InputError: scikit-learn is not installed, there are too few points for the perplexity, or it failed.
-        Cancelled: ``cancelled()`` was true.
+        Cancelled: it was cancelled.
     """
     if importlib.util.find_spec("sklearn") is None:
         raise InputError(
@@ -148,21 +147,21 @@ def embed(
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, tsne.FEATURES), scaled.astype(np.float32))
         arguments = [folder, str(PERPLEXITY), str(ITERATIONS), str(seed)]
-        found = _awaited(Program([sys.executable], os.environ, tsne.__name__), arguments, progress, cancelled)
+        found = _awaited(Program([sys.executable], os.environ, tsne.__name__), arguments, progress)
         points = np.load(Path(folder, tsne.POINTS), allow_pickle=False)
     return Embedding(points, np.asarray(inside, bool), float(found["kl"]))
 
 
-def _awaited(program: Program, arguments: Sequence[str], progress: Progress, cancelled: CancelCheck) -> dict[str, Any]:
+def _awaited(program: Program, arguments: Sequence[str], progress: Progress) -> dict[str, Any]:
     """What the program says in the end."""
     try:
         command = program.start(arguments)
     except OSError as error:
         raise InputError(f"The t-SNE map could not be begun ({error.strerror}); close other programs.") from error
     while not command.done():
-        if cancelled():
+        if progress.cancelled():
             command.cancel()
-            stop_if(cancelled)
+            progress.stop_if_cancelled()
         stage, fraction = command.stage
         progress(stage or "t-SNE map", fraction)
         time.sleep(POLL_S)

@@ -15,6 +15,7 @@ from scipy.stats import wilcoxon
 
 import CMEDLSegmentLib
 from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.cli import compare as command_module
 from CMEDLSegmentLib.cli.compare import ComparisonJob, compare_case, compare_cohort
 from CMEDLSegmentLib.io.images import read_volume, write_image
@@ -352,7 +353,7 @@ def test_a_cancel_between_cases_keeps_the_reports_before_it(manifest, folder):
         return any(stage.startswith("Case 3 of 4") for stage in seen)
 
     with pytest.raises(Cancelled, match="2 of 4 cases"):
-        compare_cohort(manifest, folder / "out", progress=lambda s, f: seen.append(s), cancelled=cancelled)
+        compare_cohort(manifest, folder / "out", progress=Progress(lambda s, f: seen.append(s), cancelled=cancelled))
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["case-001", "case-002"]
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLTrainLib.figures import tsne_map
 
 
@@ -61,7 +62,9 @@ def test_two_kinds_of_pixels_lie_apart_whatever_the_scale_of_the_channels(monkey
     # The channels that tell nothing have the large numbers.
     features *= (1e-3, 1e-3, 1e-3, 50, 50, 50)
     told = []
-    found = tsne_map.embed(features.astype(np.float32), inside, progress=lambda stage, fraction: told.append(fraction))
+    found = tsne_map.embed(
+        features.astype(np.float32), inside, progress=Progress(lambda stage, fraction: told.append(fraction))
+    )
     assert told == sorted(told)
     assert told[0] == 0
     distances = np.linalg.norm(found.points[:, None] - found.points[None], axis=2)
@@ -84,7 +87,9 @@ def test_a_map_tells_how_far_it_is_and_is_cancelled_at_once(monkeypatch):
         return bool(told) and told[-1] > 0
 
     with pytest.raises(Cancelled):
-        tsne_map.embed(features, np.arange(400) < 200, progress=lambda _, done: told.append(done), cancelled=cancelled)
+        tsne_map.embed(
+            features, np.arange(400) < 200, progress=Progress(lambda _, done: told.append(done), cancelled=cancelled)
+        )
 
 
 def test_a_map_that_fails_says_so(monkeypatch):
