@@ -5,7 +5,6 @@ The file puts things together and is thin: the sections of the panel are in ``CM
 face for scripts and needs no window. Nothing is imported here that Slicer does not bundle.
 """
 
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -27,7 +26,7 @@ from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card
 from CMEDLSegmentLib.process.client import WorkerClient
 from CMEDLSegmentLib.process.protocol import Outcome, Request
-from CMEDLSegmentPanel import dependencies, devices, interpreter, requirements, samples
+from CMEDLSegmentPanel import dependencies, interpreter, requirements, samples
 from CMEDLSegmentPanel.agreement_section import AgreementSection
 from CMEDLSegmentPanel.candidates_section import CandidatesSection
 from CMEDLSegmentPanel.experts_section import ExpertsSection
@@ -287,7 +286,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         if self._runner is None:
             client = WorkerClient(
                 python=[interpreter.python()],
-                environment={**os.environ, **devices.ORDER},
+                environment=interpreter.environment(),
                 folder=Path(slicer.app.temporaryPath),
             )
             self._runner = SegmentationRunner(client, self._add)

@@ -5,7 +5,6 @@ The file puts things together and is thin: the sections of the panel are in ``CM
 window. Nothing is imported here that Slicer does not bundle.
 """
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -25,12 +24,12 @@ from CMEDLSegmentLib.cli.console import Parser
 from CMEDLSegmentLib.io.case_folders import TABLE
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.models import registry
-from CMEDLSegmentPanel import devices, interpreter, requirements
+from CMEDLSegmentLib.process.supervisor import Command, Program
+from CMEDLSegmentPanel import interpreter, requirements
 from CMEDLSegmentPanel.panel import Panel
 from CMEDLTrainLib.cli import run_options
 from CMEDLTrainLib.cohort.folder import RUNS
 from CMEDLTrainLib.runs import run_folder
-from CMEDLTrainLib.runs.programs import Command, Program
 from CMEDLTrainLib.runs.trainers import Trainers
 from CMEDLTrainLib.settings import configuration, settings_table
 from CMEDLTrainPanel.cohort_section import CohortSection
@@ -216,7 +215,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         Raises:
             InputError: the program cannot be started.
         """
-        return self._begin(["models", "install", "--", str(student)], words=2, package="CMEDLSegmentLib")
+        return self._begin(["models", "install", "--", str(student)], module="CMEDLSegmentLib")
 
     def rollback(self, name: str, version: str) -> Command:
         """Begin to verify an earlier version of an installed student and to use it again.
@@ -224,7 +223,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         Raises:
             InputError: the program cannot be started.
         """
-        return self._begin(["models", "rollback", "--", name, version], words=2, package="CMEDLSegmentLib")
+        return self._begin(["models", "rollback", "--", name, version], module="CMEDLSegmentLib")
 
     def segment(self, image: Path, student: Path, output: Path, device: str = "auto") -> Command:
         """Begin to segment the image of one case with a student's file into the label map ``output``.
@@ -233,7 +232,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
             InputError: the program cannot be started.
         """
         options = [f"--model={student}", f"--output={output}", f"--device={device}", "--overwrite"]
-        return self._begin(["run", *options, "--", str(image)], package="CMEDLSegmentLib")
+        return self._begin(["run", *options, "--", str(image)], module="CMEDLSegmentLib")
 
     def start(self, cohort: Path | str, settings: configuration.Configuration, name: str = "") -> run_folder.Run:
         """Train in a new run of a cohort's folder, in a process that goes on when Slicer is closed.
@@ -290,7 +289,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         return Path(cohort)
 
     @staticmethod
-    def _program(package: str = "CMEDLTrainLib") -> Program:
+    def _program(module: str = "CMEDLTrainLib") -> Program:
         missing = requirements.missing("train")
         if missing:
             raise InputError(
@@ -298,11 +297,11 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
                     packages=", ".join(missing)
                 )
             )
-        return Program([interpreter.python()], {**os.environ, **devices.ORDER}, package)
+        return Program([interpreter.python()], interpreter.environment(), module)
 
-    def _begin(self, arguments: list[str], words: int = 1, package: str = "CMEDLTrainLib") -> Command:
+    def _begin(self, arguments: list[str], module: str = "CMEDLTrainLib") -> Command:
         try:
-            return self._program(package).start(arguments, words)
+            return self._program(module).start(arguments)
         except OSError as error:
             raise InputError(
                 _("The program could not be started ({reason}).").format(reason=error.strerror or error)

@@ -22,7 +22,7 @@ from CMEDLSegmentLib.metrics.measures import MEASURES
 
 from . import agreement_view as view
 from . import dependencies, requirements
-from .background import Background
+from .poller import Background
 from .scene import agreement_nodes, contour_views
 from .scene.coordinates import FLIP, to_numpy
 from .scene.layouts import slice_views
@@ -292,7 +292,7 @@ class AgreementSection(Section):
         except CMEDLError as error:
             self._nothing(str(error))
             return
-        self._background.start(lambda progress: work(state, rated, tolerance, progress), self._finish, self._progress)
+        self._background.run(lambda progress: work(state, rated, tolerance, progress), self._finish, self._progress)
         self._show()
 
     def _progress(self, stage: str, fraction: float) -> None:

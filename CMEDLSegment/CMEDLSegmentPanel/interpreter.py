@@ -1,7 +1,8 @@
-"""Slicer's own Python interpreter, which the processes beside the window run in."""
+"""Slicer's own Python interpreter and the environment that programs beside the window run in."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.base.errors import InputError
+
+from . import devices
 
 
 def python() -> str:
@@ -21,3 +24,8 @@ def python() -> str:
     if found is None:
         raise InputError(_("PythonSlicer was not found; start Slicer by its launcher."))
     return found
+
+
+def environment() -> dict[str, str]:
+    """The environment variables of those processes, which number graphics cards as the panel does."""
+    return {**os.environ, **devices.ORDER}

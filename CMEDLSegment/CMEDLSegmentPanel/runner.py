@@ -1,4 +1,4 @@
-"""One segmentation at a time in the worker process, with a timer that asks the worker's client how it goes.
+"""One segmentation at a time in the worker process.
 
 The client's threads and files are its own; everything that touches the scene happens here, on the GUI thread.
 """
@@ -6,30 +6,20 @@ The client's threads and files are its own; everything that touches the scene ha
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import dataclass
+from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLSegmentLib.io.volume import Volume
-from CMEDLSegmentLib.process.client import WorkerClient
-from CMEDLSegmentLib.process.protocol import (
-    CancelledEvent,
-    Event,
-    Failed,
-    Finished,
-    Log,
-    Outcome,
-    Request,
-    Stage,
-    Started,
-)
+from CMEDLSegmentLib.process.client import Segmentation, WorkerClient
+from CMEDLSegmentLib.process.protocol import Outcome, Request
 
-POLL_MS = 50
+from .poller import POLL_MS, Poller
 
 
 @dataclass(frozen=True)
@@ -64,18 +54,13 @@ class SegmentationRunner:
     ) -> None:
         self.client = client
         self._add = add
-        self._node = None
         self._callbacks = RunCallbacks()
-        self._stage = Stage("", 0.0, 0.0, None)
-        self._staged = self._began = 0.0
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MS)
-        self._timer.connect("timeout()", self._poll)
+        self._poller = Poller()
 
     @property
     def busy(self) -> bool:
         """Whether a segmentation is running."""
-        return self._node is not None
+        return self._poller.busy
 
     def start(
         self, node: slicer.vtkMRMLScalarVolumeNode, volume: Volume, request: Request, callbacks: RunCallbacks
@@ -85,11 +70,23 @@ class SegmentationRunner:
         Raises:
             CMEDLError: the worker cannot be given the work.
         """
-        self.client.start(volume, request)
-        self._node, self._callbacks = node, callbacks
-        self._stage = Stage(_("Starting"), 0.0, 0.0, None)
-        self._staged = self._began = time.monotonic()
-        self._timer.start()
+        segmentation = self.client.start(volume, request)
+        self._callbacks = callbacks
+
+        def progress(*stage: Any) -> None:
+            if slicer.mrmlScene.IsNodePresent(node):
+                _report(segmentation, callbacks)
+            else:
+                self.cancel(_removed())
+
+        def done(outcome: Outcome | None, error: CMEDLError | None) -> None:
+            _report(segmentation, callbacks)
+            if outcome is None or not slicer.mrmlScene.IsNodePresent(node):
+                _tell(callbacks.failed, str(error or _removed()))
+            else:
+                self._finish(node, outcome, callbacks)
+
+        self._poller.start(segmentation, done, progress)
 
     def run(
         self,
@@ -103,10 +100,12 @@ class SegmentationRunner:
         Raises:
             CMEDLError: the run failed or was cancelled.
         """
-        self.client.start(volume, request)
-        self._callbacks = callbacks
-        outcome = self.client.wait(self._report)
-        return self._add(node, outcome)
+        segmentation = self.client.start(volume, request)
+        while not segmentation.done():
+            _report(segmentation, callbacks)
+            wait([segmentation], POLL_MS / 1000)
+        _report(segmentation, callbacks)
+        return self._add(node, segmentation.result())
 
     def cancel(self, sentence: str | None = None) -> None:
         """Kill the worker and drop the run; nothing of it is left.
@@ -115,78 +114,40 @@ class SegmentationRunner:
             sentence: what ``failed`` is told; default is that the user cancelled.
         """
         if self.busy:
-            self.client.cancel()
-            self.client.poll()
-            self._end(failed=sentence or _("Cancelled; nothing was added to the scene."))
+            self._poller.drop()
+            _tell(self._callbacks.failed, sentence or _("Cancelled; nothing was added to the scene."))
 
     def close(self) -> None:
         """Drop a run without telling anybody, and end the worker."""
-        self._timer.stop()
-        self._timer.disconnect("timeout()", self._poll)
-        self._node, self._callbacks = None, RunCallbacks()
+        self._poller.drop()
         self.client.close()
 
-    def _poll(self) -> None:
-        """What happened since the last time; called by the timer."""
-        if not slicer.mrmlScene.IsNodePresent(self._node):
-            self.cancel(_("The CT was removed while it was being segmented; nothing was added to the scene."))
-            return
-        for event in self.client.poll():
-            if isinstance(event, Finished):
-                self._finish(event.outcome)
-                return
-            if isinstance(event, Failed):
-                if event.detail:
-                    logging.error(event.detail)
-                    self._tell(self._callbacks.log, event.detail)
-                self._end(failed=event.sentence)
-                return
-            if isinstance(event, CancelledEvent):
-                self._end(failed=_("Cancelled; nothing was added to the scene."))
-                return
-            self._report(event)
-        self._progress()
-
-    def _report(self, event: Event) -> None:
-        """Hand on what is no end."""
-        if isinstance(event, Started):
-            self._began = self._staged = time.monotonic()
-        elif isinstance(event, Stage):
-            self._stage, self._staged = event, time.monotonic()
-            self._progress()
-        elif isinstance(event, Log):
-            self._tell(self._callbacks.log, event.line)
-
-    def _progress(self) -> None:
-        """The stage with times of now: between two stages the clock goes on."""
-        now = time.monotonic()
-        remaining = self._stage.remaining_s
-        if remaining is not None:
-            remaining = max(0.0, remaining - (now - self._staged))
-        self._tell(self._callbacks.progress, self._stage.text, self._stage.fraction, now - self._began, remaining)
-
-    def _finish(self, outcome: Outcome) -> None:
+    def _finish(self, node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome, callbacks: RunCallbacks) -> None:
         try:
-            result = self._add(self._node, outcome)
+            result = self._add(node, outcome)
         except CMEDLError as error:
-            self._end(failed=str(error))
+            _tell(callbacks.failed, str(error))
         except Exception:
-            self._end(failed=_("The result could not be added to the scene; the error log says why."))
+            _tell(callbacks.failed, _("The result could not be added to the scene; the error log says why."))
             raise
         else:
-            self._end(result=result)
+            _tell(callbacks.finished, result)
 
-    def _end(self, result: slicer.vtkMRMLSegmentationNode | None = None, failed: str = "") -> None:
-        """The run is over before anybody is told, so that a callback can begin the next one."""
-        callbacks = self._callbacks
-        self._timer.stop()
-        self._node, self._callbacks = None, RunCallbacks()
-        if result:
-            self._tell(callbacks.finished, result)
-        else:
-            self._tell(callbacks.failed, failed)
 
-    @staticmethod
-    def _tell(callback: Callable | None, *facts: object) -> None:
-        if callback:
-            callback(*facts)
+def _report(segmentation: Segmentation, callbacks: RunCallbacks) -> None:
+    for line in segmentation.printed():
+        _tell(callbacks.log, line)
+    if segmentation.detail:
+        logging.error(segmentation.detail)
+        _tell(callbacks.log, segmentation.detail)
+    if not segmentation.over:
+        _tell(callbacks.progress, *segmentation.stage)
+
+
+def _removed() -> str:
+    return _("The CT was removed while it was being segmented; nothing was added to the scene.")
+
+
+def _tell(callback: Callable | None, *facts: object) -> None:
+    if callback:
+        callback(*facts)

@@ -12,8 +12,8 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.io.case_folders import TrainingCase
-from CMEDLSegmentPanel.background import Background
 from CMEDLSegmentPanel.export_section import REVIEWER
+from CMEDLSegmentPanel.poller import Background
 from CMEDLSegmentPanel.scene.training_case import collect
 from CMEDLTrainLib.cohort.collecting import Collected
 from CMEDLTrainLib.cohort.folder import CohortFolder
@@ -112,7 +112,7 @@ class CaseAdding:
         self._finish()
 
     def _start(self, work: Callable[[Progress], object], done: Callable) -> None:
-        self._work.start(work, done, self._tell)
+        self._work.run(work, done, self._tell)
 
     def _tell(self, stage: str, fraction: float) -> None:
         if self._total:

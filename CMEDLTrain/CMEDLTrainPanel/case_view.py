@@ -14,7 +14,7 @@ from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.images import read_mask, read_volume
 from CMEDLSegmentLib.io.volume import Volume
-from CMEDLSegmentPanel.background import Background
+from CMEDLSegmentPanel.poller import Background
 
 from .scene.case_nodes import CaseNodes, Structure
 
@@ -66,7 +66,7 @@ class CaseView:
                 self._nodes = CaseNodes(case.case, result[0], case.modality, result[1])
             self._changed()
 
-        self._reading.start(read, show)
+        self._reading.run(read, show)
         self._changed()
 
     def hide(self) -> None:

@@ -11,8 +11,8 @@ from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLSegmentLib.io.cohort_table import ROLES, Case
-from CMEDLSegmentPanel.background import Background, Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
+from CMEDLSegmentPanel.poller import Background, Watch
 from CMEDLSegmentPanel.section import Section, followPath, plainToolTip, rememberPath, setText, show_errors
 from CMEDLTrainLib.cohort.checks import ERROR, Finding, summary
 from CMEDLTrainLib.cohort.folder import CohortFolder
@@ -275,7 +275,7 @@ class CohortSection(Section):
         cases, survey = self._opened.cases, self.survey
         assert survey is not None
         if cases:
-            self._checks.start(lambda progress: survey.look(cases, progress), self._surveyed, self._surveying)
+            self._checks.run(lambda progress: survey.look(cases, progress), self._surveyed, self._surveying)
             self._showProgress()
 
     def _surveying(self, stage: str, fraction: float) -> None:

@@ -7,9 +7,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from CMEDLSegmentPanel.section import buttonBox
-from CMEDLTrainLib.runs.programs import LOG
 from CMEDLTrainLib.runs.run_folder import Run
-from CMEDLTrainLib.runs.trainers import log_end
+from CMEDLTrainLib.runs.trainers import LOG, log_end
 
 WIDTH, HEIGHT = 760, 420
 

@@ -16,8 +16,7 @@ from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.images import read_mask
 from CMEDLSegmentLib.io.volume import Volume, triple
 from CMEDLSegmentLib.models.model_card import Card
-
-from .waiting import Waiting
+from CMEDLSegmentPanel.poller import Poller
 
 if TYPE_CHECKING:
     from .scene.case_nodes import Structure
@@ -36,7 +35,7 @@ class ModelContour:
 
     def __init__(self, panel, say: Callable[[str], None]) -> None:
         self._panel, self._say = panel, say
-        self._segmenting = Waiting(panel.uiWidget, self._told)
+        self._segmenting = Poller(panel.uiWidget)
         self._folder: Path | None = None
         self._name = ""
 
@@ -61,16 +60,16 @@ class ModelContour:
         self._panel.cohort.showCase(case)
         self._told("", 0.0)
         command = self._panel.logic.segment(case.image, model, found, device)
-        self._segmenting.start(command, lambda result, error: self._segmented(case, found, card, error))
+        self._segmenting.start(command, lambda result, error: self._segmented(case, found, card, error), self._told)
 
     def drop(self) -> None:
         """Segment no longer; what is shown stays."""
-        self._segmenting.close()
+        self._segmenting.drop()
         self._say("")
 
     def close(self) -> None:
         """The panel is closed for good: no file is left."""
-        self._segmenting.close()
+        self._segmenting.drop()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

@@ -20,10 +20,9 @@ from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.input_section import BLOCKED
+from CMEDLSegmentPanel.poller import Poller
 from CMEDLSegmentPanel.section import Section, setText, show_errors
 from CMEDLTrainLib.runs.run_folder import Run
-
-from .waiting import Waiting
 
 CARD = "card.json"
 """What a person wrote on the card, in the run's folder; ``cmedl-train export --card`` takes it too."""
@@ -41,7 +40,7 @@ class ModelSection(Section):
         self._run: Run | None = None
         self._weights = ""
         self._current = ""
-        self._work = Waiting(panel.uiWidget, self._working)
+        self._work = Poller(panel.uiWidget)
         self._folder: Path | None = None
         self._lines = {name: getattr(self.ui, f"card_{name}") for name in TEXTS}
         self._source = {name: getattr(self.ui, f"card_data_{name}") for name in SOURCE}
@@ -111,7 +110,7 @@ class ModelSection(Section):
 
     def cleanup(self) -> None:
         """The panel is closed for good."""
-        self._work.close()
+        self._work.drop()
         self._forget()
 
     @property
@@ -159,7 +158,7 @@ class ModelSection(Section):
     def _begin(self, command, done: Callable[[dict[str, Any]], None]) -> None:
         """Wait for a command, and go on with its result or tell its error."""
         self._say("")
-        self._work.start(command, partial(self._ended, done))
+        self._work.start(command, partial(self._ended, done), self._working)
         self.ui.studentProgressBar.value = 0
         self._showButtons()
 

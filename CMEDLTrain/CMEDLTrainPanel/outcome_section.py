@@ -14,8 +14,8 @@ from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card, read_card
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.agreement_view import fitHeight
-from CMEDLSegmentPanel.background import Watch
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
+from CMEDLSegmentPanel.poller import Poller, Watch
 from CMEDLSegmentPanel.section import Section, plainToolTip, setText, show_errors
 from CMEDLTrainLib.cohort.folder import RUNS
 from CMEDLTrainLib.evaluation.evaluation_summary import EvaluationSummary, ScoredCase, pictures_of, read_summary
@@ -24,7 +24,6 @@ from CMEDLTrainLib.runs.run_folder import Run, open_run
 
 from .model_contour import ModelContour
 from .selectors import fillSelector
-from .waiting import Waiting
 
 WATCH_MS = 2000
 """How often the run's folder is looked at while the panel is seen: training and other programs write into it."""
@@ -49,7 +48,7 @@ class OutcomeSection(Section):
         self.scored: EvaluationSummary | None = None
         self._seen: tuple = ()
         self._problem, self._said, self._style = "", "", ""
-        self._evaluation = Waiting(panel.uiWidget, self._evaluating)
+        self._evaluation = Poller(panel.uiWidget)
         self._contour = ModelContour(panel, lambda text: setText(self.ui.scoredCaseLabel, text))
         for table, widths in ((self.ui.pairedTable, PAIRED_WIDTHS), (self.ui.scoredTable, SCORED_WIDTHS)):
             header = table.horizontalHeader()
@@ -103,7 +102,7 @@ class OutcomeSection(Section):
                 pictures,
                 self.parameters.device,
             )
-            self._evaluation.start(command, self._evaluated)
+            self._evaluation.start(command, self._evaluated, self._evaluating)
             self.ui.evaluationProgressBar.value = 0
         self._showBusy()
 
@@ -143,7 +142,7 @@ class OutcomeSection(Section):
 
     def cleanup(self) -> None:
         """The panel is closed for good."""
-        self._evaluation.close()
+        self._evaluation.drop()
         self._contour.close()
 
     def _open(self, name: str) -> None:

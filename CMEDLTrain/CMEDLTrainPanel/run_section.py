@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.agreement_view import fitHeight
-from CMEDLSegmentPanel.background import Watch
+from CMEDLSegmentPanel.poller import Watch
 from CMEDLSegmentPanel.section import Section, plainToolTip, setText, show_errors
 from CMEDLTrainLib.runs import trainers
 from CMEDLTrainLib.runs.run_list import Entry, RunList, delete, rivals

@@ -10,13 +10,13 @@ from CMEDLSegmentLib.base.text import duration
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.devices import Devices
+from CMEDLSegmentPanel.poller import Poller
 from CMEDLSegmentPanel.section import Section, plainToolTip, setText, show_errors
 from CMEDLTrainLib.cli.run_options import SEGMENTORS
 from CMEDLTrainLib.settings import configuration
 from CMEDLTrainLib.settings.settings_table import Setting, settings_of
 
 from .selectors import fillSelector
-from .waiting import Waiting
 
 KEY, VALUE, PAPER = range(3)
 
@@ -43,7 +43,7 @@ class TrainingSection(Section):
         self.ui.settingsTable.connect("currentCellChanged(int,int,int,int)", self.onCurrentChanged)
         self.ui.settingsFilterLineEdit.connect("textChanged(QString)", self._filter)
         self.ui.resetSettingsButton.connect("clicked(bool)", self.onReset)
-        self._estimate = Waiting(panel.uiWidget, self._estimating)
+        self._estimate = Poller(panel.uiWidget)
         self._estimated: list[str] = []
         self.ui.estimateButton.connect("clicked(bool)", self.onEstimate)
         self.ui.estimateProgressBar.visible = False
@@ -105,7 +105,7 @@ class TrainingSection(Section):
         with show_errors(_("Nothing could be estimated.")):
             if not dependencies.ensure("train"):
                 return
-            self._estimate.start(self.logic.estimate(self.parameters), self._onEstimated)
+            self._estimate.start(self.logic.estimate(self.parameters), self._onEstimated, self._estimating)
             self._estimated = self.logic.arguments(self.parameters)
             setText(self.ui.estimateButton, _("Cancel"))
             setText(self.ui.estimateLabel, "")
@@ -115,7 +115,7 @@ class TrainingSection(Section):
     def cleanup(self) -> None:
         """The panel is closed for good."""
         self.devices.close()
-        self._estimate.close()
+        self._estimate.drop()
 
     def _estimating(self, stage: str, fraction: float) -> None:
         self.ui.estimateProgressBar.value = round(1000 * fraction)

@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing")]
 
 from CMEDLSegmentLib.process.client import WorkerClient
-from CMEDLSegmentLib.process.protocol import Failed, Finished, Outcome, Request
+from CMEDLSegmentLib.process.protocol import Outcome, Request
 from CMEDLSegmentLib.process.voxel_transfer import LABEL, VOLUME, read_outcome, read_volume, write_outcome, write_volume
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -53,43 +53,44 @@ def span(rows: list[dict], key: str) -> dict[str, float]:
 def run(client: WorkerClient, volume, request: Request) -> dict:
     """One click, and what it cost."""
     begin, used = time.perf_counter(), time.thread_time()
-    client.start(volume, request)
+    segmentation = client.start(volume, request)
     started, start_used = time.perf_counter() - begin, time.thread_time() - used
     longest_poll = longest_gap = longest_use = 0.0
     while True:
         asleep = time.perf_counter()
         time.sleep(TICK_SECONDS)
         tick, used = time.perf_counter(), time.thread_time()
-        events = client.poll()
+        over = segmentation.done()
         polled, used = time.perf_counter(), time.thread_time() - used
         longest_use = max(longest_use, used)
         longest_gap = max(longest_gap, tick - asleep - TICK_SECONDS)
         longest_poll = max(longest_poll, polled - tick)
-        for event in events:
-            if isinstance(event, Failed):
-                sys.exit(f"{event.sentence}\n{event.detail}")
-            if isinstance(event, Finished):
-                seconds = event.outcome.summary["seconds"]
-                return {
-                    "seconds": polled - begin,
-                    "segmentation_seconds": seconds,
-                    "overhead_seconds": polled - begin - seconds,
-                    "start_ms": started * 1000,
-                    "start_processor_ms": start_used * 1000,
-                    "longest_poll_ms": longest_poll * 1000,
-                    "longest_poll_processor_ms": longest_use * 1000,
-                    "longest_delay_of_a_tick_ms": longest_gap * 1000,
-                    "marked_share": float(event.outcome.label[:: len(event.outcome.label) // 10].astype(bool).mean()),
-                    "runtime": f"{event.outcome.summary['runtime']} on {event.outcome.summary['device']}",
-                }
+        if not over:
+            continue
+        if error := segmentation.exception():
+            sys.exit(f"{error}\n{segmentation.detail}")
+        outcome = segmentation.result()
+        seconds = outcome.summary["seconds"]
+        return {
+            "seconds": polled - begin,
+            "segmentation_seconds": seconds,
+            "overhead_seconds": polled - begin - seconds,
+            "start_ms": started * 1000,
+            "start_processor_ms": start_used * 1000,
+            "longest_poll_ms": longest_poll * 1000,
+            "longest_poll_processor_ms": longest_use * 1000,
+            "longest_delay_of_a_tick_ms": longest_gap * 1000,
+            "marked_share": float(outcome.label[:: len(outcome.label) // 10].astype(bool).mean()),
+            "runtime": f"{outcome.summary['runtime']} on {outcome.summary['device']}",
+        }
 
 
 def cancel(client: WorkerClient, volume, request: Request, place: Path, seconds: float) -> dict:
     """Cancel a run so long after the click: how long the call took, and until worker and files were gone."""
-    client.start(volume, request)
+    segmentation = client.start(volume, request)
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        client.poll()
+        segmentation.done()
         time.sleep(TICK_SECONDS)
     begin = time.perf_counter()
     client.cancel()

@@ -27,12 +27,10 @@ from ..base.errors import Cancelled, CMEDLError, InputError
 from ..base.fault_log import internal_error
 from ..base.progress import Progress
 from ..base.text import duration, plain
+from ..process.protocol import MESSAGES, Broken, Done, Message, Progressed, encode
 
 REDRAW_SECONDS = 0.1
 """The bar is drawn at most ten times a second."""
-PROGRESS = "CMEDL_PROGRESS"
-"""Environment variable: ``messages`` makes commands tell their progress on stderr as the worker does, a line of JSON
-each, for a program that runs them; with ``--json`` too."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -83,7 +81,7 @@ class Bar(Progress):
         self._quiet = quiet
         self._forecast = forecast
         self._clock = clock
-        self._messages = os.environ.get(PROGRESS) == "messages"
+        self._stdout = sys.stdout  # which the work may redirect
         self._terminal = stream.isatty()
         self._full, self._empty = ("█", "░") if _can_print(stream, "█░") else ("#", "-")
         self._start = clock()
@@ -95,8 +93,10 @@ class Bar(Progress):
         """Show that ``stage`` runs and ``fraction`` (0 to 1) of the whole job is done."""
         fraction = min(max(fraction, 0.0), 1.0)
         now = self._clock()
-        if self._messages:
-            self._send(stage, fraction, now)
+        if speaks_in_messages():
+            if stage != self._stage or now - self._drawn >= REDRAW_SECONDS:
+                _send(Progressed(stage, fraction), self._stdout)
+                self._drawn = now
         elif self._quiet:
             return
         elif not self._terminal:
@@ -106,14 +106,6 @@ class Bar(Progress):
             self._draw(self._line(stage, fraction, now - self._start))
             self._drawn = now
         self._stage = stage
-
-    def _send(self, stage: str, fraction: float, now: float) -> None:
-        """Write the message that the worker would send."""
-        if stage != self._stage or now - self._drawn >= REDRAW_SECONDS:
-            from ..process.protocol import Progressed, encode
-
-            self._write(encode(Progressed(stage, fraction)).decode())
-            self._drawn = now
 
     def say(self, text: str) -> None:
         """Print a line of its own above the bar."""
@@ -157,9 +149,23 @@ def _can_print(stream: TextIO, text: str) -> bool:
     return True
 
 
-def emit_json(result: dict[str, Any], stream: TextIO | None = None) -> None:
+def emit_json(result: dict[str, Any]) -> None:
     """One JSON object on one line of stdout; figures that do not exist (NaN, infinity) become null."""
-    print(json.dumps(plain(result), allow_nan=False), file=stream or sys.stdout, flush=True)
+    if speaks_in_messages():
+        _send(Done(plain(result)), sys.stdout)
+    else:
+        print(json.dumps(plain(result), allow_nan=False), flush=True)
+
+
+def speaks_in_messages() -> bool:
+    """Whether a program of ours has started this one and hears its messages."""
+    return MESSAGES in os.environ
+
+
+def _send(message: Message, stream: TextIO) -> None:
+    with contextlib.suppress(OSError, ValueError):  # who hears it may be gone; that must not end the work
+        stream.write(encode(message).decode())
+        stream.flush()
 
 
 def amount(what: str) -> Callable[[str], float]:
@@ -289,6 +295,8 @@ def _tolerate_odd_names() -> None:
 
 def _fail(sentence: str, code: int, arguments: Sequence[str]) -> int:
     print(sentence, file=sys.stderr, flush=True)
-    if "--json" in arguments:
+    if speaks_in_messages():
+        _send(Broken(sentence, "", "CMEDLError", fault=False), sys.stdout)
+    elif "--json" in arguments:
         emit_json({"error": sentence})
     return code

@@ -1,5 +1,7 @@
-"""Segmenting in a process of its own: a front end asks by :class:`WorkerClient`, a worker process does the work.
+"""Work in processes of their own, and who owns a folder.
 
-Messages are lines of JSON through pipes; voxels travel in files of a private temporary folder. The worker stays
-warm between clicks, so that a second one costs only the segmentation.
+``supervisor``  starts a program of ours, hears it, ends it, says how it ended
+``protocol``    what it says: messages, each a line of JSON
+``client``      segments in a ``worker``, which stays warm between clicks; voxels travel in files of a private folder
+``lock``        the one process that may train a run or change a cohort
 """

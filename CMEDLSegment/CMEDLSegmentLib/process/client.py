@@ -1,11 +1,12 @@
-"""The front end's side: start a run, ask how it goes, cancel it; plain Python with threads, without a GUI toolkit.
+"""The front end's side: start a run, look at it, cancel it; plain Python with threads, without a GUI toolkit.
 
-Threads do what could take long (start the process, write the volume, read the result) and queue events; whoever owns
-the client takes them out by :meth:`WorkerClient.poll`, from a timer of a window or from a loop.
+Threads do what could take long: start the process, write the volume, read the result. A run is a future, which its
+owner looks at by :meth:`Segmentation.done`, from a timer of a window or from a loop.
 """
 
 from __future__ import annotations
 
+import collections
 import os
 import shutil
 import sys
@@ -14,98 +15,138 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base import errors
 from ..base.errors import Cancelled, CMEDLError, InputError
 from . import voxel_transfer
-from .protocol import (
-    Alive,
-    Broken,
-    CancelledEvent,
-    Done,
-    Event,
-    Failed,
-    Finished,
-    Hello,
-    Log,
-    Message,
-    Outcome,
-    Progressed,
-    Request,
-    Segment,
-    Stage,
-    Started,
-    Taken,
-)
-from .worker_process import WorkerProcess
+from .protocol import Alive, Broken, Done, Hello, Message, Outcome, Progressed, Request, Segment, Taken
+from .supervisor import END_SECONDS, Process, Program, Work
 
 if TYPE_CHECKING:
     from ..io.volume import Volume
 
 WORKING, READING = 0.02, 0.99
 """Fractions of the whole at which the worker's own 0 and 1 lie."""
-REPEAT_SECONDS = 0.5
-"""A stage is told again after this time, so that the times shown go on."""
 FORECAST_SECONDS, FORECAST_SHARE = 1.0, 0.05
 """A forecast needs as much of the run behind it."""
 WORK_SECONDS = 0.05
 """Processor time since the last sign of work that is one; a heartbeat itself costs far less."""
 LARGEST_GAP_SECONDS = 1.0
-"""Of a longer time between two polls no more counts as the worker's silence: it was us who slept."""
-MOST_EVENTS = 10_000
-"""Further lines of the log are left out until somebody polls."""
-END_SECONDS = 5.0
-"""How long the end of a killed worker is waited for."""
+"""Of a longer time between two looks no more counts as the worker's silence: it was us who slept."""
+MOST_LINES = 10_000
+"""Older lines of the log are left out until somebody takes them."""
+RESULT_SECONDS = 0.02
+"""How often a run whose result is waited for is looked at."""
 
 
-class _Run:
-    """One click."""
+class Segmentation(Work):
+    """One click: a future of its :class:`Outcome`, made by :meth:`WorkerClient.start`.
 
-    def __init__(self, volume: Volume, request: Request) -> None:
+    Attributes:
+        stage: what it does, in words, the fraction (0 to 1) of the whole that is done, seconds since the start, and a
+            forecast of the seconds that remain, None while there is nothing to base it on; as of the last look.
+        warm: whether there was a worker already.
+        detail: of a failed run, for the log: what the worker printed last, or where the fault arose; may be empty.
+    """
+
+    def __init__(self, client: WorkerClient, volume: Volume, request: Request, warm: bool) -> None:
+        super().__init__()
+        self.warm, self.detail = warm, ""
         self.volume: Volume | None = volume
         self.request = request
         self.folder: Path | None = None
         self.described: dict[str, Any] = {}  # the volume's file, once it is written
         self.fresh = False  # a worker was started for this run
-        self.sent = self.taken = self.over = False
-        self.begun = self.told = time.monotonic()
-        self.text = "Starting"
-        self.first: tuple[float, float] | None = None  # time and fraction from which a forecast reckons
-        self.last = (self.begun, 0.0)
+        self.sent = self.taken = False
+        self.lines: collections.deque[str] = collections.deque(maxlen=MOST_LINES)
+        self.end: Outcome | CMEDLError | None = None  # not told before the next look: a cancel may come first
+        self._client = weakref.ref(client)  # which goes, and with it the worker, when nobody has it any more
+        self._begun = time.monotonic()
+        self._text = "Starting"
+        self._first: tuple[float, float] | None = None  # time and fraction from which a forecast reckons
+        self._last = (self._begun, 0.0)
+        self.stage = self._stage()
 
-    def is_over(self) -> bool:
-        """Whether nobody waits for this run any more."""
-        return self.over
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, also where nobody has looked since."""
+        return self.end is not None
 
-    def progress(self, text: str, fraction: float) -> Stage:
+    def done(self) -> bool:
+        """Look at the run, which takes no time; called several times a second. Whether it is over."""
+        if not super().done():
+            self.stage = self._stage()
+            client = self._client()
+            if client is None:
+                self.settle(_cancelled())
+            else:
+                client.look(self)
+        return super().done()
+
+    def result(self, timeout: float | None = None) -> Outcome:
+        """Look at the run until it is over.
+
+        Args:
+            timeout: seconds to wait at most; the run goes on after them.
+
+        Raises:
+            CMEDLError: the run failed (then of the kind that the worker met), or time ran out.
+            Cancelled: it was cancelled.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self.done():
+            if end is not None and time.monotonic() >= end:
+                raise CMEDLError(f"The segmentation takes more than {timeout:g} s; wait again, or cancel it.")
+            wait([self], RESULT_SECONDS)
+        outcome: Outcome = super().result()
+        return outcome
+
+    def cancel(self) -> bool:
+        """End the run, and the worker with all its children, at once; False where it was over."""
+        client = self._client()
+        return client is not None and client.cancel(self)
+
+    def settle(self, end: Outcome | CMEDLError) -> None:
+        """Tell whoever has the run of its end."""
+        self.end, self.volume = end, None
+        self.set_exception(end) if isinstance(end, CMEDLError) else self.set_result(end)
+
+    def printed(self) -> list[str]:
+        """What the worker, or a library in it, has printed since the last call."""
+        return [self.lines.popleft() for _ in range(len(self.lines))]
+
+    def progress(self, text: str, fraction: float) -> None:
         """The run has come to ``fraction`` of the whole."""
         now = time.monotonic()
-        self.text = text
-        if self.first is None and fraction > WORKING:
-            self.first = (now, fraction)
-        if fraction != self.last[1]:
-            self.last = (now, fraction)
-        return self.stage()
+        self._text = text
+        if self._first is None and fraction > WORKING:
+            self._first = (now, fraction)
+        if fraction != self._last[1]:
+            self._last = (now, fraction)
 
-    def stage(self) -> Stage:
-        """Where the run is now."""
-        self.told = now = time.monotonic()
-        at, fraction = self.last
+    def _stage(self) -> tuple[str, float, float, float | None]:
+        now = time.monotonic()
+        at, fraction = self._last
         remaining = None
-        if self.first is not None:
-            seconds, share = at - self.first[0], fraction - self.first[1]
+        if self._first is not None:
+            seconds, share = at - self._first[0], fraction - self._first[1]
             if seconds >= FORECAST_SECONDS and share >= FORECAST_SHARE:
                 remaining = max(seconds * (1.0 - fraction) / share - (now - at), 0.0)
-        return Stage(self.text, fraction, now - self.begun, remaining)
+        return self._text, fraction, now - self._begun, remaining
+
+
+def _cancelled() -> Cancelled:
+    return Cancelled("The segmentation was cancelled; there is no result.")
 
 
 class _Belongings:
     """What a client has outside of this process, and what must not outlive it."""
 
     def __init__(self) -> None:
-        self.processes: set[WorkerProcess] = set()
+        self.processes: set[Process] = set()
         self.folders: set[Path] = set()
         self.threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
@@ -156,23 +197,21 @@ class WorkerClient:
         folder: Path | None = None,
     ) -> None:
         self._python = list(python) if python else [sys.executable]
-        self._environment = environment
+        self._environment = os.environ if environment is None else environment
         self._idle_seconds, self._hang_seconds = idle_seconds, hang_seconds
         self._place = folder
         self._lock = threading.RLock()
-        self._news = threading.Event()
-        self._events: list[Event] = []
-        self._run: _Run | None = None
-        self._process: WorkerProcess | None = None
+        self._run: Segmentation | None = None
+        self._process: Process | None = None
         self._worker_pid: int | None = None
-        self._cpu_s = self._silent_s = self._polled = 0.0
+        self._cpu_s = self._silent_s = self._looked = 0.0
         self._belongings = _Belongings()
         # Called when this object goes, and at the latest when the interpreter ends.
         self._end = weakref.finalize(self, self._belongings.clear)
 
     @property
     def busy(self) -> bool:
-        """Whether a run is under way; it is until :meth:`poll` has returned its last event."""
+        """Whether a run is under way; it is until somebody has looked at its end."""
         return self._run is not None
 
     @property
@@ -186,7 +225,7 @@ class WorkerClient:
         with self._lock:
             return None if self._process is None else self._worker_pid or self._process.pid
 
-    def start(self, volume: Volume, request: Request) -> None:
+    def start(self, volume: Volume, request: Request) -> Segmentation:
         """Begin to segment; returns at once.
 
         Args:
@@ -207,67 +246,39 @@ class WorkerClient:
             if not self._end.alive:
                 raise InputError("The worker was closed; open the module again.")
             self._check_busy()
-            run = self._run = _Run(volume, request)
-            self._events = [Started(self.warm)]
-            self._silent_s, self._polled = 0.0, run.begun
+            run = self._run = Segmentation(self, volume, request, self.warm)
+            self._silent_s, self._looked = 0.0, time.monotonic()
         self._belongings.in_thread(self._hand_over, run)
+        return run
 
-    def poll(self) -> list[Event]:
-        """The events since the last call, oldest first; takes about a millisecond; called several times a second."""
-        if self.busy:
-            # Where a C++ event loop keeps the interpreter's lock, other threads get their turn only here.
-            time.sleep(0.001)
-        with self._lock:
-            run = self._run
-            if run is not None and not run.over:
-                self._watch(run)
-            self._news.clear()
-            events, self._events = self._events, []
-            if run is not None and run.over:
-                self._run = None
-        return events
-
-    def wait(self, on_event: Callable[[Event], None] | None = None, timeout: float | None = None) -> Outcome:
-        """Block until the run is over.
+    def cancel(self, run: Segmentation | None = None) -> bool:
+        """End a run, and the worker with all its children, at once.
 
         Args:
-            on_event: told every event.
-            timeout: seconds to wait at most; the run goes on after them.
+            run: default is what is under way.
 
-        Raises:
-            CMEDLError: the run failed (then of the kind that the worker met), none was started, or time ran out.
-            Cancelled: it was cancelled, by ``on_event`` or another thread.
+        Returns:
+            False where it is not under way.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        while True:
-            idle = not self.busy
-            events = self.poll()
-            for event in events:
-                if on_event is not None:
-                    on_event(event)
-                if isinstance(event, Finished):
-                    return event.outcome
-                if isinstance(event, CancelledEvent):
-                    raise Cancelled("The segmentation was cancelled; there is no result.")
-                if isinstance(event, Failed):
-                    raise getattr(errors, event.kind)(event.sentence)
-            if idle and not events:
-                raise InputError("No segmentation is under way; start one before waiting for it.")
-            if end is not None and time.monotonic() >= end:
-                raise CMEDLError(f"The segmentation takes more than {timeout:g} s; wait again, or cancel it.")
-            self._news.wait(0.1)
-
-    def cancel(self) -> None:
-        """End the run, and the worker with all its children, at once. Without a run, nothing happens."""
         with self._lock:
-            run = self._run
-            if run is None:
-                return
-            run.over = True
+            run = run or self._run
+            if run is None or run is not self._run:
+                return False
             self._run = None
-            self._events = [CancelledEvent()]
-            self._news.set()
+            run.settle(_cancelled())
             self._abandon(run)
+            return True
+
+    def look(self, run: Segmentation) -> None:
+        """Settle a run that is over, and end a worker that gives no sign of work; called by the run."""
+        with self._lock:
+            if run is not self._run:
+                return
+            if run.end is None:
+                self._check_silence(run)
+            if run.end is not None:
+                self._run = None
+                run.settle(run.end)
 
     def release(self) -> None:
         """End the idle worker, which frees its memory.
@@ -283,7 +294,6 @@ class WorkerClient:
         """Cancel what is under way and end the worker for good; can be called again."""
         self.cancel()
         with self._lock:
-            self._events = []
             self._drop_process()
         self._end()
 
@@ -291,31 +301,26 @@ class WorkerClient:
         if self._run is not None:
             raise InputError("A segmentation is under way; wait for its end or cancel it.")
 
-    def _watch(self, run: _Run) -> None:
-        """Tell the stage again where it lasts; end a worker that gives no sign of work."""
+    def _check_silence(self, run: Segmentation) -> None:
         now = time.monotonic()
-        self._silent_s += min(now - self._polled, LARGEST_GAP_SECONDS)
-        self._polled = now
+        self._silent_s += min(now - self._looked, LARGEST_GAP_SECONDS)
+        self._looked = now
         if self._silent_s > self._hang_seconds:
-            lines = self._process.last_lines if self._process is not None else ()
-            sentence = (
+            run.detail = "\n".join(self._process.last_lines) if self._process is not None else ""
+            run.end = CMEDLError(
                 f"The worker process gave no sign of work for {self._hang_seconds:g} s and was ended; try again, and "
                 "on another device if it happens again."
             )
-            self._events.append(Failed(sentence, "\n".join(lines)))
-            run.over = True
             self._abandon(run)
-        elif now - run.told >= REPEAT_SECONDS:
-            self._events.append(run.stage())
 
     def _drop_process(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process = None
 
-    def _abandon(self, run: _Run) -> None:
+    def _abandon(self, run: Segmentation) -> None:
         """Kill the worker in the middle of a run; the run's files go as soon as nobody can write more of them."""
-        process, run.volume = self._process, None
+        process = self._process
         self._drop_process()
 
         def clean() -> None:
@@ -325,24 +330,16 @@ class WorkerClient:
 
         self._belongings.in_thread(clean)
 
-    def _over(self, run: _Run, event: Finished | Failed) -> None:
+    def _over(self, run: Segmentation, end: Outcome | CMEDLError, detail: str = "") -> None:
         """A run came to its end, in a thread; that becomes known when its files are gone."""
         self._belongings.remove(run.folder)
         with self._lock:
             if not run.over:
-                run.over, run.volume = True, None
-                self._events.append(event)
-                self._news.set()
-
-    def _tell(self, run: _Run, text: str, fraction: float) -> None:
-        with self._lock:
-            if not run.over:
-                self._events.append(run.progress(text, fraction))
-                self._news.set()
+                run.end, run.detail = end, detail
 
     # In a thread of its own, for each run: bringing it to the worker.
 
-    def _hand_over(self, run: _Run) -> None:
+    def _hand_over(self, run: Segmentation) -> None:
         """Make the run's folder, start the worker where there is none, write the volume, send the request."""
         volume = run.volume  # a cancel lets go of it
         doing = f"No private folder could be made in {self._place or 'the folder for temporary files'}"
@@ -355,7 +352,7 @@ class WorkerClient:
                 if volume is not None:
                     doing = f"The image ({volume.array.nbytes / 1e6:.0f} MB) could not be written to {folder.parent}"
                     advice = "free some space there, or choose another folder for temporary files"
-                    run.described = voxel_transfer.write_volume(folder, volume, run.is_over)
+                    run.described = voxel_transfer.write_volume(folder, volume, lambda: run.over)
                     run.volume = volume = None
                 with self._lock:
                     # A worker that has left since is replaced.
@@ -363,31 +360,25 @@ class WorkerClient:
                 if run.sent:
                     process.send(Segment(str(folder), run.described, vars(run.request)))
         except OSError as error:
-            self._over(run, Failed(f"{doing} ({error.strerror or error}); {advice}.", kind="InputError"))
+            self._over(run, InputError(f"{doing} ({error.strerror or error}); {advice}."))
         if run.over:
             self._belongings.remove(run.folder)
 
-    def _make_folder(self, run: _Run) -> Path:
+    def _make_folder(self, run: Segmentation) -> Path:
         if run.folder is None:
             folder = Path(tempfile.mkdtemp(prefix="cmedl-", dir=self._place))
             self._belongings.folders.add(folder)
             run.folder = folder
         return run.folder
 
-    def _ready_process(self, run: _Run) -> WorkerProcess:
+    def _ready_process(self, run: Segmentation) -> Process:
         """The worker, started where there is none."""
         process = self._process
         if process is not None:
             return process
-        self._tell(run, "Starting the worker process", 0.0)
-        process = WorkerProcess(
-            self._python,
-            ["--idle", f"{self._idle_seconds:g}", "--parent", str(os.getpid())],
-            os.environ if self._environment is None else self._environment,
-            _weakly(self._heard),
-            _weakly(self._printed),
-            _weakly(self._ended),
-        )
+        run.progress("Starting the worker process", 0.0)
+        program = Program(self._python, self._environment, "CMEDLSegmentLib.process.worker")
+        process = program.open(["--idle", f"{self._idle_seconds:g}", "--parent", str(os.getpid())], self)
         with self._lock:
             self._belongings.processes.add(process)
             run.fresh = True
@@ -398,9 +389,10 @@ class WorkerClient:
         process.listen()
         return process
 
-    # In the threads of a process.
+    # In the threads of a process (`supervisor.Owner`).
 
-    def _heard(self, process: WorkerProcess, message: Message) -> None:
+    def heard(self, process: Process, message: Message) -> None:
+        """What the worker says of itself and of the run."""
         with self._lock:
             run = self._run
             if process is not self._process:
@@ -418,23 +410,24 @@ class WorkerClient:
             if isinstance(message, Taken):
                 run.taken = True
             elif isinstance(message, Progressed):
-                self._tell(run, message.text, WORKING + (READING - WORKING) * message.fraction)
+                run.progress(message.text, WORKING + (READING - WORKING) * message.fraction)
             elif isinstance(message, Broken) and message.fault:
                 # Nobody knows in what state it is now.
                 self._drop_process()
         if isinstance(message, Broken):
             detail = "\n".join(filter(None, [message.detail, *process.last_lines]))
-            self._over(run, Failed(message.sentence, detail, message.kind))
+            self._over(run, getattr(errors, message.kind)(message.sentence), detail)
         elif isinstance(message, Done):
             self._collect(run)
 
-    def _printed(self, process: WorkerProcess, line: str) -> None:
+    def printed(self, process: Process, line: str) -> None:
+        """What goes to the run's log."""
         with self._lock:
-            listening = process is self._process and self._run is not None and not self._run.over
-            if listening and len(self._events) < MOST_EVENTS:
-                self._events.append(Log(line))
+            if process is self._process and self._run is not None and not self._run.over:
+                self._run.lines.append(line)
 
-    def _ended(self, process: WorkerProcess, code: int | None) -> None:
+    def ended(self, process: Process, code: int | None) -> None:
+        """The worker has left: between two runs, before it took one, or in the middle of one."""
         with self._lock:
             self._belongings.processes.discard(process)
             if process is not self._process:
@@ -449,9 +442,9 @@ class WorkerClient:
         if again:
             self._belongings.in_thread(self._hand_over, run)
         elif not replace:
-            self._over(run, Failed(self._why(process, code), "\n".join(process.last_lines)))
+            self._over(run, CMEDLError(self._why(process, code)), "\n".join(process.last_lines))
 
-    def _why(self, process: WorkerProcess, code: int | None) -> str:
+    def _why(self, process: Process, code: int | None) -> str:
         """The sentence for a worker that ended before the run did."""
         if code is None:
             return (
@@ -469,26 +462,14 @@ class WorkerClient:
             "other programs, or choose another device, and try again."
         )
 
-    def _collect(self, run: _Run) -> None:
+    def _collect(self, run: Segmentation) -> None:
         """Read the results of a run that the worker has finished."""
-        event: Finished | Failed
+        end: Outcome | CMEDLError
         assert run.folder is not None
         try:
-            event = Finished(voxel_transfer.read_outcome(run.folder))
+            end = voxel_transfer.read_outcome(run.folder)
         except (OSError, ValueError, MemoryError) as error:
-            event = Failed(f"The result could not be read ({error}); free some memory and try again.")
+            end = CMEDLError(f"The result could not be read ({error}); free some memory and try again.")
             with self._lock:
                 self._drop_process()
-        self._over(run, event)
-
-
-def _weakly(method: Callable[..., None]) -> Callable[..., None]:
-    """``method`` for as long as its object is there: a thread that waits must not keep it."""
-    reference = weakref.WeakMethod(method)
-
-    def call(*arguments: object) -> None:
-        found = reference()
-        if found is not None:
-            found(*arguments)
-
-    return call
+        self._over(run, end)

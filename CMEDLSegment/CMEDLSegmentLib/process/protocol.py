@@ -1,8 +1,9 @@
-"""What a front end and the worker say to each other, and what the front end's owner is told.
+"""What a front end and work elsewhere say to each other.
 
 On the wire a message is one line of JSON: an object whose ``message`` names one of the classes below and whose
-other entries are its fields. Anything else on the wire is garbage, which :func:`decode` refuses. Lines are short:
-voxels and results travel in files, see ``transfer.py``.
+other entries are its fields. Anything else on the wire is garbage, which :func:`decode` refuses. Voxels travel in
+files, see ``voxel_transfer.py``. A command tells ``Progressed`` and then ``Done`` or ``Broken``; the worker, which
+lives longer, knows the other ones too.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-LONGEST_LINE = 1 << 16
+LONGEST_LINE = 1 << 24
 """Bytes; a longer line is no message."""
+MESSAGES = "CMEDL_MESSAGES"
+"""Environment variable; where it is set, a command speaks in messages on stdout: for a program that has started it."""
 
 
 @dataclass(frozen=True)
@@ -57,70 +61,6 @@ class Outcome:
     summary: dict[str, Any]
 
 
-# What the owner of a client is told, in this order: Started, then any number of Stage and Log, then one of the others.
-
-
-@dataclass(frozen=True)
-class Started:
-    """The run began; ``warm`` tells whether a worker was there already."""
-
-    warm: bool
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Where the run is.
-
-    Attributes:
-        text: the stage in words.
-        fraction: 0 to 1 of the whole.
-        elapsed_s: seconds since the start.
-        remaining_s: a forecast in seconds; None while there is nothing to base it on.
-    """
-
-    text: str
-    fraction: float
-    elapsed_s: float
-    remaining_s: float | None
-
-
-@dataclass(frozen=True)
-class Log:
-    """A line that the worker or a library in it printed."""
-
-    line: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The run is done."""
-
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The run failed.
-
-    Attributes:
-        sentence: what is wrong and what to do, for the user.
-        detail: for the log: what the worker printed last, or where the fault arose; may be empty.
-        kind: the error's class in ``errors``.
-    """
-
-    sentence: str
-    detail: str = ""
-    kind: str = "CMEDLError"
-
-
-@dataclass(frozen=True)
-class CancelledEvent:
-    """The run was cancelled; nothing of it is left."""
-
-
-Event = Started | Stage | Log | Finished | Failed | CancelledEvent
-
-
 # The wire. From the front end:
 
 
@@ -130,7 +70,7 @@ class Segment:
 
     Attributes:
         folder: where the volume lies and the results go.
-        volume: what ``transfer.write_volume`` says of the volume's file.
+        volume: what ``voxel_transfer.write_volume`` says of the volume's file.
         request: the fields of a :class:`Request`.
     """
 
@@ -139,7 +79,7 @@ class Segment:
     request: dict[str, Any]
 
 
-# From the worker:
+# From the worker, and of these the last three from a command:
 
 
 @dataclass(frozen=True)
@@ -163,7 +103,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Progressed:
-    """The worker's stage in words and the fraction (0 to 1) of its work that is done."""
+    """The stage in words and the fraction (0 to 1) of the work that is done."""
 
     text: str
     fraction: float
@@ -171,12 +111,21 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Done:
-    """The results lie in the run's folder."""
+    """The work is done; ``result`` is a command's answer, and empty from the worker, whose results are files."""
+
+    result: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Broken:
-    """The work failed; see :class:`Failed`. ``fault`` tells that it was a fault of ours, not of the input."""
+    """The work failed.
+
+    Attributes:
+        sentence: what is wrong and what to do, for the user.
+        detail: for the log: where the fault arose; may be empty.
+        kind: the error's class in ``errors``.
+        fault: whether it was a fault of ours, not of the input.
+    """
 
     sentence: str
     detail: str

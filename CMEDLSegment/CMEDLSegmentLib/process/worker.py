@@ -135,7 +135,7 @@ class Worker:
             # Without the exception's own words, which may quote a path or a DICOM field and with it a patient.
             detail = "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
             return Broken(internal_error("cmedl-worker", error), detail, "CMEDLError", fault=True)
-        return Done()
+        return Done({})
 
     def _segment(self, folder: Path, told: dict[str, Any], request: Request) -> Outcome:
         volume = read_volume(folder, told)

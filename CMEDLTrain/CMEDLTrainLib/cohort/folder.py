@@ -11,10 +11,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from CMEDLSegmentLib.base.errors import InputError
@@ -95,33 +93,29 @@ class CohortFolder:
         if self.is_new:
             return
         file = self.folder / LOCK
-        holder = lock.living(file)
+        try:
+            lock.acquire(file)
+        except InputError:
+            self.blocking_reason = (
+                f"The folder {self.folder} cannot be written to, so the cohort can only be looked at; copy it to "
+                "another disk to change it."
+            )
+            return
+        holder = lock.owner(file)
         if holder is not None and not lock.is_this_process(holder):
             self.blocking_reason = (
                 f"Another Slicer (process {holder.get('pid')} on {holder.get('host')}) has this cohort open, so it can "
                 "only be looked at here; close it there to change it here."
             )
-        elif holder is None:
-            try:
-                lock.take(file)
-            except InputError:
-                self.blocking_reason = (
-                    f"The folder {self.folder} cannot be written to, so the cohort can only be looked at; copy it to "
-                    "another disk to change it."
-                )
 
     def beat(self) -> None:
         """Tell Slicers on other machines that this one still holds the cohort."""
-        if self._held():
-            # A disk that is gone is told by the next look at the table.
-            with suppress(OSError):
-                os.utime(self.folder / LOCK)
+        # A disk that is gone is told by the next look at the table.
+        lock.refresh(self.folder / LOCK)
 
     def release(self) -> None:
         """Let others change the cohort."""
-        if self._held():
-            with suppress(OSError):
-                (self.folder / LOCK).unlink()
+        lock.release(self.folder / LOCK)
 
     def add(self, case: TrainingCase) -> Path:
         """Copy a case into the folder; returns the case's folder.
@@ -204,11 +198,6 @@ class CohortFolder:
     def _require(self) -> None:
         if self.blocking_reason:
             raise InputError(self.blocking_reason)
-
-    def _held(self) -> bool:
-        """Whether this process is the one who changes the cohort."""
-        holder = lock.living(self.folder / LOCK)
-        return holder is not None and lock.is_this_process(holder)
 
     def _signature(self) -> tuple[int, ...] | None:
         """What another version of the table does not share; None where there is none."""

@@ -26,9 +26,9 @@ from torch import Tensor
 from CMEDLSegmentLib.base.colors import MODEL_RED, RATER_COLORS
 from CMEDLSegmentLib.base.errors import CMEDLError, InputError
 from CMEDLSegmentLib.base.progress import SILENT, Progress
+from CMEDLSegmentLib.process.supervisor import Program
 from CMEDLSegmentLib.report.contour_drawing import BACKGROUND, BRIGHT, DIM, GAP, font, legend
 
-from ..runs.programs import Program
 from . import tsne
 
 PATCH = 160
@@ -155,10 +155,10 @@ def embed(
 def _awaited(program: Program, arguments: Sequence[str], progress: Progress) -> dict[str, Any]:
     """What the program says in the end."""
     try:
-        command = program.start(arguments, words=0)
+        command = program.start(arguments)
     except OSError as error:
         raise InputError(f"The t-SNE map could not be begun ({error.strerror}); close other programs.") from error
-    while not command.done:
+    while not command.done():
         if progress.cancelled():
             command.cancel()
             progress.stop_if_cancelled()

@@ -1,1 +1,1 @@
-"""A run is a folder, and the folder is the truth: its state, its history, its lock, its programs."""
+"""A run is a folder, and the folder is the truth: its state, its history, its lock, its trainers."""

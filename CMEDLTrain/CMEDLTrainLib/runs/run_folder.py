@@ -165,7 +165,7 @@ class Run:
 
     def holder(self) -> dict[str, Any] | None:
         """The trainer that holds this run now, see ``lock.py``, and its ``device``; None where there is none."""
-        return lock.living(self.trainer)
+        return lock.owner(self.trainer)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -174,7 +174,7 @@ class Run:
         Raises:
             BeingTrained: it is held already.
         """
-        with lock.held(self.trainer, device=self.configuration().device) as mine:
+        with lock.hold(self.trainer, device=self.configuration().device) as mine:
             if not mine:
                 raise BeingTrained(
                     f"The run {self.folder} is being trained already; stop it first, or wait for its end."

@@ -14,9 +14,8 @@ from ..cohort.contents import stamp_of
 from ..cohort.folder import RUNS, place_in_bin
 from ..settings.configuration import Configuration
 from .history import History, latest
-from .programs import LOG
 from .run_folder import Run
-from .trainers import log_end
+from .trainers import LOG, log_end
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Entry:
         problem: why it cannot be read; else empty.
         term: the loss term or network at which training failed; else empty.
         rates: the last throughput, memory and learning rate, see :class:`History`.
-        holder: who trains it, see ``process/lock.py``; None where nobody does.
+        holder: who trains it, see ``lock.py``; None where nobody does.
         said: the last lines that its trainers printed, see :func:`trainers.log_end`.
         asked: when its trainer was asked to stop, in seconds since 1970; None where it was not.
     """

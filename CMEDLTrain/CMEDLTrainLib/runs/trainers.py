@@ -8,10 +8,12 @@ from pathlib import Path
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.process import lock
+from CMEDLSegmentLib.process.supervisor import Program
 
-from .programs import LOG, Program
 from .run_folder import Run
 
+LOG = "trainer.log"
+"""What a trainer prints, in its run's folder."""
 LOG_BYTES = 1 << 16
 """Of the end of a log that is read."""
 
@@ -62,7 +64,7 @@ def stop(run: Run) -> None:
         run.ask_to_stop()
     except OSError as error:
         raise InputError(f"{run.folder} cannot be written ({error.strerror or error}).") from error
-    lock.interrupt(run.trainer)
+    lock.terminate(run.trainer)
 
 
 def end(run: Run) -> None:
@@ -71,7 +73,7 @@ def end(run: Run) -> None:
     Raises:
         InputError: it is not on this machine, or another user's.
     """
-    if not lock.end(run.trainer) and run.running():
+    if not lock.kill(run.trainer) and run.running():
         raise InputError(f"The run {run.folder.name} is trained by another machine; end it there.")
 
 

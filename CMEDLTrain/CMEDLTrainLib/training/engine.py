@@ -114,7 +114,7 @@ class Trainer:
         writing_s = 0.0
         images = self.configuration.optimization.batch * self.processes.count
         if self.processes.first:
-            lock.add(self.run.trainer, device=str(self.device))
+            lock.update(self.run.trainer, device=str(self.device))
             self._reports = ProgressReports(self.run, self.device, images, self.steps, self.steps_per_epoch, progress)
             self._reports.start(self.progress.step, self.processes.count, self.progress.validation)
         while self.progress.step < self.steps and not self._stopping_early():

@@ -85,7 +85,7 @@ def no_result() -> None:
     hello()
     ask()
     say("Taken")
-    say("Done")
+    say("Done", result={})
     time.sleep(60)
 
 
@@ -96,7 +96,7 @@ def cut_result() -> None:
     (folder / "label.raw").write_bytes(b"\1" * 5)
     (folder / "summary.json").write_text(json.dumps({"summary": {}, "arrays": {"label.raw": array}}), "utf-8")
     say("Taken")
-    say("Done")
+    say("Done", result={})
     time.sleep(60)
 
 

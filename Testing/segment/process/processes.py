@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from CMEDLSegmentLib.process.client import WorkerClient
-from CMEDLSegmentLib.process.protocol import Event, Failed, Finished, Request, Stage
+from CMEDLSegmentLib.process.client import Segmentation
+from CMEDLSegmentLib.process.protocol import Request
 
 PATIENCE = 120.0
 """Seconds; on a busy machine importing torch takes long."""
@@ -54,24 +54,13 @@ def soon(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def last_event(client: WorkerClient, seen: list[Event] | None = None) -> Event:
-    """Poll as a panel's timer does until the run is over."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        for event in client.poll():
-            if seen is not None:
-                seen.append(event)
-            if isinstance(event, Finished | Failed):
-                return event
-        time.sleep(0.02)
-    raise AssertionError("The run did not end.")
+def over(run: Segmentation) -> Segmentation:
+    """The run when it is over; it is looked at as a panel's timer does."""
+    assert soon(run.done)
+    return run
 
 
-def until_stage(client: WorkerClient, text: str) -> None:
-    """Poll until the run is at the stage ``text``."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if any(isinstance(event, Stage) and event.text == text for event in client.poll()):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"The stage '{text}' did not come.")
+def until_stage(run: Segmentation, text: str) -> None:
+    """Look at the run until it is at the stage ``text``."""
+    assert soon(lambda: run.done() or run.stage[0] == text)
+    assert not run.done(), run.exception()

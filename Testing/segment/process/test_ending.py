@@ -18,9 +18,9 @@ import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError, InputError
 from CMEDLSegmentLib.process.client import WorkerClient
-from CMEDLSegmentLib.process.protocol import CancelledEvent, Finished, Request, Stage, Started
+from CMEDLSegmentLib.process.protocol import Request
 from segment.inference.small_models import blobs
-from segment.process.processes import ANY, FAKE, PATIENCE, a_volume, exists, is_right, last_event, soon, until_stage
+from segment.process.processes import ANY, FAKE, PATIENCE, a_volume, exists, is_right, soon, until_stage
 
 Maker = Callable[..., WorkerClient]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="watches processes by POSIX means")
@@ -32,8 +32,8 @@ from pathlib import Path
 from CMEDLSegmentLib.process.client import WorkerClient
 from segment.process.processes import ANY, a_volume, until_stage
 client = WorkerClient([sys.executable, {fake!r}, "quick", "600"], folder=Path({place!r}))
-client.start(a_volume(), ANY)
-until_stage(client, "Segmenting")
+run = client.start(a_volume(), ANY)
+until_stage(run, "Segmenting")
 print(json.dumps({{"worker": client.pid}}), flush=True)
 {ending}
 """
@@ -62,8 +62,8 @@ def test_cancel_ends_the_worker_with_its_children_and_leaves_no_file(
 ) -> None:
     number = tmp_path / "child"
     client = make_client("quick", "600", str(number))
-    client.start(a_volume(), ANY)
-    until_stage(client, "Segmenting")
+    run = client.start(a_volume(), ANY)
+    until_stage(run, "Segmenting")
     worker, child = client.pid, int(number.read_text("utf-8"))
     assert exists(worker)
     assert exists(child)
@@ -72,15 +72,15 @@ def test_cancel_ends_the_worker_with_its_children_and_leaves_no_file(
     client.cancel()  # which waits for nothing
     assert not client.busy
     assert not client.warm
-    assert client.poll() == [CancelledEvent()]
+    assert isinstance(run.exception(0), Cancelled)
     assert soon(lambda: not exists(worker) and not exists(child) and not list(place.iterdir()))
 
 
 @POSIX
 def test_a_worker_behind_a_launcher_is_ended_too(make_client: Maker) -> None:
     client = make_client("launcher", "quick", "600")
-    client.start(a_volume(), ANY)
-    until_stage(client, "Segmenting")
+    run = client.start(a_volume(), ANY)
+    until_stage(run, "Segmenting")
     worker, launcher = client.pid, client._process.pid
     assert worker != launcher
     client.cancel()
@@ -90,22 +90,21 @@ def test_a_worker_behind_a_launcher_is_ended_too(make_client: Maker) -> None:
 @POSIX
 def test_a_worker_does_not_outlive_its_launcher(make_client: Maker) -> None:
     client = make_client("launcher", "quick", "600")
-    client.start(a_volume(), ANY)
-    until_stage(client, "Segmenting")
+    run = client.start(a_volume(), ANY)
+    until_stage(run, "Segmenting")
     worker = client.pid
     os.kill(client._process.pid, signal.SIGKILL)
     with pytest.raises(CMEDLError, match="in the middle of the work"):
-        client.wait(timeout=PATIENCE)
+        run.result(PATIENCE)
     assert soon(lambda: not exists(worker))
 
 
 def check_cancel_at(client: WorkerClient, place: Path, model: str, seconds: float) -> None:
     """Cancel a run of the real model so many seconds after the click."""
-    events: list = []
-    client.start(blobs(), Request(model, probability=True))
+    run = client.start(blobs(), Request(model, probability=True))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        events += client.poll()
+        run.done()
         time.sleep(0.01)
     worker, busy = client.pid, client.busy
     begin = time.monotonic()
@@ -114,9 +113,8 @@ def check_cancel_at(client: WorkerClient, place: Path, model: str, seconds: floa
     assert soon(lambda: not list(place.iterdir()))
     print(f"gone {time.monotonic() - begin:.2f} s after cancel")  # 2 s are meant, on a machine that does nothing else
     if busy:
-        assert client.poll() == [CancelledEvent()]
+        assert isinstance(run.exception(0), Cancelled)
         assert worker is None or not exists(worker)
-        assert not any(isinstance(event, Finished) for event in events)
 
 
 def test_cancel_at_any_moment_and_the_next_run_is_fine(
@@ -126,84 +124,77 @@ def test_cancel_at_any_moment_and_the_next_run_is_fine(
     client = make_client()
     for seconds in (0.0, 0.3, 2.0):
         check_cancel_at(client, place, model, seconds)
-    client.start(blobs(), Request(model))
-    assert client.wait(timeout=PATIENCE).label.tobytes() == expected_blobs
+    run = client.start(blobs(), Request(model))
+    assert run.result(PATIENCE).label.tobytes() == expected_blobs
 
 
 @pytest.mark.slow
 def test_cancel_at_twenty_random_moments(make_client: Maker, place: Path, model: str, expected_blobs: bytes) -> None:
     client = make_client()
     begin = time.monotonic()
-    client.start(blobs(), Request(model))
-    client.wait(timeout=PATIENCE)
+    run = client.start(blobs(), Request(model))
+    run.result(PATIENCE)
     whole = time.monotonic() - begin
     client.release()
     moments = random.Random(3)
     for _ in range(20):
         check_cancel_at(client, place, model, moments.uniform(0.0, whole))
-    client.start(blobs(), Request(model))
-    assert client.wait(timeout=PATIENCE).label.tobytes() == expected_blobs
+    run = client.start(blobs(), Request(model))
+    assert run.result(PATIENCE).label.tobytes() == expected_blobs
 
 
 def test_cancel_wins_over_a_result_that_nobody_has_seen(make_client: Maker) -> None:
     client = make_client("quick")
-    client.start(a_volume(), ANY)
-    assert soon(lambda: any(isinstance(event, Finished) for event in client._events))
-    client.cancel()
-    assert client.poll() == [CancelledEvent()]
-    assert client.poll() == []
+    run = client.start(a_volume(), ANY)
+    assert soon(lambda: run.over)
+    assert run.cancel()
+    assert isinstance(run.exception(0), Cancelled)
+    assert not run.cancel()
 
 
 def test_a_run_can_start_right_after_a_cancel(make_client: Maker) -> None:
     client = make_client("quick", "0.2")
     volume = a_volume()
-    client.start(volume, ANY)
-    until_stage(client, "Segmenting")
+    run = client.start(volume, ANY)
+    until_stage(run, "Segmenting")
     client.cancel()
-    client.start(volume, ANY)
-    events: list = []
-    last = last_event(client, events)
-    assert events[0] == Started(warm=False)
-    assert CancelledEvent() not in events
-    assert is_right(last.outcome.label, volume)
+    again = client.start(volume, ANY)
+    assert not again.warm
+    assert is_right(again.result(PATIENCE).label, volume)
+    assert isinstance(run.exception(0), Cancelled)
 
 
 def test_a_run_that_is_cancelled_while_someone_waits_raises(make_client: Maker) -> None:
     client = make_client("quick", "600")
-    client.start(a_volume(), ANY)
-
-    def cancel_soon(event: object) -> None:
-        if isinstance(event, Stage) and event.text == "Segmenting":
-            client.cancel()
-
-    with pytest.raises(Cancelled, match="was cancelled"):
-        client.wait(cancel_soon, timeout=PATIENCE)
+    run = client.start(a_volume(), ANY)
+    threading.Timer(0.5, client.cancel).start()
+    with pytest.raises(Cancelled):
+        run.result(PATIENCE)
 
 
 def test_waiting_ends_after_the_time_given_and_the_run_goes_on(make_client: Maker) -> None:
     client = make_client("quick", "1")
-    client.start(a_volume(), ANY)
+    run = client.start(a_volume(), ANY)
     with pytest.raises(CMEDLError, match=r"more than 0.01 s"):
-        client.wait(timeout=0.01)
+        run.result(0.01)
     with pytest.raises(InputError, match="under way"):
         client.start(a_volume(), ANY)
     with pytest.raises(InputError, match="under way"):
         client.release()
-    assert is_right(client.wait(timeout=PATIENCE).label, a_volume())
+    assert is_right(run.result(PATIENCE).label, a_volume())
 
 
 @POSIX
 def test_an_idle_worker_ends_and_the_next_click_starts_another(make_client: Maker) -> None:
     client = make_client("quick", idle_seconds=0.2)
-    client.start(a_volume(), ANY)
-    client.wait(timeout=PATIENCE)
+    run = client.start(a_volume(), ANY)
+    run.result(PATIENCE)
     worker = client.pid
     assert soon(lambda: not client.warm)
     assert worker is None or soon(lambda: not exists(worker))
-    assert client.poll() == []
-    client.start(a_volume(), ANY)
-    assert client.poll()[0] == Started(warm=False)
-    assert isinstance(last_event(client), Finished)
+    run = client.start(a_volume(), ANY)
+    assert not run.warm
+    run.result(PATIENCE)
 
 
 @POSIX
@@ -239,12 +230,12 @@ def test_a_worker_goes_with_the_front_end_also_where_another_process_holds_the_p
 
 def test_a_closed_client_says_so(make_client: Maker) -> None:
     client = make_client("quick")
-    client.start(a_volume(), ANY)
+    run = client.start(a_volume(), ANY)
     client.close()
     client.close()
     assert not client.warm
     assert not client.busy
-    assert client.poll() == []
+    assert isinstance(run.exception(0), Cancelled)
     with pytest.raises(InputError, match="was closed"):
         client.start(a_volume(), ANY)
 
@@ -260,9 +251,9 @@ def test_opening_and_closing_twenty_times_leaks_nothing(place: Path) -> None:
     before = counts()
     for i in range(20):
         client = WorkerClient([sys.executable, str(FAKE), "quick"], folder=place)
-        client.start(a_volume(), ANY)
+        run = client.start(a_volume(), ANY)
         if i % 10 == 0:
-            client.wait(timeout=PATIENCE)
+            run.result(PATIENCE)
         if i % 2:
             client.close()
         del client

@@ -14,8 +14,7 @@ import pytest
 
 from CMEDLSegmentLib.base.errors import CMEDLError, InputError
 from CMEDLSegmentLib.process.client import WorkerClient
-from CMEDLSegmentLib.process.protocol import Failed, Finished, Log
-from segment.process.processes import ANY, FAKE, a_volume, exists, is_right, last_event, soon, until_stage
+from segment.process.processes import ANY, FAKE, PATIENCE, a_volume, exists, is_right, over, soon, until_stage
 
 Maker = Callable[..., WorkerClient]
 
@@ -27,10 +26,7 @@ def assert_recovers(client: WorkerClient, place: Path) -> None:
     client._hang_seconds = 60.0
     client._python = [sys.executable, str(FAKE), "quick"]
     volume = a_volume()
-    client.start(volume, ANY)
-    event = last_event(client)
-    assert isinstance(event, Finished), event
-    assert is_right(event.outcome.label, volume)
+    assert is_right(client.start(volume, ANY).result(PATIENCE).label, volume)
 
 
 @pytest.mark.parametrize(
@@ -50,10 +46,9 @@ def test_a_worker_that_misbehaves_gives_a_sentence_and_the_next_run_is_fine(
     behavior: str, said: str, make_client: Maker, place: Path
 ) -> None:
     client = make_client(behavior)
-    client.start(a_volume(), ANY)
-    event = last_event(client)
-    assert isinstance(event, Failed)
-    assert re.search(said, event.sentence), event.sentence
+    run = client.start(a_volume(), ANY)
+    error = over(run).exception()
+    assert re.search(said, str(error)), str(error)
     assert soon(lambda: not client._belongings.processes)
     assert_recovers(client, place)
 
@@ -63,34 +58,30 @@ def test_the_detail_of_a_failure_holds_what_the_worker_printed_last(
     behavior: str, words: str, make_client: Maker
 ) -> None:
     client = make_client(behavior)
-    client.start(a_volume(), ANY)
-    event = last_event(client)
-    assert isinstance(event, Failed)
-    assert words in event.detail
+    run = client.start(a_volume(), ANY)
+    assert words in over(run).detail
 
 
 @pytest.mark.parametrize("behavior", ["sleep_at_once", "sleep_later"])
 def test_a_worker_without_a_sign_of_work_is_ended(behavior: str, make_client: Maker, place: Path) -> None:
     """Also one whose heart beats on while its work stands still."""
     client = make_client(behavior, hang_seconds=1.0)
-    client.start(a_volume(), ANY)
-    event = last_event(client)
-    assert isinstance(event, Failed)
-    assert "no sign of work for 1 s" in event.sentence
+    run = client.start(a_volume(), ANY)
+    error = over(run).exception()
+    assert "no sign of work for 1 s" in str(error)
     assert_recovers(client, place)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="stops a process by a signal")
 def test_a_stopped_worker_is_ended(make_client: Maker, place: Path) -> None:
     client = make_client("quick", "60")
-    client.start(a_volume(), ANY)
-    until_stage(client, "Segmenting")
+    run = client.start(a_volume(), ANY)
+    until_stage(run, "Segmenting")
     worker = client.pid
     os.kill(worker, signal.SIGSTOP)
     client._hang_seconds = 1.0
-    event = last_event(client)
-    assert isinstance(event, Failed)
-    assert "no sign of work" in event.sentence
+    error = over(run).exception()
+    assert "no sign of work" in str(error)
     assert soon(lambda: not exists(worker))
     assert_recovers(client, place)
 
@@ -98,30 +89,29 @@ def test_a_stopped_worker_is_ended(make_client: Maker, place: Path) -> None:
 def test_work_without_progress_is_no_hang(make_client: Maker) -> None:
     """The processor time that goes with the heartbeats counts, for three times as long as a hang may last."""
     client = make_client("slow_start", hang_seconds=1.0)
-    client.start(a_volume(), ANY)
+    run = client.start(a_volume(), ANY)
     with pytest.raises(InputError, match="took long"):
-        client.wait(timeout=60)
+        run.result(60)
 
 
-def test_nobody_polling_is_no_hang(make_client: Maker) -> None:
-    """A dialog, or a lid that was closed, keeps the timer from polling: not the worker's fault."""
+def test_nobody_looking_is_no_hang(make_client: Maker) -> None:
+    """A dialog, or a lid that was closed, keeps the timer from looking: not the worker's fault."""
     client = make_client("quick", "4", hang_seconds=3.5)
-    client.start(a_volume(), ANY)
-    until_stage(client, "Segmenting")
-    client._polled -= 3600
-    assert not any(isinstance(event, Failed) for event in client.poll())
-    assert isinstance(last_event(client), Finished)
+    run = client.start(a_volume(), ANY)
+    until_stage(run, "Segmenting")
+    client._looked -= 3600
+    assert not run.done()
+    run.result(PATIENCE)
 
 
 def test_a_worker_killed_at_work_gives_a_sentence(make_client: Maker, place: Path) -> None:
     client = make_client("quick", "60")
-    client.start(a_volume(), ANY)
-    until_stage(client, "Segmenting")
+    run = client.start(a_volume(), ANY)
+    until_stage(run, "Segmenting")
     os.kill(client.pid, signal.SIGKILL)
-    event = last_event(client)
-    assert isinstance(event, Failed)
-    assert "signal 9" in event.sentence
-    assert "memory" in event.sentence
+    error = over(run).exception()
+    assert "signal 9" in str(error)
+    assert "memory" in str(error)
     assert_recovers(client, place)
 
 
@@ -129,8 +119,8 @@ def test_a_worker_killed_between_two_clicks_is_replaced_without_a_word(make_clie
     client = make_client("quick")
     volume = a_volume()
     for wait in (0.0, 0.0, 0.2):
-        client.start(volume, ANY)
-        assert is_right(client.wait(timeout=60).label, volume)
+        run = client.start(volume, ANY)
+        assert is_right(run.result(60).label, volume)
         os.kill(client.pid, signal.SIGKILL)
         time.sleep(wait)
 
@@ -143,20 +133,19 @@ def test_a_fault_in_the_work_becomes_a_sentence_and_ends_the_worker(
     kind: str, said: str, make_client: Maker, place: Path, tmp_path: Path
 ) -> None:
     client = make_client("failing", kind, environment={**os.environ, "XDG_STATE_HOME": str(tmp_path)})
-    client.start(a_volume(), ANY)
-    event = last_event(client)
-    assert isinstance(event, Failed)
-    assert said in event.sentence
-    assert "DOE^JOHN" not in event.sentence + event.detail
+    run = client.start(a_volume(), ANY)
+    error = over(run).exception()
+    assert said in str(error)
+    assert "DOE^JOHN" not in str(error) + run.detail
     assert not client.warm
     assert_recovers(client, place)
 
 
 def test_a_command_that_is_not_there_is_named(make_client: Maker, place: Path) -> None:
     client = make_client(python=["no-such-python"])
-    client.start(a_volume(), ANY)
+    run = client.start(a_volume(), ANY)
     with pytest.raises(CMEDLError, match=r"could not be started by 'no-such-python' \(No such file.*install"):
-        client.wait(timeout=60)
+        run.result(60)
     assert_recovers(client, place)
 
 
@@ -164,9 +153,9 @@ def test_a_folder_that_takes_no_files_is_named(make_client: Maker, tmp_path: Pat
     file = tmp_path / "file"
     file.touch()
     client = make_client("quick", folder=file)
-    client.start(a_volume(), ANY)
+    run = client.start(a_volume(), ANY)
     with pytest.raises(InputError, match=r"private folder could be made in .*file .*choose another folder"):
-        client.wait(timeout=60)
+        run.result(60)
     assert not client.busy
 
 
@@ -174,9 +163,9 @@ def test_a_folder_that_takes_no_files_is_named(make_client: Maker, tmp_path: Pat
 def test_a_folder_without_permission_is_named(make_client: Maker, place: Path) -> None:
     client = make_client("quick")
     place.chmod(0o500)
-    client.start(a_volume(), ANY)
+    run = client.start(a_volume(), ANY)
     with pytest.raises(InputError, match=r"Permission denied.*choose another folder"):
-        client.wait(timeout=60)
+        run.result(60)
     place.chmod(0o700)
     assert_recovers(client, place)
 
@@ -194,30 +183,30 @@ def little_space() -> Iterator[None]:
 @pytest.mark.usefixtures("little_space")
 def test_no_space_for_the_image_gives_a_sentence(make_client: Maker, place: Path) -> None:
     client = make_client("quick")
-    client.start(a_volume(depth=3000), ANY)
+    run = client.start(a_volume(depth=3000), ANY)
     with pytest.raises(InputError, match=r"image \(0 MB\) could not be written.*too large.*free some space"):
-        client.wait(timeout=60)
+        run.result(60)
     assert_recovers(client, place)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
 def test_no_space_for_the_result_gives_a_sentence_and_the_worker_stays(make_client: Maker, place: Path) -> None:
     client = make_client("small_disk")
-    client.start(a_volume(depth=100), ANY)
+    run = client.start(a_volume(depth=100), ANY)
     with pytest.raises(InputError, match=r"result could not be written.*free some space"):
-        client.wait(timeout=60)
+        run.result(60)
     worker = client.pid
-    client.start(a_volume(), ANY)
-    assert isinstance(last_event(client), Finished)
+    run = client.start(a_volume(), ANY)
+    run.result(PATIENCE)
     assert client.pid == worker
     assert not list(place.iterdir())
 
 
 def test_what_libraries_print_becomes_log_and_disturbs_nothing(make_client: Maker) -> None:
     client = make_client("chatty")
-    seen: list = []
-    client.start(a_volume(), ANY)
-    assert isinstance(last_event(client, seen), Finished)
-    lines = [event.line for event in seen if isinstance(event, Log)]
+    run = client.start(a_volume(), ANY)
+    run.result(PATIENCE)
+    lines = run.printed()
+    assert not run.printed()
     for words in ("sitecustomize was here", "print of a library", "write of a library", "no UTF-8", "print of a child"):
         assert any(words in line for line in lines), (words, lines)

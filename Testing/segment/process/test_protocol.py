@@ -14,7 +14,7 @@ MESSAGES = [
     Alive(0.25),
     Taken(),
     Progressed("Looking for the lungs", 0),
-    Done(),
+    Done({"tumor_volume_cc": 1.5}),
     Broken("A sentence.", "", "InputError", fault=False),
 ]
 

@@ -10,15 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMEDLSegmentLib.base.errors import InputError, ModelError
+from CMEDLSegmentLib.base.errors import ModelError
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.model_file import load_model
 from CMEDLSegmentLib.process import protocol, voxel_transfer, worker
-from CMEDLSegmentLib.process.client import WorkerClient
-from CMEDLSegmentLib.process.protocol import Finished, Request, Stage, Started
+from CMEDLSegmentLib.process.client import Segmentation, WorkerClient
+from CMEDLSegmentLib.process.protocol import Request
 from segment.inference.small_models import blobs
 from segment.process.processes import ANY, PATIENCE, until_stage
+
+
+def stages_of(run: Segmentation) -> list[tuple]:
+    """Every stage of a run, looked at until it is over."""
+    stages = []
+    while not run.done():
+        stages.append(run.stage)
+        time.sleep(0.001)
+    return stages
 
 
 def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_warm(
@@ -27,17 +36,15 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
     client = make_client()
     volume = blobs()
     expected = Segmenter(load_model(model)).segment(volume, threshold=0.43)
-    events: list = []
-    client.start(volume, Request(model, threshold=0.43, probability=True))
-    first = client.wait(events.append, PATIENCE)
+    run = client.start(volume, Request(model, threshold=0.43, probability=True))
+    assert not run.warm
+    stages = stages_of(run)
+    first = run.result(0)
     worker = client.pid
-    assert events[0] == Started(warm=False)
-    assert isinstance(events[-1], Finished)
-    stages = [event for event in events if isinstance(event, Stage)]
-    fractions = [stage.fraction for stage in stages]
-    assert fractions == sorted(fractions)
+    texts, fractions, *_ = zip(*stages, strict=True)
+    assert list(fractions) == sorted(fractions)
     assert 0 <= fractions[0] < fractions[-1] <= 1
-    assert {"Starting the worker process", "Loading the model", "Segmenting on cpu"} <= {s.text for s in stages}
+    assert {"Starting the worker process", "Loading the model", "Segmenting on cpu"} <= set(texts)
     assert 0 < expected.label.mean() < 1
     assert first.label.dtype == np.uint8
     assert np.array_equal(first.label, expected.label)
@@ -54,25 +61,22 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
     assert summary["labels"][0]["name"] == "Tumor"
     assert not list(place.iterdir())
 
-    events.clear()
-    client.start(volume, Request(model, minimum_cc=1e6))
-    second = client.wait(events.append, PATIENCE)
-    assert events[0] == Started(warm=True)
-    assert "Loading the model" not in {event.text for event in events if isinstance(event, Stage)}
+    run = client.start(volume, Request(model, minimum_cc=1e6))
+    assert run.warm
+    assert "Loading the model" not in {text for text, _, _, _ in stages_of(run)}
+    second = run.result(0)
     assert client.pid == worker
     assert not second.label.any()
     assert second.probability is None
     assert second.summary["components"] == []
 
-    client.start(volume, Request("no such model"))
+    run = client.start(volume, Request("no such model"))
     with pytest.raises(ModelError, match="No model is named"):
-        client.wait(timeout=PATIENCE)
+        run.result(PATIENCE)
     assert client.pid == worker
     assert not client.busy
     client.release()
     assert not client.warm
-    with pytest.raises(InputError, match="start one"):
-        client.wait(timeout=1)
 
 
 def test_a_click_hardly_keeps_the_thread_that_makes_it(
@@ -82,7 +86,7 @@ def test_a_click_hardly_keeps_the_thread_that_makes_it(
     lines: list[bytes] = []
     encode = protocol.encode
     monkeypatch.setattr(
-        "CMEDLSegmentLib.process.worker_process.encode", lambda message: lines.append(encode(message)) or lines[-1]
+        "CMEDLSegmentLib.process.supervisor.encode", lambda message: lines.append(encode(message)) or lines[-1]
     )
     volume = Volume(np.zeros((60, 512, 512), np.int16), Geometry((512, 512, 60)), "CT")
     volume.array[30, 200:300, 200:300] = 1
@@ -94,18 +98,16 @@ def test_a_click_hardly_keeps_the_thread_that_makes_it(
 
     for name in ("write_volume", "read_outcome"):
         monkeypatch.setattr(voxel_transfer, name, watched(getattr(voxel_transfer, name)))
-    client.start(volume, ANY)
-    until_stage(client, "Segmenting")
+    run = client.start(volume, ANY)
+    until_stage(run, "Segmenting")
     [file] = place.rglob("volume.raw")
     assert file.stat().st_size == volume.array.nbytes
     [line] = lines
     assert len(line) < 2000
-    while client.busy:
-        events = client.poll()
-        time.sleep(0.02)
+    outcome = run.result(PATIENCE)
     assert len(threads) == 2
     assert threading.main_thread() not in threads
-    assert np.array_equal(events[-1].outcome.label, volume.array)
+    assert np.array_equal(outcome.label, volume.array)
 
 
 def test_the_memory_of_the_gpu_is_given_back_after_a_run(monkeypatch: pytest.MonkeyPatch) -> None:

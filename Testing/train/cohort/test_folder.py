@@ -177,7 +177,7 @@ def test_a_disk_that_takes_no_change_is_looked_at(folder: Path, monkeypatch: pyt
         raise InputError(f"{path} could not be written (Read-only file system)")
 
     # What a read-only disk does; the rights of files do not stop root, who runs tests in containers.
-    monkeypatch.setattr(lock, "take", refuse)
+    monkeypatch.setattr(lock, "acquire", refuse)
     cohort = CohortFolder(folder)
     cohort.take()
     assert "cannot be written to" in cohort.blocking_reason

@@ -6,6 +6,7 @@ named ``draw_...`` takes the pictures of one section.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -159,7 +160,8 @@ def draw_run(app, panel, cohort: Path, folder: Path) -> None:
     elsewhere.folder.mkdir()
     for file in ("configuration.json", "events.jsonl"):
         (elsewhere.folder / file).write_bytes((run.folder / file).read_bytes())
-    lock.take(elsewhere.trainer, host="node7", device="cuda:0")
+    elsewhere_now = {**lock.this_process(), "host": "node7", "device": "cuda:0"}
+    elsewhere.trainer.write_text(json.dumps(elsewhere_now), "utf-8")
     settle(panel, app)
     app.process_events(3)
     app.grab_window(folder / "run-crashed.png")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from CMEDLSegmentLib.process import lock
+from CMEDLSegmentLib.process.supervisor import Program
 from CMEDLTrainLib.runs import run_folder
-from CMEDLTrainLib.runs.programs import Program
 from train.panel.conftest import SMALL_RUN, choose
 from train.panel.test_run import STATE, row, select
 
@@ -134,7 +134,7 @@ def test_a_trainer_that_was_killed_while_no_panel_was_open_is_resumed_to_the_end
     options = ["--preset=tiny", "--method=ct-only", "--device=cpu", f"--output={run.folder}"]
     options += [f"--set={setting}" for setting in (*SMALL_RUN, "optimization.epochs=30")]
     command = ["run", *options, str(cohort / "cohort.csv")]
-    trainer = Program([sys.executable], os.environ).detach(command, cohort / "log")
+    trainer = Program([sys.executable], os.environ, "CMEDLTrainLib").detach(command, cohort / "log")
     slicer_app.wait_until(lambda: run.status()["epoch"] > 1 or trainer.poll() is not None)
     trainer.kill()
     slicer_app.wait_until(lambda: trainer.poll() is not None)

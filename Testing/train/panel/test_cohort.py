@@ -16,6 +16,7 @@ import pytest
 
 from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, write_cohort
 from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.process import lock
 from CMEDLTrainLib.cohort import survey
 from train.cohort.test_folder import OTHER
 from train.panel.conftest import choose, disc, geometry, look_at_folder, settle
@@ -287,6 +288,8 @@ def test_a_cohort_on_a_read_only_disk_is_looked_at_and_checked(panel, cohort: Pa
         if cohort in path.parents:
             raise OSError(errno.EROFS, "Read-only file system")
         return usual(path, *arguments, **more)
+
+    monkeypatch.setattr(lock, "_create", read_only)
 
     before = sorted(path.name for path in cohort.iterdir())
     monkeypatch.setattr(Path, "write_text", read_only)

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLTrainLib.runs import run_folder
-from CMEDLTrainLib.runs.programs import Program
 from CMEDLTrainLib.settings import configuration
-from segment.process.processes import soon
 from train.panel.conftest import choose, settle
 
 
@@ -70,22 +65,6 @@ def test_a_run_of_a_cohort_that_cannot_be_trained_with_is_told(panel, tmp_path: 
     panel.ui.startButton.click()
     assert "could not be started" in slicer_app.messages[-1].text
     assert not (tmp_path / "runs").exists()
-
-
-def test_a_command_answers_tells_why_it_failed_and_is_cancelled_with_its_children(tmp_path: Path) -> None:
-    program = Program([sys.executable], {})
-    failed = program.start(["status", str(tmp_path), "--json"])
-    assert soon(lambda: failed.done)
-    with pytest.raises(CMEDLError, match="is not a run"):
-        failed.result()
-    run = run_folder.create(tmp_path / "run", configuration.PRESETS["tiny"])
-    told = program.start(["status", str(run.folder), "--json"])
-    assert soon(lambda: told.done)
-    assert told.result()["state"] == "stopped"
-    long = program.start(["phantom", "-o", str(tmp_path / "phantoms"), "--cases", "50"])
-    long.cancel()
-    assert soon(lambda: long.done)
-    assert long._process.returncode == -signal.SIGKILL
 
 
 def test_a_panel_that_is_left_follows_nothing_and_holds_nothing(filled, cohort: Path, slicer_app) -> None:

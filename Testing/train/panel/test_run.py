@@ -319,7 +319,7 @@ from pathlib import Path
 from CMEDLSegmentLib.process import lock
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-with lock.held(Path(sys.argv[1]), device="cpu"):
+with lock.hold(Path(sys.argv[1]), device="cpu"):
     print(child.pid, flush=True)
     time.sleep(600)
 """

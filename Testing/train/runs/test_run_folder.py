@@ -193,29 +193,9 @@ def test_a_trainer_that_cannot_be_looked_at_is_alive_while_its_heartbeat_is_fres
     assert not run.running()
 
 
-def test_a_trainer_that_is_busy_goes_on_beating(run, monkeypatch):
-    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.01)
-    with run.held():
-        os.utime(run.trainer, (1, 1))
-        assert soon(lambda: run.trainer.stat().st_mtime > time.time() - 60)
-
-
-def test_of_two_trainers_that_start_at_the_same_moment_one_is_refused(run, monkeypatch):
-    take = lock.take
-
-    def take_and_lose(file, **more):
-        take(file, **more)
-        take(file, token="the other's")
-
-    monkeypatch.setattr(lock, "take", take_and_lose)
-    with pytest.raises(InputError, match="already"), run.held():
-        pass
-    assert run.running(), "the other one's file must stay"
-
-
 def test_the_trainers_file_says_where_on_what_and_since_when_it_trains(run):
     with run.held():
-        lock.add(run.trainer, device="cpu")
+        lock.update(run.trainer, device="cpu")
         told = json.loads(run.trainer.read_text("utf-8"))
     assert (told["pid"], told["host"], told["device"]) == (os.getpid(), socket.gethostname(), "cpu")
     assert time.time() - 60 < told["started"] <= time.time()

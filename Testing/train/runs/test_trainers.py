@@ -14,21 +14,23 @@ import pytest
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.process import lock
+from CMEDLSegmentLib.process.supervisor import Program
 from CMEDLTrainLib.runs import run_folder, trainers
 from CMEDLTrainLib.runs.history import TAIL_BYTES, latest
-from CMEDLTrainLib.runs.programs import Program
 from CMEDLTrainLib.runs.run_list import Entry, RunList, rivals
 from CMEDLTrainLib.settings.configuration import PRESETS
 from segment.process.processes import soon
 
+MODULE = "CMEDLTrainLib"
 HOLDING = """
 import signal, sys, time
 from pathlib import Path
 from CMEDLSegmentLib.process import lock
+from CMEDLSegmentLib.process.supervisor import Program
 ended = []
 signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
 time.sleep(float(sys.argv[1]))
-with lock.held(Path(sys.argv[2])):
+with lock.hold(Path(sys.argv[2])):
     while not ended:
         time.sleep(0.05)
 """
@@ -44,14 +46,14 @@ def test_a_trainer_is_starting_until_it_holds_the_run_and_is_started_once(run, t
     script.write_text(HOLDING, "utf-8")
     here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     held = trainers.Trainers()
-    held.start(Program([sys.executable, str(script), "1", str(run.trainer)], here), run)
+    held.start(Program([sys.executable, str(script), "1", str(run.trainer)], here, MODULE), run)
     assert held.starting(run)
     with pytest.raises(InputError, match="being trained already"):
-        held.start(Program([sys.executable], here), run)
+        held.start(Program([sys.executable], here, MODULE), run)
     assert soon(run.running)
     assert not held.starting(run)
     with pytest.raises(InputError, match="being trained already"):
-        trainers.Trainers().start(Program([sys.executable], here), run)
+        trainers.Trainers().start(Program([sys.executable], here, MODULE), run)
     # It prepares slices, say, and looks at no file: the signal reaches it.
     trainers.stop(run)
     assert soon(lambda: not run.running())
@@ -61,7 +63,7 @@ def test_a_trainer_is_starting_until_it_holds_the_run_and_is_started_once(run, t
 def test_one_that_ends_at_once_is_not_starting_and_its_words_are_kept(run) -> None:
     held = trainers.Trainers()
     words = [sys.executable, "-c", "print('x' * 100000); print('Preparing\\rNo cohort there.')"]
-    held.start(Program(words, dict(os.environ)), run)
+    held.start(Program(words, dict(os.environ), MODULE), run)
     assert soon(lambda: not held.starting(run))
     assert soon(lambda: trainers.log_end(run)[-2:] == ["Preparing", "No cohort there."])
     assert len(trainers.log_end(run)) == 2
@@ -83,7 +85,7 @@ def test_nobody_else_s_process_is_ended(run) -> None:
             time.sleep(0.1)
             assert sleeping.poll() is None
         # This process holds it: it is not asked by a signal that would end it.
-        lock.take(run.trainer)
+        lock.acquire(run.trainer)
         trainers.stop(run)
         assert run.stop_asked()
         run.trainer.write_text(json.dumps({**other, "mark": lock._mark(sleeping.pid)}), "utf-8")
