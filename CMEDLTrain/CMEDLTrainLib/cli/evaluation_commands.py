@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from CMEDLSegmentLib.base.progress import Progress, part
 from CMEDLSegmentLib.cli.console import Bar, Interrupt, Parser, add_device, amount, emit_json
@@ -18,9 +17,7 @@ from CMEDLSegmentLib.io.cohort_table import read_cohort
 
 from ..evaluation.evaluation_output import evaluation_folder, is_own_cohort, scored_cases, write_evaluation
 from ..runs import run_folder
-
-if TYPE_CHECKING:
-    pass
+from .python_package import python_package_only
 
 Action = Callable[[argparse.Namespace, Interrupt], int]
 
@@ -54,6 +51,9 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from ..evaluation.comparison import check_structures
     from ..evaluation.evaluate import evaluate
 
+    if options.figures:
+        with python_package_only("The paper's figures"):
+            from ..figures.evaluation_figures import Figures
     run = run_folder.open_run(options.run)
     student = run.finished_student()
     cohort = options.cohort or Path(run.configuration().cohort)
@@ -68,8 +68,6 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
     score = partial(evaluate, cases=cases, device=options.device, cancelled=interrupt, tolerance_mm=options.tolerance)
     try:
         if options.figures:
-            from ..figures.evaluation_figures import Figures
-
             figures = Figures(
                 run, evaluation_folder(run, options.split), cases, read_cohort(cohort), options.device, against
             )

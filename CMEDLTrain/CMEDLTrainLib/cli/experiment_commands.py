@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from CMEDLSegmentLib.base.errors import Cancelled
 from CMEDLSegmentLib.cli.console import Bar, Interrupt, Parser, add_device, amount
 
-from ..experiments.plan import ExperimentRun, read_experiment
-from ..experiments.runner import ExperimentRunner
+from .python_package import python_package_only
 
 if TYPE_CHECKING:
+    from ..experiments.plan import ExperimentRun
     from ..experiments.rater_study import RatersExperiment
 
 
@@ -50,10 +50,13 @@ def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int],
 
 
 def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    from ..experiments.experiment_results import write_results
-    from ..experiments.finished_runs import kept_runs
-    from ..experiments.packing import use_pack
-    from ..experiments.rater_study import read_raters_experiment
+    with python_package_only("Experiments"):
+        from ..experiments.experiment_results import write_results
+        from ..experiments.finished_runs import kept_runs
+        from ..experiments.packing import use_pack
+        from ..experiments.plan import read_experiment
+        from ..experiments.rater_study import read_raters_experiment
+        from ..experiments.runner import ExperimentRunner
 
     rated = read_raters_experiment(options.name)
     if rated is not None:
