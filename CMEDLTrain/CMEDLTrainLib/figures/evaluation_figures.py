@@ -268,16 +268,21 @@ class Figures:
         reader.inside.append(inside)
 
     def _embedding(self, progress: Progress, cancelled: CancelCheck) -> dict[str, Any]:
-        """The t-SNE maps side by side, or why there are none."""
+        """The t-SNE maps side by side, or why there are none.
+
+        Raises:
+            Cancelled: ``cancelled()`` became true; it is asked between the maps, of which each takes minutes.
+        """
         readers = [one for one in (self._against, self._own) if one is not None]
         maps = []
         try:
             for number, reader in enumerate(readers):
                 if not reader.features:
                     raise InputError("The t-SNE map needs pixels of a structure, and no case has one.")
-                step = part(progress, number / len(readers), (number + 1) / len(readers))
+                stop_if(cancelled)
+                progress(f"t-SNE map {number + 1} of {len(readers)}", number / len(readers))
                 pixels = np.concatenate(reader.features), np.concatenate(reader.inside)
-                maps.append((reader.name, tsne_map.embed(*pixels, progress=step, cancelled=cancelled)))
+                maps.append((reader.name, tsne_map.embed(*pixels)))
         except InputError as error:
             return {"left_out": str(error)}
         labels = self._own.card.labels

@@ -8,15 +8,8 @@ so that the layer of the larger numbers does not decide alone, and t-SNE starts 
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +17,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from CMEDLSegmentLib.base.colors import MODEL_RED, RATER_COLORS
-from CMEDLSegmentLib.base.errors import CMEDLError, InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.report.contour_drawing import BACKGROUND, BRIGHT, DIM, GAP, font, legend
-
-from ..runs.programs import Program
-from . import tsne
 
 PATCH = 160
 """Side in pixels of the patch around the tumor."""
@@ -38,7 +27,6 @@ CASE_PIXELS = 35_000
 POINTS = 6_000
 """Pixels of all cases together at most: the time of t-SNE grows faster than their number (minutes on one core)."""
 PERPLEXITY, ITERATIONS = 60, 1000
-POLL_S = 0.05
 SIDE, TITLE = 520, 44
 DOT, OVERSAMPLING = 1.2, 3
 """Radius of a point in pixels; how much larger a map is drawn before it is reduced."""
@@ -113,31 +101,25 @@ def features_at(layers: Sequence[Tensor], rows: np.ndarray, columns: np.ndarray)
     return torch.cat(taken, dim=1).cpu().numpy()
 
 
-def embed(
-    features: np.ndarray,
-    inside: np.ndarray,
-    seed: int = 0,
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
-) -> Embedding:
-    """Lay the points out in the plane by t-SNE (van der Maaten and Hinton 2008).
+def embed(features: np.ndarray, inside: np.ndarray, seed: int = 0) -> Embedding:
+    """Lay the points out in the plane by t-SNE (van der Maaten and Hinton 2008), which takes minutes.
 
-    It takes minutes, in a process of its own that can be ended.
+    One call of scikit-learn, which tells no progress and cannot be cancelled.
 
     Args:
         features: (n, channels).
         inside: (n,) bool.
         seed: of what is random in it.
-        progress, cancelled: as everywhere.
 
     Raises:
-        InputError: scikit-learn is not installed, there are too few points for the perplexity, or it failed.
-        Cancelled: ``cancelled()`` was true.
+        InputError: scikit-learn is not installed, or there are too few points for the perplexity.
     """
-    if importlib.util.find_spec("sklearn") is None:
+    try:
+        from sklearn.manifold import TSNE
+    except ModuleNotFoundError as error:
         raise InputError(
             'The t-SNE map needs scikit-learn, which is not installed; "pip install scikit-learn" brings it.'
-        )
+        ) from error
     if len(features) <= 3 * PERPLEXITY:
         raise InputError(
             f"The t-SNE map needs more than {3 * PERPLEXITY} pixels, half of them inside the structure, and the cases "
@@ -145,31 +127,9 @@ def embed(
         )
     spread = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder, tsne.FEATURES), scaled.astype(np.float32))
-        arguments = [folder, str(PERPLEXITY), str(ITERATIONS), str(seed)]
-        found = _awaited(Program([sys.executable], os.environ, tsne.__name__), arguments, progress, cancelled)
-        points = np.load(Path(folder, tsne.POINTS), allow_pickle=False)
-    return Embedding(points, np.asarray(inside, bool), float(found["kl"]))
-
-
-def _awaited(program: Program, arguments: Sequence[str], progress: Progress, cancelled: CancelCheck) -> dict[str, Any]:
-    """What the program says in the end."""
-    try:
-        command = program.start(arguments, words=0)
-    except OSError as error:
-        raise InputError(f"The t-SNE map could not be begun ({error.strerror}); close other programs.") from error
-    while not command.done:
-        if cancelled():
-            command.cancel()
-            stop_if(cancelled)
-        stage, fraction = command.stage
-        progress(stage or "t-SNE map", fraction)
-        time.sleep(POLL_S)
-    try:
-        return command.result()
-    except CMEDLError as error:
-        raise InputError(f"The t-SNE map could not be made: {error}") from error
+    tsne = TSNE(perplexity=PERPLEXITY, max_iter=ITERATIONS, init="pca", random_state=seed)
+    points = tsne.fit_transform(scaled.astype(np.float32))
+    return Embedding(points.astype(np.float32), np.asarray(inside, bool), float(tsne.kl_divergence_))
 
 
 def picture(maps: Sequence[tuple[str, Embedding]], structure: str = "tumor") -> Image.Image:
