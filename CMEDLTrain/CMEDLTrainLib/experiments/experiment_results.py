@@ -17,7 +17,7 @@ from CMEDLSegmentLib.base.files import atomic_path
 from .finished_runs import RESULTS, finished_runs, run_to_json
 from .plan import SYNTHESIS, Experiment, ExperimentRun
 from .result_tables import only_if_several, table_measures
-from .run_states import FINISHED, FinishedRun, RunStatus
+from .run_states import FINISHED, FinishedRun, RunStatus, shared_runs
 from .runner import ExperimentRunner
 
 if TYPE_CHECKING:
@@ -96,14 +96,10 @@ def _add_synthesis(finished: Mapping[str, Sequence[FinishedRun]], results: dict[
     """The figures of translated images, in their rows and comparisons."""
     from .translation_results import compared, figures
 
-    translated = {
-        name: [(one.cell, one.translated) for one in found if one.translated is not None]
-        for name, found in finished.items()
-    }
     for name, row in results["methods"].items():
-        row |= figures(translated[name])
+        row |= figures(finished[name])
     for name, row in results["comparisons"].items():
-        row["synthesis"] = compared(translated[row["reference"]], translated[name], name)
+        row["synthesis"] = compared(finished[row["reference"]], finished[name], name)
 
 
 def _figures(found: Sequence[FinishedRun], measures: Sequence[str], features: str) -> dict[str, Any]:
@@ -165,12 +161,10 @@ def _compared(
     """
     from ..evaluation.comparison import compare_patients
 
-    both = {(one.cell.fold, one.cell.seed) for one in reference} & {(one.cell.fold, one.cell.seed) for one in other}
-    if not both:
+    shared = shared_runs(reference, other)
+    if not shared[0]:
         return None
-    ours, theirs = (
-        _pooled([one for one in found if (one.cell.fold, one.cell.seed) in both]) for found in (reference, other)
-    )
+    ours, theirs = map(_pooled, shared)
 
     def differences(own: Sequence[PatientFigures], others: Sequence[PatientFigures]) -> dict[str, Any]:
         by_measure = compare_patients(own, others)
@@ -187,7 +181,7 @@ def _compared(
         return [replace(patient, labels={label: patient.labels[label]}) for patient in patients]
 
     by_label = {label: differences(alone(ours, label), alone(theirs, label)) for label in _labels(ours)}
-    return {**differences(ours, theirs), **only_if_several(by_label), "runs": len(both)}
+    return {**differences(ours, theirs), **only_if_several(by_label), "runs": len(shared[0])}
 
 
 def _configuration(experiment: Experiment, row: str) -> dict[str, Any]:

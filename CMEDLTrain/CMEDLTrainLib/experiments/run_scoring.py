@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress
 
 from ..runs import run_folder
-from .plan import LOOKS_FILE, SYNTHESIS_FILE
+from .plan import SNAPSHOTS_FILE, SYNTHESIS_FILE
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from CMEDLSegmentLib.inference.segmenter import Segmentation
     from CMEDLSegmentLib.io.cohort_table import Case
+    from CMEDLSegmentLib.io.volume import Volume
 
 
 def is_scored(run: run_folder.Run, synthesis: bool) -> bool:
     """Whether all was told of a run's student; ``synthesis``: of its translation too."""
-    files = [run.evaluation, run.folder / LOOKS_FILE, *([run.folder / SYNTHESIS_FILE] if synthesis else [])]
+    files = [run.evaluation, run.folder / SNAPSHOTS_FILE, *([run.folder / SYNTHESIS_FILE] if synthesis else [])]
     return all(file.is_file() for file in files)
 
 
@@ -48,31 +52,34 @@ def score(
     from CMEDLSegmentLib.models.model_file import load_model
 
     from ..computing.distribution import choose_device
+    from ..evaluation.case_view import CaseView
     from ..evaluation.evaluate import evaluate
     from ..evaluation.evaluation_output import scored_cases, write_evaluation
     from ..evaluation.teacher_inference import TeacherInference
+    from ..evaluation.translation_quality import PairQuality, pair_quality
     from ..training.train_run import slices_of
     from .case_snapshots import CaseSnapshots
-    from .translation_results import TranslationScorer
+    from .translation_results import write_translation_results
 
     student, chosen = load_model(run.student), choose_device(device)
-    teaching = (
-        TeacherInference.of(run, student.build().to(chosen), chosen) if run.last.is_file() else TeacherInference()
-    )
-    own = run, student.card, teaching
-    kept: list[CaseSnapshots | TranslationScorer]
-    if real is None:
-        kept = [CaseSnapshots(*own)]
-    else:
-        normalization = None if teaching.translate is None else slices_of(run).normalizations["teacher"]
-        kept = [CaseSnapshots(*own, real, normalization), TranslationScorer(*own, real, normalization)]
+    teacher = TeacherInference()
+    if run.last.is_file():
+        teacher = TeacherInference.of(run, student.build().to(chosen), chosen)
+    partners = real or {}
+    normalization = slices_of(run).normalizations["teacher"] if partners and teacher.translate else None
+    snapshots = CaseSnapshots(run, teacher, partners, normalization)
+    pairs: list[PairQuality] = []
 
-    def on_case(*case) -> None:
-        for one in kept:
-            one(*case)
+    def on_case(case: Case, volume: Volume, expert: np.ndarray, result: Segmentation) -> None:
+        view = CaseView(case.case, volume, expert, result, student.card)
+        snapshots.add(view)
+        if teacher.translate and normalization and case.case in partners:
+            pair = pair_quality(view, partners[case.case], normalization, teacher.translate, teacher.device)
+            pairs.extend([pair] if pair else [])
 
     cases = scored_cases(cohort)
     result = evaluate(run.student, cases, device, progress, cancelled, tolerance_mm=tolerance_mm, on_case=on_case)
     write_evaluation(run, result)
-    for one in kept:
-        one.write()
+    snapshots.write()
+    if real is not None:
+        write_translation_results(run, pairs)

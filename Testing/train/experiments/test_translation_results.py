@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,23 +10,16 @@ from PIL import Image
 from scipy import stats
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.inference.resampling import ModelField
-from CMEDLSegmentLib.io.cohort_table import Case, read_cohort
+from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.io.images import write_image
-from CMEDLSegmentLib.io.labels import TUMOR
-from CMEDLSegmentLib.io.volume import Geometry, Volume
-from CMEDLSegmentLib.models.normalization import CT_WINDOW, Normalization
 from CMEDLSegmentLib.phantom import thorax_ct
 from CMEDLTrainLib.cli import main
-from CMEDLTrainLib.evaluation.teacher_inference import TeacherInference
-from CMEDLTrainLib.experiments import translation_results
 from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort, real_images
 from CMEDLTrainLib.experiments.plan import ExperimentRun, read_experiment
+from CMEDLTrainLib.experiments.run_states import FINISHED, FinishedRun, RunStatus
 from CMEDLTrainLib.experiments.runner import ExperimentRunner
-from CMEDLTrainLib.experiments.translation_results import TranslationScorer, compared, figures, read_translation_results
-from CMEDLTrainLib.runs.run_folder import Run
+from CMEDLTrainLib.experiments.translation_results import MEASURES, compared, figures, read_translation_results
 
-GRID = Geometry((40, 40, 6), (2.0, 2.0, 4.0), (0.0, 0.0, 0.0))
 FOLD = {"train": ["STS_001"], "validation": ["STS_002"], "test": ["STS_003", "STS_004"], "teacher": ["STS_005"]}
 TREE = {
     "title": "Translations",
@@ -46,51 +38,30 @@ TREE = {
 }
 
 
-def test_a_translation_off_by_a_tenth_has_the_psnr_of_the_definition(tmp_path):
-    random = np.random.default_rng(3)
-    volume = Volume(random.uniform(-900, -300, GRID.shape).astype(np.float32), GRID)
-    write_image(tmp_path / "real.nrrd", volume.array, volume.geometry)
-    real = Case("p", "c1", "MR", tmp_path / "real.nrrd")
-    card = SimpleNamespace(normalization=CT_WINDOW, labels=(TUMOR,))
-    field = ModelField((40, 40), (2.0, 2.0), (19.5, 19.5), 40, 2.0)
-    nothing = np.zeros(GRID.shape, np.uint8)
-    result = SimpleNamespace(label=nothing, probability=SimpleNamespace(slices=np.arange(6), field=field))
-    teaching, as_ct = TeacherInference(translate=lambda images: images + 0.1), Normalization("window", -1000.0, 500.0)
-    kept = TranslationScorer(Run(tmp_path), card, teaching, {"c1": real}, as_ct)
-    for name in ("c1", "without a real image"):
-        kept(Case("p", name, "CT", None), volume, nothing, result)
-    kept.write()
-    found = read_translation_results(Run(tmp_path))
-    assert found.keys() == {"c1"}
-    assert found["c1"]["psnr"] == pytest.approx(10 * np.log10(2.0**2 / 0.1**2), abs=1e-3)
-    assert 0.5 < found["c1"]["ssim"] < 1
-    assert found["c1"]["kl"] > 0
-
-
 def test_figures_are_means_over_seeds_then_over_patients_and_are_compared_in_pairs():
     random = np.random.default_rng(5)
     values = {(row, seed): random.uniform(0.1, 0.9, (8, 3)) for row in "ab" for seed in (0, 1)}
 
     def found(row, seeds=(0, 1), first=0):
         return [
-            (
-                ExperimentRun(1, row, seed),
-                {
-                    f"c{n}": dict(zip(translation_results.MEASURES, values[row, seed][n], strict=True))
-                    for n in range(first, 8)
-                },
+            FinishedRun(
+                RunStatus(ExperimentRun(1, row, seed), FINISHED),
+                (),
+                None,
+                (),
+                {f"c{n}": dict(zip(MEASURES, values[row, seed][n], strict=True)) for n in range(first, 8)},
             )
             for seed in seeds
         ]
 
     means = {row: (values[row, 0] + values[row, 1]) / 2 for row in "ab"}
     told = figures(found("a"))
-    for place, measure in enumerate(translation_results.MEASURES):
+    for place, measure in enumerate(MEASURES):
         assert told[measure]["mean"] == pytest.approx(means["a"][:, place].mean())
         assert told[measure]["std"] == pytest.approx(means["a"][:, place].std(ddof=1))
         assert told[measure]["n"] == 8
     differences = compared(found("a"), found("b", first=1), "b")
-    ssim = list(translation_results.MEASURES).index("ssim")
+    ssim = list(MEASURES).index("ssim")
     ours, theirs = means["a"][1:, ssim], means["b"][1:, ssim]
     assert differences["ssim"]["delta_mean"] == pytest.approx((ours - theirs).mean())
     assert differences["ssim"]["p"] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
