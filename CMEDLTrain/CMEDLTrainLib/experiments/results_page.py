@@ -36,8 +36,15 @@ def markdown(experiment: Experiment, results: Mapping[str, Any], pictures: Seque
     compared = results["comparisons"]
     if compared:
         header = ["difference", *measures.values(), "N"]
-        lines += [*markdown_table(header, [_comparison(name, found, measures) for name, found in compared.items()]), ""]
-        lines += [results["test"], ""]
+        rows = [
+            [
+                f"{row['reference']} minus {name}",
+                *(_tested(row["measures"][measure]) for measure in measures),
+                str(row["measures"][next(iter(measures))]["n"]),
+            ]
+            for name, row in compared.items()
+        ]
+        lines += [*markdown_table(header, rows), "", results["test"], ""]
     lines += _by_label(experiment, results)
     if SYNTHESIS in experiment.measures:
         lines += translation_table(results)
@@ -84,16 +91,17 @@ def _row(results: Mapping[str, Any], name: str, measures: Mapping[str, str]) -> 
     figures = results["methods"].get(name)
     if figures is None:
         return [name, *["not finished"] * len(measures), "-", "-", "-", "-", "0"]
-    told = [format_spread(figures[measure]) for measure in measures]
-    missed = f"{figures['missed']['times']} of {figures['missed']['of']}"
-    minutes = f"{figures['training_minutes']:.1f}"
-    return [name, *told, missed, _validated(figures, measures), figures["features"], minutes, str(figures["runs"])]
-
-
-def _validated(figures: Mapping[str, Any], measures: Mapping[str, str]) -> str:
-    """The validation's figure of the first measure, which is a DSC."""
-    best = figures["validation"]
-    return "-" if best is None else f"{best[next(iter(measures))]:.3f}"
+    validation = figures["validation"]
+    return [
+        name,
+        *(format_spread(figures[measure]) for measure in measures),
+        f"{figures['missed']['times']} of {figures['missed']['of']}",
+        # Of the first measure, which is a DSC.
+        f"{validation[next(iter(measures))]:.3f}" if validation else "-",
+        figures["features"],
+        f"{figures['training_minutes']:.1f}",
+        str(figures["runs"]),
+    ]
 
 
 def _by_label(experiment: Experiment, results: Mapping[str, Any]) -> list[str]:
@@ -122,11 +130,6 @@ def _by_label(experiment: Experiment, results: Mapping[str, Any]) -> list[str]:
         ]
         lines += [*markdown_table([title, *names, "mean over structures"], rows), ""]
     return lines
-
-
-def _comparison(name: str, found: Mapping[str, Any], measures: Mapping[str, str]) -> list[str]:
-    compared = [found["measures"][measure] for measure in measures]
-    return [f"{found['reference']} minus {name}", *map(_tested, compared), str(compared[0]["n"])]
 
 
 def _tested(measure: Mapping[str, Any]) -> str:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress
+from CMEDLSegmentLib.inference.segmenter import Segmentation
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.io.volume import Volume
+from CMEDLSegmentLib.models.model_file import load_model
 
+from ..computing.distribution import choose_device
+from ..evaluation.case_view import CaseView
+from ..evaluation.evaluate import evaluate
+from ..evaluation.evaluation_output import scored_cases, write_evaluation
+from ..evaluation.teacher_inference import TeacherInference
+from ..evaluation.translation_quality import PairQuality, pair_quality
 from ..runs import run_folder
+from ..training.train_run import slices_of
+from .case_snapshots import CaseSnapshots
 from .plan import SNAPSHOTS_FILE, SYNTHESIS_FILE
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from CMEDLSegmentLib.inference.segmenter import Segmentation
-    from CMEDLSegmentLib.io.cohort_table import Case
-    from CMEDLSegmentLib.io.volume import Volume
+from .translation_results import write_translation_results
 
 
 def is_scored(run: run_folder.Run, synthesis: bool) -> bool:
@@ -49,18 +56,6 @@ def score(
         InputError: the run or a case cannot be read.
         Cancelled: ``cancelled()`` became true; nothing is written then but pictures.
     """
-    from CMEDLSegmentLib.models.model_file import load_model
-
-    from ..computing.distribution import choose_device
-    from ..evaluation.case_view import CaseView
-    from ..evaluation.evaluate import evaluate
-    from ..evaluation.evaluation_output import scored_cases, write_evaluation
-    from ..evaluation.teacher_inference import TeacherInference
-    from ..evaluation.translation_quality import PairQuality, pair_quality
-    from ..training.train_run import slices_of
-    from .case_snapshots import CaseSnapshots
-    from .translation_results import write_translation_results
-
     student, chosen = load_model(run.student), choose_device(device)
     teacher = TeacherInference()
     if run.last.is_file():

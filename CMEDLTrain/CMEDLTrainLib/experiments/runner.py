@@ -15,10 +15,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
+
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent
 
+from ..computing.distribution import choose_device
 from ..runs import run_folder
+from ..training.divergence_guard import TrainingFailed
+from ..training.train_run import train
 from .experiment_cohorts import make_cohort, real_images
 from .plan import SYNTHESIS, Experiment, ExperimentRun
 from .run_scoring import is_scored, score
@@ -118,9 +123,6 @@ class ExperimentRunner:
 
     def _work_off(self, cell: ExperimentRun, cohort: Path, progress: Progress, cancelled: CancelCheck) -> bool:
         """Train and score one cell; False if it was stopped before its end."""
-        from ..training.divergence_guard import TrainingFailed
-        from ..training.train_run import train
-
         run = self._opened(cell, cohort)
 
         def named(stage: str, fraction: float) -> None:
@@ -187,10 +189,6 @@ def training_seconds(run: run_folder.Run) -> float:
 
 def machine(device: str) -> str:
     """The name of what trains on ``device``: the graphics card's, or the processor's with its threads."""
-    import torch
-
-    from ..computing.distribution import choose_device
-
     chosen = choose_device(device)
     if chosen.type == "cuda":
         return torch.cuda.get_device_name(chosen)
