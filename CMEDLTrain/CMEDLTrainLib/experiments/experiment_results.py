@@ -27,17 +27,17 @@ from .run_states import FINISHED, FinishedRun, RunStatus, shared_runs
 from .runner import ExperimentRunner
 
 
-def write_results(bench: ExperimentRunner) -> dict[str, Any]:
-    """Write ``results.json``, ``results.md`` and their pictures to ``bench.out``; returns the first's."""
-    experiment, folder = bench.experiment, bench.out
-    cells = bench.progress()
-    finished = finished_runs(bench, cells)
-    results = collect(bench, cells, finished)
+def write_results(runner: ExperimentRunner) -> dict[str, Any]:
+    """Write ``results.json``, ``results.md`` and their pictures to ``runner.out``; returns the first's."""
+    experiment, folder = runner.experiment, runner.out
+    cells = runner.progress()
+    finished = finished_runs(runner, cells)
+    results = collect(runner, cells, finished)
     tested = {name: [(run.run, run.patients) for run in runs if run.run] for name, runs in finished.items()}
     pictures = {
         ROC: write_roc({name: _pooled(runs) for name, runs in finished.items()}, folder),
         # Kept figures have no pictures: where no run is at hand, the picture that they came with stays.
-        PANELS: write_panels(tested, experiment.regions, folder) or (bool(bench.kept) and (folder / PANELS).is_file()),
+        PANELS: write_panels(tested, experiment.regions, folder) or (bool(runner.kept) and (folder / PANELS).is_file()),
     }
     write_json(folder / RESULTS, results)
     with atomic_path(folder / "results.md") as path:
@@ -46,7 +46,7 @@ def write_results(bench: ExperimentRunner) -> dict[str, Any]:
 
 
 def collect(
-    bench: ExperimentRunner, cells: Sequence[RunStatus], finished: Mapping[str, Sequence[FinishedRun]]
+    runner: ExperimentRunner, cells: Sequence[RunStatus], finished: Mapping[str, Sequence[FinishedRun]]
 ) -> dict[str, Any]:
     """The results of what is finished, in JSON's types; ``cells`` is how far each one is.
 
@@ -56,7 +56,7 @@ def collect(
     ``configuration``: each row's settings, without paths of this machine. ``cells``: how far each one is, and the
     single figures of its patients.
     """
-    experiment = bench.experiment
+    experiment = runner.experiment
     by_cell = {run.cell: run for runs in finished.values() for run in runs}
     measures = tuple(table_measures(experiment))
     configuration = {name: _configuration(experiment, name) for name in experiment.rows}

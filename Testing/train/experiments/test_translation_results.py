@@ -1,7 +1,6 @@
 """Experiments that measure translated images: pairs of known difference, and a tiny experiment on paired phantoms."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -138,27 +137,16 @@ def test_pictures_lie_beside_the_results_and_are_named_in_them(trained):
     assert widths[0] < widths[1] == widths[0] * 3 / 2 - 6
 
 
-def test_figures_of_translations_are_kept_without_their_runs(trained, monkeypatch, tmp_path):
-    folder, results = trained
-    monkeypatch.setenv("CMEDL_DATA", str(folder))
-    there = tmp_path / "measured"
-    shutil.copytree(folder / "measured", there)
-    arguments = ["experiment", str(there), "--device", "cpu", "--work", str(tmp_path / "nothing"), "--keep"]
-    assert main(arguments) == 0
-    assert json.loads((there / "results.json").read_text("utf-8")) == results["measured"]
-    assert not (tmp_path / "nothing" / "runs").exists()
-
-
 def test_a_run_without_its_checkpoint_is_scored_without_a_translation(trained, monkeypatch):
     folder, _ = trained
     monkeypatch.setenv("CMEDL_DATA", str(folder))
     experiment = read_experiment(str(folder / "measured" / "experiment.json"))
-    bench = ExperimentRunner(experiment, folder / "local", "cpu")
-    run = bench.run_of(CELLS[1])
+    runner = ExperimentRunner(experiment, folder / "local", "cpu")
+    run = runner.run_of(CELLS[1])
     for name in ("last.safetensors", "looks.json", "synthesis.json"):
         (run.folder / name).unlink()
-    assert bench.progress_of(CELLS[1]).state == "trained"
-    assert bench.work_off(None, lambda cell: None)
+    assert runner.progress_of(CELLS[1]).state == "trained"
+    assert runner.work_off(None, lambda cell: None)
     assert read_translation_results(run) == {}
     assert all("pseudo" not in kept for kept in json.loads((run.folder / "looks.json").read_text("utf-8"))["cases"])
 
@@ -174,17 +162,10 @@ def test_the_real_images_are_those_of_the_test_patients_and_no_part_of_the_cohor
     assert not {case.image for case in real.values()} & {case.image for case in read_cohort(table)}
 
 
-def test_what_cannot_be_measured_is_refused(tmp_path):
-    for changes, words in (
-        ({"measures": ["taste"]}, "measures 'taste'"),
-        ({"regions": "gone.json"}, "gone.json"),
-    ):
-        (tmp_path / "experiment.json").write_text(json.dumps({**TREE, **changes}), "utf-8")
-        with pytest.raises(InputError, match=words):
-            read_experiment(str(tmp_path))
+def test_translations_of_patients_with_one_image_each_cannot_be_measured(tmp_path):
     phantoms = {"cohort": {"kind": "phantom"}, "measures": ["synthesis"]}
     (tmp_path / "experiment.json").write_text(json.dumps({**TREE, **phantoms}), "utf-8")
-    with pytest.raises(InputError, match="both images"):
+    with pytest.raises(InputError):
         real_images(read_experiment(str(tmp_path)), 1)
 
 
