@@ -61,7 +61,7 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
     against = _student(options.against) if options.against else None
     if against is not None:
         # What is wrong with it shows now, and not after half of the work.
-        check_structures(*(len(registry.load(one).card.labels) for one in (student, against)))
+        check_structures(*(len(registry.load(file).card.labels) for file in (student, against)))
     figures, other, pictures = None, None, None
     bar = Bar(sys.stderr, quiet=options.json)
     first, second, last = _shares(bar, against is not None, options.figures)
@@ -78,14 +78,14 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
             pictures = figures.finish(last, interrupt)
     finally:
         bar.clear()
-    told = write_evaluation(run, result, options.split, is_own_cohort(run, cohort), other, pictures)
+    written = write_evaluation(run, result, options.split, is_own_cohort(run, cohort), other, pictures)
     if options.json:
-        emit_json(told)
+        emit_json(written)
         return 0
     print(result.report())
     if other is not None:
         print(f"\nAgainst {other.student}, on the same patients:")
-        print("\n".join(found["sentence"] for found in told["against"]["comparisons"].values()))
+        print("\n".join(row["sentence"] for row in written["against"]["comparisons"].values()))
     print(f"\nFigures and tables: {evaluation_folder(run, options.split)}")
     return 0
 

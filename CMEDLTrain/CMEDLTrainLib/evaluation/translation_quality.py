@@ -55,7 +55,7 @@ def divergence(real: np.ndarray, pseudo: np.ndarray) -> float:
     """KL(real || pseudo) in nats of two histograms of counts (bins,); NaN where either is empty; see the module."""
     if not real.sum() or not pseudo.sum():
         return float("nan")
-    p, q = ((one + 0.5) / (one + 0.5).sum() for one in (real, pseudo))
+    p, q = ((counted + 0.5) / (counted + 0.5).sum() for counted in (real, pseudo))
     return float(np.sum(p * np.log(p / q)))
 
 

@@ -30,7 +30,7 @@ from ..evaluation.translation_quality import on_grid
 from ..figures.contour_panels import NORMALIZED_WINDOW, contours
 from ..runs.run_folder import Run
 from ..training.previews import TEACHER_BLUE
-from .plan import SNAPSHOTS_FILE
+from .plan import SNAPSHOTS_FILE, ExperimentRun
 from .run_states import read_entry
 
 SIDE = 240
@@ -47,6 +47,22 @@ def read_snapshots(run: Run) -> dict[str, Any]:
         InputError: it cannot be read.
     """
     return read_entry(run.folder / SNAPSHOTS_FILE, "cases")
+
+
+def missed_lesions(cell: ExperimentRun, run: Run, regions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Each structure that a scored run's student shares no voxel with, see :func:`missed_structures`.
+
+    Args:
+        cell: what the run is of.
+        run: its folder.
+        regions: the part of the body by case.
+    """
+    own = {"row": cell.row, "fold": cell.fold, "seed": cell.seed}
+    return [
+        {"case": case, "region": regions.get(case), **own, **lesion}
+        for case, snapshot in read_snapshots(run).items()
+        for lesion in snapshot["missed"]
+    ]
 
 
 class CaseSnapshots:

@@ -40,7 +40,7 @@ def _read(runner: ExperimentRunner, progressed: RunStatus) -> FinishedRun:
     from CMEDLSegmentLib.models.model_card import read_card
 
     from ..evaluation.evaluation_file import read_evaluation
-    from .missed_lesions import missed_lesions
+    from .case_snapshots import missed_lesions
     from .translation_results import read_translation_results
 
     experiment, run = runner.experiment, runner.run_of(progressed.cell)

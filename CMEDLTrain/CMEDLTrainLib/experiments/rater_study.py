@@ -183,7 +183,7 @@ def collect(
     """
     nodules: dict[str, dict[str, Any]] = {}
     assert cohort.model is not None
-    for row, one in zip(cohort.cases, agreements, strict=True):
+    for row, agreement in zip(cohort.cases, agreements, strict=True):
         assert row.model is not None
         nodules[row.case] = {
             RATERS: {name: row.raters[name].mean for name in SURFACE},
@@ -191,18 +191,18 @@ def collect(
             "within": {name: row.within[name] for name in SURFACE},
             "volume_cc": row.volume.mean,
             "volume_cv": row.volume.cv,
-            "student_cc": one.raters[-1].volume_cc,
-            "missed": bool(one.raters[-1].values["dsc"].mean == 0.0),
+            "student_cc": agreement.raters[-1].volume_cc,
+            "missed": bool(agreement.raters[-1].values["dsc"].mean == 0.0),
         }
     pooled = {RATERS: cohort.spread, student: cohort.model.values}
     methods: dict[str, dict[str, Any]] = {
         who: {
-            name: {**spread(one[who][name] for one in nodules.values()), "cv": pooled[who][name].cv} for name in SURFACE
+            name: {**spread(row[who][name] for row in nodules.values()), "cv": pooled[who][name].cv} for name in SURFACE
         }
         for who in pooled
     }
-    methods[RATERS]["volume_cv"] = spread(one["volume_cv"] for one in nodules.values())
-    methods[student]["missed"] = {"times": sum(one["missed"] for one in nodules.values()), "of": len(nodules)}
+    methods[RATERS]["volume_cv"] = spread(nodule["volume_cv"] for nodule in nodules.values())
+    methods[student]["missed"] = {"times": sum(nodule["missed"] for nodule in nodules.values()), "of": len(nodules)}
     tests = {name: cohort.tests[name] for name in SURFACE}
     return {
         "title": experiment.title,

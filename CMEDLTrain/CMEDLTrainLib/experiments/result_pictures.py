@@ -106,25 +106,25 @@ def _patient(snapshots: Mapping[str, Snapshot], columns: int) -> list[Image.Imag
     """A patient as each row sees it, and below, where any translates, the translated images and the real one."""
     names = {name: shortened(name, SIDE - SCORE, 14) for name in snapshots}
     parts = [
-        _tiles([(one.tile("picture"), score_caption(names[name], one.dsc)) for name, one in snapshots.items()], columns)
+        _tiles([(of.tile("picture"), score_caption(names[name], of.dsc)) for name, of in snapshots.items()], columns)
     ]
-    if any("pseudo" in one.kept for one in snapshots.values()):
-        translated = [(one.tile("pseudo"), one.kept.get("pseudo_name", "")) for one in snapshots.values()]
-        real = [(one.tile("real"), one.kept["real_name"]) for one in snapshots.values() if "real" in one.kept]
+    if any("pseudo" in of.kept for of in snapshots.values()):
+        translated = [(of.tile("pseudo"), of.kept.get("pseudo_name", "")) for of in snapshots.values()]
+        real = [(of.tile("real"), of.kept["real_name"]) for of in snapshots.values() if "real" in of.kept]
         parts.append(_tiles([*translated, *real[:1]], columns))
     return parts
 
 
 def _snapshots(tested: Tested) -> dict[str, Snapshot]:
     """A row's patients that have a DSC by the first of their cases, each as the first run that tested it sees it."""
-    found: dict[str, Snapshot] = {}
+    first: dict[str, Snapshot] = {}
     for run, patients in tested:
         kept = read_snapshots(run)
         for patient in patients:
             case, dsc = patient.cases[0], patient.values["dsc"]
             if dsc is not None and case in kept:
-                found.setdefault(case, Snapshot(run, kept[case], dsc))
-    return found
+                first.setdefault(case, Snapshot(run, kept[case], dsc))
+    return first
 
 
 def _width(columns: int) -> int:

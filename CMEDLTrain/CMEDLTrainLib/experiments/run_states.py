@@ -51,7 +51,7 @@ class FinishedRun:
         patients: its test patients that have a structure. Without one there is no DSC, or one of 0 as soon as a voxel
             is marked.
         validation: what the student reached on validation patients; None where that is not known.
-        missed: the structures that the student missed, as :func:`.missed_lesions.missed_lesions` tells them.
+        missed: the structures that the student missed, as :func:`.case_snapshots.missed_lesions` tells them.
         translated: of each test case the figures of its translated image; None where that is not measured.
         run: None of a cell that was kept.
     """

@@ -119,7 +119,7 @@ class ExperimentRunner:
             if not self._work_off(cell, tables[cell.fold - 1], share, over):
                 return False
             done(cell)
-        return all(one.state == FINISHED for one in self.progress())
+        return all(status.state == FINISHED for status in self.progress())
 
     def _work_off(self, cell: ExperimentRun, cohort: Path, progress: Progress, cancelled: CancelCheck) -> bool:
         """Train and score one cell; False if it was stopped before its end."""
@@ -160,14 +160,14 @@ class ExperimentRunner:
         # A run goes on where it was begun, whatever device is named now.
         wanted = replace(wanted, device=begun.device)
         there = self.experiment.files_of(cell)
-        found = replace(
+        settings = replace(
             begun,
             cohort=wanted.cohort,
             optimization=replace(begun.optimization, graph=wanted.optimization.graph),
             **{name: getattr(wanted, name) for name in there},
         )
-        if found != wanted:
-            other = next(key for key, value in asdict(wanted).items() if asdict(found)[key] != value)
+        if settings != wanted:
+            other = next(key for key, value in asdict(wanted).items() if asdict(settings)[key] != value)
             raise InputError(
                 f"The run {run.folder} was begun with other settings ('{other}'); remove it, or name another --work."
             )

@@ -7,7 +7,7 @@ each test patient KL divergence, SSIM and PSNR of the translated image against t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,22 +19,17 @@ from ..evaluation.evaluation_file import write_json
 from ..evaluation.translation_quality import PairQuality
 from ..runs.run_folder import Run
 from .plan import SYNTHESIS_FILE
-from .result_tables import format_difference, format_p, format_spread, markdown_table
 from .run_states import FinishedRun, read_entry, shared_runs
 
 MEASURES = {
-    one.name: one
-    for one in (
+    measure.name: measure
+    for measure in (
         Measure("kl", "KL", "", "low", False, "KL divergence of intensities, real from translated, mean over patients"),
         Measure("ssim", "SSIM", "", "high", True, "SSIM of translated and real image, mean over patients"),
         Measure("psnr", "PSNR", "dB", "high", True, "PSNR of translated and real image (dB), mean over patients"),
     )
 }
 """By their names in the results."""
-LEGEND = (
-    "Each test patient's translated image against the real one of the same patient, which nothing learned from, on the "
-    "same grid: intensities as the networks see them (-1 to 1), where both images are."
-)
 
 
 def write_translation_results(run: Run, pairs: Sequence[PairQuality]) -> None:
@@ -80,26 +75,3 @@ def _pooled(runs: Sequence[FinishedRun]) -> dict[str, dict[str, float]]:
         case: {measure: float(np.mean([values[measure] for values in several])) for measure in MEASURES}
         for case, several in cases.items()
     }
-
-
-def translation_table(results: Mapping[str, Any]) -> list[str]:
-    """The tables of an experiment's ``results.json``: each row's translations, and how they differ; empty without."""
-    if not results["methods"]:
-        return []
-    titles = [one.title + (f" ({one.unit})" if one.unit else "") for one in MEASURES.values()]
-    rows = [[name, *(format_spread(row[measure]) for measure in MEASURES)] for name, row in results["methods"].items()]
-    lines = [*markdown_table(["translation", *titles], rows), "", LEGEND, ""]
-    differences = [
-        [
-            f"{row['reference']} minus {name}",
-            *(format_difference(row["synthesis"][measure]) for measure in MEASURES),
-            *(format_p(row["synthesis"][measure]["p"]) for measure in MEASURES),
-            str(row["synthesis"]["ssim"]["n"]),
-        ]
-        for name, row in results["comparisons"].items()
-        if row["synthesis"]
-    ]
-    if differences:
-        header = ["difference", *titles, *(f"p ({one.title})" for one in MEASURES.values()), "N"]
-        lines += [*markdown_table(header, differences), ""]
-    return lines

@@ -136,10 +136,10 @@ def picture(maps: Sequence[tuple[str, Embedding]], structure: str = "tumor") -> 
     """Maps side by side, each with its name; ``structure`` is what the legend calls the pixels inside."""
     canvas = Image.new("RGB", (GAP + len(maps) * (SIDE + GAP), TITLE + SIDE + TITLE), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    for number, (name, found) in enumerate(maps):
+    for number, (name, embedding) in enumerate(maps):
         left = GAP + number * (SIDE + GAP)
-        draw.text((left, TITLE / 2), f"{name}, {len(found.points)} pixels", BRIGHT, font(17), anchor="lm")
-        canvas.paste(_scatter(found), (left, TITLE))
+        draw.text((left, TITLE / 2), f"{name}, {len(embedding.points)} pixels", BRIGHT, font(17), anchor="lm")
+        canvas.paste(_scatter(embedding), (left, TITLE))
     below = TITLE + SIDE + TITLE / 2
     words = f"t-SNE, perplexity {PERPLEXITY}, {ITERATIONS} iterations"
     draw.text((GAP, below), words, DIM, font(14), anchor="lm")
@@ -147,16 +147,16 @@ def picture(maps: Sequence[tuple[str, Embedding]], structure: str = "tumor") -> 
     return canvas
 
 
-def _scatter(found: Embedding) -> Image.Image:
+def _scatter(embedding: Embedding) -> Image.Image:
     """Points on a dark square, both kinds mixed so that neither covers the other."""
     side = SIDE * OVERSAMPLING
     panel = Image.new("RGB", (side, side), (0, 0, 0))
     draw = ImageDraw.Draw(panel)
-    low, high = found.points.min(axis=0), found.points.max(axis=0)
+    low, high = embedding.points.min(axis=0), embedding.points.max(axis=0)
     scale = 0.94 * side / max(float((high - low).max()), 1e-6)
-    places = (found.points - (low + high) / 2) * scale + side / 2
+    places = (embedding.points - (low + high) / 2) * scale + side / 2
     radius = DOT * OVERSAMPLING
     for index in np.random.default_rng(0).permutation(len(places)):
         x, y = places[index]
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), INSIDE if found.inside[index] else OUTSIDE)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), INSIDE if embedding.inside[index] else OUTSIDE)
     return panel.reduce(OVERSAMPLING)

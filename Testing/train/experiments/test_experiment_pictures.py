@@ -20,8 +20,13 @@ from CMEDLTrainLib.evaluation.evaluation_file import write_json
 from CMEDLTrainLib.evaluation.roc import RATES
 from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures, PatientFigures
 from CMEDLTrainLib.evaluation.teacher_inference import TeacherInference
-from CMEDLTrainLib.experiments.case_snapshots import SIDE, CaseSnapshots, missed_structures, read_snapshots
-from CMEDLTrainLib.experiments.missed_lesions import missed_lesions, missed_table
+from CMEDLTrainLib.experiments.case_snapshots import (
+    SIDE,
+    CaseSnapshots,
+    missed_lesions,
+    missed_structures,
+    read_snapshots,
+)
 from CMEDLTrainLib.experiments.plan import ExperimentRun
 from CMEDLTrainLib.experiments.result_pictures import CAPTION, PANELS, ROC, write_panels, write_roc
 from CMEDLTrainLib.runs.run_folder import Run
@@ -215,7 +220,3 @@ def test_missed_patients_are_listed_with_their_region(tmp_path):
         ("b", None, "cmedl", 2, 1),
         ("a", "thigh", "cmedl", 2, 1),
     ]
-    assert missed_table(found)[2] == "| a | thigh | cmedl | 1 | 4.0 | 2 to 5 of 9 | nothing | - | 0.1 |"
-    assert missed_table([]) == []
-    organs = [{**one, "label": label} for one, label in zip(found, ("Liver", "Spleen"), strict=True)]
-    assert missed_table(organs)[2].startswith("| a, Spleen |")
