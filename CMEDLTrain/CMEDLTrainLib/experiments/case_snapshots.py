@@ -30,7 +30,7 @@ from ..evaluation.translation_quality import on_grid
 from ..figures.contour_panels import NORMALIZED_WINDOW, contours
 from ..runs.run_folder import Run
 from ..training.previews import TEACHER_BLUE
-from .plan import SNAPSHOTS_FILE, ExperimentRun
+from .plan import LOOKS_FILE, ExperimentRun
 from .run_states import read_entry
 
 SIDE = 240
@@ -46,7 +46,7 @@ def read_snapshots(run: Run) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read.
     """
-    return read_entry(run.folder / SNAPSHOTS_FILE, "cases")
+    return read_entry(run.folder / LOOKS_FILE, "cases")
 
 
 def missed_lesions(cell: ExperimentRun, run: Run, regions: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ class CaseSnapshots:
 
     def write(self) -> None:
         """Tell what there is, when all cases came."""
-        write_json(self._run.folder / SNAPSHOTS_FILE, {"cases": self._cases})
+        write_json(self._run.folder / LOOKS_FILE, {"cases": self._cases})
 
     def _draw(self, name: str, view: CaseView, z: int, image: np.ndarray, labels: np.ndarray, color: Color) -> None:
         """A picture of slice ``z``: an image (y, x) in -1..1 with the expert's contours and, above, those of labels."""

@@ -47,7 +47,7 @@ DEFAULTS: dict[str, Any] = {
 SYNTHESIS = "synthesis"
 """The measure that an experiment may ask for beside those of the segmentation: how good translated images are."""
 NEEDED = ("title", "cohort", "rows", "reference")
-SNAPSHOTS_FILE, SYNTHESIS_FILE = "looks.json", "synthesis.json"
+LOOKS_FILE, SYNTHESIS_FILE = "looks.json", "synthesis.json"
 """Of a scored run: what its test patients look like, and how good its translated images are."""
 
 

@@ -22,13 +22,13 @@ from ..evaluation.translation_quality import PairQuality, pair_quality
 from ..runs import run_folder
 from ..training.train_run import slices_of
 from .case_snapshots import CaseSnapshots
-from .plan import SNAPSHOTS_FILE, SYNTHESIS_FILE
+from .plan import LOOKS_FILE, SYNTHESIS_FILE
 from .translation_results import write_translation_results
 
 
 def is_scored(run: run_folder.Run, synthesis: bool) -> bool:
     """Whether all was told of a run's student; ``synthesis``: of its translation too."""
-    files = [run.evaluation, run.folder / SNAPSHOTS_FILE, *([run.folder / SYNTHESIS_FILE] if synthesis else [])]
+    files = [run.evaluation, run.folder / LOOKS_FILE, *([run.folder / SYNTHESIS_FILE] if synthesis else [])]
     return all(file.is_file() for file in files)
 
 
