@@ -10,7 +10,7 @@ from typing import Any
 
 import qt
 
-from CMEDLSegmentLib.base.progress import Progress, stop_if
+from CMEDLSegmentLib.base.progress import Progress
 
 POLL_MS, GIVEN_S = 20, 0.02
 """How often the window's thread looks after the work, and for how long it lets it have the interpreter.
@@ -59,16 +59,18 @@ class Background:
         """Begin; what was being done is dropped.
 
         Args:
-            work: touches no scene and no widget; it gets a progress callback, which it should call now and then.
+            work: touches no scene and no widget; it tells the progress that it gets where it is, now and then.
             done: called in the window's thread with the result and None, or with None and the error.
-            told: called in the window's thread with what the progress callback was told.
+            told: called in the window's thread with what the progress was told.
         """
         self.drop()
         job, before = _Job(Future(), done, told), self._last
 
-        def progress(stage: str, fraction: float) -> None:
-            stop_if(lambda: job.dropped)
+        def tell(stage: str, fraction: float) -> None:
+            progress.stop_if_cancelled()
             job.stage = (stage, fraction)
+
+        progress = Progress(tell, lambda: job.dropped)
 
         def run() -> None:
             # What was dropped ends first: two would write into one folder.

@@ -27,12 +27,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # In place of this script's own folder, whose segmentation.py would hide the tests' room of that name.
 sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing" / "bench")]
 
+from segmentation import machine
+
 from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.segmentation_writer import write_segmentation
 from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLSegmentLib.phantom.simulated_raters import raters
-from segmentation import machine
 
 RESULTS = Path(__file__).resolve().parent / "results"
 GEOMETRY = Geometry((512, 512, 150), (0.8, 0.8, 2.5), (-205.0, -205.0, -300.0))

@@ -34,6 +34,7 @@ from plans import HERE, PARTS, TESTING, read
 
 from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError, InputError
 from CMEDLSegmentLib.base.files import BESIDE, atomic_path
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.cli.console import Interrupt
 from CMEDLTrainLib.experiments.plan import ExperimentRun
 
@@ -76,7 +77,7 @@ def train(options: argparse.Namespace, end: float, interrupt: Interrupt) -> bool
         publish = Publisher(bench, name, options.out)
         publish()
         try:
-            finished &= bench.work_off(max(0.0, end - time.monotonic()), publish, cancelled=interrupt)
+            finished &= bench.work_off(max(0.0, end - time.monotonic()), publish, Progress(cancelled=interrupt))
         except RuntimeError as error:  # of the device: what it captured or had no memory for
             if not graph:
                 raise

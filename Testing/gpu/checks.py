@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from plans import TESTING
 
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.settings.configuration import PRESETS, TINY_WIDTHS, Configuration, Network, with_settings
 from CMEDLTrainLib.training.engine import Trainer
@@ -88,7 +89,7 @@ def resumed(device: str, folder: Path) -> dict[str, Any]:
         if stops:
             first = Trainer(run, store)
             with run.held():
-                first.train(cancelled=lambda first=first: first.progress.step >= STEPS // 2)
+                first.train(progress=Progress(cancelled=lambda first=first: first.progress.step >= STEPS // 2))
         trainer = Trainer(run, store)
         with run.held():
             trainer.train()

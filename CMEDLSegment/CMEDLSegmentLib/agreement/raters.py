@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..base.progress import Progress, part, silent
+from ..base.progress import SILENT, Progress
 from ..io.delineation import MODEL, RatedCase
 from ..metrics.lesions import LesionMatch, match_lesions
 from ..metrics.measures import MEASURES, TOLERANCE_MM, MaskPairs, PairMeasures
@@ -151,7 +151,7 @@ class Agreement:
         )
 
 
-def analyze(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progress = silent) -> Agreement:
+def analyze(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progress = SILENT) -> Agreement:
     """Compare everybody with everybody on one image.
 
     Args:
@@ -220,13 +220,13 @@ def _measure_all(case: RatedCase, votes: VoteMap, tolerance_mm: float, progress:
     people = [number[column.tobytes()] for column in votes.patterns.T]
 
     directed: dict[tuple[int, int], PairMeasures] = {}
-    for a, b in _watched(_to_and_fro(len(names)), part(progress, 0.0, 0.5), "Comparing the raters"):
+    for a, b in _watched(_to_and_fro(len(names)), progress.part(0.0, 0.5), "Comparing the raters"):
         directed[a, b] = masks.pair(people[a], people[b])
         directed[b, a] = masks.pair(people[b], people[a])
 
     tested = [(method, who) for who in range(len(names)) for method in METHODS if who in agreed[method]]
     consensus: dict[str, dict[str, PairMeasures]] = {method: {} for method in METHODS}
-    for method, who in _watched(tested, part(progress, 0.5, 0.9), "Comparing with the consensus"):
+    for method, who in _watched(tested, progress.part(0.5, 0.9), "Comparing with the consensus"):
         consensus[method][names[who]] = masks.pair(number[agreed[method][who].tobytes()], people[who])
 
     corner = tuple(axis.start for axis in votes.box)
@@ -237,7 +237,7 @@ def _measure_all(case: RatedCase, votes: VoteMap, tolerance_mm: float, progress:
         model_slices = {corner[0] + row.pop("slice"): row for row in rows}
     tumors = {}
     asked = [n_raters] if case.model else list(majority)
-    for who in _watched(asked, part(progress, 0.9, 1.0), "Matching the tumors"):
+    for who in _watched(asked, progress.part(0.9, 1.0), "Matching the tumors"):
         reference, own = votes.where(majority[who], votes.patterns[:, who])
         known = consensus["majority"][names[who]]
         tumors[names[who]] = match_lesions(reference, own, case.spacing, tolerance_mm, corner, known)
@@ -275,6 +275,7 @@ def _to_and_fro(count: int) -> list[tuple[int, int]]:
 def _watched(items: Sequence[_Item], progress: Progress, stage: str) -> Iterator[_Item]:
     """The items one by one, telling how far it is."""
     for done, item in enumerate(items):
+        progress.stop_if_cancelled()
         progress(stage, done / len(items))
         yield item
     progress(stage, 1.0)

@@ -18,7 +18,7 @@ from ..agreement.rater_table import read_manifest
 from ..agreement.raters import Agreement, RaterRow, analyze
 from ..base.errors import Cancelled, CMEDLError, InputError
 from ..base.fault_log import internal_error
-from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from ..base.progress import SILENT, Progress
 from ..base.text import table
 from ..io.contour_files import read_rated_case
 from ..metrics.measures import MEASURES, TOLERANCE_MM
@@ -162,15 +162,14 @@ class CohortComparison:
         return "\n".join(lines)
 
 
-def compare_case(job: ComparisonJob, progress: Progress = silent, cancelled: CancelCheck = never) -> CaseComparison:
+def compare_case(job: ComparisonJob, progress: Progress = SILENT) -> CaseComparison:
     """Compare who delineated one image, and write the report.
 
     Raises:
         InputError: anything about the input or the folder that the user can mend.
-        Cancelled: ``cancelled`` said so; nothing was written.
+        Cancelled: it was cancelled; nothing was written.
     """
     start = time.perf_counter()
-    progress = _stoppable(progress, cancelled)
     progress("Checking", 0.0)
     job.check()
     case = read_rated_case(
@@ -179,15 +178,14 @@ def compare_case(job: ComparisonJob, progress: Progress = silent, cancelled: Can
         dict(job.raters),
         job.segment,
         job.name,
-        part(progress, 0.0, READ),
-        cancelled,
+        progress.part(0.0, READ),
         job.series,
     )
     if not job.names:
         notes = tuple(note.replace(job.image.name, "The image") for note in case.notes)
         case = dataclasses.replace(case, notes=notes)
-    agreement = analyze(case, job.tolerance_mm, part(progress, READ, ANALYZED))
-    files = write_report(case, agreement, job.folder, None, job.overwrite, part(progress, ANALYZED, 1.0), cancelled)
+    agreement = analyze(case, job.tolerance_mm, progress.part(READ, ANALYZED))
+    files = write_report(case, agreement, job.folder, None, job.overwrite, progress.part(ANALYZED, 1.0))
     progress("Done", 1.0)
     return CaseComparison(agreement, files, time.perf_counter() - start)
 
@@ -199,8 +197,7 @@ def compare_cohort(
     tolerance_mm: float = TOLERANCE_MM,
     names: bool = False,
     overwrite: bool = False,
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
 ) -> CohortComparison:
     """Compare every case of a table, each into a folder of its own, and all together; a bad one stops no other.
 
@@ -211,7 +208,7 @@ def compare_cohort(
         tolerance_mm: of the surface Dice.
         names: whether outputs may name the cases as the table does, rather than by number.
         overwrite: replace files that exist.
-        progress, cancelled: see ``progress.py``.
+        progress: see ``progress.py``.
 
     Raises:
         InputError: the table or the folder is bad.
@@ -228,7 +225,7 @@ def compare_cohort(
     errors: dict[int, str] = {}
     codes = {0}
     for number, case in enumerate(cases, start=1):
-        share = _numbered(part(progress, (number - 1) / len(cases), number / len(cases)), number, len(cases))
+        share = progress.part((number - 1) / len(cases), number / len(cases)).under(f"Case {number} of {len(cases)}")
         job = ComparisonJob(
             case.image,
             tuple(case.raters.items()),
@@ -240,7 +237,7 @@ def compare_cohort(
             overwrite=overwrite,
         )
         try:
-            done[number] = compare_case(job, share, cancelled)
+            done[number] = compare_case(job, share)
         except Cancelled as stop:
             raise Cancelled(
                 f"Stopped with {len(done)} of {len(cases)} cases compared, whose reports stay; give the same command "
@@ -257,7 +254,7 @@ def compare_cohort(
     if agreements:
         cohort = pool_agreements(agreements, same_people)
         links = [f"{folders[number].name}/{REPORT}" for number in done]
-        files = write_cohort_report(cohort, agreements, links, folder, len(errors), overwrite, cancelled)
+        files = write_cohort_report(cohort, agreements, links, folder, len(errors), overwrite, progress)
     progress("Done", 1.0)
     reports = {number: found.files[REPORT] for number, found in done.items()}
     code = min(codes - {0}, default=0)
@@ -267,20 +264,6 @@ def compare_cohort(
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give the name of a folder.")
-
-
-def _stoppable(progress: Progress, cancelled: CancelCheck) -> Progress:
-    """Stops wherever it is told of progress: between two pairs of raters at the latest."""
-
-    def told(stage: str, fraction: float) -> None:
-        stop_if(cancelled)
-        progress(stage, fraction)
-
-    return told
-
-
-def _numbered(progress: Progress, number: int, count: int) -> Progress:
-    return lambda stage, fraction: progress(f"Case {number} of {count}: {stage}", fraction)
 
 
 def _row_json(row: RaterRow) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from typing import Any, NoReturn, Protocol, TextIO
 
 from ..base.errors import Cancelled, CMEDLError, InputError
 from ..base.fault_log import internal_error
+from ..base.progress import Progress
 from ..base.text import duration, plain
 
 REDRAW_SECONDS = 0.1
@@ -57,7 +58,7 @@ class Report(Protocol):
         """Text for a terminal."""
 
 
-class Bar:
+class Bar(Progress):
     """Progress on one stream: a redrawn bar on a terminal, a line per stage elsewhere, nothing when quiet.
 
     Args:
@@ -66,6 +67,7 @@ class Bar:
         clock: seconds, for tests.
         forecast: say how long the rest will take, were all parts of the job as fast as those done since the start; off
             for a job that does not begin at its beginning, or tells so itself.
+        cancelled: whether the job should stop, such as an :class:`Interrupt`.
     """
 
     def __init__(
@@ -74,7 +76,9 @@ class Bar:
         quiet: bool = False,
         clock: Callable[[], float] = time.monotonic,
         forecast: bool = True,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
+        super().__init__(cancelled=cancelled)
         self._stream = stream
         self._quiet = quiet
         self._forecast = forecast
@@ -92,7 +96,7 @@ class Bar:
         fraction = min(max(fraction, 0.0), 1.0)
         now = self._clock()
         if self._messages:
-            self._tell(stage, fraction, now)
+            self._send(stage, fraction, now)
         elif self._quiet:
             return
         elif not self._terminal:
@@ -103,7 +107,7 @@ class Bar:
             self._drawn = now
         self._stage = stage
 
-    def _tell(self, stage: str, fraction: float, now: float) -> None:
+    def _send(self, stage: str, fraction: float, now: float) -> None:
         """Write the message that the worker would send."""
         if stage != self._stage or now - self._drawn >= REDRAW_SECONDS:
             from ..process.protocol import Progressed, encode

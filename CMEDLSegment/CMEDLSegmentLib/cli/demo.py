@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.errors import InputError
 from ..base.files import atomic_path
-from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from ..base.progress import SILENT, Progress
 from ..base.text import plain, table
 from ..inference.pipeline import (
     PipelineResult,
@@ -95,8 +95,7 @@ class DemoResult:
 def run_demo(
     folder: Path,
     rules: SegmentationOptions,
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
     segmenter: Segmenter | None = None,
     *,
     size: tuple[int, int, int] = SIZE,
@@ -108,19 +107,18 @@ def run_demo(
         folder: made if missing; must be empty or an earlier demo's, whose files are replaced.
         rules: how to segment.
         progress: told the stage and the fraction of the whole demo.
-        cancelled: asked often.
         segmenter: one that is loaded already; None loads the one of ``rules``.
         size: voxels (z, y, x) of the phantom.
         spacing: their size in mm.
 
     Raises:
         InputError: the folder holds other files or cannot be written to, or the model or device is bad.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: it was cancelled.
     """
     _check_folder(folder)
     progress("Loading the model", 0.0)
     segmenter = segmenter or load_segmenter(rules)
-    stop_if(cancelled)
+    progress.stop_if_cancelled()
     progress("Making the phantom", LOADED)
     from ..io import segmentation_writer
     from ..io.images import write_image
@@ -131,7 +129,7 @@ def run_demo(
     geometry = phantom.image.geometry
     with atomic_path(folder / README) as beside:
         beside.write_text(README_TEXT, encoding="utf-8")
-    stop_if(cancelled)
+    progress.stop_if_cancelled()
     write_image(folder / "ct.nii.gz", phantom.image.array, geometry)
     expert = replace(TUMOR, name="Tumor (expert)", color=(0.98, 0.84, 0.24))
     facts = {"source": phantom.description}
@@ -145,7 +143,7 @@ def run_demo(
         probability=folder / "probability.nii.gz",
         overwrite=True,
     )
-    result = run(job, part(progress, MADE, SEGMENTED), cancelled, segmenter)
+    result = run(job, progress.part(MADE, SEGMENTED), segmenter)
     progress("Drawing the picture", SEGMENTED)
     segmentation_writer.write_labelmap(folder / "student.nii.gz", result.segmentation.label, geometry)
     demo = DemoResult(folder, result)

@@ -307,8 +307,8 @@ def _number(text: str) -> float:
 def _demo(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .demo import run_demo
 
-    with _progress(options) as bar:
-        demo = run_demo(options.output, SegmentationOptions(options.model, options.device), bar, interrupt)
+    with _progress(options, interrupt) as bar:
+        demo = run_demo(options.output, SegmentationOptions(options.model, options.device), bar)
         _warn(bar, demo.result)
     _tell(demo, options)
     return 0
@@ -324,8 +324,8 @@ def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
         rtstruct=options.rtstruct,
         overwrite=options.overwrite,
     )
-    with _progress(options) as bar:
-        result = run(job, progress=bar, cancelled=interrupt)
+    with _progress(options, interrupt) as bar:
+        result = run(job, progress=bar)
         _warn(bar, result)
     _tell(result, options)
     return 0
@@ -344,8 +344,8 @@ def _rules(options: argparse.Namespace) -> SegmentationOptions:
 def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from ..inference.batch import run_batch
 
-    with _progress(options) as bar:
-        result = run_batch(options.manifest, options.output, _rules(options), bar, interrupt)
+    with _progress(options, interrupt) as bar:
+        result = run_batch(options.manifest, options.output, _rules(options), bar)
     _tell(result, options)
     return result.exit_code
 
@@ -359,7 +359,7 @@ def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
         given = {"--rater": options.rater, "--model": options.model, "--segment": options.segment}
         for name in (name for name, value in {**given, "--series": options.series}.items() if value):
             raise InputError(f"{name} goes with one IMAGE; a manifest says such things itself.")
-        with _progress(options) as bar:
+        with _progress(options, interrupt) as bar:
             cohort = compare_cohort(
                 options.manifest,
                 options.output,
@@ -368,7 +368,6 @@ def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
                 options.names,
                 options.overwrite,
                 bar,
-                interrupt,
             )
         _tell(cohort, options)
         return cohort.exit_code
@@ -386,8 +385,8 @@ def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
         names=options.names,
         overwrite=options.overwrite,
     )
-    with _progress(options) as bar:
-        found = compare_case(job, bar, interrupt)
+    with _progress(options, interrupt) as bar:
+        found = compare_case(job, bar)
     _tell(found, options)
     return 0
 
@@ -399,9 +398,9 @@ def _models(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 
 @contextlib.contextmanager
-def _progress(options: argparse.Namespace) -> Iterator[Bar]:
+def _progress(options: argparse.Namespace, interrupt: Interrupt) -> Iterator[Bar]:
     """A bar on stderr that is gone when the work ends, however it ends."""
-    bar = Bar(sys.stderr, quiet=options.json)
+    bar = Bar(sys.stderr, quiet=options.json, cancelled=interrupt)
     try:
         yield bar
     finally:

@@ -23,7 +23,7 @@ from .. import __version__
 from ..base.errors import Cancelled, CMEDLError, InputError
 from ..base.fault_log import internal_error
 from ..base.files import atomic_path, sha256_of
-from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from ..base.progress import SILENT, Progress
 from ..base.text import plain, table
 from ..io.cohort_table import Case, read_cohort
 from .pipeline import SEGMENTATION, SegmentationJob, SegmentationOptions, check_writable, load_segmenter, run
@@ -153,8 +153,7 @@ def run_batch(
     manifest: Path,
     folder: Path,
     rules: SegmentationOptions,
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
     segmenter: Segmenter | None = None,
 ) -> BatchResult:
     """Segment every case of a cohort into ``folder``, keeping what an earlier run finished.
@@ -164,12 +163,11 @@ def run_batch(
         folder: where results go; made if missing.
         rules: how to segment.
         progress: told the stage and the fraction of the whole batch.
-        cancelled: asked often.
         segmenter: one that is loaded already; None loads the one of ``rules`` when the first case needs it.
 
     Raises:
         InputError: the table, the model, the device or the folder is bad; a bad case raises nothing.
-        Cancelled: ``cancelled`` said so; ``results.csv`` tells what was done, and running again goes on.
+        Cancelled: it was cancelled; ``results.csv`` tells what was done, and running again goes on.
     """
     cases = read_cohort(manifest, check_files=False)
     check_writable(folder.absolute())
@@ -178,8 +176,8 @@ def run_batch(
     results = folder / RESULTS
     try:
         for index, outcome in enumerate(outcomes):
-            stop_if(cancelled)
-            share = part(progress, index / len(cases), (index + 1) / len(cases))
+            progress.stop_if_cancelled()
+            share = progress.part(index / len(cases), (index + 1) / len(cases))
             record = _Record(folder, outcome.case, rules, model)
             if record.finished():
                 outcome.outcome, outcome.result = KEPT, record.result
@@ -188,7 +186,7 @@ def run_batch(
             if segmenter is None:
                 progress("Loading the model", index / len(cases))
                 segmenter = load_segmenter(rules)
-            _do(outcome, record, rules, segmenter, _named(share, index, len(cases)), cancelled)
+            _do(outcome, record, rules, segmenter, share.under(f"Case {index + 1} of {len(cases)}"))
             with contextlib.suppress(InputError):  # a spreadsheet may hold the table open: the end tries again
                 _write_results(results, outcomes)
     except (Cancelled, KeyboardInterrupt) as stop:
@@ -207,7 +205,6 @@ def _do(
     rules: SegmentationOptions,
     segmenter: Segmenter,
     progress: Progress,
-    cancelled: CancelCheck,
 ) -> None:
     """Work on one case; whatever goes wrong with it stays with it, a wish to stop alone goes on."""
     case = outcome.case
@@ -218,7 +215,7 @@ def _do(
             if path is not None and not path.exists():
                 raise InputError(f"Line {case.line}: the {column} {path} is missing; correct the path.")
         record.begin()
-        result = plain(run(job, progress, cancelled, segmenter).to_json())
+        result = plain(run(job, progress, segmenter).to_json())
         record.finish(result)
         outcome.outcome, outcome.result = DONE, result
     except (Cancelled, KeyboardInterrupt):
@@ -332,11 +329,6 @@ def _stamp(path: Path) -> list[int] | str:
         return "missing"
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]
-
-
-def _named(progress: Progress, index: int, count: int) -> Progress:
-    """The stage with the case's number before it; the name could be a patient's."""
-    return lambda stage, fraction: progress(f"Case {index + 1} of {count}: {stage}", fraction)
 
 
 def _text(value: float | None, form: str) -> str:

@@ -28,7 +28,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..base.errors import InputError
-from ..base.progress import CancelCheck, Progress, never, silent, stop_if
+from ..base.progress import SILENT, Progress
 from ..base.text import counted
 from ..io.hounsfield import check_hounsfield
 from .lung_regions import Regions
@@ -76,8 +76,7 @@ def field_center(lungs: Lungs) -> tuple[float, float]:
 def find_lungs(
     array: np.ndarray,
     spacing: Sequence[float],
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
 ) -> Lungs:
     """The lungs in a CT: ``array`` (z, y, x) in HU with z towards the head, ``spacing`` (z, y, x) in mm.
 
@@ -85,13 +84,13 @@ def find_lungs(
 
     Raises:
         InputError: there are no lungs.
-        Cancelled: ``cancelled()`` turned true.
+        Cancelled: it was cancelled.
     """
     factors = [max(1, min(n, int(PIXEL_MM / step))) for n, step in zip(array.shape[1:], spacing[1:], strict=True)]
     shape = [n // factor for n, factor in zip(array.shape[1:], factors, strict=True)]
     pixel = [step * factor for step, factor in zip(spacing[1:], factors, strict=True)]
     regions = Regions(shape, pixel, spacing[0])
-    for index, hu in enumerate(_reduced_slices(array, factors, cancelled)):
+    for index, hu in enumerate(_reduced_slices(array, factors, progress)):
         progress("Looking for the lungs", index / len(array))
         regions.add(index, hu)
     lungs = regions.lungs()
@@ -112,11 +111,11 @@ def find_lungs(
     return Lungs(slices, box, volume, _warnings(volume, len(np.unique(table["slice"][table["edge"] > 0]))))
 
 
-def _reduced_slices(array: np.ndarray, factors: Sequence[int], cancelled: CancelCheck) -> Iterator[np.ndarray]:
+def _reduced_slices(array: np.ndarray, factors: Sequence[int], progress: Progress) -> Iterator[np.ndarray]:
     """Each slice as float32 means over blocks of ``factors`` voxels; rows and columns left over are left out."""
     rows, columns = (n - n % factor for n, factor in zip(array.shape[1:], factors, strict=True))
     for first in range(0, len(array), SLAB):
-        stop_if(cancelled)
+        progress.stop_if_cancelled()
         # One copy in memory order: a view with turned axes is slow to read pixel by pixel.
         slab = np.ascontiguousarray(array[first : first + SLAB, :rows, :columns])
         reduced = np.zeros((len(slab), rows // factors[0], columns // factors[1]), np.float32)

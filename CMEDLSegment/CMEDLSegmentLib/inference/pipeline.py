@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..base.errors import InputError
 from ..base.files import atomic_path
-from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from ..base.progress import SILENT, Progress
 from ..base.text import table
 
 if TYPE_CHECKING:
@@ -249,8 +249,7 @@ def load_segmenter(rules: SegmentationOptions) -> Segmenter:
 
 def run(
     job: SegmentationJob,
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
     segmenter: Segmenter | None = None,
 ) -> PipelineResult:
     """Do one job from reading to writing.
@@ -258,12 +257,11 @@ def run(
     Args:
         job: what to do.
         progress: told the stage and the fraction of the whole job.
-        cancelled: asked often; within a batch of slices the work stops.
         segmenter: one that is loaded already; None loads the one of ``job.rules``.
 
     Raises:
         InputError: anything about the input, the model, the device or the results that the user can mend.
-        Cancelled: ``cancelled`` said so; no result was written.
+        Cancelled: it was cancelled; no result was written.
     """
     from ..io.images import read_mask, read_volume
 
@@ -273,7 +271,7 @@ def run(
     if segmenter is None:
         progress("Loading the model", 0.0)
         segmenter = load_segmenter(job.rules)
-        stop_if(cancelled)
+        progress.stop_if_cancelled()
     progress("Reading the scan", LOADED)
     volume = read_volume(job.input, series_uid=job.series)
     if not volume.files:
@@ -281,21 +279,20 @@ def run(
     if job.modality is not None and volume.modality is None:
         volume = replace(volume, modality=job.modality)
     expert = None if job.expert is None else read_mask(job.expert, volume.geometry).array
-    stop_if(cancelled)
+    progress.stop_if_cancelled()
     segmentation = segmenter.segment(
         volume,
         threshold=job.rules.threshold,
         all_slices=job.rules.all_slices,
         minimum_cc=job.rules.minimum_cc,
-        progress=part(progress, READ, SEGMENTED),
-        cancelled=cancelled,
+        progress=progress.part(READ, SEGMENTED),
     )
-    stop_if(cancelled)
+    progress.stop_if_cancelled()
     labels = segmenter.model.card.labels
     spacing = volume.geometry.spacing
     agreement = {} if expert is None else _agreement(segmentation.label, expert, labels, spacing)
     writers = result_writers(job, volume, segmentation, segmenter.model)
-    write_together(writers, part(progress, SEGMENTED, 1.0), cancelled)
+    write_together(writers, progress.part(SEGMENTED, 1.0))
     progress("Done", 1.0)
     seconds = time.perf_counter() - start
     return PipelineResult(job, segmenter.model.card, volume, segmentation, seconds, agreement)
@@ -381,7 +378,7 @@ def provenance(job: SegmentationJob, volume: Volume, segmentation: Segmentation,
     return facts
 
 
-def write_together(writers: dict[Path, Writer], progress: Progress, cancelled: CancelCheck) -> None:
+def write_together(writers: dict[Path, Writer], progress: Progress) -> None:
     """Write several files so that all of them appear, or none.
 
     Each is written beside its final name; only when all are whole are they renamed.
@@ -400,7 +397,7 @@ def write_together(writers: dict[Path, Writer], progress: Progress, cancelled: C
             except InputError as error:
                 # The writer knows the temporary name only; the user must read the one asked for.
                 raise type(error)(str(error).replace(str(beside), str(final))) from error
-            stop_if(cancelled)
+            progress.stop_if_cancelled()
 
 
 def _is_dicom(path: Path) -> bool:

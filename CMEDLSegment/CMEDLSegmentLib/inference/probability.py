@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..base.errors import InputError
-from ..base.progress import CancelCheck, never, stop_if
+from ..base.progress import SILENT, Progress
 from ..io.volume import triple
 from .components import EIGHT, Component, ComponentFigures, ComponentFinder
 from .resampling import ModelField, used_columns
@@ -42,9 +42,7 @@ def threshold_labels(probability: np.ndarray, labels: Sequence[int], threshold: 
     return np.where(probability.sum(axis=0) >= threshold, winner, np.uint8(0))
 
 
-def smooth_over_slices(
-    values: np.ndarray, slices: np.ndarray, deviation: float, cancelled: CancelCheck = never
-) -> None:
+def smooth_over_slices(values: np.ndarray, slices: np.ndarray, deviation: float, progress: Progress = SILENT) -> None:
     """Smooth probabilities along the volume's axis by a Gaussian, in place.
 
     The networks see each slice alone; what neighboring slices show together is surer than what one shows. Slices
@@ -54,13 +52,12 @@ def smooth_over_slices(
         values: float16 (slices, labels, pixels, pixels).
         slices: axial index of each slice, rising.
         deviation: standard deviation of the Gaussian, in slices, greater than 0; it is cut off at three of them.
-        cancelled: asked before every few rows.
     """
     from scipy import ndimage
 
     for run in np.split(values, np.flatnonzero(np.diff(slices) > 1) + 1):
         for start in range(0, values.shape[2], SMOOTHED_ROWS):
-            stop_if(cancelled)
+            progress.stop_if_cancelled()
             rows = run[:, :, start : start + SMOOTHED_ROWS]
             rows[:] = ndimage.gaussian_filter1d(
                 rows.astype(np.float32), deviation, axis=0, mode="nearest", truncate=3.0
@@ -116,7 +113,7 @@ class ProbabilityField:
         return self.segment(threshold, minimum_cc)[0]
 
     def segment(
-        self, threshold: float, minimum_cc: float = 0.0, cancelled: CancelCheck = never
+        self, threshold: float, minimum_cc: float = 0.0, progress: Progress = SILENT
     ) -> tuple[np.ndarray, list[Component]]:
         """Threshold on the native grid and keep the components of at least ``minimum_cc``.
 
@@ -139,7 +136,7 @@ class ProbabilityField:
         finders = {value: ComponentFinder() for value in self.labels}
         boxes: dict[int, tuple[slice, slice]] = {}
         for z, box, probability in self._foreground(threshold):
-            stop_if(cancelled)
+            progress.stop_if_cancelled()
             label = threshold_labels(probability, self.labels, threshold)
             boxes[z] = box
             view.array[z][box] = label

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..base.errors import DeviceError, InputError
-from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from ..base.progress import SILENT, Progress
 from .components import Component
 from .probability import ProbabilityField, label_probabilities, smooth_over_slices
 from .resampling import FieldSampler, ModelField
@@ -125,8 +125,7 @@ class Segmenter:
         threshold: float | None = None,
         all_slices: bool = False,
         minimum_cc: float = 0.0,
-        progress: Progress = silent,
-        cancelled: CancelCheck = never,
+        progress: Progress = SILENT,
     ) -> Segmentation:
         """Segment a volume.
 
@@ -136,25 +135,20 @@ class Segmenter:
             all_slices: look at every slice of the volume, also where the model asks for lung slices only.
             minimum_cc: components smaller than this are dropped.
             progress: told the stage and the fraction of the whole.
-            cancelled: asked before every batch and between the other steps.
 
         Raises:
             InputError: the volume is not what the model reads, has no lungs where it needs them, or an
                 argument makes no sense.
             DeviceError: memory ran out even on the last rung of the ladder, or the network gave NaN.
-            Cancelled: ``cancelled()`` became true.
+            Cancelled: it was cancelled.
         """
         begin = time.perf_counter()
         timings = {"anatomy": 0.0, "resampling": 0.0, "network": 0.0, "back": 0.0}
         card = self.model.card
-        seen = (
-            volume
-            if isinstance(volume, FieldSlices)
-            else self._look(volume, all_slices, part(progress, 0.0, 0.1), cancelled)
-        )
+        seen = volume if isinstance(volume, FieldSlices) else self._look(volume, all_slices, progress.part(0.0, 0.1))
         warnings = list(seen.warnings)
         timings["anatomy"] = time.perf_counter() - begin
-        values, plan = self._probabilities(seen, warnings, timings, part(progress, 0.1, 0.9), cancelled)
+        values, plan = self._probabilities(seen, warnings, timings, progress.part(0.1, 0.9))
         progress("Bringing the result to the image", 0.9)
         back = time.perf_counter()
         if math.prod(seen.geometry.size) >= LARGE_VOXELS:
@@ -162,12 +156,12 @@ class Segmenter:
             gc.collect()
         return_freed_memory()
         if card.smoothing_mm > 0:
-            smooth_over_slices(values, seen.slices, card.smoothing_mm / seen.geometry.axial_spacing[0], cancelled)
+            smooth_over_slices(values, seen.slices, card.smoothing_mm / seen.geometry.axial_spacing[0], progress)
         probability = ProbabilityField(
             values, seen.slices, seen.field, seen.geometry, tuple(label.value for label in card.labels)
         )
         label, components = probability.segment(
-            card.threshold if threshold is None else threshold, minimum_cc, cancelled
+            card.threshold if threshold is None else threshold, minimum_cc, progress
         )
         timings["back"] = time.perf_counter() - back
         progress("Segmented", 1.0)
@@ -183,7 +177,7 @@ class Segmenter:
             timings=timings,
         )
 
-    def _look(self, volume: Volume, all_slices: bool, progress: Progress, cancelled: CancelCheck) -> FieldSlices:
+    def _look(self, volume: Volume, all_slices: bool, progress: Progress) -> FieldSlices:
         """What the model looks at of a volume."""
         from ..io.volume import axial_view
 
@@ -194,7 +188,7 @@ class Segmenter:
                 f"model for {volume.modality} or a {card.modality} image."
             )
         view = axial_view(volume.array, volume.geometry)
-        region = self._region(view, all_slices, progress, cancelled)
+        region = self._region(view, all_slices, progress)
         warnings = [*volume.warnings, *region.warnings]
         if view.obliquity_degrees >= OBLIQUE_DEGREES:
             warnings.append(
@@ -216,9 +210,9 @@ class Segmenter:
 
         return FieldSlices(region.slices, field, volume.geometry, sampler, region.lung_slices, tuple(warnings))
 
-    def _region(self, view: AxialView, all_slices: bool, progress: Progress, cancelled: CancelCheck) -> Region:
+    def _region(self, view: AxialView, all_slices: bool, progress: Progress) -> Region:
         """The slices and the field's center; lungs are looked for only where the card asks for them."""
-        stop_if(cancelled)
+        progress.stop_if_cancelled()
         depth, height, width = view.array.shape
         everything = np.arange(depth)
         center = ((height - 1) / 2, (width - 1) / 2)
@@ -229,7 +223,7 @@ class Segmenter:
         progress("Looking for the lungs", 0.0)
         warnings = list(check_hounsfield(view.array))
         try:
-            lungs = find_lungs(view.array, view.spacing, progress=progress, cancelled=cancelled)
+            lungs = find_lungs(view.array, view.spacing, progress=progress)
         except InputError as error:
             if not all_slices:
                 raise
@@ -244,7 +238,6 @@ class Segmenter:
         warnings: list[str],
         timings: dict[str, float],
         progress: Progress,
-        cancelled: CancelCheck,
     ) -> tuple[np.ndarray, Plan]:
         """Run the network over the slices, stepping down the ladder when memory runs out.
 
@@ -255,7 +248,7 @@ class Segmenter:
         values = np.empty((len(chosen), len(self.model.card.labels), pixels, pixels), dtype=np.float16)
         plan, sampler, start = self.plan, None, 0
         while start < len(chosen):
-            stop_if(cancelled)
+            progress.stop_if_cancelled()
             progress(f"Segmenting on {plan.device}", start / len(chosen))
             batch = chosen[start : start + plan.batch]
             ran_out = False

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..base.errors import InputError
 from ..base.files import sha256_of
-from ..base.progress import CancelCheck, Progress, never, silent, stop_if
+from ..base.progress import SILENT, Progress
 from .delineation import MODEL, Delineation, RatedCase
 from .dicom_objects import find_structure, is_rtstruct, is_seg, read_object
 from .dicom_seg import read_seg
@@ -63,8 +63,7 @@ def read_rated_case(
     raters: Mapping[str, Path | str],
     segment: str | None = None,
     name: str = "",
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
     series_uid: str | None = None,
 ) -> RatedCase:
     """One image and all who delineated it.
@@ -75,12 +74,12 @@ def read_rated_case(
         raters: file of each rater by name; see :func:`read_delineation`.
         segment: which segment of each file that does not say its own.
         name: the case's name.
-        progress, cancelled: see ``progress.py``.
+        progress: see ``progress.py``.
         series_uid: which series of the folder ``image``.
 
     Raises:
         InputError: a file is bad (see :func:`read_delineation`), or names are (see :class:`RatedCase`).
-        Cancelled: ``cancelled()`` was true.
+        Cancelled: it was cancelled.
     """
     files = [*raters.items()]
     if model is not None:
@@ -89,7 +88,7 @@ def read_rated_case(
     volume = read_volume(image, series_uid)
     found = []
     for k, (rater, file) in enumerate(files, start=1):
-        stop_if(cancelled)
+        progress.stop_if_cancelled()
         progress(f"Reading {rater}", k / (len(files) + 1))
         found.append(read_delineation(file, rater, volume, segment))
     progress("Read", 1.0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..base.errors import InputError
 from ..base.files import atomic_path
-from ..base.progress import CancelCheck, Progress, never, silent, stop_if
+from ..base.progress import SILENT, Progress
 from ..io.cohort_table import Case, write_cohort
 from ..io.images import write_image
 from .abdomen import abdomen
@@ -97,8 +97,7 @@ def write_cohort_phantoms(
     seed: int = 0,
     size: tuple[int, int, int] | None = None,
     spacing: Triple | None = None,
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
     anatomy: str = "thorax",
 ) -> Path:
     """Write ``cases`` phantoms of the role student and as many of the role teacher, of different patients.
@@ -113,7 +112,6 @@ def write_cohort_phantoms(
         size: voxels (z, y, x); by default that of ``GRIDS``.
         spacing: mm (z, y, x); by default that of ``GRIDS``.
         progress: told before every case.
-        cancelled: asked before every case.
         anatomy: ``thorax``: tumors on CT (student) and on MR (teacher). ``abdomen``: four organs (``abdomen.ORGANS``)
             on T1 weighted MR (student) and on T2 weighted MR (teacher).
 
@@ -133,7 +131,7 @@ def write_cohort_phantoms(
     rows: list[Case] = []
     for number in range(cases):
         for series in COHORTS[anatomy]:
-            stop_if(cancelled)
+            progress.stop_if_cancelled()
             progress(f"Making phantom {len(rows) + 1} of {2 * cases}", len(rows) / (2 * cases))
             # A seed of its own for every patient of every cohort.
             own = int(np.random.SeedSequence([seed, number, series.stream]).generate_state(1)[0])

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import __version__
 from ..base.errors import CMEDLError, InputError
-from ..base.progress import part
+from ..base.progress import Progress
 from .protocol import Alive, Broken, Done, Hello, Message, Outcome, Progressed, Request, Segment, Taken, decode, encode
 from .voxel_transfer import read_volume, write_outcome
 
@@ -145,7 +145,7 @@ class Worker:
             threshold=request.threshold,
             all_slices=request.all_slices,
             minimum_cc=request.minimum_cc,
-            progress=part(self._progress, LOADED, SEGMENTED),
+            progress=Progress(self._progress).part(LOADED, SEGMENTED),
         )
         self._progress("Handing over the result", SEGMENTED)
         probability = found.probability.native() if request.probability else None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..agreement.raters import Agreement
-from ..base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from ..base.progress import SILENT, Progress
 from ..base.text import counted
 from ..inference.pipeline import check_free, write_together
 from ..io.delineation import RatedCase
@@ -33,8 +33,7 @@ def write_report(
     folder: Path | str,
     reviews: Sequence[Mapping[str, Any]] | None = None,
     overwrite: bool = False,
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
     pictures: int = PICTURES,
 ) -> dict[str, Path]:
     """Write the files of a case's report into a folder, which is made if missing.
@@ -45,7 +44,7 @@ def write_report(
         folder: for :data:`CASE_FILES`, and :data:`REVIEWS` where there are reviews.
         reviews: scores of a blinded review: ``rater``, ``score``, ``reason``, ``comment``, ``reviewer``, ``date``.
         overwrite: replace files that exist.
-        progress, cancelled: see ``progress.py``.
+        progress: see ``progress.py``.
         pictures: how many of the worst slices are shown.
 
     Returns:
@@ -62,12 +61,12 @@ def write_report(
     texts[FIGURES] = as_json(agreement, {"reviews": [dict(one) for one in reviews]} if reviews else {})
     check_outputs(folder, [*CASE_FILES, *texts], overwrite)
     progress("Drawing the worst slices", 0.0)
-    stop_if(cancelled)
+    progress.stop_if_cancelled()
     drawn = worst_slices(case, agreement, pictures)
     progress("Writing the report", 0.8)
-    stop_if(cancelled)
+    progress.stop_if_cancelled()
     texts[REPORT] = html_report(case, agreement, drawn, reviews)
-    return write_texts(folder, texts, part(progress, 0.8, 1.0), cancelled)
+    return write_texts(folder, texts, progress.part(0.8, 1.0))
 
 
 def check_outputs(folder: Path, names: Sequence[str], overwrite: bool) -> None:
@@ -80,7 +79,7 @@ def check_outputs(folder: Path, names: Sequence[str], overwrite: bool) -> None:
         check_free(folder / name, overwrite)
 
 
-def write_texts(folder: Path, texts: Mapping[str, str], progress: Progress, cancelled: CancelCheck) -> dict[str, Path]:
+def write_texts(folder: Path, texts: Mapping[str, str], progress: Progress) -> dict[str, Path]:
     """Write texts as UTF-8 files of a folder, all or none; the paths by name.
 
     Raises:
@@ -89,7 +88,7 @@ def write_texts(folder: Path, texts: Mapping[str, str], progress: Progress, canc
     """
     paths = {name: folder / name for name in texts}
     writers: dict[Path, Callable[[Path], None]] = {paths[n]: functools.partial(_write, t) for n, t in texts.items()}
-    write_together(writers, progress, cancelled)
+    write_together(writers, progress)
     return paths
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..agreement.cohort_agreement import CohortAgreement
 from ..agreement.raters import Agreement, RaterRow
-from ..base.progress import CancelCheck, never, silent
+from ..base.progress import SILENT, Progress
 from ..base.text import counted
 from ..io.delineation import MODEL
 from ..metrics.measures import MEASURES
@@ -33,7 +33,7 @@ def write_cohort_report(
     folder: Path,
     failed: int = 0,
     overwrite: bool = False,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
 ) -> dict[str, Path]:
     """Write :data:`COHORT_FILES`; those of a case hold all cases' rows, with the case in a last column.
 
@@ -44,7 +44,6 @@ def write_cohort_report(
         folder: made if missing.
         failed: cases that could not be compared, which the report says.
         overwrite: replace files that exist.
-        cancelled: asked before the files appear.
 
     Raises:
         InputError: a file exists and ``overwrite`` is false, or the folder cannot be written to.
@@ -60,7 +59,7 @@ def write_cohort_report(
     texts["cases.csv"] = cases_table(cohort).csv()
     texts[FIGURES] = as_json(cohort, {"failed_cases": failed})
     texts[REPORT] = cohort_page(cohort, agreements, links, failed)
-    return write_texts(folder, texts, silent, cancelled)
+    return write_texts(folder, texts, SILENT)
 
 
 def cohort_page(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequence[str], failed: int = 0) -> str:

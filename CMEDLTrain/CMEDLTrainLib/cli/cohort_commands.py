@@ -91,14 +91,14 @@ def _prepare(options: argparse.Namespace, interrupt: Interrupt) -> int:
     for table in fold_tables:
         if table.exists() and not options.resplit:
             raise InputError(f"{table} exists; add --resplit to write the folds again.")
-    bar = Bar(sys.stderr, quiet=options.json)
+    bar = Bar(sys.stderr, quiet=options.json, cancelled=interrupt)
     try:
         if options.source is not None:
             modality = options.modality or ("MR" if options.role == "teacher" else "CT")
             rules = CollectionOptions(
                 options.role, modality, options.image, options.mask, tuple(options.structure), options.copy
             )
-            made = collect(options.source.absolute(), options.output.absolute(), rules, bar, interrupt)
+            made = collect(options.source.absolute(), options.output.absolute(), rules, bar)
         else:
             made = Collected(read_table(options.output.absolute()))
         made.cases = _divide(options, made.cases, fold_tables)
@@ -153,9 +153,9 @@ def _check(options: argparse.Namespace, interrupt: Interrupt) -> int:
     present = {case.role for case in cases} | {"student"}
     roles = method.roles if method else tuple(present)
     labels = configuration.labels_of(options.labels)
-    bar = Bar(sys.stderr, quiet=options.json)
+    bar = Bar(sys.stderr, quiet=options.json, cancelled=interrupt)
     try:
-        findings = check_cohort(cases, labels, roles, bar, interrupt)
+        findings = check_cohort(cases, labels, roles, bar)
     finally:
         bar.clear()
     findings = [Finding(ERROR, one.case, one.sentence, one.line) for one in problems] + findings

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from CMEDLSegmentLib.base.progress import Progress, part
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.cli.console import Bar, Interrupt, Parser, add_device, amount, emit_json
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 
@@ -63,9 +63,9 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
         # What is wrong with it shows now, and not after half of the work.
         check_structures(*(len(registry.load(file).card.labels) for file in (student, against)))
     figures, other, pictures = None, None, None
-    bar = Bar(sys.stderr, quiet=options.json)
+    bar = Bar(sys.stderr, quiet=options.json, cancelled=interrupt)
     first, second, last = _shares(bar, against is not None, options.figures)
-    score = partial(evaluate, cases=cases, device=options.device, cancelled=interrupt, tolerance_mm=options.tolerance)
+    score = partial(evaluate, cases=cases, device=options.device, tolerance_mm=options.tolerance)
     try:
         if options.figures:
             figures = Figures(
@@ -75,7 +75,7 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
         if against is not None:
             other = score(against, progress=second, on_case=figures.compared if figures else None)
         if figures is not None:
-            pictures = figures.finish(last, interrupt)
+            pictures = figures.finish(last)
     finally:
         bar.clear()
     written = write_evaluation(run, result, options.split, is_own_cohort(run, cohort), other, pictures)
@@ -94,7 +94,7 @@ def _shares(bar: Progress, two: bool, figures: bool) -> tuple[Progress, Progress
     """The parts of the bar for the run's student, the other one, and the pictures at the end."""
     end = 0.8 if figures else 1.0
     middle = end / 2 if two else end
-    return part(bar, 0.0, middle), part(bar, middle, end), part(bar, end, 1.0)
+    return bar.part(0.0, middle), bar.part(middle, end), bar.part(end, 1.0)
 
 
 def _student(given: str) -> Path | str:

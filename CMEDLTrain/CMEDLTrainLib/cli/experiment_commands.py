@@ -57,11 +57,11 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
         from ..experiments.rater_study import read_raters_experiment, run_raters
         from ..experiments.runner import ExperimentRunner
 
-    bar = Bar(sys.stderr)
+    bar = Bar(sys.stderr, cancelled=interrupt)
     rated = read_raters_experiment(options.name)
     if rated is not None:  # takes minutes and is not done in parts
         try:
-            results = run_raters(rated, options.device, bar, interrupt)
+            results = run_raters(rated, options.device, bar)
         finally:
             bar.clear()
         print(f"{len(results['nodules'])} nodules are scored; see {rated.folder / 'results.md'}.")
@@ -81,7 +81,7 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
         write_results(runner)
 
     try:
-        finished = runner.work_off(None if options.budget is None else 60.0 * options.budget, done, bar, interrupt)
+        finished = runner.work_off(None if options.budget is None else 60.0 * options.budget, done, bar)
     finally:
         bar.clear()
     results = write_results(runner)

@@ -113,9 +113,9 @@ def _phantom(options: argparse.Namespace, interrupt: Interrupt) -> int:
     if run_folder.holds_something(options.output):
         raise InputError(f"{options.output} exists and is not empty; name a new folder for the cohort.")
     anatomy = "abdomen" if options.organs else "thorax"
-    bar = Bar(sys.stderr)
+    bar = Bar(sys.stderr, cancelled=interrupt)
     try:
-        table = write_cohort_phantoms(options.output, options.cases, options.seed, None, None, bar, interrupt, anatomy)
+        table = write_cohort_phantoms(options.output, options.cases, options.seed, None, None, bar, anatomy)
     finally:
         bar.clear()
     images = "synthetic T1 and {0} synthetic T2 MR" if options.organs else "synthetic CT and {0} synthetic MR"
@@ -136,13 +136,13 @@ def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
 def _estimate(options: argparse.Namespace, interrupt: Interrupt) -> int:
     settings = chosen(options)
     read_cohort(options.cohort, required=("mask", "role", "split"), check_files=False)
-    bar = Bar(sys.stderr, quiet=options.json)
+    bar = Bar(sys.stderr, quiet=options.json, cancelled=interrupt)
     try:
         bar("Starting", 0.0)
         from ..training.estimate import estimate
 
         slices = run_folder.slices_folder((options.output or options.cohort).resolve())
-        needs = estimate(settings, slices, bar, interrupt)
+        needs = estimate(settings, slices, bar)
     finally:
         bar.clear()
     emit_json(needs.to_json()) if options.json else print(needs.report())
@@ -163,13 +163,14 @@ def _resume(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 def _train(run: run_folder.Run, interrupt: Interrupt) -> int:
     first = run_folder.first_process()
-    bar = Bar(sys.stderr, quiet=not first, forecast=False)  # a run that is resumed is not at its beginning
+    # No forecast: a run that is resumed is not at its beginning.
+    bar = Bar(sys.stderr, quiet=not first, forecast=False, cancelled=interrupt)
     try:
         with run.held() if first else contextlib.nullcontext():
             bar("Starting", 0.0)
             from ..training.train_run import train
 
-            finished = train(run, bar, interrupt)
+            finished = train(run, bar)
     finally:
         bar.clear()
     if not first:

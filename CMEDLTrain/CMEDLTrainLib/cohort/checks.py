@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.base.text import counted
 from CMEDLSegmentLib.io.cohort_table import ROLES, SPLITS, Case
 from CMEDLSegmentLib.io.hounsfield import DARKEST_HU, check_hounsfield
@@ -105,8 +105,7 @@ def check_cohort(
     cases: Sequence[Case],
     labels: Sequence[str],
     roles: Collection[str] = ROLES,
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
 ) -> list[Finding]:
     """All that is wrong with a cohort: of each case, between cases, and for the roles of a method.
 
@@ -116,12 +115,12 @@ def check_cohort(
         roles: what the method learns from.
 
     Raises:
-        Cancelled: ``cancelled()`` was true.
+        Cancelled: it was cancelled.
     """
     found: list[Finding] = []
     examined = []
     for number, case in enumerate(cases):
-        stop_if(cancelled)
+        progress.stop_if_cancelled()
         progress(f"Looking at case {number + 1} of {len(cases)}", number / len(cases))
         examined.append(examine(case, labels))
         found += examined[-1].findings

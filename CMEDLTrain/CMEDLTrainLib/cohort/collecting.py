@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.io.case_folders import TABLE, edit_table
 from CMEDLSegmentLib.io.cohort_table import (
     FORBIDDEN,
@@ -74,21 +74,19 @@ class Collected:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
-def collect(
-    source: Path, folder: Path, rules: CollectionOptions, progress: Progress = silent, cancelled: CancelCheck = never
-) -> Collected:
+def collect(source: Path, folder: Path, rules: CollectionOptions, progress: Progress = SILENT) -> Collected:
     """Add the scans below ``source`` to the cohort in ``folder``; a scan that cannot be taken does not stop the rest.
 
     Raises:
         InputError: nothing matches, a pattern makes no sense, or the table that is there cannot be read or written.
-        Cancelled: ``cancelled()`` was true; the cases finished until then are in the table.
+        Cancelled: it was cancelled; the cases finished until then are in the table.
     """
     scans = find_scans(source, rules.image)
     collector = _Collector(source, folder, rules, Collected(read_table(folder)))
     made, before = collector.made, len(collector.made.cases)
     try:
         for number, scan in enumerate(scans):
-            stop_if(cancelled)
+            progress.stop_if_cancelled()
             progress(f"Taking scan {number + 1} of {len(scans)}", number / len(scans))
             collector.take(scan)
     finally:

@@ -13,25 +13,23 @@ from pathlib import Path
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path, sha256_of
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.io.cohort_table import Case, relative
 
 NAME = "contents.json"
 
 
-def contents_of(
-    cases: Sequence[Case], folder: Path, progress: Progress = silent, cancelled: CancelCheck = never
-) -> list[str]:
+def contents_of(cases: Sequence[Case], folder: Path, progress: Progress = SILENT) -> list[str]:
     """SHA-256 of the image and of the mask of each case, two for each, "" where there is no mask.
 
     Args:
         cases: the cohort.
         folder: where ``contents.json`` is kept; paths in it are relative to this folder, so that both can be moved.
-        progress, cancelled: as everywhere.
+        progress: see ``progress.py``.
 
     Raises:
         InputError: files are neither there nor remembered.
-        Cancelled: ``cancelled()`` was true; what was read until then is remembered.
+        Cancelled: it was cancelled; what was read until then is remembered.
     """
     remembered = _remembered(folder / NAME)
     known = dict(remembered)
@@ -41,7 +39,7 @@ def contents_of(
         for number, case in enumerate(cases):
             progress(f"Reading the files of case {number + 1} of {len(cases)}", number / len(cases))
             for path in (case.image, case.mask):
-                stop_if(cancelled)
+                progress.stop_if_cancelled()
                 try:
                     digest = "" if path is None else _digest(path, relative(path, folder), known)
                 except OSError as error:

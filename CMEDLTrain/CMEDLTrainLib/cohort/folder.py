@@ -19,7 +19,7 @@ from pathlib import Path
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.io.case_folders import TABLE, Rows, TrainingCase, edit_table
 from CMEDLSegmentLib.io.cohort_table import COLUMNS, SPLITS, Case, Problem, read_rows, survey_cohort
 from CMEDLSegmentLib.process import lock
@@ -135,16 +135,14 @@ class CohortFolder:
         self._mark()
         return written
 
-    def collect(
-        self, source: Path, rules: CollectionOptions, progress: Progress = silent, cancelled: CancelCheck = never
-    ) -> Collected:
+    def collect(self, source: Path, rules: CollectionOptions, progress: Progress = SILENT) -> Collected:
         """Copy the scans that are found below ``source``; see :func:`collecting.collect`.
 
         Raises:
             InputError: the cohort cannot be changed or written, or nothing is found.
         """
         self._require()
-        collected = collect(source, self.folder, rules, progress, cancelled)
+        collected = collect(source, self.folder, rules, progress)
         self.take()
         self._mark()
         return collected

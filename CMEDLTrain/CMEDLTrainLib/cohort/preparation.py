@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.models.normalization import Normalization, fit_landmarks
 
@@ -49,21 +49,20 @@ def prepare(
     images: Images,
     labels: int,
     parent: Path,
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
 ) -> Store:
     """The store of these cases and settings below ``parent``; extracted first if it is not there yet.
 
     Raises:
         InputError: a case cannot be read, or has no mask, or the disk is full.
-        Cancelled: ``cancelled()`` was true; nothing half-made is left.
+        Cancelled: it was cancelled; nothing half-made is left.
     """
-    folder = _folder(cases, images, labels, parent, part(progress, 0.0, 0.1), cancelled)
+    folder = _folder(cases, images, labels, parent, progress.part(0.0, 0.1))
     if (folder / "store.json").is_file():
         return Store(folder)
     _remove_abandoned(parent)
-    modalities, normalizations = normalizations_of(cases, images, cancelled)
-    parts = _extracted(cases, images, labels, normalizations, part(progress, 0.1, 1.0), cancelled)
+    modalities, normalizations = normalizations_of(cases, images, progress)
+    parts = _extracted(cases, images, labels, normalizations, progress.part(0.1, 1.0))
     return write_prepared(folder, parts, images, modalities, normalizations)
 
 
@@ -100,30 +99,27 @@ def find_prepared(
     images: Images,
     labels: int,
     parent: Path,
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
 ) -> Store | None:
     """The store that :func:`prepare` would give without extracting anything; None where it has not been made.
 
     Raises:
         InputError: files of a case are missing.
-        Cancelled: ``cancelled()`` was true.
+        Cancelled: it was cancelled.
     """
     if not any(parent.glob("*/store.json")):
         return None  # to name a store, all scans have to be read once
-    folder = _folder(cases, images, labels, parent, progress, cancelled)
+    folder = _folder(cases, images, labels, parent, progress)
     return Store(folder) if (folder / "store.json").is_file() else None
 
 
-def _folder(
-    cases: Sequence[Case], images: Images, labels: int, parent: Path, progress: Progress, cancelled: CancelCheck
-) -> Path:
+def _folder(cases: Sequence[Case], images: Images, labels: int, parent: Path, progress: Progress) -> Path:
     """Below ``parent``, with a name that changes with the settings, the table or the contents of the files."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(parent, error) from error
-    return parent / name_of(cases, images, labels, contents_of(cases, parent, progress, cancelled))
+    return parent / name_of(cases, images, labels, contents_of(cases, parent, progress))
 
 
 def name_of(cases: Sequence[Case], images: Images, labels: int, contents: Sequence[str]) -> str:
@@ -154,7 +150,6 @@ def _extracted(
     labels: int,
     normalizations: dict[str, Normalization],
     progress: Progress,
-    cancelled: CancelCheck,
 ) -> Iterator[tuple[Case, np.ndarray, np.ndarray, np.ndarray]]:
     """Each case with what was extracted, in order; a few are worked on at once and no more are held."""
     waiting: deque[Future[Extracted]] = deque()
@@ -165,7 +160,7 @@ def _extracted(
                 normalization = normalizations[following.role]
                 waiting.append(pool.submit(extract_case, following, images, labels, normalization))
             progress(f"Preparing slices of case {number + 1} of {len(cases)}", number / len(cases))
-            stop_if(cancelled)
+            progress.stop_if_cancelled()
             try:
                 made = waiting.popleft().result()
             except InputError as error:
@@ -174,18 +169,18 @@ def _extracted(
 
 
 def normalizations_of(
-    cases: Sequence[Case], images: Images, cancelled: CancelCheck = never
+    cases: Sequence[Case], images: Images, progress: Progress = SILENT
 ) -> tuple[dict[str, str], dict[str, Normalization]]:
     """The modality of each role, and how its intensities reach -1 to 1.
 
     Raises:
         InputError: a role has cases of both modalities.
-        Cancelled: ``cancelled()`` was true.
+        Cancelled: it was cancelled.
     """
     for case, sentence in of_other_modality(cases):
         raise _unprepared(case, sentence)
     modalities = {case.role: case.modality for case in cases}
-    return modalities, {role: _normalization(cases, role, modalities[role], images, cancelled) for role in modalities}
+    return modalities, {role: _normalization(cases, role, modalities[role], images, progress) for role in modalities}
 
 
 def _unprepared(case: Case, sentence: str) -> InputError:
@@ -193,7 +188,7 @@ def _unprepared(case: Case, sentence: str) -> InputError:
 
 
 def _normalization(
-    cases: Sequence[Case], role: str, modality: str, images: Images, cancelled: CancelCheck
+    cases: Sequence[Case], role: str, modality: str, images: Images, progress: Progress
 ) -> Normalization:
     """How a role's intensities reach -1 to 1; landmarks are learned from its training cases alone."""
     from CMEDLSegmentLib.io.images import read_volume
@@ -204,7 +199,7 @@ def _normalization(
     def volumes() -> Iterator[np.ndarray]:
         own = [case for case in cases if case.role == role]
         for case in [case for case in own if case.split == "train"] or own:
-            stop_if(cancelled)
+            progress.stop_if_cancelled()
             yield read_volume(case.image).array
 
     maximum = images.mr_maximum if role == "student" else images.teacher_mr_maximum

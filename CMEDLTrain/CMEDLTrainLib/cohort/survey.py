@@ -12,7 +12,7 @@ from typing import Any
 from CMEDLSegmentLib import __version__
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
-from CMEDLSegmentLib.base.progress import Progress, silent
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.io.case_folders import FACTS, SEGMENT
 from CMEDLSegmentLib.io.cohort_table import ROLES, Case, Problem, relative
 
@@ -63,7 +63,7 @@ class Survey:
                 with suppress(KeyError, TypeError):
                     self.known[case.case] = _from_json(case, entry)
 
-    def look(self, cases: Sequence[Case], progress: Progress = silent) -> None:
+    def look(self, cases: Sequence[Case], progress: Progress = SILENT) -> None:
         """Look at the cases that are new or whose files have changed.
 
         Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.inference import segmenter
 from CMEDLSegmentLib.inference.segmenter import FieldSlices, Segmentation
 from CMEDLSegmentLib.io.cohort_table import Case
@@ -32,8 +32,7 @@ def evaluate(
     student_file: Path | str,
     cases: Sequence[Case],
     device: str = "auto",
-    progress: Progress = silent,
-    cancelled: CancelCheck = never,
+    progress: Progress = SILENT,
     tolerance_mm: float = TOLERANCE_MM,
     on_case: OnCase | None = None,
 ) -> Evaluation:
@@ -43,14 +42,14 @@ def evaluate(
         student_file: the student's file, or the name of an installed one.
         cases: of the student's modality, with masks; or such as :mod:`.packed_case` keeps.
         device: as that of ``Segmenter``, which chooses the fastest runtime there.
-        progress, cancelled: told and asked for each case.
+        progress: see ``progress.py``.
         tolerance_mm: of the surface DSC.
         on_case: told of each case while its volume is in memory, for pictures.
 
     Raises:
         InputError: there is no case, one cannot be read or has no mask, or the student does not fit it.
         DeviceError: as ``Segmenter``.
-        Cancelled: ``cancelled()`` became true.
+        Cancelled: it was cancelled.
     """
     if not cases:
         raise InputError("There is no case to score the student on; name at least one with a mask.")
@@ -62,10 +61,10 @@ def evaluate(
     counts = {name: RocCounts() for name in _curves(labels)}
     milliseconds = []
     for number, case in enumerate(cases):
-        step = part(progress, number / len(cases), (number + 1) / len(cases))
+        step = progress.part(number / len(cases), (number + 1) / len(cases))
         title = f"Case {number + 1} of {len(cases)}"
         volume, expert, given = _read(case, student.card)
-        result = runner.segment(given, progress=_titled(part(step, 0.0, 0.9), title), cancelled=cancelled)
+        result = runner.segment(given, progress=step.part(0.0, 0.9).under(title))
         slices = result.probability.slices
         step(f"{title}: comparing with the expert", 0.9)
         own = _counted(result, expert, volume.geometry, labels)
@@ -108,10 +107,6 @@ def _read(case: Case, card: Card) -> tuple[Volume, np.ndarray, Volume | FieldSli
         raise InputError(f"The case {case.case} has no mask; an evaluation needs the expert's of every case.")
     volume = read_volume(case.image)
     return volume, read_mask(case.mask, volume.geometry).array, volume
-
-
-def _titled(progress: Progress, title: str) -> Progress:
-    return lambda stage, fraction: progress(f"{title}: {stage}", fraction)
 
 
 def _curves(labels: Sequence[Label]) -> dict[str, int | None]:

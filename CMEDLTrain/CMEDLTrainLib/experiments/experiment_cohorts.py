@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.io.cohort_table import MODALITIES, SPLITS, Case, write_cohort
 
 from .plan import Experiment, data_folder
@@ -23,9 +23,7 @@ DRAWS = 32
 Triple = tuple[float, float, float]
 
 
-def make_cohort(
-    experiment: Experiment, work: Path, progress: Progress = silent, cancelled: CancelCheck = never
-) -> tuple[Path, ...]:
+def make_cohort(experiment: Experiment, work: Path, progress: Progress = SILENT) -> tuple[Path, ...]:
     """The tables of the experiment's folds below ``work``; made unless they are there already.
 
     Raises:
@@ -40,7 +38,7 @@ def make_cohort(
     folder = work / f"cohort-{experiment.cohort_id}"
     tables = tuple(folder / f"fold{number}.csv" for number in range(1, experiment.folds + 1))
     if not all(table.is_file() for table in tables):
-        folds = MAKERS[kind](folder, progress, cancelled, **settings)
+        folds = MAKERS[kind](folder, progress, **settings)
         for table, cases in zip(tables, folds, strict=True):
             write_cohort(table, cases)
     return tables
@@ -63,7 +61,6 @@ def _check(name: str, kind: str, settings: Mapping[str, Any]) -> None:
 def phantoms(
     folder: Path,
     progress: Progress,
-    cancelled: CancelCheck,
     *,
     seed: int,
     counts: Mapping[str, int],
@@ -75,7 +72,7 @@ def phantoms(
 
     Args:
         folder: where images and masks go.
-        progress, cancelled: told and asked before each phantom.
+        progress: see ``progress.py``.
         seed: of the anatomies.
         counts: patients of each of ``GROUPS``.
         size, spacing: of the volumes, voxels and mm (z, y, x).
@@ -88,13 +85,12 @@ def phantoms(
         draw = thorax_mr if group == "teacher" else thorax_ct
         return draw(own, triple(size), triple(spacing), tumor=tumor)
 
-    yield _drawn(folder, progress, cancelled, seed, counts, make)
+    yield _drawn(folder, progress, seed, counts, make)
 
 
 def organs(
     folder: Path,
     progress: Progress,
-    cancelled: CancelCheck,
     *,
     seed: int,
     counts: Mapping[str, int],
@@ -116,13 +112,12 @@ def organs(
     def make(group: str, own: int) -> Phantom:
         return abdomen(teacher if group == "teacher" else student, own, triple(size), triple(spacing))
 
-    yield _drawn(folder, progress, cancelled, seed, counts, make)
+    yield _drawn(folder, progress, seed, counts, make)
 
 
 def _drawn(
     folder: Path,
     progress: Progress,
-    cancelled: CancelCheck,
     seed: int,
     counts: Mapping[str, int],
     make: Callable[[str, int], Phantom],
@@ -135,7 +130,7 @@ def _drawn(
     groups = [group for group in GROUPS for _ in range(counts[group])]
     cases = []
     for number, group in enumerate(groups):
-        stop_if(cancelled)
+        progress.stop_if_cancelled()
         progress("Making phantoms", number / len(groups))
         # One whose structure lies outside of the slices is drawn anew; that changes no other one.
         seeds = np.random.SeedSequence([seed, number]).generate_state(DRAWS)
@@ -152,7 +147,7 @@ def _drawn(
 
 
 def sts(
-    folder: Path, progress: Progress, cancelled: CancelCheck, *, folds: list[Mapping[str, list[str]]], student: str
+    folder: Path, progress: Progress, *, folds: list[Mapping[str, list[str]]], student: str
 ) -> Iterator[list[Case]]:
     """Soft-tissue sarcoma: each patient gives the CT or the T1 MR of its two registered scans, never both in a fold.
 
@@ -170,9 +165,7 @@ def sts(
         ]
 
 
-def msd_lung(
-    folder: Path, progress: Progress, cancelled: CancelCheck, *, folds: list[Mapping[str, list[str]]]
-) -> Iterator[list[Case]]:
+def msd_lung(folder: Path, progress: Progress, *, folds: list[Mapping[str, list[str]]]) -> Iterator[list[Case]]:
     """Lung tumors on CT; the teacher sees the T1 MR of all patients of ``sts``, who have sarcomas of limbs and trunk.
 
     Args:

@@ -24,7 +24,7 @@ import numpy as np
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.inference.resampling import ModelField
 from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, relative, write_cohort
 from CMEDLSegmentLib.io.volume import Geometry
@@ -108,10 +108,10 @@ class _Pool:
 class _Packer:
     """Collects what a pack has; each scan is read once."""
 
-    def __init__(self, progress: Progress, cancelled: CancelCheck) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.about: dict[str, Any] = {"format": FORMAT, "tables": {}, "absent": {}, "stores": {}, "scored": {}}
         self.arrays: dict[str, np.ndarray] = {}
-        self._progress, self._cancelled = progress, cancelled
+        self._progress = progress
         self._pools: dict[int, _Pool] = {}
         self._scans: dict[tuple[str, Images, int], Scan] = {}
 
@@ -119,7 +119,7 @@ class _Packer:
         """All that the runs of an experiment need; its cohort is made below ``folder`` where it has to be."""
         from ..training.train_run import training_cases
 
-        tables = make_cohort(experiment, folder, self._progress, self._cancelled)
+        tables = make_cohort(experiment, folder, self._progress)
         for fold in sorted({cell.fold for cell in experiment.cells}):
             table = tables[fold - 1]
             wanted = [experiment.configuration(cell, table, "cpu") for cell in experiment.cells if cell.fold == fold]
@@ -129,7 +129,7 @@ class _Packer:
                 )
             images, labels = wanted[0].images, len(wanted[0].labels)
             whole = read_cohort(table, required=("mask", "role", "split"))
-            digests = contents_of(whole, folder, self._progress, self._cancelled)
+            digests = contents_of(whole, folder, self._progress)
             contents = {case.case: digests[2 * n : 2 * n + 2] for n, case in enumerate(whole)}
             for one in {one.entry.roles: one for one in wanted}.values():
                 self._store(training_cases(one), images, labels, contents)
@@ -154,7 +154,7 @@ class _Packer:
         return image, mask
 
     def _scan(self, case: Case, images: Images, labels: int) -> Scan:
-        stop_if(self._cancelled)
+        self._progress.stop_if_cancelled()
         key = (str(case.image), images, labels)
         if key not in self._scans:
             self._progress(f"Reading the case {case.case}", 0.0)
@@ -168,7 +168,7 @@ class _Packer:
         name = name_of(cases, images, labels, [digest for case in cases for digest in contents[case.case]])
         if name in self.about["stores"]:
             return
-        modalities, normalizations = normalizations_of(cases, images, self._cancelled)
+        modalities, normalizations = normalizations_of(cases, images)
         told = []
         for case in cases:
             scan = self._scan(case, images, labels)
@@ -228,16 +228,14 @@ class _Packer:
             np.savez(stream, **members)
 
 
-def write_pack(
-    experiments: Sequence[Experiment], path: Path, progress: Progress = silent, cancelled: CancelCheck = never
-) -> None:
+def write_pack(experiments: Sequence[Experiment], path: Path, progress: Progress = SILENT) -> None:
     """Write all that the runs of experiments need to ``path``.
 
     Raises:
         InputError: the data is not there or cannot be packed, or the file not be written.
-        Cancelled: ``cancelled()`` was true; nothing is written.
+        Cancelled: it was cancelled; nothing is written.
     """
-    packer = _Packer(progress, cancelled)
+    packer = _Packer(progress)
     with tempfile.TemporaryDirectory() as folder:
         for experiment in experiments:
             packer.add(experiment, Path(folder).resolve())

@@ -24,7 +24,7 @@ from CMEDLSegmentLib.agreement.cohort_agreement import CohortAgreement, pool_agr
 from CMEDLSegmentLib.agreement.raters import Agreement, analyze
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent, stop_if
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.delineation import MODEL, Delineation, RatedCase
 from CMEDLSegmentLib.io.images import read_mask, read_volume
@@ -116,9 +116,7 @@ def hounsfield(crop: np.ndarray) -> np.ndarray:
     return (LUNG_HU + per_level * (crop.astype(np.float32) - dark)).astype(np.float32)
 
 
-def rated_cases(
-    experiment: RatersExperiment, device: str = "auto", progress: Progress = silent, cancelled: CancelCheck = never
-) -> Iterator[RatedCase]:
+def rated_cases(experiment: RatersExperiment, device: str = "auto", progress: Progress = SILENT) -> Iterator[RatedCase]:
     """Each nodule with its raters' masks, the student's, and the guessed HU, in the order of their names.
 
     The student looks at every slice: lungs are not searched for in a crop.
@@ -133,7 +131,7 @@ def rated_cases(
     student = registry.load(experiment.student)
     segmenter = Segmenter(replace(student, card=replace(student.card, slices="all")), device=device)
     for number, folder in enumerate(folders):
-        stop_if(cancelled)
+        progress.stop_if_cancelled()
         progress(f"Nodule {number + 1} of {len(folders)}", number / len(folders))
         crop = read_volume(folder / "image_8bit.nii.gz")
         volume = replace(crop, array=hounsfield(crop.array))
@@ -141,13 +139,11 @@ def rated_cases(
             Delineation(f"R{path.name[5:-7]}", read_mask(path, crop.geometry).array != 0)
             for path in sorted(folder.glob("rater*.nii.gz"))
         )
-        student_mask = Delineation(MODEL, segmenter.segment(volume, cancelled=cancelled).label != 0)
+        student_mask = Delineation(MODEL, segmenter.segment(volume, progress=progress).label != 0)
         yield RatedCase(folder.name, crop.geometry, raters, student_mask, volume.array)
 
 
-def run_raters(
-    experiment: RatersExperiment, device: str = "auto", progress: Progress = silent, cancelled: CancelCheck = never
-) -> dict[str, Any]:
+def run_raters(experiment: RatersExperiment, device: str = "auto", progress: Progress = SILENT) -> dict[str, Any]:
     """Score the student beside the raters and write ``results.json``, ``results.md`` and ``nodules.png``.
 
     Returns:
@@ -158,7 +154,7 @@ def run_raters(
         Cancelled: the user did; nothing was written.
     """
     cases, agreements = [], []
-    for case in rated_cases(experiment, device, progress, cancelled):
+    for case in rated_cases(experiment, device, progress):
         cases.append(case)
         agreements.append(analyze(case, experiment.tolerance_mm))
     card = registry.load(experiment.student).card

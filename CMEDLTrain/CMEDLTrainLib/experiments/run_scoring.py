@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.inference.segmenter import Segmentation
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.volume import Volume
@@ -39,7 +39,6 @@ def score(
     real: Mapping[str, Case] | None,
     device: str,
     progress: Progress,
-    cancelled: CancelCheck,
 ) -> None:
     """Write ``evaluation.json``, ``looks.json`` and, where it is asked for, ``synthesis.json`` of a trained run.
 
@@ -50,11 +49,11 @@ def score(
         real: of each test case its patient's real image of the teacher's modality, to measure the translation against;
             None where that is not asked for.
         device: as ``--device``.
-        progress, cancelled: told and asked for each case.
+        progress: see ``progress.py``.
 
     Raises:
         InputError: the run or a case cannot be read.
-        Cancelled: ``cancelled()`` became true; nothing is written then but pictures.
+        Cancelled: it was cancelled; nothing is written then but pictures.
     """
     student, chosen = load_model(run.student), choose_device(device)
     teacher = TeacherInference()
@@ -73,7 +72,7 @@ def score(
             pairs.extend([pair] if pair else [])
 
     cases = scored_cases(cohort)
-    result = evaluate(run.student, cases, device, progress, cancelled, tolerance_mm=tolerance_mm, on_case=on_case)
+    result = evaluate(run.student, cases, device, progress, tolerance_mm=tolerance_mm, on_case=on_case)
     write_evaluation(run, result)
     snapshots.write()
     if real is not None:

@@ -18,7 +18,7 @@ from types import MappingProxyType
 import torch
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 
 from ..computing.distribution import choose_device
 from ..runs import run_folder
@@ -86,15 +86,14 @@ class ExperimentRunner:
         self,
         budget_s: float | None,
         done: Callable[[ExperimentRun], None],
-        progress: Progress = silent,
-        cancelled: CancelCheck = never,
+        progress: Progress = SILENT,
     ) -> bool:
         """Train and score, in order, the cells that are not finished and that nobody else trains; True when all are.
 
         Args:
             budget_s: seconds after which no more is begun and the run at hand is stopped with a checkpoint; None: none.
             done: told of each cell as it is finished, or failed.
-            progress, cancelled: told and asked throughout.
+            progress: see ``progress.py``.
 
         Raises:
             InputError: the cohort cannot be made, or a run's folder belongs to other settings.
@@ -102,7 +101,9 @@ class ExperimentRunner:
         end = None if budget_s is None else time.monotonic() + budget_s
 
         def over() -> bool:
-            return cancelled() or (end is not None and time.monotonic() >= end)
+            return progress.cancelled() or (end is not None and time.monotonic() >= end)
+
+        watched = Progress(progress, over)
 
         tables = None
         cells = self.experiment.cells
@@ -112,31 +113,28 @@ class ExperimentRunner:
             if over():
                 return False
             try:
-                tables = tables or make_cohort(self.experiment, self.work, progress, over)
+                tables = tables or make_cohort(self.experiment, self.work, watched)
             except Cancelled:
                 return False
-            share = part(progress, number / len(cells), (number + 1) / len(cells))
-            if not self._work_off(cell, tables[cell.fold - 1], share, over):
+            share = watched.part(number / len(cells), (number + 1) / len(cells))
+            if not self._work_off(cell, tables[cell.fold - 1], share.under(cell.name)):
                 return False
             done(cell)
         return all(status.state == FINISHED for status in self.progress())
 
-    def _work_off(self, cell: ExperimentRun, cohort: Path, progress: Progress, cancelled: CancelCheck) -> bool:
+    def _work_off(self, cell: ExperimentRun, cohort: Path, progress: Progress) -> bool:
         """Train and score one cell; False if it was stopped before its end."""
         run = self._opened(cell, cohort)
-
-        def named(stage: str, fraction: float) -> None:
-            progress(f"{cell.name}: {stage}", fraction)
 
         try:
             if not run.student.is_file():
                 with run.held():
                     run.report("machine", name=machine(run.configuration().device))
-                    if not train(run, part(named, 0.0, 0.95), cancelled):
+                    if not train(run, progress.part(0.0, 0.95)):
                         return False
             experiment = self.experiment
             real = real_images(experiment, cell.fold) if SYNTHESIS in experiment.measures else None
-            score(run, cohort, experiment.tolerance_mm, real, self.device, part(named, 0.95, 1.0), cancelled)
+            score(run, cohort, experiment.tolerance_mm, real, self.device, progress.part(0.95, 1.0))
         except (TrainingFailed, run_folder.BeingTrained):
             # The run's events name the term; another process was quicker. The other cells can still be done.
             return True

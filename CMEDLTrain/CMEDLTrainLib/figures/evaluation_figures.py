@@ -20,7 +20,7 @@ from torch import Tensor
 
 from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED, Color
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.inference.segmenter import Segmentation
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.volume import Volume
@@ -162,7 +162,7 @@ class Figures:
             images = next(view.images(np.array([self._largest.slice]), self._device))
             self._largest.maps.insert(0, Maps(self._against.name, self._against.maps(images), group=1))
 
-    def finish(self, progress: Progress = silent, cancelled: CancelCheck = never) -> dict[str, Any]:
+    def finish(self, progress: Progress = SILENT) -> dict[str, Any]:
         """Write the pictures over all cases.
 
         Returns:
@@ -170,10 +170,10 @@ class Figures:
             what they show, ``translation`` with the figures of :mod:`.translation_quality`.
 
         Raises:
-            Cancelled: ``cancelled()`` became true.
+            Cancelled: it was cancelled.
         """
         record: dict[str, Any] = {}
-        stop_if(cancelled)
+        progress.stop_if_cancelled()
         progress("Pictures", 0.0)
         if self._drawn:
             record["contours"] = self._overview()
@@ -182,8 +182,8 @@ class Figures:
             names = [maps.name for maps in self._largest.maps]
             where = {"case": self._largest.case, "axial_slice": self._largest.slice}
             record["features"] = {"file": "features.png", **where, "networks": names}
-        stop_if(cancelled)
-        record["embedding"] = self._embedding(part(progress, 0.1, 0.95), cancelled)
+        progress.stop_if_cancelled()
+        record["embedding"] = self._embedding(progress.part(0.1, 0.95))
         if self._teacher.translate is not None:
             record["translation"] = translation_quality.summary(self._real, self._translated, self._pairs)
         progress("Pictures", 1.0)
@@ -264,11 +264,11 @@ class Figures:
         reader.features.append(np.concatenate(taken))
         reader.inside.append(inside)
 
-    def _embedding(self, progress: Progress, cancelled: CancelCheck) -> dict[str, Any]:
+    def _embedding(self, progress: Progress) -> dict[str, Any]:
         """The t-SNE maps side by side, or why there are none.
 
         Raises:
-            Cancelled: ``cancelled()`` became true; it is asked between the maps, of which each takes minutes.
+            Cancelled: it was cancelled; it is asked between the maps, of which each takes minutes.
         """
         readers = [reader for reader in (self._against, self._own) if reader is not None]
         maps = []
@@ -276,7 +276,7 @@ class Figures:
             for number, reader in enumerate(readers):
                 if not reader.features:
                     raise InputError("The t-SNE map needs pixels of a structure, and no case has one.")
-                stop_if(cancelled)
+                progress.stop_if_cancelled()
                 progress(f"t-SNE map {number + 1} of {len(readers)}", number / len(readers))
                 pixels = np.concatenate(reader.features), np.concatenate(reader.inside)
                 maps.append((reader.name, tsne_map.embed(*pixels)))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path, sha256_of
-from CMEDLSegmentLib.base.progress import Progress, silent
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 
 CONVOLUTIONS = {"vgg16": (0, 2, 5, 7, 10, 12, 14, 17), "vgg19": (0, 2, 5, 7, 10, 12, 14, 16, 19)}
 """Numbers of the convolutions conv1_1 to conv4_1 in torchvision's ``features``. A step of 2 passes a ReLU, one of 3 a
@@ -118,7 +118,7 @@ class _Convolution(nn.Module):
         return F.relu(F.conv2d(x, self.weight, self.bias, padding=1))
 
 
-def load_features(source: str, cache: Path | None = None, progress: Progress = silent) -> VggFeatures:
+def load_features(source: str, cache: Path | None = None, progress: Progress = SILENT) -> VggFeatures:
     """The features that ``source`` names, in memory; move them to the device afterwards.
 
     Args:

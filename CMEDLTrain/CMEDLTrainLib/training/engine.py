@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, silent
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.process import lock
 
 from .. import methods
@@ -103,7 +103,7 @@ class Trainer:
         self._random = torch.Generator(self.device)
         self._update = self._accelerated()
 
-    def train(self, progress: Progress = silent, cancelled: CancelCheck = never) -> bool:
+    def train(self, progress: Progress = SILENT) -> bool:
         """Train until the end, the early stop, or a request to stop; True when the run is finished.
 
         Raises:
@@ -123,7 +123,7 @@ class Trainer:
             self.progress.step = step + 1
             now = time.monotonic()
             asked, late, silent_long = self.processes.any_wants(
-                cancelled() or self.run.stop_asked(), now - saved > CHECKPOINT_S, now - reported > REPORT_S
+                progress.cancelled() or self.run.stop_asked(), now - saved > CHECKPOINT_S, now - reported > REPORT_S
             )
             if self.progress.step % REPORT_STEPS == 0 or silent_long:
                 self._report(terms)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent, stop_if
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.models.normalization import CT_WINDOW
 
@@ -23,26 +23,24 @@ from .setup import check_settings
 from .train_run import training_cases
 
 
-def estimate(
-    configuration: Configuration, slices: Path, progress: Progress = silent, cancelled: CancelCheck = never
-) -> Estimate:
+def estimate(configuration: Configuration, slices: Path, progress: Progress = SILENT) -> Estimate:
     """What a run with this configuration takes; on synthetic slices where the cohort's are not prepared yet.
 
     Args:
         configuration: names its cohort.
         slices: the folder of prepared slices.
-        progress, cancelled: as everywhere.
+        progress: see ``progress.py``.
 
     Raises:
         InputError: the cohort cannot be used, or the memory does not suffice; the message says what would fit.
         DeviceError: the configured device is absent.
-        Cancelled: ``cancelled()`` was true.
+        Cancelled: it was cancelled.
     """
     cases = training_cases(configuration)
     check_settings(configuration)  # before all scans are read
     labels = len(configuration.labels)
-    store = find_prepared(cases, configuration.images, labels, slices, part(progress, 0.0, 0.2), cancelled)
-    stop_if(cancelled)
+    store = find_prepared(cases, configuration.images, labels, slices, progress.part(0.0, 0.2))
+    progress.stop_if_cancelled()
     progress("Trying steps", 0.2)
     if store is not None:
         return dry_step(configuration, store)
@@ -50,7 +48,7 @@ def estimate(
         found = dry_step(configuration, _synthetic(cases, configuration, Path(folder)))
     most = 0
     for case in cases:
-        stop_if(cancelled)
+        progress.stop_if_cancelled()
         if (case.role, case.split) == ("student", "train"):
             most += _slices(case.image)
     return replace(found, steps_per_epoch=max(1, most // found.batch), prepared=False)

@@ -11,7 +11,7 @@ from torch import nn
 
 from CMEDLSegmentLib import __version__
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.progress import CancelCheck, Progress, never, part, silent
+from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.io.cohort_table import Case, read_cohort
 from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.models.model_card import Card
@@ -36,7 +36,7 @@ NOT_FOR = (
 )
 
 
-def train(run: Run, progress: Progress, cancelled: CancelCheck) -> bool:
+def train(run: Run, progress: Progress) -> bool:
     """Train ``run`` from where it is, with the other processes that torchrun started, if any.
 
     Returns:
@@ -53,11 +53,11 @@ def train(run: Run, progress: Progress, cancelled: CancelCheck) -> bool:
             progress("Building the networks", 0.0)
             check_settings(run.configuration(), processes)
             note_cohort(run)
-        store = processes.in_turn(lambda: slices_of(run, part(progress, 0, 0.02), cancelled))
+        store = processes.in_turn(lambda: slices_of(run, progress.part(0, 0.02)))
         if processes.first and not run.last.is_file():
             _try_a_step(run, store, processes, progress)
         trainer = Trainer(run, store, processes)
-        finished = trainer.train(part(progress, 0.02, 1.0), cancelled)
+        finished = trainer.train(progress.part(0.02, 1.0))
     if finished and processes.first:
         save_model(run.student, _card(run.configuration(), trainer), best_networks(run))
     return finished
@@ -72,7 +72,7 @@ def _try_a_step(run: Run, store: Store, processes: Processes, progress: Progress
     progress(found.report(), 0.02)
 
 
-def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = never) -> Store:
+def slices_of(run: Run, progress: Progress = SILENT) -> Store:
     """The store of the run's training and validation slices: beside the run, or below ``$CMEDL_SLICES``.
 
     Where it is prepared already, the scans need not be there.
@@ -83,7 +83,7 @@ def slices_of(run: Run, progress: Progress = silent, cancelled: CancelCheck = ne
     configuration = run.configuration()
     cases = training_cases(configuration)
     parent = run_folder.slices_folder(run.folder)
-    return prepare(cases, configuration.images, len(configuration.labels), parent, progress, cancelled)
+    return prepare(cases, configuration.images, len(configuration.labels), parent, progress)
 
 
 def _read_table(cohort: Path) -> tuple[Case, ...]:

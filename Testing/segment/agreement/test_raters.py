@@ -12,6 +12,7 @@ import pytest
 from CMEDLSegmentLib.agreement.consensus import consensus_mask
 from CMEDLSegmentLib.agreement.raters import Agreement, analyze
 from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.io.delineation import MODEL, RatedCase
 from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLSegmentLib.metrics.lesions import match_lesions
@@ -307,7 +308,7 @@ def test_names_are_only_data():
 
 def test_progress_rises_to_the_end_and_what_it_raises_ends_the_work():
     seen: list[float] = []
-    analyze(noisy_case(3, seed=2), progress=lambda stage, fraction: seen.append(fraction))
+    analyze(noisy_case(3, seed=2), progress=Progress(lambda stage, fraction: seen.append(fraction)))
     assert seen == sorted(seen)
     assert (seen[0], seen[-1]) == (0.0, 1.0)
 
@@ -316,7 +317,7 @@ def test_progress_rises_to_the_end_and_what_it_raises_ends_the_work():
             raise Cancelled("Stopped.")
 
     with pytest.raises(Cancelled):
-        analyze(noisy_case(3, seed=2), progress=stop)
+        analyze(noisy_case(3, seed=2), progress=Progress(stop))
 
 
 def test_the_matrix_handed_out_is_a_copy():

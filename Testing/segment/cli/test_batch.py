@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.inference import batch
 from CMEDLSegmentLib.inference.batch import run_batch
 from CMEDLSegmentLib.inference.pipeline import SegmentationOptions
@@ -172,8 +173,7 @@ def test_a_cancel_ends_with_3_and_the_next_run_goes_on(cohort, everything, tmp_p
             cohort,
             tmp_path / "out",
             SegmentationOptions(str(everything)),
-            lambda stage, fraction: seen.append(stage),
-            cancelled,
+            Progress(lambda stage, fraction: seen.append(stage), cancelled),
         )
     assert caught.value.exit_code == 3
     assert "1 of 2" in str(caught.value)

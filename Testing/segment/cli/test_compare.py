@@ -15,6 +15,7 @@ from scipy.stats import wilcoxon
 
 import CMEDLSegmentLib
 from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.cli import compare as command_module
 from CMEDLSegmentLib.cli.compare import ComparisonJob, compare_case, compare_cohort
 from CMEDLSegmentLib.io.images import read_volume, write_image
@@ -214,14 +215,18 @@ def test_a_cancel_at_any_stage_leaves_nothing(folder):
     raters = tuple((name, str(folder / f"{name}.nii.gz")) for name in "ABC")
     job = ComparisonJob(folder / "scan.nii.gz", raters, str(folder / "candidate.nii.gz"), folder / "out")
     stages: list[str] = []
-    compare_case(job, lambda stage, fraction: stages.append(stage))
+    compare_case(job, Progress(lambda stage, fraction: stages.append(stage)))
     for path in (folder / "out").iterdir():
         path.unlink()
     for last in dict.fromkeys(stage for stage in stages if stage != "Done"):
         seen: list[str] = []
         with pytest.raises(Cancelled):
             compare_case(
-                job, lambda stage, fraction, seen=seen: seen.append(stage), lambda seen=seen, last=last: last in seen
+                job,
+                Progress(
+                    lambda stage, fraction, seen=seen: seen.append(stage),
+                    lambda seen=seen, last=last: last in seen,
+                ),
             )
         assert list((folder / "out").iterdir()) == [], last
     assert len(set(stages)) > 8
@@ -232,7 +237,7 @@ def test_the_progress_rises_to_the_end(folder):
     fractions: list[float] = []
     compare_case(
         ComparisonJob(folder / "scan.nii.gz", raters, None, folder / "out"),
-        lambda stage, fraction: fractions.append(fraction),
+        Progress(lambda stage, fraction: fractions.append(fraction)),
     )
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
@@ -352,7 +357,7 @@ def test_a_cancel_between_cases_keeps_the_reports_before_it(manifest, folder):
         return any(stage.startswith("Case 3 of 4") for stage in seen)
 
     with pytest.raises(Cancelled, match="2 of 4 cases"):
-        compare_cohort(manifest, folder / "out", progress=lambda s, f: seen.append(s), cancelled=cancelled)
+        compare_cohort(manifest, folder / "out", progress=Progress(lambda s, f: seen.append(s), cancelled=cancelled))
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["case-001", "case-002"]
 
 

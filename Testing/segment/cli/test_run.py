@@ -14,6 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.inference import pipeline as run_module
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -216,7 +217,8 @@ def test_a_cancel_during_the_writing_leaves_nothing(scan, everything, tmp_path):
     job = run_module.SegmentationJob(scan, tmp_path / "o.seg.nrrd", rules, probability=tmp_path / "p.nii.gz")
     with pytest.raises(Cancelled):
         run_module.run(
-            job, lambda stage, fraction: stages.append(stage), lambda: stages[-1:] == ["Writing result 2 of 2"]
+            job,
+            Progress(lambda stage, fraction: stages.append(stage), lambda: stages[-1:] == ["Writing result 2 of 2"]),
         )
     assert leftovers(tmp_path, "scan.nii.gz") == set()
 

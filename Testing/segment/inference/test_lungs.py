@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.inference.lungs import Lungs, field_center, find_lungs
 from segment.inference.chest import APEX, BASE, SHAPE, SPACING, Chest, chest
 
@@ -203,11 +204,11 @@ def test_no_lungs_is_an_error_that_says_what_to_do(image: np.ndarray):
 def test_progress_rises_to_one_and_a_cancel_stops_the_search():
     seen: list[float] = []
     image = chest().image()
-    find_lungs(image, SPACING, progress=lambda stage, fraction: seen.append(fraction))
+    find_lungs(image, SPACING, progress=Progress(lambda stage, fraction: seen.append(fraction)))
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
     with pytest.raises(Cancelled):
-        find_lungs(image, SPACING, cancelled=lambda: True)
+        find_lungs(image, SPACING, progress=Progress(cancelled=lambda: True))
 
 
 def test_memory_does_not_grow_with_the_scan():

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 import torch
 
 from CMEDLSegmentLib.base.errors import Cancelled, DeviceError, InputError
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.inference import runtimes
 from CMEDLSegmentLib.inference.runtimes import Plan, lighter
 from CMEDLSegmentLib.inference.segmenter import Segmenter
@@ -144,7 +145,7 @@ def test_small_components_can_be_dropped() -> None:
 def test_progress_rises_to_1_and_names_the_stage() -> None:
     seen: list[tuple[str, float]] = []
     Segmenter(a_model(a_card()), "cpu", start=linear(20.0, HALF), batch=5).segment(
-        blobs(), progress=lambda stage, fraction: seen.append((stage, fraction))
+        blobs(), progress=Progress(lambda stage, fraction: seen.append((stage, fraction)))
     )
     fractions = [fraction for _, fraction in seen]
     assert fractions == sorted(fractions)
@@ -165,7 +166,8 @@ def test_cancel_takes_effect_within_a_batch() -> None:
         return count
 
     with pytest.raises(Cancelled):
-        Segmenter(a_model(a_card()), "cpu", start=start, batch=4).segment(blobs(), cancelled=lambda: batches >= 2)
+        segmenter = Segmenter(a_model(a_card()), "cpu", start=start, batch=4)
+        segmenter.segment(blobs(), progress=Progress(cancelled=lambda: batches >= 2))
     assert batches == 2
 
 

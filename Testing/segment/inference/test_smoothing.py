@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.inference.probability import SMOOTHED_ROWS, smooth_over_slices
 from CMEDLSegmentLib.inference.segmenter import Segmentation, Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
@@ -77,7 +78,9 @@ def test_a_volume_stored_from_the_side_is_smoothed_along_its_axis_all_the_same()
 
 def test_smoothing_can_be_cancelled() -> None:
     with pytest.raises(Cancelled):
-        smooth_over_slices(np.zeros((3, 1, 8, 8), np.float16), np.arange(3), 1.0, cancelled=lambda: True)
+        smooth_over_slices(
+            np.zeros((3, 1, 8, 8), np.float16), np.arange(3), 1.0, progress=Progress(cancelled=lambda: True)
+        )
 
 
 def test_the_card_tells_of_it_where_there_is_any() -> None:

@@ -16,6 +16,7 @@ from pydicom import dcmread
 from scipy.ndimage import gaussian_filter
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.io.contour_files import read_delineation, read_rated_case
 from CMEDLSegmentLib.io.delineation import MODEL
 from CMEDLSegmentLib.io.images import read_volume
@@ -191,7 +192,12 @@ def test_a_case_is_its_image_its_raters_in_order_and_the_model(written, label):
     raters = {"Zoë <b>": folder / "rt.dcm", "Ann": folder / "a.nii.gz", "腫": folder / "seg.dcm"}
     seen = []
     case = read_rated_case(
-        folder / "ct", folder / "a.seg.nrrd", raters, "tumor", "p1", lambda what, done: seen.append((what, done))
+        folder / "ct",
+        folder / "a.seg.nrrd",
+        raters,
+        "tumor",
+        "p1",
+        Progress(lambda what, done: seen.append((what, done))),
     )
     assert [one.name for one in case.all] == [*raters, MODEL]
     assert case.name == "p1"
@@ -258,7 +264,7 @@ def test_bad_names_are_refused_and_reading_can_be_cancelled(written):
     with pytest.raises(InputError, match="name at least one rater"):
         read_rated_case(folder / "ct", folder / "rt.dcm", {})
     with pytest.raises(Cancelled):
-        read_rated_case(folder / "ct", None, {"A": folder / "rt.dcm"}, cancelled=lambda: True)
+        read_rated_case(folder / "ct", None, {"A": folder / "rt.dcm"}, progress=Progress(cancelled=lambda: True))
 
 
 def test_reading_is_imported_without_any_heavy_package():

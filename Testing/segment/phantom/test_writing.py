@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.io.images import read_mask, read_volume
 from CMEDLSegmentLib.phantom import ORGANS, thorax_ct, write_cohort_phantoms, write_phantom
@@ -27,7 +28,9 @@ def test_a_phantom_reads_back_as_it_was(tmp_path: Path) -> None:
 
 def test_a_cohort_has_ct_and_mr_of_different_patients(tmp_path: Path) -> None:
     seen: list[float] = []
-    table = write_cohort_phantoms(tmp_path, 5, 3, SIZE, SPACING, progress=lambda stage, part: seen.append(part))
+    table = write_cohort_phantoms(
+        tmp_path, 5, 3, SIZE, SPACING, progress=Progress(lambda stage, part: seen.append(part))
+    )
     cases = read_cohort(table, required=("mask", "role", "split"))
     assert len(cases) == len({case.patient for case in cases}) == 10
     assert {(case.modality, case.role) for case in cases} == {("CT", "student"), ("MR", "teacher")}
@@ -69,7 +72,7 @@ def test_a_cancelled_cohort_has_no_table(tmp_path: Path) -> None:
         return len(asked) > 1
 
     with pytest.raises(Cancelled):
-        write_cohort_phantoms(tmp_path, 2, 0, SIZE, SPACING, cancelled=cancelled)
+        write_cohort_phantoms(tmp_path, 2, 0, SIZE, SPACING, progress=Progress(cancelled=cancelled))
     assert not (tmp_path / "cohort.csv").exists()
 
 

@@ -21,6 +21,7 @@ from CMEDLSegmentLib.agreement.cohort_agreement import pool_agreements
 from CMEDLSegmentLib.agreement.raters import Agreement, analyze
 from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED, RATER_COLORS
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.io.delineation import MODEL, RatedCase
 from CMEDLSegmentLib.io.volume import Geometry, axial_view
 from CMEDLSegmentLib.metrics.measures import MEASURES
@@ -264,7 +265,9 @@ def test_all_files_appear_or_none(case, agreement, tmp_path, monkeypatch):
         return "Writing result 4 of 6" in stages
 
     with pytest.raises(Cancelled):
-        write_report(case, agreement, tmp_path / "a", progress=lambda s, f: stages.append(s), cancelled=cancelled)
+        write_report(
+            case, agreement, tmp_path / "a", progress=Progress(lambda s, f: stages.append(s), cancelled=cancelled)
+        )
     assert "Writing result 4 of 6" in stages
     assert list((tmp_path / "a").iterdir()) == []
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.io.cohort_table import Case, write_cohort
 from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.io.volume import Geometry
@@ -257,7 +258,7 @@ def test_a_cohort_too_small_for_its_method_is_told(tmp_path):
 
 def test_checking_can_be_cancelled(tmp_path):
     with pytest.raises(Cancelled):
-        check_cohort([tiny("CT", 0).write(tmp_path)], LABELS, cancelled=lambda: True)
+        check_cohort([tiny("CT", 0).write(tmp_path)], LABELS, progress=Progress(cancelled=lambda: True))
 
 
 def test_the_command_tells_all_findings_at_once_with_their_lines_and_ends_with_2(tmp_path, capsys):

@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.phantom import write_cohort_phantoms
 from CMEDLTrainLib.cohort.sampling import Sampler
 from CMEDLTrainLib.cohort.store import Store
@@ -66,7 +67,9 @@ def train(folder: Path, processes: Processes = ALONE, stop_after: int = 0) -> li
     trainer._step = kept
     # The wish of one process, here the last, is that of all.
     with trainer.run.held() if processes.first else contextlib.nullcontext():
-        trainer.train(cancelled=lambda: processes.rank == processes.count - 1 and len(losses) == stop_after)
+        trainer.train(
+            progress=Progress(cancelled=lambda: processes.rank == processes.count - 1 and len(losses) == stop_after)
+        )
     return losses
 
 

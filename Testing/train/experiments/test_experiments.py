@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.evaluation.evaluation_file import write_json
@@ -160,7 +161,7 @@ def test_a_cell_that_was_stopped_goes_on_where_it_was(trained, tmp_path):
     runner = ExperimentRunner(read_experiment(str(path)), folder.parent / "local", "cpu")
     (cell,) = runner.experiment.cells
     run = runner.run_of(cell)
-    assert runner.work_off(None, lambda cell: None, cancelled=run.last.is_file) is False
+    assert runner.work_off(None, lambda cell: None, progress=Progress(cancelled=run.last.is_file)) is False
     assert runner.progress_of(cell).state == "stopped"
     cut = max(event["step"] for event in run.read_events() if event["event"] == "stopped")
     assert 0 < cut < runner.progress_of(cell).steps

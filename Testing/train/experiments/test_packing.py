@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.models.model_file import load_model, save_model
 from CMEDLTrainLib.cli import main
@@ -177,7 +178,9 @@ def test_a_run_that_was_stopped_and_moved_ends_as_one_that_was_not(experiment, p
     cell = next(cell for cell in experiment.cells if cell.row == "cmedl")
     one = replace(experiment, rows={cell.row: experiment.rows[cell.row]}, reference=cell.row)
     begun = ExperimentRunner(one, work, "cpu")
-    assert begun.work_off(None, lambda cell: None, cancelled=begun.run_of(cell).last.is_file) is False
+    assert (
+        begun.work_off(None, lambda cell: None, progress=Progress(cancelled=begun.run_of(cell).last.is_file)) is False
+    )
     assert begun.progress_of(cell).state == "stopped"
     moved = ExperimentRunner(one, work.rename(tmp_path / "elsewhere"), "cpu")
     assert moved.work_off(None, lambda cell: None) is True

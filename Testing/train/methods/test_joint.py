@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLTrainLib import methods
 from CMEDLTrainLib.losses.features import CONVOLUTIONS
 from CMEDLTrainLib.runs import run_folder
@@ -41,7 +42,7 @@ def trained(folder, store, configuration, cancelled=lambda: False):
     run = run_folder.open_run(folder) if folder.exists() else run_folder.create(folder, configuration)
     with run.held():
         trainer = Trainer(run, store)
-        trainer.train(cancelled=cancelled)
+        trainer.train(progress=Progress(cancelled=cancelled))
     return run, trainer
 
 

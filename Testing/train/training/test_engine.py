@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.progress import Progress
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.settings.configuration import PRESETS, Augmentation, Configuration, Network, with_settings
 from CMEDLTrainLib.training import checkpoints, engine
@@ -31,7 +32,7 @@ def trained(folder, store, configuration=None, cancelled=lambda: False):
     run = run_folder.create(folder, configuration or settings()) if not folder.exists() else run_folder.open_run(folder)
     with run.held():
         trainer = Trainer(run, store)
-        trainer.train(cancelled=cancelled)
+        trainer.train(progress=Progress(cancelled=cancelled))
     return run, trainer
 
 
@@ -148,7 +149,7 @@ def test_where_writing_takes_long_a_validation_is_followed_by_no_checkpoint(tmp_
         return False
 
     with run.held(), pytest.raises(KeyboardInterrupt):
-        trainer.train(cancelled=killed)
+        trainer.train(progress=Progress(cancelled=killed))
     assert run.best.is_file()  # of a validation that is lost with its steps, and comes again
     assert not run.last.exists()
     trained(tmp_path / "run", store)
@@ -221,5 +222,5 @@ def test_cancelled_is_not_swallowed_by_preparation(tmp_path):
     image.write_bytes(b"x")
     case = Case("p", "c", "CT", image, image, "student", "train")
     with pytest.raises(Cancelled):
-        prepare([case], settings().images, 1, tmp_path / "slices", cancelled=lambda: True)
+        prepare([case], settings().images, 1, tmp_path / "slices", progress=Progress(cancelled=lambda: True))
     assert not any(path.is_dir() for path in (tmp_path / "slices").iterdir())
