@@ -181,20 +181,18 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
         run = (self._folder(parameters.cohort) / RUNS / "estimate").resolve()
         return self._begin(["estimate", f"--output={run}", *self.arguments(parameters)])
 
-    def evaluate(self, run: run_folder.Run, against: str = "", pictures: bool = False, device: str = "auto") -> Command:
+    def evaluate(self, run: run_folder.Run, against: str = "", device: str = "auto") -> Command:
         """Begin to score a run's student on its cohort's test cases; the result is written in the run's folder.
 
         Args:
             run: a finished run.
             against: the student to compare with: an installed one's name, a file, or a run's folder.
-            pictures: whether to make the pictures that take minutes.
             device: where to compute.
 
         Raises:
             InputError: the program cannot be started.
         """
         options = [f"--device={device}", *([f"--against={against}"] if against else ())]
-        options += ["--figures"] if pictures else []
         return self._begin(["evaluate", *options, "--", str(run.folder)])
 
     def export(

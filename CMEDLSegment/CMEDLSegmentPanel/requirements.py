@@ -26,9 +26,8 @@ NEEDS = {
     "seg": ("highdicom>=0.22",),
     "train": (TORCH, "safetensors>=0.4.3"),
     "evaluate": (TORCH, "safetensors>=0.4.3", "scikit-image>=0.22"),
-    "pictures": (TORCH, "safetensors>=0.4.3", "scikit-image>=0.22", "scikit-learn>=1.5"),
 }
-"""By what somebody clicks; ``evaluate`` and ``pictures`` are the evaluation without and with its pictures."""
+"""By what somebody clicks."""
 
 
 def missing(purpose: str) -> list[str]:

@@ -26,6 +26,8 @@ from .training.train_run import best_networks, slices_of
 
 CALIBRATION_SLICES = 64
 BATCH = 8
+MARKING = ("modality", "normalization", "spacing_mm", "field", "slices", "threshold", "smoothing_mm")
+"""Entries of a card that a student marks by: figures are true of no others."""
 
 
 def export(run: Run, path: Path, entries: dict[str, Any], stored: str, int8: bool) -> str:
@@ -51,7 +53,7 @@ def export(run: Run, path: Path, entries: dict[str, Any], stored: str, int8: boo
         raise InputError(f"A model card has no entry '{unknown[0]}'; remove it.")
     evaluated = load_model(student_file).card
     card = replace(evaluated, **entries)
-    if "figures" not in entries and _same_marks(card, evaluated):
+    if "figures" not in entries and all(getattr(card, name) == getattr(evaluated, name) for name in MARKING):
         card = replace(card, figures=tuple(_figures(run, evaluated, entries)))
     networks = best_networks(run)
     # First, because the cohort may be gone: then nothing is written.
@@ -61,21 +63,21 @@ def export(run: Run, path: Path, entries: dict[str, Any], stored: str, int8: boo
         return ""
     if not int8:
         device = choose_device(run.configuration().device)
-        plain, rounded = (_running(load_model(one), device) for one in (student_file, path))
-        found = agreement(card, plain, rounded, _patients(store))
-        return f"Rounded weights agree with fp32 to a DSC of {_told(found)}."
+        plain, rounded = (_running(load_model(file), device) for file in (student_file, path))
+        figures = agreement(card, plain, rounded, _patients(store))
+        return f"Rounded weights agree with fp32 to a DSC of {_agreement(figures)}."
     # int8 is calibrated and checked on the weights as they were just stored.
     student = load_model(path)
     random = np.random.default_rng(run.configuration().seed)
     train = store.select("train")
     chosen = random.choice(train, min(CALIBRATION_SLICES, len(train)), replace=False)
     ranges = calibrate_int8(student.build(), (_images(store, part) for part in np.array_split(chosen, BATCH)))
-    found = check_int8(ModelFile(card, student.state, path, ranges), _patients(store))
-    said = f"int8 agrees with fp32 to a DSC of {_told(found)}"
-    if not found["passed"]:
-        return f"{said}, which is too little: the student runs without int8."
-    save_model(path, replace(card, int8=found), networks, stored, int8=ranges)
-    return f"{said}."
+    checked = check_int8(ModelFile(card, student.state, path, ranges), _patients(store))
+    sentence = f"int8 agrees with fp32 to a DSC of {_agreement(checked)}"
+    if not checked["passed"]:
+        return f"{sentence}, which is too little: the student runs without int8."
+    save_model(path, replace(card, int8=checked), networks, stored, int8=ranges)
+    return f"{sentence}."
 
 
 def _running(student: ModelFile, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -84,14 +86,8 @@ def _running(student: ModelFile, device: torch.device) -> Callable[[torch.Tensor
     return lambda images: network(images.to(device)).cpu()
 
 
-def _told(found: dict[str, Any]) -> str:
-    return f"{found['dsc_mean']:.4f} (N = {found['cases']} validation patients)"
-
-
-def _same_marks(card: Card, evaluated: Card) -> bool:
-    """Whether a student marks with one card what it marks with the other: figures are true of nothing else."""
-    names = ("modality", "normalization", "spacing_mm", "field", "slices", "threshold", "smoothing_mm")
-    return all(getattr(card, name) == getattr(evaluated, name) for name in names)
+def _agreement(figures: dict[str, Any]) -> str:
+    return f"{figures['dsc_mean']:.4f} (N = {figures['cases']} validation patients)"
 
 
 def _figures(run: Run, card: Card, entries: dict[str, Any]) -> list[dict[str, Any]]:

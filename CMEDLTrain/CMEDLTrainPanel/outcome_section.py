@@ -93,15 +93,10 @@ class OutcomeSection(Section):
             return
         self._say("")
         with show_errors(_("The model could not be evaluated.")):
-            pictures = self.ui.evaluationPicturesCheckBox.checked
-            if not dependencies.ensure("pictures" if pictures else "evaluate"):
+            if not dependencies.ensure("evaluate"):
                 return
-            command = self.logic.evaluate(
-                self.run,
-                self.ui.againstComboBox.itemData(self.ui.againstComboBox.currentIndex) or "",
-                pictures,
-                self.parameters.device,
-            )
+            against = self.ui.againstComboBox.itemData(self.ui.againstComboBox.currentIndex) or ""
+            command = self.logic.evaluate(self.run, against, self.parameters.device)
             self._evaluation.start(command, self._evaluated, self._evaluating)
             self.ui.evaluationProgressBar.value = 0
         self._showBusy()
@@ -222,7 +217,7 @@ class OutcomeSection(Section):
         busy, ready = self._evaluation.busy, self.run is not None
         setText(self.ui.evaluateButton, _("Cancel") if busy else _("Evaluate"))
         self.ui.evaluateButton.enabled = busy or ready
-        self.ui.againstComboBox.enabled = self.ui.evaluationPicturesCheckBox.enabled = ready and not busy
+        self.ui.againstComboBox.enabled = ready and not busy
         self.ui.evaluationProgressBar.visible = busy
 
     @staticmethod

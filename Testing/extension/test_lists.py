@@ -1,10 +1,10 @@
-"""What the CMake lists name is what the tree holds."""
+"""What the CMake lists name is what the extension needs, and what lies in no list only the Python package has."""
 
 from __future__ import annotations
 
 import pytest
 
-from extension.module_lists import LISTS, MODULES, listed, present
+from extension.module_lists import LISTS, MODULES, PACKAGE_ONLY, imports, listed, needed, present, sources
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -22,3 +22,13 @@ def test_the_list_names_every_file_and_nothing_else(module: str, name: str) -> N
 def test_no_two_modules_install_a_file_under_the_same_name() -> None:
     everything = [file for module in MODULES for name in LISTS for file in listed(module, name)]
     assert len(everything) == len(set(everything))
+
+
+def test_what_is_left_out_is_imported_by_the_paper_s_figures_and_experiments_alone() -> None:
+    files = {name: path for module in MODULES for name, path in sources(module).items()}
+    extension = needed()
+    left_out = {name for name, path in files.items() if path not in extension}
+    rooms = {name for name in files if name.startswith(PACKAGE_ONLY)}
+    assert rooms < left_out
+    used = {found for name in left_out for found in imports(name, files[name])}
+    assert left_out - rooms <= {name.rpartition(".")[0] for name in used}

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.cli.console import Bar, Interrupt, Parser, add_device, amount, emit_json
@@ -18,9 +17,7 @@ from CMEDLSegmentLib.io.cohort_table import read_cohort
 
 from ..evaluation.evaluation_output import evaluation_folder, is_own_cohort, scored_cases, write_evaluation
 from ..runs import run_folder
-
-if TYPE_CHECKING:
-    pass
+from .python_package import python_package_only
 
 Action = Callable[[argparse.Namespace, Interrupt], int]
 
@@ -54,6 +51,9 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from ..evaluation.comparison import check_structures
     from ..evaluation.evaluate import evaluate
 
+    if options.figures:
+        with python_package_only("The paper's figures"):
+            from ..figures.evaluation_figures import Figures
     run = run_folder.open_run(options.run)
     student = run.finished_student()
     cohort = options.cohort or Path(run.configuration().cohort)
@@ -61,15 +61,13 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
     against = _student(options.against) if options.against else None
     if against is not None:
         # What is wrong with it shows now, and not after half of the work.
-        check_structures(*(len(registry.load(one).card.labels) for one in (student, against)))
+        check_structures(*(len(registry.load(file).card.labels) for file in (student, against)))
     figures, other, pictures = None, None, None
     bar = Bar(sys.stderr, quiet=options.json, cancelled=interrupt)
     first, second, last = _shares(bar, against is not None, options.figures)
     score = partial(evaluate, cases=cases, device=options.device, tolerance_mm=options.tolerance)
     try:
         if options.figures:
-            from ..figures.evaluation_figures import Figures
-
             figures = Figures(
                 run, evaluation_folder(run, options.split), cases, read_cohort(cohort), options.device, against
             )
@@ -80,14 +78,14 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
             pictures = figures.finish(last)
     finally:
         bar.clear()
-    told = write_evaluation(run, result, options.split, is_own_cohort(run, cohort), other, pictures)
+    written = write_evaluation(run, result, options.split, is_own_cohort(run, cohort), other, pictures)
     if options.json:
-        emit_json(told)
+        emit_json(written)
         return 0
     print(result.report())
     if other is not None:
         print(f"\nAgainst {other.student}, on the same patients:")
-        print("\n".join(found["sentence"] for found in told["against"]["comparisons"].values()))
+        print("\n".join(row["sentence"] for row in written["against"]["comparisons"].values()))
     print(f"\nFigures and tables: {evaluation_folder(run, options.split)}")
     return 0
 

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 from CMEDLSegmentLib.base.errors import Cancelled
 from CMEDLSegmentLib.cli.console import Bar, Interrupt, Parser, add_device, amount
 
-from ..experiments.plan import ExperimentRun, read_experiment
-from ..experiments.runner import ExperimentRunner
+from .python_package import python_package_only
 
 if TYPE_CHECKING:
-    from ..experiments.rater_study import RatersExperiment
+    from ..experiments.plan import ExperimentRun
 
 
 def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int], str], Parser]) -> None:
@@ -50,14 +49,23 @@ def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int],
 
 
 def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    from ..experiments.experiment_results import write_results
-    from ..experiments.finished_runs import kept_runs
-    from ..experiments.packing import use_pack
-    from ..experiments.rater_study import read_raters_experiment
+    with python_package_only("Experiments"):
+        from ..experiments.experiment_results import write_results
+        from ..experiments.finished_runs import kept_runs
+        from ..experiments.packing import use_pack
+        from ..experiments.plan import read_experiment
+        from ..experiments.rater_study import read_raters_experiment, run_raters
+        from ..experiments.runner import ExperimentRunner
 
+    bar = Bar(sys.stderr, cancelled=interrupt)
     rated = read_raters_experiment(options.name)
-    if rated is not None:
-        return _raters(rated, options.device, interrupt)
+    if rated is not None:  # takes minutes and is not done in parts
+        try:
+            results = run_raters(rated, options.device, bar)
+        finally:
+            bar.clear()
+        print(f"{len(results['nodules'])} nodules are scored; see {rated.folder / 'results.md'}.")
+        return 0
     experiment = read_experiment(options.name)
     work = options.work or experiment.folder.parent / "local"
     if options.pack:
@@ -65,32 +73,18 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
     kept = {}
     if options.keep:
         kept = kept_runs(experiment) | (kept_runs(experiment, options.out) if options.out else {})
-    bench = ExperimentRunner(experiment, work, options.device, kept, options.out)
-    bar = Bar(sys.stderr, cancelled=interrupt)
+    runner = ExperimentRunner(experiment, work, options.device, kept, options.out)
 
     def done(cell: ExperimentRun) -> None:
         bar.clear()
-        print(f"{cell.name}: {bench.progress_of(cell).state}", flush=True)
-        write_results(bench)
+        print(f"{cell.name}: {runner.progress_of(cell).state}", flush=True)
+        write_results(runner)
 
     try:
-        finished = bench.work_off(None if options.budget is None else 60.0 * options.budget, done, bar)
+        finished = runner.work_off(None if options.budget is None else 60.0 * options.budget, done, bar)
     finally:
         bar.clear()
-    results = write_results(bench)
+    results = write_results(runner)
     states = [cell["state"] for cell in results["cells"]]
-    print(f"{states.count('finished')} of {len(states)} runs are finished; see {bench.out / 'results.md'}.")
+    print(f"{states.count('finished')} of {len(states)} runs are finished; see {runner.out / 'results.md'}.")
     return 0 if finished else Cancelled.exit_code
-
-
-def _raters(experiment: RatersExperiment, device: str, interrupt: Interrupt) -> int:
-    """Score a finished student beside several raters, which takes minutes and is not done in parts."""
-    from ..experiments.rater_study import run_raters
-
-    bar = Bar(sys.stderr, cancelled=interrupt)
-    try:
-        results = run_raters(experiment, device, bar)
-    finally:
-        bar.clear()
-    print(f"{len(results['nodules'])} nodules are scored; see {experiment.folder / 'results.md'}.")
-    return 0

@@ -67,31 +67,23 @@ def parser() -> Parser:
     estimate.add_argument("-o", "--output", type=Path, metavar="RUN", help="where the run would be: finds its slices")
     estimate.add_argument("--json", action="store_true", help="print one JSON object on one line")
 
-    for name, action, text in (
-        ("resume", _resume, "go on with a run that was stopped or killed"),
-        ("stop", _stop, "ask a running trainer to stop after its current step"),
-        ("status", _status, "tell how a run is doing"),
-        ("export", _export, "write a run's student, with its card, to one file"),
-    ):
-        sub = _command(commands, name, action, text)
-        sub.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
-        if name == "resume":
-            sub.add_argument("--cohort", type=Path, metavar="COHORT.csv", help="where the run's cohort was moved to")
-        if name == "status":
-            sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
-        if name == "export":
-            sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
-            sub.add_argument(
-                "--card", type=Path, metavar="JSON", help="entries of the model card: name, title, data ..."
-            )
-            sub.add_argument("--int8", action="store_true", help="calibrate int8 and keep it if it agrees with fp32")
-            sizes = sub.add_mutually_exclusive_group()
-            sizes.add_argument("--full-precision", action="store_true", help="keep fp32 (default: half precision)")
-            sizes.add_argument(
-                "--small", action="store_true", help="weights in 8 bits, half the size again; says how they agree"
-            )
-            sub.add_argument("--overwrite", action="store_true", help="replace a file that exists")
-            sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
+    resume = _on_run(commands, "resume", _resume, "go on with a run that was stopped or killed")
+    resume.add_argument("--cohort", type=Path, metavar="COHORT.csv", help="where the run's cohort was moved to")
+    _on_run(commands, "stop", _stop, "ask a running trainer to stop after its current step")
+    status = _on_run(commands, "status", _status, "tell how a run is doing")
+    status.add_argument("--json", action="store_true", help="print one JSON object on one line")
+
+    export = _on_run(commands, "export", _export, "write a run's student, with its card, to one file")
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
+    export.add_argument("--card", type=Path, metavar="JSON", help="entries of the model card: name, title, data ...")
+    export.add_argument("--int8", action="store_true", help="calibrate int8 and keep it if it agrees with fp32")
+    sizes = export.add_mutually_exclusive_group()
+    sizes.add_argument("--full-precision", action="store_true", help="keep fp32 (default: half precision)")
+    sizes.add_argument(
+        "--small", action="store_true", help="weights in 8 bits, half the size again; says how they agree"
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    export.add_argument("--json", action="store_true", help="print one JSON object on one line")
     evaluation.register(partial(_command, commands))
     experiments.register(partial(_command, commands))
     return top
@@ -100,6 +92,12 @@ def parser() -> Parser:
 def _command(commands: Any, name: str, action: Callable[[argparse.Namespace, Interrupt], int], text: str) -> Parser:
     sub: Parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     sub.set_defaults(command=action)
+    return sub
+
+
+def _on_run(commands: Any, name: str, action: Callable[[argparse.Namespace, Interrupt], int], text: str) -> Parser:
+    sub = _command(commands, name, action, text)
+    sub.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     return sub
 
 
@@ -144,10 +142,10 @@ def _estimate(options: argparse.Namespace, interrupt: Interrupt) -> int:
         from ..training.estimate import estimate
 
         slices = run_folder.slices_folder((options.output or options.cohort).resolve())
-        found = estimate(settings, slices, bar)
+        needs = estimate(settings, slices, bar)
     finally:
         bar.clear()
-    emit_json(found.to_json()) if options.json else print(found.report())
+    emit_json(needs.to_json()) if options.json else print(needs.report())
     return 0
 
 

@@ -24,59 +24,63 @@ class CaseView:
 
     Attributes:
         case: its name.
-        view: the image in axial slices.
-        expert, found: label values (z, y, x) of the expert and of the student.
+        geometry: the volume's grid as stored.
+        axial: the image in axial slices.
+        expert, predicted: label values (z, y, x) of the expert and of the student.
+        labels: the student's.
+        probability: of the student's labels on its field.
         slices: indices of the slices that the student looked at.
         field: where its field lies on them.
         intensities: the image's map to -1..1.
     """
 
     def __init__(self, case: str, volume: Volume, expert: np.ndarray, result: Segmentation, card: Card) -> None:
-        self.case = case
-        self.view = axial_view(volume.array, volume.geometry)
-        self.expert = self.view.to_axial(expert)
-        self.found = self.view.to_axial(result.label)
-        self.slices = result.probability.slices
-        self.field = result.probability.field
-        self.intensities = card.normalization.fit(self.view.array)
-        self._labels = [label.value for label in card.labels]
-        if len(self._labels) == 1:  # then all that an expert marked is meant, whatever its value
-            self.expert = np.where(self.expert > 0, np.uint8(self._labels[0]), np.uint8(0))
+        self.case, self.geometry = case, volume.geometry
+        self.axial = axial_view(volume.array, volume.geometry)
+        self.expert = self.axial.to_axial(expert)
+        self.predicted = self.axial.to_axial(result.label)
+        self.probability = result.probability
+        self.slices, self.field = result.probability.slices, result.probability.field
+        self.intensities = card.normalization.fit(self.axial.array)
+        self.labels = card.labels
+        if len(self.labels) == 1:  # then all that an expert marked is meant, whatever its value
+            self.expert = np.where(self.expert > 0, np.uint8(self.labels[0].value), np.uint8(0))
 
     @property
     def spacing(self) -> tuple[float, float]:
         """In-plane spacing (y, x) of the axial slices, mm."""
-        return self.view.spacing[1:]
+        return self.axial.spacing[1:]
+
+    def image(self, z: int) -> np.ndarray:
+        """Axial slice ``z`` (y, x) in -1..1."""
+        return self.intensities(self.axial.array[z])
 
     def structure_slices(self) -> np.ndarray:
         """Indices of the slices on which the expert marked anything."""
         return np.flatnonzero(self.expert.any(axis=(1, 2)))
 
-    def scores(self, found: np.ndarray, slices: np.ndarray) -> np.ndarray:
-        """DSC of ``found`` (n, y, x) on n slices, the mean over the labels that either has; NaN where neither has any.
+    def scores(self, predicted: np.ndarray, slices: np.ndarray) -> np.ndarray:
+        """DSC of labels (n, y, x) on n slices, the mean over the labels that either has; NaN where neither has any.
 
         Args:
-            found: label values on the native grid.
+            predicted: label values on the native grid.
             slices: the n axial indices.
         """
-        each = np.stack([slice_dice(found == value, self.expert[slices] == value) for value in self._labels])
+        expert = self.expert[slices]
+        each = np.stack([slice_dice(predicted == label.value, expert == label.value) for label in self.labels])
         known = np.isfinite(each)
         total = np.where(known, each, 0.0).sum(axis=0)
         return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
 
     def contour_masks(self, labels: np.ndarray) -> list[np.ndarray]:
         """The mask of each label that a slice (y, x) of label values has."""
-        return [labels == value for value in self._labels if (labels == value).any()]
-
-    def sampler(self, device: torch.device) -> FieldSampler:
-        """Takes native slices (n, y, x) to the field, (n, 1, f, f) in -1..1, as the Segmenter does."""
-        return FieldSampler(self.field, self.intensities, str(device))
+        return [labels == label.value for label in self.labels if (labels == label.value).any()]
 
     def images(self, slices: np.ndarray, device: torch.device) -> Iterator[Tensor]:
-        """The slices on the field in batches (n, 1, f, f) of :data:`BATCH` or fewer."""
-        sampler = self.sampler(device)
+        """The slices on the field, as the Segmenter samples them, in batches (n, 1, f, f) of :data:`BATCH` or fewer."""
+        sampler = FieldSampler(self.field, self.intensities, str(device))
         for start in range(0, len(slices), BATCH):
-            yield sampler(self.view.array[slices[start : start + BATCH]])
+            yield sampler(self.axial.array[slices[start : start + BATCH]])
 
     def structure_on_field(self, slices: np.ndarray) -> np.ndarray:
         """Where the expert's structure fills at least half of a pixel of the field: bool (n, f, f)."""

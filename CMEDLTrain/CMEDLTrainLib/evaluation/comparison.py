@@ -29,16 +29,16 @@ def spread(values: Iterable[float | None]) -> dict[str, Any]:
     """
     several = np.array([math.nan if value is None else value for value in values], float)
     known = several[np.isfinite(several)]
-    found = Spread.of(several)
-    if not found.n:
-        return {"mean": None, "std": None, "median": None, "n": 0, "absent": found.excluded, "ci95": None}
+    over = Spread.of(several)
+    if not over.n:
+        return {"mean": None, "std": None, "median": None, "n": 0, "absent": over.excluded, "ci95": None}
     return {
-        "mean": found.mean,
-        "std": found.std if found.n > 1 else 0.0,
+        "mean": over.mean,
+        "std": over.std if over.n > 1 else 0.0,
         "median": float(np.median(known)),
-        "n": found.n,
-        "absent": found.excluded,
-        "ci95": list(mean_interval(known)) if found.n > 1 else None,
+        "n": over.n,
+        "absent": over.excluded,
+        "ci95": list(mean_interval(known)) if over.n > 1 else None,
     }
 
 
@@ -51,7 +51,7 @@ def summary(patients: Sequence[PatientFigures], label: str | None = None) -> dic
 def paired(a: Sequence[PatientFigures], b: Sequence[PatientFigures]) -> list[tuple[PatientFigures, PatientFigures]]:
     """The patients of both, in the order of ``a``; they are told by the names of their cases."""
     theirs = {frozenset(patient.cases): patient for patient in b}
-    return [(one, theirs[key]) for one in a if (key := frozenset(one.cases)) in theirs]
+    return [(patient, theirs[key]) for patient in a if (key := frozenset(patient.cases)) in theirs]
 
 
 def check_structures(own: int, other: int) -> None:
@@ -72,10 +72,10 @@ def compare_patients(
     Raises:
         InputError: no patient is in both.
     """
-    pairs = [(one.values, two.values) for one, two in paired(a, b)]
+    pairs = [(ours.values, theirs.values) for ours, theirs in paired(a, b)]
     if not pairs:
         raise InputError("The two students were scored on different cases; evaluate both on one cohort.")
-    return {name: difference(name, [(one[name], two[name]) for one, two in pairs], other) for name in MEASURES}
+    return {name: difference(name, [(ours[name], theirs[name]) for ours, theirs in pairs], other) for name in MEASURES}
 
 
 def difference(
@@ -85,7 +85,7 @@ def difference(
     measures: Mapping[str, Measure] = MEASURES,
 ) -> dict[str, Any]:
     """One of ``measures`` compared as :func:`compare_patients` tells, from each patient's two values; None: without."""
-    values = np.array([[math.nan if one is None else one for one in pair] for pair in pairs], float)
+    values = np.array([[math.nan if value is None else value for value in pair] for pair in pairs], float)
     test = paired_test(name, values[:, 0], values[:, 1], other, measures, "patient")
     differences = (values[:, 0] - values[:, 1])[np.isfinite(values).all(axis=1)]
     return {

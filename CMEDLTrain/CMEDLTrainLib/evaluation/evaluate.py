@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.progress import SILENT, Progress
+from CMEDLSegmentLib.inference import segmenter
+from CMEDLSegmentLib.inference.segmenter import FieldSlices, Segmentation
 from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.io.images import read_mask, read_volume
+from CMEDLSegmentLib.io.labels import Label
+from CMEDLSegmentLib.io.volume import Geometry, Volume, axial_view
 from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM
+from CMEDLSegmentLib.models import registry
+from CMEDLSegmentLib.models.model_card import Card
 
 from .evaluation_file import Evaluation
+from .packed_case import SUFFIX, read_packed_case
 from .roc import RocCounts
 from .scoring import CaseFigures, PatientFigures, score, structure_mask
 
-if TYPE_CHECKING:
-    from CMEDLSegmentLib.inference.segmenter import FieldSlices, Segmentation
-    from CMEDLSegmentLib.io.labels import Label
-    from CMEDLSegmentLib.io.volume import Geometry, Volume
-    from CMEDLSegmentLib.models.model_card import Card
-
-OnCase = Callable[[Case, "Volume", np.ndarray, "Segmentation"], None]
-"""Told of each case: the case, its volume, the expert's labels (z, y, x) on its grid, and what the student found."""
+OnCase = Callable[[Case, Volume, np.ndarray, Segmentation], None]
+"""Told of each case: the case, its volume, the expert's labels (z, y, x) on its grid, and its segmentation."""
 
 
 def evaluate(
@@ -50,31 +51,31 @@ def evaluate(
         DeviceError: as ``Segmenter``.
         Cancelled: it was cancelled.
     """
-    from CMEDLSegmentLib.inference.segmenter import Segmenter
-    from CMEDLSegmentLib.models import registry
-
     if not cases:
         raise InputError("There is no case to score the student on; name at least one with a mask.")
     student = registry.load(student_file)
     labels = student.card.labels
-    segmenter = Segmenter(student, device=device)
-    figures: list[CaseFigures] = []
-    counts = {label: RocCounts() for label in _curves(labels)}
+    runner = segmenter.Segmenter(student, device=device)
+    scored: list[CaseFigures] = []
+    patients: dict[str, list[CaseFigures]] = {}
+    counts = {name: RocCounts() for name in _curves(labels)}
     milliseconds = []
     for number, case in enumerate(cases):
         step = progress.part(number / len(cases), (number + 1) / len(cases))
-        words = f"Case {number + 1} of {len(cases)}"
-        volume, expert, looked_at = _read(case, student.card)
-        result = segmenter.segment(looked_at, progress=step.part(0.0, 0.9).under(words))
-        seen = result.probability.slices
-        step(f"{words}: comparing with the expert", 0.9)
+        title = f"Case {number + 1} of {len(cases)}"
+        volume, expert, given = _read(case, student.card)
+        result = runner.segment(given, progress=step.part(0.0, 0.9).under(title))
+        slices = result.probability.slices
+        step(f"{title}: comparing with the expert", 0.9)
         own = _counted(result, expert, volume.geometry, labels)
-        for name, found in own.items():
-            counts[name].merge(found)
+        for name, of_case in own.items():
+            counts[name].merge(of_case)
         # Of one label the curve of any structure is the label's.
         roc = {label.name: own.get(label.name, own[""]) for label in labels}
-        figures.append(score(case.case, result.label, expert, volume.geometry, seen, labels, tolerance_mm, roc))
-        milliseconds.append(1000.0 * result.timings["network"] / max(len(seen), 1))
+        figures = score(case.case, result.label, expert, volume.geometry, slices, labels, tolerance_mm, roc)
+        scored.append(figures)
+        patients.setdefault(case.patient, []).append(figures)
+        milliseconds.append(1000.0 * result.timings["network"] / max(len(slices), 1))
         if on_case is not None:
             on_case(case, volume, expert, result)
     return Evaluation(
@@ -84,12 +85,12 @@ def evaluate(
         tolerance_mm=tolerance_mm,
         device=result.device,
         runtime=result.runtime,
-        batch=segmenter.plan.batch,
+        batch=runner.plan.batch,
         milliseconds_per_slice=float(np.median(milliseconds)),
         labels=tuple(label.name for label in labels),
-        cases=tuple(figures),
-        patients=_patients(cases, figures),
-        roc={name: found.curve() for name, found in counts.items()},
+        cases=tuple(scored),
+        patients=tuple(map(PatientFigures.of, patients.values())),
+        roc={name: curve.curve() for name, curve in counts.items()},
     )
 
 
@@ -99,25 +100,13 @@ def _read(case: Case, card: Card) -> tuple[Volume, np.ndarray, Volume | FieldSli
     Raises:
         InputError: it cannot be read, has no mask, or was packed for other students.
     """
-    if case.image.suffix == ".npz":
-        from .packed_case import read_packed_case
-
-        carried = read_packed_case(case.image)
-        return carried.volume(), carried.expert, carried.seen_by(card)
-    from CMEDLSegmentLib.io.images import read_mask, read_volume
-
+    if case.image.suffix == SUFFIX:
+        packed = read_packed_case(case.image)
+        return packed.volume(), packed.expert, packed.seen_by(card)
     if case.mask is None:
         raise InputError(f"The case {case.case} has no mask; an evaluation needs the expert's of every case.")
     volume = read_volume(case.image)
     return volume, read_mask(case.mask, volume.geometry).array, volume
-
-
-def _patients(cases: Sequence[Case], figures: Sequence[CaseFigures]) -> tuple[PatientFigures, ...]:
-    """The cases' figures brought together by patient, in the order of each one's first case."""
-    members: dict[str, list[CaseFigures]] = {}
-    for case, found in zip(cases, figures, strict=True):
-        members.setdefault(case.patient, []).append(found)
-    return tuple(map(PatientFigures.of, members.values()))
 
 
 def _curves(labels: Sequence[Label]) -> dict[str, int | None]:
@@ -133,8 +122,6 @@ def _counted(
     Those of the slices that the student looked at, and of slices that it passed over though the expert marked them,
     where its probability is 0. Other slices would only add voxels that nobody calls a structure.
     """
-    from CMEDLSegmentLib.io.volume import axial_view
-
     expert = axial_view(expert, geometry).array
     counts = {name: RocCounts() for name in _curves(labels)}
     passed = np.setdiff1d(np.flatnonzero(expert.any(axis=(1, 2))), result.probability.slices)

@@ -38,13 +38,14 @@ _SIDE = 380.0
 
 def charts(result: Evaluation, other: Evaluation | None = None) -> dict[str, str]:
     """The figures as SVG by file name: ``roc.svg``, and with another student ``paired.svg``."""
-    found = {}
-    curves = [(one.student, one.roc[""]) for one in (result, other) if one is not None and one.roc[""].auc is not None]
+    drawings = {}
+    students = [(scored.student, scored.roc[""]) for scored in (result, other) if scored]
+    curves = [(name, curve) for name, curve in students if curve.auc is not None]
     if curves:
-        found["roc.svg"] = roc_chart(curves)
+        drawings["roc.svg"] = roc_chart(curves)
     if other is not None:
-        found["paired.svg"] = paired_chart(result, other)
-    return found
+        drawings["paired.svg"] = paired_chart(result, other)
+    return drawings
 
 
 def roc_chart(curves: Sequence[tuple[str, Roc]]) -> str:

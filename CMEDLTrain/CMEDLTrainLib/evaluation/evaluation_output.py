@@ -64,18 +64,18 @@ def training_speed(run: run_folder.Run) -> dict[str, Any]:
         if before["event"] in ("step", "epoch") and after["event"] == "step" and after["step"] > before["step"]
     ]
     longest = max((steps for steps, _ in stretches), default=0)
-    found = [1000.0 * seconds / steps for steps, seconds in stretches if 2 * steps >= longest]
+    times = [1000.0 * seconds / steps for steps, seconds in stretches if 2 * steps >= longest]
     device = next((event["device"] for event in reversed(events) if event["event"] == "start"), None)
-    return {"milliseconds_per_step": median(found) if found else None, "device": device}
+    return {"milliseconds_per_step": median(times) if times else None, "device": device}
 
 
 def _against(result: Evaluation, other: Evaluation) -> dict[str, Any]:
     from .comparison import TEST_METHOD
     from .evaluation_file import compare
 
-    told = other.to_json()
+    tree = other.to_json()
     kept = ("student", "weights_sha256", "summary", "pooled", "missed", "roc", "milliseconds_per_slice")
-    return {**{name: told[name] for name in kept}, "comparisons": compare(result, other), "test_method": TEST_METHOD}
+    return {**{name: tree[name] for name in kept}, "comparisons": compare(result, other), "test_method": TEST_METHOD}
 
 
 def write_evaluation(
@@ -99,20 +99,20 @@ def write_evaluation(
     from .evaluation_charts import charts
     from .evaluation_file import write_json
 
-    told = {**result.to_json(), "split": split, "own_cohort": own_cohort, "training": training_speed(run)}
+    tree = {**result.to_json(), "split": split, "own_cohort": own_cohort, "training": training_speed(run)}
     if other is not None:
-        told["against"] = _against(result, other)
+        tree["against"] = _against(result, other)
     if pictures is not None:
-        told["figures"] = pictures
+        tree["figures"] = pictures
     folder = evaluation_folder(run, split)
-    texts = {name: found.csv() for name, found in result.tables().items()} | charts(result, other)
+    texts = {name: table.csv() for name, table in result.tables().items()} | charts(result, other)
     for name, text in texts.items():
         with atomic_path(folder / name) as beside:
             beside.write_text(text, "utf-8")
     if other is None:
         (folder / "paired.svg").unlink(missing_ok=True)  # of an earlier comparison
-    write_json(folder.with_suffix(".json"), told)
-    return told
+    write_json(folder.with_suffix(".json"), tree)
+    return tree
 
 
 def evaluation_folder(run: run_folder.Run, split: str) -> Path:

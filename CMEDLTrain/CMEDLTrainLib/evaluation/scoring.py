@@ -18,7 +18,7 @@ import numpy as np
 
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry, axial_view
-from CMEDLSegmentLib.metrics.lesions import Lesion, LesionMatch, match_lesions
+from CMEDLSegmentLib.metrics.lesions import LesionMatch, match_lesions
 from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM, Measure, measure
 from CMEDLSegmentLib.metrics.surface_distance import dice
 
@@ -37,8 +37,8 @@ MOST_EXTRA = 20
 """Extra tumors that are listed: a student that has learned nothing marks thousands of specks, which are counted."""
 
 MEASURES: dict[str, Measure] = {
-    found.name: found
-    for found in (
+    entry.name: entry
+    for entry in (
         Measure("dsc", "DSC", "", "high", True, "DSC, all slices of a patient pooled, mean over patients"),
         Measure(
             "surface_dice",
@@ -183,11 +183,8 @@ class PatientFigures:
 def mean_values(several: Iterable[Values]) -> Values:
     """The mean of each measure over those that have it."""
     several = list(several)
-    found: Values = {}
-    for name in MEASURES:
-        known = [value for values in several if (value := values[name]) is not None]
-        found[name] = float(np.mean(known)) if known else None
-    return found
+    known = {name: [value for values in several if (value := values[name]) is not None] for name in MEASURES}
+    return {name: float(np.mean(values)) if values else None for name, values in known.items()}
 
 
 def mean_curve(several: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
@@ -198,10 +195,10 @@ def mean_curve(several: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
 
 def score(
     case: str,
-    found: np.ndarray,
+    predicted: np.ndarray,
     expert: np.ndarray,
     geometry: Geometry,
-    seen: np.ndarray,
+    slices: np.ndarray,
     labels: Sequence[Label],
     tolerance_mm: float = TOLERANCE_MM,
     roc: Mapping[str, RocCounts] | None = None,
@@ -210,10 +207,10 @@ def score(
 
     Args:
         case: its name.
-        found: the student's labels (z, y, x) on the volume's grid.
+        predicted: the student's labels (z, y, x) on the volume's grid.
         expert: the expert's; where the student knows one label, whatever is not 0 is the structure.
         geometry: that grid.
-        seen: axial indices of the slices that the student looked at.
+        slices: axial indices of the slices that the student looked at.
         labels: what the student marks.
         tolerance_mm: of the surface DSC.
         roc: the case's voxels counted by probability, for each label by its name; None where there are none.
@@ -221,22 +218,22 @@ def score(
     Raises:
         InputError: the masks do not fit the grid, or the tolerance is no distance.
     """
-    view = axial_view(found, geometry)
-    found, expert = view.array, axial_view(expert, geometry).array
+    view = axial_view(predicted, geometry)
+    predicted, expert = view.array, axial_view(expert, geometry).array
     values, missed, tumors, extra = {}, [], [], 0
     for label in labels:
-        mine, wanted = found == label.value, structure_mask(expert, label.value, len(labels))
+        student_mask, expert_mask = predicted == label.value, structure_mask(expert, label.value, len(labels))
         auc = roc[label.name].curve().auc if roc else None
-        values[label.name] = {**_values(mine, wanted, view.spacing, seen, tolerance_mm), "auc": auc}
-        if wanted.any() and not (mine & wanted).any():
+        values[label.name] = {**_values(student_mask, expert_mask, view.spacing, slices, tolerance_mm), "auc": auc}
+        if expert_mask.any() and not (student_mask & expert_mask).any():
             missed.append(label.name)
-        matched = match_lesions(wanted, mine, view.spacing, tolerance_mm)
-        tumors += _told(label.name, matched)
+        matched = match_lesions(expert_mask, student_mask, view.spacing, tolerance_mm)
+        tumors += _tumors(label.name, matched)
         extra += len(matched.extra)
-    holds = np.flatnonzero(expert.any(axis=(1, 2)))
-    empty = len(np.setdiff1d(seen, holds))
+    structure_slices = np.flatnonzero(expert.any(axis=(1, 2)))
+    empty = len(np.setdiff1d(slices, structure_slices))
     curve = mean_curve(counts.sensitivities() for counts in (roc or {}).values())
-    return CaseFigures(case, values, tuple(missed), len(holds), empty, extra, tuple(tumors), curve)
+    return CaseFigures(case, values, tuple(missed), len(structure_slices), empty, extra, tuple(tumors), curve)
 
 
 def structure_mask(expert: np.ndarray, value: int, labels: int) -> np.ndarray:
@@ -245,39 +242,40 @@ def structure_mask(expert: np.ndarray, value: int, labels: int) -> np.ndarray:
 
 
 def _values(
-    found: np.ndarray, expert: np.ndarray, spacing: Sequence[float], seen: np.ndarray, tolerance_mm: float
+    student: np.ndarray, expert: np.ndarray, spacing: Sequence[float], slices: np.ndarray, tolerance_mm: float
 ) -> Values:
     """A value of each of :data:`MEASURES` but the AUC; masks bool (z, y, x) in axial order, spacing (z, y, x) in mm."""
-    whole = measure(expert, found, spacing, tolerance_mm).values
+    whole = measure(expert, student, spacing, tolerance_mm).values
     holds = expert.any(axis=(1, 2))
-    empty = np.setdiff1d(seen, np.flatnonzero(holds))
-    false_cc = None
-    if len(empty):
-        false_cc = float(np.count_nonzero(found[empty]) * math.prod(spacing) / 1000.0 / len(empty))
+    empty = np.setdiff1d(slices, np.flatnonzero(holds))
+    false_cc = np.count_nonzero(student[empty]) * math.prod(spacing) / 1000.0 / len(empty) if len(empty) else None
     return {
         **{name: _finite(whole[name]) for name in SURFACE},
-        "dsc_structure_slices": _finite(dice(found[holds], expert[holds])),
+        "dsc_structure_slices": _finite(dice(student[holds], expert[holds])),
         "false_cc_per_empty_slice": false_cc,
     }
 
 
-def _told(label: str, matched: LesionMatch) -> list[TumorFigures]:
-    """The pieces of one label, the expert's largest first, then the largest extra ones."""
+def _tumors(label: str, matched: LesionMatch) -> list[TumorFigures]:
+    """The tumors of one label, the expert's largest first, then the largest extra ones."""
     missed, extra = {"dsc": 0.0, "surface_dice": 0.0, "hd95_mm": None}, dict.fromkeys(SURFACE)
-
-    def told(outcome: str, a: Lesion | None, b: Lesion | None, values: Values) -> TumorFigures:
-        one = a or b
-        assert one is not None
-        volume_a, volume_b = (None if tumor is None else tumor.volume_cc for tumor in (a, b))
-        return TumorFigures(label, outcome, volume_a, volume_b, one.slices, dict(values))
-
     return [
         *(
-            told("matched", pair.a, pair.b, {name: _finite(pair.measures.values[name]) for name in SURFACE})
+            TumorFigures(
+                label,
+                "matched",
+                pair.a.volume_cc,
+                pair.b.volume_cc,
+                pair.a.slices,
+                {name: _finite(pair.measures.values[name]) for name in SURFACE},
+            )
             for pair in matched.pairs
         ),
-        *(told("missed", tumor, None, missed) for tumor in matched.missed),
-        *(told("extra", None, tumor, extra) for tumor in matched.extra[:MOST_EXTRA]),
+        *(TumorFigures(label, "missed", one.volume_cc, None, one.slices, dict(missed)) for one in matched.missed),
+        *(
+            TumorFigures(label, "extra", None, one.volume_cc, one.slices, dict(extra))
+            for one in matched.extra[:MOST_EXTRA]
+        ),
     ]
 
 

@@ -68,24 +68,23 @@ class TeacherInference:
         )
 
     @torch.inference_mode()
-    def look(
-        self, seen: CaseView, slices: Sequence[int], values: Sequence[int]
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def segment(self, view: CaseView, slices: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         """A case's slices translated, and what the teacher marks on them.
 
         Args:
-            seen: the case.
-            slices: n axial indices, no more than :data:`.seen.BATCH`.
-            values: of the student's labels, which the teacher's are too.
+            view: the case; the teacher's labels are the student's.
+            slices: n axial indices, no more than :data:`.case_view.BATCH`.
 
         Returns:
             Images (n, y, x) on the native slices, outside the field -1, as dark as air; label values (n, y, x), or
             None without a teacher.
         """
         assert self.translate is not None
-        pseudo = self.translate(next(seen.images(np.array(slices), self.device)))
-        shown = seen.to_native(pseudo[:, 0].float().cpu().numpy() + 1) - 1
+        pseudo = self.translate(next(view.images(np.array(slices), self.device)))
+        images = view.to_native(pseudo[:, 0].float().cpu().numpy() + 1) - 1
         if self.teacher is None:
-            return shown, None
-        found = label_probabilities(self.teacher(pseudo)[0].float()).cpu().numpy()
-        return shown, np.stack([threshold_labels(seen.to_native(one), values, TEACHER_THRESHOLD) for one in found])
+            return images, None
+        values = [label.value for label in view.labels]
+        on_field = label_probabilities(self.teacher(pseudo)[0].float()).cpu().numpy()
+        labels = [threshold_labels(view.to_native(planes), values, TEACHER_THRESHOLD) for planes in on_field]
+        return images, np.stack(labels)

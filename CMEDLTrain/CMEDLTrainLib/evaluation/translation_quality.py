@@ -13,7 +13,7 @@ All three are of normalized intensities (-1 to 1, as the networks see them) on t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.inference.resampling import FieldSampler
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.images import read_volume
@@ -56,7 +55,7 @@ def divergence(real: np.ndarray, pseudo: np.ndarray) -> float:
     """KL(real || pseudo) in nats of two histograms of counts (bins,); NaN where either is empty; see the module."""
     if not real.sum() or not pseudo.sum():
         return float("nan")
-    p, q = ((one + 0.5) / (one + 0.5).sum() for one in (real, pseudo))
+    p, q = ((counted + 0.5) / (counted + 0.5).sum() for counted in (real, pseudo))
     return float(np.sum(p * np.log(p / q)))
 
 
@@ -75,23 +74,23 @@ class Intensities:
 
 def real_intensities(store: Store) -> Intensities:
     """Of the teacher's real images: the store's training and validation patches."""
-    found = Intensities()
+    histograms = Intensities()
     indices = np.concatenate([store.select(split, "teacher") for split in ("train", "validation")])
     kept = indices[np.unique(np.linspace(0, len(indices) - 1, min(REAL_PATCHES, len(indices))).round().astype(int))]
     for start in range(0, len(kept), BATCH):
         images, masks = store.read(np.sort(kept)[start : start + BATCH])
-        found.add(images, masks > 0)
-    return found
+        histograms.add(images, masks > 0)
+    return histograms
 
 
 @torch.inference_mode()
-def add_translations(found: Intensities, seen: CaseView, translate: Translate, device: torch.device) -> None:
+def add_translations(histograms: Intensities, view: CaseView, translate: Translate, device: torch.device) -> None:
     """Translate evenly spaced slices of a case and count their intensities."""
-    chosen = np.unique(np.linspace(0, len(seen.slices) - 1, min(CASE_SLICES, len(seen.slices))).round().astype(int))
-    slices = seen.slices[chosen]
-    masks = seen.structure_on_field(slices)
-    for start, images in zip(range(0, len(slices), BATCH), seen.images(slices, device), strict=True):
-        found.add(translate(images)[:, 0].float().cpu().numpy(), masks[start : start + BATCH])
+    chosen = np.unique(np.linspace(0, len(view.slices) - 1, min(CASE_SLICES, len(view.slices))).round().astype(int))
+    slices = view.slices[chosen]
+    masks = view.structure_on_field(slices)
+    for start, images in zip(range(0, len(slices), BATCH), view.images(slices, device), strict=True):
+        histograms.add(translate(images)[:, 0].float().cpu().numpy(), masks[start : start + BATCH])
 
 
 @dataclass(frozen=True)
@@ -118,24 +117,17 @@ def partners(cases: Sequence[Case], table: Sequence[Case]) -> dict[str, Case]:
     for case in table:
         if case.role == "teacher":
             real.setdefault((case.patient, case.split), case)
-    found = ((case.case, real.get((case.patient, case.split))) for case in cases)
-    return {name: partner for name, partner in found if partner is not None}
+    return {case.case: real[key] for case in cases if (key := (case.patient, case.split)) in real}
 
 
+@torch.inference_mode()
 def pair_quality(
-    seen: CaseView,
-    geometry: Geometry,
-    partner: Case,
-    normalization: Normalization,
-    translate: Translate,
-    device: torch.device,
-    progress: Progress = SILENT,
+    view: CaseView, partner: Case, normalization: Normalization, translate: Translate, device: torch.device
 ) -> PairQuality | None:
     """Score the translation of a case against its patient's real image; None where they have no slice in common.
 
     Args:
-        seen: the student's case.
-        geometry: its grid as stored.
+        view: the student's case.
         partner: the teacher's case of the same patient.
         normalization: of the teacher's modality, as in training.
         translate: from the student's modality.
@@ -146,18 +138,25 @@ def pair_quality(
     """
     similar, squares, pixels, slices = 0.0, 0.0, 0, 0
     histograms = np.zeros((2, BINS))
-    for real, pseudo, common in _pairs(seen, geometry, partner, normalization, translate, device):
-        progress.stop_if_cancelled()
-        for one, other, both in zip(real, pseudo, common, strict=True):
+    real, covered = map(view.axial.to_axial, on_grid(read_volume(partner.image), normalization, view.geometry))
+    shared = view.slices[covered[view.slices].any(axis=(1, 2))]
+    sampler = FieldSampler(view.field, _AS_IT_IS, str(device))
+    for start, images in zip(range(0, len(shared), BATCH), view.images(shared, device), strict=True):
+        batch = shared[start : start + BATCH]
+        expected = sampler(real[batch])[:, 0].cpu().numpy()
+        translated = translate(images)[:, 0].float().cpu().numpy()
+        # A pixel counts only where everything that it is sampled from is covered; outside the image is not.
+        common = (sampler(np.where(covered[batch], 1.0, -1.0))[:, 0] > 1 - 1e-3).cpu().numpy()
+        for one, other, both in zip(expected, translated, common, strict=True):
             if both.any():
                 slices, pixels = slices + 1, pixels + int(both.sum())
                 similar += float(similarity(one, other)[both].sum())
                 squares += float(np.square(one - other, dtype=np.float64)[both].sum())
-        histograms += [counts(real[common]), counts(pseudo[common])]
+        histograms += [counts(expected[common]), counts(translated[common])]
     if not pixels:
         return None
     return PairQuality(
-        case=seen.case,
+        case=view.case,
         real_case=partner.case,
         slices=slices,
         ssim=similar / pixels,
@@ -172,31 +171,6 @@ def similarity(real: np.ndarray, pseudo: np.ndarray) -> np.ndarray:
 
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": RANGE}
     return structural_similarity(real, pseudo, full=True, **settings)[1]
-
-
-@torch.inference_mode()
-def _pairs(
-    seen: CaseView,
-    geometry: Geometry,
-    partner: Case,
-    normalization: Normalization,
-    translate: Translate,
-    device: torch.device,
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Batches (n, f, f) of real and translated slices, and where both images are."""
-    real, covered = on_grid(read_volume(partner.image), normalization, geometry)
-    real, covered = seen.view.to_axial(real), seen.view.to_axial(covered)
-    slices = seen.slices[covered[seen.slices].any(axis=(1, 2))]
-    sampler = FieldSampler(seen.field, _AS_IT_IS, str(device))
-    for start, images in zip(range(0, len(slices), BATCH), seen.images(slices, device), strict=True):
-        batch = slices[start : start + BATCH]
-        # A pixel counts only where everything that it is sampled from is covered; outside the image is not.
-        common = sampler(np.where(covered[batch], 1.0, -1.0))[:, 0] > 1 - 1e-3
-        yield (
-            sampler(real[batch])[:, 0].cpu().numpy(),
-            translate(images)[:, 0].float().cpu().numpy(),
-            common.cpu().numpy(),
-        )
 
 
 def on_grid(volume: Volume, normalization: Normalization, target: Geometry) -> tuple[np.ndarray, np.ndarray]:

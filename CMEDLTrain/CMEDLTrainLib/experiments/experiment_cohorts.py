@@ -47,11 +47,11 @@ def make_cohort(experiment: Experiment, work: Path, progress: Progress = SILENT)
 def _check(name: str, kind: str, settings: Mapping[str, Any]) -> None:
     """Raise InputError unless ``settings`` are the keywords of a kind's maker, and its groups are complete."""
     parameters = inspect.signature(MAKERS[kind]).parameters.values()
-    wanted = sorted(one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY)
+    wanted = sorted(entry.name for entry in parameters if entry.kind is inspect.Parameter.KEYWORD_ONLY)
     groups = SPLITS if kind == "msd_lung" else GROUPS
     described = [*settings.get("folds", ()), *([settings["counts"]] if "counts" in settings else [])]
     missing = [key for key in wanted if key not in settings]
-    missing += [group for one in described for group in groups if not isinstance(one, Mapping) or group not in one]
+    missing += [group for fold in described for group in groups if not isinstance(fold, Mapping) or group not in fold]
     unknown = sorted(set(settings) - set(wanted))
     if missing or unknown:
         what = f"lacks '{missing[0]}'" if missing else f"has an unknown entry '{unknown[0]}'"
@@ -135,7 +135,7 @@ def _drawn(
         # One whose structure lies outside of the slices is drawn anew; that changes no other one.
         seeds = np.random.SeedSequence([seed, number]).generate_state(DRAWS)
         drawn = (make(group, int(own)) for own in seeds)
-        phantom = next((one for one in drawn if one.mask.any()), None)
+        phantom = next((phantom for phantom in drawn if phantom.mask.any()), None)
         if phantom is None:
             raise InputError(f"Of {DRAWS} phantoms none has a structure on its slices; give the volumes a larger size.")
         modality = phantom.image.modality
@@ -190,7 +190,7 @@ def _sts_case(data: Path, patient: str, group: str, modality: str) -> Case:
 
 
 def _other(modality: str) -> str:
-    return next(one for one in MODALITIES if one != modality)
+    return next(other for other in MODALITIES if other != modality)
 
 
 def real_images(experiment: Experiment, fold: int) -> dict[str, Case]:

@@ -10,36 +10,35 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from CMEDLSegmentLib.base.files import atomic_path
 
+from ..evaluation.comparison import INTERVAL_METHOD, TEST_METHOD, compare_patients, summary
+from ..evaluation.evaluation_file import write_json
+from ..evaluation.scoring import PatientFigures, mean_curve, mean_values
+from . import translation_results
 from .finished_runs import RESULTS, finished_runs, run_to_json
 from .plan import SYNTHESIS, Experiment, ExperimentRun
+from .result_pictures import PANELS, ROC, write_panels, write_roc
 from .result_tables import only_if_several, table_measures
-from .run_states import FINISHED, FinishedRun, RunStatus
+from .results_page import markdown
+from .run_states import FINISHED, FinishedRun, RunStatus, shared_runs
 from .runner import ExperimentRunner
 
-if TYPE_CHECKING:
-    from ..evaluation.scoring import PatientFigures
 
-
-def write_results(bench: ExperimentRunner) -> dict[str, Any]:
-    """Write ``results.json``, ``results.md`` and their pictures to ``bench.out``; returns the first's."""
-    from ..evaluation.evaluation_file import write_json
-    from .result_pictures import PANELS, ROC, write_panels, write_roc
-    from .results_page import markdown
-
-    experiment, folder = bench.experiment, bench.out
-    cells = bench.progress()
-    finished = finished_runs(bench, cells)
-    results = collect(bench, cells, finished)
-    tested = {name: [(one.run, one.patients) for one in found if one.run] for name, found in finished.items()}
+def write_results(runner: ExperimentRunner) -> dict[str, Any]:
+    """Write ``results.json``, ``results.md`` and their pictures to ``runner.out``; returns the first's."""
+    experiment, folder = runner.experiment, runner.out
+    cells = runner.progress()
+    finished = finished_runs(runner, cells)
+    results = collect(runner, cells, finished)
+    tested = {name: [(run.run, run.patients) for run in runs if run.run] for name, runs in finished.items()}
     pictures = {
-        ROC: write_roc({name: _pooled(found) for name, found in finished.items()}, folder),
+        ROC: write_roc({name: _pooled(runs) for name, runs in finished.items()}, folder),
         # Kept figures have no pictures: where no run is at hand, the picture that they came with stays.
         PANELS: write_panels(tested, experiment.region_of, folder)
-        or (bool(bench.kept) and (folder / PANELS).is_file()),
+        or (bool(runner.kept) and (folder / PANELS).is_file()),
     }
     write_json(folder / RESULTS, results)
     with atomic_path(folder / "results.md") as path:
@@ -48,7 +47,7 @@ def write_results(bench: ExperimentRunner) -> dict[str, Any]:
 
 
 def collect(
-    bench: ExperimentRunner, cells: Sequence[RunStatus], finished: Mapping[str, Sequence[FinishedRun]]
+    runner: ExperimentRunner, cells: Sequence[RunStatus], finished: Mapping[str, Sequence[FinishedRun]]
 ) -> dict[str, Any]:
     """The results of what is finished, in JSON's types; ``cells`` is how far each one is.
 
@@ -58,18 +57,14 @@ def collect(
     ``configuration``: each row's settings, without paths of this machine. ``cells``: how far each one is, and the
     single figures of its patients.
     """
-    from ..evaluation.comparison import INTERVAL_METHOD, TEST_METHOD
-
-    experiment = bench.experiment
-    by_cell = {one.cell: one for found in finished.values() for one in found}
+    experiment = runner.experiment
+    by_cell = {run.cell: run for runs in finished.values() for run in runs}
     measures = tuple(table_measures(experiment))
     configuration = {name: _configuration(experiment, name) for name in experiment.rows}
-    results = {
+    results: dict[str, Any] = {
         "title": experiment.title,
         "methods": {
-            name: {**_figures(found, measures, configuration[name]["features"]), "validation": _validation(found)}
-            for name, found in finished.items()
-            if found
+            name: _figures(runs, measures, configuration[name]["features"]) for name, runs in finished.items() if runs
         },
         "reference": experiment.reference,
         "comparisons": {
@@ -77,52 +72,43 @@ def collect(
             for name, row in experiment.rows.items()
             if name != row.reference and (compared := _compared(finished[row.reference], finished[name], measures))
         },
-        "device": ", ".join(sorted({one.device for one in cells if one.device})),
-        "complete": all(one.state == FINISHED for one in cells),
+        "device": ", ".join(sorted({status.device for status in cells if status.device})),
+        "complete": all(status.state == FINISHED for status in cells),
         "measures": table_measures(experiment),
         "tolerance_mm": experiment.tolerance_mm,
         "note": experiment.note,
         "intervals": INTERVAL_METHOD,
         "test": TEST_METHOD,
         "configuration": configuration,
-        "cells": [run_to_json(experiment, one, by_cell.get(one.cell)) for one in cells],
-        "missed": [miss for found in finished.values() for one in found for miss in one.missed],
+        "cells": [run_to_json(experiment, status, by_cell.get(status.cell)) for status in cells],
+        "missed": [lesion for runs in finished.values() for run in runs for lesion in run.missed],
     }
     if SYNTHESIS in experiment.measures:
-        _add_synthesis(finished, results)
+        for name, row in results["methods"].items():
+            row |= translation_results.figures(finished[name])
+        for name, row in results["comparisons"].items():
+            row["synthesis"] = translation_results.compared(finished[row["reference"]], finished[name], name)
     return results
 
 
-def _add_synthesis(finished: Mapping[str, Sequence[FinishedRun]], results: dict[str, Any]) -> None:
-    """The figures of translated images, in their rows and comparisons."""
-    from .translation_results import compared, figures
-
-    translated = {
-        name: [(one.cell, one.translated) for one in found if one.translated is not None]
-        for name, found in finished.items()
-    }
-    for name, row in results["methods"].items():
-        row |= figures(translated[name])
-    for name, row in results["comparisons"].items():
-        row["synthesis"] = compared(translated[row["reference"]], translated[name], name)
-
-
-def _figures(found: Sequence[FinishedRun], measures: Sequence[str], features: str) -> dict[str, Any]:
+def _figures(runs: Sequence[FinishedRun], measures: Sequence[str], features: str) -> dict[str, Any]:
     """One row's figures over patients; ``features`` are those of its settings, which not every method uses."""
-    from ..evaluation.comparison import summary
-
-    pooled = _pooled(found)
-    several = summary(pooled)
-    by_label = {label: summary(pooled, label) for label in _labels(pooled)}
-    tested = [bool(patient.missed) for one in found for patient in one.patients]
-    trained = [one.progressed.seconds / 60 for one in found]
+    patients = _pooled(runs)
+    whole = summary(patients)
+    by_label = {label: summary(patients, label) for label in _labels(patients)}
+    missed = [bool(patient.missed) for run in runs for patient in run.patients]
+    minutes = [run.progressed.seconds / 60 for run in runs]
+    # What the students reached on validation patients, of the runs that know.
+    reached = [run.validation for run in runs if run.validation]
+    measured = reached[0] if reached else ()
     return {
-        **{measure: several[measure] for measure in measures},
-        **only_if_several({label: {measure: one[measure] for measure in measures} for label, one in by_label.items()}),
-        "missed": {"times": sum(tested), "of": len(tested)},
-        "training_minutes": round(sum(trained) / len(trained), 1),
-        "features": features if any(one.progressed.contextual for one in found) else "none",
-        "runs": len(found),
+        **{measure: whole[measure] for measure in measures},
+        **only_if_several({label: {measure: row[measure] for measure in measures} for label, row in by_label.items()}),
+        "missed": {"times": sum(missed), "of": len(missed)},
+        "training_minutes": round(sum(minutes) / len(minutes), 1),
+        "features": features if any(run.progressed.contextual for run in runs) else "none",
+        "runs": len(runs),
+        "validation": {name: sum(run[name] for run in reached) / len(reached) for name in measured} or None,
     }
 
 
@@ -131,28 +117,20 @@ def _labels(patients: Sequence[PatientFigures]) -> tuple[str, ...]:
     return tuple(patients[0].labels) if patients else ()
 
 
-def _validation(found: Sequence[FinishedRun]) -> dict[str, float] | None:
-    """The mean over runs of what their students reached on validation patients; None where no run knows."""
-    best = [one.validation for one in found if one.validation]
-    return {name: sum(one[name] for one in best) / len(best) for name in best[0]} if best else None
-
-
-def _pooled(found: Sequence[FinishedRun]) -> list[PatientFigures]:
+def _pooled(runs: Sequence[FinishedRun]) -> list[PatientFigures]:
     """Each patient once: the mean over the runs that tested it; missed where any of them missed it."""
-    from ..evaluation.scoring import mean_curve, mean_values
-
-    runs: dict[tuple[str, ...], list[PatientFigures]] = {}
-    for one in found:
-        for patient in one.patients:
-            runs.setdefault(patient.cases, []).append(patient)
+    tested: dict[tuple[str, ...], list[PatientFigures]] = {}
+    for run in runs:
+        for patient in run.patients:
+            tested.setdefault(patient.cases, []).append(patient)
     return [
         replace(
             several[0],
-            labels={label: mean_values(one.labels[label] for one in several) for label in several[0].labels},
-            missed=tuple(label for label in several[0].labels if any(label in one.missed for one in several)),
-            sensitivities=mean_curve(one.sensitivities for one in several),
+            labels={label: mean_values(patient.labels[label] for patient in several) for label in several[0].labels},
+            missed=tuple(label for label in several[0].labels if any(label in patient.missed for patient in several)),
+            sensitivities=mean_curve(patient.sensitivities for patient in several),
         )
-        for several in runs.values()
+        for several in tested.values()
     ]
 
 
@@ -164,14 +142,10 @@ def _compared(
     ``delta_dsc`` and ``p`` are those of the first measure, which is a DSC; of several structures ``labels`` has the
     same of each.
     """
-    from ..evaluation.comparison import compare_patients
-
-    both = {(one.cell.fold, one.cell.seed) for one in reference} & {(one.cell.fold, one.cell.seed) for one in other}
-    if not both:
+    shared = shared_runs(reference, other)
+    if not shared[0]:
         return None
-    ours, theirs = (
-        _pooled([one for one in found if (one.cell.fold, one.cell.seed) in both]) for found in (reference, other)
-    )
+    ours, theirs = map(_pooled, shared)
 
     def differences(own: Sequence[PatientFigures], others: Sequence[PatientFigures]) -> dict[str, Any]:
         by_measure = compare_patients(own, others)
@@ -188,7 +162,7 @@ def _compared(
         return [replace(patient, labels={label: patient.labels[label]}) for patient in patients]
 
     by_label = {label: differences(alone(ours, label), alone(theirs, label)) for label in _labels(ours)}
-    return {**differences(ours, theirs), **only_if_several(by_label), "runs": len(both)}
+    return {**differences(ours, theirs), **only_if_several(by_label), "runs": len(shared[0])}
 
 
 def _configuration(experiment: Experiment, row: str) -> dict[str, Any]:

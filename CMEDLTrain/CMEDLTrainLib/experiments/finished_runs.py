@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 
 
-def finished_runs(bench: ExperimentRunner, cells: Sequence[RunStatus]) -> dict[str, list[FinishedRun]]:
+def finished_runs(runner: ExperimentRunner, cells: Sequence[RunStatus]) -> dict[str, list[FinishedRun]]:
     """Of each row its finished cells."""
-    finished: dict[str, list[FinishedRun]] = {name: [] for name in bench.experiment.rows}
+    finished: dict[str, list[FinishedRun]] = {name: [] for name in runner.experiment.rows}
     for one in cells:
         if one.state == FINISHED:
-            kept = bench.kept.get(one.cell)
+            kept = runner.kept.get(one.cell)
             if kept is None or one is not kept.progressed:
-                kept = _read(bench, one)
+                kept = _read(runner, one)
             finished[one.cell.row].append(kept)
     return finished
 
 
-def _read(bench: ExperimentRunner, progressed: RunStatus) -> FinishedRun:
+def _read(runner: ExperimentRunner, progressed: RunStatus) -> FinishedRun:
     """A cell from its run's folder."""
     from CMEDLSegmentLib.models.model_card import read_card
 
     from ..evaluation.evaluation_file import read_evaluation
-    from .missed_lesions import missed_lesions
+    from .case_snapshots import missed_lesions
     from .translation_results import read_translation_results
 
-    experiment, run = bench.experiment, bench.run_of(progressed.cell)
+    experiment, run = runner.experiment, runner.run_of(progressed.cell)
     return FinishedRun(
         progressed,
         tuple(patient for patient in read_evaluation(run.evaluation).patients if patient.marked),

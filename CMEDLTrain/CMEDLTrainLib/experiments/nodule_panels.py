@@ -23,8 +23,8 @@ def picture(cases: Sequence[RatedCase], agreements: Sequence[Agreement]) -> Imag
         cases: with the student's masks and images in HU.
         agreements: of the same cases.
     """
-    of_student = np.array([one.raters[-1].values["dsc"].mean for one in agreements])
-    of_raters = np.array([one.spread["dsc"].mean for one in agreements])
+    of_student = np.array([agreement.raters[-1].values["dsc"].mean for agreement in agreements])
+    of_raters = np.array([agreement.spread["dsc"].mean for agreement in agreements])
     rows = []
     for who, values, other, others in (
         ("student", of_student, "raters", of_raters),
@@ -41,7 +41,7 @@ def picture(cases: Sequence[RatedCase], agreements: Sequence[Agreement]) -> Imag
 
 def _panel(case: RatedCase, caption: str) -> Image.Image:
     """The slice on which the raters together marked most."""
-    masks = [axial_view(one.mask, case.geometry).array for one in case.all]
+    masks = [axial_view(rater.mask, case.geometry).array for rater in case.all]
     z = int(np.argmax(sum(mask.sum(axis=(1, 2)) for mask in masks[: len(case.raters)])))
     assert case.image is not None
     view = axial_view(case.image, case.geometry)
@@ -49,8 +49,8 @@ def _panel(case: RatedCase, caption: str) -> Image.Image:
     shown = np.clip(2.0 * (view.array[z] - low) / (high - low) - 1.0, -1.0, 1.0)
     colors = [*RATER_COLORS[: len(case.raters)], MODEL_RED]
     drawn = tuple(
-        Contour(mask[z], color, 1.6 if color == MODEL_RED else 1.2, one.name)
-        for mask, color, one in zip(masks, colors, case.all, strict=True)
+        Contour(mask[z], color, 1.6 if color == MODEL_RED else 1.2, rater.name)
+        for mask, color, rater in zip(masks, colors, case.all, strict=True)
     )
     spacing = view.spacing[1:]
     return draw_panel(Cell(shown, drawn, caption), whole_view(shown.shape, spacing), spacing)

@@ -14,20 +14,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from skimage.filters import threshold_otsu
 
+from CMEDLSegmentLib.agreement.cohort_agreement import CohortAgreement, pool_agreements
+from CMEDLSegmentLib.agreement.raters import Agreement, analyze
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.base.progress import SILENT, Progress
+from CMEDLSegmentLib.inference.segmenter import Segmenter
+from CMEDLSegmentLib.io.delineation import MODEL, Delineation, RatedCase
+from CMEDLSegmentLib.io.images import read_mask, read_volume
+from CMEDLSegmentLib.metrics.statistics import TEST_METHOD
+from CMEDLSegmentLib.models import registry
+from CMEDLSegmentLib.report.contour_drawing import save_png
 
+from ..evaluation.comparison import INTERVAL_METHOD, spread
+from ..evaluation.evaluation_file import write_json
+from ..evaluation.scoring import SURFACE, measure_title
+from .nodule_panels import picture
 from .plan import expanded, experiment_file
-
-if TYPE_CHECKING:
-    from CMEDLSegmentLib.agreement.cohort_agreement import CohortAgreement
-    from CMEDLSegmentLib.agreement.raters import Agreement
-    from CMEDLSegmentLib.io.delineation import RatedCase
+from .result_tables import format_difference, format_p, format_spread, markdown_table
+from .runner import machine
 
 KIND = "raters"
 ENTRIES = ("title", "about", "note", "kind", "student", "nodules", "tolerance_mm")
@@ -42,7 +53,6 @@ HU_RULE = (
     "mistake in smoothing beside the threshold, which a test showed, was corrected afterwards (the mean DSC was "
     "0.529 with it)."
 )
-MEASURES = ("dsc", "surface_dice", "hd95_mm")
 RATERS = "raters"
 """The row of the raters among themselves."""
 
@@ -93,9 +103,6 @@ def hounsfield(crop: np.ndarray) -> np.ndarray:
     Raises:
         InputError: the crop has one value only.
     """
-    from scipy.ndimage import gaussian_filter1d
-    from skimage.filters import threshold_otsu
-
     if crop.min() == crop.max():
         raise InputError("A crop has one value only, which is no image; restore its file.")
     parting = int(threshold_otsu(crop)) + 1
@@ -118,11 +125,6 @@ def rated_cases(experiment: RatersExperiment, device: str = "auto", progress: Pr
         InputError: there is no nodule, or one cannot be read.
         Cancelled: the user did.
     """
-    from CMEDLSegmentLib.inference.segmenter import Segmenter
-    from CMEDLSegmentLib.io.delineation import MODEL, Delineation, RatedCase
-    from CMEDLSegmentLib.io.images import read_mask, read_volume
-    from CMEDLSegmentLib.models import registry
-
     folders = sorted(path.parent for path in experiment.nodules.glob("*/image_8bit.nii.gz"))
     if not folders:
         raise InputError(f"There is no nodule in {experiment.nodules}; name the folder of the data by CMEDL_DATA.")
@@ -137,8 +139,8 @@ def rated_cases(experiment: RatersExperiment, device: str = "auto", progress: Pr
             Delineation(f"R{path.name[5:-7]}", read_mask(path, crop.geometry).array != 0)
             for path in sorted(folder.glob("rater*.nii.gz"))
         )
-        found = Delineation(MODEL, segmenter.segment(volume, progress=progress).label != 0)
-        yield RatedCase(folder.name, crop.geometry, raters, found, volume.array)
+        student_mask = Delineation(MODEL, segmenter.segment(volume, progress=progress).label != 0)
+        yield RatedCase(folder.name, crop.geometry, raters, student_mask, volume.array)
 
 
 def run_raters(experiment: RatersExperiment, device: str = "auto", progress: Progress = SILENT) -> dict[str, Any]:
@@ -151,22 +153,13 @@ def run_raters(experiment: RatersExperiment, device: str = "auto", progress: Pro
         InputError: the data or the student cannot be read.
         Cancelled: the user did; nothing was written.
     """
-    from CMEDLSegmentLib.agreement.cohort_agreement import pool_agreements
-    from CMEDLSegmentLib.agreement.raters import analyze
-    from CMEDLSegmentLib.models import registry
-    from CMEDLSegmentLib.report.contour_drawing import save_png
-
-    from ..evaluation.evaluation_file import write_json
-    from .nodule_panels import picture
-    from .runner import machine
-
     cases, agreements = [], []
     for case in rated_cases(experiment, device, progress):
         cases.append(case)
         agreements.append(analyze(case, experiment.tolerance_mm))
     card = registry.load(experiment.student).card
-    told = collect(experiment, pool_agreements(agreements, same_people=False), agreements, card.name)
-    results = {**told, "weights_sha256": card.weights_sha256, "device": machine(device), "complete": True}
+    figures = collect(experiment, pool_agreements(agreements, same_people=False), agreements, card.name)
+    results = {**figures, "weights_sha256": card.weights_sha256, "device": machine(device), "complete": True}
     save_png(picture(cases, agreements), experiment.folder / "nodules.png")
     write_json(experiment.folder / "results.json", results)
     with atomic_path(experiment.folder / "results.md") as path:
@@ -184,34 +177,29 @@ def collect(
     each measure, of how many nodules the student is no farther from the raters than the farthest rater, and of how
     many that can be said. ``nodules``: the single figures.
     """
-    from CMEDLSegmentLib.metrics.statistics import TEST_METHOD
-
-    from ..evaluation.comparison import INTERVAL_METHOD, spread
-
     nodules: dict[str, dict[str, Any]] = {}
     assert cohort.model is not None
-    for row, one in zip(cohort.cases, agreements, strict=True):
+    for row, agreement in zip(cohort.cases, agreements, strict=True):
         assert row.model is not None
         nodules[row.case] = {
-            RATERS: {name: row.raters[name].mean for name in MEASURES},
-            student: {name: row.model[name].mean for name in MEASURES},
-            "within": {name: row.within[name] for name in MEASURES},
+            RATERS: {name: row.raters[name].mean for name in SURFACE},
+            student: {name: row.model[name].mean for name in SURFACE},
+            "within": {name: row.within[name] for name in SURFACE},
             "volume_cc": row.volume.mean,
             "volume_cv": row.volume.cv,
-            "student_cc": one.raters[-1].volume_cc,
-            "missed": bool(one.raters[-1].values["dsc"].mean == 0.0),
+            "student_cc": agreement.raters[-1].volume_cc,
+            "missed": bool(agreement.raters[-1].values["dsc"].mean == 0.0),
         }
     pooled = {RATERS: cohort.spread, student: cohort.model.values}
     methods: dict[str, dict[str, Any]] = {
         who: {
-            name: {**spread(one[who][name] for one in nodules.values()), "cv": pooled[who][name].cv}
-            for name in MEASURES
+            name: {**spread(row[who][name] for row in nodules.values()), "cv": pooled[who][name].cv} for name in SURFACE
         }
         for who in pooled
     }
-    methods[RATERS]["volume_cv"] = spread(one["volume_cv"] for one in nodules.values())
-    methods[student]["missed"] = {"times": sum(one["missed"] for one in nodules.values()), "of": len(nodules)}
-    tests = {name: cohort.tests[name] for name in MEASURES}
+    methods[RATERS]["volume_cv"] = spread(nodule["volume_cv"] for nodule in nodules.values())
+    methods[student]["missed"] = {"times": sum(nodule["missed"] for nodule in nodules.values()), "of": len(nodules)}
+    tests = {name: cohort.tests[name] for name in SURFACE}
     return {
         "title": experiment.title,
         "methods": methods,
@@ -226,7 +214,7 @@ def collect(
                 },
             }
         },
-        "within": {name: {"nodules": cohort.within[name][0], "of": cohort.within[name][1]} for name in MEASURES},
+        "within": {name: {"nodules": cohort.within[name][0], "of": cohort.within[name][1]} for name in SURFACE},
         "tolerance_mm": experiment.tolerance_mm,
         "note": experiment.note,
         "hounsfield": HU_RULE,
@@ -239,9 +227,7 @@ def collect(
 
 def markdown(experiment: RatersExperiment, results: Mapping[str, Any]) -> str:
     """The results for a reader."""
-    from .result_tables import format_difference, format_p, format_spread, markdown_table
-
-    titles = {"dsc": "DSC", "surface_dice": "surface DSC", "hd95_mm": "HD95 (mm)"}
+    titles = {name: measure_title(name) for name in SURFACE}
     student, count = results["reference"], len(results["nodules"])
     missed = results["methods"][student]["missed"]
     rows = []

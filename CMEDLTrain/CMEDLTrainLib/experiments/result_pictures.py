@@ -15,12 +15,12 @@ from PIL import Image, ImageDraw
 
 from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED
 from CMEDLSegmentLib.base.files import atomic_path
-from CMEDLSegmentLib.report.contour_drawing import BACKGROUND, BRIGHT, DIM, GAP, font, legend, save_png
+from CMEDLSegmentLib.report.contour_drawing import BACKGROUND, BRIGHT, GAP, font, legend, save_png
 
 from ..evaluation.evaluation_charts import roc_chart
 from ..evaluation.roc import RATES, Roc
 from ..evaluation.scoring import PatientFigures, mean_curve
-from ..figures.contour_panels import score_caption, shortened, stack, telling_slices
+from ..figures.contour_panels import score_caption, shortened, stack, telling_slices, text_line
 from ..runs.run_folder import Run
 from ..training.previews import TEACHER_BLUE
 from .case_snapshots import SIDE, read_snapshots
@@ -49,8 +49,8 @@ class Snapshot:
             return picture.convert("RGB")
 
 
-def roc(rows: Mapping[str, Sequence[PatientFigures]]) -> str | None:
-    """Each row's curve as SVG: the mean sensitivity over patients at each false-positive rate; None without any.
+def write_roc(rows: Mapping[str, Sequence[PatientFigures]], folder: Path) -> bool:
+    """Write :data:`ROC`: each row's mean sensitivity over patients at each false-positive rate; False without a curve.
 
     The area under such a mean is the mean of the patients' areas.
     """
@@ -63,16 +63,10 @@ def roc(rows: Mapping[str, Sequence[PatientFigures]]) -> str | None:
             curves.append((name, len(areas), curve))
     same = len({count for _, count, _ in curves}) == 1
     named = [(name if same else f"{name} (N = {count})", curve) for name, count, curve in curves]
-    return roc_chart(named) if named else None
-
-
-def write_roc(rows: Mapping[str, Sequence[PatientFigures]], folder: Path) -> bool:
-    """Write :data:`ROC`; False where there is no curve."""
-    drawn = roc(rows)
-    if drawn is not None:
+    if named:
         with atomic_path(folder / ROC) as path:
-            path.write_text(drawn, "utf-8")
-    return drawn is not None
+            path.write_text(roc_chart(named), "utf-8")
+    return bool(named)
 
 
 def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder: Path) -> bool:
@@ -86,50 +80,51 @@ def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder:
     Returns:
         False where no patient was tested by all rows that have a run; nothing is written then.
     """
-    looks = {name: _looks(tested) for name, tested in rows.items() if tested}
-    shared = [case for case in next(iter(looks.values()), {}) if all(case in cases for cases in looks.values())]
+    snapshots = {name: _snapshots(tested) for name, tested in rows.items() if tested}
+    shared = [case for case in next(iter(snapshots.values()), {}) if all(case in cases for cases in snapshots.values())]
     if not shared:
         return False
-    means = np.array([np.mean([cases[case].dsc for cases in looks.values()]) for case in shared])
-    real = any("real" in look.kept for cases in looks.values() for look in cases.values())
-    columns = len(looks) + real
+    means = np.array([np.mean([cases[case].dsc for cases in snapshots.values()]) for case in shared])
+    real = any("real" in snapshot.kept for cases in snapshots.values() for snapshot in cases.values())
+    columns = len(snapshots) + real
     parts = [_heading(columns)]
     for word, place in reversed(telling_slices(means)):
         case = shared[place]
-        of = {name: cases[case] for name, cases in looks.items()}
+        of = {name: cases[case] for name, cases in snapshots.items()}
         where = f"{case}, {regions[case]}" if case in regions else case
         first = next(iter(of.values())).kept
         rank = f"the {word} of {len(shared)} patients" if len(shared) > 1 else "the only patient"
-        parts.append(_line(f"{where}, slice {first['slice']} (0 to {first['slices'] - 1}): {rank}", columns))
+        line = f"{where}, slice {first['slice']} (0 to {first['slices'] - 1}): {rank}"
+        parts.append(text_line(shortened(line, _width(columns) - 2 * GAP, 15), _width(columns), CAPTION, 15))
         parts += _patient(of, columns)
     # Shades of gray and a few lines: a palette shows them as well, at two thirds of the size.
     save_png(stack(parts).quantize(dither=Image.Dither.NONE), folder / PANELS)
     return True
 
 
-def _patient(looks: Mapping[str, Snapshot], columns: int) -> list[Image.Image]:
+def _patient(snapshots: Mapping[str, Snapshot], columns: int) -> list[Image.Image]:
     """A patient as each row sees it, and below, where any translates, the translated images and the real one."""
-    names = {name: shortened(name, SIDE - SCORE, 14) for name in looks}
+    names = {name: shortened(name, SIDE - SCORE, 14) for name in snapshots}
     parts = [
-        _tiles([(one.tile("picture"), score_caption(names[name], one.dsc)) for name, one in looks.items()], columns)
+        _tiles([(of.tile("picture"), score_caption(names[name], of.dsc)) for name, of in snapshots.items()], columns)
     ]
-    if any("pseudo" in one.kept for one in looks.values()):
-        translated = [(one.tile("pseudo"), one.kept.get("pseudo_name", "")) for one in looks.values()]
-        real = [(one.tile("real"), one.kept["real_name"]) for one in looks.values() if "real" in one.kept]
+    if any("pseudo" in of.kept for of in snapshots.values()):
+        translated = [(of.tile("pseudo"), of.kept.get("pseudo_name", "")) for of in snapshots.values()]
+        real = [(of.tile("real"), of.kept["real_name"]) for of in snapshots.values() if "real" in of.kept]
         parts.append(_tiles([*translated, *real[:1]], columns))
     return parts
 
 
-def _looks(tested: Tested) -> dict[str, Snapshot]:
+def _snapshots(tested: Tested) -> dict[str, Snapshot]:
     """A row's patients that have a DSC by the first of their cases, each as the first run that tested it sees it."""
-    found: dict[str, Snapshot] = {}
+    first: dict[str, Snapshot] = {}
     for run, patients in tested:
         kept = read_snapshots(run)
         for patient in patients:
             case, dsc = patient.cases[0], patient.values["dsc"]
             if dsc is not None and case in kept:
-                found.setdefault(case, Snapshot(run, kept[case], dsc))
-    return found
+                first.setdefault(case, Snapshot(run, kept[case], dsc))
+    return first
 
 
 def _width(columns: int) -> int:
@@ -142,13 +137,6 @@ def _heading(columns: int) -> Image.Image:
     picture = Image.new("RGB", (_width(columns), 2 * CAPTION), BACKGROUND)
     entries = [("student", MODEL_RED), ("teacher", TEACHER_BLUE), ("expert", EXPERT_YELLOW)]
     legend(ImageDraw.Draw(picture), picture.width - GAP, CAPTION, entries)
-    return picture
-
-
-def _line(words: str, columns: int) -> Image.Image:
-    picture = Image.new("RGB", (_width(columns), CAPTION), BACKGROUND)
-    words = shortened(words, picture.width - 2 * GAP, 15)
-    ImageDraw.Draw(picture).text((GAP, CAPTION / 2), words, DIM, font(15), anchor="lm")
     return picture
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..evaluation.scoring import measure_title
 from .plan import Experiment
 
-VOLUMES = {"dsc": "DSC", "surface_dice": "surface DSC", "auc": "AUC", "hd95_mm": "HD95 (mm)"}
+VOLUMES = {name: measure_title(name) for name in ("dsc", "surface_dice", "auc", "hd95_mm")}
 """The measures of the results, and their titles."""
 SLICES = {
     "dsc_structure_slices": "DSC, slices with the structure",

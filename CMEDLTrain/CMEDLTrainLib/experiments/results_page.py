@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .missed_lesions import missed_table
 from .plan import SYNTHESIS, Experiment
 from .result_tables import format_difference, format_p, format_spread, markdown_table, table_measures
 from .run_states import FINISHED
-from .translation_results import translation_table
+from .translation_results import MEASURES as TRANSLATION_MEASURES
 
 NOT_CONTIGUOUS = "Slices are missing between those that there are: no surfaces and no HD95, and DSC by slices."
 PICTURES = {
@@ -20,6 +19,25 @@ PICTURES = {
     "roc.svg": "Sensitivity of voxels at each false-positive rate, the mean over patients, and the area, which is the "
     "mean of the patients' areas.",
 }
+TRANSLATION_LEGEND = (
+    "Each test patient's translated image against the real one of the same patient, which nothing learned from, on the "
+    "same grid: intensities as the networks see them (-1 to 1), where both images are."
+)
+MISSED_HEADER = (
+    "missed",
+    "region",
+    "method",
+    "seed",
+    "volume (cc)",
+    "slices",
+    "marked instead (cc)",
+    "nearest (mm)",
+    "highest probability",
+)
+MISSED_LEGEND = (
+    "Slices are counted from 0 at the inferior end; the nearest is the least distance from the structure to a voxel "
+    "that the student marked, the highest probability that which it gave to a voxel of the structure."
+)
 
 
 def markdown(experiment: Experiment, results: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
@@ -33,102 +51,141 @@ def markdown(experiment: Experiment, results: Mapping[str, Any], pictures: Seque
     header = ["method", *measures.values(), "missed", "validation DSC", "features", "minutes a run", "runs"]
     lines += markdown_table(header, [_row(results, name, measures) for name in experiment.rows])
     lines += ["", _legend(experiment, results), ""]
-    compared = results["comparisons"]
-    if compared:
-        header = ["difference", *measures.values(), "N"]
-        lines += [*markdown_table(header, [_comparison(name, found, measures) for name, found in compared.items()]), ""]
-        lines += [results["test"], ""]
+    if results["comparisons"]:
+        first = next(iter(measures))
+        rows = [
+            [name, *(_tested(row["measures"][measure]) for measure in measures), str(row["measures"][first]["n"])]
+            for name, row in _differences(results).items()
+        ]
+        lines += [*markdown_table(["difference", *measures.values(), "N"], rows), "", results["test"], ""]
     lines += _by_label(experiment, results)
-    if SYNTHESIS in experiment.measures:
-        lines += translation_table(results)
+    if SYNTHESIS in experiment.measures and results["methods"]:
+        lines += _translations(results)
     for name in pictures:
         lines += [f"![{Path(name).stem}]({name})", "", PICTURES[name], ""]
-    lines += missed_table(results["missed"])
+    if results["missed"]:
+        lines += _missed(results["missed"])
     if unfinished:
-        lines += ["Not finished:", ""]
-        lines += [
+        cells = (
             f"- {cell['row']}, fold {cell['fold']}, seed {cell['seed']}: {cell['state']}, step {cell['step']} of "
             f"{cell['steps'] or 'unknown'}"
             for cell in unfinished
-        ]
-        lines.append("")
+        )
+        lines += ["Not finished:", "", *cells, ""]
     return "\n".join(lines)
 
 
 def _legend(experiment: Experiment, results: Mapping[str, Any]) -> str:
-    words = [
+    sentences = [
         "Mean ± standard deviation over the patients with a structure, each the mean over its runs; [95 % interval of "
         "the mean]; median; N.",
-        *([f"Surface DSC at {results['tolerance_mm']:g} mm."] if experiment.contiguous else [NOT_CONTIGUOUS]),
+        f"Surface DSC at {results['tolerance_mm']:g} mm." if experiment.contiguous else NOT_CONTIGUOUS,
         "A patient with no voxel in common with the expert is missed: DSC 0, and no HD95 where nothing was marked at "
         f"all. Validation DSC: {next(iter(results['measures'].values()))}, of the validation that chose the student, "
         "mean over patients and runs.",
-        _chosen(results),
+        _best_by_validation(results),
         results["intervals"],
         f"Trained on: {results['device'] or 'nothing yet'}.",
         results["note"],
     ]
-    return " ".join(word for word in words if word)
+    return " ".join(filter(None, sentences))
 
 
-def _chosen(results: Mapping[str, Any]) -> str:
+def _best_by_validation(results: Mapping[str, Any]) -> str:
     """Which row validation patients would choose; nothing before all of them can be."""
     first = next(iter(results["measures"]))
-    found = {name: one["validation"][first] for name, one in results["methods"].items() if one["validation"]}
-    if not results["complete"] or len(found) < 2:
+    reached = {name: row["validation"][first] for name, row in results["methods"].items() if row["validation"]}
+    if not results["complete"] or len(reached) < 2:
         return ""
-    return f"By validation patients `{max(found, key=found.__getitem__)}` is the best row."
+    return f"By validation patients `{max(reached, key=reached.__getitem__)}` is the best row."
 
 
 def _row(results: Mapping[str, Any], name: str, measures: Mapping[str, str]) -> list[str]:
     figures = results["methods"].get(name)
     if figures is None:
         return [name, *["not finished"] * len(measures), "-", "-", "-", "-", "0"]
-    told = [format_spread(figures[measure]) for measure in measures]
-    missed = f"{figures['missed']['times']} of {figures['missed']['of']}"
-    minutes = f"{figures['training_minutes']:.1f}"
-    return [name, *told, missed, _validated(figures, measures), figures["features"], minutes, str(figures["runs"])]
+    validation = figures["validation"]
+    return [
+        name,
+        *(format_spread(figures[measure]) for measure in measures),
+        f"{figures['missed']['times']} of {figures['missed']['of']}",
+        # Of the first measure, which is a DSC.
+        f"{validation[next(iter(measures))]:.3f}" if validation else "-",
+        figures["features"],
+        f"{figures['training_minutes']:.1f}",
+        str(figures["runs"]),
+    ]
 
 
-def _validated(figures: Mapping[str, Any], measures: Mapping[str, str]) -> str:
-    """The validation's figure of the first measure, which is a DSC."""
-    best = figures["validation"]
-    return "-" if best is None else f"{best[next(iter(measures))]:.3f}"
-
-
-def _by_label(experiment: Experiment, results: Mapping[str, Any]) -> list[str]:
-    """Tables of each of several structures, for the first and the last measure (DSC and HD95 of volumes)."""
-    labels = {name: found["labels"] for name, found in results["methods"].items() if "labels" in found}
-    if not labels:
-        return []
-    measures = list(table_measures(experiment).items())
-    names = list(next(iter(labels.values())))
-    lines = []
-    for measure, title in (measures[0], measures[-1]):
-        rows = [
-            [
-                name,
-                *(format_spread(found[label][measure]) for label in names),
-                format_spread(results["methods"][name][measure]),
-            ]
-            for name, found in labels.items()
-        ]
-        rows += [
-            [
-                f"{found['reference']} minus {name}",
-                *(_tested(one["measures"][measure]) for one in (*found["labels"].values(), found)),
-            ]
-            for name, found in results["comparisons"].items()
-        ]
-        lines += [*markdown_table([title, *names, "mean over structures"], rows), ""]
-    return lines
-
-
-def _comparison(name: str, found: Mapping[str, Any], measures: Mapping[str, str]) -> list[str]:
-    compared = [found["measures"][measure] for measure in measures]
-    return [f"{found['reference']} minus {name}", *map(_tested, compared), str(compared[0]["n"])]
+def _differences(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The comparisons by what is subtracted from what."""
+    return {f"{row['reference']} minus {name}": row for name, row in results["comparisons"].items()}
 
 
 def _tested(measure: Mapping[str, Any]) -> str:
     """A difference and its p in one cell."""
     return f"{format_difference(measure)}, p {format_p(measure['p'])}"
+
+
+def _by_label(experiment: Experiment, results: Mapping[str, Any]) -> list[str]:
+    """Tables of each of several structures, for the first and the last measure (DSC and HD95 of volumes)."""
+    methods = {name: row for name, row in results["methods"].items() if "labels" in row}
+    if not methods:
+        return []
+    measures = list(table_measures(experiment).items())
+    labels = list(next(iter(methods.values()))["labels"])
+    lines = []
+    for measure, title in (measures[0], measures[-1]):
+        rows = [
+            [name, *(format_spread(part[measure]) for part in (*(row["labels"][label] for label in labels), row))]
+            for name, row in methods.items()
+        ]
+        rows += [
+            [name, *(_tested(part["measures"][measure]) for part in (*row["labels"].values(), row))]
+            for name, row in _differences(results).items()
+        ]
+        lines += [*markdown_table([title, *labels, "mean over structures"], rows), ""]
+    return lines
+
+
+def _translations(results: Mapping[str, Any]) -> list[str]:
+    """The tables of each row's translated images, and how they differ."""
+    names = list(TRANSLATION_MEASURES)
+    measures = TRANSLATION_MEASURES.values()
+    titles = [f"{measure.title} ({measure.unit})" if measure.unit else measure.title for measure in measures]
+    rows = [[method, *(format_spread(row[name]) for name in names)] for method, row in results["methods"].items()]
+    lines = [*markdown_table(["translation", *titles], rows), "", TRANSLATION_LEGEND, ""]
+    differences = [
+        [
+            method,
+            *(format_difference(row["synthesis"][name]) for name in names),
+            *(format_p(row["synthesis"][name]["p"]) for name in names),
+            str(row["synthesis"]["ssim"]["n"]),
+        ]
+        for method, row in _differences(results).items()
+        if row["synthesis"]
+    ]
+    if differences:
+        tests = [f"p ({measure.title})" for measure in measures]
+        lines += [*markdown_table(["difference", *titles, *tests, "N"], differences), ""]
+    return lines
+
+
+def _missed(lesions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A table of the structures that students missed, a patient's lines together."""
+    several = len({lesion["label"] for lesion in lesions}) > 1
+    rows = [
+        [
+            f"{lesion['case']}, {lesion['label']}" if several else lesion["case"],
+            lesion["region"] or "-",
+            lesion["row"],
+            str(lesion["seed"]),
+            f"{lesion['structure_cc']:.1f}",
+            "{} to {} of {}".format(*lesion["slices"]),
+            f"{lesion['marked_cc']:.1f}" if lesion["marked_cc"] else "nothing",
+            "-" if lesion["nearest_mm"] is None else f"{lesion['nearest_mm']:.0f}",
+            f"{lesion['highest_probability']:.1g}",
+        ]
+        for lesion in sorted(lesions, key=lambda lesion: lesion["case"])
+    ]
+    return [*markdown_table(MISSED_HEADER, rows), "", MISSED_LEGEND, ""]

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from CMEDLSegmentLib.base.progress import Progress
+from CMEDLSegmentLib.inference.segmenter import Segmentation
+from CMEDLSegmentLib.io.cohort_table import Case
+from CMEDLSegmentLib.io.volume import Volume
+from CMEDLSegmentLib.models.model_file import load_model
 
+from ..computing.distribution import choose_device
+from ..evaluation.case_view import CaseView
+from ..evaluation.evaluate import evaluate
+from ..evaluation.evaluation_output import scored_cases, write_evaluation
+from ..evaluation.teacher_inference import TeacherInference
+from ..evaluation.translation_quality import PairQuality, pair_quality
 from ..runs import run_folder
+from ..training.train_run import slices_of
+from .case_snapshots import CaseSnapshots
 from .plan import LOOKS_FILE, SYNTHESIS_FILE
-
-if TYPE_CHECKING:
-    from CMEDLSegmentLib.io.cohort_table import Case
+from .translation_results import write_translation_results
 
 
 def is_scored(run: run_folder.Run, synthesis: bool) -> bool:
@@ -44,34 +55,25 @@ def score(
         InputError: the run or a case cannot be read.
         Cancelled: it was cancelled; nothing is written then but pictures.
     """
-    from CMEDLSegmentLib.models.model_file import load_model
-
-    from ..computing.distribution import choose_device
-    from ..evaluation.evaluate import evaluate
-    from ..evaluation.evaluation_output import scored_cases, write_evaluation
-    from ..evaluation.teacher_inference import TeacherInference
-    from ..training.train_run import slices_of
-    from .case_snapshots import CaseSnapshots
-    from .translation_results import TranslationScorer
-
     student, chosen = load_model(run.student), choose_device(device)
-    teaching = (
-        TeacherInference.of(run, student.build().to(chosen), chosen) if run.last.is_file() else TeacherInference()
-    )
-    own = run, student.card, teaching
-    kept: list[CaseSnapshots | TranslationScorer]
-    if real is None:
-        kept = [CaseSnapshots(*own)]
-    else:
-        normalization = None if teaching.translate is None else slices_of(run).normalizations["teacher"]
-        kept = [CaseSnapshots(*own, real, normalization), TranslationScorer(*own, real, normalization)]
+    teacher = TeacherInference()
+    if run.last.is_file():
+        teacher = TeacherInference.of(run, student.build().to(chosen), chosen)
+    partners = real or {}
+    normalization = slices_of(run).normalizations["teacher"] if partners and teacher.translate else None
+    snapshots = CaseSnapshots(run, teacher, partners, normalization)
+    pairs: list[PairQuality] = []
 
-    def on_case(*case) -> None:
-        for one in kept:
-            one(*case)
+    def on_case(case: Case, volume: Volume, expert: np.ndarray, result: Segmentation) -> None:
+        view = CaseView(case.case, volume, expert, result, student.card)
+        snapshots.add(view)
+        if teacher.translate and normalization and case.case in partners:
+            pair = pair_quality(view, partners[case.case], normalization, teacher.translate, teacher.device)
+            pairs.extend([pair] if pair else [])
 
     cases = scored_cases(cohort)
     result = evaluate(run.student, cases, device, progress, tolerance_mm=tolerance_mm, on_case=on_case)
     write_evaluation(run, result)
-    for one in kept:
-        one.write()
+    snapshots.write()
+    if real is not None:
+        write_translation_results(run, pairs)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from CMEDLSegmentLib.base.errors import InputError
 
 from .plan import ExperimentRun
 
@@ -46,7 +51,7 @@ class FinishedRun:
         patients: its test patients that have a structure. Without one there is no DSC, or one of 0 as soon as a voxel
             is marked.
         validation: what the student reached on validation patients; None where that is not known.
-        missed: the structures that the student missed, as :func:`.misses.missed_lesions` tells them.
+        missed: the structures that the student missed, as :func:`.case_snapshots.missed_lesions` tells them.
         translated: of each test case the figures of its translated image; None where that is not measured.
         run: None of a cell that was kept.
     """
@@ -61,3 +66,26 @@ class FinishedRun:
     @property
     def cell(self) -> ExperimentRun:
         return self.progressed.cell
+
+
+def shared_runs(
+    reference: Sequence[FinishedRun], other: Sequence[FinishedRun]
+) -> tuple[list[FinishedRun], list[FinishedRun]]:
+    """Those of two rows on the folds and seeds that both have finished."""
+    folds = [{(run.cell.fold, run.cell.seed) for run in row} for row in (reference, other)]
+    ours, theirs = (
+        [run for run in row if (run.cell.fold, run.cell.seed) in folds[0] & folds[1]] for row in (reference, other)
+    )
+    return ours, theirs
+
+
+def read_entry(path: Path, name: str) -> Any:
+    """An entry of a JSON file that was written when a run was scored.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))[name]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} cannot be read ({error}); remove it, and run the experiment.") from error

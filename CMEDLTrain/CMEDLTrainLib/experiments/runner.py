@@ -15,10 +15,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
+
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.base.progress import SILENT, Progress
 
+from ..computing.distribution import choose_device
 from ..runs import run_folder
+from ..training.divergence_guard import TrainingFailed
+from ..training.train_run import train
 from .experiment_cohorts import make_cohort, real_images
 from .plan import SYNTHESIS, Experiment, ExperimentRun
 from .run_scoring import is_scored, score
@@ -115,13 +120,10 @@ class ExperimentRunner:
             if not self._work_off(cell, tables[cell.fold - 1], share.under(cell.name)):
                 return False
             done(cell)
-        return all(one.state == FINISHED for one in self.progress())
+        return all(status.state == FINISHED for status in self.progress())
 
     def _work_off(self, cell: ExperimentRun, cohort: Path, progress: Progress) -> bool:
         """Train and score one cell; False if it was stopped before its end."""
-        from ..training.divergence_guard import TrainingFailed
-        from ..training.train_run import train
-
         run = self._opened(cell, cohort)
 
         try:
@@ -156,14 +158,14 @@ class ExperimentRunner:
         # A run goes on where it was begun, whatever device is named now.
         wanted = replace(wanted, device=begun.device)
         there = self.experiment.files_of(cell)
-        found = replace(
+        settings = replace(
             begun,
             cohort=wanted.cohort,
             optimization=replace(begun.optimization, graph=wanted.optimization.graph),
             **{name: getattr(wanted, name) for name in there},
         )
-        if found != wanted:
-            other = next(key for key, value in asdict(wanted).items() if asdict(found)[key] != value)
+        if settings != wanted:
+            other = next(key for key, value in asdict(wanted).items() if asdict(settings)[key] != value)
             raise InputError(
                 f"The run {run.folder} was begun with other settings ('{other}'); remove it, or name another --work."
             )
@@ -185,10 +187,6 @@ def training_seconds(run: run_folder.Run) -> float:
 
 def machine(device: str) -> str:
     """The name of what trains on ``device``: the graphics card's, or the processor's with its threads."""
-    import torch
-
-    from ..computing.distribution import choose_device
-
     chosen = choose_device(device)
     if chosen.type == "cuda":
         return torch.cuda.get_device_name(chosen)

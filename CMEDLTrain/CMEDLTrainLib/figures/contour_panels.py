@@ -38,7 +38,7 @@ TITLE, CAPTION = 44, 28
 """Heights in pixels of a picture's title and of a panel's caption."""
 MARGIN_MM, SMALLEST_MM = 25.0, 110.0
 """What is shown around the contours, and at least: enough of the chest to see where one is."""
-SEEN_WINDOW = (-1.0, 1.0)
+NORMALIZED_WINDOW = (-1.0, 1.0)
 """Intensities after normalization."""
 
 
@@ -59,17 +59,18 @@ def telling_slices(scores: np.ndarray) -> list[tuple[str, int]]:
     return [("worst", int(order[0])), ("median", int(order[(len(order) - 1) // 2])), ("best", int(order[-1]))]
 
 
-def contours(seen: CaseView, z: int, labels: np.ndarray, color: Color, name: str) -> tuple[Contour, ...]:
+def contours(view: CaseView, z: int, labels: np.ndarray, color: Color) -> tuple[Contour, ...]:
     """The expert's contours on axial slice ``z``, and above them those of ``labels`` (y, x)."""
-    expert = [Contour(mask, EXPERT_YELLOW, 1.6, "expert") for mask in seen.contour_masks(seen.expert[z])]
-    return (*expert, *(Contour(mask, color, 1.6, name) for mask in seen.contour_masks(labels)))
+    expert = [Contour(mask, EXPERT_YELLOW, 1.6, "") for mask in view.contour_masks(view.expert[z])]
+    return (*expert, *(Contour(mask, color, 1.6, "") for mask in view.contour_masks(labels)))
 
 
-def case_views(seen: CaseView, slices: Sequence[int]) -> list[View]:
+def squares_around(view: CaseView, slices: Sequence[int]) -> list[View]:
     """Squares of one size around what expert and student marked on each of the slices."""
-    around = [zoom((seen.expert[z] > 0) | (seen.found[z] > 0), seen.spacing, MARGIN_MM, SMALLEST_MM) for z in slices]
-    side = max(view.width_mm for view in around)
-    return [View(view.center, side, side) for view in around]
+    marked = ((view.expert[z] > 0) | (view.predicted[z] > 0) for z in slices)
+    around = [zoom(mask, view.spacing, MARGIN_MM, SMALLEST_MM) for mask in marked]
+    side = max(square.width_mm for square in around)
+    return [View(square.center, side, side) for square in around]
 
 
 def draw_panel(cell: Cell, view: View, spacing: tuple[float, float]) -> Image.Image:
@@ -77,7 +78,7 @@ def draw_panel(cell: Cell, view: View, spacing: tuple[float, float]) -> Image.Im
     picture = Image.new("RGB", (SIDE, CAPTION + SIDE), BACKGROUND)
     draw = ImageDraw.Draw(picture)
     draw.text((SIDE / 2, CAPTION / 2), cell.caption, BRIGHT, font(15), anchor="mm")
-    drawn = contour_panel(cell.image, spacing, cell.contours, (SIDE, SIDE), view, SEEN_WINDOW, bar_mm=20)
+    drawn = contour_panel(cell.image, spacing, cell.contours, (SIDE, SIDE), view, NORMALIZED_WINDOW, bar_mm=20)
     picture.paste(drawn, (0, CAPTION))
     return picture
 
@@ -123,13 +124,14 @@ def draw_overview(ranked: Sequence[tuple[str, Path]]) -> Image.Image:
     parts = []
     for words, path in ranked:
         with Image.open(path) as picture:
-            parts += [_line(words, picture.width), picture.convert("RGB")]
+            parts += [text_line(words, picture.width), picture.convert("RGB")]
     return stack(parts)
 
 
-def _line(words: str, width: int) -> Image.Image:
-    line = Image.new("RGB", (width, CAPTION), BACKGROUND)
-    ImageDraw.Draw(line).text((GAP, CAPTION / 2), words, DIM, font(16), anchor="lm")
+def text_line(text: str, width: int, height: int = CAPTION, size: int = 16) -> Image.Image:
+    """A line of text at the left of a strip, in pixels."""
+    line = Image.new("RGB", (width, height), BACKGROUND)
+    ImageDraw.Draw(line).text((GAP, height / 2), text, DIM, font(size), anchor="lm")
     return line
 
 

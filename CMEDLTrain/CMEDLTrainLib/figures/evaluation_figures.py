@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED, Color
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.inference.segmenter import Segmentation
@@ -60,6 +60,10 @@ class _Reader:
         """Feature maps of the last two layers for images (n, 1, f, f)."""
         return last_features(cast(Segmentor, self.network.networks[-1]), lambda: self.network(images))
 
+    def maps(self, images: Tensor) -> np.ndarray:
+        """The last layer's feature maps (c, h, w) of the first image."""
+        return _first_maps(self.layers(images))
+
 
 @dataclass(frozen=True)
 class _Drawn:
@@ -67,12 +71,12 @@ class _Drawn:
 
     path: Path
     slices: tuple[int, ...]
-    views: tuple[View, ...]
+    squares: tuple[View, ...]
     dsc: float
 
 
 @dataclass
-class _Shown:
+class _LargestSlice:
     """The slice of the feature maps: the one with the largest structure so far."""
 
     case: str
@@ -109,9 +113,8 @@ class Figures:
         self._folder, self._device = folder, choose_device(device)
         self._own = _Reader.of(run.student, self._device, "student")
         self._against = None if against is None else _Reader.of(against, self._device)
-        self._teaching = TeacherInference.of(run, self._own.network, self._device)
-        self._translate = self._teaching.translate
-        if self._translate is not None:
+        self._teacher = TeacherInference.of(run, self._own.network, self._device)
+        if self._teacher.translate is not None:
             store = slices_of(run)
             self._normalization = store.normalizations["teacher"]
             self._real = translation_quality.real_intensities(store)
@@ -120,7 +123,7 @@ class Figures:
         self._pairs: list[translation_quality.PairQuality] = []
         self._quota = min(tsne_map.CASE_PIXELS, max(2, tsne_map.POINTS // max(1, len(cases))))
         self._drawn: dict[str, _Drawn] = {}
-        self._shown: _Shown | None = None
+        self._largest: _LargestSlice | None = None
         shutil.rmtree(folder / "contours", ignore_errors=True)
 
     def student(self, case: Case, volume: Volume, expert: np.ndarray, result: Segmentation) -> None:
@@ -129,19 +132,18 @@ class Figures:
         Args:
             expert: label values (z, y, x) on the volume's grid.
         """
-        seen = CaseView(case.case, volume, expert, result, self._own.card)
-        if self._translate is not None:
-            translation_quality.add_translations(self._translated, seen, self._translate, self._device)
-            partner = self._partners.get(case.case)
-            if partner is not None:
-                found = translation_quality.pair_quality(
-                    seen, volume.geometry, partner, self._normalization, self._translate, self._device
-                )
-                self._pairs += [] if found is None else [found]
-        if len(seen.structure_slices()):
-            self._draw(seen)
-            self._sample(self._own, seen)
-            self._show(seen)
+        view = CaseView(case.case, volume, expert, result, self._own.card)
+        translate = self._teacher.translate
+        if translate is not None:
+            translation_quality.add_translations(self._translated, view, translate, self._device)
+            if case.case in self._partners:
+                partner = self._partners[case.case]
+                pair = translation_quality.pair_quality(view, partner, self._normalization, translate, self._device)
+                self._pairs += [pair] if pair else []
+        if len(view.structure_slices()):
+            self._draw(view)
+            self._sample(self._own, view)
+            self._keep_features(view)
 
     def compared(self, case: Case, volume: Volume, expert: np.ndarray, result: Segmentation) -> None:
         """The same case, after :meth:`student`, as the other student has segmented it."""
@@ -149,22 +151,23 @@ class Figures:
         drawn = self._drawn.get(case.case)
         if drawn is None:
             return
-        seen = CaseView(case.case, volume, expert, result, self._against.card)
-        row = self._student_row(seen, drawn.slices, drawn.views, self._against.name, contour_panels.COMPARED_GREEN)
+        view = CaseView(case.case, volume, expert, result, self._against.card)
+        captions = [self._against.name] * len(drawn.slices)
+        row = self._student_row(view, drawn.slices, drawn.squares, captions, contour_panels.COMPARED_GREEN)
         with Image.open(drawn.path) as before:
             whole = contour_panels.stack([before.convert("RGB"), row])
         save_png(whole, drawn.path)
-        self._sample(self._against, seen)
-        if self._shown is not None and self._shown.case == case.case:
-            images = next(seen.images(np.array([self._shown.slice]), self._device))
-            self._shown.maps.insert(0, Maps(self._against.name, self._maps(self._against.layers(images)), group=1))
+        self._sample(self._against, view)
+        if self._largest is not None and self._largest.case == case.case:
+            images = next(view.images(np.array([self._largest.slice]), self._device))
+            self._largest.maps.insert(0, Maps(self._against.name, self._against.maps(images), group=1))
 
     def finish(self, progress: Progress = SILENT) -> dict[str, Any]:
         """Write the pictures over all cases.
 
         Returns:
             What ``evaluation.json`` says of them: ``contours``, ``features`` and ``embedding`` with their files and
-            what they show, ``translation`` with the figures of :mod:`.synthesis`.
+            what they show, ``translation`` with the figures of :mod:`.translation_quality`.
 
         Raises:
             Cancelled: it was cancelled.
@@ -174,72 +177,66 @@ class Figures:
         progress("Pictures", 0.0)
         if self._drawn:
             record["contours"] = self._overview()
-        if self._shown is not None:
-            save_png(sheet(self._shown.maps, self._shown.beside), self._folder / "features.png")
-            names = [one.name for one in self._shown.maps]
-            where = {"case": self._shown.case, "axial_slice": self._shown.slice}
+        if self._largest is not None:
+            save_png(sheet(self._largest.maps, self._largest.beside), self._folder / "features.png")
+            names = [maps.name for maps in self._largest.maps]
+            where = {"case": self._largest.case, "axial_slice": self._largest.slice}
             record["features"] = {"file": "features.png", **where, "networks": names}
         progress.stop_if_cancelled()
         record["embedding"] = self._embedding(progress.part(0.1, 0.95))
-        if self._translate is not None:
+        if self._teacher.translate is not None:
             record["translation"] = translation_quality.summary(self._real, self._translated, self._pairs)
         progress("Pictures", 1.0)
         return record
 
-    def _draw(self, seen: CaseView) -> None:
+    def _draw(self, view: CaseView) -> None:
         """Write the picture of a case."""
-        marked = seen.structure_slices()
-        chosen = contour_panels.telling_slices(seen.scores(seen.found[marked], marked))
+        marked = view.structure_slices()
+        scores = view.scores(view.predicted[marked], marked)
+        chosen = contour_panels.telling_slices(scores)
         slices = tuple(int(marked[place]) for _, place in chosen)
-        around = tuple(contour_panels.case_views(seen, slices))
-        rows = [self._student_row(seen, slices, around, "student", MODEL_RED, [word for word, _ in chosen])]
+        squares = tuple(contour_panels.squares_around(view, slices))
+        last = len(view.predicted) - 1
+        captions = [f"{word}: slice {z} (0 to {last})" for (word, _), z in zip(chosen, slices, strict=True)]
+        rows = [self._student_row(view, slices, squares, captions, MODEL_RED)]
         entries = [("student", MODEL_RED), ("expert", EXPERT_YELLOW)]
-        if self._translate is not None:
-            rows.append(self._teacher_row(seen, slices, around))
-        if self._teaching.teacher is not None:
+        if self._teacher.translate is not None:
+            rows.append(self._teacher_row(view, slices, squares))
+        if self._teacher.teacher is not None:
             entries.insert(1, ("teacher", TEACHER_BLUE))
         if self._against is not None:
             entries.insert(-1, (contour_panels.shortened(self._against.name, 200), contour_panels.COMPARED_GREEN))
-        path = self._folder / "contours" / f"{seen.case}.png"
-        save_png(contour_panels.with_title(seen.case, entries, rows), path)
-        dsc = float(np.nanmean(seen.scores(seen.found[marked], marked)))
-        self._drawn[seen.case] = _Drawn(path, slices, around, dsc)
+        path = self._folder / "contours" / f"{view.case}.png"
+        save_png(contour_panels.with_title(view.case, entries, rows), path)
+        self._drawn[view.case] = _Drawn(path, slices, squares, float(np.nanmean(scores)))
 
+    @staticmethod
     def _student_row(
-        self,
-        seen: CaseView,
-        slices: Sequence[int],
-        around: Sequence[View],
-        name: str,
-        color: tuple[int, int, int],
-        words: Sequence[str] = (),
+        view: CaseView, slices: Sequence[int], squares: Sequence[View], captions: Sequence[str], color: Color
     ) -> Image.Image:
-        """A student's contours on the image it saw."""
-        scores = seen.scores(seen.found[list(slices)], np.array(slices))
+        """A student's contours on the image it saw, under captions with the DSC."""
+        scores = view.scores(view.predicted[list(slices)], np.array(slices))
         cells = []
-        for number, (z, score) in enumerate(zip(slices, scores, strict=True)):
-            caption = f"{words[number]}: slice {z} (0 to {len(seen.found) - 1})" if words else name
-            drawn = contour_panels.contours(seen, z, seen.found[z], color, name)
+        for z, score, caption in zip(slices, scores, captions, strict=True):
+            drawn = contour_panels.contours(view, z, view.predicted[z], color)
             caption = contour_panels.score_caption(contour_panels.shortened(caption, 190, 15), score)
-            cells.append(contour_panels.Cell(seen.intensities(seen.view.array[z]), drawn, caption))
-        return contour_panels.draw_row(cells, around, seen.spacing)
+            cells.append(contour_panels.Cell(view.image(z), drawn, caption))
+        return contour_panels.draw_row(cells, squares, view.spacing)
 
-    def _teacher_row(self, seen: CaseView, slices: Sequence[int], around: Sequence[View]) -> Image.Image:
+    def _teacher_row(self, view: CaseView, slices: Sequence[int], squares: Sequence[View]) -> Image.Image:
         """The translated slices with the teacher's contours; with the student's where there is no teacher."""
-        pseudo = self._teaching.pseudo
-        shown, labels = self._teaching.look(seen, slices, [label.value for label in self._own.card.labels])
-        name, color = (", teacher", TEACHER_BLUE) if labels is not None else ("", MODEL_RED)
-        labels = seen.found[list(slices)] if labels is None else labels
-        scores = seen.scores(labels, np.array(slices))
+        images, labels = self._teacher.segment(view, slices)
+        captions, color = [self._teacher.pseudo] * len(slices), MODEL_RED
+        if labels is None:
+            labels = view.predicted[list(slices)]
+        else:
+            scores, color = view.scores(labels, np.array(slices)), TEACHER_BLUE
+            captions = [contour_panels.score_caption(f"{self._teacher.pseudo}, teacher", score) for score in scores]
         cells = [
-            contour_panels.Cell(
-                image,
-                contour_panels.contours(seen, z, label, color, name),
-                contour_panels.score_caption(pseudo + name, score) if name else pseudo,
-            )
-            for image, z, label, score in zip(shown, slices, labels, scores, strict=True)
+            contour_panels.Cell(image, contour_panels.contours(view, z, label, color), caption)
+            for image, z, label, caption in zip(images, slices, labels, captions, strict=True)
         ]
-        return contour_panels.draw_row(cells, around, seen.spacing)
+        return contour_panels.draw_row(cells, squares, view.spacing)
 
     def _overview(self) -> dict[str, Any]:
         """The pictures of the worst, the median and the best case, by the mean DSC of their slices, in one."""
@@ -252,32 +249,37 @@ class Figures:
         return {"file": "contours.png", "shown": [names[place] for _, place in ranked], "cases": files}
 
     @torch.inference_mode()
-    def _sample(self, reader: _Reader, seen: CaseView) -> None:
+    def _sample(self, reader: _Reader, view: CaseView) -> None:
         """Features of a case's pixels, balanced, for the t-SNE map."""
-        slices = seen.structure_slices()
+        slices = view.structure_slices()
         random = np.random.default_rng(len(reader.features))
-        places, inside = tsne_map.balanced_pixels(seen.structure_on_field(slices), self._quota, random)
+        places, inside = tsne_map.balanced_pixels(view.structure_on_field(slices), self._quota, random)
         taken, first = [], 0
-        for images in seen.images(slices, self._device):
+        for images in view.images(slices, self._device):
             layers = reader.layers(images)
             for index in range(len(images)):
                 here = places[places[:, 0] == first + index]
-                taken.append(tsne_map.features_at([one[index] for one in layers], here[:, 1], here[:, 2]))
+                taken.append(tsne_map.features_at([layer[index] for layer in layers], here[:, 1], here[:, 2]))
             first += len(images)
         reader.features.append(np.concatenate(taken))
         reader.inside.append(inside)
 
     def _embedding(self, progress: Progress) -> dict[str, Any]:
-        """The t-SNE maps side by side, or why there are none."""
-        readers = [one for one in (self._against, self._own) if one is not None]
+        """The t-SNE maps side by side, or why there are none.
+
+        Raises:
+            Cancelled: it was cancelled; it is asked between the maps, of which each takes minutes.
+        """
+        readers = [reader for reader in (self._against, self._own) if reader is not None]
         maps = []
         try:
             for number, reader in enumerate(readers):
                 if not reader.features:
                     raise InputError("The t-SNE map needs pixels of a structure, and no case has one.")
-                step = progress.part(number / len(readers), (number + 1) / len(readers))
+                progress.stop_if_cancelled()
+                progress(f"t-SNE map {number + 1} of {len(readers)}", number / len(readers))
                 pixels = np.concatenate(reader.features), np.concatenate(reader.inside)
-                maps.append((reader.name, tsne_map.embed(*pixels, progress=step)))
+                maps.append((reader.name, tsne_map.embed(*pixels)))
         except InputError as error:
             return {"left_out": str(error)}
         labels = self._own.card.labels
@@ -288,29 +290,30 @@ class Figures:
             "perplexity": tsne_map.PERPLEXITY,
             "iterations": tsne_map.ITERATIONS,
             "pixels_per_case_at_most": self._quota,
-            "maps": [{"student": name, "points": len(one.points), "kl": one.divergence} for name, one in maps],
+            "maps": [{"student": name, "points": len(points.points), "kl": points.divergence} for name, points in maps],
         }
 
     @torch.inference_mode()
-    def _show(self, seen: CaseView) -> None:
+    def _keep_features(self, view: CaseView) -> None:
         """Keep the feature maps of this case's largest structure slice if it is the largest so far."""
-        areas = np.count_nonzero(seen.expert, axis=(1, 2)) * seen.spacing[0] * seen.spacing[1]
+        areas = np.count_nonzero(view.expert, axis=(1, 2)) * view.spacing[0] * view.spacing[1]
         z = int(np.argmax(areas))
-        if self._shown is not None and areas[z] <= self._shown.area_mm2:
+        if self._largest is not None and areas[z] <= self._largest.area_mm2:
             return
-        images = next(seen.images(np.array([z]), self._device))
-        maps = [Maps("student", self._maps(self._own.layers(images)))]
-        teacher = self._teaching.teacher
-        if teacher is not None and self._translate is not None:
-            pseudo = self._translate(images)
+        images = next(view.images(np.array([z]), self._device))
+        maps = [Maps("student", self._own.maps(images))]
+        teacher = self._teacher.teacher
+        if teacher is not None and self._teacher.translate is not None:
+            pseudo = self._teacher.translate(images)
             layers = last_features(teacher, lambda: teacher(pseudo))
-            maps.insert(0, Maps(f"teacher on {self._teaching.pseudo}", self._maps(layers)))
-        (around,) = contour_panels.case_views(seen, [z])
-        drawn = contour_panels.contours(seen, z, seen.found[z], MODEL_RED, "student")
-        cell = contour_panels.Cell(seen.intensities(seen.view.array[z]), drawn, "expert yellow, student red")
-        self._shown = _Shown(seen.case, z, float(areas[z]), contour_panels.draw_panel(cell, around, seen.spacing), maps)
+            maps.insert(0, Maps(f"teacher on {self._teacher.pseudo}", _first_maps(layers)))
+        (square,) = contour_panels.squares_around(view, [z])
+        drawn = contour_panels.contours(view, z, view.predicted[z], MODEL_RED)
+        cell = contour_panels.Cell(view.image(z), drawn, "expert yellow, student red")
+        panel = contour_panels.draw_panel(cell, square, view.spacing)
+        self._largest = _LargestSlice(view.case, z, float(areas[z]), panel, maps)
 
-    @staticmethod
-    def _maps(layers: tuple[Tensor, Tensor]) -> np.ndarray:
-        """The last layer's maps (c, h, w) of the first image."""
-        return layers[-1][0].float().cpu().numpy()
+
+def _first_maps(layers: tuple[Tensor, Tensor]) -> np.ndarray:
+    """The last layer's maps (c, h, w) of the first image."""
+    return layers[-1][0].float().cpu().numpy()

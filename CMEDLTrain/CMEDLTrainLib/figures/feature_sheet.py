@@ -50,7 +50,8 @@ def sheet(networks: Sequence[Maps], beside: Image.Image | None = None) -> Image.
     if beside is not None:
         picture.paste(beside, (GAP, 0))
     draw = ImageDraw.Draw(picture)
-    ranges = {group: _ranges([one.values for one in networks if one.group == group]) for group in _groups(networks)}
+    groups = {network.group for network in networks}
+    ranges = {group: _ranges([network.values for network in networks if network.group == group]) for group in groups}
     for number, network in enumerate(networks):
         x = left + number * (width + 2 * GAP)
         draw.text((x, HEAD / 2), network.name, BRIGHT, font(17), anchor="lm")
@@ -61,15 +62,11 @@ def sheet(networks: Sequence[Maps], beside: Image.Image | None = None) -> Image.
     return picture
 
 
-def _groups(networks: Sequence[Maps]) -> set[int]:
-    return {network.group for network in networks}
-
-
 def _ranges(values: Sequence[np.ndarray]) -> list[tuple[float, float]]:
     """Black and white of each channel, over all of the networks that have it."""
     ranges = []
-    for channel in range(min(CHANNELS, max(len(one) for one in values))):
-        shown = np.concatenate([one[channel].ravel() for one in values if channel < len(one)])
+    for channel in range(min(CHANNELS, max(map(len, values)))):
+        shown = np.concatenate([maps[channel].ravel() for maps in values if channel < len(maps)])
         low, high = np.percentile(shown, (DARK_PERCENTILE, BRIGHT_PERCENTILE))
         # A sparse channel, active on fewer pixels than the percentile leaves out, still has something to show.
         ranges.append((float(low), float(high) if high > low else float(shown.max())))

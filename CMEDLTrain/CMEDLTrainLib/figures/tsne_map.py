@@ -8,15 +8,8 @@ so that the layer of the larger numbers does not decide alone, and t-SNE starts 
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +17,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from CMEDLSegmentLib.base.colors import MODEL_RED, RATER_COLORS
-from CMEDLSegmentLib.base.errors import CMEDLError, InputError
-from CMEDLSegmentLib.base.progress import SILENT, Progress
-from CMEDLSegmentLib.process.supervisor import Program
+from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.report.contour_drawing import BACKGROUND, BRIGHT, DIM, GAP, font, legend
-
-from . import tsne
 
 PATCH = 160
 """Side in pixels of the patch around the tumor."""
@@ -38,7 +27,6 @@ CASE_PIXELS = 35_000
 POINTS = 6_000
 """Pixels of all cases together at most: the time of t-SNE grows faster than their number (minutes on one core)."""
 PERPLEXITY, ITERATIONS = 60, 1000
-POLL_S = 0.05
 SIDE, TITLE = 520, 44
 DOT, OVERSAMPLING = 1.2, 3
 """Radius of a point in pixels; how much larger a map is drawn before it is reduced."""
@@ -113,30 +101,25 @@ def features_at(layers: Sequence[Tensor], rows: np.ndarray, columns: np.ndarray)
     return torch.cat(taken, dim=1).cpu().numpy()
 
 
-def embed(
-    features: np.ndarray,
-    inside: np.ndarray,
-    seed: int = 0,
-    progress: Progress = SILENT,
-) -> Embedding:
-    """Lay the points out in the plane by t-SNE (van der Maaten and Hinton 2008).
+def embed(features: np.ndarray, inside: np.ndarray, seed: int = 0) -> Embedding:
+    """Lay the points out in the plane by t-SNE (van der Maaten and Hinton 2008), which takes minutes.
 
-    It takes minutes, in a process of its own that can be ended.
+    One call of scikit-learn, which tells no progress and cannot be cancelled.
 
     Args:
         features: (n, channels).
         inside: (n,) bool.
         seed: of what is random in it.
-        progress: see ``progress.py``.
 
     Raises:
-        InputError: scikit-learn is not installed, there are too few points for the perplexity, or it failed.
-        Cancelled: it was cancelled.
+        InputError: scikit-learn is not installed, or there are too few points for the perplexity.
     """
-    if importlib.util.find_spec("sklearn") is None:
+    try:
+        from sklearn.manifold import TSNE
+    except ModuleNotFoundError as error:
         raise InputError(
             'The t-SNE map needs scikit-learn, which is not installed; "pip install scikit-learn" brings it.'
-        )
+        ) from error
     if len(features) <= 3 * PERPLEXITY:
         raise InputError(
             f"The t-SNE map needs more than {3 * PERPLEXITY} pixels, half of them inside the structure, and the cases "
@@ -144,41 +127,19 @@ def embed(
         )
     spread = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder, tsne.FEATURES), scaled.astype(np.float32))
-        arguments = [folder, str(PERPLEXITY), str(ITERATIONS), str(seed)]
-        found = _awaited(Program([sys.executable], os.environ, tsne.__name__), arguments, progress)
-        points = np.load(Path(folder, tsne.POINTS), allow_pickle=False)
-    return Embedding(points, np.asarray(inside, bool), float(found["kl"]))
-
-
-def _awaited(program: Program, arguments: Sequence[str], progress: Progress) -> dict[str, Any]:
-    """What the program says in the end."""
-    try:
-        command = program.start(arguments)
-    except OSError as error:
-        raise InputError(f"The t-SNE map could not be begun ({error.strerror}); close other programs.") from error
-    while not command.done():
-        if progress.cancelled():
-            command.cancel()
-            progress.stop_if_cancelled()
-        stage, fraction = command.stage
-        progress(stage or "t-SNE map", fraction)
-        time.sleep(POLL_S)
-    try:
-        return command.result()
-    except CMEDLError as error:
-        raise InputError(f"The t-SNE map could not be made: {error}") from error
+    tsne = TSNE(perplexity=PERPLEXITY, max_iter=ITERATIONS, init="pca", random_state=seed)
+    points = tsne.fit_transform(scaled.astype(np.float32))
+    return Embedding(points.astype(np.float32), np.asarray(inside, bool), float(tsne.kl_divergence_))
 
 
 def picture(maps: Sequence[tuple[str, Embedding]], structure: str = "tumor") -> Image.Image:
     """Maps side by side, each with its name; ``structure`` is what the legend calls the pixels inside."""
     canvas = Image.new("RGB", (GAP + len(maps) * (SIDE + GAP), TITLE + SIDE + TITLE), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    for number, (name, found) in enumerate(maps):
+    for number, (name, embedding) in enumerate(maps):
         left = GAP + number * (SIDE + GAP)
-        draw.text((left, TITLE / 2), f"{name}, {len(found.points)} pixels", BRIGHT, font(17), anchor="lm")
-        canvas.paste(_scatter(found), (left, TITLE))
+        draw.text((left, TITLE / 2), f"{name}, {len(embedding.points)} pixels", BRIGHT, font(17), anchor="lm")
+        canvas.paste(_scatter(embedding), (left, TITLE))
     below = TITLE + SIDE + TITLE / 2
     words = f"t-SNE, perplexity {PERPLEXITY}, {ITERATIONS} iterations"
     draw.text((GAP, below), words, DIM, font(14), anchor="lm")
@@ -186,16 +147,16 @@ def picture(maps: Sequence[tuple[str, Embedding]], structure: str = "tumor") -> 
     return canvas
 
 
-def _scatter(found: Embedding) -> Image.Image:
+def _scatter(embedding: Embedding) -> Image.Image:
     """Points on a dark square, both kinds mixed so that neither covers the other."""
     side = SIDE * OVERSAMPLING
     panel = Image.new("RGB", (side, side), (0, 0, 0))
     draw = ImageDraw.Draw(panel)
-    low, high = found.points.min(axis=0), found.points.max(axis=0)
+    low, high = embedding.points.min(axis=0), embedding.points.max(axis=0)
     scale = 0.94 * side / max(float((high - low).max()), 1e-6)
-    places = (found.points - (low + high) / 2) * scale + side / 2
+    places = (embedding.points - (low + high) / 2) * scale + side / 2
     radius = DOT * OVERSAMPLING
     for index in np.random.default_rng(0).permutation(len(places)):
         x, y = places[index]
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), INSIDE if found.inside[index] else OUTSIDE)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), INSIDE if embedding.inside[index] else OUTSIDE)
     return panel.reduce(OVERSAMPLING)

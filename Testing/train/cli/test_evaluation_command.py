@@ -29,7 +29,7 @@ def step(time: float, number: int) -> dict:
 
 def test_a_run_without_a_student_cannot_be_evaluated(run, capsys):
     assert main(["evaluate", str(run.folder)]) == 2
-    assert "has no student yet" in capsys.readouterr().err
+    assert str(run.folder) in capsys.readouterr().err
 
 
 def epoch(time: float, number: int) -> dict:
@@ -56,5 +56,5 @@ def test_a_run_too_short_to_tell_has_no_time_of_a_step(run):
 @pytest.mark.parametrize("text", ["{", "[]", '{"cases": []}', '{"tumors": 3}'])
 def test_a_file_that_is_no_evaluation_is_refused(tmp_path, text):
     (tmp_path / "evaluation.json").write_text(text, "utf-8")
-    with pytest.raises(InputError, match="evaluate the student anew"):
+    with pytest.raises(InputError, match="evaluation"):
         read_evaluation(tmp_path / "evaluation.json")

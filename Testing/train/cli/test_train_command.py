@@ -70,7 +70,7 @@ def test_a_stopped_run_is_resumed_to_its_end_and_says_so(run, capsys):
 def test_phantoms_never_replace_what_is_there(cohort, capsys):
     before = {path: path.stat().st_mtime_ns for path in cohort.parent.rglob("*")}
     assert main(["phantom", "-o", str(cohort.parent), "--cases", "1"]) == 2
-    assert "not empty" in capsys.readouterr().err
+    assert str(cohort.parent) in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in cohort.parent.rglob("*")} == before
 
 
@@ -164,11 +164,6 @@ def test_a_cohort_that_was_moved_is_the_run_s_own_and_one_of_other_splits_is_not
     assert not is_own_cohort(run_folder.open_run(older), moved)
 
 
-def test_a_tolerance_that_is_no_distance_is_refused(run, capsys):
-    assert main(["evaluate", str(run), "--tolerance", "-1"]) == 2
-    assert '"-1" is not a distance' in capsys.readouterr().err
-
-
 def test_an_exported_student_carries_the_card_that_was_given(run, tmp_path):
     entries = {
         "name": "tiny-phantom",
@@ -223,11 +218,12 @@ def test_a_run_can_start_from_the_weights_of_another_student(run, cohort, tmp_pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--device", "cuda:77"], "'cuda:77' is not available"),
+        (["--device", "cuda:77"], "'cuda:77'"),
+        (["--method", "magic"], "'magic'"),
         (["--set", "network.arguments.depth=9"], "depth"),
-        (["--method", "cmedl", "--set", "features=nowhere.pth"], "no features 'nowhere.pth'"),
+        (["--method", "cmedl", "--set", "features=nowhere.pth"], "'nowhere.pth'"),
         (["--init", "nobody"], "'nobody'"),
-        (["--init", "lung-ct"], "another 'segmentor'"),
+        (["--init", "lung-ct"], "'segmentor'"),
         (["--set", "optimization.graph=true", "--device", "cpu"], "CUDA graph"),
     ],
 )
@@ -258,6 +254,7 @@ def test_stop_ends_the_preparation_of_slices_too(cohort, tmp_path, capsys):
         (["run", "missing.csv", "-o", "new"], "missing.csv"),
         (["status", "."], "not a run"),
         (["stop", "."], "not a run"),
+        (["evaluate", ".", "--tolerance", "-1"], '"-1"'),
         (["train"], "--help"),
         (["run"], "--help"),
     ],
@@ -268,11 +265,6 @@ def test_bad_arguments_end_with_2_and_a_sentence(arguments, words, tmp_path, mon
     assert words in capsys.readouterr().err
 
 
-def test_an_unknown_method_is_refused_before_anything_is_prepared(cohort, tmp_path, capsys):
-    assert main(["run", str(cohort), "-o", str(tmp_path / "run"), "--method", "magic", "--preset", "tiny"]) == 2
-    assert "ct-only" in capsys.readouterr().err
-
-
 def test_stop_on_a_run_that_nobody_trains_says_so(run, capsys):
     assert main(["stop", str(run)]) == 2
-    assert "Nobody is training" in capsys.readouterr().err
+    assert str(run) in capsys.readouterr().err

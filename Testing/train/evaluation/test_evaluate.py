@@ -16,7 +16,7 @@ from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.models import registry
 from CMEDLTrainLib.evaluation.evaluate import evaluate
-from CMEDLTrainLib.evaluation.evaluation_charts import charts, roc_chart
+from CMEDLTrainLib.evaluation.evaluation_charts import charts
 from CMEDLTrainLib.evaluation.roc import MOST_POINTS, RATES, Roc, RocCounts
 from segment.inference.small_models import a_card, a_model, blobs, linear
 
@@ -109,9 +109,9 @@ def test_slices_that_the_student_passed_over_count_where_the_expert_marked_them(
 
 def test_a_case_without_a_mask_or_no_case_is_an_error(tmp_path, monkeypatch):
     scored_with(monkeypatch, a_card(), linear(20.0, HALF))
-    with pytest.raises(InputError, match="no case"):
+    with pytest.raises(InputError):
         evaluate("any", [])
-    with pytest.raises(InputError, match="no mask"):
+    with pytest.raises(InputError, match="case a"):
         evaluate("any", [replace(a_case(tmp_path, "a", "p", np.zeros((24, 60, 50))), mask=None)], "cpu")
 
 
@@ -200,11 +200,3 @@ def test_charts_are_drawings_with_every_student_and_patient(tmp_path, monkeypatc
     assert found["roc.svg"].count("<polyline") == 2
     assert found["paired.svg"].count("<circle") == 3 * 2 * 2
     assert charts(replace(one, roc={"": Roc(None, ())})) == {}
-
-
-def test_a_perfect_curve_runs_along_the_edges():
-    drawn = ElementTree.fromstring(roc_chart([("s", Roc(1.0, ((0.0, 0.0), (0.0, 1.0), (1.0, 1.0))))]))
-    line = next(element for element in drawn.iter() if element.tag.endswith("polyline")).get("points").split()
-    (x0, y0), (x1, y1), (x2, y2) = (map(float, point.split(",")) for point in line)
-    assert x0 == x1 < x2
-    assert y0 > y1 == y2

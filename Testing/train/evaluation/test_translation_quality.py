@@ -35,7 +35,7 @@ def volume(geometry: Geometry) -> Volume:
 GRID = Geometry((PIXELS, PIXELS, 6), (2.0, 2.0, 4.0), (-40.0, -40.0, 0.0))
 
 
-def seen_ct() -> CaseView:
+def ct_view() -> CaseView:
     """The volume on :data:`GRID`, whose field is the whole slice."""
     field = ModelField((PIXELS, PIXELS), (2.0, 2.0), ((PIXELS - 1) / 2, (PIXELS - 1) / 2), PIXELS, 2.0)
     result = SimpleNamespace(
@@ -74,23 +74,21 @@ def test_every_intensity_is_counted_once_the_ends_too():
 def test_the_same_image_on_another_grid_is_found_again(tmp_path):
     finer = Geometry((90, 90, 12), (1.0, 1.0, 3.0), (-45.0, -45.0, -6.0))
     partner = teacher_case(tmp_path, volume(finer))
-    found = translation_quality.pair_quality(seen_ct(), GRID, partner, AS_CT, lambda images: images, CPU)
+    found = translation_quality.pair_quality(ct_view(), partner, AS_CT, lambda images: images, CPU)
     assert found.slices == 6
     assert found.psnr_db > 40
     assert found.ssim > 0.99
     moved = Geometry(finer.size, finer.spacing, (-35.0, -45.0, -6.0))
     shifted = teacher_case(tmp_path, Volume(volume(finer).array, moved))
-    assert translation_quality.pair_quality(seen_ct(), GRID, shifted, AS_CT, lambda images: images, CPU).psnr_db < 25
+    assert translation_quality.pair_quality(ct_view(), shifted, AS_CT, lambda images: images, CPU).psnr_db < 25
 
 
 def test_figures_are_scikit_image_s_where_both_fill_the_slice(tmp_path):
-    case = seen_ct()
+    case = ct_view()
     partner = teacher_case(tmp_path, volume(GRID))
     noise = 0.2 * torch.randn(6, 1, PIXELS, PIXELS, generator=torch.Generator().manual_seed(3))
-    found = translation_quality.pair_quality(
-        case, GRID, partner, AS_CT, lambda images: images + noise[: len(images)], CPU
-    )
-    real = AS_CT.fit(case.view.array)(case.view.array)
+    found = translation_quality.pair_quality(case, partner, AS_CT, lambda images: images + noise[: len(images)], CPU)
+    real = AS_CT.fit(case.axial.array)(case.axial.array)
     pseudo = real + noise[:, 0].numpy()
     assert found.psnr_db == pytest.approx(peak_signal_noise_ratio(real, pseudo, data_range=2), abs=1e-3)
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 2.0}
@@ -107,11 +105,11 @@ def test_what_only_one_of_them_covers_does_not_count(tmp_path):
         wrong[..., 21:] = 1.0
         return wrong
 
-    found = translation_quality.pair_quality(seen_ct(), GRID, partner, AS_CT, wrong_beyond, CPU)
+    found = translation_quality.pair_quality(ct_view(), partner, AS_CT, wrong_beyond, CPU)
     assert found.slices == 3
     assert found.psnr_db > 60
     far = teacher_case(tmp_path, volume(Geometry((20, 20, 3), (2.0, 2.0, 4.0), (400.0, 0.0, 0.0))))
-    assert translation_quality.pair_quality(seen_ct(), GRID, far, AS_CT, wrong_beyond, CPU) is None
+    assert translation_quality.pair_quality(ct_view(), far, AS_CT, wrong_beyond, CPU) is None
 
 
 def test_a_pair_is_one_patient_in_one_split():
@@ -125,7 +123,7 @@ def test_a_pair_is_one_patient_in_one_split():
 
 
 def test_translations_are_counted_in_all_and_inside_the_structure():
-    case = seen_ct()
+    case = ct_view()
     case.expert[2:4, 10:20, 10:20] = TUMOR.value
     found = translation_quality.Intensities()
     translation_quality.add_translations(found, case, lambda images: torch.full_like(images, 0.5), CPU)

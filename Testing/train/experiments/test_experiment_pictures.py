@@ -20,8 +20,13 @@ from CMEDLTrainLib.evaluation.evaluation_file import write_json
 from CMEDLTrainLib.evaluation.roc import RATES
 from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures, PatientFigures
 from CMEDLTrainLib.evaluation.teacher_inference import TeacherInference
-from CMEDLTrainLib.experiments.case_snapshots import SIDE, CaseSnapshots, missed_structures, read_snapshots
-from CMEDLTrainLib.experiments.missed_lesions import missed_lesions, missed_table
+from CMEDLTrainLib.experiments.case_snapshots import (
+    SIDE,
+    CaseSnapshots,
+    missed_lesions,
+    missed_structures,
+    read_snapshots,
+)
 from CMEDLTrainLib.experiments.plan import ExperimentRun
 from CMEDLTrainLib.experiments.result_pictures import CAPTION, PANELS, ROC, write_panels, write_roc
 from CMEDLTrainLib.runs.run_folder import Run
@@ -29,7 +34,6 @@ from CMEDLTrainLib.runs.run_folder import Run
 SHAPE, SPACING = (10, 40, 40), (4.0, 2.0, 2.0)
 GEOMETRY = Geometry(SHAPE[::-1], SPACING[::-1], (0.0, 0.0, 0.0))
 CARD = SimpleNamespace(normalization=CT_WINDOW, labels=(TUMOR,))
-CASE = Case("p", "c1", "CT", None)
 
 
 def segmented(found: np.ndarray, probability: float = 0.25) -> SimpleNamespace:
@@ -53,7 +57,7 @@ def air() -> Volume:
 def test_a_missed_tumor_is_told_with_what_was_marked_instead():
     expert, found = cube(2, 10, 10), cube(2, 10, 20) + cube(7, 30, 30, side=2)
     result = segmented(found)
-    (told,) = missed_structures(CaseView("c", air(), expert, result, CARD), result, [("Tumor", TUMOR.value)])
+    (told,) = missed_structures(CaseView("c", air(), expert, result, CARD))
     voxel = 4 * 2 * 2 / 1000
     assert told["structure_cc"] == pytest.approx(27 * voxel)
     assert told["marked_cc"] == pytest.approx((27 + 8) * voxel)
@@ -65,7 +69,7 @@ def test_a_missed_tumor_is_told_with_what_was_marked_instead():
 def test_nothing_marked_has_no_distance_and_a_found_tumor_is_not_missed():
     for found, count in ((np.zeros(SHAPE, np.uint8), 1), (cube(4, 12, 12), 0)):
         result = segmented(found)
-        told = missed_structures(CaseView("c", air(), cube(2, 10, 10), result, CARD), result, [("Tumor", TUMOR.value)])
+        told = missed_structures(CaseView("c", air(), cube(2, 10, 10), result, CARD))
         assert len(told) == count
         assert all(one["nearest_mm"] is None and one["marked_cc"] == 0 for one in told)
 
@@ -74,10 +78,10 @@ def test_of_each_case_the_slice_with_most_of_the_tumor_is_kept_with_both_contour
     run = Run(tmp_path)
     expert = cube(2, 15, 15, side=5)
     expert[4, 12:24, 12:24] = TUMOR.value
-    looks = CaseSnapshots(run, CARD, TeacherInference())
-    looks(CASE, air(), expert, segmented(cube(4, 20, 20, side=6)))
-    looks(Case("q", "empty", "CT", None), air(), np.zeros(SHAPE, np.uint8), segmented(expert))
-    looks.write()
+    snapshots = CaseSnapshots(run, TeacherInference())
+    snapshots.add(CaseView("c1", air(), expert, segmented(cube(4, 20, 20, side=6)), CARD))
+    snapshots.add(CaseView("empty", air(), np.zeros(SHAPE, np.uint8), segmented(expert), CARD))
+    snapshots.write()
     kept = read_snapshots(run)
     assert kept.keys() == {"c1"}
     assert (kept["c1"]["slice"], kept["c1"]["slices"], kept["c1"]["missed"]) == (4, 10, [])
@@ -94,9 +98,9 @@ def test_of_each_case_the_slice_with_most_of_the_tumor_is_kept_with_both_contour
 
 
 def test_the_translated_slice_is_kept_where_there_is_one(tmp_path):
-    looks = CaseSnapshots(Run(tmp_path), CARD, TeacherInference(translate=lambda images: 0 * images, pseudo="pMRI"))
-    looks(CASE, air(), cube(2, 15, 15), segmented(cube(2, 15, 15)))
-    looks.write()
+    snapshots = CaseSnapshots(Run(tmp_path), TeacherInference(translate=lambda images: 0 * images, pseudo="pMRI"))
+    snapshots.add(CaseView("c1", air(), cube(2, 15, 15), segmented(cube(2, 15, 15)), CARD))
+    snapshots.write()
     kept = read_snapshots(Run(tmp_path))["c1"]
     assert kept["pseudo_name"] == "pMRI"
     with Image.open(tmp_path / kept["pseudo"]) as picture:
@@ -108,10 +112,10 @@ def test_the_real_image_is_kept_where_it_is_known_on_the_student_s_grid(tmp_path
     bright = Geometry((20, 40, 10), GEOMETRY.spacing, GEOMETRY.origin)  # the half with the lower x
     write_image(tmp_path / "mr.nrrd", np.full(bright.shape, 500.0, np.float32), bright)
     real = {"c1": Case("p", "mr", "MR", tmp_path / "mr.nrrd")}
-    looks = CaseSnapshots(Run(tmp_path), CARD, TeacherInference(), real, CT_WINDOW)
-    for case in (CASE, Case("q", "c2", "CT", None)):
-        looks(case, air(), cube(2, 15, 18), segmented(cube(2, 15, 18)))
-    looks.write()
+    snapshots = CaseSnapshots(Run(tmp_path), TeacherInference(), real, CT_WINDOW)
+    for name in ("c1", "c2"):
+        snapshots.add(CaseView(name, air(), cube(2, 15, 18), segmented(cube(2, 15, 18)), CARD))
+    snapshots.write()
     kept = read_snapshots(Run(tmp_path))
     assert "real" not in kept["c2"]
     assert kept["c1"]["real_name"] == "real MR"
@@ -216,7 +220,3 @@ def test_missed_patients_are_listed_with_their_region(tmp_path):
         ("b", None, "cmedl", 2, 1),
         ("a", "thigh", "cmedl", 2, 1),
     ]
-    assert missed_table(found)[2] == "| a | thigh | cmedl | 1 | 4.0 | 2 to 5 of 9 | nothing | - | 0.1 |"
-    assert missed_table([]) == []
-    organs = [{**one, "label": label} for one, label in zip(found, ("Liver", "Spleen"), strict=True)]
-    assert missed_table(organs)[2].startswith("| a, Spleen |")

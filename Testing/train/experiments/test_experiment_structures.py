@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from CMEDLTrainLib.evaluation.evaluation_file import Evaluation, write_json
-from CMEDLTrainLib.evaluation.roc import Roc
-from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures, PatientFigures
+from CMEDLTrainLib.evaluation.evaluation_file import write_json
+from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures
 from CMEDLTrainLib.experiments.finished_runs import kept_runs
 from CMEDLTrainLib.experiments.plan import ExperimentRun, read_experiment
 from CMEDLTrainLib.experiments.results_page import markdown
 from CMEDLTrainLib.experiments.runner import ExperimentRunner
-from CMEDLTrainLib.runs import run_folder
 from segment.models.making import a_model_file
-from train.experiments.experiment_results import results_of
+from train.experiments.experiment_results import results_of, write_scored
 
 ORGANS = ("Liver", "Spleen")
 COHORT = {
@@ -29,7 +27,7 @@ COHORT = {
 }
 
 
-def bench_of(folder: Path, **changes) -> ExperimentRunner:
+def runner_of(folder: Path, **changes) -> ExperimentRunner:
     tree = {
         "title": "t",
         "cohort": COHORT,
@@ -42,50 +40,29 @@ def bench_of(folder: Path, **changes) -> ExperimentRunner:
     return ExperimentRunner(read_experiment(str(folder / "e")), folder / "work")
 
 
-def finished(
-    bench: ExperimentRunner, row: str, values: dict[str, dict[str, np.ndarray]], seed: int = 0
-) -> run_folder.Run:
+def finished(runner: ExperimentRunner, row: str, values: dict[str, dict[str, np.ndarray]], seed: int = 0):
     """A scored run whose patients have these values, by structure and measure."""
-    names = tuple(values)
-    count = len(next(iter(values[names[0]].values())))
-    cases = tuple(
-        CaseFigures(
-            f"case{number}",
-            {
-                name: {
-                    **dict.fromkeys(MEASURES, 0.5),
-                    **{measure: float(found[number]) for measure, found in values[name].items()},
-                }
-                for name in names
-            },
-            (),
-            3,
-            2,
-        )
-        for number in range(count)
-    )
-    patients = tuple(PatientFigures.of([case]) for case in cases)
-    roc = {"": Roc(None, ())} | ({name: Roc(None, ()) for name in names} if len(names) > 1 else {})
-    result = Evaluation("s", "0" * 64, 0.5, 2.0, "cpu", "torch", 1, None, names, cases, patients, roc)
-    cell = ExperimentRun(1, row, seed)
-    run = run_folder.create(bench.run_of(cell).folder, bench.experiment.configuration(cell, Path("c.csv"), "cpu"))
-    lines = [{"time": 0.0, "event": "start", "step": 0, "steps": 9}, {"time": 60.0, "event": "finished", "step": 9}]
-    run.events.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
-    write_json(run.evaluation, result.to_json())
-    write_json(run.folder / "looks.json", {"cases": {}})
-    return run
+    count = len(next(iter(next(iter(values.values())).values())))
+    cases = []
+    for number in range(count):
+        labels = {
+            label: dict.fromkeys(MEASURES, 0.5) | {name: float(column[number]) for name, column in measures.items()}
+            for label, measures in values.items()
+        }
+        cases.append(CaseFigures(f"case{number}", labels, (), 3, 2))
+    return write_scored(runner, ExperimentRun(1, row, seed), cases)
 
 
 def test_each_of_several_structures_has_its_own_figures_and_tests(tmp_path):
-    bench = bench_of(tmp_path)
+    runner = runner_of(tmp_path)
     random = np.random.default_rng(2)
     values = {
         row: {name: {"dsc": random.uniform(0.3, 0.9, 8), "hd95_mm": random.uniform(2, 9, 8)} for name in ORGANS}
         for row in ("ct-only", "cmedl")
     }
     for row, found in values.items():
-        finished(bench, row, found)
-    results = results_of(bench)
+        finished(runner, row, found)
+    results = results_of(runner)
     for row, found in values.items():
         told = results["methods"][row]
         for name in ORGANS:
@@ -100,36 +77,28 @@ def test_each_of_several_structures_has_its_own_figures_and_tests(tmp_path):
         compared = results["comparisons"]["ct-only"]["labels"][name]
         assert compared["delta_dsc"] == pytest.approx((ours - theirs).mean())
         assert compared["p"] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
-    write_json(bench.experiment.folder / "results.json", results)
+    write_json(runner.experiment.folder / "results.json", results)
     assert (
-        results_of(ExperimentRunner(bench.experiment, tmp_path / "nothing", kept=kept_runs(bench.experiment)))
+        results_of(ExperimentRunner(runner.experiment, tmp_path / "nothing", kept=kept_runs(runner.experiment)))
         == results
     )
-    lines = markdown(bench.experiment, results).splitlines()
+    lines = markdown(runner.experiment, results).splitlines()
     assert "| DSC | Liver | Spleen | mean over structures |" in lines
     tables = [line for line in lines if line.startswith("| cmedl minus ct-only |") and ", p " in line]
     # The measures of the means, then each structure's and the mean's DSC, and HD95.
     assert [line.count(", p ") for line in tables] == [4, 3, 3]
 
 
-def test_one_structure_has_no_table_of_structures(tmp_path):
-    bench = bench_of(tmp_path)
-    finished(bench, "cmedl", {"Tumor": {"dsc": np.array([0.5, 0.6])}})
-    results = results_of(bench)
-    assert "labels" not in results["methods"]["cmedl"]
-    assert "mean over structures" not in markdown(bench.experiment, results)
-
-
 def test_where_slices_are_missing_nothing_is_told_of_surfaces(tmp_path):
-    bench = bench_of(tmp_path, contiguous=False)
+    runner = runner_of(tmp_path, contiguous=False)
     random = np.random.default_rng(3)
     values = {
         row: {"dsc": random.uniform(0, 1, 7), "dsc_structure_slices": random.uniform(0, 1, 7)}
         for row in ("ct-only", "cmedl")
     }
     for row, found in values.items():
-        finished(bench, row, {"Tumor": {**found, "false_cc_per_empty_slice": np.full(7, 0.25)}})
-    results = results_of(bench)
+        finished(runner, row, {"Tumor": {**found, "false_cc_per_empty_slice": np.full(7, 0.25)}})
+    results = results_of(runner)
     told = results["methods"]["cmedl"]
     assert told["dsc_structure_slices"]["mean"] == pytest.approx(values["cmedl"]["dsc_structure_slices"].mean())
     assert told["dsc"]["mean"] == pytest.approx(values["cmedl"]["dsc"].mean())
@@ -139,30 +108,30 @@ def test_where_slices_are_missing_nothing_is_told_of_surfaces(tmp_path):
     ours, theirs = (values[row]["dsc_structure_slices"] for row in ("cmedl", "ct-only"))
     assert compared["delta_dsc"] == pytest.approx((ours - theirs).mean())
     assert compared["p"] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
-    text = markdown(bench.experiment, results)
+    text = markdown(runner.experiment, results)
     assert "| DSC, slices with the structure | DSC, all slices |" in text
     assert "Surface DSC at" not in text
 
 
 def test_the_validation_of_the_students_is_told_as_the_mean_over_runs(tmp_path):
-    bench = bench_of(tmp_path, seeds=[0, 1])
+    runner = runner_of(tmp_path, seeds=[0, 1])
     for seed, dsc in enumerate((0.4, 0.6)):
-        run = finished(bench, "cmedl", {"Tumor": {"dsc": np.array([0.5, 0.7])}}, seed)
+        run = finished(runner, "cmedl", {"Tumor": {"dsc": np.array([0.5, 0.7])}}, seed)
         validation = {"loss": 0.1, "dsc": dsc, "dsc_structure_slices": dsc / 2, "false_pixels": 3.0}
         a_model_file(run.student, training={"method": "cmedl", "validation": validation})
-    finished(bench, "ct-only", {"Tumor": {"dsc": np.array([0.5, 0.7])}})
-    results = results_of(bench)
+    finished(runner, "ct-only", {"Tumor": {"dsc": np.array([0.5, 0.7])}})
+    results = results_of(runner)
     assert results["methods"]["cmedl"]["validation"]["dsc"] == pytest.approx(0.5)
     assert results["methods"]["cmedl"]["validation"]["dsc_structure_slices"] == pytest.approx(0.25)
     assert results["methods"]["ct-only"]["validation"] is None
-    (row,) = (line for line in markdown(bench.experiment, results).splitlines() if line.startswith("| cmedl |"))
+    (row,) = (line for line in markdown(runner.experiment, results).splitlines() if line.startswith("| cmedl |"))
     assert "| 0.500 |" in row
 
 
 def test_the_best_row_by_validation_is_named_once_all_runs_are_finished(tmp_path):
-    bench = bench_of(tmp_path)
+    runner = runner_of(tmp_path)
     for row, dsc, tested in (("cmedl", 0.4, 0.9), ("ct-only", 0.6, 0.1)):
-        assert "is the best row" not in markdown(bench.experiment, results_of(bench))
-        run = finished(bench, row, {"Tumor": {"dsc": np.array([tested, tested])}})
+        assert "is the best row" not in markdown(runner.experiment, results_of(runner))
+        run = finished(runner, row, {"Tumor": {"dsc": np.array([tested, tested])}})
         a_model_file(run.student, training={"validation": {"dsc": dsc}})
-    assert "By validation patients `ct-only` is the best row." in markdown(bench.experiment, results_of(bench))
+    assert "By validation patients `ct-only` is the best row." in markdown(runner.experiment, results_of(runner))

@@ -1,6 +1,7 @@
 """t-SNE maps: which pixels enter, with which features, and that a map keeps apart what is apart."""
 
-import importlib.util
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.base.progress import Progress
 from CMEDLTrainLib.figures import tsne_map
+from CMEDLTrainLib.figures.evaluation_figures import Figures
 
 
 def masks() -> np.ndarray:
@@ -61,12 +63,7 @@ def test_two_kinds_of_pixels_lie_apart_whatever_the_scale_of_the_channels(monkey
     features[inside, :3] += 6.0
     # The channels that tell nothing have the large numbers.
     features *= (1e-3, 1e-3, 1e-3, 50, 50, 50)
-    told = []
-    found = tsne_map.embed(
-        features.astype(np.float32), inside, progress=Progress(lambda stage, fraction: told.append(fraction))
-    )
-    assert told == sorted(told)
-    assert told[0] == 0
+    found = tsne_map.embed(features.astype(np.float32), inside)
     distances = np.linalg.norm(found.points[:, None] - found.points[None], axis=2)
     np.fill_diagonal(distances, np.inf)
     assert (inside[distances.argmin(axis=1)] == inside).mean() > 0.98
@@ -74,33 +71,23 @@ def test_two_kinds_of_pixels_lie_apart_whatever_the_scale_of_the_channels(monkey
 
 
 def test_too_few_pixels_are_said():
-    with pytest.raises(InputError, match="more than 180 pixels"):
+    with pytest.raises(InputError, match="180"):
         tsne_map.embed(np.zeros((180, 4), np.float32), np.zeros(180, bool))
 
 
-def test_a_map_tells_how_far_it_is_and_is_cancelled_at_once(monkeypatch):
-    monkeypatch.setattr(tsne_map, "ITERATIONS", 100_000_000)
-    random, told = np.random.default_rng(0), []
-    features = random.normal(size=(400, 6)).astype(np.float32)
-
-    def cancelled() -> bool:
-        return bool(told) and told[-1] > 0
-
+def test_cancel_is_asked_between_the_maps(monkeypatch):
+    made = []
+    monkeypatch.setattr(tsne_map, "embed", lambda features, inside: made.append(len(features)))
+    student = SimpleNamespace(name="student", features=[np.zeros((4, 2))], inside=[np.zeros(4, bool)])
+    figures = SimpleNamespace(_against=student, _own=student)
     with pytest.raises(Cancelled):
-        tsne_map.embed(
-            features, np.arange(400) < 200, progress=Progress(lambda _, done: told.append(done), cancelled=cancelled)
-        )
-
-
-def test_a_map_that_fails_says_so(monkeypatch):
-    monkeypatch.setattr(tsne_map, "ITERATIONS", 1)  # fewer than scikit-learn takes
-    with pytest.raises(InputError, match="could not be made"):
-        tsne_map.embed(np.random.default_rng(0).normal(size=(400, 6)), np.arange(400) < 200)
+        Figures._embedding(figures, Progress(cancelled=lambda: bool(made)))
+    assert made == [4]
 
 
 def test_a_missing_package_is_said(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install scikit-learn"):
+    monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
+    with pytest.raises(InputError, match="scikit-learn"):
         tsne_map.embed(np.zeros((500, 4), np.float32), np.zeros(500, bool))
 
 
