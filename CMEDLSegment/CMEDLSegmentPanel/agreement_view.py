@@ -39,11 +39,7 @@ def called(name: str) -> str:
 
 def figure(measure: str, value: float) -> str:
     """A value of a measure in few characters."""
-    # Here, because it brings the report's pictures along.
-    from CMEDLSegmentLib.report.style import format_value
-
-    unit = MEASURES[measure].unit
-    return format_value(value, unit, digits=1 if unit else 2)
+    return MEASURES[measure].format(value, digits=1 if MEASURES[measure].unit else 2)
 
 
 def fillRaters(table: qt.QTableWidget, agreement: Agreement, colors: Sequence[tuple], fresh: bool) -> None:

@@ -8,7 +8,6 @@ either way.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from ..base.errors import InputError
+from ..base.text import plain
 from ..io.delineation import MODEL
 from ..metrics.measures import MEASURES
 from ..metrics.statistics import TEST_METHOD, PairedTest, Spread, paired_test
-from .raters import WRITTEN_AS, Agreement, RaterRow, plain
+from .raters import WRITTEN_AS, Agreement, RaterRow
 
 REFUSED = (
     "A table per rater is not given: it is not said that the raters are the same people in all cases, and a row of "
@@ -80,11 +80,14 @@ class CohortAgreement:
     person_tests: dict[str, dict[str, PairedTest]] | None
     test_method: str = TEST_METHOD
 
+    @property
+    def rows(self) -> tuple[RaterRow, ...]:
+        """A row for each person; only the model's, if there is one, where the raters are not the same people."""
+        return self.people or ((self.model,) if self.model else ())
+
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON's types, with null for what has no finite value, and every definition."""
-        fields = [one.name for one in dataclasses.fields(self)]
-        found = {WRITTEN_AS.get(name, name): getattr(self, name) for name in fields}
-        return plain({"definitions": MEASURES, **found})
+        return {"definitions": plain(MEASURES), **plain(self, WRITTEN_AS)}
 
 
 def pool_agreements(agreements: Sequence[Agreement], same_people: bool) -> CohortAgreement:

@@ -7,7 +7,6 @@ the reference.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..base.progress import SILENT, Progress
+from ..base.text import plain
 from ..io.delineation import MODEL, RatedCase
 from ..metrics.lesions import LesionMatch, match_lesions
 from ..metrics.measures import MEASURES, TOLERANCE_MM, MaskPairs, PairMeasures
@@ -137,18 +137,9 @@ class Agreement:
 
     def to_json(self) -> dict[str, Any]:
         """All of it but the map as JSON's types, with null for what has no finite value, and every definition."""
-        left_out = ("map", "box", "_matrices")
-        fields = [one.name for one in dataclasses.fields(self) if one.name not in left_out]
-        found = {WRITTEN_AS.get(name, name): getattr(self, name) for name in fields}
-        return plain(
-            {
-                "definitions": MEASURES,
-                **found,
-                "disagreement_cc": self.disagreement_cc,
-                "empty": self.empty,
-                "matrices": {name: self._matrices[name] for name in MEASURES},
-            }
-        )
+        fields = {name: value for name, value in vars(self).items() if name not in ("map", "box", "_matrices")}
+        further = {"disagreement_cc": self.disagreement_cc, "empty": self.empty, "matrices": self._matrices}
+        return plain({"definitions": MEASURES, **fields, **further}, WRITTEN_AS)
 
 
 def analyze(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progress = SILENT) -> Agreement:
@@ -242,22 +233,6 @@ def _measure_all(case: RatedCase, votes: VoteMap, tolerance_mm: float, progress:
         known = consensus["majority"][names[who]]
         tumors[names[who]] = match_lesions(reference, own, case.spacing, tolerance_mm, corner, known)
     return _Measured(directed, consensus, model_slices, tumors)
-
-
-def plain(value: Any) -> Any:
-    """A value of dataclasses, mappings, sequences and numbers as JSON's types; null for NaN and infinities."""
-    if dataclasses.is_dataclass(value):
-        fields = (one.name for one in dataclasses.fields(value))
-        return {WRITTEN_AS.get(name, name): plain(getattr(value, name)) for name in fields}
-    if isinstance(value, Mapping):
-        return {str(name): plain(inner) for name, inner in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
 
 
 def _consensus(votes: VoteMap, method: Method, n_all: int, n_raters: int) -> dict[int, np.ndarray]:

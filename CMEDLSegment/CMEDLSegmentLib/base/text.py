@@ -1,9 +1,13 @@
-"""How things are said: in sentences, in tables for a terminal, in JSON's own types."""
+"""Numbers, lists and tables as text: in sentences, for a terminal, as CSV, and in JSON's own types."""
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import io
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,11 @@ def counted(count: int, noun: str) -> str:
     ('1 error', '2 errors')
     """
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a``, ``a and b`` or ``a, b and c``: one word or more."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 def duration(seconds: float) -> str:
@@ -31,6 +40,21 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def format_value(value: float, unit: str, signed: bool = False, digits: int | None = None) -> str:
+    """A value as people read it: shares with three decimals, mm and cc with two; a true minus, ∞, a dash for NaN."""
+    if math.isnan(value):
+        return "\N{EN DASH}"
+    if math.isinf(value):
+        return "∞" if value > 0 else "\N{MINUS SIGN}∞"
+    places = (2 if unit else 3) if digits is None else digits
+    return f"{value:{'+' if signed else ''}.{places}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def format_p(p: float) -> str:
+    """A p-value: four decimals, and never a plain zero."""
+    return "< 0.0001" if p < 0.0001 else format_value(p, "", digits=4)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -60,21 +84,46 @@ def _is_figure(value: str) -> bool:
     return re.fullmatch(r"-?[\d.]*|nan|-?inf", value) is not None
 
 
-def plain(value: Any) -> Any:
-    """``value`` in JSON's own types: paths as text, tuples as lists, numpy's scalars plain, NaN as null.
+def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A table as CSV: every number so that reading gives it back exactly; nothing where a row lacks a column."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(_csv_cell, columns))
+    writer.writerows([_csv_cell(row.get(name, "")) for name in columns] for row in rows)
+    return text.getvalue()
+
+
+def _csv_cell(value: Any) -> str:
+    """A null character in a name is replaced: the CSV writer of Python 3.10 refuses it."""
+    if isinstance(value, float):
+        return repr(float(value))
+    return "" if value is None else str(value).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def plain(value: Any, names: Mapping[str, str] | None = None) -> Any:
+    """``value`` in JSON's own types.
+
+    Paths become text, tuples lists, dataclasses objects, numpy's scalars and arrays plain, NaN and infinities null.
+
+    Args:
+        value: what is to be written.
+        names: what fields of dataclasses are called there, where that is not their name.
 
     >>> plain({"size": (2, 3), "dsc": float("nan")})
     {'size': [2, 3], 'dsc': None}
     """
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value):
+        fields = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        value = {(names or {}).get(name, name): item for name, item in fields.items()}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, names) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [plain(item, names) for item in value]
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, (str, bool, int)) or value is None:
         return value
     if hasattr(value, "tolist"):
-        return plain(value.tolist())
+        return plain(value.tolist(), names)
     number = float(value)
-    return number if number - number == 0 else None
+    return number if math.isfinite(number) else None

@@ -19,13 +19,13 @@ from ..agreement.raters import Agreement, RaterRow, analyze
 from ..base.errors import Cancelled, CMEDLError, InputError
 from ..base.fault_log import internal_error
 from ..base.progress import SILENT, Progress
-from ..base.text import table
+from ..base.text import format_value, table
 from ..io.contour_files import read_rated_case
 from ..metrics.measures import MEASURES, TOLERANCE_MM
 from ..metrics.statistics import MAIN
 from ..report.case_report import CASE_FILES, REPORT, check_outputs, write_report
 from ..report.cohort_report import COHORT_FILES, write_cohort_report
-from ..report.style import fit_labels, format_value, printable
+from ..report.style import fit_labels, printable
 
 READ, ANALYZED = 0.35, 0.75
 """Fractions of a case at which its stages end."""
@@ -141,8 +141,7 @@ class CohortComparison:
             "seconds": round(self.seconds, 3),
         }
         if self.cohort:
-            people = self.cohort.people or ((self.cohort.model,) if self.cohort.model else ())
-            result["raters"] = [_row_json(row) for row in people]
+            result["raters"] = [_row_json(row) for row in self.cohort.rows]
             result["refusal"] = self.cohort.refusal
             result["tests"] = {name: test.p for name, test in self.cohort.tests.items()}
         return result
@@ -151,9 +150,8 @@ class CohortComparison:
         """The pooled table, what went wrong, and where to look."""
         lines = []
         if self.cohort:
-            people = self.cohort.people or ((self.cohort.model,) if self.cohort.model else ())
-            every = RaterRow("all pairs of raters", self.cohort.spread, float("nan"))
-            lines += [_rows((*people, every), self.cohort.tolerance_mm), ""]
+            pairs = RaterRow("all pairs of raters", self.cohort.spread, float("nan"))
+            lines += [_rows((*self.cohort.rows, pairs), self.cohort.tolerance_mm), ""]
             lines += [self.cohort.refusal] if self.cohort.refusal else []
             lines += [self.cohort.tests[name].sentence for name in MAIN if name in self.cohort.tests]
         lines += [f"Case {number}: {sentence}" for number, sentence in self.errors.items()]
@@ -285,7 +283,7 @@ def _rows(rows: Sequence[RaterRow], tolerance_mm: float) -> str:
     cells = [
         (
             label,
-            *(format_value(row.values[name].mean, MEASURES[name].unit) for name in MAIN),
+            *(MEASURES[name].format(row.values[name].mean) for name in MAIN),
             format_value(row.volume_cc, "cc"),
         )
         for label, row in zip(fit_labels([row.name for row in rows], 1.0, 24.0), rows, strict=True)

@@ -9,9 +9,7 @@ batch did not write, or that somebody edited since, is never replaced: that case
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
 import time
 from collections.abc import Sequence
@@ -25,7 +23,7 @@ from ..base.fault_log import internal_error
 from ..base.files import atomic_path, sha256_of
 from ..base.progress import SILENT, Progress
 from ..base.schema import read, read_object, write
-from ..base.text import plain, table
+from ..base.text import csv_table, plain, table
 from ..io.cohort_table import Case, read_cohort
 from .pipeline import SEGMENTATION, SegmentationJob, SegmentationOptions, check_writable, load_segmenter, run
 
@@ -347,9 +345,5 @@ def _text(value: float | None, form: str) -> str:
 
 def _write_results(path: Path, outcomes: Sequence[Outcome]) -> None:
     """``results.csv``, after every case anew, so that it is true whenever it is read."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(outcome.row() for outcome in outcomes)
     with atomic_path(path) as beside:
-        beside.write_text(text.getvalue(), encoding="utf-8")
+        beside.write_text(csv_table(COLUMNS, (outcome.row() for outcome in outcomes)), encoding="utf-8")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..base.errors import InputError
 from ..base.files import atomic_path
+from ..base.text import csv_table
 from .cohort_table import COLUMNS, read_rows
 
 if TYPE_CHECKING:
@@ -134,9 +135,6 @@ def edit_table(table: Path, change: Callable[[Rows], Rows]) -> None:
             rows = [row for _, row in read_rows(table, COLUMNS)]
             first = next(csv.reader(io.StringIO(table.read_text(encoding="utf-8-sig"), newline="")))
             header = [name.strip().lower() for name in first]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, header, restval="", extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(change(rows))
+        text = csv_table(header, change(rows))
         with atomic_path(table) as beside:
-            beside.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+            beside.write_text(text, encoding="utf-8", newline="\n")

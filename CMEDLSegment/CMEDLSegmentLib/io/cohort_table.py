@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ..base.errors import InputError
 from ..base.files import DEVICE_NAMES, atomic_path
+from ..base.text import csv_table
 
 COLUMNS = ("patient", "case", "role", "modality", "image", "mask", "split")
 ALWAYS = ("patient", "case", "modality", "image")
@@ -125,12 +126,9 @@ def write_cohort(path: Path | str, cases: Iterable[Case]) -> None:
     """
     path = Path(path)
     folder = path.absolute().parent
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row_of(case, folder) for case in cases)
+    text = csv_table(COLUMNS, (row_of(case, folder) for case in cases))
     with atomic_path(path) as beside:
-        beside.write_text(text.getvalue(), encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
 
 
 def row_of(case: Case, folder: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..base.boxes import bounding_box, enclosing_box
 from ..base.errors import InputError
+from ..base.text import format_value
 from .surface_distance import Grid, MaskSurface, check_masks, check_spacing, in_threads, surface_distances
 
 TOLERANCE_MM = 2.0
@@ -48,6 +49,20 @@ class Measure:
     symmetric: bool
     definition: str
     variant: bool = False
+
+    def format(self, value: float, signed: bool = False, digits: int | None = None) -> str:
+        """A value of it as people read it, without the unit; see :func:`format_value`."""
+        return format_value(value, self.unit, signed, digits)
+
+    def in_sentence(self, value: float, signed: bool = False) -> str:
+        """A value of it for a sentence, with the unit."""
+        return "infinite" if math.isinf(value) else f"{self.format(value, signed)} {self.unit}".rstrip()
+
+    def title_at(self, tolerance_mm: float) -> str:
+        """Its title with its unit, that of the surface Dice with the tolerance."""
+        if self.name == "surface_dice":
+            return f"{self.title} at {tolerance_mm:g} mm"
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
 _ELEMENTS = "a surface element sits at each voxel corner, as large as the marching-cubes surface there"

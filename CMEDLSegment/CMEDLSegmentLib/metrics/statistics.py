@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..base.text import counted, listed
 from .measures import MEASURES, Measure
 
 
@@ -142,7 +143,7 @@ def within_raters_range(
         )
     within, sentence = _answer(rows)
     if within is not None and silent:
-        sentence += f" But {_listed(silent)} marked nothing, and any model is within a range that reaches so far."
+        sentence += f" But {listed(silent)} marked nothing, and any model is within a range that reaches so far."
     return RangeAnswer(rows, within, sentence, _BY_RATERS)
 
 
@@ -196,19 +197,19 @@ def _row(measure: str, model: float, raters: dict[str, float], mean: float, inte
         beyond = worst - model if high else model - worst
         within = model == worst or beyond <= 10.0**-_ROUNDING_DIGITS
     difference = model - mean if math.isfinite(model) and math.isfinite(mean) else math.nan
-    title, unit = MEASURES[measure].title, MEASURES[measure].unit
+    title, in_words = MEASURES[measure].title, MEASURES[measure].in_sentence
     if within is None:
         sentence = f"{title}: there is no answer, because the model or the raters have no value."
     else:
-        lowest, highest = (_said(value, unit) for value in sorted((worst, best)))
+        lowest, highest = (in_words(value) for value in sorted((worst, best)))
         sentence = (
-            f"{title}: the model's mean to the raters is {_said(model, unit)}; the raters' means to each other "
-            f"are {lowest} to {highest}, on average {_said(mean, unit)}. The model is "
+            f"{title}: the model's mean to the raters is {in_words(model)}; the raters' means to each other "
+            f"are {lowest} to {highest}, on average {in_words(mean)}. The model is "
             f"{'within' if within else 'outside'} the raters' range"
         )
         if math.isfinite(difference) and math.isfinite(interval[0]):
-            low, upper = (_said(value, unit, signed=True) for value in interval)
-            sentence += f"; difference {_said(difference, unit, signed=True)} (95 % interval {low} to {upper})"
+            low, upper = (in_words(value, signed=True) for value in interval)
+            sentence += f"; difference {in_words(difference, signed=True)} (95 % interval {low} to {upper})"
         sentence += "."
     return RangeRow(measure, model, raters, mean, worst, best, difference, interval, within, sentence)
 
@@ -219,24 +220,12 @@ def _answer(rows: Mapping[str, RangeRow]) -> tuple[bool | None, str]:
     }
     if not answered:
         return None, "Whether the model is within the raters' range cannot be said: no measure has a value for both."
-    inside, outside = ([title for title, within in answered.items() if within is said] for said in (True, False))
+    inside, outside = ([title for title, within in answered.items() if within is answer] for answer in (True, False))
     if not outside:
-        return True, f"The model is within the raters' range in {_listed(inside)}."
+        return True, f"The model is within the raters' range in {listed(inside)}."
     if not inside:
-        return False, f"The model is outside the raters' range in {_listed(outside)}."
-    return False, f"The model is outside the raters' range in {_listed(outside)}, and within it in {_listed(inside)}."
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
-
-
-def _said(value: float, unit: str, signed: bool = False) -> str:
-    """A value for a sentence, with a true minus sign."""
-    if math.isinf(value):
-        return "infinite"
-    text = f"{value:{'+' if signed else ''}.{2 if unit else 3}f}".replace("-", "\N{MINUS SIGN}")
-    return f"{text} {unit}" if unit else text
+        return False, f"The model is outside the raters' range in {listed(outside)}."
+    return False, f"The model is outside the raters' range in {listed(outside)}, and within it in {listed(inside)}."
 
 
 @dataclass(frozen=True)
@@ -298,7 +287,7 @@ def paired_test(
     both = np.array([model, raters], float).reshape(2, -1)
     kept = both[:, np.isfinite(both).all(axis=0)]
     excluded, n = both.shape[1] - kept.shape[1], kept.shape[1]
-    title, unit = measures[measure].title, measures[measure].unit
+    title, in_words = measures[measure].title, measures[measure].in_sentence
     if not n:
         sentence = f"{title}: no {each} has a value for both the model and {who}."
         return PairedTest(0, excluded, *(math.nan,) * 3, (math.nan, math.nan), 0, math.nan, math.nan, sentence)
@@ -307,16 +296,16 @@ def paired_test(
     statistic, p = 0.0, 1.0
     if ties < n:
         # Without the ties scipy can work out the exact p of up to 50 cases.
-        found = wilcoxon(differences[differences != 0], alternative="two-sided")
-        statistic, p = float(found.statistic), float(found.pvalue)
+        result = wilcoxon(differences[differences != 0], alternative="two-sided")
+        statistic, p = float(result.statistic), float(result.pvalue)
     interval = mean_interval(differences)
-    means, difference = kept.mean(axis=1), float(differences.mean())
+    (mean, other), difference = kept.mean(axis=1).tolist(), float(differences.mean())
     sentence = (
-        f"{title}: the model's mean is {_said(float(means[0]), unit)}, that of {who} {_said(float(means[1]), unit)}; "
-        f"difference {_said(difference, unit, signed=True)}"
+        f"{title}: the model's mean is {in_words(mean)}, that of {who} {in_words(other)}; "
+        f"difference {in_words(difference, signed=True)}"
     )
     if n > 1:
-        sentence += f" (95 % interval {' to '.join(_said(value, unit, signed=True) for value in interval)})"
-    sentence += f", {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'}, {n} {each if n == 1 else f'{each}s'}"
+        sentence += f" (95 % interval {' to '.join(in_words(value, signed=True) for value in interval)})"
+    sentence += f", {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'}, {counted(n, each)}"
     sentence += f", {excluded} left out without a value." if excluded else "."
-    return PairedTest(n, excluded, float(means[0]), float(means[1]), difference, interval, ties, statistic, p, sentence)
+    return PairedTest(n, excluded, mean, other, difference, interval, ties, statistic, p, sentence)

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..agreement.vote_map import SliceRow
+from ..base.text import format_value
 from ..io.delineation import MODEL
 from ..metrics.measures import MEASURES
 from ..metrics.statistics import RangeAnswer
-from .style import LineStyle, fit_labels, format_value, line_styles, printable, text_width
+from .style import LineStyle, fit_labels, line_styles, printable, text_width
 from .svg import INK, PAPER, SOFT, Drawing, Scale
 
 WIDTH = 720.0

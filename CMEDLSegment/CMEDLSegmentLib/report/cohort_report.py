@@ -8,17 +8,26 @@ from pathlib import Path
 import numpy as np
 
 from ..agreement.cohort_agreement import CohortAgreement
-from ..agreement.raters import Agreement, RaterRow
+from ..agreement.raters import Agreement
 from ..base.progress import SILENT, Progress
-from ..base.text import counted
+from ..base.text import counted, format_p
 from ..io.delineation import MODEL
 from ..metrics.measures import MEASURES
 from ..metrics.statistics import MAIN, PairedTest
 from .case_report import FIGURES, REPORT, check_outputs, write_texts
 from .charts import box_plot, case_chart
 from .html import escape_name, escape_text, figure, html_page, paragraph, section, table
-from .sections import definitions_section, measure_title, notes_section, rater_kind, spread_cell
-from .style import format_p, format_value, line_styles
+from .sections import (
+    definitions_section,
+    format_ends,
+    measure_charts,
+    notes_section,
+    rater_row,
+    spread_cell,
+    spread_cells,
+    titles,
+)
+from .style import line_styles
 from .tables import as_json, case_tables, cases_table, join_tables, people_table
 
 COHORT_FILES = (FIGURES, "cases.csv", "pairs.csv", "raters.csv", "slices.csv", "tumors.csv", REPORT)
@@ -50,10 +59,10 @@ def write_cohort_report(
         Cancelled: nothing was written.
     """
     check_outputs(folder, COHORT_FILES, overwrite)
-    tables = [case_tables(one) for one in agreements]
+    tables = [(agreement.case, case_tables(agreement)) for agreement in agreements]
     texts = {
-        each: join_tables([(one.case, found[each]) for one, found in zip(agreements, tables, strict=True)]).csv()
-        for each in ("pairs.csv", "slices.csv", "tumors.csv")
+        name: join_tables([(case, of_case[name]) for case, of_case in tables]).csv()
+        for name in ("pairs.csv", "slices.csv", "tumors.csv")
     }
     texts["raters.csv"] = people_table(cohort).csv()
     texts["cases.csv"] = cases_table(cohort).csv()
@@ -79,7 +88,7 @@ def cohort_page(cohort: CohortAgreement, agreements: Sequence[Agreement], links:
             _people(cohort, agreements),
             _person_tests(cohort),
             _cases(cohort, agreements, links),
-            notes_section([f"{one.case}: {note}" for one in agreements for note in one.notes]),
+            notes_section([f"{each.case}: {note}" for each in agreements for note in each.notes]),
             definitions_section(cohort.tolerance_mm),
         ),
     )
@@ -107,11 +116,11 @@ def _tests(cohort: CohortAgreement) -> str:
         (
             "",
             [
-                escape_text(measure_title(measure, cohort.tolerance_mm)),
-                format_value(test.model, MEASURES[measure].unit),
-                format_value(test.raters, MEASURES[measure].unit),
-                format_value(test.difference, MEASURES[measure].unit, signed=True),
-                " to ".join(format_value(end, MEASURES[measure].unit, signed=True) for end in test.interval),
+                escape_text(MEASURES[measure].title_at(cohort.tolerance_mm)),
+                MEASURES[measure].format(test.model),
+                MEASURES[measure].format(test.raters),
+                MEASURES[measure].format(test.difference, signed=True),
+                format_ends(measure, test.interval, signed=True),
                 escape_text(format_p(test.p)),
                 f"{test.n}<small>{test.excluded} left out</small>" if test.excluded else str(test.n),
             ],
@@ -124,24 +133,20 @@ def _tests(cohort: CohortAgreement) -> str:
 
 def _people(cohort: CohortAgreement, agreements: Sequence[Agreement]) -> str:
     """Table IV: each person over all cases, or why there is none."""
-    rows = [_row(row) for row in cohort.people or ((cohort.model,) if cohort.model else ())]
-    spreads = [spread_cell(cohort.spread[measure], MEASURES[measure].unit) for measure in MAIN]
-    rows.append(("sum", ["all pairs of raters", *spreads]))
-    header = ("", *(measure_title(measure, cohort.tolerance_mm) for measure in MAIN))
+    rows = [rater_row(row.name, spread_cells(row.values)) for row in cohort.rows]
+    rows.append(("sum", ["all pairs of raters", *spread_cells(cohort.spread)]))
+    header = ("", *titles(MAIN, cohort.tolerance_mm))
     caption = "Mean over the other raters and the cases ± standard deviation; CV: coefficient of variation"
     people = [row.name for row in cohort.people] if cohort.people else [_RATERS, *([MODEL] if cohort.model else [])]
-    boxes = [
-        figure(
-            box_plot(people, [_values(agreements, who, measure) for who in people], measure, line_styles(people)),
-            heading=measure_title(measure, cohort.tolerance_mm),
-        )
-        for measure in MAIN
-    ]
+
+    def boxes(measure: str) -> str:
+        return box_plot(people, [_values(agreements, who, measure) for who in people], measure, line_styles(people))
+
     return section(
         "Table of raters",
         paragraph(cohort.refusal) if cohort.refusal else "",
         table(header, rows, caption=caption),
-        f'<div class="two">{"".join(boxes)}</div>',
+        measure_charts(boxes, cohort.tolerance_mm),
         paragraph("Each mark is one pair in one case.", "lesser"),
     )
 
@@ -152,27 +157,26 @@ def _person_tests(cohort: CohortAgreement) -> str:
         return ""
 
     def cell(measure: str, test: PairedTest) -> str:
-        difference = format_value(test.difference, MEASURES[measure].unit, signed=True)
+        difference = MEASURES[measure].format(test.difference, signed=True)
         return f"{difference}<small>p {escape_text(format_p(test.p))}, N = {test.n}</small>"
 
     rows = [
-        (rater_kind(who), [escape_name(who), *(cell(measure, found[measure]) for measure in MAIN)])
-        for who, found in cohort.person_tests.items()
+        rater_row(who, (cell(measure, tests[measure]) for measure in MAIN))
+        for who, tests in cohort.person_tests.items()
     ]
-    header = ("Model less", *(measure_title(measure, cohort.tolerance_mm) for measure in MAIN))
-    told = "Mean difference over the cases; both are measured by the same other raters. No correction for the number"
-    return section("The model and each rater", table(header, rows), paragraph(f"{told} of tests.", "lesser"))
-
-
-def _row(row: RaterRow) -> tuple[str, list[str]]:
-    return rater_kind(row.name), [escape_name(row.name), *(spread_cell(row.values[m], MEASURES[m].unit) for m in MAIN)]
+    header = ("Model less", *titles(MAIN, cohort.tolerance_mm))
+    explanation = (
+        "Mean difference over the cases; both are measured by the same other raters. No correction for the number of "
+        "tests."
+    )
+    return section("The model and each rater", table(header, rows), paragraph(explanation, "lesser"))
 
 
 def _values(agreements: Sequence[Agreement], who: str, measure: str) -> np.ndarray:
     """All values of one person over the cases, or of all pairs of raters."""
     if who == _RATERS:
-        return np.concatenate([one.rater_pairs(measure) for one in agreements])
-    return np.concatenate([one.values(who, measure) for one in agreements if who in one.names])
+        return np.concatenate([agreement.rater_pairs(measure) for agreement in agreements])
+    return np.concatenate([agreement.values(who, measure) for agreement in agreements if who in agreement.names])
 
 
 def _cases(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequence[str]) -> str:
@@ -185,20 +189,21 @@ def _cases(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequ
             f'<a href="{escape_text(link)}">{escape_name(case.case)}</a>',
             str(case.n_raters),
             spread_cell(case.raters["dsc"], ""),
+            spread_cell(case.raters["hd95_mm"], "mm"),
+            spread_cell(case.volume, "cc"),
         ]
-        cells += [spread_cell(case.raters["hd95_mm"], "mm"), spread_cell(case.volume, "cc")]
         if cohort.model:
-            found = case.model
+            model = case.model
             known = [measure for measure in MAIN if case.within.get(measure) is not None]
             inside = sum(bool(case.within[measure]) for measure in known)
-            cells += [spread_cell(found["dsc"], ""), spread_cell(found["hd95_mm"], "mm")] if found else ["", ""]
+            cells += [spread_cell(model["dsc"], ""), spread_cell(model["hd95_mm"], "mm")] if model else ["", ""]
             cells.append(f"{inside} of {len(known)}" if known else "")
         rows.append(("", cells))
     chart = case_chart(
         [case.case for case in cohort.cases],
-        [one.rater_pairs("dsc") for one in agreements],
-        [one.values(MODEL, "dsc") if one.has_model else np.zeros(0) for one in agreements],
+        [agreement.rater_pairs("dsc") for agreement in agreements],
+        [agreement.values(MODEL, "dsc") if agreement.has_model else np.zeros(0) for agreement in agreements],
         "dsc",
     )
-    told = "Line: least to greatest Dice of the raters' pairs; disc: their mean; diamond: the model's mean to them."
-    return section("Case by case", figure(chart, told), table(header, rows))
+    caption = "Line: least to greatest Dice of the raters' pairs; disc: their mean; diamond: the model's mean to them."
+    return section("Case by case", figure(chart, caption), table(header, rows))

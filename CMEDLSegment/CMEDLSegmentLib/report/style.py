@@ -1,4 +1,4 @@
-"""How raters and figures look in the report: colors, line patterns, labels that fit, numbers as text.
+"""How raters look in the report: colors, line patterns, and labels that fit.
 
 Everybody is told apart three times: by color (see ``colors.py``), by line pattern, which carries a print in gray, and
 by name.
@@ -6,7 +6,6 @@ by name.
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -86,18 +85,3 @@ def _cut(name: str, size: float, room: float) -> str:
     while name and text_width(name + "…", size) > room:
         name = name[:-1]
     return name.rstrip() + "…"
-
-
-def format_value(value: float, unit: str, signed: bool = False, digits: int | None = None) -> str:
-    """A value as people read it: shares with three decimals, mm and cc with two; a true minus, ∞, a dash for NaN."""
-    if math.isnan(value):
-        return "\N{EN DASH}"
-    if math.isinf(value):
-        return "∞" if value > 0 else "\N{MINUS SIGN}∞"
-    places = (2 if unit else 3) if digits is None else digits
-    return f"{value:{'+' if signed else ''}.{places}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def format_p(p: float) -> str:
-    """A p-value: four decimals, and never a plain zero."""
-    return "< 0.0001" if p < 0.0001 else format_value(p, "", digits=4)

@@ -6,8 +6,6 @@ coordinates count from 0, along the axes of the stored image.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import Any
 from .. import __version__
 from ..agreement.cohort_agreement import CohortAgreement
 from ..agreement.raters import Agreement, RaterRow
+from ..base.text import csv_table
 from ..metrics.lesions import Lesion
 from ..metrics.measures import MEASURES, PairMeasures
 
@@ -38,16 +37,7 @@ class Table:
 
     def csv(self) -> str:
         """As CSV: every number so that reading gives it back exactly."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_cell(name) for name in self.columns)
-        writer.writerows([_cell(row.get(name, "")) for name in self.columns] for row in self.rows)
-        return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    """A null character in a name is replaced: the CSV writer of Python 3.10 refuses it."""
-    return repr(float(value)) if isinstance(value, float) else str(value).replace("\0", "\N{REPLACEMENT CHARACTER}")
+        return csv_table(self.columns, self.rows)
 
 
 def join_tables(tables: Sequence[tuple[str, Table]]) -> Table:
@@ -92,8 +82,7 @@ def raters_table(agreement: Agreement) -> Table:
 
 def people_table(cohort: CohortAgreement) -> Table:
     """A row for each person over the cohort; only the model's where the raters are not the same people."""
-    people = cohort.people or ((cohort.model,) if cohort.model else ())
-    rows = tuple(_rater(row, cohort.tolerance_mm) for row in people)
+    rows = tuple(_rater(row, cohort.tolerance_mm) for row in cohort.rows)
     return Table(("name", *_spread_columns(), "tolerance_mm", "definitions"), rows)
 
 

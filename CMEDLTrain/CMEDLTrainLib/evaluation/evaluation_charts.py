@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from CMEDLSegmentLib.report.style import fit_labels, format_value
+from CMEDLSegmentLib.base.text import format_value
+from CMEDLSegmentLib.report.style import fit_labels
 from CMEDLSegmentLib.report.svg import INK, PAPER, RULE, SOFT, Drawing, Scale
 
 from .comparison import paired

@@ -22,6 +22,7 @@ from CMEDLSegmentLib.agreement.raters import Agreement, analyze
 from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED, RATER_COLORS
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.base.progress import Progress
+from CMEDLSegmentLib.base.text import format_p, format_value
 from CMEDLSegmentLib.io.delineation import MODEL, RatedCase
 from CMEDLSegmentLib.io.volume import Geometry, axial_view
 from CMEDLSegmentLib.metrics.measures import MEASURES
@@ -31,7 +32,7 @@ from CMEDLSegmentLib.report.case_report import CASE_FILES, FIGURES, REPORT, REVI
 from CMEDLSegmentLib.report.charts import box_plot, case_chart, heat_map, range_chart, slice_strip, volume_chart
 from CMEDLSegmentLib.report.cohort_report import cohort_page
 from CMEDLSegmentLib.report.slice_images import SIDE, SlicePlane, worst_slices
-from CMEDLSegmentLib.report.style import DASHES, fit_labels, format_p, format_value, line_styles, text_width
+from CMEDLSegmentLib.report.style import DASHES, fit_labels, line_styles, text_width
 from CMEDLSegmentLib.report.svg import Scale
 from CMEDLSegmentLib.report.tables import case_tables
 from segment.agreement.rated import nodule, noisy_case, rated_case
