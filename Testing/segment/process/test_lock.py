@@ -94,7 +94,11 @@ def test_a_lock_is_taken_over_from_one_who_died_while_taking_it_over(tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("text", [dead(host="node7"), dead(mark=None), json.dumps({"pid": 17, "host": "node7"}), ""])
+@pytest.mark.parametrize(
+    "text",
+    [dead(host="node7"), dead(mark=None), json.dumps({"pid": 17, "host": "node7"}), ""],
+    ids=["elsewhere", "without a mark", "of before", "not written yet"],
+)
 def test_an_owner_that_beats_is_never_taken_over(text: str, tmp_path: Path) -> None:
     """One elsewhere, one of an older version, one that is just writing its file."""
     file = tmp_path / "lock"
