@@ -34,7 +34,7 @@ class Paired:
         difference: mean of own minus other.
         p: of the Wilcoxon test.
         n: patients with a value for both.
-        words: all of it in sentences, with the difference's 95 % interval.
+        description: all of it in sentences, with the difference's 95 % interval.
     """
 
     title: str
