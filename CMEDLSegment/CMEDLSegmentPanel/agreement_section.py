@@ -60,12 +60,12 @@ def work(state: Hashable, rated: RatedScene, tolerance: float, progress: Progres
     """The figures of a case; touches no scene."""
     from CMEDLSegmentLib.agreement.raters import analyze
 
-    found = analyze(rated.case, tolerance, progress)
+    agreement = analyze(rated.case, tolerance, progress)
     some, everybody = [], []
-    for marks in zip(*(one.mask for one in rated.case.all), strict=True):
+    for marks in zip(*(delineation.mask for delineation in rated.case.all), strict=True):
         some.append(int(np.count_nonzero(np.logical_or.reduce(marks))))
         everybody.append(int(np.count_nonzero(np.logical_and.reduce(marks))))
-    return Figures(state, rated, found, some, everybody)
+    return Figures(state, rated, agreement, some, everybody)
 
 
 class AgreementSection(Section):
@@ -122,17 +122,17 @@ class AgreementSection(Section):
     def refresh(self) -> None:
         """Show the figures of the ticked segments, or have them worked out."""
         self._followScene()
-        found, volume = self._entries(), self.volume
-        missing = bool(len(found) > 1 and requirements.missing("agreement"))
+        compared, volume = self._entries(), self.volume
+        missing = bool(len(compared) > 1 and requirements.missing("agreement"))
         self.ui.agreementPackagesButton.visible = missing
         try:
             if missing:
                 self._nothing(_("The figures need Python packages that are not installed."))
                 return
-            if volume is None or len(found) < 2:
+            if volume is None or len(compared) < 2:
                 self._nothing(_("Tick at least two contours above, or one beside the model's."))
                 return
-            state = (RatedSceneReader.state(volume, found), self.parameters.tolerance)
+            state = (RatedSceneReader.state(volume, compared), self.parameters.tolerance)
         except CMEDLError as error:
             self._nothing(str(error))
             return
@@ -360,43 +360,43 @@ class AgreementSection(Section):
 
     def _draw(self, colors: list[tuple[float, float, float]]) -> None:
         figures, fresh = self.shown, self.fresh
-        found = figures.agreement
-        view.fillRaters(self.ui.ratersTable, found, colors, fresh)
-        view.fillMatrix(self.ui.matrixTable, found, self.ui.measureComboBox.currentData, fresh)
-        tips = {row.index: self._sliceTip(row) for row in found.slices}
+        agreement = figures.agreement
+        view.fillRaters(self.ui.ratersTable, agreement, colors, fresh)
+        view.fillMatrix(self.ui.matrixTable, agreement, self.ui.measureComboBox.currentData, fresh)
+        tips = {row.index: self._sliceTip(row) for row in agreement.slices}
         setText(self.ui.stripLabel, _("Slices, feet to head: blue by everybody, orange by some."))
         self._strip.fill(figures.some, figures.everybody, tips, fresh)
         self.onSliceMoved()
-        mean = {row.name: view.figure("dsc", row.values["dsc"].mean) for row in found.raters}
+        mean = {row.name: view.figure("dsc", row.values["dsc"].mean) for row in agreement.raters}
         dice = {ref: mean[entry.name] for entry in figures.rated.entries for ref in entry.refs}
         self.panel.experts.showFigures(dice, fresh)
-        answer = "\n".join(filter(None, [found.range.sentence if found.range else "", self._tumors()]))
+        answer = "\n".join(filter(None, [agreement.range.sentence if agreement.range else "", self._tumors()]))
         setText(self.ui.rangeLabel, answer)
         self.ui.rangeLabel.visible = bool(answer)
         self.ui.rangeLabel.enabled = fresh
 
     def _summary(self) -> str:
         """Who is compared, how far the raters agree, and what is doubtful."""
-        found = self.shown.agreement
-        raters = len(found.rater_names)
+        agreement = self.shown.agreement
+        raters = len(agreement.rater_names)
         who = _("{count} raters").format(count=raters) if raters > 1 else _("One rater")
-        if found.has_model:
+        if agreement.has_model:
             who = _("{who} and the model").format(who=who)
         lines = [who + "."]
         if raters > 1:
             lines[0] += " " + _("All raters mark {full:.1f} cc, any of them {any:.1f} cc.").format(
-                full=found.full_cc, any=found.any_cc
+                full=agreement.full_cc, any=agreement.any_cc
             )
-        return "\n".join([*lines, *found.notes])
+        return "\n".join([*lines, *agreement.notes])
 
     def _tumors(self) -> str:
         """What the model missed and what it marked in excess, against the majority of the raters."""
-        found = self.shown.agreement.tumors.get(MODEL)
-        if found is None or not (found.missed or found.extra):
+        match = self.shown.agreement.tumors.get(MODEL)
+        if match is None or not (match.missed or match.extra):
             return ""
-        lost, more = (sum(one.volume_cc for one in tumors) for tumors in (found.missed, found.extra))
+        lost, more = (sum(lesion.volume_cc for lesion in tumors) for tumors in (match.missed, match.extra))
         sentence = _("Tumors: the model misses {missed} ({lost:.1f} cc) and marks {extra} more ({more:.1f} cc).")
-        return sentence.format(missed=len(found.missed), lost=lost, extra=len(found.extra), more=more)
+        return sentence.format(missed=len(match.missed), lost=lost, extra=len(match.extra), more=more)
 
     def _sliceTip(self, row: SliceRow) -> str:
         figures = self.shown

@@ -212,9 +212,9 @@ class ExpertsSection(Section):
             self._text(row, SEGMENT, ref.name)
             self._text(row, RATER, role.rater if role else "", editable=role is not None)
             self._text(row, STRUCTURE, role.structure if role else "", editable=role is not None)
-            found = self._problemsOf(ref) if role else []
-            source = self._text(row, SOURCE, f"{ref.source}: {found[0]}" if found else ref.source)
-            source.setToolTip(plainToolTip("\n".join(found)))
+            problems = self._problemsOf(ref) if role else []
+            source = self._text(row, SOURCE, f"{ref.source}: {problems[0]}" if problems else ref.source)
+            source.setToolTip(plainToolTip("\n".join(problems)))
             self._figure(row, ref)
         table.blockSignals(blocked)
 
@@ -246,6 +246,6 @@ class ExpertsSection(Section):
         segment = node.GetSegmentation().GetSegment(ref.segment_id)
         key = (ref, volume.GetID(), volume.GetMTime(), segment.GetMTime())
         if key not in self._problems:
-            self._problems = {known: told for known, told in self._problems.items() if known[0] != ref}
+            self._problems = {known: sentences for known, sentences in self._problems.items() if known[0] != ref}
             self._problems[key] = expert_segments.problems(ref, volume)
         return self._problems[key]
