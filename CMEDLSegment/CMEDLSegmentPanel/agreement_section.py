@@ -27,7 +27,7 @@ from .scene import agreement_nodes, contour_views
 from .scene.coordinates import FLIP, to_numpy
 from .scene.layouts import slice_views
 from .scene.rated_scene import Entry, RatedScene, RatedSceneReader, entries, middle_of, structures
-from .section import Section, inBackground, setText, show_errors
+from .section import Section, inBackground, setText, show_errors, signals_blocked
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.agreement.raters import Agreement
@@ -243,10 +243,9 @@ class AgreementSection(Section):
         chosen = self.parameters.structure
         current = chosen if chosen in known else next(iter(known), "")
         if [box.itemText(index) for index in range(box.count)] != known:
-            blocked = box.blockSignals(True)
-            box.clear()
-            box.addItems(known)
-            box.blockSignals(blocked)
+            with signals_blocked(box):
+                box.clear()
+                box.addItems(known)
         if current:
             box.currentIndex = known.index(current)
         box.visible = self.ui.structureLabel.visible = len(known) > 1
@@ -427,9 +426,8 @@ class AgreementSection(Section):
     def _showMap(self) -> None:
         node = agreement_nodes.map_of(self.volume)
         box = self.ui.mapCheckBox
-        blocked = box.blockSignals(True)
-        box.checked = agreement_nodes.map_is_shown(node)
-        box.blockSignals(blocked)
+        with signals_blocked(box):
+            box.checked = agreement_nodes.map_is_shown(node)
         raters = len(self.shown.agreement.rater_names)
         squares = []
         for count, color in enumerate(agreement_nodes.count_colors(raters), start=1):
