@@ -109,7 +109,7 @@ class AgreementSection(Section):
         return self.panel.experts.volume
 
     @property
-    def shown(self) -> Figures:
+    def currentFigures(self) -> Figures:
         """The figures, for what is offered only while there are some."""
         assert self.figures is not None
         return self.figures
@@ -187,7 +187,9 @@ class AgreementSection(Section):
         """Put the agreement map over the CT, or take it away."""
         with show_errors(_("The agreement map could not be shown.")):
             if shown:
-                agreement_nodes.show_map(agreement_nodes.set_map(self.shown.rated, self.shown.agreement))
+                agreement_nodes.show_map(
+                    agreement_nodes.set_map(self.currentFigures.rated, self.currentFigures.agreement)
+                )
             else:
                 agreement_nodes.hide_map(agreement_nodes.map_of(self.volume))
         self.changed()
@@ -196,7 +198,7 @@ class AgreementSection(Section):
         """Add a consensus of the raters as a segmentation."""
         from CMEDLSegmentLib.agreement.consensus import consensus_mask
 
-        rated = self.shown.rated
+        rated = self.currentFigures.rated
         method = list(agreement_nodes.METHODS)[self.ui.consensusComboBox.currentIndex]
         with show_errors(_("The consensus could not be added.")):
             node = agreement_nodes.add_consensus(rated, consensus_mask(rated.case, method), method)
@@ -205,7 +207,7 @@ class AgreementSection(Section):
     def onTables(self, checked: bool = False) -> None:
         """Put the figures into tables and plots of the scene."""
         with show_errors(_("The tables could not be made.")):
-            agreement_nodes.set_tables(self.shown.rated, self.shown.agreement)
+            agreement_nodes.set_tables(self.currentFigures.rated, self.currentFigures.agreement)
             self._say(_("Tables and plots are in the scene; they follow later figures."))
 
     def onReport(self, checked: bool = False) -> None:
@@ -222,7 +224,7 @@ class AgreementSection(Section):
     def _report(self, folder: Path) -> None:
         from CMEDLSegmentLib.report.case_report import CASE_FILES, REPORT, REVIEWS, write_report
 
-        figures = self.shown
+        figures = self.currentFigures
         replace = any((folder / name).exists() for name in (*CASE_FILES, REVIEWS))
         question = _("There is a report in {folder}. Replace it?").format(folder=folder)
         if replace and not slicer.util.confirmYesNoDisplay(question, _("CMEDL: report")):
@@ -313,9 +315,9 @@ class AgreementSection(Section):
         with show_errors(_("Nodes of earlier figures could not be brought up to date.")):
             volume = self.volume
             if agreement_nodes.map_of(volume):
-                agreement_nodes.set_map(self.shown.rated, self.shown.agreement)
+                agreement_nodes.set_map(self.currentFigures.rated, self.currentFigures.agreement)
             if agreement_nodes.tables_of(volume):
-                agreement_nodes.set_tables(self.shown.rated, self.shown.agreement)
+                agreement_nodes.set_tables(self.currentFigures.rated, self.currentFigures.agreement)
 
     def _nothing(self, sentence: str) -> None:
         """There are no figures, and why."""
@@ -358,7 +360,7 @@ class AgreementSection(Section):
         self._showMap()
 
     def _draw(self, colors: list[tuple[float, float, float]]) -> None:
-        figures, fresh = self.shown, self.fresh
+        figures, fresh = self.currentFigures, self.fresh
         agreement = figures.agreement
         view.fillRaters(self.ui.ratersTable, agreement, colors, fresh)
         view.fillMatrix(self.ui.matrixTable, agreement, self.ui.measureComboBox.currentData, fresh)
@@ -376,7 +378,7 @@ class AgreementSection(Section):
 
     def _summary(self) -> str:
         """Who is compared, how far the raters agree, and what is doubtful."""
-        agreement = self.shown.agreement
+        agreement = self.currentFigures.agreement
         raters = len(agreement.rater_names)
         who = _("{count} raters").format(count=raters) if raters > 1 else _("One rater")
         if agreement.has_model:
@@ -390,7 +392,7 @@ class AgreementSection(Section):
 
     def _tumors(self) -> str:
         """What the model missed and what it marked in excess, against the majority of the raters."""
-        match = self.shown.agreement.tumors.get(MODEL)
+        match = self.currentFigures.agreement.tumors.get(MODEL)
         if match is None or not (match.missed or match.extra):
             return ""
         lost, more = (sum(lesion.volume_cc for lesion in tumors) for tumors in (match.missed, match.extra))
@@ -398,11 +400,11 @@ class AgreementSection(Section):
         return sentence.format(missed=len(match.missed), lost=lost, extra=len(match.extra), more=more)
 
     def _sliceTip(self, row: SliceRow) -> str:
-        figures = self.shown
+        figures = self.currentFigures
         position = middle_of(figures.rated, row.index)[2]
         lines = [_("Slice {index}, {position:.1f} mm").format(index=row.index, position=position)]
         if row.worst_pair and not self.panel.review.blinded:
-            a, b = map(view.called, row.worst_pair)
+            a, b = map(view.displayName, row.worst_pair)
             lines.append(
                 _("Dice {mean:.2f} on average, at least {least:.2f} ({a} and {b})").format(
                     mean=row.dsc_mean, least=row.dsc_min, a=a, b=b
@@ -412,13 +414,13 @@ class AgreementSection(Section):
         return "\n".join(lines)
 
     def _goToWorst(self, which: int) -> None:
-        worst = self.shown.agreement.worst
+        worst = self.currentFigures.agreement.worst
         if worst:
             self._worst = which % len(worst)
             self._goTo(worst[self._worst])
 
     def _goTo(self, index: int) -> None:
-        figures = self.shown
+        figures = self.currentFigures
         contour_views.jump(middle_of(figures.rated, index))
         row = next((row for row in figures.agreement.slices if row.index == index), None)
         setText(self.ui.stripLabel, self._sliceTip(row).replace("\n", "; ") if row else "")
@@ -428,7 +430,7 @@ class AgreementSection(Section):
         box = self.ui.mapCheckBox
         with signals_blocked(box):
             box.checked = agreement_nodes.map_is_shown(node)
-        raters = len(self.shown.agreement.rater_names)
+        raters = len(self.currentFigures.agreement.rater_names)
         squares = []
         for count, color in enumerate(agreement_nodes.count_colors(raters), start=1):
             name = qt.QColor.fromRgbF(*color).name()

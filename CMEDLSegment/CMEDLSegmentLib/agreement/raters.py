@@ -150,9 +150,9 @@ def analyze(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
         tolerance_mm: of the surface Dice.
         progress: told how far it is; what it raises ends the work.
     """
-    names = tuple(one.name for one in case.all)
+    names = tuple(delineation.name for delineation in case.all)
     n_raters = len(case.raters)
-    votes = VoteMap.of([one.mask for one in case.all])
+    votes = VoteMap.of([delineation.mask for delineation in case.all])
     measured = _measure_all(case, votes, tolerance_mm, progress)
     matrices = {name: _matrix(name, measured.directed, votes) for name in MEASURES}
     counts = votes.counts.sum(axis=0)

@@ -89,7 +89,7 @@ def read_rtstruct(path: Path, name: str, header: Dataset, target: ReferenceImage
     remarks = _Remarks()
     with reading_values(path):
         regions = list(header.get("StructureSetROISequence") or [])
-        segments = [Segment(int(one.get("ROINumber") or 0), text_of(one, "ROIName", header)) for one in regions]
+        segments = [Segment(int(each.get("ROINumber") or 0), text_of(each, "ROIName", header)) for each in regions]
         if not segments:
             raise InputError(f"{path} holds no region of interest; export it again with its contours.")
         if "ROIContourSequence" not in header:
@@ -97,9 +97,9 @@ def read_rtstruct(path: Path, name: str, header: Dataset, target: ReferenceImage
         chosen, notes = select_segment(path, segments, asked)
         items = [
             item
-            for one in header.get("ROIContourSequence") or []
-            if int(one.get("ReferencedROINumber") or 0) == chosen.number
-            for item in one.get("ContourSequence") or []
+            for region in header.get("ROIContourSequence") or []
+            if int(region.get("ReferencedROINumber") or 0) == chosen.number
+            for item in region.get("ContourSequence") or []
         ]
         references = _references(header, regions[segments.index(chosen)], items)
         contours = _closed(path, items, remarks)
@@ -117,13 +117,13 @@ def _references(header: Dataset, region: Dataset, items: Sequence[Dataset]) -> t
     frame = str(region.get("ReferencedFrameOfReferenceUID") or header.get("FrameOfReferenceUID") or "")
     referenced = header.get("ReferencedFrameOfReferenceSequence") or []
     # A structure set may hold regions of several frames, each with its series.
-    of_frame = [one for one in referenced if str(one.get("FrameOfReferenceUID") or "") == frame] or referenced
-    frames = {frame} if frame else {str(one.get("FrameOfReferenceUID") or "") for one in of_frame}
+    of_frame = [each for each in referenced if str(each.get("FrameOfReferenceUID") or "") == frame] or referenced
+    frames = {frame} if frame else {str(each.get("FrameOfReferenceUID") or "") for each in of_frame}
     series = {
-        str(one.get("SeriesInstanceUID") or "")
+        str(of_series.get("SeriesInstanceUID") or "")
         for reference in of_frame
         for study in reference.get("RTReferencedStudySequence") or []
-        for one in study.get("RTReferencedSeriesSequence") or []
+        for of_series in study.get("RTReferencedSeriesSequence") or []
     }
     instances = {
         str(image.get("ReferencedSOPInstanceUID") or "")

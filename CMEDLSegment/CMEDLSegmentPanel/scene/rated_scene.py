@@ -142,7 +142,7 @@ class RatedSceneReader:
         """
         image = volume_of(volume)
         start = volume.GetImageData().GetExtent()[::2]
-        masks_of = [[self._look(ref, volume) for ref in entry.refs] for entry in rated]
+        masks_of = [[self._mask_of(ref, volume) for ref in entry.refs] for entry in rated]
         self._known = {ref: self._known[ref] for entry in rated for ref in entry.refs}
         native = _around([mask for masks in masks_of for mask, _ in masks], start, image.array.shape)
         view = axial_view(image.array, image.geometry)
@@ -174,7 +174,7 @@ class RatedSceneReader:
         native = _in_native(crop, image.geometry, view)
         return RatedScene(case, tuple(rated), volume.GetID(), view, crop, native, tuple(start))
 
-    def _look(self, ref: SegmentRef, volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[Mask, tuple[str, ...]]:
+    def _mask_of(self, ref: SegmentRef, volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[Mask, tuple[str, ...]]:
         """What a segment marks on the CT, and what was done to it."""
         state = (_place(volume), _marks(ref))
         known = self._known.get(ref)
