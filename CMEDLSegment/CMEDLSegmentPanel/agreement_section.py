@@ -27,7 +27,7 @@ from .scene import agreement_nodes, contour_views
 from .scene.coordinates import FLIP, to_numpy
 from .scene.layouts import slice_views
 from .scene.rated_scene import Entry, RatedScene, RatedSceneReader, entries, middle_of, structures
-from .section import Section, inBackground, setText, show_errors
+from .section import Section, inBackground, setText, show_errors, signals_blocked
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.agreement.raters import Agreement
@@ -60,12 +60,12 @@ def work(state: Hashable, rated: RatedScene, tolerance: float, progress: Progres
     """The figures of a case; touches no scene."""
     from CMEDLSegmentLib.agreement.raters import analyze
 
-    found = analyze(rated.case, tolerance, progress)
+    agreement = analyze(rated.case, tolerance, progress)
     some, everybody = [], []
-    for marks in zip(*(one.mask for one in rated.case.all), strict=True):
+    for marks in zip(*(delineation.mask for delineation in rated.case.all), strict=True):
         some.append(int(np.count_nonzero(np.logical_or.reduce(marks))))
         everybody.append(int(np.count_nonzero(np.logical_and.reduce(marks))))
-    return Figures(state, rated, found, some, everybody)
+    return Figures(state, rated, agreement, some, everybody)
 
 
 class AgreementSection(Section):
@@ -109,7 +109,7 @@ class AgreementSection(Section):
         return self.panel.experts.volume
 
     @property
-    def shown(self) -> Figures:
+    def currentFigures(self) -> Figures:
         """The figures, for what is offered only while there are some."""
         assert self.figures is not None
         return self.figures
@@ -122,17 +122,17 @@ class AgreementSection(Section):
     def refresh(self) -> None:
         """Show the figures of the ticked segments, or have them worked out."""
         self._followScene()
-        found, volume = self._entries(), self.volume
-        missing = bool(len(found) > 1 and requirements.missing("agreement"))
+        compared, volume = self._entries(), self.volume
+        missing = bool(len(compared) > 1 and requirements.missing("agreement"))
         self.ui.agreementPackagesButton.visible = missing
         try:
             if missing:
                 self._nothing(_("The figures need Python packages that are not installed."))
                 return
-            if volume is None or len(found) < 2:
+            if volume is None or len(compared) < 2:
                 self._nothing(_("Tick at least two contours above, or one beside the model's."))
                 return
-            state = (RatedSceneReader.state(volume, found), self.parameters.tolerance)
+            state = (RatedSceneReader.state(volume, compared), self.parameters.tolerance)
         except CMEDLError as error:
             self._nothing(str(error))
             return
@@ -187,7 +187,9 @@ class AgreementSection(Section):
         """Put the agreement map over the CT, or take it away."""
         with show_errors(_("The agreement map could not be shown.")):
             if shown:
-                agreement_nodes.show_map(agreement_nodes.set_map(self.shown.rated, self.shown.agreement))
+                agreement_nodes.show_map(
+                    agreement_nodes.set_map(self.currentFigures.rated, self.currentFigures.agreement)
+                )
             else:
                 agreement_nodes.hide_map(agreement_nodes.map_of(self.volume))
         self.changed()
@@ -196,7 +198,7 @@ class AgreementSection(Section):
         """Add a consensus of the raters as a segmentation."""
         from CMEDLSegmentLib.agreement.consensus import consensus_mask
 
-        rated = self.shown.rated
+        rated = self.currentFigures.rated
         method = list(agreement_nodes.METHODS)[self.ui.consensusComboBox.currentIndex]
         with show_errors(_("The consensus could not be added.")):
             node = agreement_nodes.add_consensus(rated, consensus_mask(rated.case, method), method)
@@ -205,7 +207,7 @@ class AgreementSection(Section):
     def onTables(self, checked: bool = False) -> None:
         """Put the figures into tables and plots of the scene."""
         with show_errors(_("The tables could not be made.")):
-            agreement_nodes.set_tables(self.shown.rated, self.shown.agreement)
+            agreement_nodes.set_tables(self.currentFigures.rated, self.currentFigures.agreement)
             self._say(_("Tables and plots are in the scene; they follow later figures."))
 
     def onReport(self, checked: bool = False) -> None:
@@ -222,7 +224,7 @@ class AgreementSection(Section):
     def _report(self, folder: Path) -> None:
         from CMEDLSegmentLib.report.case_report import CASE_FILES, REPORT, REVIEWS, write_report
 
-        figures = self.shown
+        figures = self.currentFigures
         replace = any((folder / name).exists() for name in (*CASE_FILES, REVIEWS))
         question = _("There is a report in {folder}. Replace it?").format(folder=folder)
         if replace and not slicer.util.confirmYesNoDisplay(question, _("CMEDL: report")):
@@ -243,10 +245,9 @@ class AgreementSection(Section):
         chosen = self.parameters.structure
         current = chosen if chosen in known else next(iter(known), "")
         if [box.itemText(index) for index in range(box.count)] != known:
-            blocked = box.blockSignals(True)
-            box.clear()
-            box.addItems(known)
-            box.blockSignals(blocked)
+            with signals_blocked(box):
+                box.clear()
+                box.addItems(known)
         if current:
             box.currentIndex = known.index(current)
         box.visible = self.ui.structureLabel.visible = len(known) > 1
@@ -314,9 +315,9 @@ class AgreementSection(Section):
         with show_errors(_("Nodes of earlier figures could not be brought up to date.")):
             volume = self.volume
             if agreement_nodes.map_of(volume):
-                agreement_nodes.set_map(self.shown.rated, self.shown.agreement)
+                agreement_nodes.set_map(self.currentFigures.rated, self.currentFigures.agreement)
             if agreement_nodes.tables_of(volume):
-                agreement_nodes.set_tables(self.shown.rated, self.shown.agreement)
+                agreement_nodes.set_tables(self.currentFigures.rated, self.currentFigures.agreement)
 
     def _nothing(self, sentence: str) -> None:
         """There are no figures, and why."""
@@ -359,51 +360,51 @@ class AgreementSection(Section):
         self._showMap()
 
     def _draw(self, colors: list[tuple[float, float, float]]) -> None:
-        figures, fresh = self.shown, self.fresh
-        found = figures.agreement
-        view.fillRaters(self.ui.ratersTable, found, colors, fresh)
-        view.fillMatrix(self.ui.matrixTable, found, self.ui.measureComboBox.currentData, fresh)
-        tips = {row.index: self._sliceTip(row) for row in found.slices}
+        figures, fresh = self.currentFigures, self.fresh
+        agreement = figures.agreement
+        view.fillRaters(self.ui.ratersTable, agreement, colors, fresh)
+        view.fillMatrix(self.ui.matrixTable, agreement, self.ui.measureComboBox.currentData, fresh)
+        tips = {row.index: self._sliceTip(row) for row in agreement.slices}
         setText(self.ui.stripLabel, _("Slices, feet to head: blue by everybody, orange by some."))
         self._strip.fill(figures.some, figures.everybody, tips, fresh)
         self.onSliceMoved()
-        mean = {row.name: view.figure("dsc", row.values["dsc"].mean) for row in found.raters}
+        mean = {row.name: view.figure("dsc", row.values["dsc"].mean) for row in agreement.raters}
         dice = {ref: mean[entry.name] for entry in figures.rated.entries for ref in entry.refs}
         self.panel.experts.showFigures(dice, fresh)
-        answer = "\n".join(filter(None, [found.range.sentence if found.range else "", self._tumors()]))
+        answer = "\n".join(filter(None, [agreement.range.sentence if agreement.range else "", self._tumors()]))
         setText(self.ui.rangeLabel, answer)
         self.ui.rangeLabel.visible = bool(answer)
         self.ui.rangeLabel.enabled = fresh
 
     def _summary(self) -> str:
         """Who is compared, how far the raters agree, and what is doubtful."""
-        found = self.shown.agreement
-        raters = len(found.rater_names)
+        agreement = self.currentFigures.agreement
+        raters = len(agreement.rater_names)
         who = _("{count} raters").format(count=raters) if raters > 1 else _("One rater")
-        if found.has_model:
+        if agreement.has_model:
             who = _("{who} and the model").format(who=who)
         lines = [who + "."]
         if raters > 1:
             lines[0] += " " + _("All raters mark {full:.1f} cc, any of them {any:.1f} cc.").format(
-                full=found.full_cc, any=found.any_cc
+                full=agreement.full_cc, any=agreement.any_cc
             )
-        return "\n".join([*lines, *found.notes])
+        return "\n".join([*lines, *agreement.notes])
 
     def _tumors(self) -> str:
         """What the model missed and what it marked in excess, against the majority of the raters."""
-        found = self.shown.agreement.tumors.get(MODEL)
-        if found is None or not (found.missed or found.extra):
+        match = self.currentFigures.agreement.tumors.get(MODEL)
+        if match is None or not (match.missed or match.extra):
             return ""
-        lost, more = (sum(one.volume_cc for one in tumors) for tumors in (found.missed, found.extra))
+        lost, more = (sum(lesion.volume_cc for lesion in tumors) for tumors in (match.missed, match.extra))
         sentence = _("Tumors: the model misses {missed} ({lost:.1f} cc) and marks {extra} more ({more:.1f} cc).")
-        return sentence.format(missed=len(found.missed), lost=lost, extra=len(found.extra), more=more)
+        return sentence.format(missed=len(match.missed), lost=lost, extra=len(match.extra), more=more)
 
     def _sliceTip(self, row: SliceRow) -> str:
-        figures = self.shown
+        figures = self.currentFigures
         position = middle_of(figures.rated, row.index)[2]
         lines = [_("Slice {index}, {position:.1f} mm").format(index=row.index, position=position)]
         if row.worst_pair and not self.panel.review.blinded:
-            a, b = map(view.called, row.worst_pair)
+            a, b = map(view.displayName, row.worst_pair)
             lines.append(
                 _("Dice {mean:.2f} on average, at least {least:.2f} ({a} and {b})").format(
                     mean=row.dsc_mean, least=row.dsc_min, a=a, b=b
@@ -413,13 +414,13 @@ class AgreementSection(Section):
         return "\n".join(lines)
 
     def _goToWorst(self, which: int) -> None:
-        worst = self.shown.agreement.worst
+        worst = self.currentFigures.agreement.worst
         if worst:
             self._worst = which % len(worst)
             self._goTo(worst[self._worst])
 
     def _goTo(self, index: int) -> None:
-        figures = self.shown
+        figures = self.currentFigures
         contour_views.jump(middle_of(figures.rated, index))
         row = next((row for row in figures.agreement.slices if row.index == index), None)
         setText(self.ui.stripLabel, self._sliceTip(row).replace("\n", "; ") if row else "")
@@ -427,10 +428,9 @@ class AgreementSection(Section):
     def _showMap(self) -> None:
         node = agreement_nodes.map_of(self.volume)
         box = self.ui.mapCheckBox
-        blocked = box.blockSignals(True)
-        box.checked = agreement_nodes.map_is_shown(node)
-        box.blockSignals(blocked)
-        raters = len(self.shown.agreement.rater_names)
+        with signals_blocked(box):
+            box.checked = agreement_nodes.map_is_shown(node)
+        raters = len(self.currentFigures.agreement.rater_names)
         squares = []
         for count, color in enumerate(agreement_nodes.count_colors(raters), start=1):
             name = qt.QColor.fromRgbF(*color).name()

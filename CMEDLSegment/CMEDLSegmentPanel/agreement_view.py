@@ -32,7 +32,7 @@ BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
 GRAY, PALE, HERE = (150, 150, 150), (235, 235, 235), (30, 30, 30)
 
 
-def called(name: str) -> str:
+def displayName(name: str) -> str:
     """A rater's name for people."""
     return _("Model") if name == MODEL else name
 
@@ -58,7 +58,7 @@ def fillRaters(table: qt.QTableWidget, agreement: Agreement, colors: Sequence[tu
         swatch = _cell(table, number, COLOR, "")
         if fresh:
             swatch.setBackground(qt.QBrush(qt.QColor.fromRgbF(*colors[number])))
-        _cell(table, number, NAME, called(row.name), fresh=fresh)
+        _cell(table, number, NAME, displayName(row.name), fresh=fresh)
         _cell(table, number, VOLUME, f"{row.volume_cc:.1f}", fresh=fresh, right=True)
         for column, measure in enumerate(SHOWN, start=FIRST):
             _spread(table, number, column, measure, row.values[measure], fresh)
@@ -110,14 +110,14 @@ def fillMatrix(table: qt.QTableWidget, agreement: Agreement, measure: str, fresh
     table.setColumnCount(len(names))
     table.verticalHeader().setMaximumWidth(NAMES_WIDTH)
     table.horizontalHeader().setMinimumSectionSize(NARROWEST)
-    table.setVerticalHeaderLabels([called(name) for name in names])
+    table.setVerticalHeaderLabels([displayName(name) for name in names])
     short = [_("M") if name == MODEL else str(number) for number, name in enumerate(names, start=1)]
     table.setHorizontalHeaderLabels(short)
     for row, reference in enumerate(names):
         # Columns are narrow: they carry numbers, which the rows explain.
-        table.verticalHeaderItem(row).setText(f"{short[row]}  {called(reference)}")
+        table.verticalHeaderItem(row).setText(f"{short[row]}  {displayName(reference)}")
         for header in (table.verticalHeaderItem(row), table.horizontalHeaderItem(row)):
-            header.setToolTip(plainToolTip(called(reference)))
+            header.setToolTip(plainToolTip(displayName(reference)))
         for column, tested in enumerate(names):
             if row == column:
                 _cell(table, row, column, "").setBackground(qt.QBrush(qt.QColor(*PALE)))
@@ -134,7 +134,7 @@ def fillMatrix(table: qt.QTableWidget, agreement: Agreement, measure: str, fresh
 
 def _pairTip(measure: str, reference: str, tested: str, value: float) -> str:
     known = MEASURES[measure]
-    names = (called(reference), called(tested))
+    names = (displayName(reference), displayName(tested))
     pair = _("{a} and {b}") if known.symmetric else _("{b} against {a} as the reference")
     text = f"{value:.3f} {known.unit}".strip() if math.isfinite(value) else figure(measure, value)
     return f"{pair.format(a=names[0], b=names[1])}: {text}\n{known.title}. {known.definition}"

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from .scene import contour_views
 from .scene.lesion_candidates import LesionCandidate, LesionCandidates
 from .scene.result_nodes import is_result
-from .section import Section, show_errors
+from .section import Section, show_errors, signals_blocked
 
 KEEP, NUMBER, VOLUME, CONFIDENCE, SLICES = range(5)
 
@@ -74,24 +74,23 @@ class CandidatesSection(Section):
 
     def _fill(self) -> None:
         table = self.ui.candidatesTable
-        blocked = table.blockSignals(True)
-        table.setRowCount(len(self._rows))
-        for index, row in enumerate(self._rows):
-            first, last = row.slices
-            texts = {
-                NUMBER: str(row.number),
-                VOLUME: f"{row.volume_cc:.2f}",
-                CONFIDENCE: "-"
-                if row.mean is None
-                else _("{mean:.0%} (peak {peak:.0%})").format(mean=row.mean, peak=row.peak),
-                SLICES: str(first) if first == last else f"{first} - {last}",
-            }
-            tick = qt.QTableWidgetItem()
-            tick.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-            tick.setCheckState(qt.Qt.Checked if row.kept else qt.Qt.Unchecked)
-            table.setItem(index, KEEP, tick)
-            for column, text in texts.items():
-                item = qt.QTableWidgetItem(text)
-                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-                table.setItem(index, column, item)
-        table.blockSignals(blocked)
+        with signals_blocked(table):
+            table.setRowCount(len(self._rows))
+            for index, row in enumerate(self._rows):
+                first, last = row.slices
+                texts = {
+                    NUMBER: str(row.number),
+                    VOLUME: f"{row.volume_cc:.2f}",
+                    CONFIDENCE: "-"
+                    if row.mean is None
+                    else _("{mean:.0%} (peak {peak:.0%})").format(mean=row.mean, peak=row.peak),
+                    SLICES: str(first) if first == last else f"{first} - {last}",
+                }
+                tick = qt.QTableWidgetItem()
+                tick.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+                tick.setCheckState(qt.Qt.Checked if row.kept else qt.Qt.Unchecked)
+                table.setItem(index, KEEP, tick)
+                for column, text in texts.items():
+                    item = qt.QTableWidgetItem(text)
+                    item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+                    table.setItem(index, column, item)

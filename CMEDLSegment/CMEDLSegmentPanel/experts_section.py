@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from .agreement_view import GRAY
 from .scene import contour_views, expert_segments, result_nodes
 from .scene.expert_segments import SegmentRef
-from .section import Section, plainToolTip, show_errors
+from .section import Section, plainToolTip, show_errors, signals_blocked
 
 EXPERT, SHOW, COLOR, SEGMENT, RATER, STRUCTURE, SOURCE, DICE = range(8)
 NAME_WIDTH = 80
@@ -83,10 +83,9 @@ class ExpertsSection(Section):
             return
         self._figures, self._fresh = figures, fresh
         table = self.ui.expertsTable
-        blocked = table.blockSignals(True)
-        for row, ref in enumerate(self._refs):
-            self._figure(row, ref)
-        table.blockSignals(blocked)
+        with signals_blocked(table):
+            for row, ref in enumerate(self._refs):
+                self._figure(row, ref)
 
     def restoreLayout(self) -> None:
         """Bring back the layout that a scene was saved with."""
@@ -201,22 +200,21 @@ class ExpertsSection(Section):
 
     def _fill(self) -> None:
         table = self.ui.expertsTable
-        blocked = table.blockSignals(True)
-        table.setRowCount(len(self._refs))
-        for row, ref in enumerate(self._refs):
-            role = expert_segments.role_of(ref)
-            self._tick(row, EXPERT, role is not None)
-            self._tick(row, SHOW, contour_views.is_visible(ref))
-            color = self._text(row, COLOR, "")
-            color.setBackground(qt.QBrush(qt.QColor.fromRgbF(*expert_segments.color_of(ref))))
-            self._text(row, SEGMENT, ref.name)
-            self._text(row, RATER, role.rater if role else "", editable=role is not None)
-            self._text(row, STRUCTURE, role.structure if role else "", editable=role is not None)
-            found = self._problemsOf(ref) if role else []
-            source = self._text(row, SOURCE, f"{ref.source}: {found[0]}" if found else ref.source)
-            source.setToolTip(plainToolTip("\n".join(found)))
-            self._figure(row, ref)
-        table.blockSignals(blocked)
+        with signals_blocked(table):
+            table.setRowCount(len(self._refs))
+            for row, ref in enumerate(self._refs):
+                role = expert_segments.role_of(ref)
+                self._tick(row, EXPERT, role is not None)
+                self._tick(row, SHOW, contour_views.is_visible(ref))
+                color = self._text(row, COLOR, "")
+                color.setBackground(qt.QBrush(qt.QColor.fromRgbF(*expert_segments.color_of(ref))))
+                self._text(row, SEGMENT, ref.name)
+                self._text(row, RATER, role.rater if role else "", editable=role is not None)
+                self._text(row, STRUCTURE, role.structure if role else "", editable=role is not None)
+                problems = self._problemsOf(ref) if role else []
+                source = self._text(row, SOURCE, f"{ref.source}: {problems[0]}" if problems else ref.source)
+                source.setToolTip(plainToolTip("\n".join(problems)))
+                self._figure(row, ref)
 
     def _figure(self, row: int, ref: SegmentRef) -> None:
         item = self._text(row, DICE, self._figures.get(ref, ""))
@@ -246,6 +244,6 @@ class ExpertsSection(Section):
         segment = node.GetSegmentation().GetSegment(ref.segment_id)
         key = (ref, volume.GetID(), volume.GetMTime(), segment.GetMTime())
         if key not in self._problems:
-            self._problems = {known: told for known, told in self._problems.items() if known[0] != ref}
+            self._problems = {known: sentences for known, sentences in self._problems.items() if known[0] != ref}
             self._problems[key] = expert_segments.problems(ref, volume)
         return self._problems[key]

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from .scene import result_nodes, segment_masks
 from .scene.attributes import PREFIX, WRITTEN
 from .scene.rejected_candidates import label_segments
-from .section import Section, setText, show_errors
+from .section import Section, setText, show_errors, signals_blocked
 
 SETTLED_MS = 400
 """After so long without a move of the slider the 3-D surface is made anew."""
@@ -122,9 +122,8 @@ class ResultSection(Section):
         slider.visible = self.ui.resultThresholdLabel.visible = probability is not None
         slider.enabled = live
         if live:
-            blocked = slider.blockSignals(True)
-            slider.value = float(result_nodes.provenance(result).get("threshold", 0.5))
-            slider.blockSignals(blocked)
+            with signals_blocked(slider):
+                slider.value = float(result_nodes.provenance(result).get("threshold", 0.5))
 
     def _showMap(self, result: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Whether there is a probability map, and whether a view shows it."""
@@ -151,6 +150,5 @@ class ResultSection(Section):
     @staticmethod
     def _check(box: qt.QCheckBox, checked: bool) -> None:
         """Show a state that the scene has, without doing what a click does."""
-        blocked = box.blockSignals(True)
-        box.checked = checked
-        box.blockSignals(blocked)
+        with signals_blocked(box):
+            box.checked = checked

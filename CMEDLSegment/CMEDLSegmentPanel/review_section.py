@@ -6,7 +6,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .agreement_view import called, fitHeight
+from .agreement_view import displayName, fitHeight
 from .export_section import REVIEWER
 from .scene import blinded_review
 from .scene.blinded_review import Blind, Review
@@ -14,7 +14,7 @@ from .scene.rated_scene import RatedScene
 from .section import Section, plainToolTip, setText, show_errors
 
 
-def words(score: str) -> str:
+def scoreText(score: str) -> str:
     """A score or a reason for people; the stored word is what reports and tables hold."""
     return {
         "": "",
@@ -58,7 +58,7 @@ class ReviewSection(Section):
             widget.visible = False
         self.ui.reviewedByLineEdit.text = slicer.util.settingsValue(REVIEWER, "")
         for reason in ("", *blinded_review.REASONS):
-            self.ui.reasonComboBox.addItem(words(reason), reason)
+            self.ui.reasonComboBox.addItem(scoreText(reason), reason)
         for score, button in self._buttons.items():
             button.connect("clicked(bool)", lambda checked, score=score: self.onScore(score))
         self.ui.reviewedByLineEdit.connect("textChanged(QString)", self.refreshSoon)
@@ -126,7 +126,7 @@ class ReviewSection(Section):
     def onStart(self, checked: bool = False) -> None:
         """Begin a review, or go on with an unfinished one."""
         with show_errors(_("The review could not be started.")):
-            rated = self.panel.agreement.shown.rated
+            rated = self.panel.agreement.currentFigures.rated
             pending = blinded_review.pending(self.panel.agreement.volume)
             if pending:
                 pending.resume(rated)
@@ -245,7 +245,7 @@ class ReviewSection(Section):
         table.setRowCount(len(rows))
         for index, row in enumerate(rows):
             who = f"{row['reviewer']}, {row['date'][:10]}"
-            texts = (called(row["rater"]), words(row["score"]), words(row["reason"]), row["comment"], who)
+            texts = (displayName(row["rater"]), scoreText(row["score"]), scoreText(row["reason"]), row["comment"], who)
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setFlags(qt.Qt.ItemIsEnabled)

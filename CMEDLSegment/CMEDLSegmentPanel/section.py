@@ -100,6 +100,16 @@ def inBackground(work: Callable[[], Result]) -> Result:
 
 
 @contextlib.contextmanager
+def signals_blocked(widget) -> Iterator[None]:
+    """Change what a widget shows without doing what a click does."""
+    blocked = widget.blockSignals(True)
+    try:
+        yield
+    finally:
+        widget.blockSignals(blocked)
+
+
+@contextlib.contextmanager
 def show_errors(message: str, waitCursor: bool = False) -> Iterator[None]:
     """Tell in a box what goes wrong: an error of ours by its sentence, a fault with its trace, and that one goes on."""
     failed = None
@@ -126,9 +136,8 @@ def followPath(line, changed: Callable[[str], None]) -> None:
 def rememberPath(line) -> None:
     """Put a ``ctkPathLineEdit``'s path at the head of its history; CTK never does so by itself."""
     # On the way CTK selects other entries of the history, and would tell of them as if somebody had chosen them.
-    blocked = line.blockSignals(True)
-    line.addCurrentPathToHistory()
-    line.blockSignals(blocked)
+    with signals_blocked(line):
+        line.addCurrentPathToHistory()
 
 
 def buttonBox(buttons: qt.QDialogButtonBox.StandardButtons) -> qt.QDialogButtonBox:

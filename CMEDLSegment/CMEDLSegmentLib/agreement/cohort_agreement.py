@@ -102,27 +102,27 @@ def pool_agreements(agreements: Sequence[Agreement], same_people: bool) -> Cohor
     """
     if not agreements:
         raise InputError("There is no case to bring together; give at least one.")
-    tolerances = {one.tolerance_mm for one in agreements}
+    tolerances = {agreement.tolerance_mm for agreement in agreements}
     if len(tolerances) > 1:
         raise InputError(
             f"The cases were compared with different tolerances ({', '.join(f'{mm:g} mm' for mm in sorted(tolerances))}"
             "); compare them anew with one."
         )
-    raters = list(dict.fromkeys(name for one in agreements for name in one.rater_names))
-    with_model = [one for one in agreements if one.has_model]
+    raters = list(dict.fromkeys(name for agreement in agreements for name in agreement.rater_names))
+    with_model = [agreement for agreement in agreements if agreement.has_model]
     model = _pooled(MODEL, with_model) if with_model else None
     people, person_tests = None, None
     if same_people:
-        people = tuple(_pooled(name, [one for one in agreements if name in one.names]) for name in raters)
+        people = tuple(_pooled(name, [each for each in agreements if name in each.names]) for name in raters)
         people += (model,) if model else ()
         person_tests = {name: _tests(with_model, name) for name in raters} if with_model else {}
     return CohortAgreement(
         tolerance_mm=tolerances.pop(),
-        cases=tuple(_case_row(one) for one in agreements),
+        cases=tuple(_case_row(agreement) for agreement in agreements),
         people=people,
         refusal="" if same_people else REFUSED,
         model=model,
-        spread={name: Spread.of(np.concatenate([one.rater_pairs(name) for one in agreements])) for name in MEASURES},
+        spread={name: Spread.of(np.concatenate([each.rater_pairs(name) for each in agreements])) for name in MEASURES},
         within={name: _within(agreements, name) for name in _sided()},
         tests=_tests(with_model) if with_model else {},
         person_tests=person_tests,
@@ -133,25 +133,26 @@ def _sided() -> list[str]:
     return [name for name, measure in MEASURES.items() if measure.better]
 
 
-def _case_row(one: Agreement) -> CaseRow:
+def _case_row(agreement: Agreement) -> CaseRow:
     return CaseRow(
-        case=one.case,
-        n_raters=len(one.rater_names),
-        raters=one.spread,
-        model=one.raters[-1].values if one.has_model else None,
-        volume=one.volume,
-        within={name: row.within for name, row in one.range.rows.items()} if one.range else {},
+        case=agreement.case,
+        n_raters=len(agreement.rater_names),
+        raters=agreement.spread,
+        model=agreement.raters[-1].values if agreement.has_model else None,
+        volume=agreement.volume,
+        within={name: row.within for name, row in agreement.range.rows.items()} if agreement.range else {},
     )
 
 
 def _pooled(who: str, agreements: Sequence[Agreement]) -> RaterRow:
     """All values of one person, or of the model, over the other raters and the cases."""
-    values = {name: Spread.of(np.concatenate([one.values(who, name) for one in agreements])) for name in MEASURES}
+    values = {name: Spread.of(np.concatenate([each.values(who, name) for each in agreements])) for name in MEASURES}
     return RaterRow(who, values, math.nan)
 
 
 def _within(agreements: Sequence[Agreement], measure: str) -> tuple[int, int]:
-    answers = [one.range.rows[measure].within for one in agreements if one.range and measure in one.range.rows]
+    ranges = [agreement.range.rows for agreement in agreements if agreement.range]
+    answers = [rows[measure].within for rows in ranges if measure in rows]
     return answers.count(True), len(answers) - answers.count(None)
 
 
@@ -160,14 +161,14 @@ def _tests(agreements: Sequence[Agreement], person: str | None = None) -> dict[s
     tests = {}
     for name in _sided():
         model, raters = [], []
-        for one in agreements:
+        for agreement in agreements:
             if person is None:
-                model.append(Spread.of(one.values(MODEL, name)).mean)
-                raters.append(Spread.of(one.rater_pairs(name)).mean)
-            elif person in one.names:
-                own = dict(zip(one.rater_names, one.values(MODEL, name), strict=True))
+                model.append(Spread.of(agreement.values(MODEL, name)).mean)
+                raters.append(Spread.of(agreement.rater_pairs(name)).mean)
+            elif person in agreement.names:
+                own = dict(zip(agreement.rater_names, agreement.values(MODEL, name), strict=True))
                 del own[person]
                 model.append(Spread.of(own.values()).mean)
-                raters.append(Spread.of(one.values(person, name)).mean)
+                raters.append(Spread.of(agreement.values(person, name)).mean)
         tests[name] = paired_test(name, model, raters, "the raters to each other" if person is None else person)
     return tests

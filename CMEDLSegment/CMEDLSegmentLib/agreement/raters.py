@@ -150,9 +150,9 @@ def analyze(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
         tolerance_mm: of the surface Dice.
         progress: told how far it is; what it raises ends the work.
     """
-    names = tuple(one.name for one in case.all)
+    names = tuple(delineation.name for delineation in case.all)
     n_raters = len(case.raters)
-    votes = VoteMap.of([one.mask for one in case.all])
+    votes = VoteMap.of([delineation.mask for delineation in case.all])
     measured = _measure_all(case, votes, tolerance_mm, progress)
     matrices = {name: _matrix(name, measured.directed, votes) for name in MEASURES}
     counts = votes.counts.sum(axis=0)
@@ -166,7 +166,7 @@ def analyze(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
         tolerance_mm=float(tolerance_mm),
         spacing=case.spacing,
         notes=_notes(case, votes),
-        pairs=tuple(Pair(names[a], names[b], found) for (a, b), found in sorted(measured.directed.items()) if a < b),
+        pairs=tuple(Pair(names[a], names[b], pair) for (a, b), pair in sorted(measured.directed.items()) if a < b),
         raters=tuple(_row(names[who], who, n_raters, matrices, volumes[who]) for who in range(len(names))),
         spread={name: Spread.of(_between(name, matrices[name], n_raters)) for name in MEASURES},
         volume=Spread.of(volumes[:n_raters]),
@@ -200,11 +200,11 @@ class _Measured:
 
 
 def _measure_all(case: RatedCase, votes: VoteMap, tolerance_mm: float, progress: Progress) -> _Measured:
-    names = [one.name for one in case.all]
+    names = [delineation.name for delineation in case.all]
     n_raters = len(case.raters)
     agreed = {method: _consensus(votes, method, len(names), n_raters) for method in METHODS}
     # A consensus that is the mask of somebody, or that both methods find, is prepared and measured once.
-    columns = [*votes.patterns.T, *(column for found in agreed.values() for column in found.values())]
+    columns = [*votes.patterns.T, *(column for of_method in agreed.values() for column in of_method.values())]
     distinct = list({column.tobytes(): column for column in columns}.values())
     number = {column.tobytes(): which for which, column in enumerate(distinct)}
     masks = MaskPairs(votes.where(*distinct), case.spacing, tolerance_mm)
@@ -259,8 +259,8 @@ def _watched(items: Sequence[_Item], progress: Progress, stage: str) -> Iterator
 def _matrix(measure: str, directed: Mapping[tuple[int, int], PairMeasures], votes: VoteMap) -> np.ndarray:
     itself = 1.0 if MEASURES[measure].better == "high" else 0.0
     matrix = np.diag([itself if box is not None else math.nan for box in votes.boxes])
-    for (a, b), found in directed.items():
-        matrix[a, b] = found.values[measure]
+    for (a, b), measures in directed.items():
+        matrix[a, b] = measures.values[measure]
     return matrix
 
 
@@ -299,9 +299,9 @@ def _range(
 def _notes(case: RatedCase, votes: VoteMap) -> tuple[str, ...]:
     """The case's sentences, everybody's own, and those on what the masks themselves tell."""
     notes = list(case.notes)
-    for one in case.all:
-        notes += [f"{one.name}: {note}" for note in one.notes]
-    empty = [one.name for one, box in zip(case.all, votes.boxes, strict=True) if box is None]
+    for delineation in case.all:
+        notes += [f"{delineation.name}: {note}" for note in delineation.notes]
+    empty = [delineation.name for delineation, box in zip(case.all, votes.boxes, strict=True) if box is None]
     if len(empty) == len(case.all):
         notes.append("Nobody marked anything: there is nothing to agree on, and no measure has a value.")
     elif empty:

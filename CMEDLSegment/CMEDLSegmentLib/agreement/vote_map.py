@@ -74,7 +74,7 @@ class VoteMap:
 
     def where(self, *chosen: np.ndarray) -> list[np.ndarray]:
         """Masks, bool (z, y, x) of the box, of the voxels whose pattern is chosen; each choice is bool (k,)."""
-        return in_threads([partial(self._filled, one, bool) for one in chosen], self._pattern.size)
+        return in_threads([partial(self._filled, patterns, bool) for patterns in chosen], self._pattern.size)
 
     def count_map(self, masks: slice) -> np.ndarray:
         """How many of the masks ``masks`` mark each voxel of the box: uint8 (z, y, x), uint16 beyond 255 masks."""

@@ -87,27 +87,27 @@ class CaseComparison:
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints; everything else is in ``agreement.json``."""
-        found = self.agreement
+        agreement = self.agreement
         return {
             "report": self.files[REPORT],
             "files": self.files,
             "seconds": round(self.seconds, 3),
-            "tolerance_mm": found.tolerance_mm,
-            "raters": [_row_json(row) for row in found.raters],
-            "within": found.range.within if found.range else None,
-            "answer": found.range.sentence if found.range else None,
-            "full_cc": found.full_cc,
-            "any_cc": found.any_cc,
-            "worst_slices": found.worst,
-            "notes": found.notes,
+            "tolerance_mm": agreement.tolerance_mm,
+            "raters": [_row_json(row) for row in agreement.raters],
+            "within": agreement.range.within if agreement.range else None,
+            "answer": agreement.range.sentence if agreement.range else None,
+            "full_cc": agreement.full_cc,
+            "any_cc": agreement.any_cc,
+            "worst_slices": agreement.worst,
+            "notes": agreement.notes,
         }
 
     def report(self) -> str:
         """Table IV of the case, the answer, and where to look."""
-        found = self.agreement
-        lines = [_rows(found.raters, found.tolerance_mm), ""]
-        lines += [f"Note: {printable(note)}" for note in found.notes]
-        lines += [found.range.sentence] if found.range else []
+        agreement = self.agreement
+        lines = [_rows(agreement.raters, agreement.tolerance_mm), ""]
+        lines += [f"Note: {printable(note)}" for note in agreement.notes]
+        lines += [agreement.range.sentence] if agreement.range else []
         return "\n".join([*lines, f"Report: {self.files[REPORT]} ({self.seconds:.1f} s)"])
 
 
@@ -200,7 +200,7 @@ def compare_cohort(
     """Compare every case of a table, each into a folder of its own, and all together; a bad one stops no other.
 
     Args:
-        manifest: the table; see :mod:`.manifest`.
+        manifest: the table; see ``rater_table.py``.
         folder: for the cohort's files and ``case-001`` and so on, numbered as in the table.
         same_people: whether a rater's name is one person throughout.
         tolerance_mm: of the surface Dice.
@@ -247,14 +247,14 @@ def compare_cohort(
         except Exception as error:  # one bad case never stops the rest, also where the fault is ours
             errors[number] = internal_error("cmedl-segment", error)
             codes.add(1)
-    agreements = [found.agreement for found in done.values()]
+    agreements = [comparison.agreement for comparison in done.values()]
     cohort, files = None, {}
     if agreements:
         cohort = pool_agreements(agreements, same_people)
         links = [f"{folders[number].name}/{REPORT}" for number in done]
         files = write_cohort_report(cohort, agreements, links, folder, len(errors), overwrite, progress)
     progress("Done", 1.0)
-    reports = {number: found.files[REPORT] for number, found in done.items()}
+    reports = {number: comparison.files[REPORT] for number, comparison in done.items()}
     code = min(codes - {0}, default=0)
     return CohortComparison(cohort, files, reports, errors, code, time.perf_counter() - start)
 
@@ -266,13 +266,13 @@ def _check_folder(folder: Path) -> None:
 
 def _row_json(row: RaterRow) -> dict[str, Any]:
     """One row of Table IV: the mean of each main measure, and how many values it is of and leaves out."""
-    found = {name: row.values[name] for name in MAIN}
+    spreads = {name: row.values[name] for name in MAIN}
     return {
         "name": row.name,
         "volume_cc": row.volume_cc,
-        **{name: spread.mean for name, spread in found.items()},
-        "n": found["dsc"].n,
-        "excluded": {name: spread.excluded for name, spread in found.items() if spread.excluded},
+        **{name: spread.mean for name, spread in spreads.items()},
+        "n": spreads["dsc"].n,
+        "excluded": {name: spread.excluded for name, spread in spreads.items() if spread.excluded},
     }
 
 

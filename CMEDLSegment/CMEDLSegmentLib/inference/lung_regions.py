@@ -181,10 +181,10 @@ class Regions:
         """Note which of this slice's regions lie over which of the slice before, and on how many pixels."""
         both = (labels > 0) & (self._below > 0)
         pairs = np.bincount(self._below[both].astype(np.int64) * (count + 1) + labels[both])
-        found = np.flatnonzero(pairs)
-        below, here = np.divmod(found, count + 1)
+        occurring = np.flatnonzero(pairs)
+        below, here = np.divmod(occurring, count + 1)
         before = self._count - (int(self._below.max()) if self._below.size else 0)
-        self._links.append(np.stack([before + below - 1, self._count + here - 1, pairs[found]], axis=1))
+        self._links.append(np.stack([before + below - 1, self._count + here - 1, pairs[occurring]], axis=1))
         self._below = labels
         self._count += count
 

@@ -170,17 +170,17 @@ class PipelineResult:
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
-        found = self.segmentation
+        segmentation = self.segmentation
         result: dict[str, Any] = {
             "output": str(self.job.output),
             "student": self.card.name,
-            "device": found.device,
-            "runtime": found.runtime,
+            "device": segmentation.device,
+            "runtime": segmentation.runtime,
             "seconds": round(self.seconds, 3),
-            "lung_slices": found.lung_slices,
+            "lung_slices": segmentation.lung_slices,
             "tumor_volume_cc": round(self.tumor_volume_cc, 3),
-            "warnings": list(found.warnings),
-            "components": [self._component(component) for component in found.components],
+            "warnings": list(segmentation.warnings),
+            "components": [self._component(component) for component in segmentation.components],
         }
         for name in ("probability", "rtstruct"):
             path = getattr(self.job, name)
@@ -192,13 +192,13 @@ class PipelineResult:
 
     def report(self) -> str:
         """A few lines for a person."""
-        found = self.segmentation
-        count = len(found.components)
+        segmentation = self.segmentation
+        count = len(segmentation.components)
         noun = "component" if count == 1 else "components"
-        lung = f", {found.lung_slices} lung slices" if found.lung_slices else ""
+        lung = f", {segmentation.lung_slices} lung slices" if segmentation.lung_slices else ""
         lines = [
             f"{self.job.output}: {self.tumor_volume_cc:.1f} cc in {count} {noun}{lung}; "
-            f"{self.card.name} on {found.device} ({found.runtime}), {self.seconds:.1f} s"
+            f"{self.card.name} on {segmentation.device} ({segmentation.runtime}), {self.seconds:.1f} s"
         ]
         if count:
             header = ("label", "volume (cc)", "mean", "peak", "slices", "center (mm, LPS)")
@@ -211,7 +211,7 @@ class PipelineResult:
                     "-".join(str(index) for index in component.slices),
                     ", ".join(f"{coordinate:.0f}" for coordinate in component.center_mm),
                 )
-                for component in found.components[:LISTED]
+                for component in segmentation.components[:LISTED]
             ]
             lines += ["", table(header, rows)]
         if count > LISTED:
@@ -299,12 +299,12 @@ def run(
 
 
 def _agreement(
-    found: np.ndarray, expert: np.ndarray, labels: Sequence[Label], spacing: tuple[float, float, float]
+    label_map: np.ndarray, expert: np.ndarray, labels: Sequence[Label], spacing: tuple[float, float, float]
 ) -> dict[str, dict[str, float]]:
     """Figures of ``measures.compare`` for each label; a lone one is compared with all that the expert marked.
 
     Args:
-        found: (z, y, x) label values of the model.
+        label_map: (z, y, x) label values of the model.
         expert: (z, y, x) label values of the expert.
         labels: the model's labels.
         spacing: (x, y, z) in mm.
@@ -313,7 +313,7 @@ def _agreement(
 
     return {
         label.name: compare(
-            found == label.value, expert > 0 if len(labels) == 1 else expert == label.value, spacing[::-1]
+            label_map == label.value, expert > 0 if len(labels) == 1 else expert == label.value, spacing[::-1]
         )
         for label in labels
     }

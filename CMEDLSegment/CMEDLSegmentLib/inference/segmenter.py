@@ -144,20 +144,22 @@ class Segmenter:
         begin = time.perf_counter()
         timings = {"anatomy": 0.0, "resampling": 0.0, "network": 0.0, "back": 0.0}
         card = self.model.card
-        seen = volume if isinstance(volume, FieldSlices) else self._look(volume, all_slices, progress.part(0.0, 0.1))
-        warnings = list(seen.warnings)
+        inputs = (
+            volume if isinstance(volume, FieldSlices) else self._inputs(volume, all_slices, progress.part(0.0, 0.1))
+        )
+        warnings = list(inputs.warnings)
         timings["anatomy"] = time.perf_counter() - begin
-        values, plan = self._probabilities(seen, warnings, timings, progress.part(0.1, 0.9))
+        values, plan = self._probabilities(inputs, warnings, timings, progress.part(0.1, 0.9))
         progress("Bringing the result to the image", 0.9)
         back = time.perf_counter()
-        if math.prod(seen.geometry.size) >= LARGE_VOXELS:
+        if math.prod(inputs.geometry.size) >= LARGE_VOXELS:
             self._started = None
             gc.collect()
         return_freed_memory()
         if card.smoothing_mm > 0:
-            smooth_over_slices(values, seen.slices, card.smoothing_mm / seen.geometry.axial_spacing[0], progress)
+            smooth_over_slices(values, inputs.slices, card.smoothing_mm / inputs.geometry.axial_spacing[0], progress)
         probability = ProbabilityField(
-            values, seen.slices, seen.field, seen.geometry, tuple(label.value for label in card.labels)
+            values, inputs.slices, inputs.field, inputs.geometry, tuple(label.value for label in card.labels)
         )
         label, components = probability.segment(
             card.threshold if threshold is None else threshold, minimum_cc, progress
@@ -168,7 +170,7 @@ class Segmenter:
             label=label,
             probability=probability,
             components=components,
-            lung_slices=seen.lung_slices,
+            lung_slices=inputs.lung_slices,
             warnings=warnings,
             device=plan.device,
             runtime=str(plan),
@@ -176,7 +178,7 @@ class Segmenter:
             timings=timings,
         )
 
-    def _look(self, volume: Volume, all_slices: bool, progress: Progress) -> FieldSlices:
+    def _inputs(self, volume: Volume, all_slices: bool, progress: Progress) -> FieldSlices:
         """What the model looks at of a volume."""
         from ..io.volume import axial_view
 
@@ -233,7 +235,7 @@ class Segmenter:
 
     def _probabilities(
         self,
-        seen: FieldSlices,
+        inputs: FieldSlices,
         warnings: list[str],
         timings: dict[str, float],
         progress: Progress,
@@ -243,7 +245,7 @@ class Segmenter:
         Returns:
             float16 (slices, labels, pixels, pixels), and the plan that was in force at the end.
         """
-        chosen, pixels = seen.slices, seen.field.pixels
+        chosen, pixels = inputs.slices, inputs.field.pixels
         values = np.empty((len(chosen), len(self.model.card.labels), pixels, pixels), dtype=np.float16)
         plan, sampler, start = self.plan, None, 0
         while start < len(chosen):
@@ -255,7 +257,7 @@ class Segmenter:
                 self._runtime(plan)
                 begin = time.perf_counter()
                 if sampler is None:
-                    sampler = seen.sampler(plan.device)
+                    sampler = inputs.sampler(plan.device)
                 images = sampler(batch)
                 _wait(plan.device)
                 sampled = time.perf_counter()

@@ -86,19 +86,19 @@ def read_rated_case(
         files.append((MODEL, model))
     progress("Reading the image", 0.0)
     volume = read_volume(image, series_uid)
-    found = []
+    delineations = []
     for k, (rater, file) in enumerate(files, start=1):
         progress.stop_if_cancelled()
         progress(f"Reading {rater}", k / (len(files) + 1))
-        found.append(read_delineation(file, rater, volume, segment))
+        delineations.append(read_delineation(file, rater, volume, segment))
     progress("Read", 1.0)
     return RatedCase(
         name=name,
         geometry=volume.geometry,
-        raters=tuple(found[: len(raters)]),
-        model=found[-1] if model is not None else None,
+        raters=tuple(delineations[: len(raters)]),
+        model=delineations[-1] if model is not None else None,
         image=volume.array,
-        notes=(*volume.warnings, *_twice(files, found)),
+        notes=(*volume.warnings, *_twice(files, delineations)),
     )
 
 
@@ -124,15 +124,17 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _twice(files: list[tuple[str, Path | str]], found: list[Delineation]) -> list[str]:
+def _twice(files: list[tuple[str, Path | str]], delineations: list[Delineation]) -> list[str]:
     """Sentences on raters who were given the same file; equal voxels of different files are told with the figures."""
-    told = []
-    for k, one in enumerate(found):
-        for j, other in enumerate(found[:k]):
-            of_one_kind = (one.segment, one.source) == (other.segment, other.source)
-            if of_one_kind and np.array_equal(one.mask, other.mask) and _digest(files[k][1]) == _digest(files[j][1]):
-                told.append(f"'{other.name}' and '{one.name}' are the same file; their agreement means nothing.")
-    return told
+    sentences = []
+    for k, second in enumerate(delineations):
+        for j, first in enumerate(delineations[:k]):
+            of_one_kind = (second.segment, second.source) == (first.segment, first.source)
+            if of_one_kind and np.array_equal(second.mask, first.mask) and _digest(files[k][1]) == _digest(files[j][1]):
+                sentences.append(
+                    f"'{first.name}' and '{second.name}' are the same file; their agreement means nothing."
+                )
+    return sentences
 
 
 def _digest(given: Path | str) -> str:

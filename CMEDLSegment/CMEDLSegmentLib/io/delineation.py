@@ -71,10 +71,10 @@ class RatedCase:
                 raise InputError(f"Two raters are called '{name}'; give each one a name of its own.")
             if name == MODEL:
                 raise InputError(f"No rater can be called '{MODEL}', which stands for the model; rename them.")
-        for one in self.all:
-            if one.mask.shape != self.geometry.size[::-1]:
+        for delineation in self.all:
+            if delineation.mask.shape != self.geometry.size[::-1]:
                 raise InputError(
-                    f"The mask of '{one.name}' has the shape {one.mask.shape}, not the image's "
+                    f"The mask of '{delineation.name}' has the shape {delineation.mask.shape}, not the image's "
                     f"{self.geometry.size[::-1]}; bring it to the image's grid first."
                 )
 

@@ -48,8 +48,8 @@ def read_seg(path: Path, name: str, header: Dataset, target: ReferenceImage, ask
             raise InputError(f"{path} describes no segment; export it again.")
         chosen, notes = select_segment(path, segments, asked)
         frame = str(header.get("FrameOfReferenceUID") or "")
-        own, told = belongs_to_image(path, target, _series(header), {frame} - {""}, ())
-        notes += told
+        own, further = belongs_to_image(path, target, _series(header), {frame} - {""}, ())
+        notes += further
         kind = str(header.get("SegmentationType") or "BINARY").upper()
         highest = int(header.get("MaximumFractionalValue") or 255)
         numbers = _frames_of(path, header, chosen.number, kind)
@@ -66,24 +66,24 @@ def read_seg(path: Path, name: str, header: Dataset, target: ReferenceImage, ask
             mask[place] |= 2 * pixels.astype(np.uint16) >= highest
         else:
             mask[place] |= pixels == (chosen.number if kind == "LABELMAP" else 1)
-    mask, told = regrid(path, mask, geometry, target.geometry)
-    return Delineation(name, mask, chosen.name, SOURCE, notes + told)
+    mask, further = regrid(path, mask, geometry, target.geometry)
+    return Delineation(name, mask, chosen.name, SOURCE, notes + further)
 
 
 def _segments(header: Dataset) -> list[Segment]:
     """What the object says it holds; not the background of a labelmap, number 0."""
     descriptions = header.get("SegmentSequence") or []
-    numbered = [(one.get("SegmentNumber"), one) for one in descriptions]
+    numbered = [(item.get("SegmentNumber"), item) for item in descriptions]
     return [
-        Segment(k if number is None else int(number), text_of(one, "SegmentLabel", header))
-        for k, (number, one) in enumerate(numbered, start=1)
+        Segment(k if number is None else int(number), text_of(item, "SegmentLabel", header))
+        for k, (number, item) in enumerate(numbered, start=1)
         if number is None or int(number) > 0
     ]
 
 
 def _series(header: Dataset) -> set[str]:
     """The series that the object says it was drawn on."""
-    return {str(one.get("SeriesInstanceUID") or "") for one in header.get("ReferencedSeriesSequence") or []} - {""}
+    return {str(item.get("SeriesInstanceUID") or "") for item in header.get("ReferencedSeriesSequence") or []} - {""}
 
 
 def _group(header: Dataset, number: int, keyword: str) -> Any:
@@ -101,14 +101,14 @@ def _frames_of(path: Path, header: Dataset, segment: int, kind: str) -> list[int
     count = int(header.get("NumberOfFrames") or 1)
     if kind == "LABELMAP":
         return list(range(count))
-    found = []
+    numbers = []
     for number in range(count):
         group = _group(header, number, "SegmentIdentificationSequence")
         if group is None or not group.get("ReferencedSegmentNumber"):
             raise InputError(f"{path} does not say which segment its frames belong to; export it again.")
         if int(group.ReferencedSegmentNumber) == segment:
-            found.append(number)
-    return found
+            numbers.append(number)
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,10 @@ def _grid(
     smallest distance of two planes: planes without anything on them have no frame, so a gap is not a step.
     """
     first = planes[0]
-    if any(np.abs(one.axes - first.axes).max() > 1e-3 or one.spacing != first.spacing for one in planes):
+    if any(np.abs(plane.axes - first.axes).max() > 1e-3 or plane.spacing != first.spacing for plane in planes):
         raise InputError(f"{path} has frames of different orientation or spacing; export it again.")
     normal = np.cross(first.axes[:, 0], first.axes[:, 1])
-    origins = np.array([one.origin for one in planes])
+    origins = np.array([plane.origin for plane in planes])
     start = origins[np.argmin(origins @ normal)]
     step = _step(path, origins - start, normal, first.distance, target, own)
     places = np.rint((origins - start) @ normal / (step @ normal)).astype(int)
@@ -174,7 +174,7 @@ def _grid(
 
 
 def _step(
-    path: Path, offsets: np.ndarray, normal: np.ndarray, said: float, target: Geometry, own: bool | None
+    path: Path, offsets: np.ndarray, normal: np.ndarray, stated: float, target: Geometry, own: bool | None
 ) -> np.ndarray:
     """Vector (3,) from plane to plane, LPS mm.
 
@@ -182,21 +182,21 @@ def _step(
         path: for messages.
         offsets: (n, 3) of each plane from the lowest, mm.
         normal: of the planes; the step leads along it.
-        said: distance by the object, or 0.
+        stated: distance by the object, or 0.
         target, own: the image's grid, and whether the object was drawn on it.
     """
     slices = target.matrix[:, 2]
     in_slices = offsets @ np.linalg.inv(target.matrix).T
     on_slices = np.abs(in_slices - np.rint(in_slices) * [0, 0, 1]).max() <= COINCIDE
     parallel = abs(slices @ normal) > 0.5 * target.spacing[2]
-    if on_slices and parallel and (own or (own is None and said <= 1.5 * abs(slices @ normal))):
+    if on_slices and parallel and (own or (own is None and stated <= 1.5 * abs(slices @ normal))):
         return slices * np.sign(slices @ normal)
     along = offsets @ normal
     gaps = np.diff(np.unique(np.round(along, 2)))
     if not len(gaps):
-        return normal * (said or target.spacing[2])
+        return normal * (stated or target.spacing[2])
     direction = offsets[np.argmax(along)] / along.max()
-    for distance in (said, float(gaps.min())):
+    for distance in (stated, float(gaps.min())):
         places = along / distance if distance else along * np.nan
         if np.abs(places - np.rint(places)).max() <= COINCIDE:
             return direction * distance

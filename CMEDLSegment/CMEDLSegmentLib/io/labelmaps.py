@@ -43,16 +43,16 @@ def read_labelmap(path: Path, name: str, target: ReferenceImage, asked: str | No
         )
     else:
         chosen, notes = select_segment(path, segments, asked)
-    mask, told = regrid(path, volume.array == chosen.number, volume.geometry, target.geometry)
-    return Delineation(name, mask, str(chosen.number), "labelmap", (*notes, *told))
+    mask, further = regrid(path, volume.array == chosen.number, volume.geometry, target.geometry)
+    return Delineation(name, mask, str(chosen.number), "labelmap", (*notes, *further))
 
 
 def _present(array: np.ndarray) -> np.ndarray:
     """Which values occur in an unsigned array, as bool (highest value + 1); slice by slice, without sorting."""
     if array.dtype.itemsize > 2:
-        found = np.unique(array)
-        present = np.zeros(int(found[-1]) + 1, dtype=bool)
-        present[found] = True
+        values = np.unique(array)
+        present = np.zeros(int(values[-1]) + 1, dtype=bool)
+        present[values] = True
         return present
     present = np.zeros(np.iinfo(array.dtype).max + 1, dtype=bool)
     for part in array:
@@ -87,7 +87,7 @@ def _read_segmentation(
     path: Path, name: str, target: ReferenceImage, asked: str | None, fields: list[dict[str, str]]
 ) -> Delineation:
     """The asked segment of a ``.seg.nrrd``."""
-    segments = [Segment(k, one.get("Name") or one.get("ID", "")) for k, one in enumerate(fields, start=1)]
+    segments = [Segment(k, segment.get("Name") or segment.get("ID", "")) for k, segment in enumerate(fields, start=1)]
     chosen, notes = select_segment(path, segments, asked)
     layers, geometry = _read_layers(path)
     of_segment = fields[chosen.number - 1]
@@ -99,8 +99,8 @@ def _read_segmentation(
         raise InputError(f"{path} has damaged segment fields in its header; save it again.") from error
     if not 0 <= layer < layers.shape[3]:
         raise InputError(f"{path} lacks the layer {layer} of segment '{chosen.name}'; save it again.")
-    mask, told = regrid(path, layers[..., layer] == value, geometry, target.geometry)
-    return Delineation(name, mask, chosen.name, "segmentation", (*notes, *told))
+    mask, further = regrid(path, layers[..., layer] == value, geometry, target.geometry)
+    return Delineation(name, mask, chosen.name, "segmentation", (*notes, *further))
 
 
 def _read_layers(path: Path) -> tuple[np.ndarray, Geometry]:

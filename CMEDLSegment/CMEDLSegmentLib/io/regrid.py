@@ -75,7 +75,7 @@ def regrid(path: Path, mask: np.ndarray, own: Geometry, target: Geometry) -> tup
     """
     if own.is_close(target, COINCIDE * min(target.spacing)):
         return mask, ()
-    notes = [] if _same_grid(own, target) else [f"It was brought from its own grid ({_shown(own)}) to the image's."]
+    notes = [] if _same_grid(own, target) else [f"It was brought from its own grid ({grid_text(own)}) to the image's."]
     marked, outside = _count(mask, own, target)
     if marked and marked == outside:
         raise InputError(f"{path} marks nothing within the image, only beside it; give the image it was drawn on.")
@@ -86,7 +86,8 @@ def regrid(path: Path, mask: np.ndarray, own: Geometry, target: Geometry) -> tup
     return resample_nearest(mask, own, target), tuple(notes)
 
 
-def _shown(geometry: Geometry) -> str:
+def grid_text(geometry: Geometry) -> str:
+    """A grid's size and spacing as text."""
     size = " x ".join(map(str, geometry.size))
     return f"{size} voxels of {' x '.join(f'{step:.4g}' for step in geometry.spacing)} mm"
 
@@ -133,34 +134,34 @@ def _count(mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[int, int]
 
 def resample_nearest(mask: np.ndarray, own: Geometry, target: Geometry) -> np.ndarray:
     """``mask`` (z, y, x) of the grid ``own`` at the target's voxel centers: the nearest voxel's value, or False."""
-    found = np.zeros(target.shape, dtype=bool)
+    result = np.zeros(target.shape, dtype=bool)
     axes = _own_axes(own, target, _PARALLEL)
     if not mask.any():
-        return found
+        return result
     step = np.linalg.inv(own.matrix) @ target.matrix
     start = own.to_index(np.array([target.origin]))[0] + 0.5 + _TIE
     if axes is None:
-        _nearest_at_an_angle(found, mask, own, target, start, step)
-        return found
-    seen, taken = [], []
+        _nearest_at_an_angle(result, mask, own, target, start, step)
+        return result
+    marked, taken = [], []
     for along in (2, 1, 0):
         axis = axes[along]
         index = np.floor(start[axis] + step[axis, along] * np.arange(target.size[along])).astype(np.intp)
         inside = np.flatnonzero((index >= 0) & (index < own.size[axis]))
-        seen.append(inside)
+        marked.append(inside)
         taken.append(index[inside])
     turned = mask.transpose([2 - axes[along] for along in (2, 1, 0)])
-    found[np.ix_(*seen)] = turned[np.ix_(*taken)]
-    return found
+    result[np.ix_(*marked)] = turned[np.ix_(*taken)]
+    return result
 
 
 def _nearest_at_an_angle(
-    found: np.ndarray, mask: np.ndarray, own: Geometry, target: Geometry, start: np.ndarray, step: np.ndarray
+    result: np.ndarray, mask: np.ndarray, own: Geometry, target: Geometry, start: np.ndarray, step: np.ndarray
 ) -> None:
-    """Mark in ``found``, in place; only the target's box around what is marked is looked at.
+    """Mark in ``result``, in place; only the target's box around what is marked is looked at.
 
     Args:
-        found: (z, y, x) bool on ``target``.
+        result: (z, y, x) bool on ``target``.
         mask: (z, y, x) bool on ``own``, not empty.
         start: (3,) own index of the target's first voxel, half a voxel up, to be rounded down.
         step: (3, 3) own index steps of the target's index steps.
@@ -179,4 +180,4 @@ def _nearest_at_an_angle(
         inside = ((index >= 0) & (index < size)).all(axis=-1)
         index[~inside] = 0
         values = mask[index[..., 2], index[..., 1], index[..., 0]] & inside
-        found[z, low[1] : high[1], low[0] : high[0]] = values
+        result[z, low[1] : high[1], low[0] : high[0]] = values

@@ -59,7 +59,7 @@ class _Contour:
 
 
 @dataclass
-class _Told:
+class _Remarks:
     """What happened to how many contours or slices, for the notes."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -86,10 +86,10 @@ def read_rtstruct(path: Path, name: str, header: Dataset, target: ReferenceImage
     Raises:
         InputError: no such region, of another series, damaged, or nothing of it within the target.
     """
-    told = _Told()
+    remarks = _Remarks()
     with reading_values(path):
         regions = list(header.get("StructureSetROISequence") or [])
-        segments = [Segment(int(one.get("ROINumber") or 0), text_of(one, "ROIName", header)) for one in regions]
+        segments = [Segment(int(each.get("ROINumber") or 0), text_of(each, "ROIName", header)) for each in regions]
         if not segments:
             raise InputError(f"{path} holds no region of interest; export it again with its contours.")
         if "ROIContourSequence" not in header:
@@ -97,19 +97,19 @@ def read_rtstruct(path: Path, name: str, header: Dataset, target: ReferenceImage
         chosen, notes = select_segment(path, segments, asked)
         items = [
             item
-            for one in header.get("ROIContourSequence") or []
-            if int(one.get("ReferencedROINumber") or 0) == chosen.number
-            for item in one.get("ContourSequence") or []
+            for region in header.get("ROIContourSequence") or []
+            if int(region.get("ReferencedROINumber") or 0) == chosen.number
+            for item in region.get("ContourSequence") or []
         ]
         references = _references(header, regions[segments.index(chosen)], items)
-        contours = _closed(path, items, told)
+        contours = _closed(path, items, remarks)
     own, related = belongs_to_image(path, target, *references)
     mask = np.zeros(target.geometry.shape, dtype=bool)
     if contours:
-        _fill(path, mask, contours, target.geometry, own, told)
+        _fill(path, mask, contours, target.geometry, own, remarks)
     if not any(contour.solid for contour in contours):
         notes += ("The region has no contour that encloses anything.",)
-    return Delineation(name, mask, chosen.name, SOURCE, notes + related + told.sentences())
+    return Delineation(name, mask, chosen.name, SOURCE, notes + related + remarks.sentences())
 
 
 def _references(header: Dataset, region: Dataset, items: Sequence[Dataset]) -> tuple[set[str], set[str], set[str]]:
@@ -117,13 +117,13 @@ def _references(header: Dataset, region: Dataset, items: Sequence[Dataset]) -> t
     frame = str(region.get("ReferencedFrameOfReferenceUID") or header.get("FrameOfReferenceUID") or "")
     referenced = header.get("ReferencedFrameOfReferenceSequence") or []
     # A structure set may hold regions of several frames, each with its series.
-    of_frame = [one for one in referenced if str(one.get("FrameOfReferenceUID") or "") == frame] or referenced
-    frames = {frame} if frame else {str(one.get("FrameOfReferenceUID") or "") for one in of_frame}
+    of_frame = [each for each in referenced if str(each.get("FrameOfReferenceUID") or "") == frame] or referenced
+    frames = {frame} if frame else {str(each.get("FrameOfReferenceUID") or "") for each in of_frame}
     series = {
-        str(one.get("SeriesInstanceUID") or "")
+        str(of_series.get("SeriesInstanceUID") or "")
         for reference in of_frame
         for study in reference.get("RTReferencedStudySequence") or []
-        for one in study.get("RTReferencedSeriesSequence") or []
+        for of_series in study.get("RTReferencedSeriesSequence") or []
     }
     instances = {
         str(image.get("ReferencedSOPInstanceUID") or "")
@@ -133,24 +133,24 @@ def _references(header: Dataset, region: Dataset, items: Sequence[Dataset]) -> t
     return series - {""}, frames - {""}, instances - {""}
 
 
-def _closed(path: Path, items: Sequence[Dataset], told: _Told) -> list[_Contour]:
+def _closed(path: Path, items: Sequence[Dataset], remarks: _Remarks) -> list[_Contour]:
     """The contours that enclose something, closed; what was left out or mended is told."""
     contours = []
     for item in items:
         points = _points(path, item)
         stated = item.get("NumberOfContourPoints")
-        told.add("Of another number of points than stated", int(stated is not None and int(stated) != len(points)))
+        remarks.add("Of another number of points than stated", int(stated is not None and int(stated) != len(points)))
         kind = str(item.get("ContourGeometricType") or "CLOSED_PLANAR").strip().upper()
         if kind == "POINT" or not len(points):
-            told.add("Left out as points, which are no contours")
+            remarks.add("Left out as points, which are no contours")
             continue
         solid = len(points) > 2 and np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[1] >= _FLAT
         if kind.startswith("OPEN"):
             length = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
             if np.linalg.norm(points[-1] - points[0]) > _OPEN * length:
-                told.add("Left out as open, with ends far apart")
+                remarks.add("Left out as open, with ends far apart")
                 continue
-            told.add("Open, closed by joining the ends")
+            remarks.add("Open, closed by joining the ends")
         contours.append(_Contour(points, kind == "CLOSEDPLANAR_XOR", bool(solid)))
     return contours
 
@@ -170,7 +170,7 @@ def _points(path: Path, item: Dataset) -> np.ndarray:
 
 
 def _fill(
-    path: Path, mask: np.ndarray, contours: list[_Contour], grid: Geometry, own: bool | None, told: _Told
+    path: Path, mask: np.ndarray, contours: list[_Contour], grid: Geometry, own: bool | None, remarks: _Remarks
 ) -> None:
     """Fill contours in ``mask`` (z, y, x) on ``grid``, in place, whichever of its axes they are across.
 
@@ -182,14 +182,14 @@ def _fill(
     spread = np.median(solid, axis=0) if solid else np.array([1.0, 1.0, 0.0])
     across = int(np.argmin(spread))
     if spread[across] > (0.5 if own else COINCIDE):
-        outside = _fill_at_an_angle(mask, contours, grid, told)
+        outside = _fill_at_an_angle(mask, contours, grid, remarks)
     else:
-        outside = _fill_in_slices(mask, contours, indices, across, grid, own, told)
+        outside = _fill_in_slices(mask, contours, indices, across, grid, own, remarks)
     if outside == len(contours):
         raise InputError(
             f"{path} has no contour within the image, only {len(contours)} outside; give the image they were drawn on."
         )
-    told.add("Left out, outside the image", outside)
+    remarks.add("Left out, outside the image", outside)
 
 
 def _fill_in_slices(
@@ -199,24 +199,26 @@ def _fill_in_slices(
     across: int,
     grid: Geometry,
     own: bool | None,
-    told: _Told,
+    remarks: _Remarks,
 ) -> int:
     """Fill contours that lie in slices across index axis ``across``; returns how many are outside the grid."""
     in_plane = [axis for axis in (2, 1, 0) if axis != across]
     planes = np.moveaxis(mask, 2 - across, 0)
     polygons = [index[:, in_plane] for index in indices]
     heights = np.array([(index[:, across].min() + index[:, across].max()) / 2 for index in indices])
-    told.add("Not in one plane, put flat on the slice nearest to the middle", _count_uneven(indices, across))
+    remarks.add("Not in one plane, put flat on the slice nearest to the middle", _count_uneven(indices, across))
     last = np.array(planes.shape[1:]) - 0.5
     beside = np.array([(p.max(axis=0) < -0.5).any() or (p.min(axis=0) > last).any() for p in polygons])
     cut = np.array([(p.min(axis=0) < -0.51).any() or (p.max(axis=0) > last + 0.01).any() for p in polygons])
     above = (heights < -0.5) | (heights > len(planes) - 0.5)
-    told.add("Cut at the border of the image", int((cut & ~beside & ~above).sum()))
+    remarks.add("Cut at the border of the image", int((cut & ~beside & ~above).sum()))
     filled: dict[tuple[int, ...], np.ndarray] = {}
-    for place, of_slice in _members(heights, grid.size[across], grid.spacing[across], own, told).items():
+    for place, of_slice in _members(heights, grid.size[across], grid.spacing[across], own, remarks).items():
         members = tuple(k for k in of_slice if not beside[k])
         if members and members not in filled:
-            _fill_slice(planes[place], [polygons[k] for k in members], [contours[k].exclusive for k in members], told)
+            _fill_slice(
+                planes[place], [polygons[k] for k in members], [contours[k].exclusive for k in members], remarks
+            )
             filled[members] = planes[place]
         elif members:  # a plane that marks several slices
             planes[place] = filled[members]
@@ -229,7 +231,9 @@ def _count_uneven(indices: list[np.ndarray], across: int) -> int:
     return sum(bool(np.ptp(index[:, across]) > 0.5) for index in indices)
 
 
-def _members(heights: np.ndarray, count: int, spacing: float, own: bool | None, told: _Told) -> dict[int, list[int]]:
+def _members(
+    heights: np.ndarray, count: int, spacing: float, own: bool | None, remarks: _Remarks
+) -> dict[int, list[int]]:
     """The contours that mark each slice; see the module for the rule.
 
     Args:
@@ -237,23 +241,23 @@ def _members(heights: np.ndarray, count: int, spacing: float, own: bool | None, 
         count: of the slices.
         spacing: of the slices, mm.
         own: whether the contours were drawn on this image.
-        told: receives what is remarkable.
+        remarks: receives what is remarkable.
     """
     nearest = np.rint(heights).astype(int)
     off = np.abs(heights - nearest) > COINCIDE
     members: dict[int, list[int]] = {}
     if own or (own is None and not off.any()):
-        told.add("Between two slices, put on the nearer", int(off.sum()))
+        remarks.add("Between two slices, put on the nearer", int(off.sum()))
         for k in np.flatnonzero((nearest >= 0) & (nearest < count)):
             members.setdefault(int(nearest[k]), []).append(int(k))
         skipped = np.diff(sorted(members))
         if len(skipped) and np.median(skipped) > 1:
-            told.add("Without contours between others, left empty", int((skipped - 1).sum()), "slice")
+            remarks.add("Without contours between others, left empty", int((skipped - 1).sum()), "slice")
         return members
     planes, of_contour, apart = _planes(heights, _ONE_PLANE / spacing)
     apart = apart or 1.0
     if off.any() or apart > 1 + COINCIDE:
-        told.add(
+        remarks.add(
             f"Drawn {apart * spacing:.4g} mm apart, each image slice ({spacing:.4g} mm apart) marked from the nearest",
             len(planes),
             "plane",
@@ -281,12 +285,12 @@ def _planes(heights: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarr
     return planes, of_contour, float(gaps[gaps >= np.median(gaps) / 2].min()) if len(gaps) else 0.0
 
 
-def _fill_slice(plane: np.ndarray, polygons: list[np.ndarray], exclusives: list[bool], told: _Told) -> None:
+def _fill_slice(plane: np.ndarray, polygons: list[np.ndarray], exclusives: list[bool], remarks: _Remarks) -> None:
     """Mark in ``plane`` (rows, columns), in place, what polygons (n, 2) of row and column enclose together."""
     kept: list[int] = []
     for k, polygon in enumerate(polygons):
         if any(same_polygon(polygon, polygons[other], _SAME) for other in kept):
-            told.add("Left out as copies of others")
+            remarks.add("Left out as copies of others")
         else:
             kept.append(k)
     low = np.maximum(np.floor(np.min([polygons[k].min(axis=0) for k in kept], axis=0)).astype(int), 0)
@@ -300,34 +304,34 @@ def _fill_slice(plane: np.ndarray, polygons: list[np.ndarray], exclusives: list[
     turns = {k: winding_numbers(polygon, shape) for k, polygon in shifted.items()}
     for k, turn in turns.items():
         nothing = not turn.any() and not pixels_on_edge(shifted[k], shape).any()
-        told.add("Enclosing no voxel center", int(nothing))
+        remarks.add("Enclosing no voxel center", int(nothing))
         looped = turn.max() > 1 or turn.min() < -1 or turn.max() > 0 > turn.min()
-        told.add("Crossing themselves or going round twice, inside by the even-odd rule", int(looped))
+        remarks.add("Crossing themselves or going round twice, inside by the even-odd rule", int(looped))
     plain = [k for k in kept if not exclusives[k]]
     combined = combine_polygons([shifted[k] for k in plain], [turns[k] for k in plain], shape)
     part |= combined.marked
-    told.add("Taken as holes or islands, lying within others", combined.nested)
-    told.add("With contours that overlap in part, taken together", int(combined.overlapping), "slice")
+    remarks.add("Taken as holes or islands, lying within others", combined.nested)
+    remarks.add("With contours that overlap in part, taken together", int(combined.overlapping), "slice")
     disjoined = [k for k in kept if exclusives[k]]
     part |= fill_exclusive([shifted[k] for k in disjoined], [turns[k] for k in disjoined], shape)
 
 
-def _fill_at_an_angle(mask: np.ndarray, contours: list[_Contour], grid: Geometry, told: _Told) -> int:
+def _fill_at_an_angle(mask: np.ndarray, contours: list[_Contour], grid: Geometry, remarks: _Remarks) -> int:
     """Fill contours in planes at an angle to the slices, in place; returns how many are outside the grid.
 
     Each plane is filled on a grid of its own, four times as fine as the image, and voxels take the nearest of it.
     """
     normals = [_normal(contour.points) for contour in contours]
     largest = max(normals, key=np.linalg.norm)
-    normal = np.sum([one * np.sign(one @ largest) for one in normals], axis=0)
+    normal = np.sum([vector * np.sign(vector @ largest) for vector in normals], axis=0)
     normal /= np.linalg.norm(normal)
     right = np.cross(normal, np.eye(3)[np.argmin(np.abs(normal))])
     right /= np.linalg.norm(right)
     frame = np.column_stack([right, np.cross(normal, right), normal])
     fine = min(grid.spacing) / 4
     own = [contour.points @ frame for contour in contours]
-    planes, of_contour, apart = _planes(np.array([one[:, 2].mean() for one in own]), _ONE_PLANE)
-    told.add("Drawn at an angle to the slices, each voxel marked from the nearest", len(planes), "plane")
+    planes, of_contour, apart = _planes(np.array([points[:, 2].mean() for points in own]), _ONE_PLANE)
+    remarks.add("Drawn at an angle to the slices, each voxel marked from the nearest", len(planes), "plane")
     corners = grid.corners() @ frame
     ends = corners.min(axis=0) - max(grid.spacing), corners.max(axis=0) + max(grid.spacing)
     outside = 0
@@ -347,10 +351,10 @@ def _fill_at_an_angle(mask: np.ndarray, contours: list[_Contour], grid: Geometry
         )
         filled = np.zeros(sheet.shape, dtype=bool)
         polygons = [(own[k][:, 1::-1] - low[1::-1]) / fine for k in members]
-        _fill_slice(filled[0], polygons, [contours[k].exclusive for k in members], told)
-        found = resample_nearest(filled, sheet, grid)
-        mask |= found
-        if not found.any():
+        _fill_slice(filled[0], polygons, [contours[k].exclusive for k in members], remarks)
+        marked = resample_nearest(filled, sheet, grid)
+        mask |= marked
+        if not marked.any():
             outside += sum(not _reaches(contours[k].points, grid) for k in members)
     return outside
 

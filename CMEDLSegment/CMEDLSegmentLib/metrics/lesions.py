@@ -111,9 +111,9 @@ def _shared(
         numbers[component.box][component.mask] = j
     shared: list[np.ndarray] = [np.zeros((3, 0), np.int64)]
     for i, component in enumerate(a):
-        inside = numbers[component.box][component.mask]
-        others, voxels = np.unique(inside[inside > 0], return_counts=True)
-        shared.append(np.stack([np.full(len(others), i), others - 1, voxels]))
+        voxels = np.bincount(numbers[component.box][component.mask])[1:]
+        others = np.flatnonzero(voxels)
+        shared.append(np.stack([np.full(len(others), i), others, voxels[others]]))
     first, second, voxels = np.concatenate(shared, axis=1)
     return first, second, voxels
 

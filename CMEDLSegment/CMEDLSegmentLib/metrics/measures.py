@@ -265,10 +265,10 @@ class MaskPairs:
         empty = {(True, True): "both", (True, False): "a", (False, True): "b"}.get((not mine, not other), "")
         if empty == "both":
             return PairMeasures(dict.fromkeys(MEASURES, math.nan), volume_a, volume_b, self.tolerance_mm, empty)
-        found = self._both_ways(a, b)
-        both = found["shared"]
+        symmetric = self._both_ways(a, b)
+        both = symmetric["shared"]
         values = {
-            **found,
+            **symmetric,
             "sensitivity": both / mine if mine else math.nan,
             "precision": both / other if other else math.nan,
             "volume_difference_cc": volume_b - volume_a,
@@ -284,13 +284,13 @@ class MaskPairs:
         ``disagreement_mm2`` (the area that one of the two marks), ``added_path_length_mm``, and ``hd_mm``, the
         Hausdorff distance between the two masks' contour pixels in the slice; infinite where one marks nothing.
         """
-        one, other = self._masks[a], self._masks[b]
-        areas = [np.count_nonzero(mask.inside.view(bool), axis=(1, 2)) for mask in (one, other)]
-        both = np.count_nonzero((one.inside & other.inside).view(bool), axis=(1, 2))
-        plane = one.inside[0].size
+        mask_a, mask_b = self._masks[a], self._masks[b]
+        areas = [np.count_nonzero(mask.inside.view(bool), axis=(1, 2)) for mask in (mask_a, mask_b)]
+        both = np.count_nonzero((mask_a.inside & mask_b.inside).view(bool), axis=(1, 2))
+        plane = mask_a.inside[0].size
         added = np.bincount(self._added(a, b) // plane, minlength=len(both))
         farthest: np.ndarray = np.zeros(len(both))
-        for here, there in ((one.contours, other.contours), (other.contours, one.contours)):
+        for here, there in ((mask_a.contours, mask_b.contours), (mask_b.contours, mask_a.contours)):
             order, distances = here.distances_to(there)
             # Of what goes to one place the last stays, which is the largest.
             directed = np.zeros(len(both))
@@ -322,13 +322,13 @@ class MaskPairs:
         """
         key = (min(a, b), max(a, b))
         if key not in self._symmetric:
-            one, other = (self._masks[number] for number in key)
-            shared = int(np.count_nonzero((one.inside & other.inside).view(bool)))
+            mask_a, mask_b = (self._masks[number] for number in key)
+            shared = int(np.count_nonzero((mask_a.inside & mask_b.inside).view(bool)))
             self._symmetric[key] = {
                 "shared": shared,
-                "dsc": 2.0 * shared / (one.voxels + other.voxels),
-                "jaccard": shared / (one.voxels + other.voxels - shared),
-                **(_distances(one, other, self.tolerance_mm) if one.voxels and other.voxels else _INFINITE),
+                "dsc": 2.0 * shared / (mask_a.voxels + mask_b.voxels),
+                "jaccard": shared / (mask_a.voxels + mask_b.voxels - shared),
+                **(_distances(mask_a, mask_b, self.tolerance_mm) if mask_a.voxels and mask_b.voxels else _INFINITE),
             }
         return self._symmetric[key]
 
@@ -369,12 +369,12 @@ def compare(
     >>> found["dsc"], found["hd95_mm"], found["surface_dice"], found["volume_a_cc"]
     (0.9, 1.0, 1.0, 1.0)
     """
-    found = measure(a, b, spacing, tolerance_mm)
+    measures = measure(a, b, spacing, tolerance_mm)
     return {
-        **{name: found.values[name] for name in ("dsc", "surface_dice", "hd95_mm")},
-        "volume_a_cc": found.volume_a_cc,
-        "volume_b_cc": found.volume_b_cc,
-        "tolerance_mm": found.tolerance_mm,
+        **{name: measures.values[name] for name in ("dsc", "surface_dice", "hd95_mm")},
+        "volume_a_cc": measures.volume_a_cc,
+        "volume_b_cc": measures.volume_b_cc,
+        "tolerance_mm": measures.tolerance_mm,
     }
 
 

@@ -145,14 +145,14 @@ class Grid:
         Those asked for last are kept, but not more than _KEPT bytes of them, however many masks there are.
         """
         with self._lock:
-            found = self._gaps.pop(elements, None)
-        if found is None:
-            found = self._gaps_of(elements.places)
+            gaps = self._gaps.pop(elements, None)
+        if gaps is None:
+            gaps = self._gaps_of(elements.places)
         with self._lock:
-            self._gaps[elements] = found
-            while len(self._gaps) * found.nbytes > max(_KEPT, found.nbytes):
+            self._gaps[elements] = gaps
+            while len(self._gaps) * gaps.nbytes > max(_KEPT, gaps.nbytes):
                 del self._gaps[next(iter(self._gaps))]
-        return found
+        return gaps
 
     def _gaps_of(self, places: np.ndarray) -> np.ndarray:
         gaps = np.full(self.shape, _GAP, np.uint8)
@@ -306,7 +306,7 @@ class MaskSurface:
     @functools.cached_property
     def centroid_mm(self) -> tuple[float, ...]:
         """Center of mass (z, y, x) of a mask that is not empty, from the grid's first voxel."""
-        in_slices = np.array([np.count_nonzero(one) for one in self.inside.view(bool)])
+        in_slices = np.array([np.count_nonzero(plane) for plane in self.inside.view(bool)])
         # One pass over the volume for the other two.
         across = self.inside.sum(axis=0, dtype=np.uint32)
         counts = in_slices, across.sum(axis=1), across.sum(axis=0)
@@ -337,10 +337,10 @@ class MaskSurface:
             boundary = here & ~(in_slice & moved(plane) & moved(-plane))
             # All inside becomes 0 and all outside 1, so that one comparison does for both.
             surface = code + np.uint8(1) > 1
-            for found, which in zip(places, (surface, boundary.view(bool), contour.view(bool)), strict=True):
-                found.append(np.flatnonzero(which) + start)
+            for kept, which in zip(places, (surface, boundary.view(bool), contour.view(bool)), strict=True):
+                kept.append(np.flatnonzero(which) + start)
             codes.append(code[places[0][-1] - start])
-        on_surface, on_boundary, on_contours = (np.concatenate(found) for found in places)
+        on_surface, on_boundary, on_contours = (np.concatenate(kept) for kept in places)
         return (
             Elements(grid, on_surface),
             _element_areas(grid.spacing)[np.concatenate(codes)],

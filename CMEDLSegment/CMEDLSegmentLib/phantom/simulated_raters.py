@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..base.boxes import bounding_box
+
 Mask = NDArray[np.uint8]
 
 
@@ -118,10 +120,10 @@ def raters(truth: Mask, spacing: tuple[float, float, float], n: int = 4, seed: i
 
 def _box(mask: Mask, spacing: tuple[float, float, float], margin: float) -> tuple[slice, ...]:
     """Index box around a mask and a margin in mm, within the array."""
-    box = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        at = np.flatnonzero(mask.any(axis=others))
-        extra = int(np.ceil(margin / spacing[axis]))
-        box.append(slice(max(0, int(at[0]) - extra), min(mask.shape[axis], int(at[-1]) + extra + 1)))
-    return tuple(box)
+    inside = bounding_box(mask)
+    assert inside is not None
+    reach = [int(np.ceil(margin / step)) for step in spacing]
+    return tuple(
+        slice(max(0, part.start - extra), min(size, part.stop + extra))
+        for part, extra, size in zip(inside, reach, mask.shape, strict=True)
+    )

@@ -16,6 +16,7 @@ from ..base.progress import SILENT, Progress
 from ..base.text import counted
 from ..inference.pipeline import check_free, write_together
 from ..io.delineation import RatedCase
+from ..io.regrid import grid_text
 from . import sections
 from .html import html_page
 from .slice_images import PICTURES, worst_slices
@@ -58,7 +59,7 @@ def write_report(
     texts = {name: table.csv() for name, table in case_tables(agreement).items()}
     if reviews:
         texts[REVIEWS] = reviews_table(reviews).csv()
-    texts[FIGURES] = as_json(agreement, {"reviews": [dict(one) for one in reviews]} if reviews else {})
+    texts[FIGURES] = as_json(agreement, {"reviews": [dict(review) for review in reviews]} if reviews else {})
     check_outputs(folder, [*CASE_FILES, *texts], overwrite)
     progress("Drawing the worst slices", 0.0)
     progress.stop_if_cancelled()
@@ -105,11 +106,9 @@ def html_report(
 ) -> str:
     """The page of a case; ``drawn`` are the worst slices of :func:`worst_slices`."""
     styles = line_styles(agreement.names)
-    size = " x ".join(map(str, case.geometry.size))
-    spacing = " x ".join(f"{mm:.4g}" for mm in case.geometry.spacing)
     raters = counted(len(agreement.rater_names), "rater")
     who = f"{raters}{' and the model' if agreement.has_model else ''}"
-    subtitle = f"{who} on an image of {size} voxels of {spacing} mm; tolerance {agreement.tolerance_mm:g} mm"
+    subtitle = f"{who} on an image of {grid_text(case.geometry)}; tolerance {agreement.tolerance_mm:g} mm"
     title = f"Agreement with experts: {agreement.case}" if agreement.case else "Agreement with experts"
     return html_page(
         title,

@@ -82,7 +82,7 @@ def _cell(
     own = who[0] == who[1]
     fill, dark = shade(math.nan if own else value, measure, worst)
     unit = MEASURES[measure].unit
-    tip = f"{who[0]} / {who[1]}: {format_value(value, unit)} {unit}"
+    tip = f"{who[0]} / {who[1]}: {_with_unit(value, unit)}"
     drawing.rect(x, y, side, side, fill, tip, stroke=PAPER, stroke_width=1)
     text = format_value(value, unit, digits=2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0)
     size = min(12.0, side / 2.4, 0.9 * side / text_width(text, 1.0))
@@ -116,11 +116,11 @@ def range_chart(answer: RangeAnswer, measures: Sequence[str], styles: Mapping[st
     left, right, row = 118.0, 172.0, 46.0
     drawing = Drawing(WIDTH, row * len(measures) + 6, "The model beside the raters' range")
     for number, measure in enumerate(measures):
-        found = answer.rows[measure]
+        comparison = answer.rows[measure]
         y = number * row + 18
         unit = MEASURES[measure].unit
         drawing.text(0, y + 4, MEASURES[measure].title, 13, font_weight="600")
-        means = [value for value in (found.model, *found.raters.values()) if math.isfinite(value)]
+        means = [value for value in (comparison.model, *comparison.raters.values()) if math.isfinite(value)]
         if not means:
             drawing.text(left, y + 4, "no finite value", 12, fill=SOFT)
             continue
@@ -129,20 +129,20 @@ def range_chart(answer: RangeAnswer, measures: Sequence[str], styles: Mapping[st
         for tick in scale.ticks(7):
             drawing.line(scale(tick), y + 9, scale(tick), y + 12, SOFT)
             drawing.text(scale(tick), y + 22, _tick(tick), 10, "middle", SOFT)
-        if math.isfinite(found.worst) and math.isfinite(found.best):
-            ends = sorted((scale(found.worst), scale(found.best)))
-            tip = f"The raters' range: {format_value(found.worst, unit)} to {format_value(found.best, unit)} {unit}"
+        if math.isfinite(comparison.worst) and math.isfinite(comparison.best):
+            ends = sorted((scale(comparison.worst), scale(comparison.best)))
+            tip = f"The raters' range: {format_value(comparison.worst, unit)} to {_with_unit(comparison.best, unit)}"
             drawing.rect(ends[0] - 7, y - 8, ends[1] - ends[0] + 14, 16, "#cdd6df", tip, rx=8)
-        for name, value in found.raters.items():
+        for name, value in comparison.raters.items():
             if math.isfinite(value):
-                drawing.dot(scale(value), y, 5, styles[name].hex, f"{name}: {format_value(value, unit)} {unit}")
-        if math.isfinite(found.model):
-            tip = f"model: {format_value(found.model, unit)} {unit}"
-            drawing.diamond(scale(found.model), y, 7.5, styles[MODEL].hex, tip)
-        verdict = {True: "within", False: "outside", None: "no answer"}[found.within]
+                drawing.dot(scale(value), y, 5, styles[name].hex, f"{name}: {_with_unit(value, unit)}")
+        if math.isfinite(comparison.model):
+            tip = f"model: {_with_unit(comparison.model, unit)}"
+            drawing.diamond(scale(comparison.model), y, 7.5, styles[MODEL].hex, tip)
+        verdict = {True: "within", False: "outside", None: "no answer"}[comparison.within]
         x = WIDTH - right + 16
-        drawing.text(x, y + 4, f"{format_value(found.model, unit)} {unit}".strip(), 13, font_weight="600")
-        drawing.text(WIDTH, y + 4, verdict, 12, "end", font_weight="600" if found.within is False else "400")
+        drawing.text(x, y + 4, _with_unit(comparison.model, unit).strip(), 13, font_weight="600")
+        drawing.text(WIDTH, y + 4, verdict, 12, "end", font_weight="600" if comparison.within is False else "400")
     return drawing.svg()
 
 
@@ -153,6 +153,10 @@ def _axis(values: Sequence[float], measure: str, start: float, stop: float) -> S
     if MEASURES[measure].better == "high":
         return Scale(max(low - pad, 0.0), min(high + pad, 1.0), start, stop)
     return Scale(max(low - pad, 0.0), high + pad, start, stop)
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{format_value(value, unit)} {unit}"
 
 
 def _tick(value: float) -> str:
@@ -183,7 +187,7 @@ def box_plot(
     row = 40.0 if crowded else 21.0 if len(names) <= 16 else 16.0
     bottom = top + row * len(names)
     drawing = Drawing(width, bottom + 22, f"{MEASURES[measure].title} of each with the others")
-    finite = [found[np.isfinite(found)] for found in values]
+    finite = [each[np.isfinite(each)] for each in values]
     known = np.concatenate(finite)
     if not known.size:
         drawing.text(left, top + 14, "no finite value", 12, fill=SOFT)
@@ -196,17 +200,17 @@ def box_plot(
         if name == MODEL and number:
             drawing.line(0, y - row / 2, width, y - row / 2, SOFT, 0.8)
         drawing.text(left - 8, y + 4, label, 11.5, "end", font_weight="600" if name == MODEL else "400")
-        found = finite[number]
-        if found.size and not crowded:
-            _box(drawing, scale, y, row * 0.56, found, _BAND)
-        for place, value in enumerate(found):
-            tip = f"{format_value(float(value), unit)} {unit}"
+        dots = finite[number]
+        if dots.size and not crowded:
+            _box(drawing, scale, y, row * 0.56, dots, _BAND)
+        for place, value in enumerate(dots):
+            tip = _with_unit(float(value), unit)
             # Many marks are spread over the row, in the same way every time.
             high = y + (place * 7 % 13 - 6) * row / 40 if crowded else y
             mark, size = (drawing.diamond, 4.6) if name == MODEL else (drawing.dot, 3.4)
             mark(scale(value), high, size * (0.6 if crowded else 1.0), styles[name].hex, tip)
-        if found.size and crowded:
-            _box(drawing, scale, y, row * 0.72, found, "none")
+        if dots.size and crowded:
+            _box(drawing, scale, y, row * 0.72, dots, "none")
         infinite, absent = int(np.isinf(values[number]).sum()), int(np.isnan(values[number]).sum())
         left_out = [f"{count} {what}" for count, what in ((infinite, "∞"), (absent, "none")) if count]
         drawing.text(width, y + 4, ", ".join(left_out), 10.5, "end", SOFT)
@@ -230,7 +234,7 @@ def case_chart(cases: Sequence[str], raters: Sequence[np.ndarray], model: Sequen
     left, right, row, top = 118.0, 12.0, 15.0, 8.0
     bottom = top + row * len(cases)
     drawing = Drawing(WIDTH, bottom + 22, f"{MEASURES[measure].title} in each case")
-    pairs, own = ([found[np.isfinite(found)] for found in values] for values in (raters, model))
+    pairs, own = ([each[np.isfinite(each)] for each in values] for values in (raters, model))
     known = np.concatenate([*pairs, *own])
     if not known.size:
         drawing.text(left, top + 14, "no finite value", 12, fill=SOFT)
@@ -240,15 +244,13 @@ def case_chart(cases: Sequence[str], raters: Sequence[np.ndarray], model: Sequen
     for number, label in enumerate(fit_labels(cases, 10.5, left - 12)):
         y = top + row * (number + 0.5)
         drawing.text(left - 10, y + 4, label, 10.5, "end")
-        found = pairs[number]
-        if found.size:
-            drawing.line(scale(found.min()), y, scale(found.max()), y, SOFT, 4, stroke_linecap="round")
-            drawing.dot(
-                scale(found.mean()), y, 3.6, PAPER, f"raters: {format_value(found.mean(), MEASURES[measure].unit)}"
-            )
+        of_raters = pairs[number]
+        if of_raters.size:
+            drawing.line(scale(of_raters.min()), y, scale(of_raters.max()), y, SOFT, 4, stroke_linecap="round")
+            drawing.dot(scale(of_raters.mean()), y, 3.6, PAPER, f"raters: {MEASURES[measure].format(of_raters.mean())}")
         if own[number].size:
             mean = own[number].mean()
-            drawing.diamond(scale(mean), y, 5, _MODEL, f"model: {format_value(mean, MEASURES[measure].unit)}")
+            drawing.diamond(scale(mean), y, 5, _MODEL, f"model: {MEASURES[measure].format(mean)}")
     return drawing.svg()
 
 
@@ -264,7 +266,7 @@ def volume_chart(volumes: Mapping[str, float], styles: Mapping[str, LineStyle]) 
         drawing.text(left - 10, y + 4, label, 12, "end", font_weight="600" if name == MODEL else "400")
         bar = scale(volumes[name]) - left
         drawing.rect(left, y - 5.5, bar, 11, styles[name].hex, printable(name), stroke=INK, stroke_width=0.8)
-        drawing.text(WIDTH - right + 8, y + 4, f"{format_value(volumes[name], 'cc')} cc", 11)
+        drawing.text(WIDTH - right + 8, y + 4, _with_unit(volumes[name], "cc"), 11)
     raters = [volume for name, volume in volumes.items() if name != MODEL]
     mean = scale(sum(raters) / len(raters))
     drawing.line(mean, top, mean, bottom, INK, 1.4, stroke_dasharray="4 3")
@@ -283,11 +285,11 @@ def votes_bar(volumes_cc: Sequence[float]) -> str:
     for number, volume in enumerate(volumes_cc, start=1):
         width = WIDTH * volume / total if total else 0.0
         fill, dark = _blue(0.12 + 0.88 * (number - 1) / max(len(volumes_cc) - 1, 1))
-        tip = f"{number} of {len(volumes_cc)}: {format_value(volume, 'cc')} cc"
+        tip = f"{number} of {len(volumes_cc)}: {_with_unit(volume, 'cc')}"
         drawing.rect(x, 4, width, 26, fill, tip, stroke=INK, stroke_width=0.8)
         if width > 26:
             drawing.text(x + width / 2, 22, f"{volume / total:.0%}", 11.5, "middle", PAPER if dark else INK)
-        label = f"{number}: {format_value(volume, 'cc')} cc"
+        label = f"{number}: {_with_unit(volume, 'cc')}"
         if volume and max(x, free) + len(label) * 6.2 <= WIDTH:
             drawing.text(max(x, free), 46, label, 11, fill=SOFT)
             free = max(x, free) + len(label) * 6.2 + 10
@@ -382,10 +384,10 @@ def _slice_axis(drawing: Drawing, first: int, last: int, place, step, y, ends: t
         drawing.text(place(last) + step, y + 30, f"{ends[1]} →", 11, "end", SOFT)
 
 
-def line_sample(look: LineStyle) -> str:
+def line_sample(style: LineStyle) -> str:
     """A short piece of a contour's line, on the dark that contours are drawn on, for a legend."""
     drawing = Drawing(46, 14, "line sample")
     drawing.rect(0, 0, 46, 14, "#101216", rx=3)
-    dash = {"stroke_dasharray": " ".join(map(str, look.dash))} if look.dash else {}
-    drawing.line(4, 7, 42, 7, look.hex, look.width, **dash)
+    dash = {"stroke_dasharray": " ".join(map(str, style.dash))} if style.dash else {}
+    drawing.line(4, 7, 42, 7, style.hex, style.width, **dash)
     return drawing.svg()

@@ -110,13 +110,13 @@ def contour_panel(
     top = view.center[0] + 0.5 - step_y * height / 2
     # Where the panel enlarges, the image needs no more samples than the panel has pixels; only lines do.
     coarse = OVERSAMPLING if OVERSAMPLING * max(step_x, step_y) <= 1 else 1
-    shown = Image.fromarray(gray).transform(
+    resampled = Image.fromarray(gray).transform(
         (width // coarse, height // coarse),
         Image.Transform.AFFINE,
         (step_x * coarse, 0, left, 0, step_y * coarse, top),
         Image.Resampling.BICUBIC,
     )
-    panel = Image.fromarray(np.clip(np.asarray(shown), 0, 255).astype(np.uint8))
+    panel = Image.fromarray(np.clip(np.asarray(resampled), 0, 255).astype(np.uint8))
     panel = panel.resize((width, height), Image.Resampling.NEAREST).convert("RGB")
     draw = ImageDraw.Draw(panel)
     if frame is not None:
@@ -155,13 +155,13 @@ def _dashes(line: np.ndarray, dash: Sequence[float]) -> list[list[tuple[float, f
         return [list(map(tuple, line.tolist()))]
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
     ends = np.concatenate([[0.0], np.cumsum(np.resize(dash, int(along[-1] / sum(dash) + 1) * len(dash)))])
-    pieces = []
+    dashes = []
     for start, stop in zip(ends[::2], ends[1::2], strict=False):
         if start < along[-1]:
             steps = np.concatenate([[start], along[(along > start) & (along < stop)], [min(stop, along[-1])]])
             places = (np.interp(steps, along, line[:, axis]).tolist() for axis in (0, 1))
-            pieces.append(list(zip(*places, strict=True)))
-    return pieces
+            dashes.append(list(zip(*places, strict=True)))
+    return dashes
 
 
 def _annotate(panel: Image.Image, bar_mm: float | None, scale: float, sides: tuple[str, str]) -> None:

@@ -142,10 +142,10 @@ def table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], left
         )
         return f'<tr class="{kind}">{marked}</tr>\n' if kind else f"<tr>{marked}</tr>\n"
 
-    told = f"<caption>{escape_text(caption)}</caption>" if caption else ""
+    caption_html = f"<caption>{escape_text(caption)}</caption>" if caption else ""
     body = "".join(line("td", cells, kind) for kind, cells in rows)
     head = line("th", [escape_text(cell) for cell in header])
-    return f"<table>{told}<thead>{head}</thead><tbody>\n{body}</tbody></table>\n"
+    return f"<table>{caption_html}<thead>{head}</thead><tbody>\n{body}</tbody></table>\n"
 
 
 def figure(drawn: str, caption: str = "", heading: str = "") -> str:
@@ -155,6 +155,6 @@ def figure(drawn: str, caption: str = "", heading: str = "") -> str:
     return f"<figure>{above}{drawn}{below}</figure>\n"
 
 
-def embed_png(png: bytes, told: str) -> str:
+def embed_png(png: bytes, description: str) -> str:
     """A PNG within the page; ``told`` is for those who do not see it."""
-    return f'<img alt="{escape_text(told)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    return f'<img alt="{escape_text(description)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'

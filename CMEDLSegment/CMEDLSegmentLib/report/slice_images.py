@@ -68,8 +68,8 @@ class SlicePlane:
     def show(self, array: np.ndarray, z: int) -> np.ndarray:
         """Slice ``z`` of an array (z, y, x) on the case's grid, as a radiologist sees it."""
         axis = self._view.slice_axis
-        seen = self._view.to_axial(array[z : z + 1]).squeeze(axis)
-        return seen[::-1] if axis else seen  # the head is at the top of coronal and sagittal slices
+        axial = self._view.to_axial(array[z : z + 1]).squeeze(axis)
+        return axial[::-1] if axis else axial  # the head is at the top of coronal and sagittal slices
 
     def position(self, case: RatedCase, z: int) -> str:
         """Where slice ``z`` lies, as the slice views of 3D Slicer say it; "" for an oblique grid."""
@@ -90,7 +90,7 @@ def worst_slices(case: RatedCase, agreement: Agreement, n: int = PICTURES) -> li
         return []
     plane = SlicePlane.of(case)
     images = [_image(case, plane, z) for z in chosen]
-    marked = [np.logical_or.reduce([plane.show(one.mask, z) != 0 for one in case.all]) for z in chosen]
+    marked = [np.logical_or.reduce([plane.show(delineation.mask, z) != 0 for delineation in case.all]) for z in chosen]
     views = [zoom(mask, plane.spacing, MARGIN_MM, SMALLEST_MM) for mask in marked]
     side = max(view.width_mm for view in views)
     views = [View(view.center, side, side) for view in views]
@@ -116,12 +116,12 @@ def _window(
     """Intensities to show black and white: the lung's or the soft tissue's for HU, else what is marked."""
     if case.image is None:
         return 0.0, 255.0
-    seen = np.concatenate([_inside(image, view, spacing).ravel() for image, view in zip(images, views, strict=True)])
-    if seen.min() < _AIR or case.image.min() < _AIR:
-        return LUNG_WINDOW if np.mean(seen < _AIR) >= _AIRY else SOFT_TISSUE_WINDOW
+    visible = np.concatenate([_inside(image, view, spacing).ravel() for image, view in zip(images, views, strict=True)])
+    if visible.min() < _AIR or case.image.min() < _AIR:
+        return LUNG_WINDOW if np.mean(visible < _AIR) >= _AIRY else SOFT_TISSUE_WINDOW
     # What is marked decides the bright end: bone or fat beside would leave little contrast for a faint tumor.
     inside = np.concatenate([image[mask] for image, mask in zip(images, marked, strict=True)])
-    low, high = np.percentile(seen, 1), np.percentile(inside, 98)
+    low, high = np.percentile(visible, 1), np.percentile(inside, 98)
     high += _HEADROOM * (high - low)
     return float(low), float(max(high, low + 1))
 
@@ -141,10 +141,10 @@ def _picture(
 ) -> bytes:
     from PIL import Image
 
-    styles = line_styles([one.name for one in case.all])
+    styles = line_styles([delineation.name for delineation in case.all])
     contours = [
-        Contour(plane.show(one.mask, z), styles[one.name].color, styles[one.name].width, dash=styles[one.name].dash)
-        for one in case.all
+        Contour(plane.show(delineation.mask, z), style.color, style.width, dash=style.dash)
+        for delineation, style in zip(case.all, styles.values(), strict=True)
     ]
     both = Image.new("RGB", (2 * SIDE + _GAP, SIDE), BACKGROUND)
     for x, drawn in ((0, contours), (SIDE + _GAP, [])):

@@ -38,13 +38,13 @@ class LineStyle:
 def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
     """A look for each of ``names``, in their order; :data:`MODEL` is the model."""
     raters = [name for name in names if name != MODEL]
-    found = {
+    styles = {
         name: LineStyle(RATER_COLORS[k % len(RATER_COLORS)], DASHES[k % len(DASHES)], 2.0)
         for k, name in enumerate(raters)
     }
     if MODEL in names:
-        found[MODEL] = LineStyle(MODEL_RED, (), 3.0)
-    return found
+        styles[MODEL] = LineStyle(MODEL_RED, (), 3.0)
+    return styles
 
 
 def printable(text: str) -> str:

@@ -67,12 +67,12 @@ class Drawing:
         )
 
     def _add(self, element: str, tip: str, content: str = "", /, **attributes: object) -> None:
-        told = " ".join(
+        written = " ".join(
             f'{name.replace("_", "-")}="{escape(_number(value) if isinstance(value, (int, float)) else str(value))}"'
             for name, value in attributes.items()
         )
         inner = (f"<title>{escape(printable(tip))}</title>" if tip else "") + escape(content)
-        self._parts.append(f"<{element} {told}>{inner}</{element}>" if inner else f"<{element} {told}/>")
+        self._parts.append(f"<{element} {written}>{inner}</{element}>" if inner else f"<{element} {written}/>")
 
 
 class Scale:

@@ -54,13 +54,13 @@ def pairs_table(agreement: Agreement) -> Table:
     return Table(columns, rows)
 
 
-def _measured(found: PairMeasures) -> dict[str, Any]:
+def _measured(measures: PairMeasures) -> dict[str, Any]:
     return {
-        **found.values,
-        "volume_a_cc": found.volume_a_cc,
-        "volume_b_cc": found.volume_b_cc,
-        "empty": found.empty,
-        "tolerance_mm": found.tolerance_mm,
+        **measures.values,
+        "volume_a_cc": measures.volume_a_cc,
+        "volume_b_cc": measures.volume_b_cc,
+        "empty": measures.empty,
+        "tolerance_mm": measures.tolerance_mm,
         "definitions": DEFINITIONS,
     }
 
@@ -71,9 +71,9 @@ def raters_table(agreement: Agreement) -> Table:
     for row in agreement.raters:
         against = {
             f"{method}_{measure}": value
-            for method, found in agreement.consensus.items()
-            if row.name in found
-            for measure, value in found[row.name].values.items()
+            for method, pairs in agreement.consensus.items()
+            if row.name in pairs
+            for measure, value in pairs[row.name].values.items()
         }
         rows.append({**_rater(row, agreement.tolerance_mm), "volume_cc": row.volume_cc, **against})
     columns = (f"{method}_{measure}" for method in agreement.consensus for measure in MEASURES)
@@ -107,15 +107,15 @@ def cases_table(cohort: CohortAgreement) -> Table:
         row |= {f"volume_{part}_cc": getattr(case.volume, part) for part in ("mean", "std")}
         row["volume_cv"] = case.volume.cv
         for name in MEASURES:
-            for who, found in (("raters", case.raters), ("candidate", case.model)):
-                row |= {f"{who}_{name}_{part}": getattr(found[name], part) for part in _OF_SPREAD} if found else {}
+            for who, spreads in (("raters", case.raters), ("candidate", case.model)):
+                row |= {f"{who}_{name}_{part}": getattr(spreads[name], part) for part in _OF_SPREAD} if spreads else {}
             inside = case.within.get(name)
             row |= {} if inside is None else {f"within_{name}": int(inside)}
         rows.append({**row, "tolerance_mm": cohort.tolerance_mm, "definitions": DEFINITIONS})
-    spreads = [f"{who}_{name}_{part}" for name in MEASURES for who in ("raters", "candidate") for part in _OF_SPREAD]
+    figures = [f"{who}_{name}_{part}" for name in MEASURES for who in ("raters", "candidate") for part in _OF_SPREAD]
     within = [f"within_{name}" for name in MEASURES]
     volumes = ("volume_mean_cc", "volume_std_cc", "volume_cv")
-    columns = ("case", "n_raters", *volumes, *spreads, *within, "tolerance_mm", "definitions")
+    columns = ("case", "n_raters", *volumes, *figures, *within, "tolerance_mm", "definitions")
     return Table(columns, tuple(rows))
 
 
@@ -152,13 +152,13 @@ def slices_table(agreement: Agreement) -> Table:
 def tumors_table(agreement: Agreement) -> Table:
     """Everybody's tumors against those of the majority of the other raters: matched, missed and extra ones."""
     rows: list[dict[str, Any]] = []
-    for name, found in agreement.tumors.items():
-        told = {"name": name, "tolerance_mm": agreement.tolerance_mm, "definitions": DEFINITIONS}
-        for pair in found.pairs:
+    for name, match in agreement.tumors.items():
+        stated = {"name": name, "tolerance_mm": agreement.tolerance_mm, "definitions": DEFINITIONS}
+        for pair in match.pairs:
             tumors = {**_tumor(pair.a, "reference_"), **_tumor(pair.b)}
-            rows.append({**told, "outcome": "matched", **tumors, **pair.measures.values})
-        rows += [{**told, "outcome": "missed", **_tumor(one, "reference_")} for one in found.missed]
-        rows += [{**told, "outcome": "extra", **_tumor(one)} for one in found.extra]
+            rows.append({**stated, "outcome": "matched", **tumors, **pair.measures.values})
+        rows += [{**stated, "outcome": "missed", **_tumor(lesion, "reference_")} for lesion in match.missed]
+        rows += [{**stated, "outcome": "extra", **_tumor(lesion)} for lesion in match.extra]
     parts = ("volume_cc", "first_slice", "last_slice", "centroid_z", "centroid_y", "centroid_x")
     columns = ("name", "outcome", *(f"reference_{part}" for part in parts), *parts, *MEASURES)
     return Table((*columns, "tolerance_mm", "definitions"), tuple(rows))
@@ -190,7 +190,7 @@ def case_tables(agreement: Agreement) -> dict[str, Table]:
     }
 
 
-def as_json(found: Agreement | CohortAgreement, more: Mapping[str, Any]) -> str:
+def as_json(agreement: Agreement | CohortAgreement, more: Mapping[str, Any]) -> str:
     """An agreement as the text of a JSON file, with what made it and ``more``."""
-    told = {"program": f"CMEDL {__version__}", "surfaces": DEFINITIONS, **more, **found.to_json()}
-    return json.dumps(told, indent=1, allow_nan=False) + "\n"
+    content = {"program": f"CMEDL {__version__}", "surfaces": DEFINITIONS, **more, **agreement.to_json()}
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"

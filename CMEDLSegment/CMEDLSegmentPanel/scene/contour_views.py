@@ -103,8 +103,8 @@ def show(
 
 def _nodes(experts: Iterable[SegmentRef]) -> list[slicer.vtkMRMLSegmentationNode]:
     """The experts' segmentation nodes, each once."""
-    found = dict.fromkeys(ref.node_id for ref in experts if ref.segment_id)
-    nodes = (slicer.mrmlScene.GetNodeByID(node_id) for node_id in found)
+    node_ids = dict.fromkeys(ref.node_id for ref in experts if ref.segment_id)
+    nodes = (slicer.mrmlScene.GetNodeByID(node_id) for node_id in node_ids)
     return [node for node in nodes if node is not None]
 
 
@@ -243,7 +243,7 @@ def tumor_places(
     Slices are those of each segment's own grid along the axis that is nearest to the patient's; from inferior to
     superior.
     """
-    found: list[tuple[np.ndarray, int]] = []
+    places: list[tuple[np.ndarray, int]] = []
     marks = [] if result is None else [(result, segment_id) for segment_id in label_segments(result).values()]
     for ref in experts:
         node = slicer.mrmlScene.GetNodeByID(ref.node_id)
@@ -263,8 +263,8 @@ def tumor_places(
             # Array axes are z, y, x without the axial one; index axes are their reverse.
             slow, fast = (axis for axis in (2, 1, 0) if axis != axial)
             index[slow], index[fast] = rows.mean(), columns.mean()
-            found.append((apply(matrix, index + mask.first), len(rows)))
-    return sorted(found, key=lambda one: one[0][2])
+            places.append((apply(matrix, index + mask.first), len(rows)))
+    return sorted(places, key=lambda place: place[0][2])
 
 
 def tumor_center(
@@ -290,13 +290,13 @@ def step(result: slicer.vtkMRMLSegmentationNode | None, experts: Sequence[Segmen
     normal = matrix[:3, 2] * (1.0 if matrix[2, 2] >= 0 else -1.0)
     here = matrix[:3, 3] @ normal
     ahead = [(direction * float(place @ normal - here), count, place) for place, count in tumor_places(result, experts)]
-    ahead = [one for one in ahead if one[0] > _reach(view)]
+    ahead = [candidate for candidate in ahead if candidate[0] > _reach(view)]
     if not ahead:
         return False
     nearest = min(distance for distance, _, _ in ahead)
     # Several may mark the same slice: the largest of their contours is looked at.
-    same = [one for one in ahead if one[0] <= nearest + _reach(view)]
-    jump(max(same, key=lambda one: one[1])[2])
+    same = [candidate for candidate in ahead if candidate[0] <= nearest + _reach(view)]
+    jump(max(same, key=lambda candidate: candidate[1])[2])
     return True
 
 

@@ -61,7 +61,7 @@ class Role:
 
 def all_segments() -> list[SegmentRef]:
     """Every segment of the scene in the order of the nodes, and every labelmap volume; no dropped candidates."""
-    found, used = [], set()
+    segments, used = [], set()
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         if node.GetHideFromEditors():
             continue
@@ -70,11 +70,13 @@ def all_segments() -> list[SegmentRef]:
         for index in range(segmentation.GetNumberOfSegments()):
             segment = segmentation.GetNthSegment(index)
             if tag(segment, DROPPED) is None:
-                found.append(SegmentRef(node.GetID(), segmentation.GetNthSegmentID(index), segment.GetName(), source))
+                segments.append(
+                    SegmentRef(node.GetID(), segmentation.GetNthSegmentID(index), segment.GetName(), source)
+                )
     for node in slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode"):
         if node.GetID() not in used and not node.GetHideFromEditors():
-            found.append(SegmentRef(node.GetID(), "", node.GetName(), LABELMAP))
-    return found
+            segments.append(SegmentRef(node.GetID(), "", node.GetName(), LABELMAP))
+    return segments
 
 
 def _source(node: slicer.vtkMRMLSegmentationNode) -> str:
@@ -228,14 +230,16 @@ def problems(ref: SegmentRef, volume_node: slicer.vtkMRMLScalarVolumeNode) -> li
     if not inside.all():
         z, y, x = np.nonzero(mask.array)
         inside = within(np.stack([x, y, z], axis=1) + mask.first)
-    found = []
+    sentences = []
     if not inside.any():
-        found.append(f"It lies outside of '{name}'; check that both are of one patient and frame of reference.")
+        sentences.append(f"It lies outside of '{name}'; check that both are of one patient and frame of reference.")
     elif not inside.all():
-        found.append(f"It reaches beyond '{name}'; what lies outside is not compared.")
+        sentences.append(f"It reaches beyond '{name}'; what lies outside is not compared.")
     if own_grid and not _one_lattice(index):
-        found.append(f"It was drawn on another grid than '{name}'; it is brought to that grid where they are compared.")
-    return found
+        sentences.append(
+            f"It was drawn on another grid than '{name}'; it is brought to that grid where they are compared."
+        )
+    return sentences
 
 
 def _mask(ref: SegmentRef) -> tuple[Mask, bool]:

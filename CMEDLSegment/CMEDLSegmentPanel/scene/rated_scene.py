@@ -142,17 +142,17 @@ class RatedSceneReader:
         """
         image = volume_of(volume)
         start = volume.GetImageData().GetExtent()[::2]
-        seen = [[self._look(ref, volume) for ref in entry.refs] for entry in rated]
+        masks_of = [[self._mask_of(ref, volume) for ref in entry.refs] for entry in rated]
         self._known = {ref: self._known[ref] for entry in rated for ref in entry.refs}
-        native = _around([mask for masks in seen for mask, _ in masks], start, image.array.shape)
+        native = _around([mask for masks in masks_of for mask, _ in masks], start, image.array.shape)
         view = axial_view(image.array, image.geometry)
         crop = _in_axial(native, image.geometry, view)
         delineations = []
-        for entry, masks in zip(rated, seen, strict=True):
+        for entry, masks in zip(rated, masks_of, strict=True):
             whole = np.zeros(image.array.shape, dtype=bool)
             for mask, _ in masks:
                 paste(mask, whole, start)
-            notes = [note for _, told in masks for note in told]
+            notes = [note for _, remarks in masks for note in remarks]
             if len(masks) > 1:
                 notes.insert(0, f"{len(masks)} segments are taken together.")
             delineations.append(
@@ -167,14 +167,14 @@ class RatedSceneReader:
         case = RatedCase(
             name="",
             geometry=_cropped(view.geometry, crop),
-            raters=tuple(one for one, entry in zip(delineations, rated, strict=True) if not entry.model),
-            model=next((one for one, entry in zip(delineations, rated, strict=True) if entry.model), None),
+            raters=tuple(each for each, entry in zip(delineations, rated, strict=True) if not entry.model),
+            model=next((each for each, entry in zip(delineations, rated, strict=True) if entry.model), None),
             image=view.array[crop],
         )
         native = _in_native(crop, image.geometry, view)
         return RatedScene(case, tuple(rated), volume.GetID(), view, crop, native, tuple(start))
 
-    def _look(self, ref: SegmentRef, volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[Mask, tuple[str, ...]]:
+    def _mask_of(self, ref: SegmentRef, volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[Mask, tuple[str, ...]]:
         """What a segment marks on the CT, and what was done to it."""
         state = (_place(volume), _marks(ref))
         known = self._known.get(ref)
@@ -202,10 +202,10 @@ def _marks(ref: SegmentRef) -> Hashable:
     if node is None:
         raise InputError(f"'{ref.name}' is no longer in the scene; choose another segment.")
     segment = segment_of(node, ref.segment_id)
-    shown = segment.GetRepresentation(LABELMAP) or segment.GetRepresentation(
+    representation = segment.GetRepresentation(LABELMAP) or segment.GetRepresentation(
         node.GetSegmentation().GetSourceRepresentationName()
     )
-    return shown and shown.GetMTime(), segment.GetLabelValue(), parent_matrix(node).tobytes()
+    return representation and representation.GetMTime(), segment.GetLabelValue(), parent_matrix(node).tobytes()
 
 
 def _around(masks: list[Mask], start: tuple[int, ...], shape: tuple[int, ...]) -> Box:
@@ -260,7 +260,7 @@ def _cropped(geometry: Geometry, crop: Box) -> Geometry:
 
 def middle_of(rated: RatedScene, index: int) -> np.ndarray:
     """RAS in the middle of what is disputed on a slice of the case; of what is marked where nothing is disputed."""
-    marks = np.stack([one.mask[index] for one in rated.case.all])
+    marks = np.stack([delineation.mask[index] for delineation in rated.case.all])
     some, everyone = marks.any(axis=0), marks.all(axis=0)
     places = np.argwhere(some & ~everyone if (some & ~everyone).any() else some)
     middle = places.mean(axis=0) if len(places) else (np.array(some.shape) - 1) / 2

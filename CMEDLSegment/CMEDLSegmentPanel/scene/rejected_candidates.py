@@ -20,12 +20,12 @@ GRAY = (0.6, 0.6, 0.6)
 def label_segments(node: slicer.vtkMRMLSegmentationNode, kind: str = LABEL) -> dict[int, str]:
     """Segment id of each label's value; ``kind`` is ``LABEL`` (what is kept) or ``DROPPED``."""
     segmentation = node.GetSegmentation()
-    found: dict[int, str] = {}
+    segments: dict[int, str] = {}
     for index in range(segmentation.GetNumberOfSegments()):
         value = tag(segmentation.GetNthSegment(index), kind)
         if value is not None:
-            found.setdefault(int(value), segmentation.GetNthSegmentID(index))
-    return found
+            segments.setdefault(int(value), segmentation.GetNthSegmentID(index))
+    return segments
 
 
 def set_rejected(node: slicer.vtkMRMLSegmentationNode, value: int, mask: Mask) -> None:

@@ -94,8 +94,8 @@ def _check_volume(volume_node: slicer.vtkMRMLScalarVolumeNode, array: np.ndarray
 
 def _facts(summary: dict[str, Any]) -> dict[str, str]:
     """The provenance in words; what the summary does not hold is left out."""
-    told = {**summary, "program": f"CMEDL {summary['program_version']}", "warnings": " ".join(summary["warnings"])}
-    facts = {key: told.get(key) for key in _PROVENANCE}
+    stated = {**summary, "program": f"CMEDL {summary['program_version']}", "warnings": " ".join(summary["warnings"])}
+    facts = {key: stated.get(key) for key in _PROVENANCE}
     return {
         key: f"{value:.4g}" if isinstance(value, float) else str(value)
         for key, value in facts.items()
@@ -109,10 +109,10 @@ def _in_indices(components: list[dict[str, Any]], volume_node: slicer.vtkMRMLSca
 
     geometry = volume_of(volume_node).geometry
     start = np.array(volume_node.GetImageData().GetExtent()[::2])
-    found = []
+    entries = []
     for number, component in enumerate(components, start=1):
         center = geometry.to_index(np.array([component["center_mm"]]))[0] + start
-        found.append(
+        entries.append(
             {
                 "number": number,
                 "label": component["label"],
@@ -122,7 +122,7 @@ def _in_indices(components: list[dict[str, Any]], volume_node: slicer.vtkMRMLSca
                 "peak": component["peak"],
             }
         )
-    return found
+    return entries
 
 
 def is_result(node: slicer.vtkMRMLNode | None) -> bool:
@@ -213,8 +213,8 @@ def add_probability(
 
 def probability_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
     """The result's probability volume, if it has one that still holds voxels."""
-    found = node.GetNodeReference(PROBABILITY_ROLE)
-    return found if found is not None and found.GetImageData() is not None else None
+    volume = node.GetNodeReference(PROBABILITY_ROLE)
+    return volume if volume is not None and volume.GetImageData() is not None else None
 
 
 def rethreshold(result_node: slicer.vtkMRMLSegmentationNode, threshold: float) -> None:

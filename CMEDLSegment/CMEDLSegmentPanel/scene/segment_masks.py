@@ -124,13 +124,13 @@ def set_mask(node: slicer.vtkMRMLSegmentationNode, segment_id: str, mask: Mask) 
         segmentation.SeparateSegmentLabelmap(segment_id)
     image = _oriented(mask)
     segment.SetLabelValue(1)
-    shown = segment.GetRepresentation(LABELMAP)
-    if shown is None:
+    present = segment.GetRepresentation(LABELMAP)
+    if present is None:
         segment.AddRepresentation(LABELMAP, image)
     else:
         # In place, because the segmentation observes this object.
-        shown.ShallowCopy(image)
-        shown.Modified()
+        present.ShallowCopy(image)
+        present.Modified()
 
 
 def add_segment(

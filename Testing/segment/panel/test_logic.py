@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.base.progress import Progress
 from segment.panel.bright import add_ct
 from segment.panel.conftest import FAKE
 
@@ -24,9 +23,7 @@ def logic(panel, slicer_app):
 
 def test_a_script_waits_for_its_segmentation(logic, place) -> None:
     stages = []
-    node = logic.segment(
-        add_ct(), model="bright", probability=True, progress=Progress(lambda *facts: stages.append(facts))
-    )
+    node = logic.segment(add_ct(), model="bright", probability=True, progress=lambda *facts: stages.append(facts))
     assert node.IsA("vtkMRMLSegmentationNode")
     assert node.GetName() == "CT bright"
     assert node.GetNodeReference("CMEDL.probability")
