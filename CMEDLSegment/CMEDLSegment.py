@@ -98,7 +98,7 @@ def parameterNodeClass() -> type:
         outlineWidth - width of the contours, pixels
         fill - opacity of the inside of the contours
         structure - whose contours are compared: those of this structure; empty for what most experts mark
-        tolerance - of the surface Dice, mm
+        tolerance - of the surface DSC, mm
         measure - what the matrix shows
         """
 

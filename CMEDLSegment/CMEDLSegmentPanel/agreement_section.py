@@ -406,7 +406,7 @@ class AgreementSection(Section):
         if row.worst_pair and not self.panel.review.blinded:
             a, b = map(view.displayName, row.worst_pair)
             lines.append(
-                _("Dice {mean:.2f} on average, at least {least:.2f} ({a} and {b})").format(
+                _("DSC {mean:.2f} on average, at least {least:.2f} ({a} and {b})").format(
                     mean=row.dsc_mean, least=row.dsc_min, a=a, b=b
                 )
             )

@@ -3,8 +3,8 @@
     python Testing/bench/agreement.py [--slices 150] [--repeats 3] [--only lungs]
 
 In a volume of 512 x 512 voxels two raters' lungs, the lungs of one who drew them larger, and two raters' tumor are
-compared. Each program computes what it is known for: this one all of its measures, surface-distance Dice, surface Dice,
-HD95 and the average distances, MONAI Dice, surface Dice, HD95 and ASSD, MedPy Dice, HD95 and ASSD. MONAI and MedPy are
+compared. Each program computes what it is known for: this one all of its measures, surface-distance DSC, surface DSC,
+HD95 and the average distances, MONAI DSC, surface DSC, HD95 and ASSD, MedPy DSC, HD95 and ASSD. MONAI and MedPy are
 left out where they are not installed (``pip install --no-deps monai medpy``, into an environment that is thrown away).
 The programs take turns, so that other work on the machine disturbs all alike; every figure is the best of the repeats,
 but for MONAI and MedPy, which take minutes and run once, and not on the larger lungs.

@@ -54,7 +54,7 @@ class CohortAgreement:
     """What :func:`pool_agreements` finds out about a cohort.
 
     Attributes:
-        tolerance_mm: of the surface Dice.
+        tolerance_mm: of the surface DSC.
         cases: a row for each case, in the order given.
         people: a row for each rater, then the model; None where the raters are not the same people.
         refusal: why there are no ``people``, in words, or "".

@@ -59,7 +59,7 @@ class Agreement:
     Attributes:
         case: the case's name.
         names: the raters as given, then :data:`MODEL` if there is a model.
-        tolerance_mm: of the surface Dice.
+        tolerance_mm: of the surface DSC.
         spacing: (z, y, x) in mm.
         notes: sentences for the reader.
         pairs: each unordered pair once; the model is always ``b``.
@@ -147,7 +147,7 @@ def analyze(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
 
     Args:
         case: who marked what.
-        tolerance_mm: of the surface Dice.
+        tolerance_mm: of the surface DSC.
         progress: told how far it is; what it raises ends the work.
     """
     names = tuple(delineation.name for delineation in case.all)
@@ -306,7 +306,7 @@ def _notes(case: RatedCase, votes: VoteMap) -> tuple[str, ...]:
         notes.append("Nobody marked anything: there is nothing to agree on, and no measure has a value.")
     elif empty:
         notes.append(
-            f"Nothing is marked by {', '.join(empty)}: against those who marked something Dice is 0 and distances are "
+            f"Nothing is marked by {', '.join(empty)}: against those who marked something DSC is 0 and distances are "
             "infinite, which no mean of distances contains; two empty ones have no value. What is left out is counted."
         )
     marks = votes.patterns.T

@@ -42,7 +42,7 @@ class ComparisonJob:
         folder: where the report goes.
         segment: which segment of every file that does not name its own.
         series: which series of a DICOM folder that holds several.
-        tolerance_mm: of the surface Dice.
+        tolerance_mm: of the surface DSC.
         name: what the outputs call the case; "" for nothing.
         names: whether outputs may say how the image is called.
         overwrite: whether files that exist are replaced.
@@ -203,7 +203,7 @@ def compare_cohort(
         manifest: the table; see ``rater_table.py``.
         folder: for the cohort's files and ``case-001`` and so on, numbered as in the table.
         same_people: whether a rater's name is one person throughout.
-        tolerance_mm: of the surface Dice.
+        tolerance_mm: of the surface DSC.
         names: whether outputs may name the cases as the table does, rather than by number.
         overwrite: replace files that exist.
         progress: see ``progress.py``.

@@ -182,7 +182,7 @@ def _add_compare(commands: Any) -> None:
         type=_positive,
         default=2.0,
         metavar="MM",
-        help="of the surface Dice, mm (default: %(default)g)",
+        help="of the surface DSC, mm (default: %(default)g)",
     )
     compare.add_argument(
         "--names",

@@ -68,7 +68,7 @@ def match_lesions(
     Args:
         a, b: the masks, or the same part of both.
         spacing_zyx_mm: in mm.
-        tolerance_mm: of the surface Dice.
+        tolerance_mm: of the surface DSC.
         origin: where the part begins in the whole array (z, y, x).
         whole: the measures of the two masks where they are known: those of their tumors if each has one.
 

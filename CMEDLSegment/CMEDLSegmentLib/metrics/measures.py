@@ -1,7 +1,7 @@
 """All measures of the agreement of two masks on one grid, by name, with the definitions that every output prints.
 
 Empty masks, everywhere. With *both* empty there is nothing to agree on and each measure is NaN, so that no mean is
-flattered unnoticed. With *one* empty the shares of overlap (Dice, surface Dice, Jaccard) are 0 and the distances
+flattered unnoticed. With *one* empty the shares of overlap (DSC, surface DSC, Jaccard) are 0 and the distances
 infinite; sensitivity is undefined (NaN) without a reference, precision without a tested mask, the relative volume
 difference without a reference. :attr:`PairMeasures.empty` says which was empty: whoever takes a mean leaves out what
 has no finite value and states how many those were.
@@ -24,7 +24,7 @@ from ..base.text import format_value
 from .surface_distance import Grid, MaskSurface, check_masks, check_spacing, in_threads, surface_distances
 
 TOLERANCE_MM = 2.0
-"""Of the surface Dice, where none is asked for."""
+"""Of the surface DSC, where none is asked for."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Measure:
         return "infinite" if math.isinf(value) else f"{self.format(value, signed)} {self.unit}".rstrip()
 
     def title_at(self, tolerance_mm: float) -> str:
-        """Its title with its unit, that of the surface Dice with the tolerance."""
+        """Its title with its unit, that of the surface DSC with the tolerance."""
         if self.name == "surface_dice":
             return f"{self.title} at {tolerance_mm:g} mm"
         return f"{self.title} ({self.unit})" if self.unit else self.title
@@ -71,10 +71,10 @@ _BOUNDARY = "a boundary voxel has one of its six neighbors outside"
 MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
-        Measure("dsc", "Dice", "", "high", True, "Dice similarity coefficient: 2 |a and b| / (|a| + |b|)."),
+        Measure("dsc", "DSC", "", "high", True, "Dice similarity coefficient: 2 |a and b| / (|a| + |b|)."),
         Measure(
             "surface_dice",
-            "Surface Dice",
+            "Surface DSC",
             "",
             "high",
             True,
@@ -217,7 +217,7 @@ class PairMeasures:
     Attributes:
         values: a value of each of :data:`MEASURES`; NaN or infinite where it has none.
         volume_a_cc, volume_b_cc: the masks' volumes.
-        tolerance_mm: of the surface Dice.
+        tolerance_mm: of the surface DSC.
         empty: ``a``, ``b`` or ``both``, whichever was empty, or "".
     """
 
@@ -234,7 +234,7 @@ class MaskPairs:
     Attributes:
         box: slices (z, y, x) of the box around all masks in the whole array; None if nothing is marked.
         spacing: (z, y, x) in mm.
-        tolerance_mm: of the surface Dice.
+        tolerance_mm: of the surface DSC.
     """
 
     def __init__(
@@ -355,7 +355,7 @@ def compare(
     """The few figures by which a run's result is judged, as one table's row, of :func:`measure`'s.
 
     Returns ``dsc``, ``surface_dice``, ``hd95_mm``, ``volume_a_cc``, ``volume_b_cc`` and the ``tolerance_mm``
-    that the surface Dice is meaningless without. Values can be NaN or infinite (see the module's note on empty
+    that the surface DSC is meaningless without. Values can be NaN or infinite (see the module's note on empty
     masks); JSON knows neither, so whoever writes JSON writes null for them.
 
     Raises:

@@ -30,7 +30,7 @@ _MODEL = line_styles([MODEL])[MODEL].hex
 def heat_map(names: Sequence[str], matrix: np.ndarray, measure: str, width: float = WIDTH / 2 - 12) -> str:
     """Everybody against everybody: the darker, the less they agree.
 
-    The scale reaches from perfect agreement to the worst value, but at least to a Dice of 0.5 or to 10 mm, so that
+    The scale reaches from perfect agreement to the worst value, but at least to a DSC of 0.5 or to 10 mm, so that
     small differences do not look like large ones.
 
     Args:

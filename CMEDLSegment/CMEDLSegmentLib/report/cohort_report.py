@@ -181,8 +181,8 @@ def _values(agreements: Sequence[Agreement], who: str, measure: str) -> np.ndarr
 
 def _cases(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequence[str]) -> str:
     """Every case: the spread among its raters, and the model."""
-    header = ["", "Raters", "Dice of their pairs", "HD95 (mm)", "Volume (cc)"]
-    header += ["Model: Dice", "HD95 (mm)", "Within by"] if cohort.model else []
+    header = ["", "Raters", "DSC of their pairs", "HD95 (mm)", "Volume (cc)"]
+    header += ["Model: DSC", "HD95 (mm)", "Within by"] if cohort.model else []
     rows = []
     for case, link in zip(cohort.cases, links, strict=True):
         cells = [
@@ -205,5 +205,5 @@ def _cases(cohort: CohortAgreement, agreements: Sequence[Agreement], links: Sequ
         [agreement.values(MODEL, "dsc") if agreement.has_model else np.zeros(0) for agreement in agreements],
         "dsc",
     )
-    caption = "Line: least to greatest Dice of the raters' pairs; disc: their mean; diamond: the model's mean to them."
+    caption = "Line: least to greatest DSC of the raters' pairs; disc: their mean; diamond: the model's mean to them."
     return section("Case by case", figure(chart, caption), table(header, rows))

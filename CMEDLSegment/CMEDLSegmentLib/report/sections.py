@@ -25,7 +25,7 @@ _OF_LESIONS = ("dsc", "surface_dice", "hd95_mm")
 
 
 def titles(measures: Iterable[str], tolerance_mm: float) -> list[str]:
-    """The measures' titles with their units, the surface Dice with its tolerance."""
+    """The measures' titles with their units, the surface DSC with its tolerance."""
     return [MEASURES[measure].title_at(tolerance_mm) for measure in measures]
 
 
@@ -113,7 +113,7 @@ def _raters_in_words(agreement: Agreement) -> str:
     values = agreement.rater_pairs("dsc")
     values = values[np.isfinite(values)]
     return (
-        f"The {len(agreement.rater_names)} raters' pairwise Dice is {format_value(mean, '')} on average "
+        f"The {len(agreement.rater_names)} raters' pairwise DSC is {format_value(mean, '')} on average "
         f"({format_ends('dsc', (values.min(), values.max()))}). All of them marked "
         f"{format_cc(agreement.full_cc)}, any of them {format_cc(agreement.any_cc)}."
     )
@@ -129,7 +129,7 @@ def figure_tiles(agreement: Agreement) -> str:
         ends = " to ".join(format_value(end, "cc", digits=1) for end in (min(volumes), max(volumes)))
         share = agreement.full_cc / agreement.any_cc if agreement.any_cc else float("nan")
         tiles = [
-            (format_value(dsc.mean, ""), "mean Dice of the raters' pairs"),
+            (format_value(dsc.mean, ""), "mean DSC of the raters' pairs"),
             (f"{format_value(hd95.mean, 'mm', digits=1)} mm", f"mean HD95 of the raters' pairs{left_out}"),
             (f"{ends} cc", f"the raters' volumes, CV {format_value(agreement.volume.cv, '')}"),
             ("\N{EN DASH}" if np.isnan(share) else f"{share:.0%}", "of what any rater marked was marked by all"),
@@ -340,7 +340,7 @@ def definitions_section(tolerance_mm: float) -> str:
     )
     more = (
         "In directional measures a is the reference and b is tested against it; each rater is tested against the "
-        "others. Both masks empty: no measure has a value. One empty: Dice, surface Dice and Jaccard are 0 and "
+        "others. Both masks empty: no measure has a value. One empty: DSC, surface DSC and Jaccard are 0 and "
         "distances infinite. Values that do not exist or are infinite are left out of means, and how many is said. "
         "Standard deviations are those of a sample (n \N{MINUS SIGN} 1). Majority: what more than half of the raters "
         "marked; a tie is no majority. STAPLE: Warfield, Zou and Wells, IEEE TMI 2004, at a probability above 0.5. "

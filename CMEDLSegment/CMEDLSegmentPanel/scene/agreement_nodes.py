@@ -186,14 +186,14 @@ def set_tables(rated: RatedScene, agreement: Agreement) -> list[slicer.vtkMRMLNo
     mean = {"dsc_mean": blue}
     return [
         *nodes.values(),
-        _chart(rated, "Dice by rater", nodes["raters"], bars, mean, ("", "Mean Dice with the other raters")),
+        _chart(rated, "DSC by rater", nodes["raters"], bars, mean, ("", "Mean DSC with the other raters")),
         _chart(
             rated,
-            "Dice by slice",
+            "DSC by slice",
             nodes["slices"],
             lines,
             {**mean, "dsc_min": orange},
-            ("Position, feet to head (mm)", "Mean and least Dice of the pairs"),
+            ("Position, feet to head (mm)", "Mean and least DSC of the pairs"),
         ),
     ]
 

@@ -78,7 +78,7 @@ class ExperimentEntries:
         rows: by name.
         reference: the row that the others are compared with, unless they name another one.
         seeds: of the runs.
-        tolerance_mm: of the surface Dice.
+        tolerance_mm: of the surface DSC.
         contiguous: whether the volumes have all their slices; without, there are no surfaces to measure.
         measures: what is measured beside the segmentation: nothing, or :data:`SYNTHESIS`.
         regions: the cases by the part of the body that they show.

@@ -45,7 +45,7 @@ def score(
     Args:
         run: with its student. One that came without its checkpoint shows no translation.
         cohort: the fold's table.
-        tolerance_mm: of the surface Dice.
+        tolerance_mm: of the surface DSC.
         real: of each test case its patient's real image of the teacher's modality, to measure the translation against;
             None where that is not asked for.
         device: as ``--device``.

@@ -146,7 +146,7 @@ class Loss:
         0.5,
         low=0,
         high=1,
-        help="Weight in the Dice term of what is missed against what is marked falsely; 0.5 is Dice, else Tversky.",
+        help="Weight in the Dice term of what is missed against what is marked falsely; 0.5 is DSC, else Tversky.",
     )
 
 

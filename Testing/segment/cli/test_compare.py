@@ -109,7 +109,7 @@ def test_the_tolerance_is_that_of_the_measures_unless_another_is_asked_for(compa
     assert compare("--json", "--overwrite", "--tolerance", "4.5").json["tolerance_mm"] == 4.5
     second = rows(folder / "out" / "pairs.csv")
     assert float(first[0]["surface_dice"]) < float(second[0]["surface_dice"])
-    assert "Surface Dice at 4.5 mm" in (folder / "out" / "report.html").read_text("utf-8")
+    assert "Surface DSC at 4.5 mm" in (folder / "out" / "report.html").read_text("utf-8")
 
 
 def test_results_that_exist_are_kept_unless_replacing_is_asked_for(compare, folder):

@@ -89,7 +89,7 @@ def test_the_answer_names_the_measures_in_and_out():
         {"dsc": DSC, "hd95_mm": 10 * DSC},
     )
     assert found.within is False
-    assert found.sentence == "The model is outside the raters' range in HD95, and within it in Dice."
+    assert found.sentence == "The model is outside the raters' range in HD95, and within it in DSC."
 
 
 def test_of_a_directional_measure_the_rater_is_the_tested_one():

@@ -17,7 +17,7 @@ from segment.agreement.masks import blobs, cube, marked, sphere
 
 
 def brute_force(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float, float], tolerance_mm: float):
-    """HD95 and surface Dice written down anew: loops, all pairs, the area of each 2 x 2 x 2 block."""
+    """HD95 and surface DSC written down anew: loops, all pairs, the area of each 2 x 2 x 2 block."""
     from scipy.spatial.distance import cdist
     from skimage.measure import marching_cubes, mesh_surface_area
 

@@ -94,9 +94,7 @@ def test_an_unfolded_group_shows_only_what_a_start_needs(rated, slicer_app) -> N
 def test_during_a_review_nothing_tells_a_name(reviewed, slicer_app) -> None:
     assert seen_segments() == ["Contour 1"]
     told = words_seen(reviewed)
-    assert not [
-        word for word in ("Ann", "Bob", "Student:", "Dice 0", "Rater 1") if word in told.replace("Model:\n", "")
-    ]
+    assert not [word for word in ("Ann", "Bob", "Student:", "DSC 0", "Rater 1") if word in told.replace("Model:\n", "")]
     reviewed.ui.othersCheckBox.click()
     assert seen_segments() == ["Contour 1", "Contour 2", "Contour 3"]
     reviewed.ui.nextContourButton.click()

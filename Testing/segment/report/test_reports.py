@@ -150,7 +150,7 @@ def test_every_output_names_its_definitions_and_the_tolerance(case, tmp_path):
     figures = json.loads(files[FIGURES].read_text("utf-8"))
     assert figures["tolerance_mm"] == 3.5
     page = Page(files[REPORT].read_text("utf-8")).text
-    assert "Surface Dice at 3.5 mm" in page
+    assert "Surface DSC at 3.5 mm" in page
     for name, measure in MEASURES.items():
         assert figures["definitions"][name]["definition"] == measure.definition
         assert measure.definition in page
@@ -465,6 +465,6 @@ def test_the_real_strong_disagreement_is_reported(data_root: Path, tmp_path):
     assert len(values) == 6
     assert np.mean(values) == pytest.approx(0.62, abs=0.005)
     page = Page(files[REPORT].read_text("utf-8"))
-    assert f"Dice is {np.mean(values):.3f} on average" in page.text
+    assert f"DSC is {np.mean(values):.3f} on average" in page.text
     assert f"1. Slice {found.worst[0]}" in page.text
     assert sum(tag == "img" for tag, _ in page.tags) == 6

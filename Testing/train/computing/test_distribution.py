@@ -37,7 +37,7 @@ from train.cohort.stores import disc_store
 HERE = Path(__file__).resolve()
 NONE = Augmentation(flip=False, scale=(1.0, 1.0), rotation_degrees=0.0, shift_mm=0.0, elastic_mm=0.0)
 STILL = ("translation.pool=0", "loss.cross_entropy=0.5", "loss.recall=0.7", "optimization.epochs=2")
-"""Augmentation and pools draw for each process, so that with them no two ways of sharing a batch out see the same. Dice
+"""Augmentation and pools draw for each process, so that with them no two ways of sharing a batch out see the same. DSC
 is pooled over the batch, and no mean of the halves'."""
 RESUMED = ("cmedl", "vae-cmedl")
 LONGEST_S = 240
