@@ -194,6 +194,8 @@ class Process:
                     self._remember(line)
                     if self.greeted or stray > STRAY_LINES or len(line) >= LONGEST_LINE:
                         sane = False
+                        # Before the pipe is closed: its last words are to be its own, not those of a broken pipe.
+                        self.kill()
                         break
                 else:
                     self.greeted |= isinstance(message, Hello)
