@@ -112,9 +112,9 @@ class Background(Poller):
         """Begin; what was being done is dropped: it ends at its next step, and nobody is told.
 
         Args:
-            work: touches no scene and no widget; it gets a progress callback, which it should call now and then.
+            work: touches no scene and no widget; it tells the progress that it gets where it is, now and then.
             done: called when it is over.
-            progress: called in the window's thread with what the progress callback was told.
+            progress: called in the window's thread with what the progress was told.
         """
         self.drop()
         # What was dropped ends first: two would write into one folder.

@@ -13,7 +13,7 @@ import numpy as np
 from ..base.errors import InputError
 from ..base.files import atomic_path
 from . import nifti
-from .volume import Geometry, Volume, array_of, geometry_of, quiet_itk, set_geometry
+from .volume import Geometry, Volume, array_of, geometry_of, grid_text, quiet_itk, set_geometry
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -248,10 +248,8 @@ def _place(path: Path, volume: Volume, reference: Geometry) -> None:
 
 
 def _describe(geometry: Geometry) -> str:
-    size = " x ".join(str(count) for count in geometry.size)
-    spacing = " x ".join(f"{step:.4g}" for step in geometry.spacing)
     origin = ", ".join(f"{value:.4g}" for value in geometry.origin)
-    return f"{size} voxels of {spacing} mm from ({origin})"
+    return f"{grid_text(geometry)} from ({origin})"
 
 
 def _is_dicom(path: Path) -> bool:

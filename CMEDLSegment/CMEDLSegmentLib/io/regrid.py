@@ -9,7 +9,7 @@ import numpy as np
 
 from ..base.boxes import bounding_box, box_corners
 from ..base.errors import InputError
-from .volume import Geometry, Volume
+from .volume import Geometry, Volume, grid_text
 
 COINCIDE = 0.1
 """Of a voxel: centers nearer than this are one; the same limit as for a mask on its image's grid."""
@@ -84,12 +84,6 @@ def regrid(path: Path, mask: np.ndarray, own: Geometry, target: Geometry) -> tup
             f"{outside * own.voxel_cc:.2f} of {marked * own.voxel_cc:.2f} cc lie outside the image and were left out."
         )
     return resample_nearest(mask, own, target), tuple(notes)
-
-
-def grid_text(geometry: Geometry) -> str:
-    """A grid's size and spacing as text."""
-    size = " x ".join(map(str, geometry.size))
-    return f"{size} voxels of {' x '.join(f'{step:.4g}' for step in geometry.spacing)} mm"
 
 
 def _same_grid(own: Geometry, target: Geometry) -> bool:

@@ -105,6 +105,12 @@ class Geometry:
         return bool(np.linalg.norm(self.corners() - other.corners(), axis=1).max() <= tolerance)
 
 
+def grid_text(geometry: Geometry) -> str:
+    """A grid's size and spacing as text."""
+    size = " x ".join(map(str, geometry.size))
+    return f"{size} voxels of {' x '.join(f'{step:.4g}' for step in geometry.spacing)} mm"
+
+
 @dataclass
 class Volume:
     """An image in memory.

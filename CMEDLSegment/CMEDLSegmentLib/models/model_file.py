@@ -169,11 +169,7 @@ def load_model(path: Path | str) -> ModelFile:
             file and the reason.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise file_error(path, ModelError(f"it could not be read ({error.strerror}).")) from error
-    card, arrays = verify_bytes(data, path)
+    card, arrays = verify_bytes(read_bytes(path), path)
     state, int8 = {}, {}
     for key, array in arrays.items():
         if key.startswith(f"{_SCALE}."):
@@ -187,6 +183,18 @@ def load_model(path: Path | str) -> ModelFile:
         else:
             state[key] = value
     return ModelFile(card, state, path, int8)
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a model's file, not verified yet.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise file_error(path, ModelError(f"it could not be read ({error.strerror}).")) from error
 
 
 def verify_bytes(data: bytes, path: Path | str) -> tuple[Card, dict[str, np.ndarray]]:

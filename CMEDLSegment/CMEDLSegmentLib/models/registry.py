@@ -241,13 +241,10 @@ def install(file: Path | str) -> Change:
         ModelError: the file is not a good model.
         InputError: the user's folder cannot be written.
     """
-    from .model_file import verify_bytes
+    from .model_file import read_bytes, verify_bytes
 
     file = Path(file)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise file_error(file, ModelError(f"it could not be read ({error.strerror}).")) from error
+    data = read_bytes(file)
     card, _ = verify_bytes(data, file)
     folder = user_folder() / folder_name(card.name)
     before = _current(folder)

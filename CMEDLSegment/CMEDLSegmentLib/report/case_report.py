@@ -16,7 +16,7 @@ from ..base.progress import SILENT, Progress
 from ..base.text import counted
 from ..inference.pipeline import check_free, write_together
 from ..io.delineation import RatedCase
-from ..io.regrid import grid_text
+from ..io.volume import grid_text
 from . import sections
 from .html import html_page
 from .slice_images import PICTURES, worst_slices

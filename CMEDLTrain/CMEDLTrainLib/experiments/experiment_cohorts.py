@@ -101,7 +101,7 @@ def organs(
     """One fold of abdomen phantoms with four organs: one contrast of MR for the student, the other for the teacher.
 
     Args:
-        folder, progress, cancelled, seed, counts, size, spacing: as in :func:`phantoms`.
+        folder, progress, seed, counts, size, spacing: as in :func:`phantoms`.
         student: the student's contrast, ``T1`` or ``T2``; the teacher sees the other one, of other patients.
     """
     from CMEDLSegmentLib.io.volume import triple
@@ -152,7 +152,7 @@ def sts(
     """Soft-tissue sarcoma: each patient gives the CT or the T1 MR of its two registered scans, never both in a fold.
 
     Args:
-        folder, progress, cancelled: not needed; nothing is copied.
+        folder, progress: not needed; nothing is copied.
         folds: of each fold the patients of each of ``GROUPS``, as the files are named.
         student: the student's modality, ``CT`` or ``MR``; the teacher's is the other one.
     """
@@ -169,7 +169,7 @@ def msd_lung(folder: Path, progress: Progress, *, folds: list[Mapping[str, list[
     """Lung tumors on CT; the teacher sees the T1 MR of all patients of ``sts``, who have sarcomas of limbs and trunk.
 
     Args:
-        folder, progress, cancelled: not needed; nothing is copied.
+        folder, progress: not needed; nothing is copied.
         folds: of each fold the patients of each split, as the files are named.
     """
     data, other = data_folder() / "msd_lung", data_folder() / "sts"

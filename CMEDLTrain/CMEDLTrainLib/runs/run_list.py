@@ -107,11 +107,6 @@ class RunList:
         return Entry(run, known.configuration.method, run.status_of(history), "", history.term, history.rates, **now)
 
 
-def runs_of(cohort: Path) -> list[Entry]:
-    """The runs in ``cohort``'s folder, in the order of their names."""
-    return RunList(cohort).look()
-
-
 def rivals(entries: Iterable[Entry], device: str) -> list[Entry]:
     """The runs that are trained on this machine and may use the same device.
 
