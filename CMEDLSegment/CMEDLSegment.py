@@ -55,12 +55,11 @@ class CMEDLSegment(ScriptedLoadableModule):
         self.parent.helpText = _(
             "Segments lung tumors on CT with a network, which needs nothing but the CT; how a model was "
             "trained, with the help of MRI or without, is in its model card (Details). Choose a CT and a model and "
-            "press Segment tumor; tick the candidates that are tumor, compare with experts' contours in Overlay or "
-            "Side by side, correct in Segment Editor, then save or export. With two experts or more, Agreement with "
-            "experts measures everybody against everybody, tells whether the model is within the experts' range, "
-            "finds the worst slices, makes a consensus and writes a report; Blinded review has the contours scored "
-            "without names. Try it with the phantom in Sample Data, category CMEDL. Research use, not a medical "
-            "device."
+            "press Segment tumor; likely lesion candidates are ticked, others can be unfolded. Compare with experts "
+            "shows their contours in Overlay or Side by side, measures everybody against everybody, finds the worst "
+            "slices, makes a consensus and writes a report; Blinded review has the contours scored without names. "
+            "Correct and export opens the Segment Editor and writes RTSTRUCT, DICOM SEG or a training case. Try it "
+            "with the phantom in Sample Data, category CMEDL. Research use, not a medical device."
         )
         self.parent.acknowledgementText = _(
             'The method: J. Jiang, A. Rimner, J. O. Deasy, H. Veeraraghavan, "Unpaired cross-modality educed '
@@ -172,6 +171,9 @@ class CMEDLSegmentWidget(Panel):
         """Make a new result the one that the panel shows, also while another module is open."""
         parameters = self.parameters or self.logic.getParameterNode()
         parameters.result = result
+        volume, card = result_nodes.volume_of_result(result), self.logic.card(parameters.model)
+        if volume and card and card.slices == "lung":
+            volume_nodes.propose_lung_window(volume)
         if self.parameters:
             self.experts.showNewResult(result)
 
@@ -324,6 +326,8 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         result = result_nodes.add_result(volumeNode, outcome)
         if outcome.probability is not None:
             result_nodes.add_probability(volumeNode, outcome, result)
+        if not all(component.get("likely", True) for component in outcome.summary["components"]):
+            lesion_candidates.LesionCandidates(result).keep_likely()
         return result
 
 

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.io.delineation import MODEL
 from CMEDLSegmentLib.metrics.measures import MEASURES
 
-from .section import plainToolTip
+from .section import fitHeight, plainToolTip
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.agreement.raters import Agreement
@@ -22,8 +22,6 @@ SHOWN = ("dsc", "surface_dice", "hd95_mm")
 """The measures that the table of raters has columns for."""
 
 COLOR, NAME, VOLUME, FIRST = range(4)
-MOST_ROWS = 12
-"""Rows that a table shows without scrolling."""
 NARROWEST, NAMES_WIDTH = 44, 110
 """Pixels of a column of the matrix, and at most of the names beside it."""
 
@@ -138,17 +136,6 @@ def _pairTip(measure: str, reference: str, tested: str, value: float) -> str:
     pair = _("{a} and {b}") if known.symmetric else _("{b} against {a} as the reference")
     text = f"{value:.3f} {known.unit}".strip() if math.isfinite(value) else figure(measure, value)
     return f"{pair.format(a=names[0], b=names[1])}: {text}\n{known.title}. {known.definition}"
-
-
-def fitHeight(table: qt.QTableWidget) -> None:
-    """As high as the rows are, up to a limit: no empty paper below them."""
-    columns = table.horizontalHeader()
-    # As high as they are here: the style, the font and the screen decide.
-    high = sum(table.rowHeight(row) for row in range(min(table.rowCount, MOST_ROWS)))
-    high += columns.sizeHint.height() + 2 * table.frameWidth
-    if columns.length() > table.viewport().width:
-        high += table.horizontalScrollBar().sizeHint.height()
-    table.setFixedHeight(high)
 
 
 def _cell(

@@ -1,4 +1,4 @@
-"""Section "Lesion candidates": the pieces of a result, each of which can be kept or dropped."""
+"""The lesion candidates below the result: its connected pieces, the likely ones ticked, the others to be unfolded."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from slicer.i18n import tr as _
 from .scene import contour_views
 from .scene.lesion_candidates import LesionCandidate, LesionCandidates
 from .scene.result_nodes import is_result
-from .section import Section, show_errors, signals_blocked
+from .section import Section, fitHeight, plainToolTip, show_errors, signals_blocked
 
-KEEP, NUMBER, VOLUME, CONFIDENCE, SLICES = range(5)
+KEEP, VOLUME, CONFIDENCE, SLICES = range(4)
 
 
 class CandidatesSection(Section):
@@ -20,11 +20,11 @@ class CandidatesSection(Section):
         super().__init__(panel)
         self._rows: list[LesionCandidate] = []
         table = self.ui.candidatesTable
-        header = table.horizontalHeader()
-        for column in (KEEP, NUMBER, VOLUME, CONFIDENCE):
-            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        for column in (KEEP, VOLUME, CONFIDENCE):
+            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         table.connect("cellClicked(int,int)", self.onRowClicked)
         table.connect("cellChanged(int,int)", self.onCellChanged)
+        self.ui.moreCandidatesButton.connect("toggled(bool)", self.changed)
         self.ui.keepAtCrosshairButton.connect("clicked(bool)", self.onKeepAtCrosshair)
         self.ui.keepAllButton.connect("clicked(bool)", self.onKeepAll)
 
@@ -33,8 +33,15 @@ class CandidatesSection(Section):
         result = self.parameters.result
         if not self.stale(result):
             return
-        self._rows = LesionCandidates(result).rows if is_result(result) else []
-        self.ui.keepAtCrosshairButton.enabled = len(self._rows) > 1
+        rows = LesionCandidates(result).rows if is_result(result) else []
+        likely = [row for row in rows if row.likely or row.kept]
+        more = self.ui.moreCandidatesButton
+        more.visible = len(likely) < len(rows)
+        more.text = (_("Hide {count} possible") if more.checked else _("{count} more possible")).format(
+            count=len(rows) - len(likely)
+        )
+        self._rows = rows if more.checked else likely
+        self.ui.keepAtCrosshairButton.enabled = len(rows) > 1
         self.ui.keepAllButton.enabled = any(not row.kept for row in self._rows)
         self._fill()
         if result:
@@ -67,25 +74,25 @@ class CandidatesSection(Section):
         self.changed()
 
     def onKeepAll(self, checked: bool = False) -> None:
-        """Take every candidate back."""
+        """Take back every candidate that is listed."""
         with show_errors(_("The candidates were not changed.")):
-            LesionCandidates(self.parameters.result).keep_all()
+            LesionCandidates(self.parameters.result).keep_all([row.number for row in self._rows])
         self.changed()
 
     def _fill(self) -> None:
         table = self.ui.candidatesTable
+        table.visible = bool(self._rows)
         with signals_blocked(table):
             table.setRowCount(len(self._rows))
             for index, row in enumerate(self._rows):
                 first, last = row.slices
                 texts = {
-                    NUMBER: str(row.number),
                     VOLUME: f"{row.volume_cc:.2f}",
-                    CONFIDENCE: "-"
-                    if row.mean is None
-                    else _("{mean:.0%} (peak {peak:.0%})").format(mean=row.mean, peak=row.peak),
+                    CONFIDENCE: "-" if row.mean is None else f"{row.mean:.0%}",
                     SLICES: str(first) if first == last else f"{first} - {last}",
                 }
+                peak = "" if row.peak is None else _(", peak probability {peak:.0%}").format(peak=row.peak)
+                tip = plainToolTip(_("Candidate {number}{peak}").format(number=row.number, peak=peak))
                 tick = qt.QTableWidgetItem()
                 tick.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
                 tick.setCheckState(qt.Qt.Checked if row.kept else qt.Qt.Unchecked)
@@ -93,4 +100,6 @@ class CandidatesSection(Section):
                 for column, text in texts.items():
                     item = qt.QTableWidgetItem(text)
                     item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+                    item.setToolTip(tip)
                     table.setItem(index, column, item)
+        fitHeight(table)

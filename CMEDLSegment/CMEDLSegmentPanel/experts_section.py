@@ -1,4 +1,4 @@
-"""Section "Experts and views": whose contours are compared with the model's, and how they are shown."""
+"""Section "Compare with experts": whose contours are compared with the model's, and how they are shown."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from slicer.i18n import tr as _
 from .agreement_view import GRAY
 from .scene import contour_views, expert_segments, result_nodes
 from .scene.expert_segments import SegmentRef
-from .section import Section, plainToolTip, show_errors, signals_blocked
+from .section import Section, fitHeight, plainToolTip, setText, show_errors, signals_blocked
 
-EXPERT, SHOW, COLOR, SEGMENT, RATER, STRUCTURE, SOURCE, DICE = range(8)
-NAME_WIDTH = 80
-"""Pixels at first: names can be long, and their columns made wider."""
+EXPERT, SHOW, RATER, STRUCTURE, DICE = range(5)
 
 
 class ExpertsSection(Section):
@@ -28,13 +26,12 @@ class ExpertsSection(Section):
         self._fresh = True
         self._styled: tuple = ()
         self._usual: int | None = None
+        self._several = False
         header = self.ui.expertsTable.horizontalHeader()
-        for column in (EXPERT, SHOW, COLOR, STRUCTURE, DICE):
+        for column in (EXPERT, SHOW, DICE):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
-        # Beside the rater, where it is seen without scrolling.
-        header.moveSection(DICE, STRUCTURE)
-        for column in (SEGMENT, RATER):
-            header.resizeSection(column, NAME_WIDTH)
+        for column in (RATER, STRUCTURE):
+            header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
         self._buttons = {
             contour_views.OVERLAY: self.ui.overlayButton,
             contour_views.SIDE_BY_SIDE: self.ui.sideBySideButton,
@@ -58,6 +55,7 @@ class ExpertsSection(Section):
             self._refs = expert_segments.all_segments()
             self._fill()
             self._followScene()
+        self._unfold()
         self._showLayout()
         self._style()
         marked = bool(self.parameters.result or expert_segments.with_roles())
@@ -71,6 +69,8 @@ class ExpertsSection(Section):
         self._style()
         self._rearrange()
         self._jump()
+        if self._hasViews():
+            contour_views.show_in_3d(result)
 
     def showFigures(self, figures: dict[SegmentRef, str], fresh: bool) -> None:
         """Show how far each segment agrees with the others.
@@ -198,23 +198,36 @@ class ExpertsSection(Section):
             pairs.append((node, node.DisplayModifiedEvent))
         self.follow(*pairs)
 
+    def _unfold(self) -> None:
+        """Open the section, once, when there is a contour to compare the model's with."""
+        result = self.parameters.result
+        several = bool(result) and any(ref.node_id != result.GetID() for ref in self._refs)
+        if several and not self._several:
+            self.ui.compareCollapsibleButton.collapsed = False
+        self._several = several
+
     def _fill(self) -> None:
+        notes: list[str] = []
         table = self.ui.expertsTable
         with signals_blocked(table):
             table.setRowCount(len(self._refs))
             for row, ref in enumerate(self._refs):
                 role = expert_segments.role_of(ref)
                 self._tick(row, EXPERT, role is not None)
-                self._tick(row, SHOW, contour_views.is_visible(ref))
-                color = self._text(row, COLOR, "")
-                color.setBackground(qt.QBrush(qt.QColor.fromRgbF(*expert_segments.color_of(ref))))
-                self._text(row, SEGMENT, ref.name)
-                self._text(row, RATER, role.rater if role else "", editable=role is not None)
-                self._text(row, STRUCTURE, role.structure if role else "", editable=role is not None)
+                show = self._tick(row, SHOW, contour_views.is_visible(ref))
+                show.setBackground(qt.QBrush(qt.QColor.fromRgbF(*expert_segments.color_of(ref))))
                 problems = self._problemsOf(ref) if role else []
-                source = self._text(row, SOURCE, f"{ref.source}: {problems[0]}" if problems else ref.source)
-                source.setToolTip(plainToolTip("\n".join(problems)))
+                rater = self._text(row, RATER, role.rater if role else ref.name, editable=role is not None)
+                names = dict.fromkeys([role.rater if role else ref.name, f"{ref.name} ({ref.source})"])
+                rater.setToolTip(plainToolTip("\n".join([*names, *problems])))
+                if role is None:
+                    rater.setForeground(qt.QBrush(qt.QColor(*GRAY)))
+                self._text(row, STRUCTURE, role.structure if role else "", editable=role is not None)
                 self._figure(row, ref)
+                notes += [f"{role.rater}: {problem}" for problem in problems if role]
+        fitHeight(table)
+        setText(self.ui.expertsNoteLabel, "\n".join(notes))
+        self.ui.expertsNoteLabel.visible = bool(notes)
 
     def _figure(self, row: int, ref: SegmentRef) -> None:
         item = self._text(row, DICE, self._figures.get(ref, ""))
@@ -222,11 +235,12 @@ class ExpertsSection(Section):
         if not self._fresh:
             item.setForeground(qt.QBrush(qt.QColor(*GRAY)))
 
-    def _tick(self, row: int, column: int, checked: bool) -> None:
+    def _tick(self, row: int, column: int, checked: bool) -> qt.QTableWidgetItem:
         item = qt.QTableWidgetItem()
         item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
         item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
         self.ui.expertsTable.setItem(row, column, item)
+        return item
 
     def _text(self, row: int, column: int, text: str, editable: bool = False) -> qt.QTableWidgetItem:
         item = qt.QTableWidgetItem(text)

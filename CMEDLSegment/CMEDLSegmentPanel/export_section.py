@@ -1,4 +1,4 @@
-"""Section "Hand on": to the Segment Editor, to a cohort for training, to DICOM."""
+"""Section "Correct and export": to the Segment Editor, to a cohort for training, to DICOM."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ class ExportSection(Section):
         editor.setSegmentationNode(result)
         if volume:
             editor.setSourceVolumeNode(volume)
+        editor.setCurrentSegmentID(next(iter(label_segments(result).values()), ""))
+        editor.setActiveEffectByName("Paint")
 
     def onSaveCase(self, checked: bool = False) -> None:
         """Write CT, mask and reviewer into the cohort's folder."""

@@ -9,10 +9,10 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from CMEDLSegmentLib.models.card_text import card_text
+from CMEDLSegmentLib.models.card_text import card_text, headline
 
 from .devices import Devices
-from .section import Section, plainToolTip, setText
+from .section import Section, plainToolTip, rememberFold, setText
 
 BLOCKED, DOUBTFUL = "color: #c0392b;", "color: #b9770e;"
 """Red and amber that can be read on light and on dark panels."""
@@ -29,6 +29,7 @@ class InputSection(Section):
         self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelChosen)
         self.ui.deviceComboBox.connect("activated(int)", self.onDeviceChosen)
         self.ui.modelDetailsButton.connect("clicked(bool)", self.onDetails)
+        rememberFold(self.ui.advancedCollapsibleButton)
 
     def fillModels(self) -> None:
         """Offer the models that there are now; their cards are the tool tips."""
@@ -51,6 +52,8 @@ class InputSection(Section):
         self.ui.modelDetailsButton.enabled = chosen >= 0
         card = self.logic.card(parameters.model)
         self.ui.modelComboBox.toolTip = plainToolTip(card.summary) if card else _("Choose a model.")
+        setText(self.ui.qualityLabel, headline(card) if card else "")
+        self.ui.qualityLabel.visible = card is not None
         self.ui.thresholdSlider.enabled = parameters.ownThreshold
         if card and not parameters.ownThreshold:
             parameters.threshold = card.threshold

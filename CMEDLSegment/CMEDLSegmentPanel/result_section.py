@@ -1,4 +1,4 @@
-"""Section "Result": which segmentation is shown, what is in it, its threshold, and where it came from."""
+"""The result below the large button: what is marked, its threshold, its surface, and where it came from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAP_OPACITY = 0.5
 
 
 class ResultSection(Section):
-    """The result's selector, figures, live threshold, 3-D surface, probability map and provenance."""
+    """The line that says what is marked, the live threshold, the surface, the probability map; selector, provenance."""
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
@@ -28,9 +28,8 @@ class ResultSection(Section):
         self._settled.setInterval(SETTLED_MS)
         self._settled.connect("timeout()", self._makeSurface)
         self.ui.resultSelector.addAttribute("vtkMRMLSegmentationNode", PREFIX + WRITTEN)
-        self.ui.provenanceTextEdit.visible = False
+        self.ui.resultWidget.visible = self.ui.provenanceTextEdit.visible = False
         self.ui.resultThresholdSlider.connect("valueChanged(double)", self.onThreshold)
-        self.ui.show3DCheckBox.connect("toggled(bool)", self.onShow3D)
         self.ui.showProbabilityCheckBox.connect("toggled(bool)", self.onShowProbability)
         self.ui.provenanceButton.connect("toggled(bool)", self.onProvenance)
 
@@ -45,15 +44,15 @@ class ResultSection(Section):
         self._showMap(result)
         if not self.stale(result):
             return
-        self.ui.show3DCheckBox.enabled = self.ui.provenanceButton.enabled = bool(result)
+        self.ui.resultWidget.visible = bool(result) and not self.panel.review.blinded
+        self.ui.show3DButton.setSegmentationNode(result)
+        self.ui.provenanceButton.enabled = bool(result)
         self._showThreshold(result)
         self._showProvenance()
         if not result:
-            setText(self.ui.resultLabel, _("Press Segment tumor, or load a scene with a result."))
             self.follow()
             return
         setText(self.ui.resultLabel, self._summary(result))
-        self._check(self.ui.show3DCheckBox, self._hasSurface(result))
         segmentation = result.GetSegmentation()
         self.follow(
             (result, vtk.vtkCommand.ModifiedEvent),
@@ -75,14 +74,6 @@ class ResultSection(Section):
             if had or self._settled.active:
                 self._settled.start()
 
-    def onShow3D(self, shown: bool) -> None:
-        """Show or hide the surface."""
-        if shown:
-            self._makeSurface()
-        result = self.result
-        assert result is not None
-        result.GetDisplayNode().SetVisibility3D(shown)
-
     def onShowProbability(self, shown: bool) -> None:
         """Put the probability over the CT in all slice views, or take it away."""
         node = result_nodes.probability_of(self.result) if shown else None
@@ -95,19 +86,28 @@ class ResultSection(Section):
 
     def _summary(self, result: slicer.vtkMRMLSegmentationNode) -> str:
         """What is marked, by which model; whether a person has changed it; what was told at the run."""
-        segmentation = result.GetSegmentation()
-        volumes = [
-            f"{segmentation.GetSegment(segment).GetName()}: {self._cc(result, segment):.1f} cc"
+        volumes = {
+            result.GetSegmentation().GetSegment(segment).GetName(): self._cc(result, segment)
             for segment in label_segments(result).values()
-        ]
+        }
         facts = result_nodes.provenance(result)
         run = _("{model} on {device}, {seconds:.1f} s").format(
             model=facts.get("student", "?"), device=facts.get("device", "?"), seconds=float(facts.get("seconds", 0))
         )
-        lines = [f"{', '.join(volumes)}  ({run})"]
+        marked = ", ".join(f"{name}: {cc:.1f} cc" for name, cc in volumes.items() if cc)
+        lines = [f"{marked}  ({run})" if marked else self._nothing(facts.get("student", ""), run)]
         if result_nodes.is_edited(result):
             lines.append(_("Edited by hand: the panel will not change it."))
         return "\n".join([*lines, *filter(None, [facts.get("warnings", "")])])
+
+    def _nothing(self, model: str, run: str) -> str:
+        """That no tumor is marked, what the model is known to miss, and what to do about it."""
+        card = self.logic.card(model)
+        misses = _(" The model is known to miss {what}.").format(what=card.misses) if card and card.misses else ""
+        return _(
+            "No tumor is marked ({run}).{misses} Look through the CT; tick a possible candidate below, or draw the tumor "
+            "in the Segment Editor."
+        ).format(run=run, misses=misses)
 
     @staticmethod
     def _cc(result: slicer.vtkMRMLSegmentationNode, segment: str) -> float:
@@ -131,10 +131,11 @@ class ResultSection(Section):
         box = self.ui.showProbabilityCheckBox
         box.visible = probability is not None
         shown = {node.GetForegroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
-        self._check(box, probability is not None and probability.GetID() in shown)
+        with signals_blocked(box):
+            box.checked = probability is not None and probability.GetID() in shown
 
     def _showProvenance(self) -> None:
-        if self.ui.provenanceTextEdit.visible:
+        if self.ui.provenanceButton.checked:
             self.ui.provenanceTextEdit.setPlainText(result_nodes.provenance_text(self.result) if self.result else "")
 
     def _makeSurface(self) -> None:
@@ -146,9 +147,3 @@ class ResultSection(Section):
         display = result.GetDisplayNode()
         made = result.GetSegmentation().ContainsRepresentation(segment_masks.SURFACE)
         return bool(made and display and display.GetVisibility3D())
-
-    @staticmethod
-    def _check(box: qt.QCheckBox, checked: bool) -> None:
-        """Show a state that the scene has, without doing what a click does."""
-        with signals_blocked(box):
-            box.checked = checked

@@ -6,12 +6,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .agreement_view import displayName, fitHeight
+from .agreement_view import displayName
 from .export_section import REVIEWER
 from .scene import blinded_review
 from .scene.blinded_review import Blind, Review
 from .scene.rated_scene import RatedScene
-from .section import Section, plainToolTip, setText, show_errors
+from .section import Section, fitHeight, plainToolTip, setText, show_errors
 
 
 def scoreText(score: str) -> str:
@@ -45,9 +45,9 @@ class ReviewSection(Section):
         self._going: tuple[Review, Blind] | None = None
         self._number, self._written = 0, -1
         self._named = (
-            self.ui.resultCollapsibleButton,
-            self.ui.candidatesCollapsibleButton,
-            self.ui.expertsCollapsibleButton,
+            self.ui.resultWidget,
+            self.ui.expertsWidget,
+            self.ui.resultGroupBox,
             self.ui.handOnCollapsibleButton,
             self.ui.namedWidget,
             self.ui.toolsWidget,
@@ -206,6 +206,7 @@ class ReviewSection(Section):
         self._going = None
         for widget in self._named:
             widget.visible = True
+        self.panel.result.changed()
 
     def _sentence(self, pending: Review | None, ready: bool) -> str:
         if self.blinded:

@@ -16,6 +16,8 @@ from slicer.util import VTKObservationMixin
 from CMEDLSegmentLib.base.errors import CMEDLError
 
 Result = TypeVar("Result")
+MOST_ROWS = 12
+"""Rows that a table shows without scrolling."""
 SOON_MS = 50
 """Changes of the scene that come within this time are shown together: a drag of a slider makes many."""
 
@@ -124,6 +126,13 @@ def show_errors(message: str, waitCursor: bool = False) -> Iterator[None]:
         slicer.util.errorDisplay(f"{message}\n\n{failed}")
 
 
+def rememberFold(button) -> None:
+    """Open a ``ctkCollapsibleButton`` as this person left it, folded at first."""
+    key = f"CMEDL/{button.objectName}"
+    button.collapsed = not slicer.util.settingsValue(key, False, converter=slicer.util.toBool)
+    button.connect("contentsCollapsed(bool)", lambda folded: slicer.app.userSettings().setValue(key, not folded))
+
+
 def followPath(line, changed: Callable[[str], None]) -> None:
     """Call ``changed`` with a ``ctkPathLineEdit``'s path whenever it changes.
 
@@ -150,6 +159,17 @@ def buttonBox(buttons: qt.QDialogButtonBox.StandardButtons) -> qt.QDialogButtonB
 def plainToolTip(text: str) -> str:
     """A tool tip that shows ``text`` as it is: Qt takes a tip with a tag in it for HTML."""
     return f"<qt>{html.escape(text)}</qt>".replace("\n", "<br>") if text else ""
+
+
+def fitHeight(table: qt.QTableWidget) -> None:
+    """As high as the rows are, up to a limit: no empty paper below them."""
+    columns = table.horizontalHeader()
+    # As high as they are here: the style, the font and the screen decide.
+    high = sum(table.rowHeight(row) for row in range(min(table.rowCount, MOST_ROWS)))
+    high += columns.sizeHint.height() + 2 * table.frameWidth
+    if columns.length() > table.viewport().width:
+        high += table.horizontalScrollBar().sizeHint.height()
+    table.setFixedHeight(high)
 
 
 def setText(widget, text: str) -> None:

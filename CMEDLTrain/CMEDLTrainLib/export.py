@@ -14,7 +14,7 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.schema import read_object
 from CMEDLSegmentLib.inference.runtimes.int8_check import agreement, check_int8
 from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8
-from CMEDLSegmentLib.models.model_card import Card
+from CMEDLSegmentLib.models.model_card import FOUND, Card
 from CMEDLSegmentLib.models.model_file import ModelFile, load_model, save_model
 
 from .cohort.store import Store
@@ -99,13 +99,16 @@ def _figures(run: Run, card: Card, entries: dict[str, Any]) -> list[dict[str, An
         return []
     # The first source is the cohort's; others are what the weights started from.
     name_of_data = next((source["name"] for source in entries.get("data", ())), "the cohort")
-    return [
+    data = f"test patients of {name_of_data}"
+    missed, patients = (evaluation["missed"][name] for name in ("patients", "of_patients"))
+    found = [{"measure": FOUND, "value": patients - missed, "n": patients, "data": data}] if patients else []
+    return found + [
         {
             "measure": definition(name, evaluation["tolerance_mm"]),
             "value": round(figures["mean"], 4),
             "spread": round(figures["std"], 4),
             "n": figures["n"],
-            "data": f"test patients of {name_of_data}",
+            "data": data,
         }
         for name, figures in evaluation["summary"].items()
         if name in MEASURES and figures["n"]

@@ -122,7 +122,7 @@ class SegmentEditor:
     def __init__(self) -> None:
         self.parameterSetNode = None
         self._nodes: dict[str, object] = {"segmentation": None, "volume": None}
-        self._segment = ""
+        self._segment = self.effect = ""
         self.editor = self
 
     def setMRMLScene(self, scene) -> None:
@@ -148,6 +148,9 @@ class SegmentEditor:
 
     def currentSegmentID(self) -> str:
         return self._segment
+
+    def setActiveEffectByName(self, name: str) -> None:
+        self.effect = name
 
 
 class SegmentEditorModule:

@@ -317,8 +317,9 @@ class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
         super().__init__(parent)
         self.setText("Show 3D")
         self.setCheckable(True)
-        self._node = None
-        self.clicked.connect(self._clicked)
+        self.setEnabled(False)
+        self._node = self._observed = None
+        self.toggled.connect(self._toggled)
 
     def setMRMLScene(self, scene) -> None:
         self._scene = scene
@@ -327,10 +328,24 @@ class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
         return self._node
 
     def setSegmentationNode(self, node) -> None:
-        self._node = node
-        self.setEnabled(node is not None)
+        if self._observed:
+            segmentation, tag = self._observed
+            segmentation.RemoveObserver(tag)
+        self._node, self._observed = node, None
+        if node is not None:
+            segmentation = node.GetSegmentation()
+            event = segmentation.ContainedRepresentationNamesModified
+            self._observed = segmentation, segmentation.AddObserver(event, self._show)
+        self._show()
 
-    def _clicked(self, checked: bool) -> None:
+    def _show(self, caller=None, event=None) -> None:
+        """Be pressed as long as there is a surface."""
+        self.setEnabled(self._node is not None)
+        blocked = self.blockSignals(True)
+        self.setChecked(bool(self._node and self._node.GetSegmentation().ContainsRepresentation("Closed surface")))
+        self.blockSignals(blocked)
+
+    def _toggled(self, checked: bool) -> None:
         if checked:
             self._node.CreateClosedSurfaceRepresentation()
         else:

@@ -228,6 +228,7 @@ class PipelineResult:
             "volume_cc": round(component.volume_cc, 3),
             "mean": round(component.mean, 4),
             "peak": round(component.peak, 4),
+            "likely": self.card.likely(component.mean, component.volume_cc),
             "slices": list(component.slices),
             "n_slices": component.n_slices,
             "centre_mm": [round(coordinate, 1) for coordinate in component.center_mm],

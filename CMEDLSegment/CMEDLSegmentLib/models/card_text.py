@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .model_card import Card, NetworkSpec
+from .model_card import FOUND, Card, NetworkSpec
 from .normalization import Normalization
 
 
@@ -22,12 +22,26 @@ def card_text(card: Card) -> str:
         _section("Segments", [f"- {_label(card, index)}" for index in range(len(card.labels))]),
         _section("Input", _input_lines(card)),
         _section("Held-out figures", [f"- {_figure(figure)}" for figure in card.figures] or ["None."]),
+        *([_section("Known to miss", [card.misses])] if card.misses else []),
         _section("Data", [f"- {_source(source)}" for source in card.data] or ["Not stated."]),
         _section("Networks", [f"- {_network(spec)}" for spec in card.networks]),
         _section("Training", [f"- {key}: {_plain(value)}" for key, value in card.training.items()]),
         _section("Provenance", _provenance_lines(card)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def headline(card: Card) -> str:
+    """How well a model does and on whom, in a line or two: what it found, its DSC, what it misses."""
+    found = next((figure for figure in card.figures if figure["measure"] == FOUND), None)
+    dice = next((figure for figure in card.figures if figure["measure"].startswith("DSC")), None)
+    figures = found or dice
+    if figures is None:
+        return "Nobody has measured how well this model does."
+    parts = [f"found {found['value']:g} of {found['n']}"] if found else []
+    parts += [f"DSC {dice['value']:.2f}"] if dice else []
+    misses = f" Known to miss: {card.misses}." if card.misses else ""
+    return f"On {figures['n']} patients it had not learned from: {', '.join(parts)}.{misses}"
 
 
 def _section(title: str, lines: list[str]) -> str:
@@ -51,7 +65,16 @@ def _input_lines(card: Card) -> list[str]:
         f"- Slices: {slices}",
         *([f"- Probability: smoothed over the slices, sigma {card.smoothing_mm:g} mm"] if card.smoothing_mm else []),
         f"- Threshold on the probability: {card.threshold:g}",
+        *_candidate_lines(card),
     ]
+
+
+def _candidate_lines(card: Card) -> list[str]:
+    rule = card.candidates
+    if rule is None:
+        return []
+    limits = f"mean probability from {rule.mean:g}, volume from {rule.volume_cc:g} cc"
+    return [f"- Likely lesion candidates: {limits}; chosen on {rule.chosen_on}"]
 
 
 def _normalization(normalization: Normalization) -> str:

@@ -33,6 +33,10 @@ IMAGE = "image"
 INT8_PREFIX = "int8"
 LARGEST_HEADER = 64 << 20
 """Bytes; a card and the list of tensors take a few kilobytes, so more means the file is something else."""
+FOUND = "patients in whom the structure was found"
+"""The measure of a figure that counts: its value is a number of patients, its n all of them."""
+_LATER = ("candidates", "misses")
+"""Fields that cards of before do not have: left out where they are empty, so that those keep their digest."""
 ITS_FIELD = "the card's field"
 """How the errors about a field begin."""
 
@@ -83,6 +87,15 @@ class _Figure:
     spread: int | float = setting(0, low=0)
 
 
+@dataclass(frozen=True)
+class CandidateRule:
+    """Which lesion candidates are likely: the others are offered, but are not part of a result at first."""
+
+    mean: float = required(low=0.0, high=1.0, help="At least this mean probability.")
+    volume_cc: float = required(low=0.0, high=1000.0, help="At least this volume, cc.")
+    chosen_on: str = required(filled=True, help="The patients that the rule was chosen on, and what it kept there.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """The model card.
@@ -112,6 +125,8 @@ class Card:
     smoothing_mm: float = setting(
         0.0, low=0.0, high=50.0, help="Standard deviation of the Gaussian over the slices of probabilities; 0: none."
     )
+    candidates: CandidateRule | None = setting(None, help="Which lesion candidates are likely; None: all.")
+    misses: str = setting("", help="What the model is known to miss, in a few words.")
     figures: tuple[dict[str, Any], ...] = setting((), help="Held out: measure, value, n, data, where known spread.")
     int8: dict[str, Any] | None = setting(None, help="How int8 was checked; None: int8 is not to be used.")
     weights_sha256: str = setting("", help="64 hexadecimal digits; empty until saved.")
@@ -180,6 +195,11 @@ class Card:
             )
         return found
 
+    def likely(self, mean: float, volume_cc: float) -> bool:
+        """Whether a lesion candidate of this mean probability and volume (cc) is a likely one."""
+        rule = self.candidates
+        return rule is None or (mean >= rule.mean and volume_cc >= rule.volume_cc)
+
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: one number for the model, as the card holds the weights' hash."""
@@ -192,6 +212,7 @@ class Card:
 
     def _as_dict(self) -> dict[str, Any]:
         stored = {**schema.write(self), "normalization": self.normalization.to_dict()}
+        stored = {name: value for name, value in stored.items() if name not in _LATER or value}
         if self.format == OLD_FORMAT:
             stored["data"] = [_in_old_spelling(source) for source in self.data]
             return _in_old_spelling(stored)

@@ -189,7 +189,10 @@ def summary(request: Request, volume: Volume, found: Segmentation, segmenter: Se
         "tumor_volume_cc": sum(component.volume_cc for component in found.components),
         "warnings": found.warnings,
         "labels": [dataclasses.asdict(label) for label in card.labels],
-        "components": [dataclasses.asdict(component) for component in found.components],
+        "components": [
+            {**dataclasses.asdict(component), "likely": card.likely(component.mean, component.volume_cc)}
+            for component in found.components
+        ],
         "series_uid": volume.series_uid,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -39,6 +39,7 @@ __all__ = [
     "set_style",
     "set_visible",
     "show",
+    "show_in_3d",
     "step",
     "tumor_center",
     "tumor_places",
@@ -99,6 +100,17 @@ def show(
     for view in views:
         # Contours that came with a loaded scene are drawn only when the view changes.
         view.Modified()
+
+
+def show_in_3d(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Show a segmentation's surface in the middle of the 3-D views; one of many segments is left alone."""
+    if node.GetSegmentation().GetNumberOfSegments() > MOST_SURFACES:
+        return
+    show_surface(node)
+    node.GetDisplayNode().SetVisibility3D(True)
+    manager = slicer.app.layoutManager()
+    for number in range(manager.threeDViewCount):
+        manager.threeDWidget(number).threeDView().resetFocalPoint()
 
 
 def _nodes(experts: Iterable[SegmentRef]) -> list[slicer.vtkMRMLSegmentationNode]:

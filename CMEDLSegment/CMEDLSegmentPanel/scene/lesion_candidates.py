@@ -45,6 +45,7 @@ class LesionCandidate:
         slices: first and last slice along the volume's axial axis, as indices of the volume as it is stored.
         center_ras: center of mass in the world, mm.
         kept: whether it is part of the label.
+        likely: whether it is a likely one by the rule of the model's card; what nobody judged is.
     """
 
     number: int
@@ -55,6 +56,7 @@ class LesionCandidate:
     slices: tuple[int, int]
     center_ras: tuple[float, float, float]
     kept: bool
+    likely: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,7 @@ class LesionCandidates:
                     slices=(part.start, part.stop - 1),
                     center_ras=tuple(apply(world, component.ijk).tolist()),
                     kept=component.kept,
+                    likely=entry.get("likely", True),
                 )
             )
         self._rows.sort(key=lambda row: row.number)
@@ -138,9 +141,13 @@ class LesionCandidates:
         """
         self._move([number], kept)
 
-    def keep_all(self) -> None:
-        """Take back every candidate that was dropped."""
-        self._move([row.number for row in self._rows], True)
+    def keep_all(self, numbers: Iterable[int] | None = None) -> None:
+        """Take back every candidate that was dropped, or those of these numbers."""
+        self._move([row.number for row in self._rows] if numbers is None else list(numbers), True)
+
+    def keep_likely(self) -> None:
+        """Drop what is not likely by the rule of the model's card."""
+        self._move([row.number for row in self._rows if not row.likely], False)
 
     def keep_only_at(self, ras: Sequence[float]) -> LesionCandidate:
         """Keep the candidate at a place (RAS in the world, mm), and drop the others of its label.

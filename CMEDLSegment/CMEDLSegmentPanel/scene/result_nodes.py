@@ -120,6 +120,7 @@ def _in_indices(components: list[dict[str, Any]], volume_node: slicer.vtkMRMLSca
                 "centre": [round(float(at), 3) for at in center],
                 "mean": component["mean"],
                 "peak": component["peak"],
+                "likely": component.get("likely", True),
             }
         )
     return entries

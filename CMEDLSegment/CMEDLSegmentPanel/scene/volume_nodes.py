@@ -15,6 +15,7 @@ from CMEDLSegmentLib.io.hounsfield import check_hounsfield
 from CMEDLSegmentLib.io.volume import AxialView, Geometry, Volume, axial_view
 
 from . import subject_hierarchy
+from .attributes import PREFIX
 from .coordinates import array_of, geometry_of, own_matrix, world_matrix
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ LUNG_HU = (-940.0, -500.0)
 LUNG_MM2 = 1000.0
 """A region of a slice whose mean is within ``LUNG_HU`` and whose area is larger can be lung; see ``anatomy``."""
 
+LUNG_WINDOW = (1500.0, -600.0)
+"""Window and level, HU."""
+
+_WINDOW_PROPOSED = f"{PREFIX}window"
 _INSTANCES = "DICOM.instanceUIDs"
 _CT_CODES, _MR_CODES = {"112031", "hnsf'U"}, {"110852"}
 """Codes that Slicer's DICOM import sets: attenuation coefficient, Hounsfield unit; MR signal intensity."""
@@ -47,6 +52,16 @@ class InputCheck:
 
     text: str
     blocks: bool
+
+
+def propose_lung_window(volume: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show a CT in the lung window, once, where nobody has chosen a window for it."""
+    display = volume.GetDisplayNode()
+    if display is None or not display.GetAutoWindowLevel() or volume.GetAttribute(_WINDOW_PROPOSED):
+        return
+    volume.SetAttribute(_WINDOW_PROPOSED, "lung")
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(*LUNG_WINDOW)
 
 
 def proposed_volume() -> slicer.vtkMRMLScalarVolumeNode | None:

@@ -69,7 +69,7 @@ def segmented(panel, slicer_app):
     ct = panel.parameters.ct = add_ct()
     outcome = outcome_of(volume_of(ct), Request("bright", probability=True))
     panel.showNewResult(panel.logic._add(ct, outcome))
-    settle(panel, slicer_app)
+    unfold(panel, slicer_app)
     return panel
 
 
@@ -93,6 +93,15 @@ def click_segment(panel, app) -> None:
     panel.ui.segmentButton.click()
     assert panel.logic.busy, panel.ui.messageLabel.text
     app.wait_until(lambda: not panel.logic.busy)
+    settle(panel, app)
+
+
+def unfold(panel, app) -> None:
+    """Open every section and every group in them, and let them all be seen."""
+    for name in vars(panel.ui):
+        widget = getattr(panel.ui, name)
+        if name.endswith(("CollapsibleButton", "GroupBox")):
+            widget.collapsed = False
     settle(panel, app)
 
 

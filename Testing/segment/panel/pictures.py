@@ -40,9 +40,9 @@ def draw(app, folder: Path) -> None:
     press("CMEDLChestPhantom")
     app.open("CMEDLSegment")
     app.process_events(0.2)
-    panel.ui.advancedGroupBox.collapsed = False
+    panel.ui.advancedCollapsibleButton.collapsed = False
     panel.ui.probabilityCheckBox.click()
-    panel.ui.advancedGroupBox.collapsed = True
+    panel.ui.advancedCollapsibleButton.collapsed = True
     panel.ui.segmentButton.click()
     app.wait_until(lambda: not panel.logic.busy, 600)
     app.process_events(0.3)
@@ -57,7 +57,7 @@ def draw(app, folder: Path) -> None:
         app.process_events(0.3)
         app.layout_manager.threeDWidget(0).threeDView().resetFocalPoint()
         app.grab_window(folder / f"{name}.png")
-    panel.parent.resize(470, panel.parent.sizeHint.height())
+    panel.parent.resize(420, panel.parent.sizeHint.height())
     app.grab(panel, folder / "panel.png")
 
 

@@ -163,7 +163,7 @@ def test_structures_are_compared_one_at_a_time(rated, slicer_app) -> None:
         add_rater(name, balls(SMALL))
         settle(rated, slicer_app)
         tick(rated, slicer_app, name, EXPERT, True)
-        rated.ui.expertsTable.item(row_of(rated, name), 5).setText("Node")
+        rated.ui.expertsTable.item(row_of(rated, name), STRUCTURE).setText("Node")
         settle(rated, slicer_app)
     box = rated.ui.structureComboBox
     assert box.visible

@@ -11,7 +11,7 @@ from segment.panel.conftest import settle
 from segment.panel.test_run import results
 
 YELLOW = "#{:02x}{:02x}{:02x}".format(*EXPERT_YELLOW)
-EXPERT, SHOW, COLOR, SEGMENT, RATER, STRUCTURE, SOURCE = range(7)
+EXPERT, SHOW, RATER, STRUCTURE = range(4)
 
 
 def add_rater(name: str, mask: np.ndarray):
@@ -33,8 +33,7 @@ def larger() -> np.ndarray:
 
 
 def row_of(panel, name: str) -> int:
-    table = panel.ui.expertsTable
-    return next(row for row in range(table.rowCount) if table.item(row, SEGMENT).text() == name)
+    return next(row for row, ref in enumerate(panel.experts._refs) if ref.name == name)
 
 
 def tick(panel, app, name: str, column: int, checked: bool) -> None:
@@ -64,8 +63,9 @@ def test_every_segment_of_the_scene_has_a_row(segmented, slicer_app) -> None:
     labelmap.CopyOrientation(ct)
     settle(segmented, slicer_app)
     table = segmented.ui.expertsTable
-    shown = {table.item(row, SEGMENT).text(): table.item(row, SOURCE).text() for row in range(table.rowCount)}
-    assert shown == {"Tumor": "model", "Ann": "drawn", "Bob": "labelmap"}
+    assert [table.item(row, RATER).text() for row in range(table.rowCount)] == ["Tumor", "Ann", "Bob"]
+    for row, source in enumerate(("model", "drawn", "labelmap")):
+        assert source in table.item(row, RATER).toolTip()
     tick(segmented, slicer_app, "Bob", EXPERT, True)
     assert table.item(row_of(segmented, "Bob"), RATER).text() == "Bob"
 
@@ -75,7 +75,7 @@ def test_the_first_expert_is_yellow_and_the_next_ones_are_not(compared, slicer_a
     settle(compared, slicer_app)
     tick(compared, slicer_app, "Bob", EXPERT, True)
     table = compared.ui.expertsTable
-    colors = [table.item(row_of(compared, name), COLOR).background().color().name() for name in ("Ann", "Bob")]
+    colors = [table.item(row_of(compared, name), SHOW).background().color().name() for name in ("Ann", "Bob")]
     assert colors[0] == YELLOW
     assert colors[1] not in (YELLOW, "#ff0000")
 
@@ -104,7 +104,9 @@ def test_a_segment_that_does_not_fit_says_why(segmented, slicer_app) -> None:
     settle(segmented, slicer_app)
     for name, words in (("Ann", "outside"), ("Bob", "Nothing is marked")):
         tick(segmented, slicer_app, name, EXPERT, True)
-        assert words in segmented.ui.expertsTable.item(row_of(segmented, name), SOURCE).text()
+        assert words in segmented.ui.expertsTable.item(row_of(segmented, name), RATER).toolTip()
+        assert f"{name}: " in segmented.ui.expertsNoteLabel.text
+    assert segmented.ui.expertsNoteLabel.visible
 
 
 def colors(pixels: np.ndarray) -> tuple[int, int]:
@@ -187,6 +189,6 @@ def test_a_saved_scene_brings_raters_colors_and_the_layout_back(compared, slicer
     settle(compared, slicer_app)
     row = row_of(compared, "Ann")
     assert compared.ui.expertsTable.item(row, RATER).text() == "Dr. Ann <b>"
-    assert compared.ui.expertsTable.item(row, COLOR).background().color().name() == YELLOW
+    assert compared.ui.expertsTable.item(row, SHOW).background().color().name() == YELLOW
     assert compared.ui.sideBySideButton.checked
     assert len(results()) == 2

@@ -115,7 +115,7 @@ def test_the_threshold_is_the_model_s_until_one_of_one_s_own_is_asked_for(panel,
     settle(panel, slicer_app)
     assert not panel.ui.thresholdSlider.enabled
     assert panel.ui.thresholdSlider.value == 0.5
-    panel.ui.advancedGroupBox.collapsed = False
+    panel.ui.advancedCollapsibleButton.collapsed = False
     panel.ui.ownThresholdCheckBox.click()
     panel.ui.thresholdSlider.value = 0.8
     settle(panel, slicer_app)

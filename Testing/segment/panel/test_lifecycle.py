@@ -105,7 +105,7 @@ def test_every_text_of_the_code_is_translated(slicer_app, models, python_slicer,
     slicer_app.translator = lambda text: f"[{text}]"
     panel = slicer_app.open("CMEDLSegment")
     settle(panel, slicer_app)
-    for label in (panel.ui.segmentButton, panel.ui.resultLabel, panel.ui.workerLabel):
+    for label in (panel.ui.segmentButton, panel.ui.agreementLabel, panel.ui.workerLabel):
         assert label.text.startswith("["), label.text
 
 

@@ -118,7 +118,7 @@ def test_scores_get_their_names_at_the_end_and_go_into_the_report(reviewed, slic
     assert column(table, 1) == ["Accept", "Minor edit", "Reject"]
     assert column(table, 3) == ['<b>too</b> "wide"; 50 %', "", ""]
     assert "<b>too" not in table.item(0, 3).toolTip()
-    assert reviewed.ui.expertsCollapsibleButton.visible
+    assert reviewed.ui.expertsWidget.visible
     assert reviewed.ui.ratersTable.visible
     slicer_app.answer(str(tmp_path))
     reviewed.ui.reportButton.click()
@@ -173,7 +173,7 @@ def test_leaving_the_module_brings_everything_back_and_the_review_can_go_on(revi
     slicer_app.open("CMEDLSegment")
     wait_for_figures(reviewed, slicer_app)
     assert seen_segments() == ALL
-    assert reviewed.ui.expertsCollapsibleButton.visible
+    assert reviewed.ui.expertsWidget.visible
     assert reviewed.ui.startReviewButton.text == "Continue"
     reviewed.ui.startReviewButton.click()
     settle(reviewed, slicer_app)
@@ -204,7 +204,7 @@ def test_a_scene_closed_in_the_middle_leaves_an_empty_panel(reviewed, slicer_app
     settle(reviewed, slicer_app)
     assert not reviewed.review.blinded
     assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    assert reviewed.ui.expertsCollapsibleButton.visible
+    assert reviewed.ui.expertsWidget.visible
     assert not reviewed.ui.figuresWidget.visible
     assert reviewed.ui.startReviewButton.visible
 

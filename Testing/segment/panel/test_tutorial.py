@@ -54,7 +54,7 @@ def test_every_step_of_the_tutorial(tutorial, slicer_app, place: Path, tmp_path:
 
     # 2. Segment tumor, with the probability kept; the worker stays for the next click.
     panel.parameters.device = "cpu"
-    ui.advancedGroupBox.collapsed = False
+    ui.advancedCollapsibleButton.collapsed = False
     ui.probabilityCheckBox.click()
     click_segment(panel, slicer_app)
     assert list(place.iterdir()) == []
