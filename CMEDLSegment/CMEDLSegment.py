@@ -28,6 +28,7 @@ from CMEDLSegmentLib.process.client import WorkerClient
 from CMEDLSegmentLib.process.protocol import Outcome, Request
 from CMEDLSegmentPanel import dependencies, interpreter, requirements, samples
 from CMEDLSegmentPanel.agreement_section import AgreementSection
+from CMEDLSegmentPanel.batch_section import BatchSection
 from CMEDLSegmentPanel.candidates_section import CandidatesSection
 from CMEDLSegmentPanel.experts_section import ExpertsSection
 from CMEDLSegmentPanel.export_section import ExportSection
@@ -141,7 +142,8 @@ class CMEDLSegmentWidget(Panel):
         self.candidates, self.experts, self.handOn = CandidatesSection(self), ExpertsSection(self), ExportSection(self)
         self.agreement, self.review = AgreementSection(self), ReviewSection(self)
         compared = [self.experts, self.agreement, self.review]
-        self.open([self.input, self.run, self.result, self.candidates, *compared, self.handOn])
+        self.batch = BatchSection(self)
+        self.open([self.input, self.run, self.result, self.candidates, *compared, self.handOn, self.batch])
 
     def cleanup(self) -> None:
         """Called when the module is unloaded or Slicer ends: a run is dropped, the worker ends."""

@@ -36,11 +36,12 @@ class CandidatesSection(Section):
         rows = LesionCandidates(result).rows if is_result(result) else []
         likely = [row for row in rows if row.likely or row.kept]
         more = self.ui.moreCandidatesButton
-        more.visible = len(likely) < len(rows)
+        # Where none is likely all are seen at once.
+        more.visible = 0 < len(likely) < len(rows)
         more.text = (_("Hide {count} possible") if more.checked else _("{count} more possible")).format(
             count=len(rows) - len(likely)
         )
-        self._rows = rows if more.checked else likely
+        self._rows = rows if more.checked or not likely else likely
         self.ui.keepAtCrosshairButton.enabled = len(rows) > 1
         self.ui.keepAllButton.enabled = any(not row.kept for row in self._rows)
         self._fill()

@@ -36,6 +36,7 @@ class ExpertsSection(Section):
             contour_views.OVERLAY: self.ui.overlayButton,
             contour_views.SIDE_BY_SIDE: self.ui.sideBySideButton,
         }
+        self.ui.compareCollapsibleButton.connect("contentsCollapsed(bool)", self.refreshSoon)
         self.ui.expertsTable.connect("cellChanged(int,int)", self.onCellChanged)
         self.ui.overlayButton.connect("clicked(bool)", self.onOverlay)
         self.ui.sideBySideButton.connect("clicked(bool)", self.onSideBySide)
@@ -56,6 +57,7 @@ class ExpertsSection(Section):
             self._fill()
             self._followScene()
         self._unfold()
+        fitHeight(self.ui.expertsTable)
         self._showLayout()
         self._style()
         marked = bool(self.parameters.result or expert_segments.with_roles())
@@ -225,7 +227,6 @@ class ExpertsSection(Section):
                 self._text(row, STRUCTURE, role.structure if role else "", editable=role is not None)
                 self._figure(row, ref)
                 notes += [f"{role.rater}: {problem}" for problem in problems if role]
-        fitHeight(table)
         setText(self.ui.expertsNoteLabel, "\n".join(notes))
         self.ui.expertsNoteLabel.visible = bool(notes)
 

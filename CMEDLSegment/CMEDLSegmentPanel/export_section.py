@@ -31,11 +31,13 @@ class ExportSection(Section):
         self.ui.saveCaseButton.connect("clicked(bool)", self.onSaveCase)
         self.ui.exportRtstructButton.connect("clicked(bool)", lambda: self.onExport("RTSTRUCT"))
         self.ui.exportSegButton.connect("clicked(bool)", lambda: self.onExport("SEG"))
+        self.ui.exportFileButton.connect("clicked(bool)", self.onExportFile)
 
     def refresh(self) -> None:
         """Offer what can be done."""
         result = self.parameters.result
-        for button in (self.ui.editButton, self.ui.exportRtstructButton, self.ui.exportSegButton):
+        exports = (self.ui.exportRtstructButton, self.ui.exportSegButton, self.ui.exportFileButton)
+        for button in (self.ui.editButton, *exports):
             button.enabled = bool(result)
         named = self.ui.reviewerLineEdit.text.strip() and self.ui.cohortPathLineEdit.currentPath.strip()
         self.ui.saveCaseButton.enabled = bool(result and named) and not self._saving
@@ -87,6 +89,22 @@ class ExportSection(Section):
             path = Path(chosen).with_suffix(".dcm")
             rtstruct, seg = (path, None) if kind == "RTSTRUCT" else (None, path)
             dicom_export.export_dicom(volume, result, rtstruct, seg)
+            self._say(_("Exported to {path}").format(path=path))
+
+    def onExportFile(self, checked: bool = False) -> None:
+        """Ask for a file and write the result as a segmentation or a labelmap."""
+        result, volume = self._pair()
+        chosen = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(),
+            _("Export"),
+            "Tumor.seg.nrrd",
+            "Segmentation (*.seg.nrrd);;Labelmap (*.nii.gz *.nrrd)",
+        )
+        if not chosen:
+            return
+        with show_errors(_("Nothing was exported."), waitCursor=True):
+            path = Path(chosen)
+            dicom_export.export_file(volume, result, path)
             self._say(_("Exported to {path}").format(path=path))
 
     def _say(self, text: str) -> None:

@@ -105,8 +105,8 @@ class ResultSection(Section):
         card = self.logic.card(model)
         misses = _(" The model is known to miss {what}.").format(what=card.misses) if card and card.misses else ""
         return _(
-            "No tumor is marked ({run}).{misses} Look through the CT; tick a possible candidate below, or draw the tumor "
-            "in the Segment Editor."
+            "No tumor is marked ({run}).{misses} Look through the CT; tick a possible candidate below, or draw the "
+            "tumor in the Segment Editor."
         ).format(run=run, misses=misses)
 
     @staticmethod

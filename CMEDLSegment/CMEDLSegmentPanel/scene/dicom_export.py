@@ -1,4 +1,4 @@
-"""A segmentation as DICOM, in the study of the CT that it was made on."""
+"""A segmentation as files: DICOM in the study of the CT that it was made on, ``.seg.nrrd``, or a labelmap."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import vtk
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.dicom_writer import write_dicom_seg, write_rtstruct
 from CMEDLSegmentLib.io.labels import Label
+from CMEDLSegmentLib.io.segmentation_writer import write_labelmap, write_segmentation
 from CMEDLSegmentLib.io.volume import Volume
 
 from .attributes import DROPPED, tag
@@ -21,6 +22,7 @@ from .result_nodes import is_edited, is_result, provenance
 from .segment_masks import array_on_volume, segment_of
 from .volume_nodes import dicom_files, modality_of
 
+SEGMENTATION = ".seg.nrrd"
 TISSUE = ["SCT", "85756007", "Tissue"]
 """What Slicer calls a segment that nobody has named in codes."""
 
@@ -45,13 +47,10 @@ def export_dicom(
     Raises:
         InputError: the CT is gone or did not come from DICOM, segments overlap, or a file cannot be written.
     """
-    if volume_node is None or volume_node.GetScene() is None:
-        raise InputError(f"The CT of '{segmentation_node.GetName()}' is no longer in the scene; load it again.")
-    chosen = _segments(segmentation_node) if segment_ids is None else list(segment_ids)
+    volume_node = _present(volume_node, segmentation_node)
     # First, because it is what is missing most often.
     files, places = dicom_files(volume_node)
-    labels = [_label(segmentation_node, segment_id, value) for value, segment_id in enumerate(chosen, start=1)]
-    array = _labeled(segmentation_node, chosen, volume_node)
+    array, labels, facts = _contents(segmentation_node, volume_node, segment_ids)
     image = volume_node.GetImageData()
     volume = Volume(
         array=array_of(image),
@@ -61,12 +60,48 @@ def export_dicom(
         file_slices=places,
         name=volume_node.GetName(),
     )
-    facts = {key: value for key, value in provenance(segmentation_node).items() if key != "warnings"}
-    if is_edited(segmentation_node):
-        facts["edited"] = "yes"
     for path, write in ((rtstruct, write_rtstruct), (seg, write_dicom_seg)):
         if path is not None:
             write(path, array, volume, labels, facts)
+
+
+def export_file(
+    volume_node: slicer.vtkMRMLScalarVolumeNode | None,
+    segmentation_node: slicer.vtkMRMLSegmentationNode,
+    path: Path,
+) -> None:
+    """Write a segmentation as ``.seg.nrrd``, or, by any other ending, as a labelmap; see :func:`export_dicom`.
+
+    Raises:
+        InputError: the CT is gone, segments overlap, the ending is unknown, or the file cannot be written.
+    """
+    volume_node = _present(volume_node, segmentation_node)
+    array, labels, facts = _contents(segmentation_node, volume_node, None)
+    geometry = geometry_of(own_matrix(volume_node), volume_node.GetImageData().GetExtent())
+    if path.name.lower().endswith(SEGMENTATION):
+        write_segmentation(path, array, geometry, labels, facts)
+    else:
+        write_labelmap(path, array, geometry)
+
+
+def _present(
+    volume_node: slicer.vtkMRMLScalarVolumeNode | None, segmentation_node: slicer.vtkMRMLSegmentationNode
+) -> slicer.vtkMRMLScalarVolumeNode:
+    if volume_node is None or volume_node.GetScene() is None:
+        raise InputError(f"The CT of '{segmentation_node.GetName()}' is no longer in the scene; load it again.")
+    return volume_node
+
+
+def _contents(
+    node: slicer.vtkMRMLSegmentationNode, volume_node: slicer.vtkMRMLScalarVolumeNode, segment_ids: Sequence[str] | None
+) -> tuple[np.ndarray, list[Label], dict[str, str]]:
+    """The label map (z, y, x) on the volume's grid, its labels, and what the file says of its making."""
+    chosen = _segments(node) if segment_ids is None else list(segment_ids)
+    labels = [_label(node, segment_id, value) for value, segment_id in enumerate(chosen, start=1)]
+    facts = {key: value for key, value in provenance(node).items() if key != "warnings"}
+    if is_edited(node):
+        facts["edited"] = "yes"
+    return _labeled(node, chosen, volume_node), labels, facts
 
 
 def _segments(node: slicer.vtkMRMLSegmentationNode) -> list[str]:

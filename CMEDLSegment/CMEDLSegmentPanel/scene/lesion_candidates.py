@@ -200,6 +200,8 @@ class LesionCandidates:
                 "centre": [round(float(at), 3) for at in component.ijk],
                 "mean": mean,
                 "peak": peak,
+                # At another threshold a candidate is another one: what was dropped before is no likelier now.
+                "likely": component.kept,
             }
             stored.append(entry)
             matched.append((component, entry))

@@ -61,7 +61,7 @@ def panel(slicer_app, models: Path, python_slicer, place: Path, monkeypatch: pyt
 
 
 @pytest.fixture
-def segmented(panel, slicer_app):
+def with_result(panel, slicer_app):
     """The panel with a result and its probability, as after a run but without a worker."""
     from CMEDLSegmentLib.process.protocol import Request
     from CMEDLSegmentPanel.scene.volume_nodes import volume_of
@@ -69,8 +69,15 @@ def segmented(panel, slicer_app):
     ct = panel.parameters.ct = add_ct()
     outcome = outcome_of(volume_of(ct), Request("bright", probability=True))
     panel.showNewResult(panel.logic._add(ct, outcome))
-    unfold(panel, slicer_app)
+    settle(panel, slicer_app)
     return panel
+
+
+@pytest.fixture
+def segmented(with_result, slicer_app):
+    """The same, everything unfolded."""
+    unfold(with_result, slicer_app)
+    return with_result
 
 
 @pytest.fixture

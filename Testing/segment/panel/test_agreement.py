@@ -12,7 +12,7 @@ from CMEDLSegmentLib.metrics.measures import measure
 from segment.panel.bright import SMALL, SPACING, balls
 from segment.panel.comparing import CC, DICE, NAME, column, edit, model, smaller, wait_for_figures
 from segment.panel.conftest import settle
-from segment.panel.test_experts import EXPERT, RATER, add_rater, larger, row_of, tick
+from segment.panel.test_experts import EXPERT, RATER, STRUCTURE, add_rater, larger, row_of, tick
 
 
 def is_gray(table) -> bool:

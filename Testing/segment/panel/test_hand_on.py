@@ -101,3 +101,26 @@ def test_a_ct_from_dicom_gets_its_contours_in_its_study(segmented, slicer_app, t
     marked = balls(LARGE, SMALL)
     assert len(frames) == np.count_nonzero(marked.any(axis=(1, 2)))
     assert abs(frames.sum() - marked.sum()) < 0.05 * marked.sum()
+
+
+@pytest.mark.parametrize("name", ["t.seg.nrrd", "t.nii.gz", "t.nrrd"])
+def test_a_result_is_written_as_a_file_with_its_correction(name: str, segmented, slicer_app, tmp_path: Path) -> None:
+    import slicer
+
+    from CMEDLSegmentLib.io.images import read_mask
+
+    node, ct = results()[0], segmented.parameters.ct
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        balls(SMALL).astype(np.uint8), node, node.GetSegmentation().GetNthSegmentID(0), ct
+    )
+    slicer_app.answer(str(tmp_path / name))
+    segmented.ui.exportFileButton.click()
+    assert str(tmp_path / name) in segmented.ui.handOnLabel.text, slicer_app.messages
+    np.testing.assert_array_equal(read_mask(tmp_path / name).array > 0, balls(SMALL))
+
+
+def test_a_file_of_an_unknown_ending_is_told(segmented, slicer_app, tmp_path: Path) -> None:
+    slicer_app.answer(str(tmp_path / "t.png"))
+    segmented.ui.exportFileButton.click()
+    assert "t.png" in slicer_app.messages[-1].text
+    assert list(tmp_path.glob("t.*")) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segment.panel.bright import LARGE, SMALL, add_ct, balls
+from segment.panel.bright import LARGE, SMALL, add_ct, balls, outcome_of
 from segment.panel.conftest import click_segment, settle
 from segment.panel.test_run import marked, results
 
@@ -164,3 +164,65 @@ def test_a_second_ct_gets_a_result_of_its_own_name(segmented, slicer_app) -> Non
     settle(segmented, slicer_app)
     click_segment(segmented, slicer_app)
     assert [node.GetName() for node in results()] == ["CT bright", "Follow-up bright"]
+
+
+@pytest.fixture
+def judged(panel, slicer_app):
+    """The panel with a result of which the smaller candidate is not likely."""
+    from CMEDLSegmentLib.process.protocol import Request
+    from CMEDLSegmentPanel.scene.volume_nodes import volume_of
+
+    ct = panel.parameters.ct = add_ct()
+    outcome = outcome_of(volume_of(ct), Request("bright", probability=True))
+    for component in outcome.summary["components"]:
+        component["likely"] = component["volume_cc"] > 1.0
+    panel.showNewResult(panel.logic._add(ct, outcome))
+    settle(panel, slicer_app)
+    return panel
+
+
+def test_unlikely_candidates_are_offered_but_no_part_of_the_result(judged, slicer_app) -> None:
+    (node,) = results()
+    assert near(marked(node), balls(LARGE))
+    assert "Edited" not in judged.ui.resultLabel.text
+    assert ticks(judged) == [True]
+    assert "1" in judged.ui.moreCandidatesButton.text
+    judged.ui.moreCandidatesButton.click()
+    settle(judged, slicer_app)
+    assert ticks(judged) == [True, False]
+    tick(judged, 1, True)
+    judged.ui.moreCandidatesButton.click()
+    settle(judged, slicer_app)
+    assert ticks(judged) == [True, True]
+    assert not judged.ui.moreCandidatesButton.visible
+    assert near(marked(node), balls(LARGE, SMALL))
+
+
+def test_an_unlikely_candidate_stays_away_at_another_threshold(judged, slicer_app) -> None:
+    judged.ui.resultThresholdSlider.value = 0.45
+    settle(judged, slicer_app)
+    (node,) = results()
+    assert near(marked(node), balls(LARGE))
+
+
+def test_where_no_candidate_is_likely_all_are_listed_and_no_tumor_is_said(judged, slicer_app) -> None:
+    tick(judged, 0, False)
+    settle(judged, slicer_app)
+    assert "cc" not in judged.ui.resultLabel.text
+    assert "Segment Editor" in judged.ui.resultLabel.text
+
+
+def test_a_ct_is_shown_in_the_lung_window_once(judged) -> None:
+    from CMEDLSegmentPanel.scene.volume_nodes import LUNG_WINDOW, propose_lung_window
+
+    display = judged.parameters.ct.GetDisplayNode()
+    display.SetAutoWindowLevel(True)
+    for expected in (LUNG_WINDOW, (400.0, 40.0)):
+        propose_lung_window(judged.parameters.ct)
+        assert (display.GetWindow(), display.GetLevel()) == expected
+        display.SetWindowLevel(400.0, 40.0)
+        display.SetAutoWindowLevel(False)
+
+
+def test_the_surface_of_a_new_result_is_shown(judged) -> None:
+    assert judged.ui.show3DButton.checked

@@ -112,6 +112,40 @@ def test_every_step_of_the_tutorial(tutorial, slicer_app, place: Path, tmp_path:
     assert editor.segmentationNode() is result
 
 
+def test_eight_clicks_lead_to_a_corrected_and_exported_contour(tutorial, slicer_app, tmp_path: Path) -> None:
+    import slicer
+
+    from CMEDLSegmentLib.io.images import read_mask
+
+    panel, ui = tutorial, tutorial.ui
+    panel.parameters.device = "cpu"
+    clicks = 1
+    click_segment(panel, slicer_app)
+    clicks += 1
+    ui.handOnCollapsibleButton.click()
+    clicks += 1
+    result, ct = panel.parameters.result, panel.parameters.ct
+    ui.editButton.click()
+    editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+    assert (editor.effect, editor.segmentationNode()) == ("Paint", result)
+    # A stroke of the brush, which the stand-in has none of.
+    clicks += 1
+    drawn = slicer.util.arrayFromSegmentBinaryLabelmap(result, editor.currentSegmentID(), ct)
+    drawn[:2] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, result, editor.currentSegmentID(), ct)
+    clicks += 1
+    slicer_app.open("CMEDLSegment")
+    settle(panel, slicer_app)
+    # The button, and Save in the dialog with the name that it proposes.
+    clicks += 2
+    slicer_app.answer(str(tmp_path / "Tumor.seg.nrrd"))
+    ui.exportFileButton.click()
+    assert clicks <= 8
+    exported = read_mask(tmp_path / "Tumor.seg.nrrd").array
+    assert exported[:2].all()
+    assert exported[2:].any()
+
+
 @pytest.mark.slow
 def test_the_module_s_self_test_passes(slicer_app, python_slicer, place) -> None:
     import slicer

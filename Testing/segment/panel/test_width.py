@@ -67,3 +67,51 @@ def test_rows_of_the_tables_are_seen_whole(rated, slicer_app) -> None:
         last = table.visualItemRect(table.item(table.rowCount - 1, 0))
         assert table.viewport().rect.contains(last), table.objectName
         assert not table.verticalScrollBar().visible, table.objectName
+
+
+def visible_widgets(panel) -> list[str]:
+    """The named widgets of the panel that are seen; what only holds others does not count."""
+    import qt
+
+    return [
+        name
+        for name, widget in vars(panel.ui).items()
+        if isinstance(widget, qt.QWidget) and widget.visible and not name.endswith("Widget") and name != "CMEDLSegment"
+    ]
+
+
+def test_it_opens_with_few_widgets_and_everything_else_folded(panel, slicer_app) -> None:
+    panel.parameters.ct = add_ct()
+    settle(panel, slicer_app)
+    assert len(visible_widgets(panel)) <= 25
+    for name in ("compare", "handOn", "batch", "advanced"):
+        assert getattr(panel.ui, f"{name}CollapsibleButton").collapsed
+    assert panel.ui.qualityLabel.visible
+    assert not panel.ui.resultWidget.visible
+
+
+def test_a_result_is_seen_without_scrolling_and_opens_nothing(with_result, slicer_app) -> None:
+    assert with_result.ui.candidatesTable.visible
+    assert with_result.ui.compareCollapsibleButton.collapsed
+    assert with_result.parent.sizeHint.height() <= HIGHEST
+
+
+def test_a_second_contour_unfolds_the_comparison_once(with_result, slicer_app) -> None:
+    from segment.panel.test_experts import add_rater, larger
+
+    button = with_result.ui.compareCollapsibleButton
+    add_rater("Ann", larger())
+    settle(with_result, slicer_app)
+    assert not button.collapsed
+    button.collapsed = True
+    add_rater("Bob", larger())
+    settle(with_result, slicer_app)
+    assert button.collapsed
+
+
+def test_what_was_left_open_is_open_the_next_time(panel, slicer_app) -> None:
+    for folded in (False, True):
+        panel.ui.advancedCollapsibleButton.collapsed = folded
+        slicer_app.close(panel)
+        panel = slicer_app.open("CMEDLSegment")
+        assert panel.ui.advancedCollapsibleButton.collapsed == folded
