@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from CMEDLSegmentLib.agreement.raters import Agreement
     from CMEDLSegmentLib.metrics.statistics import Spread
 
-SHOWN = ("dsc", "surface_dice", "hd95_mm")
-"""The measures that the table of raters has columns for."""
+SHOWN = ("dsc", "hd95_mm")
+"""The measures that the table of raters has columns for; the matrix shows any."""
 
 COLOR, NAME, VOLUME, FIRST = range(4)
 NARROWEST, NAMES_WIDTH = 44, 110

@@ -51,7 +51,7 @@ class BatchSection(Section):
         self.ui.batchClearButton.enabled = bool(self._scans) and not busy
         ready = bool(self._scans and self.ui.batchPathLineEdit.currentPath.strip()) and not self._preparing
         button = self.ui.batchButton
-        button.text = _("Cancel") if busy else _("Segment {count} CTs").format(count=len(self._scans))
+        button.text = _("Cancel") if busy else _("Segment all ({count})").format(count=len(self._scans))
         button.enabled = busy or ready
         button.toolTip = "" if button.enabled else _("Add CTs and choose a folder for the results.")
 

@@ -50,6 +50,7 @@ class ReviewSection(Section):
             self.ui.resultGroupBox,
             self.ui.handOnCollapsibleButton,
             self.ui.namedWidget,
+            self.ui.summaryWidget,
             self.ui.toolsWidget,
         )
         buttons = (self.ui.acceptButton, self.ui.minorButton, self.ui.majorButton, self.ui.rejectButton)

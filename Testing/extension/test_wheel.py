@@ -22,7 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if importlib.util.find_spec(tool) is None:
             pytest.skip(f"{tool} is not installed")
     source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE.txt"):
         shutil.copy(REPOSITORY / name, source)
     leave_out = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in (*MODULES, "Resources/Models"):

@@ -11,7 +11,7 @@ import pytest
 from CMEDLSegmentLib.metrics.measures import measure
 from segment.panel.bright import SMALL, SPACING, balls
 from segment.panel.comparing import CC, DICE, NAME, column, edit, model, smaller, wait_for_figures
-from segment.panel.conftest import settle
+from segment.panel.conftest import settle, unfold
 from segment.panel.test_experts import EXPERT, RATER, STRUCTURE, add_rater, larger, row_of, tick
 
 
@@ -148,8 +148,10 @@ def test_a_color_or_a_look_makes_no_new_figures(rated, slicer_app, monkeypatch) 
 
 def test_another_tolerance_makes_new_figures(rated, slicer_app) -> None:
     def surface() -> str:
-        return rated.ui.ratersTable.item(0, DICE + 1).text()
+        return rated.ui.matrixTable.item(0, 1).text()
 
+    rated.parameters.measure = "surface_dice"
+    settle(rated, slicer_app)
     before = surface()
     rated.ui.toleranceSpinBox.value = 8.0
     wait_for_figures(rated, slicer_app)
@@ -233,6 +235,7 @@ def test_empty_contours_are_shown_as_what_they_are(everybody: bool, panel, slice
         add_rater(name, mask)
         settle(panel, slicer_app)
         tick(panel, slicer_app, name, EXPERT, True)
+    unfold(panel, slicer_app)
     wait_for_figures(panel, slicer_app)
     # One empty: nothing in common. Both empty: nothing that could be.
     shown, other = panel.ui.ratersTable.item(0, DICE).text(), panel.ui.matrixTable.item(0, 1).text()
