@@ -19,9 +19,10 @@ from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.io.contour_files import read_delineation, read_rated_case
 from CMEDLSegmentLib.io.delineation import MODEL
-from CMEDLSegmentLib.io.images import read_volume
+from CMEDLSegmentLib.io.dicom_writer import write_dicom_seg, write_rtstruct
+from CMEDLSegmentLib.io.images import read_volume, write_image
 from CMEDLSegmentLib.io.labels import TUMOR
-from CMEDLSegmentLib.io.segmentation_writer import write_dicom_seg, write_labelmap, write_rtstruct, write_segmentation
+from CMEDLSegmentLib.io.segmentation_writer import write_segmentation
 from CMEDLSegmentLib.io.volume import Volume
 from segment.io.conftest import ORGAN, a_ct, a_label, grid, orientations, rotation
 from segment.io.dicom_samples import write_series
@@ -50,7 +51,7 @@ def series(folder: Path, direction: np.ndarray, **options: object) -> Volume:
 def test_what_we_write_is_read_back_as_it_was_in_every_format_and_orientation(direction, label, tmp_path):
     volume = series(tmp_path / "ct", DIRECTIONS[direction])
     write_segmentation(tmp_path / "a.seg.nrrd", label, volume.geometry, LABELS, {})
-    write_labelmap(tmp_path / "a.mha", label, volume.geometry)
+    write_image(tmp_path / "a.mha", label, volume.geometry)
     write_dicom_seg(tmp_path / "seg.dcm", label, volume, LABELS, {})
     write_rtstruct(tmp_path / "rt.dcm", label, volume, LABELS, {})
     sources = {"a.seg.nrrd": "segmentation", "a.mha": "labelmap", "seg.dcm": "DICOM SEG", "rt.dcm": "RTSTRUCT"}
@@ -69,7 +70,7 @@ def written(label, tmp_path) -> tuple[Path, Volume]:
     """A folder with a CT and all kinds of files of ``label``, and the CT as read."""
     volume = series(tmp_path / "ct", np.eye(3))
     write_segmentation(tmp_path / "a.seg.nrrd", label, volume.geometry, LABELS, {})
-    write_labelmap(tmp_path / "a.nii.gz", (label == 1).astype(np.uint8), volume.geometry)
+    write_image(tmp_path / "a.nii.gz", (label == 1).astype(np.uint8), volume.geometry)
     write_dicom_seg(tmp_path / "seg.dcm", label, volume, LABELS, {})
     write_rtstruct(tmp_path / "rt.dcm", label, volume, LABELS, {})
     return tmp_path, volume
@@ -222,8 +223,8 @@ def test_one_rater_without_a_model_is_a_case(written):
 def test_the_same_file_twice_is_told_whatever_its_path_and_its_segment(written, label):
     folder, volume = written
     (folder / "copy.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes())
-    write_labelmap(folder / "other.mha", (label == 1).astype(np.uint8), volume.geometry)
-    write_labelmap(folder / "organ.mha", (label == 7).astype(np.uint8), volume.geometry)
+    write_image(folder / "other.mha", (label == 1).astype(np.uint8), volume.geometry)
+    write_image(folder / "organ.mha", (label == 7).astype(np.uint8), volume.geometry)
     raters = {"A": folder / "a.nii.gz", "B": folder / "copy.nii.gz", "C": folder / "organ.mha"}
     case = read_rated_case(folder / "ct", folder / "other.mha", raters)
     assert case.notes == ("'A' and 'B' are the same file; their agreement means nothing.",)
@@ -238,7 +239,7 @@ def test_the_same_file_twice_is_told_whatever_its_path_and_its_segment(written, 
 def test_a_case_in_which_nobody_marked_anything_is_read(label, tmp_path):
     volume = series(tmp_path / "ct", np.eye(3))
     write_segmentation(tmp_path / "a.seg.nrrd", label * 0, volume.geometry, LABELS, {})
-    write_labelmap(tmp_path / "b.nii.gz", label * 0, volume.geometry)
+    write_image(tmp_path / "b.nii.gz", label * 0, volume.geometry)
     write_dicom_seg(tmp_path / "c.dcm", label * 0, volume, LABELS, {})
     write_rtstruct(tmp_path / "d.dcm", label * 0, volume, LABELS, {})
     files = {"A": tmp_path / "a.seg.nrrd", "B": tmp_path / "b.nii.gz", "C": tmp_path / "c.dcm"}
@@ -250,7 +251,7 @@ def test_a_case_in_which_nobody_marked_anything_is_read(label, tmp_path):
 def test_the_warnings_of_the_image_are_notes_of_the_case_and_a_series_may_be_chosen(label, tmp_path):
     volume = series(tmp_path / "ct", np.eye(3), missing=[5])
     series(tmp_path / "other", np.eye(3))
-    write_labelmap(tmp_path / "a.mha", label, volume.geometry)
+    write_image(tmp_path / "a.mha", label, volume.geometry)
     with pytest.raises(InputError, match="holds 2 series"):
         read_rated_case(tmp_path, None, {"A": tmp_path / "a.mha"}, "1")
     case = read_rated_case(tmp_path, None, {"A": tmp_path / "a.mha"}, "1", series_uid=volume.series_uid)

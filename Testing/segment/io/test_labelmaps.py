@@ -11,8 +11,9 @@ import SimpleITK as sitk
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.contour_files import read_delineation
+from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.io.labels import TUMOR, Label
-from CMEDLSegmentLib.io.segmentation_writer import write_labelmap, write_segmentation
+from CMEDLSegmentLib.io.segmentation_writer import write_segmentation
 from CMEDLSegmentLib.io.volume import Geometry
 from segment.io.conftest import ORGAN, all_axis_orders, grid, orientations, rotation
 from segment.io.test_dicom_series import tilted
@@ -133,7 +134,7 @@ def test_a_long_list_of_segments_is_shown_in_part(tmp_path, label):
 @pytest.mark.parametrize("ending", ["nii.gz", "nrrd", "mha"])
 def test_a_labelmap_with_one_label_needs_no_number_and_with_several_needs_one(tmp_path, label, ending):
     path = tmp_path / f"a.{ending}"
-    write_labelmap(path, (label == 7) * np.uint16(300), GRID)
+    write_image(path, (label == 7) * np.uint16(300), GRID)
     found = read_delineation(path, "A", GRID)
     np.testing.assert_array_equal(found.mask, label == 7)
     assert (found.segment, found.source, found.notes) == ("300", "labelmap", ())
@@ -142,7 +143,7 @@ def test_a_labelmap_with_one_label_needs_no_number_and_with_several_needs_one(tm
     assert named.notes == ("A labelmap has no names; its only label, 300, was taken.",)
     with pytest.raises(InputError, match="no segment '4'; it holds 300"):
         read_delineation(path, "A", GRID, "4")
-    write_labelmap(path, label, GRID)
+    write_image(path, label, GRID)
     np.testing.assert_array_equal(read_delineation(path, "A", GRID, "7").mask, label == 7)
     with pytest.raises(InputError, match=r"holds the labels 1, 7; choose one by --segment NUMBER"):
         read_delineation(path, "A", GRID)
@@ -153,7 +154,7 @@ def test_a_labelmap_with_one_label_needs_no_number_and_with_several_needs_one(tm
 @pytest.mark.parametrize("asked", [None, "GTV", "3"])
 def test_an_empty_labelmap_is_an_empty_delineation_on_any_grid(tmp_path, asked):
     for geometry in (GRID, on((5, 5, 5), (1, 1, 1), (90, 0, 0))):
-        write_labelmap(tmp_path / "a.mha", np.zeros(geometry.shape, np.uint8), geometry)
+        write_image(tmp_path / "a.mha", np.zeros(geometry.shape, np.uint8), geometry)
         found = read_delineation(tmp_path / "a.mha", "A", GRID, asked)
         assert found.empty
         assert found.mask.shape == GRID.shape
@@ -162,7 +163,7 @@ def test_an_empty_labelmap_is_an_empty_delineation_on_any_grid(tmp_path, asked):
 
 
 def test_what_is_no_labelmap_is_refused(tmp_path, label):
-    write_labelmap(tmp_path / "a.nrrd", label * np.float32(0.3), GRID)
+    write_image(tmp_path / "a.nrrd", label * np.float32(0.3), GRID)
     with pytest.raises(InputError, match="not a labelmap"):
         read_delineation(tmp_path / "a.nrrd", "A", GRID)
     (tmp_path / "b.nii.gz").write_bytes(b"")
@@ -185,23 +186,23 @@ def test_the_same_voxels_in_another_order_of_axes_are_the_same_mask_without_a_wo
     own = on(tuple(GRID.size[k] for k in order), tuple(GRID.spacing[k] for k in order), tuple(start), matrix)
     array = label.transpose([2 - order[axis] for axis in (2, 1, 0)])
     array = array[tuple(slice(None, None, -1) if reverse[axis] else slice(None) for axis in (2, 1, 0))]
-    write_labelmap(tmp_path / "a.mha", np.ascontiguousarray(array), own)
+    write_image(tmp_path / "a.mha", np.ascontiguousarray(array), own)
     found = read_delineation(tmp_path / "a.mha", "A", GRID, "1")
     np.testing.assert_array_equal(found.mask, label == 1)
     assert found.notes == ()
 
 
 def test_a_part_of_the_images_grid_is_put_back_without_a_word_and_what_sticks_out_is_told(tmp_path, label):
-    write_labelmap(tmp_path / "a.mha", label[2:9, 3:14, 4:16], on((12, 11, 7), GRID.spacing, (4, 3, 2)))
+    write_image(tmp_path / "a.mha", label[2:9, 3:14, 4:16], on((12, 11, 7), GRID.spacing, (4, 3, 2)))
     found = read_delineation(tmp_path / "a.mha", "A", GRID, "1")
     np.testing.assert_array_equal(found.mask, label == 1)
     assert found.notes == ()
-    write_labelmap(tmp_path / "a.mha", label, on(GRID.size, GRID.spacing, (0, 0, -5)))
+    write_image(tmp_path / "a.mha", label, on(GRID.size, GRID.spacing, (0, 0, -5)))
     found = read_delineation(tmp_path / "a.mha", "A", GRID, "1")
     np.testing.assert_array_equal(found.mask[:3], (label == 1)[5:8])
     outside, whole = ((label[part] == 1).sum() * GRID.voxel_cc for part in (slice(0, 5), slice(None)))
     assert found.notes == (f"{outside:.2f} of {whole:.2f} cc lie outside the image and were left out.",)
-    write_labelmap(tmp_path / "a.mha", label, on(GRID.size, GRID.spacing, (0, 0, -15)))
+    write_image(tmp_path / "a.mha", label, on(GRID.size, GRID.spacing, (0, 0, -15)))
     with pytest.raises(InputError, match=r"a\.mha marks nothing within the image"):
         read_delineation(tmp_path / "a.mha", "A", GRID, "1")
 
@@ -219,7 +220,7 @@ OTHER_GRIDS = {
 def test_other_grids_are_brought_to_the_images_as_another_library_does_and_told(tmp_path, name):
     own = OTHER_GRIDS[name]
     mask = np.random.default_rng(2).uniform(size=own.shape) < 0.3
-    write_labelmap(tmp_path / "a.mha", mask.astype(np.uint8), own)
+    write_image(tmp_path / "a.mha", mask.astype(np.uint8), own)
     found = read_delineation(tmp_path / "a.mha", "A", GRID)
     np.testing.assert_array_equal(found.mask, resampled(mask, own, GRID))
     size = " x ".join(map(str, own.size))
@@ -236,6 +237,6 @@ def test_a_twice_as_fine_grid_whose_centers_are_ties_goes_one_way_everywhere(tmp
         image.direction,
     )
     mask = np.random.default_rng(1).uniform(size=fine.shape) < 0.4
-    write_labelmap(tmp_path / "a.mha", mask.astype(np.uint8), fine)
+    write_image(tmp_path / "a.mha", mask.astype(np.uint8), fine)
     found = read_delineation(tmp_path / "a.mha", "A", image)
     np.testing.assert_array_equal(found.mask, mask[1::2, 1::2, 1::2])
