@@ -69,14 +69,13 @@ class TrainingCase:
         Raises:
             InputError: the folder cannot be written to, or holds a ``cohort.csv`` that is no cohort.
         """
-        from .images import write_image
+        from .images import lossless_ending, write_image
 
         table = self.folder / TABLE
         known = [row for _, row in read_rows(table, COLUMNS)] if table.exists() else []
         case_folder = self._make_folder({row["case"].casefold() for row in known})
         try:
-            # NIfTI has no sheared grids.
-            ending = ".nrrd" if self.geometry.is_sheared else ".nii.gz"
+            ending = lossless_ending(self.geometry)
             image, mask = case_folder / f"image{ending}", case_folder / f"mask{ending}"
             write_image(image, self.image, self.geometry)
             write_image(mask, self.mask, self.geometry)

@@ -88,6 +88,11 @@ def write_image(path: Path | str, array: np.ndarray, geometry: Geometry) -> None
     save_image(Path(path), image)
 
 
+def lossless_ending(geometry: Geometry) -> str:
+    """The usual ending, ``.nii.gz``; ``.nrrd`` for a sheared grid, which NIfTI does not have."""
+    return ".nrrd" if geometry.is_sheared else ".nii.gz"
+
+
 def save_image(path: Path, image: SimpleITK.Image) -> None:
     """Write a SimpleITK image with its metadata under ``path``, beside first, checked, then renamed.
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Patch:
     """Pixels of the structure on the student's grid."""
 
 
-class Patches(Sequence[Patch]):
+class Patches:
     """The records of a store's patches: a column of numbers each, made into a :class:`Patch` when one is asked for."""
 
     def __init__(self, cases: Mapping[str, Sequence[str]], records: np.ndarray) -> None:
@@ -57,13 +57,7 @@ class Patches(Sequence[Patch]):
     def __len__(self) -> int:
         return len(self.records)
 
-    @overload
-    def __getitem__(self, index: int) -> Patch: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Patch]: ...
-    def __getitem__(self, index: int | slice) -> Patch | Sequence[Patch]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int) -> Patch:
         case, number, pixels = self.records[index].tolist()
         patient, name, role, split = (column[case] for column in self._columns)
         return Patch(patient, name, role, split, number, pixels)
@@ -202,7 +196,7 @@ def write_store(
         "format": FORMAT,
         "images": asdict(images),
         "modalities": dict(modalities),
-        "normalisations": {role: found.to_dict() for role, found in normalizations.items()},
+        "normalisations": {role: normalization.to_dict() for role, normalization in normalizations.items()},
         "cases": {name: [getattr(case, name) for case in cases] for name in _COLUMNS},
         "patches": count,
     }

@@ -193,10 +193,10 @@ def test_the_facts_are_those_of_the_masks_and_are_remembered(folder: Path, monke
     known = survey.known["case011"]
     mask = disc(50)[1]
     assert known.segment == "GTV"
-    assert known.examined.spacing == (3.0, 2.0, 2.0)
-    assert known.examined.structure_slices == 4
-    assert known.examined.volume_cc == pytest.approx(mask.sum() * 12 / 1000)
-    assert survey.volumes(cohort.cases)["p50"] == pytest.approx(known.examined.volume_cc)
+    assert known.spacing == (3.0, 2.0, 2.0)
+    assert known.structure_slices == 4
+    assert known.volume_cc == pytest.approx(mask.sum() * 12 / 1000)
+    assert survey.volumes(cohort.cases)["p50"] == pytest.approx(known.volume_cc)
     told = survey.findings(cohort.cases)
     monkeypatch.setattr("CMEDLTrainLib.cohort.survey.examine", lambda case, labels: pytest.fail("looked at again"))
     again = Survey(folder.rename(folder.with_name("moved")), LABELS)
@@ -231,7 +231,7 @@ def test_what_was_remembered_and_is_damaged_is_looked_at_again(folder: Path) -> 
         again.recall(cases)
         for name, known in again.known.items():
             assert isinstance(known.segment, str)
-            assert {one.case for one in known.examined.findings} <= {name}
+            assert {one.case for one in known.findings} <= {name}
         assert remembered_in(folder / NAME) == {}
 
 

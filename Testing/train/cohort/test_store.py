@@ -217,7 +217,7 @@ def test_a_training_field_moves_by_the_least_that_encloses_the_structure_and_a_v
     # The field's middle is 79.5 mm; 32 mm to its left is 47.5, so 2 of the 20 mm are left to see.
     assert np.count_nonzero(masks[4]) in (10, 20)
     np.testing.assert_array_equal(images[0], images[3])
-    assert [patch.pixels for patch in store.patches[1:2]] == [100]
+    assert [patch.pixels for patch in (store.patches[1],)] == [100]
 
 
 def test_enclosing_is_the_least_move_by_a_plain_search():
