@@ -228,7 +228,7 @@ def test_what_anonymization_strips_is_not_needed(ct, label, tmp_path):
 def test_without_a_frame_of_reference_dicom_results_are_refused(ct, label, tmp_path):
     volume = series(tmp_path / "ct", ct, np.eye(3), FrameOfReferenceUID=None)
     for write in (write_dicom_seg, write_rtstruct):
-        with pytest.raises(InputError, match="no FrameOfReferenceUID"):
+        with pytest.raises(InputError, match="FrameOfReferenceUID"):
             write(tmp_path / "a.dcm", label, volume, LABELS, {})
     assert not (tmp_path / "a.dcm").exists()
 
@@ -248,14 +248,14 @@ def test_names_keep_their_alphabet_and_odd_values_neither_stop_nor_show(write, c
 @pytest.mark.parametrize("write", [write_dicom_seg, write_rtstruct])
 def test_wrong_endings_shapes_and_folders_are_refused(write, ct, label, tmp_path):
     volume = series(tmp_path / "ct", ct, np.eye(3))
-    with pytest.raises(InputError, match=r"\.dcm"):
+    with pytest.raises(InputError, match=r"a\.nrrd"):
         write(tmp_path / "a.nrrd", label, volume, LABELS, {})
-    with pytest.raises(InputError, match="does not fit"):
+    with pytest.raises(InputError, match=r"\(11, 20, 24\)"):
         write(tmp_path / "a.dcm", label[1:], volume, LABELS, {})
     (tmp_path / "file").write_text("a file, no folder", "utf-8")
-    with pytest.raises(InputError, match="could not be written"):
+    with pytest.raises(InputError, match=r"a\.dcm"):
         write(tmp_path / "file" / "a.dcm", label, volume, LABELS, {})
     volume.files[5].unlink()
-    with pytest.raises(InputError, match="cannot be read again"):
+    with pytest.raises(InputError, match=volume.files[5].name):
         write(tmp_path / "a.dcm", label, volume, LABELS, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ct", "file"]

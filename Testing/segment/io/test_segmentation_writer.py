@@ -109,7 +109,7 @@ def test_any_map_can_be_written(dtype, tmp_path):
 
 def test_a_tilted_grid_is_kept_by_nrrd_and_refused_by_nifti(label, tmp_path):
     geometry = grid(tilted(12))
-    with pytest.raises(InputError, match="sheared"):
+    with pytest.raises(InputError, match=r"a\.nii\.gz"):
         write_image(tmp_path / "a.nii.gz", label, geometry)
     assert list(tmp_path.iterdir()) == []
     write_image(tmp_path / "a.nrrd", label, geometry)
@@ -118,13 +118,13 @@ def test_a_tilted_grid_is_kept_by_nrrd_and_refused_by_nifti(label, tmp_path):
 
 def test_wrong_endings_and_shapes_are_refused(label, tmp_path):
     geometry = grid(np.eye(3))
-    with pytest.raises(InputError, match="ending"):
+    with pytest.raises(InputError, match=r"a\.png"):
         write_image(tmp_path / "a.png", label, geometry)
-    with pytest.raises(InputError, match=r"\.seg\.nrrd"):
+    with pytest.raises(InputError, match=r"a\.nrrd"):
         write_segmentation(tmp_path / "a.nrrd", label, geometry, [TUMOR], {})
-    with pytest.raises(InputError, match="does not fit"):
+    with pytest.raises(InputError, match=r"\(11, 20, 24\)"):
         write_image(tmp_path / "a.nrrd", label[1:], geometry)
-    with pytest.raises(InputError, match="does not fit"):
+    with pytest.raises(InputError, match=r"\(11, 20, 24\)"):
         write_segmentation(tmp_path / "a.seg.nrrd", label[1:], geometry, [TUMOR], {})
 
 
@@ -137,9 +137,9 @@ def test_a_folder_that_cannot_be_written_is_told_with_its_reason(ending, label, 
         path = folder / f"a{ending}"
         if not folder.exists():
             continue
-        with pytest.raises(InputError, match=r"could not be written \(.+\)"):
+        with pytest.raises(InputError, match=r"a\..*\(.+\)"):
             write_image(path, label, geometry)
-    with pytest.raises(InputError, match=r"could not be written \(.+\)"):
+    with pytest.raises(InputError, match=r"a\..*\(.+\)"):
         write_segmentation(tmp_path / "file" / "a.seg.nrrd", label, geometry, [TUMOR], {})
 
 
@@ -157,7 +157,7 @@ def test_a_new_result_replaces_an_old_one_only_when_it_is_complete(label, tmp_pa
         Path(name).write_bytes(before[: len(before) // 2])
 
     monkeypatch.setattr(sitk, "WriteImage", fails_half_way)
-    with pytest.raises(InputError, match="could not be written"):
+    with pytest.raises(InputError, match=r"a\.nii\.gz"):
         write_image(path, label * 0, grid(np.eye(3)))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
@@ -222,6 +222,6 @@ def test_a_disk_that_fills_half_way_leaves_nothing_behind(tmp_path):
 def test_a_result_that_needs_dicom_is_refused_for_other_input(ct, label, tmp_path):
     scan = Volume(ct, grid(np.eye(3)))
     for write in (write_dicom_seg, write_rtstruct):
-        with pytest.raises(InputError, match="from a DICOM series"):
+        with pytest.raises(InputError, match=r"a\.dcm"):
             write(tmp_path / "a.dcm", label, scan, [TUMOR], {})
     assert list(tmp_path.iterdir()) == []
