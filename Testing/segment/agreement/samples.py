@@ -15,7 +15,7 @@ from pydicom.uid import RTStructureSetStorage, SegmentationStorage, generate_uid
 
 from CMEDLSegmentLib.io.dicom_writer import dataset, save_as
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from segment.io.dicom_samples import PATIENT_ID, PATIENT_NAME, change, write_series
+from segment.io.dicom_samples import PATIENT_ID, PATIENT_NAME, change
 
 
 @dataclass
@@ -31,12 +31,6 @@ class Contour:
 def rectangle(x: tuple[float, float], y: tuple[float, float], z: float, kind: str | None = "CLOSED_PLANAR") -> Contour:
     """A rectangle on slice ``z``; with bounds half-way between pixels it marks those between."""
     return Contour([(x[0], y[0], z), (x[1], y[0], z), (x[1], y[1], z), (x[0], y[1], z)], kind)
-
-
-def write_ct(folder: Path, geometry: Geometry, **options: object) -> None:
-    """A series of noise."""
-    noise = np.random.default_rng(3).integers(-1000, 1500, geometry.shape)
-    write_series(folder, noise.astype(np.int16), geometry, **options)
 
 
 def write_structures(

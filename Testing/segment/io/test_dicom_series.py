@@ -14,14 +14,8 @@ from pydicom.uid import generate_uid
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.images import read_volume
 from CMEDLSegmentLib.io.volume import axial_view
-from segment.io.conftest import grid, orientations, rotation
+from segment.io.conftest import grid, orientations, rotation, tilted
 from segment.io.dicom_samples import PATIENT_ID, PATIENT_NAME, write_series
-
-
-def tilted(degrees: float) -> np.ndarray:
-    direction = np.eye(3)
-    direction[:, 2] = (0.0, np.sin(np.radians(degrees)), np.cos(np.radians(degrees)))
-    return direction
 
 
 @pytest.mark.parametrize("name", orientations())

@@ -15,8 +15,7 @@ from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.io.segmentation_writer import write_segmentation
 from CMEDLSegmentLib.io.volume import Geometry, set_geometry
-from segment.io.conftest import ORGAN, all_axis_orders, grid, orientations, rotation
-from segment.io.test_dicom_series import tilted
+from segment.io.conftest import ORGAN, all_axis_orders, grid, orientations, rotation, tilted
 
 GRID = grid(np.eye(3))
 

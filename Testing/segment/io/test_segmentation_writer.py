@@ -18,8 +18,8 @@ from CMEDLSegmentLib.io.images import read_mask, write_image
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.segmentation_writer import write_segmentation
 from CMEDLSegmentLib.io.volume import Volume
-from segment.io.conftest import ORGAN, grid, orientations
-from segment.io.test_dicom_series import tilted
+from segment.io.conftest import ORGAN, grid, orientations, tilted
+from segment.io.dicom_samples import write_series
 
 PROVENANCE = {"student": "lung-ct", "weights_sha256": "ab" * 32, "note": "a|b\nc: d"}
 
@@ -196,8 +196,6 @@ for name in ("a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.seg.nrrd", "a.dcm", "rt.
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes, which Windows does not have")
 def test_a_disk_that_fills_half_way_leaves_nothing_behind(tmp_path):
-    from segment.io.dicom_samples import write_series
-
     out, array = tmp_path / "out", np.zeros((4, 80, 80), np.int16)
     out.mkdir()
     write_series(tmp_path / "ct", array, grid(np.eye(3), (80, 80, 4)))
@@ -205,7 +203,6 @@ def test_a_disk_that_fills_half_way_leaves_nothing_behind(tmp_path):
     # byte code that Python keeps of what is imported under it, and break every later import.
     ran = subprocess.run(
         [sys.executable, "-B", "-c", FULL_DISK, str(tmp_path / "ct"), str(out)],
-        # No bytecode: the limit would cut that short too, for every later import.
         env={
             "PYTHONPATH": str(Path(CMEDLSegmentLib.__file__).parent.parent),
             "PATH": "",

@@ -8,8 +8,7 @@ import SimpleITK as sitk
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.volume import Geometry, axial_view, set_geometry
-from segment.io.conftest import all_axis_orders, grid, orientations, rotation
-from segment.io.test_dicom_series import tilted
+from segment.io.conftest import all_axis_orders, grid, orientations, rotation, tilted
 
 
 def itk_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
