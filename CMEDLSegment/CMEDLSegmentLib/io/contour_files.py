@@ -22,11 +22,7 @@ from .volume import Geometry, Volume
 
 
 def read_delineation(
-    path: Path | str,
-    name: str,
-    image: Volume | Geometry,
-    segment: str | None = None,
-    series_uid: str | None = None,
+    path: Path | str, name: str, image: Volume | Geometry, segment: str | None = None, series_uid: str | None = None
 ) -> Delineation:
     """What one rater marked, on the image's grid.
 

@@ -41,11 +41,7 @@ _DESCRIPTIONS = {
 
 
 def write_dicom_seg(
-    path: Path | str,
-    label: np.ndarray,
-    volume: Volume,
-    labels: Sequence[Label],
-    provenance: Mapping[str, str],
+    path: Path | str, label: np.ndarray, volume: Volume, labels: Sequence[Label], provenance: Mapping[str, str]
 ) -> None:
     """Write a binary DICOM Segmentation, PS3.3 A.51, that refers to the slices of ``volume``.
 
@@ -142,11 +138,7 @@ def _float_named() -> Iterator[None]:
 
 
 def write_rtstruct(
-    path: Path | str,
-    label: np.ndarray,
-    volume: Volume,
-    labels: Sequence[Label],
-    provenance: Mapping[str, str],
+    path: Path | str, label: np.ndarray, volume: Volume, labels: Sequence[Label], provenance: Mapping[str, str]
 ) -> None:
     """Write an RT Structure Set, PS3.3 A.19, with one region of interest for each of ``labels``.
 

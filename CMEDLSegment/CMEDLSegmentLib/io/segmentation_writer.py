@@ -20,11 +20,7 @@ _REGION_CONTEXT = "Anatomic codes - DICOM master list"
 
 
 def write_segmentation(
-    path: Path | str,
-    label: np.ndarray,
-    geometry: Geometry,
-    labels: Sequence[Label],
-    provenance: Mapping[str, str],
+    path: Path | str, label: np.ndarray, geometry: Geometry, labels: Sequence[Label], provenance: Mapping[str, str]
 ) -> None:
     """Write a ``.seg.nrrd`` as 3D Slicer stores segmentations: one layer, a segment for each of ``labels``.
 

@@ -106,10 +106,7 @@ def examine(case: Case, labels: Sequence[str]) -> ExaminedCase:
 
 
 def check_cohort(
-    cases: Sequence[Case],
-    labels: Sequence[str],
-    roles: Collection[str] = ROLES,
-    progress: Progress = SILENT,
+    cases: Sequence[Case], labels: Sequence[str], roles: Collection[str] = ROLES, progress: Progress = SILENT
 ) -> list[Finding]:
     """All that is wrong with a cohort: of each case, between cases, and for the roles of a method.
 

@@ -44,13 +44,7 @@ _WORKERS = 2
 Extracted = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def prepare(
-    cases: Sequence[Case],
-    images: Images,
-    labels: int,
-    parent: Path,
-    progress: Progress = SILENT,
-) -> Store:
+def prepare(cases: Sequence[Case], images: Images, labels: int, parent: Path, progress: Progress = SILENT) -> Store:
     """The store of these cases and settings below ``parent``; extracted first if it is not there yet.
 
     Raises:
@@ -95,11 +89,7 @@ def write_prepared(
 
 
 def find_prepared(
-    cases: Sequence[Case],
-    images: Images,
-    labels: int,
-    parent: Path,
-    progress: Progress = SILENT,
+    cases: Sequence[Case], images: Images, labels: int, parent: Path, progress: Progress = SILENT
 ) -> Store | None:
     """The store that :func:`prepare` would give without extracting anything; None where it has not been made.
 
@@ -145,11 +135,7 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _extracted(
-    cases: Sequence[Case],
-    images: Images,
-    labels: int,
-    normalizations: dict[str, Normalization],
-    progress: Progress,
+    cases: Sequence[Case], images: Images, labels: int, normalizations: dict[str, Normalization], progress: Progress
 ) -> Iterator[tuple[Case, np.ndarray, np.ndarray, np.ndarray]]:
     """Each case with what was extracted, in order; a few are worked on at once and no more are held."""
     waiting: deque[Future[Extracted]] = deque()

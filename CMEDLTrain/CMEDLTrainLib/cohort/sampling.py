@@ -19,15 +19,7 @@ class Sampler:
     """
 
     def __init__(
-        self,
-        store: Store,
-        split: str,
-        role: str,
-        batch: int,
-        kind: str,
-        seed: int,
-        rank: int = 0,
-        processes: int = 1,
+        self, store: Store, split: str, role: str, batch: int, kind: str, seed: int, rank: int = 0, processes: int = 1
     ) -> None:
         """``batch`` is of each process. Raises ValueError when the split has no patch."""
         self._indices = store.select(split, role)

@@ -152,8 +152,7 @@ def test_a_metaimage_voxel_size_that_is_not_positive_is_refused(step, ct, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "field",
-    [b"spacings: 0.7 0.85 0", b"spacings: 0.7 0.85 -2.5", b"space directions: (0.7,0,0) (0,0.85,0) (0,0,0)"],
+    "field", [b"spacings: 0.7 0.85 0", b"spacings: 0.7 0.85 -2.5", b"space directions: (0.7,0,0) (0,0.85,0) (0,0,0)"]
 )
 def test_an_nrrd_voxel_size_that_is_not_positive_is_refused(field, ct, tmp_path):
     header = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 24 20 12\nendian: little\nencoding: raw\n" + field + b"\n\n"

@@ -33,8 +33,7 @@ def splits(cases) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("patients", "expected"),
-    [(20, (14, 3, 3)), (10, (7, 2, 1)), (3, (1, 1, 1)), (1, (1, 0, 0)), (100, (70, 15, 15))],
+    ("patients", "expected"), [(20, (14, 3, 3)), (10, (7, 2, 1)), (3, (1, 1, 1)), (1, (1, 0, 0)), (100, (70, 15, 15))]
 )
 def test_patients_not_scans_are_divided_and_no_part_is_empty_while_there_are_enough(patients, expected):
     parts = Counter(splits(split_by_patient(students(patients, scans=2))).values())
@@ -120,7 +119,7 @@ def test_each_patient_is_tested_in_one_fold_and_never_trained_with_there():
 
 
 def test_too_few_patients_for_folds_are_refused():
-    with pytest.raises(InputError, match="3 .* 3"):
+    with pytest.raises(InputError, match=r"3 .* 3"):
         folds(students(3), 3)
     with pytest.raises(InputError):
         folds(students(4), 2, validation=0.9)

@@ -86,7 +86,7 @@ def test_several_labels_keep_their_values(tmp_path):
 
 
 def test_a_value_that_no_label_names_is_refused_and_never_taken_for_background(tmp_path):
-    with pytest.raises(InputError, match="c0 .* value 2"):
+    with pytest.raises(InputError, match=r"c0 .* value 2"):
         prepare([case(tmp_path, labels=2)], ALL, 1, tmp_path / "slices")
 
 
@@ -280,7 +280,7 @@ def test_prepared_slices_serve_where_the_scans_were_never_copied(tmp_path):
     there = [Case("c0", "c0", "CT", away / "c0.nii.gz", away / "c0-mask.nii.gz", "student", "train")]
     assert prepare(there, ALL, 1, away / "slices").folder.name == store.folder.name
     (away / "slices" / "contents.json").unlink()
-    with pytest.raises(InputError, match="2 files .* c0"):
+    with pytest.raises(InputError, match=r"2 files .* c0"):
         prepare(there, ALL, 1, away / "slices")
 
 
@@ -306,7 +306,7 @@ def test_a_full_disk_ends_preparation_with_a_sentence_and_leaves_nothing_half(tm
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(preparation, "write_store", full)
-    with pytest.raises(InputError, match="No space left on device.*CMEDL_SLICES"):
+    with pytest.raises(InputError, match=r"No space left on device.*CMEDL_SLICES"):
         prepare([case(tmp_path)], ALL, 1, tmp_path / "slices")
     assert [path.name for path in (tmp_path / "slices").iterdir()] == ["contents.json"]
 
