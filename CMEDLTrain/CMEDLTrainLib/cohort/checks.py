@@ -318,18 +318,15 @@ def _unused_labels(examined: Sequence[ExaminedCase], labels: Sequence[str]) -> I
 
 def _too_few(cases: Sequence[Case], roles: Collection[str]) -> Iterator[Finding]:
     """What the cohort lacks for a method that learns from ``roles``."""
-    patients = {
-        (role, split): len({case.patient for case in cases if (case.role, case.split) == (role, split)})
-        for role in ROLES
-        for split in SPLITS
-    }
+    patients = Counter((role, split) for role, split, _ in {(case.role, case.split, case.patient) for case in cases})
     needs = [(role, "train", "trains") for role in ROLES if role in roles]
     needs.append(("student", "validation", "validates, so training cannot tell when to stop"))
     for role, split, verb in needs:
-        if not patients[role, split]:
+        number = patients[role, split]
+        if not number:
             yield Finding(ERROR, "", f"No case of the {role} {verb}; mark some with the split '{split}'.")
-        elif split == "train" and patients[role, split] < FEW_PATIENTS:
-            count = counted(patients[role, split], "patient")
+        elif split == "train" and number < FEW_PATIENTS:
+            count = counted(number, "patient")
             yield Finding(WARNING, "", f"Only {count} of the {role} train; expect little from so few.")
     if not patients["student", "test"]:
         yield Finding(WARNING, "", "No case of the student is left to test; mark some with the split 'test'.")
