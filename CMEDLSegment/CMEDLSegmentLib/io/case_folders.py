@@ -39,26 +39,21 @@ _editing = threading.Lock()
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """All that a case's files hold, in memory: :meth:`write` may run in another thread.
-
-    Attributes:
-        image: voxels (z, y, x).
-        mask: uint8 (z, y, x), the label's number where a structure is.
-        geometry: grid of both.
-        facts: what ``case.json`` says.
-        patient, modality, role, split: the case's line in the table.
-        folder: the cohort's folder.
-    """
+    """All that a case's files and its line in the table hold, in memory: :meth:`write` may run in another thread."""
 
     image: np.ndarray
+    """Voxels (z, y, x)."""
     mask: np.ndarray
+    """uint8 (z, y, x), the label's number where a structure is."""
     geometry: Geometry
     facts: dict[str, str]
+    """What ``case.json`` says."""
     patient: str
     modality: str
     role: str
     split: str
     folder: Path
+    """The cohort's."""
 
     def write(self) -> Path:
         """Write the files, then the line in ``cohort.csv``; all of them or nothing.
@@ -118,11 +113,8 @@ class TrainingCase:
 def edit_table(table: Path, change: Callable[[Rows], Rows]) -> None:
     """Change the lines of a cohort's table as they are on the disk now, with all columns that it has.
 
-    A table that is not there is begun; one that is written has a column for the reviewer besides the usual ones.
-
-    Args:
-        table: the CSV file.
-        change: gets the lines, column -> value, and returns those to write.
+    ``change`` gets the lines, column -> value, and returns those to write. A table that is not there is begun, with a
+    column for the reviewer besides the usual ones.
 
     Raises:
         InputError: it is no readable cohort, or cannot be written.

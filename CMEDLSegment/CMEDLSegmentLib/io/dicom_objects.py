@@ -46,12 +46,10 @@ def reading_values(path: Path) -> Iterator[None]:
 
 
 def is_seg(header: Dataset) -> bool:
-    """Whether it is a segmentation."""
     return str(header.get("SOPClassUID") or "") in _SEG
 
 
 def is_rtstruct(header: Dataset) -> bool:
-    """Whether it is an RT structure set."""
     return str(header.get("SOPClassUID") or "") == _RTSTRUCT
 
 

@@ -122,7 +122,7 @@ def save_image(path: Path, image: SimpleITK.Image) -> None:
 
 
 def _read_file(path: Path) -> Volume:
-    """Read one image file of 3 dimensions and one component; see :func:`read_volume`."""
+    """Read one image file; see :func:`read_volume`."""
     import SimpleITK as sitk
 
     from .header_checks import check_file, check_nifti_header

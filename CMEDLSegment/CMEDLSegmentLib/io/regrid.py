@@ -22,14 +22,7 @@ _TIE = 1e-6
 
 @dataclass(frozen=True)
 class ReferenceImage:
-    """What a delineation is brought to.
-
-    Attributes:
-        geometry: the image's grid.
-        series_uid: Series Instance UID of the image; None where it is not from DICOM.
-        frame_uid: its Frame of Reference UID, or None.
-        files: the DICOM files of its slices, or empty.
-    """
+    """What a delineation is brought to: a grid, and for an image from DICOM its UIDs and the files of its slices."""
 
     geometry: Geometry
     series_uid: str | None = None

@@ -80,12 +80,7 @@ class ExaminedCase:
 
 
 def examine(case: Case, labels: Sequence[str]) -> ExaminedCase:
-    """Read one image and its mask and look at everything that can be told from them alone.
-
-    Args:
-        case: its files.
-        labels: names of the mask's values 1, 2, ...
-    """
+    """Read one image and its mask and look at all that they tell; ``labels`` name the mask's values 1, 2, ..."""
     from CMEDLSegmentLib.io.images import read_volume
     from CMEDLSegmentLib.io.volume import axial_view
 
@@ -108,12 +103,9 @@ def examine(case: Case, labels: Sequence[str]) -> ExaminedCase:
 def check_cohort(
     cases: Sequence[Case], labels: Sequence[str], roles: Collection[str] = ROLES, progress: Progress = SILENT
 ) -> list[Finding]:
-    """All that is wrong with a cohort: of each case, between cases, and for the roles of a method.
+    """All that is wrong with a cohort: of each case, between cases, and for the roles that a method learns from.
 
-    Args:
-        cases: the cohort; what a table says wrongly in itself is told by ``survey_cohort``.
-        labels: names of the masks' values.
-        roles: what the method learns from.
+    What a table says wrongly in itself is told by ``survey_cohort``.
 
     Raises:
         Cancelled: it was cancelled.

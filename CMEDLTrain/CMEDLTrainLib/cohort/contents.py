@@ -25,10 +25,7 @@ NAME = "contents.json"
 def contents_of(cases: Sequence[Case], folder: Path, progress: Progress = SILENT) -> list[str]:
     """SHA-256 of the image and of the mask of each case, two for each, "" where there is no mask.
 
-    Args:
-        cases: the cohort.
-        folder: where ``contents.json`` is kept; paths in it are relative to this folder, so that both can be moved.
-        progress: see ``progress.py``.
+    ``contents.json`` is kept in ``folder``; paths in it are relative to this folder, so that both can be moved.
 
     Raises:
         InputError: files are neither there nor remembered.

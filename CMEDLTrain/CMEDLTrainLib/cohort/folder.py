@@ -161,10 +161,7 @@ class CohortFolder:
         self.reload()
 
     def set_splits(self, splits: Mapping[str, str]) -> None:
-        """Give patients their split: all cases of one follow.
-
-        Args:
-            splits: ``train``, ``validation``, ``test`` or an empty one, by patient.
+        """Give patients their split, ``train``, ``validation``, ``test`` or an empty one: all cases of one follow.
 
         Raises:
             InputError: the cohort cannot be changed or written, or there is no such split.

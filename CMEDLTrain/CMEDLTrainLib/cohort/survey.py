@@ -26,14 +26,9 @@ _MEASURED = ("spacing", "structure_slices", "volume_cc", "values", "image_digest
 
 
 class Survey:
-    """What is known of a cohort's cases.
+    """What is ``known`` of a cohort's cases, by case: a thread may fill it while another one reads.
 
-    Args:
-        folder: of the cohort.
-        labels: names of the masks' values.
-
-    Attributes:
-        known: by case. A thread may fill it while another one reads.
+    ``labels`` are the names of the masks' values.
     """
 
     def __init__(self, folder: Path, labels: Sequence[str]) -> None:
@@ -50,11 +45,9 @@ class Survey:
                     self.known[case.case] = _from_json(case, entry)
 
     def look(self, cases: Sequence[Case], progress: Progress = SILENT) -> None:
-        """Look at the cases that are new or whose files have changed.
+        """Look at the cases that are new or whose files have changed; forget those that are none of ``cases``.
 
-        Args:
-            cases: all of the cohort; what is known of others is forgotten.
-            progress: told of each case, and may raise :class:`Cancelled`; what was found until then is kept.
+        Where ``progress`` raises :class:`Cancelled`, what was found until then is kept.
         """
         self.recall(cases)
         looked = 0
@@ -88,10 +81,7 @@ class Survey:
     ) -> list[Finding]:
         """All that is wrong, as far as it is known; what is wrong between cases once all of them were looked at.
 
-        Args:
-            cases: the cohort.
-            problems: with its table.
-            roles: what the method learns from.
+        ``problems`` are those with the cohort's table, ``roles`` what the method learns from.
         """
         findings = [Finding(ERROR, problem.case, problem.sentence, problem.line) for problem in problems]
         examined = [self.known[case.case] for case in cases if case.case in self.known]
