@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..base.errors import InputError
 from ..base.files import atomic_path
 from ..base.text import csv_table
-from .cohort_table import COLUMNS, read_rows
+from .cohort_table import COLUMNS, Case, read_rows, row_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,17 +76,10 @@ class TrainingCase:
             write_image(mask, self.mask, self.geometry)
             with atomic_path(case_folder / FACTS) as beside:
                 beside.write_text(json.dumps(self.facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            row = {
-                "patient": self.patient,
-                "case": case_folder.name,
-                "role": self.role,
-                "modality": self.modality,
-                "image": f"{case_folder.name}/{image.name}",
-                "mask": f"{case_folder.name}/{mask.name}",
-                # A patient whose scans are in the cohort already stays in the same split.
-                "split": next((row["split"] for row in known if row["patient"] == self.patient), self.split),
-                REVIEWER: self.facts.get(REVIEWER, ""),
-            }
+            # A patient whose scans are in the cohort already stays in the same split.
+            split = next((row["split"] for row in known if row["patient"] == self.patient), self.split)
+            case = Case(self.patient, case_folder.name, self.modality, image, mask, self.role, split)
+            row = {**row_of(case, self.folder), REVIEWER: self.facts.get(REVIEWER, "")}
             edit_table(table, lambda rows: [*rows, row])
         except BaseException:
             shutil.rmtree(case_folder, ignore_errors=True)

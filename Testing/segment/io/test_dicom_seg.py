@@ -43,9 +43,9 @@ def test_slices_without_frames_are_empty_wherever_the_patient_lies(tmp_path, dir
     volume = series(tmp_path / "ct", direction)
     path = write_seg(tmp_path / "a.dcm", geometry, {"GTV": gaps}, series_uid=volume.series_uid)
     np.testing.assert_array_equal(read_delineation(path, "A", volume).mask, gaps)
-    one = A & block(slice(4, 5), slice(None), slice(None))
-    write_seg(tmp_path / "a.dcm", geometry, {"GTV": one}, series_uid=volume.series_uid)
-    np.testing.assert_array_equal(read_delineation(path, "A", volume).mask, one)
+    single = A & block(slice(4, 5), slice(None), slice(None))
+    write_seg(tmp_path / "a.dcm", geometry, {"GTV": single}, series_uid=volume.series_uid)
+    np.testing.assert_array_equal(read_delineation(path, "A", volume).mask, single)
 
 
 @pytest.mark.parametrize("signs", [(1, 1, 1), (1, 1, -1), (-1, 1, -1), (1, -1, 1)])

@@ -157,10 +157,11 @@ def test_two_patients_with_one_mask_are_told(good, tmp_path):
     first = good.write(tmp_path, "a", role="student", split="train")
     other = dataclasses.replace(good, image=good.image + np.int16(1)).write(tmp_path, "b", role="student", split="test")
     assert any(
-        "Its mask is that of the case a" in one for one in sentences(check_cohort([first, other], LABELS), ERROR)
+        "Its mask is that of the case a" in sentence
+        for sentence in sentences(check_cohort([first, other], LABELS), ERROR)
     )
     same = dataclasses.replace(other, patient="a", split="train")
-    assert not any("Its mask" in one.sentence for one in check_cohort([first, same], LABELS))
+    assert not any("Its mask" in finding.sentence for finding in check_cohort([first, same], LABELS))
 
 
 def tiny(modality: str, seed: int) -> Scan:
@@ -218,7 +219,9 @@ def test_a_cohort_too_small_for_its_method_is_told(tmp_path):
     assert sentences(check_cohort(cases[:5], LABELS, ("student",)), ERROR) == [
         "No case of the student validates, so training cannot tell when to stop; mark some with the split 'validation'."
     ]
-    assert any("No case of the teacher trains" in one for one in sentences(check_cohort(cases[:7], LABELS), ERROR))
+    assert any(
+        "No case of the teacher trains" in sentence for sentence in sentences(check_cohort(cases[:7], LABELS), ERROR)
+    )
     assert "Only 3 patients of the teacher train" in sentences(check_cohort(cases[:-2], LABELS), WARNING)[0]
 
 

@@ -208,7 +208,7 @@ def test_a_file_that_changed_is_looked_at_again(folder: Path) -> None:
     cohort = CohortFolder(folder)
     survey = Survey(folder, LABELS)
     survey.look(cohort.cases)
-    assert not [one for one in survey.findings(cohort.cases) if one.severity == "error"]
+    assert not [finding for finding in survey.findings(cohort.cases) if finding.severity == "error"]
     write_image(folder / "case001" / "mask.nii.gz", np.zeros_like(disc(0)[1]), geometry())
     (folder / "case003" / "mask.nii.gz").unlink()
     (folder / "case002" / "image.nii.gz").write_bytes((folder / "case004" / "image.nii.gz").read_bytes())
@@ -230,7 +230,7 @@ def test_what_was_remembered_and_is_damaged_is_looked_at_again(folder: Path) -> 
         again.recall(cases)
         for name, known in again.known.items():
             assert isinstance(known.segment, str)
-            assert {one.case for one in known.findings} <= {name}
+            assert {finding.case for finding in known.findings} <= {name}
         assert remembered_in(folder / NAME) == {}
 
 

@@ -200,7 +200,7 @@ def test_folds_are_tables_beside_the_cohort_s_and_not_written_over(volumes, tmp_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "text"),
     [
         (["-o", "new"], "nothing to do"),
         (["-o", "new", "--split", "70,15,15"], "holds no cohort yet"),
@@ -215,12 +215,12 @@ def test_folds_are_tables_beside_the_cohort_s_and_not_written_over(volumes, tmp_
         ([".", "-o", "new", "--split", "a,b,c"], "70,15,15"),
     ],
 )
-def test_bad_arguments_are_refused_in_a_sentence(arguments, words, tmp_path, monkeypatch, capsys):
+def test_bad_arguments_are_refused_in_a_sentence(arguments, text, tmp_path, monkeypatch, capsys):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "ct.nii.gz").touch()
     monkeypatch.chdir(tmp_path)
     assert prepare(*arguments) == 2
-    assert words in capsys.readouterr().err
+    assert text in capsys.readouterr().err
 
 
 def test_patterns_read_names_whatever_they_hold(tmp_path):

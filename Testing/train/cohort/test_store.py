@@ -74,8 +74,8 @@ def test_a_scan_stored_upside_down_gives_the_same_patches_in_axial_order(tmp_pat
     upright = prepare([case(tmp_path)], ALL, 2, tmp_path / "a")
     head_first = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
     turned = prepare([case(tmp_path, direction=head_first)], ALL, 2, tmp_path / "b")
-    for one, other in zip(upright.read(np.arange(6)), turned.read(np.arange(6))[::1], strict=True):
-        np.testing.assert_array_equal(one, other[::-1])
+    for upright_part, turned_part in zip(upright.read(np.arange(6)), turned.read(np.arange(6))[::1], strict=True):
+        np.testing.assert_array_equal(upright_part, turned_part[::-1])
 
 
 def test_several_labels_keep_their_values(tmp_path):
@@ -128,8 +128,8 @@ def test_an_incomplete_store_is_refused(tmp_path):
         (store.folder / "store.json").write_text(text, "utf-8")
         return Store(store.folder)
 
-    for one in outcomes(opened, record, InputError, most=300):
-        assert one.select("train").size + one.select("validation").size <= len(one.patches)
+    for opened_store in outcomes(opened, record, InputError, most=300):
+        assert opened_store.select("train").size + opened_store.select("validation").size <= len(opened_store.patches)
 
 
 def test_uniform_sampling_shows_every_patch_once_an_epoch_in_another_order_each_time(tmp_path):
@@ -246,14 +246,14 @@ def test_enclosing_is_the_least_move_by_a_plain_search():
 def test_files_are_read_again_only_when_they_changed_and_their_content_counts(tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(contents, "sha256_of", lambda path: read.append(path.name) or sha256_of(path))
-    one = case(tmp_path)
-    first = prepare([one], ALL, 1, tmp_path / "slices")
+    scan = case(tmp_path)
+    first = prepare([scan], ALL, 1, tmp_path / "slices")
     assert sorted(read) == ["c0-mask.nii.gz", "c0.nii.gz"]
-    prepare([one], ALL, 1, tmp_path / "slices")
+    prepare([scan], ALL, 1, tmp_path / "slices")
     assert len(read) == 2
     # Another time of change alone: read again, found the same.
-    os.utime(one.image, ns=(1, 1))
-    assert prepare([one], ALL, 1, tmp_path / "slices").folder == first.folder
+    os.utime(scan.image, ns=(1, 1))
+    assert prepare([scan], ALL, 1, tmp_path / "slices").folder == first.folder
     assert read[2:] == ["c0.nii.gz"]
 
 
