@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.images import read_mask, read_volume, write_image
+from CMEDLSegmentLib.io.volume import set_geometry
 from segment.io.conftest import grid, orientations
 
 FORMATS = (".nii", ".nii.gz", ".nrrd", ".mha")
@@ -40,14 +41,6 @@ def test_an_image_keeps_its_voxels_type_and_grid_in_every_orientation(ending, na
     assert volume.warnings == []
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
-def test_an_image_keeps_its_data_type(dtype, tmp_path):
-    array = np.arange(5 * 6 * 7).reshape(5, 6, 7).astype(dtype)
-    volume = read_volume(written(tmp_path / "a.nrrd", array))
-    assert volume.array.dtype == dtype
-    np.testing.assert_array_equal(volume.array, array)
-
-
 def test_the_array_outlives_what_it_was_read_with_and_can_be_written_to(ct, tmp_path):
     array = read_volume(written(tmp_path / "a.nii.gz", ct)).array
     others = [np.ones_like(ct) for _ in range(50)]
@@ -66,26 +59,16 @@ def test_nifti_scaling_is_applied(tmp_path):
         read_volume(path)
 
 
-@pytest.mark.parametrize("ending", [*FORMATS, ".seg.nrrd", ".mhd"])
-def test_what_is_no_image_is_refused_by_name(ending, tmp_path):
-    path = tmp_path / f"notes{ending}"
-    path.write_text("Dear colleague,\n\nthis is a letter.\n" * 50, "utf-8")
-    with pytest.raises(InputError, match=f"notes{ending}"):
-        read_volume(path)
+LETTER = b"Dear colleague,\n\nthis is a letter.\n" * 50
+NO_IMAGES = {"none.nii.gz": None, "a.txt": LETTER, "a.dcm": bytes(128) + b"DICM"}
+NO_IMAGES |= {f"empty{ending}": b"" for ending in FORMATS}
+NO_IMAGES |= {f"notes{ending}": LETTER for ending in (*FORMATS, ".seg.nrrd", ".mhd")}
 
 
-@pytest.mark.parametrize("ending", FORMATS)
-def test_an_empty_file_is_refused(ending, tmp_path):
-    path = tmp_path / f"a{ending}"
-    path.touch()
-    with pytest.raises(InputError, match=rf"{path.name} .*\(0 bytes\)"):
-        read_volume(path)
-
-
-@pytest.mark.parametrize(("name", "content"), [("none.nii.gz", None), ("a.txt", b"x"), ("a.dcm", bytes(128) + b"DICM")])
-def test_a_missing_file_an_unknown_ending_and_a_lone_dicom_file_are_refused(name, content, tmp_path):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
+@pytest.mark.parametrize("name", NO_IMAGES)
+def test_what_is_no_image_is_refused_by_name(name, tmp_path):
+    if NO_IMAGES[name] is not None:
+        (tmp_path / name).write_bytes(NO_IMAGES[name])
     with pytest.raises(InputError, match=name) as caught:
         read_volume(tmp_path / name)
     assert ("folder" in str(caught.value)) == (name == "a.dcm")
@@ -163,22 +146,14 @@ def test_an_nrrd_voxel_size_that_is_not_positive_is_refused(field, ct, tmp_path)
 
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize("compress", [False, True])
-@pytest.mark.parametrize("keep", [0.1, 0.6, 0.97])
+@pytest.mark.parametrize("keep", [0.1, 0.6, 0.97, -8, -1])
 def test_a_file_that_was_cut_short_is_refused(ending, compress, keep, ct, tmp_path, capfd):
     path = written(tmp_path / f"a{ending}", ct, compress=compress)
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * keep)])
+    path.write_bytes(data[: int(len(data) * keep) if keep > 0 else keep])
     with pytest.raises(InputError, match=path.name):
         read_volume(path)
     assert capfd.readouterr().err == ""
-
-
-@pytest.mark.parametrize("lost", [1, 8])
-def test_a_gzip_file_without_its_last_bytes_is_refused(lost, ct, tmp_path):
-    path = written(tmp_path / "a.nii.gz", ct)
-    path.write_bytes(path.read_bytes()[:-lost])
-    with pytest.raises(InputError, match=r"a\.nii\.gz"):
-        read_volume(path)
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
@@ -191,9 +166,9 @@ def test_a_flipped_bit_in_a_gzip_file_is_found_by_its_checksum(ending, ct, tmp_p
         read_volume(path)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", "uint32", "float32", "float64"])
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-def test_nifti_types_are_read_as_simpleitk_reads_them(dtype, ending, tmp_path):
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_data_types_are_kept_and_read_as_simpleitk_reads_them(dtype, ending, tmp_path):
     array = np.random.default_rng(1).integers(0, 100, (5, 6, 7)).astype(dtype)
     path = written(tmp_path / f"a{ending}", array)
     volume = read_volume(path)
@@ -280,9 +255,7 @@ def test_a_mask_on_another_grid_is_refused_with_both_grids(label, tmp_path):
 def test_a_mask_cropped_to_its_segment_is_put_back_in_its_place(name, label, tmp_path):
     geometry = grid(orientations()[name])
     whole = sitk.GetImageFromArray(label)
-    whole.SetSpacing(geometry.spacing)
-    whole.SetOrigin(geometry.origin)
-    whole.SetDirection(geometry.direction)
+    set_geometry(whole, geometry)
     sitk.WriteImage(whole[2:21, 4:19, 2:12], str(tmp_path / "m.seg.nrrd"))
     mask = read_mask(tmp_path / "m.seg.nrrd", geometry)
     assert mask.geometry == geometry
