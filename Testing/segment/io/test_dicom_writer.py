@@ -110,12 +110,14 @@ def test_a_seg_says_what_it_is_and_whose(label, tmp_path):
         assert 255 * lab2rgb(lab) == pytest.approx((230, 26, 26), abs=2)
 
 
-def test_an_empty_seg_is_valid_and_empty(label, tmp_path):
-    volume = series(tmp_path / "ct", np.eye(3))
-    write_dicom_seg(tmp_path / "a.dcm", label * 0, volume, LABELS, PROVENANCE)
+def test_an_empty_result_is_a_valid_seg_and_regions_without_contours(label, tmp_path, ct_volume):
+    check_written(label * 0, ct_volume, expected_masks(label * 0), tmp_path)
     seg = hd.seg.segread(tmp_path / "a.dcm")
     assert seg.number_of_segments == 2
     assert not seg.pixel_array.any()
+    structures = dcmread(tmp_path / "rt.dcm")
+    assert len(structures.StructureSetROISequence) == 2
+    assert not any("ContourSequence" in region for region in structures.ROIContourSequence)
 
 
 def test_a_smooth_tumor_keeps_its_shape_and_its_border_is_no_more_than_half_a_pixel_off(ct, tmp_path):
@@ -163,14 +165,6 @@ def test_every_contour_is_closed_planar_and_names_its_image(label, tmp_path):
         (image,) = contour.ContourImageSequence
         place = images[image.ReferencedSOPInstanceUID]
         np.testing.assert_allclose(volume.geometry.to_index(points)[:, 2], place, atol=1e-3)
-
-
-def test_an_empty_structure_set_has_regions_without_contours(label, tmp_path):
-    volume = series(tmp_path / "ct", np.eye(3))
-    write_rtstruct(tmp_path / "rt.dcm", label * 0, volume, LABELS, PROVENANCE)
-    structures = dcmread(tmp_path / "rt.dcm")
-    assert len(structures.StructureSetROISequence) == 2
-    assert not any("ContourSequence" in region for region in structures.ROIContourSequence)
 
 
 def test_a_filled_in_slice_gets_neither_frame_nor_contour(label, tmp_path):

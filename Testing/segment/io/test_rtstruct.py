@@ -39,6 +39,11 @@ def read(tmp_path):
     return written_and_read
 
 
+def slices_of(delineation: Delineation) -> list[int]:
+    """The slices with something on them."""
+    return np.flatnonzero(delineation.mask.any(axis=(1, 2))).tolist()
+
+
 def mentions(delineation: Delineation, text: str) -> bool:
     return any(text in note for note in delineation.notes)
 
@@ -270,7 +275,7 @@ def test_contours_of_a_coarser_series_leave_no_slice_out(read):
     assert mentions(delineation, "Drawn 7.5 mm apart")
     # What a plane has to tell is told once, though it marks three slices; one below the image marks its lowest.
     delineation = read([box(-1), box(0), box(0), box(1)], on=finer(1 / 3, shift=1.3))
-    assert np.flatnonzero(delineation.mask.any(axis=(1, 2))).tolist() == [0, 1, 2, 3, 4, 5]
+    assert slices_of(delineation) == [0, 1, 2, 3, 4, 5]
     assert mentions(delineation, "Left out as copies of others: 1 contour.")
     assert mentions(delineation, "Left out, outside the image: 1 contour.")
     assert read([box(-1), box(0)], on=finer(1 / 3, shift=2.3)).mask[0].any()
@@ -284,15 +289,15 @@ def test_contours_half_way_between_slices_keep_their_volume(read):
 def test_planes_that_fall_on_every_third_slice_fill_those_between_only_if_drawn_on_another_series(read, ct_volume):
     contours = [box(z) for z in (2, 5, 8)]
     unknown = read(contours, image=ct_volume)
-    assert np.flatnonzero(unknown.mask.any(axis=(1, 2))).tolist() == [2, 5, 8]
+    assert slices_of(unknown) == [2, 5, 8]
     assert mentions(unknown, "Without contours between others, left empty: 4 slices.")
     other = read(contours, image=ct_volume, series_uid="1.2.3", frame_uid=frame_of(ct_volume))
-    assert np.flatnonzero(other.mask.any(axis=(1, 2))).tolist() == list(range(1, 10))
+    assert slices_of(other) == list(range(1, 10))
 
 
 def test_a_plane_left_out_by_the_rater_stays_empty(read):
     delineation = read([box(z) for z in (2, 3, 4, 6, 7)], on=finer(1, shift=0.3))
-    assert np.flatnonzero(delineation.mask.any(axis=(1, 2))).tolist() == [2, 3, 4, 6, 7]
+    assert slices_of(delineation) == [2, 3, 4, 6, 7]
 
 
 def test_contours_of_one_plane_may_differ_in_height_by_their_rounding(read):
@@ -314,7 +319,7 @@ def test_contours_of_the_image_itself_may_be_a_little_askew(read, ct_volume):
 
 
 def test_a_single_plane_between_slices_marks_the_nearer(read):
-    assert np.flatnonzero(read([box(4.3)]).mask.any(axis=(1, 2))).tolist() == [4]
+    assert slices_of(read([box(4.3)])) == [4]
 
 
 def test_a_contour_of_the_image_itself_off_its_slice_goes_to_the_nearer_and_is_told(read, ct_volume):
