@@ -25,7 +25,7 @@ class Sampler:
         self._indices = store.select(split, role)
         if len(self._indices) == 0:
             raise ValueError(f"no {role} patches in the split {split}")
-        patients, _ = store.patches.patients(self._indices)
+        patients = store.patient_numbers(self._indices)
         weights = np.bincount(patients)[patients] ** -0.5
         self._weights = weights / weights.sum() if kind == "patient" else None
         self._batch, self._seed, self._rank, self._processes = batch, seed, rank, processes

@@ -52,28 +52,15 @@ class Patches:
 
     def __init__(self, cases: Mapping[str, Sequence[str]], records: np.ndarray) -> None:
         self.records = records
-        self._columns = tuple(list(cases[name]) for name in _COLUMNS)
+        self.columns = tuple(list(cases[name]) for name in _COLUMNS)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Patch:
         case, number, pixels = self.records[index].tolist()
-        patient, name, role, split = (column[case] for column in self._columns)
+        patient, name, role, split = (column[case] for column in self.columns)
         return Patch(patient, name, role, split, number, pixels)
-
-    def select(self, split: str, role: str) -> np.ndarray:
-        """Ascending indices of the patches of one split and role."""
-        _, _, roles, splits = self._columns
-        wanted = np.array([(s, r) == (split, role) for s, r in zip(splits, roles, strict=True)], bool)
-        return np.flatnonzero(wanted[self.records["case"]])
-
-    def patients(self, indices: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Of some patches: each one's patient as a number, and the patients by that number."""
-        names = list(dict.fromkeys(self._columns[0]))
-        numbers = {name: number for number, name in enumerate(names)}
-        of_case = np.array([numbers[name] for name in self._columns[0]], np.int64)
-        return of_case[self.records["case"][indices]], names
 
 
 @dataclass(frozen=True)
@@ -120,12 +107,21 @@ class Store:
 
     def select(self, split: str, role: str = "student") -> np.ndarray:
         """Ascending indices of the patches of one split and role."""
-        return self.patches.select(split, role)
+        _, _, roles, splits = self.patches.columns
+        wanted = np.array([(s, r) == (split, role) for s, r in zip(splits, roles, strict=True)], bool)
+        return np.flatnonzero(wanted[self.patches.records["case"]])
+
+    def patient_numbers(self, indices: np.ndarray) -> np.ndarray:
+        """Of some patches: each one's patient as a number, in the order of the cohort's cases."""
+        patients = self.patches.columns[0]
+        numbers = {patient: number for number, patient in enumerate(dict.fromkeys(patients))}
+        of_case = np.array([numbers[patient] for patient in patients], np.int64)
+        return of_case[self.patches.records["case"][indices]]
 
     def by_patient(self, split: str, role: str = "student") -> Iterator[np.ndarray]:
         """The indices of each patient's patches of one split and role, ascending."""
         indices = self.select(split, role)
-        numbers, _ = self.patches.patients(indices)
+        numbers = self.patient_numbers(indices)
         order = np.argsort(numbers, kind="stable")
         yield from np.split(indices[order], np.flatnonzero(np.diff(numbers[order])) + 1) if len(indices) else ()
 
