@@ -221,8 +221,9 @@ class CohortFolder:
             raise InputError(f"{self.folder / MARK} is damaged; remove that file, the cohort does not need it.")
         if version > FORMAT:
             raise InputError(f"The cohort {self.folder} was made by a newer version of CMEDL; open it with that one.")
-        names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
-        if self.is_new and any(not name.startswith(".") for name in names - {MARK, LOCK, BIN, RUNS}):
+        # Of a cohort with thousands of cases the folder is not listed.
+        names = {path.name for path in self.folder.iterdir()} if self.is_new and self.folder.is_dir() else set()
+        if any(not name.startswith(".") for name in names - {MARK, LOCK, BIN, RUNS}):
             raise InputError(
                 f"{self.folder} is no cohort: it holds other things and no {TABLE}; choose an empty or a new folder to "
                 "begin one."
