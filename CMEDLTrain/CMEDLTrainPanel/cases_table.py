@@ -11,8 +11,7 @@ from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.io.cohort_table import SPLITS, Case
 from CMEDLSegmentPanel.section import plainToolTip
-from CMEDLTrainLib.cohort.checks import ERROR, Finding
-from CMEDLTrainLib.cohort.survey import KnownCase
+from CMEDLTrainLib.cohort.checks import ERROR, ExaminedCase, Finding
 
 PATIENT, CASE, IMAGE, SEGMENT, SPACING, SLICES, VOLUME, SPLIT, STATE = range(9)
 NAME_WIDTH = 76
@@ -39,13 +38,13 @@ class Row:
 
     case: Case
     split: str
-    known: KnownCase | None = None
+    known: ExaminedCase | None = None
     findings: Sequence[Finding] = ()
 
     @cached_property
     def texts(self) -> list[str]:
         """What stands in each column."""
-        case, seen = self.case, self.known and self.known.examined
+        case, seen = self.case, self.known
         spacing = " x ".join(f"{step:.3g}" for step in reversed(seen.spacing)) if seen and seen.spacing else ""
         return [
             case.patient,
@@ -76,7 +75,7 @@ class Row:
 
     def key(self, column: int) -> tuple:
         """What the rows are sorted by."""
-        seen = self.known.examined if self.known else None
+        seen = self.known
         if column in (SPACING, SLICES, VOLUME):
             if seen is None:
                 return ()

@@ -145,7 +145,7 @@ def run_demo(
     )
     result = run(job, progress.part(MADE, SEGMENTED), segmenter)
     progress("Drawing the picture", SEGMENTED)
-    segmentation_writer.write_labelmap(folder / "student.nii.gz", result.segmentation.label, geometry)
+    write_image(folder / "student.nii.gz", result.segmentation.label, geometry)
     demo = DemoResult(folder, result)
     _draw(folder / "demo.png", phantom, demo)
     with atomic_path(folder / "agreement.json") as beside:

@@ -340,7 +340,7 @@ def result_writers(
         dicom_writer.write_dicom_seg(path, label, volume, labels, facts)
 
     def write_labelmap(path: Path) -> None:
-        segmentation_writer.write_labelmap(path, label, geometry)
+        write_image(path, label, geometry)
 
     def write_probability(path: Path) -> None:
         write_image(path, segmentation.probability.native(np.float32), geometry)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..base.errors import InputError
 from ..base.files import atomic_path
 from ..base.text import csv_table
-from .cohort_table import COLUMNS, read_rows
+from .cohort_table import COLUMNS, Case, read_rows, row_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,26 +39,21 @@ _editing = threading.Lock()
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """All that a case's files hold, in memory: :meth:`write` may run in another thread.
-
-    Attributes:
-        image: voxels (z, y, x).
-        mask: uint8 (z, y, x), the label's number where a structure is.
-        geometry: grid of both.
-        facts: what ``case.json`` says.
-        patient, modality, role, split: the case's line in the table.
-        folder: the cohort's folder.
-    """
+    """All that a case's files and its line in the table hold, in memory: :meth:`write` may run in another thread."""
 
     image: np.ndarray
+    """Voxels (z, y, x)."""
     mask: np.ndarray
+    """uint8 (z, y, x), the label's number where a structure is."""
     geometry: Geometry
     facts: dict[str, str]
+    """What ``case.json`` says."""
     patient: str
     modality: str
     role: str
     split: str
     folder: Path
+    """The cohort's."""
 
     def write(self) -> Path:
         """Write the files, then the line in ``cohort.csv``; all of them or nothing.
@@ -69,30 +64,22 @@ class TrainingCase:
         Raises:
             InputError: the folder cannot be written to, or holds a ``cohort.csv`` that is no cohort.
         """
-        from .images import write_image
+        from .images import lossless_ending, write_image
 
         table = self.folder / TABLE
         known = [row for _, row in read_rows(table, COLUMNS)] if table.exists() else []
         case_folder = self._make_folder({row["case"].casefold() for row in known})
         try:
-            # NIfTI has no sheared grids.
-            ending = ".nrrd" if self.geometry.is_sheared else ".nii.gz"
+            ending = lossless_ending(self.geometry)
             image, mask = case_folder / f"image{ending}", case_folder / f"mask{ending}"
             write_image(image, self.image, self.geometry)
             write_image(mask, self.mask, self.geometry)
             with atomic_path(case_folder / FACTS) as beside:
                 beside.write_text(json.dumps(self.facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            row = {
-                "patient": self.patient,
-                "case": case_folder.name,
-                "role": self.role,
-                "modality": self.modality,
-                "image": f"{case_folder.name}/{image.name}",
-                "mask": f"{case_folder.name}/{mask.name}",
-                # A patient whose scans are in the cohort already stays in the same split.
-                "split": next((row["split"] for row in known if row["patient"] == self.patient), self.split),
-                REVIEWER: self.facts.get(REVIEWER, ""),
-            }
+            # A patient whose scans are in the cohort already stays in the same split.
+            split = next((row["split"] for row in known if row["patient"] == self.patient), self.split)
+            case = Case(self.patient, case_folder.name, self.modality, image, mask, self.role, split)
+            row = {**row_of(case, self.folder), REVIEWER: self.facts.get(REVIEWER, "")}
             edit_table(table, lambda rows: [*rows, row])
         except BaseException:
             shutil.rmtree(case_folder, ignore_errors=True)
@@ -119,11 +106,8 @@ class TrainingCase:
 def edit_table(table: Path, change: Callable[[Rows], Rows]) -> None:
     """Change the lines of a cohort's table as they are on the disk now, with all columns that it has.
 
-    A table that is not there is begun; one that is written has a column for the reviewer besides the usual ones.
-
-    Args:
-        table: the CSV file.
-        change: gets the lines, column -> value, and returns those to write.
+    ``change`` gets the lines, column -> value, and returns those to write. A table that is not there is begun, with a
+    column for the reviewer besides the usual ones.
 
     Raises:
         InputError: it is no readable cohort, or cannot be written.

@@ -66,9 +66,9 @@ def read_cohort(path: Path | str, required: Collection[str] = (), check_files: b
 
     Args:
         path: the CSV file.
-        required: optional columns (``mask``, ``role``, ``split``) that this reader needs filled in every
-        line. check_files: whether a missing image or mask is an error here; ``batch`` says no, because one
-            bad case must not stop the rest.
+        required: optional columns (``mask``, ``role``, ``split``) that this reader needs filled in every line.
+        check_files: whether a missing image or mask is an error here; ``batch`` says no, because one bad case must not
+            stop the rest.
 
     Raises:
         InputError: not a readable table, a column is missing, a value is empty or unknown, a case is named
@@ -113,8 +113,7 @@ def survey_cohort(path: Path | str, required: Collection[str] = ()) -> tuple[tup
             cases.append(_case(path, line, row, required))
         except InputError as error:
             problems.append(Problem(str(error), line, row["case"]))
-    problems += _same_names(path, cases)
-    problems += _leaks(path, cases)
+    problems += _contradictions(path, cases)
     return tuple(cases), problems
 
 
@@ -133,12 +132,8 @@ def write_cohort(path: Path | str, cases: Iterable[Case]) -> None:
 
 def row_of(case: Case, folder: Path) -> dict[str, str]:
     """A case as its line, column -> value, in a table in ``folder``."""
-    row = {name: getattr(case, name) for name in COLUMNS}
-    return {
-        **row,
-        "image": relative(case.image, folder),
-        "mask": "" if case.mask is None else relative(case.mask, folder),
-    }
+    files = {"image": relative(case.image, folder), "mask": "" if case.mask is None else relative(case.mask, folder)}
+    return {**{name: getattr(case, name) for name in COLUMNS}, **files}
 
 
 def relative(target: Path, folder: Path) -> str:
@@ -210,13 +205,16 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str]) -> None
 
 
 def _case(path: Path, line: int, row: dict[str, str], required: Collection[str]) -> Case:
-    """One line as a :class:`Case`, its words checked and its paths resolved against the table's folder."""
+    """One line as a :class:`Case`, its values checked and its paths resolved against the table's folder."""
     for name in (*ALWAYS, *required):
         if not row[name]:
             raise InputError(f'{path}, line {line}: the column "{name}" is empty; fill it in.')
-    role = _word(path, line, "role", row["role"].lower(), ROLES)
-    modality = _word(path, line, "modality", row["modality"].upper(), MODALITIES)
-    split = _word(path, line, "split", row["split"].lower(), SPLITS)
+    role, modality, split = row["role"].lower(), row["modality"].upper(), row["split"].lower()
+    for column, value, choices in (("role", role, ROLES), ("modality", modality, MODALITIES), ("split", split, SPLITS)):
+        if value and value not in choices:
+            raise InputError(
+                f'{path}, line {line}: the column "{column}" says "{value}"; it must be {" or ".join(choices)}.'
+            )
     name = row["case"]
     if not names_a_file(name):
         raise InputError(
@@ -239,37 +237,31 @@ def names_a_file(name: str) -> bool:
     )
 
 
-def _word(path: Path, line: int, column: str, value: str, words: tuple[str, ...]) -> str:
-    """``value`` if it is empty or one of ``words``."""
-    if value and value not in words:
-        raise InputError(f'{path}, line {line}: the column "{column}" says "{value}"; it must be {" or ".join(words)}.')
-    return value
-
-
-def _same_names(path: Path, cases: Iterable[Case]) -> Iterator[Problem]:
-    """No case twice, also not in another case of letters: some file systems do not tell them apart."""
-    seen: dict[str, int] = {}
+def _contradictions(path: Path, cases: Sequence[Case]) -> Iterator[Problem]:
+    """Cases that are there twice, and patients in two splits."""
+    # Also in another case of letters: some file systems do not tell them apart.
+    lines: dict[str, int] = {}
     for case in cases:
-        first = seen.setdefault(case.case.casefold(), case.line)
+        first = lines.setdefault(case.case.casefold(), case.line)
         if first != case.line:
             sentence = f'{path}, lines {first} and {case.line} have the same "case"; give each scan its own name.'
             yield Problem(sentence, case.line, case.case)
+    # A patient in two splits would let training see the test.
+    for other, case in split_twice(cases):
+        yield Problem(
+            f"{path}, lines {other.line} and {case.line} put one patient in two splits ({other.split}, {case.split}); "
+            "give all scans of a patient the same split.",
+            case.line,
+            case.case,
+        )
 
 
-def _leaks(path: Path, cases: Iterable[Case]) -> Iterator[Problem]:
-    """A patient in two splits would let training see the test."""
-    seen: dict[str, Case] = {}
+def split_twice(cases: Iterable[Case]) -> Iterator[tuple[Case, Case]]:
+    """The cases whose patient is in another split by an earlier case, which comes first; an empty split is none."""
+    known: dict[str, Case] = {}
     for case in cases:
-        if not case.split:
-            continue
-        first = seen.setdefault(case.patient, case)
-        if first.split != case.split:
-            yield Problem(
-                f"{path}, lines {first.line} and {case.line} put one patient in two splits ({first.split}, "
-                f"{case.split}); give all scans of a patient the same split.",
-                case.line,
-                case.case,
-            )
+        if case.split and known.setdefault(case.patient, case).split != case.split:
+            yield known[case.patient], case
 
 
 def check_files_exist(path: Path, cases: Iterable[Case]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,11 +22,7 @@ from .volume import Geometry, Volume
 
 
 def read_delineation(
-    path: Path | str,
-    name: str,
-    image: Volume | Geometry,
-    segment: str | None = None,
-    series_uid: str | None = None,
+    path: Path | str, name: str, image: Volume | Geometry, segment: str | None = None, series_uid: str | None = None
 ) -> Delineation:
     """What one rater marked, on the image's grid.
 
@@ -104,24 +101,16 @@ def read_rated_case(
 
 def _split(given: Path | str, segment: str | None) -> tuple[Path, str | None]:
     """``FILE#segment`` in its two parts, where no file has the whole name."""
-    path, text = Path(given), str(given)
-    if _exists(path):
-        return path, segment
-    for place in (k for k, letter in enumerate(text) if letter == "#"):
-        file, asked = Path(text[:place]), text[place + 1 :]
-        if _exists(file):
-            if not asked:
+    text = str(given)
+    for end in (len(text), *(k for k, letter in enumerate(text) if letter == "#")):
+        if not os.path.exists(text[:end]):  # noqa: PTH110 (no OSError where a segment's name makes it too long)
+            continue
+        if end < len(text):
+            segment = text[end + 1 :]
+            if not segment:
                 raise InputError(f"{text} names no segment behind the #; write FILE#NAME.")
-            return file, asked
+        return Path(text[:end]), segment
     raise InputError(f"{text} does not exist; check the path.")
-
-
-def _exists(path: Path) -> bool:
-    """Whether there is such a file; no name is too long to ask for, as that of a segment may be."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 def _twice(files: list[tuple[str, Path | str]], delineations: list[Delineation]) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..base.errors import InputError
-from .regrid import ReferenceImage, header_value
+from .dicom_series import dicom_files, read_header
+from .regrid import ReferenceImage
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -36,21 +37,19 @@ def reading_values(path: Path) -> Iterator[None]:
     from pydicom.config import disable_value_validation
     from pydicom.errors import BytesLengthException
 
-    told = (AttributeError, BytesLengthException, EOFError, NotImplementedError, OSError, TypeError, ValueError)
+    damage = (AttributeError, BytesLengthException, EOFError, NotImplementedError, OSError, TypeError, ValueError)
     try:
         with disable_value_validation():
             yield
-    except (*told, struct.error) as error:
+    except (*damage, struct.error) as error:
         raise InputError(f"{path} is damaged or cut short; copy or export it again.") from error
 
 
 def is_seg(header: Dataset) -> bool:
-    """Whether it is a segmentation."""
     return str(header.get("SOPClassUID") or "") in _SEG
 
 
 def is_rtstruct(header: Dataset) -> bool:
-    """Whether it is an RT structure set."""
     return str(header.get("SOPClassUID") or "") == _RTSTRUCT
 
 
@@ -63,25 +62,23 @@ def find_structure(folder: Path) -> Path:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name.upper() == "DICOMDIR":
-            continue
+    objects = []
+    for path in dicom_files(folder):
         try:
             with reading_values(path):
                 header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
                 if is_seg(header) or is_rtstruct(header):
-                    found.append(path)
+                    objects.append(path)
         except (InvalidDicomError, InputError):
             continue  # something else, or a damaged file that may be anything
-    if not found:
+    if not objects:
         raise InputError(
             f"{folder} holds neither a DICOM SEG nor an RTSTRUCT that can be read; give one, or a labelmap file."
         )
-    if len(found) > 1:
-        shown = ", ".join(path.relative_to(folder).as_posix() for path in found[:10])
-        raise InputError(f"{folder} holds {len(found)} DICOM SEG and RTSTRUCT files ({shown}); give one of them.")
-    return found[0]
+    if len(objects) > 1:
+        shown = ", ".join(path.relative_to(folder).as_posix() for path in objects[:10])
+        raise InputError(f"{folder} holds {len(objects)} DICOM SEG and RTSTRUCT files ({shown}); give one of them.")
+    return objects[0]
 
 
 def read_object(path: Path) -> Dataset:
@@ -130,7 +127,7 @@ def text_of(item: Dataset, keyword: str, header: Dataset) -> str:
 
 
 def belongs_to_image(
-    path: Path, target: ReferenceImage, series: Collection[str], frames: Collection[str], instances: Collection[str]
+    path: Path, target: ReferenceImage, series: Iterable[Any], frames: Iterable[Any], instances: Iterable[Any]
 ) -> tuple[bool | None, tuple[str, ...]]:
     """Whether a DICOM object was drawn on the target's own series, and what to tell.
 
@@ -140,7 +137,7 @@ def belongs_to_image(
     Args:
         path: for messages.
         target: the image.
-        series, frames, instances: UIDs that the object refers to; any may be empty.
+        series, frames, instances: UIDs that the object refers to; None and empty ones among them say nothing.
 
     Returns:
         True on its own series, False on another, None where that cannot be known.
@@ -148,14 +145,15 @@ def belongs_to_image(
     Raises:
         InputError: drawn on another series that is not known to lie in the image's frame of reference.
     """
+    series, frames, instances = ({str(uid) for uid in uids if uid} for uids in (series, frames, instances))
     if target.series_uid is None:
         return None, ("The image does not name its DICOM series, so the structure was placed by its coordinates.",)
     if target.series_uid in series:
         return True, ()
     if not series and instances and target.files:
-        if any(header_value(file, "SOPInstanceUID") in instances for file in target.files):
+        if any(read_header(file, ["SOPInstanceUID"]).get("SOPInstanceUID") in instances for file in target.files):
             return True, ()
-        series = ("of other images",)
+        series = {"of other images"}
     shared = target.frame_uid is not None and target.frame_uid in frames
     strange = target.frame_uid is not None and bool(frames) and not shared
     if not series and not strange:

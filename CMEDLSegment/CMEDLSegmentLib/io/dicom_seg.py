@@ -7,9 +7,8 @@ the asked segment are unpacked: others may overlap it, or be hundreds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from .delineation import Delineation
 from .dicom_objects import belongs_to_image, reading_values, text_of
 from .regrid import COINCIDE, ReferenceImage, regrid
 from .select_segment import Segment, select_segment
-from .volume import Geometry
+from .volume import Geometry, geometry_from
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -33,8 +32,7 @@ def read_seg(path: Path, name: str, header: Dataset, target: ReferenceImage, ask
     A fractional segmentation is inside where its fraction is at least one half. Frames that were left out are empty.
 
     Args:
-        path: for messages.
-        name: the rater's.
+        path, name: of the file, for messages, and of the rater.
         header: the whole object, pixels included.
         target: what it is brought to.
         asked: segment name or number, or None.
@@ -47,8 +45,8 @@ def read_seg(path: Path, name: str, header: Dataset, target: ReferenceImage, ask
         if not segments:
             raise InputError(f"{path} describes no segment; export it again.")
         chosen, notes = select_segment(path, segments, asked)
-        frame = str(header.get("FrameOfReferenceUID") or "")
-        own, further = belongs_to_image(path, target, _series(header), {frame} - {""}, ())
+        series = [item.get("SeriesInstanceUID") for item in header.get("ReferencedSeriesSequence") or []]
+        own, further = belongs_to_image(path, target, series, [header.get("FrameOfReferenceUID")], [])
         notes += further
         kind = str(header.get("SegmentationType") or "BINARY").upper()
         highest = int(header.get("MaximumFractionalValue") or 255)
@@ -81,11 +79,6 @@ def _segments(header: Dataset) -> list[Segment]:
     ]
 
 
-def _series(header: Dataset) -> set[str]:
-    """The series that the object says it was drawn on."""
-    return {str(item.get("SeriesInstanceUID") or "") for item in header.get("ReferencedSeriesSequence") or []} - {""}
-
-
 def _group(header: Dataset, number: int, keyword: str) -> Any:
     """A functional group of frame ``number``, its own or the shared one (PS3.3 C.7.6.16); None where it is absent."""
     frames = header.get("PerFrameFunctionalGroupsSequence") or []
@@ -111,21 +104,17 @@ def _frames_of(path: Path, header: Dataset, segment: int, kind: str) -> list[int
     return numbers
 
 
-@dataclass(frozen=True)
-class _Plane:
-    """Where a frame lies.
-
-    Attributes:
-        origin: LPS position of its first pixel, mm.
-        axes: (3, 2) unit vectors along a row and along a column.
-        spacing: distance of pixels along a row and along a column, mm.
-        distance: what the object says of the distance of its planes, mm; 0 where it says nothing.
-    """
+class _Plane(NamedTuple):
+    """Where a frame lies."""
 
     origin: np.ndarray
+    """LPS position of its first pixel, mm."""
     axes: np.ndarray
+    """(3, 2) unit vectors along a row and along a column."""
     spacing: tuple[float, float]
+    """Distance of pixels along a row and along a column, mm."""
     distance: float
+    """What the object says of the distance of its planes, mm; 0 where it says nothing."""
 
 
 def _plane(path: Path, header: Dataset, number: int) -> _Plane:
@@ -164,26 +153,17 @@ def _grid(
     if places.max() >= _MOST_PLANES:
         raise InputError(f"{path} has frames impossibly far apart; export it again.")
     distance = float(np.linalg.norm(step))
-    geometry = Geometry(
-        size=(*size, int(places.max()) + 1),
-        spacing=(*first.spacing, distance),
-        origin=tuple(start.tolist()),
-        direction=tuple(np.column_stack([first.axes, step / distance]).ravel().tolist()),
-    )
-    return geometry, places.tolist()
+    axes = np.column_stack([first.axes, step / distance])
+    return geometry_from((*size, places.max() + 1), (*first.spacing, distance), start, axes), places.tolist()
 
 
 def _step(
     path: Path, offsets: np.ndarray, normal: np.ndarray, stated: float, target: Geometry, own: bool | None
 ) -> np.ndarray:
-    """Vector (3,) from plane to plane, LPS mm.
+    """Vector (3,) from plane to plane along ``normal``, LPS mm.
 
-    Args:
-        path: for messages.
-        offsets: (n, 3) of each plane from the lowest, mm.
-        normal: of the planes; the step leads along it.
-        stated: distance by the object, or 0.
-        target, own: the image's grid, and whether the object was drawn on it.
+    ``offsets`` (n, 3) are of each plane from the lowest, ``stated`` is the distance by the object, or 0, and ``own``
+    says whether the object was drawn on the image with the grid ``target``.
     """
     slices = target.matrix[:, 2]
     in_slices = offsets @ np.linalg.inv(target.matrix).T

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from ..base.errors import InputError
-from .volume import Geometry, Volume, array_of, quiet_itk
+from .volume import Geometry, Volume, array_of, geometry_from, quiet_itk
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -61,9 +62,10 @@ def read_series(folder: Path, series_uid: str | None = None) -> Volume:
     series = _find_series(folder)
     slices = _choose(folder, series, series_uid)
     first = slices[0].header
-    for one in slices:
-        _check_odd(folder, one, first)
-    slices = _without_copies(slices)
+    for each in slices:
+        _check_fits(folder, each, first)
+    # An export may hold the same file twice.
+    slices = list({str(each.header.SOPInstanceUID): each for each in slices}.values())
     geometry, slices, places, warnings = _grid(folder, slices)
     modality = str(first.get("Modality", "")) or None
     return Volume(
@@ -71,7 +73,7 @@ def read_series(folder: Path, series_uid: str | None = None) -> Volume:
         geometry=geometry,
         modality=modality,
         series_uid=str(first.SeriesInstanceUID),
-        files=tuple(one.path for one in slices),
+        files=tuple(each.path for each in slices),
         file_slices=tuple(places),
         name=f"{modality or 'DICOM'} series {first.get('SeriesNumber') or ''}".rstrip(),
         warnings=warnings,
@@ -87,6 +89,25 @@ def modalities(folder: Path) -> dict[str, str]:
     return {uid: str(slices[0].header.get("Modality", "")) for uid, slices in _find_series(folder).items()}
 
 
+def dicom_files(folder: Path) -> Iterator[Path]:
+    """The files below ``folder`` that may be DICOM objects, in the order of their paths."""
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name.upper() != "DICOMDIR")
+
+
+def read_header(file: Path, keywords: list[str] | None = None) -> Dataset:
+    """All of the header of a slice that was read before, or only some attributes.
+
+    Raises:
+        InputError: the file is gone.
+    """
+    from pydicom import dcmread
+
+    try:
+        return dcmread(file, stop_before_pixels=True, specific_tags=keywords)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read again ({error.strerror}); keep the series where it is.") from error
+
+
 def _find_series(folder: Path) -> dict[str, list[_Slice]]:
     """The image series below ``folder`` by their UID; scouts are left out of a series that has other images."""
     from pydicom import dcmread
@@ -94,9 +115,7 @@ def _find_series(folder: Path) -> dict[str, list[_Slice]]:
     from pydicom.errors import InvalidDicomError
 
     series: dict[str, list[_Slice]] = {}
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name.upper() == "DICOMDIR":
-            continue
+    for path in dicom_files(folder):
         try:
             with disable_value_validation(), path.open("rb") as stream:
                 header = dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS)
@@ -111,7 +130,7 @@ def _find_series(folder: Path) -> dict[str, list[_Slice]]:
             raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
         series.setdefault(str(header.SeriesInstanceUID), []).append(_Slice(path, header))
     for uid, slices in list(series.items()):
-        scans = [one for one in slices if "LOCALIZER" not in (one.header.get("ImageType") or ())]
+        scans = [each for each in slices if "LOCALIZER" not in (each.header.get("ImageType") or ())]
         if scans:
             series[uid] = scans
         elif len(series) > 1:
@@ -129,9 +148,9 @@ def _choose(folder: Path, series: dict[str, list[_Slice]], wanted: str | None) -
     if not series:
         raise InputError(f"{folder} holds no DICOM images; give the folder of a CT or MR series.")
     shown = "; ".join(
-        f"{uid} ({one[0].header.get('Modality', 'unknown')}, {len(one)} slices, "
-        f"{str(one[0].header.get('SeriesDescription', '')) or 'no description'})"
-        for uid, one in sorted(series.items())
+        f"{uid} ({slices[0].header.get('Modality', 'unknown')}, {len(slices)} slices, "
+        f"{str(slices[0].header.get('SeriesDescription', '')) or 'no description'})"
+        for uid, slices in sorted(series.items())
     )
     if wanted is None and len(series) > 1:
         raise InputError(f"{folder} holds {len(series)} series, choose one with --series: {shown}.")
@@ -140,29 +159,24 @@ def _choose(folder: Path, series: dict[str, list[_Slice]], wanted: str | None) -
     return series[wanted] if wanted is not None else next(iter(series.values()))
 
 
-def _check_odd(folder: Path, one: _Slice, first: Dataset) -> None:
+def _check_fits(folder: Path, each: _Slice, first: Dataset) -> None:
     """Refuse a slice that cannot be part of one grid with ``first``."""
-    header = one.header
+    header = each.header
     if int(header.get("NumberOfFrames") or 1) > 1:
-        raise InputError(f"{one.path} is a multi-frame DICOM object; export the series with one file per slice.")
+        raise InputError(f"{each.path} is a multi-frame DICOM object; export the series with one file per slice.")
     if int(header.get("SamplesPerPixel") or 1) != 1:
         raise InputError(f"{folder} holds color images (RGB); give a CT or MR series with one value per pixel.")
     for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
         if not header.get(keyword):
-            raise InputError(f"{one.path} has no {keyword}, so its place is unknown; export the series again.")
+            raise InputError(f"{each.path} has no {keyword}, so its place is unknown; export the series again.")
     if not all(np.isfinite(step) and step > 0 for step in map(float, header.PixelSpacing)):
-        raise InputError(f"{one.path} has a pixel spacing that is not positive; export the series again.")
+        raise InputError(f"{each.path} has a pixel spacing that is not positive; export the series again.")
     same_size = (header.Rows, header.Columns) == (first.Rows, first.Columns)
     same_spacing = np.allclose(header.PixelSpacing, first.PixelSpacing, rtol=1e-3)
     if not (same_size and same_spacing):
         raise InputError(f"{folder} mixes slices of different sizes in one series; export it again without the others.")
     if not np.allclose(header.ImageOrientationPatient, first.ImageOrientationPatient, atol=1e-3):
         raise InputError(f"{folder} mixes slices of different orientations in one series; export it again.")
-
-
-def _without_copies(slices: list[_Slice]) -> list[_Slice]:
-    """One file for each SOP instance: an export may hold the same file twice."""
-    return list({str(one.header.SOPInstanceUID): one for one in slices}.values())
 
 
 def _grid(folder: Path, slices: list[_Slice]) -> tuple[Geometry, list[_Slice], list[int], list[str]]:
@@ -173,12 +187,11 @@ def _grid(folder: Path, slices: list[_Slice]) -> tuple[Geometry, list[_Slice], l
     if not 0.99 < np.linalg.norm(normal) < 1.01:
         raise InputError(f"{folder} has a damaged slice orientation; export the series again.")
     normal /= np.linalg.norm(normal)
-    slices = sorted(slices, key=lambda one: float(one.position @ normal))
+    slices = sorted(slices, key=lambda each: float(each.position @ normal))
     if len(slices) == 1:
         raise InputError(f"{folder} holds a single slice; give a series of at least two.")
-    positions = np.array([one.position for one in slices])
-    along = positions @ normal
-    places, warnings = _places(folder, along)
+    positions = np.array([each.position for each in slices])
+    places, warnings = _places(folder, positions @ normal)
     step = (positions[-1] - positions[0]) / places[-1]
     off_line = positions - positions[0] - np.outer(places, step)
     if np.abs(off_line @ np.array([row, column]).T).max() > 0.5 * min(map(float, header.PixelSpacing)):
@@ -191,11 +204,11 @@ def _grid(folder: Path, slices: list[_Slice]) -> tuple[Geometry, list[_Slice], l
     else:
         step = normal * (step @ normal)
     distance = float(np.linalg.norm(step))
-    geometry = Geometry(
-        size=(int(header.Columns), int(header.Rows), places[-1] + 1),
-        spacing=(float(header.PixelSpacing[1]), float(header.PixelSpacing[0]), distance),
-        origin=tuple(positions[0].tolist()),
-        direction=tuple(np.stack([row, column, step / distance], axis=1).ravel().tolist()),
+    geometry = geometry_from(
+        size=(header.Columns, header.Rows, places[-1] + 1),
+        spacing=(header.PixelSpacing[1], header.PixelSpacing[0], distance),
+        origin=positions[0],
+        axes=np.stack([row, column, step / distance], axis=1),
     )
     return geometry, slices, places, warnings
 
@@ -220,10 +233,10 @@ def _places(folder: Path, along: np.ndarray) -> tuple[list[int], list[str]]:
     if not gaps:
         return places.tolist(), []
     where = ", ".join(f"{gap:.1f}" for gap in gaps[:10]) + (" ..." if len(gaps) > 10 else "")
-    told = f"{len(gaps)} of {len(along) + len(gaps)} slices, at {where} mm"
+    missing = f"{len(gaps)} of {len(along) + len(gaps)} slices, at {where} mm"
     if counts.max() - 1 > _MOST_MISSING_IN_A_ROW or len(gaps) > _MOST_MISSING_SHARE * len(along):
-        raise InputError(f"{folder} lacks {told}; export the complete series.")
-    warning = f"The series lacks {told}; they were filled in from their neighbors, so check the result there."
+        raise InputError(f"{folder} lacks {missing}; export the complete series.")
+    warning = f"The series lacks {missing}; they were filled in from their neighbors, so check the result there."
     return places.tolist(), [warning]
 
 
@@ -234,13 +247,13 @@ def _read_pixels(slices: list[_Slice], places: list[int], geometry: Geometry) ->
     array = np.zeros(geometry.shape, dtype=np.int16)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    for one, place in zip(slices, places, strict=True):
-        reader.SetFileName(str(one.path))
+    for each, place in zip(slices, places, strict=True):
+        reader.SetFileName(str(each.path))
         try:
             with quiet_itk():
                 pixels = array_of(reader.Execute())[0]
         except RuntimeError as error:
-            raise _cut(one.path) from error
+            raise _cut(each.path) from error
         needed = _smallest_type(pixels)
         if not np.can_cast(needed, array.dtype):
             array = array.astype(np.promote_types(needed, array.dtype))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from .. import __version__
 from ..base.errors import InputError
 from ..base.files import atomic_path
+from .dicom_series import read_header
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -40,11 +41,7 @@ _DESCRIPTIONS = {
 
 
 def write_dicom_seg(
-    path: Path | str,
-    label: np.ndarray,
-    volume: Volume,
-    labels: Sequence[Label],
-    provenance: Mapping[str, str],
+    path: Path | str, label: np.ndarray, volume: Volume, labels: Sequence[Label], provenance: Mapping[str, str]
 ) -> None:
     """Write a binary DICOM Segmentation, PS3.3 A.51, that refers to the slices of ``volume``.
 
@@ -62,15 +59,7 @@ def write_dicom_seg(
     Raises:
         InputError: ``volume`` is not from DICOM, its series lacks what a SEG needs, or the folder is not writable.
     """
-    from pydicom.config import disable_value_validation
-
-    path = Path(path)
-    _check(path, label, volume)
-    # Values that were copied as they are must not stop the writing, nor appear in a warning: they name the patient.
-    with disable_value_validation():
-        segmentation = _segmentation(label, volume, labels, provenance)
-        with atomic_path(path) as beside:
-            segmentation.save_as(beside)
+    _write(_segmentation, Path(path), label, volume, labels, provenance)
 
 
 def _segmentation(
@@ -149,11 +138,7 @@ def _float_named() -> Iterator[None]:
 
 
 def write_rtstruct(
-    path: Path | str,
-    label: np.ndarray,
-    volume: Volume,
-    labels: Sequence[Label],
-    provenance: Mapping[str, str],
+    path: Path | str, label: np.ndarray, volume: Volume, labels: Sequence[Label], provenance: Mapping[str, str]
 ) -> None:
     """Write an RT Structure Set, PS3.3 A.19, with one region of interest for each of ``labels``.
 
@@ -163,23 +148,53 @@ def write_rtstruct(
 
     Args, raises: as :func:`write_dicom_seg`.
     """
+    _write(_structures, Path(path), label, volume, labels, provenance)
+
+
+def dataset(**values: object) -> Dataset:
+    """A DICOM data set, or an item of a sequence, of values by keyword."""
+    from pydicom.dataset import Dataset
+
+    made = Dataset()
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def _write(
+    make: Callable[[np.ndarray, Volume, Sequence[Label], Mapping[str, str]], Dataset],
+    path: Path,
+    label: np.ndarray,
+    volume: Volume,
+    labels: Sequence[Label],
+    provenance: Mapping[str, str],
+) -> None:
+    """Write what ``make`` makes of the rest, where that can be made and written."""
     from pydicom.config import disable_value_validation
 
-    path = Path(path)
-    _check(path, label, volume)
+    if path.suffix.lower() != ".dcm":
+        raise InputError(f"{path} does not end with .dcm, which a DICOM file needs.")
+    if not volume.files:
+        raise InputError(f"{path} can only be made from a DICOM series; give a DICOM folder or choose .seg.nrrd.")
+    volume.geometry.check_fits(label)
+    # Values that were copied as they are must not stop the writing, nor appear in a warning: they name the patient.
     with disable_value_validation():
-        structures = _structures(label, volume, labels, provenance)
+        made = make(label, volume, labels, provenance)
         with atomic_path(path) as beside:
-            save_as(structures, beside)
+            save_as(made, beside)
 
 
-def save_as(dataset: Dataset, path: Path) -> None:
-    """Write a made ``dataset`` as a whole DICOM file, its values explicit and little endian."""
+def save_as(made: Dataset, path: Path) -> None:
+    """Write a :func:`dataset` as a whole DICOM file, its values explicit and little endian."""
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    made.ensure_file_meta()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     if _pydicom_2():
-        dataset.is_little_endian, dataset.is_implicit_VR = True, False
-        dataset.save_as(path, write_like_original=False)
+        made.is_little_endian, made.is_implicit_VR = True, False
+        made.save_as(path, write_like_original=False)
     else:
-        dataset.save_as(path, enforce_file_format=True)
+        made.save_as(path, enforce_file_format=True)
 
 
 def _pydicom_2() -> bool:
@@ -200,9 +215,8 @@ def _structures(label: np.ndarray, volume: Volume, labels: Sequence[Label], prov
     headers = [_header(file) for file in volume.files]
     structures = _structure_set(headers[0], provenance)
     structures.ReferencedFrameOfReferenceSequence = [_referenced_frame(headers)]
-    structures.StructureSetROISequence = []
-    structures.ROIContourSequence = []
-    structures.RTROIObservationsSequence = []
+    for keyword in ("StructureSetROISequence", "ROIContourSequence", "RTROIObservationsSequence"):
+        setattr(structures, keyword, [])
     for number, segment in enumerate(labels, start=1):
         contours = [
             _contour_item(polygon, header)
@@ -250,28 +264,15 @@ def _without_straight(polygon: np.ndarray) -> np.ndarray:
     return polygon[(np.abs(turn) > 1e-9) | back]
 
 
-def _check(path: Path, label: np.ndarray, volume: Volume) -> None:
-    if path.suffix.lower() != ".dcm":
-        raise InputError(f"{path} does not end with .dcm, which a DICOM file needs.")
-    if not volume.files:
-        raise InputError(f"{path} can only be made from a DICOM series; give a DICOM folder or choose .seg.nrrd.")
-    if label.shape != volume.array.shape:
-        raise InputError(f"A label of shape {label.shape} does not fit a volume of shape {volume.array.shape}.")
-
-
 def _header(file: Path) -> Dataset:
     """All of a slice's header; what DICOM wants in every study, and exports often strip, is there, empty at least.
 
     Raises:
         InputError: the file is gone, or lacks its frame of reference or its study.
     """
-    from pydicom import dcmread
     from pydicom.valuerep import DA, TM
 
-    try:
-        header = dcmread(file, stop_before_pixels=True)
-    except OSError as error:
-        raise InputError(f"{file} cannot be read again ({error.strerror}); keep the series where it is.") from error
+    header = read_header(file)
     for keyword in ("FrameOfReferenceUID", "StudyInstanceUID", "SOPInstanceUID"):
         if not header.get(keyword):
             raise InputError(f"{file} has no {keyword}, so DICOM results cannot refer to it; choose .seg.nrrd.")
@@ -311,101 +312,96 @@ def _series_number(header: Dataset, offset: int) -> int:
 
 def _structure_set(source: Dataset, provenance: Mapping[str, str]) -> Dataset:
     """A structure set without regions, in the patient and study of ``source``."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+    from pydicom.uid import RTStructureSetStorage, generate_uid
 
     now = datetime.datetime.now()
-    structures = Dataset()
-    structures.SOPClassUID, structures.SOPInstanceUID = RTStructureSetStorage, generate_uid()
-    structures.file_meta = FileMetaDataset()
-    structures.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    structures.file_meta.MediaStorageSOPClassUID = structures.SOPClassUID
-    structures.file_meta.MediaStorageSOPInstanceUID = structures.SOPInstanceUID
-    structures.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in _PATIENT_AND_STUDY:
-        setattr(structures, keyword, source.get(keyword))
-    structures.Modality = "RTSTRUCT"
-    structures.SeriesInstanceUID, structures.SeriesNumber = generate_uid(), _series_number(source, 2)
-    structures.SeriesDescription, structures.OperatorsName = "CMEDL contours", ""
-    structures.Manufacturer = structures.ManufacturerModelName = _MANUFACTURER
-    structures.SoftwareVersions = __version__
-    structures.InstanceNumber = 1
-    structures.StructureSetLabel = "CMEDL"
-    structures.StructureSetDescription = _within("; ".join(f"{k}={v}" for k, v in provenance.items()), 1024)
-    structures.StructureSetDate = structures.InstanceCreationDate = now.strftime("%Y%m%d")
-    structures.StructureSetTime = structures.InstanceCreationTime = now.strftime("%H%M%S")
-    structures.FrameOfReferenceUID, structures.PositionReferenceIndicator = source.FrameOfReferenceUID, ""
-    structures.ApprovalStatus = "UNAPPROVED"
-    return structures
+    date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    return dataset(
+        SOPClassUID=RTStructureSetStorage,
+        SOPInstanceUID=generate_uid(),
+        SpecificCharacterSet="ISO_IR 192",
+        **{keyword: source.get(keyword) for keyword in _PATIENT_AND_STUDY},
+        Modality="RTSTRUCT",
+        SeriesInstanceUID=generate_uid(),
+        SeriesNumber=_series_number(source, 2),
+        SeriesDescription="CMEDL contours",
+        OperatorsName="",
+        Manufacturer=_MANUFACTURER,
+        ManufacturerModelName=_MANUFACTURER,
+        SoftwareVersions=__version__,
+        InstanceNumber=1,
+        StructureSetLabel="CMEDL",
+        StructureSetDescription=_within("; ".join(f"{k}={v}" for k, v in provenance.items()), 1024),
+        StructureSetDate=date,
+        StructureSetTime=time,
+        InstanceCreationDate=date,
+        InstanceCreationTime=time,
+        FrameOfReferenceUID=source.FrameOfReferenceUID,
+        PositionReferenceIndicator="",
+        ApprovalStatus="UNAPPROVED",
+    )
 
 
 def _referenced_frame(headers: Sequence[Dataset]) -> Dataset:
     """The frame of reference, study, series and images that the contours lie on, PS3.3 C.8.8.5."""
-    from pydicom.dataset import Dataset
-    from pydicom.uid import UID
-
-    series = Dataset()
-    series.SeriesInstanceUID = headers[0].SeriesInstanceUID
-    series.ContourImageSequence = [_image_reference(header) for header in headers]
-    study = Dataset()
-    # Detached Study Management, retired, but what this attribute is defined to hold.
-    study.ReferencedSOPClassUID = UID("1.2.840.10008.3.1.2.3.1")
-    study.ReferencedSOPInstanceUID = headers[0].StudyInstanceUID
-    study.RTReferencedSeriesSequence = [series]
-    frame = Dataset()
-    frame.FrameOfReferenceUID = headers[0].FrameOfReferenceUID
-    frame.RTReferencedStudySequence = [study]
-    return frame
+    series = dataset(
+        SeriesInstanceUID=headers[0].SeriesInstanceUID,
+        ContourImageSequence=[_image_reference(header) for header in headers],
+    )
+    study = dataset(
+        # Detached Study Management, retired, but what this attribute is defined to hold.
+        ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1",
+        ReferencedSOPInstanceUID=headers[0].StudyInstanceUID,
+        RTReferencedSeriesSequence=[series],
+    )
+    return dataset(FrameOfReferenceUID=headers[0].FrameOfReferenceUID, RTReferencedStudySequence=[study])
 
 
 def _image_reference(header: Dataset) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    image = Dataset()
-    image.ReferencedSOPClassUID = header.SOPClassUID
-    image.ReferencedSOPInstanceUID = header.SOPInstanceUID
-    return image
+    return dataset(ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID)
 
 
 def _contour_item(polygon: np.ndarray, header: Dataset) -> Dataset:
     """A contour on the slice ``header`` from pixel coordinates (n, 2) of (row, column), PS3.3 C.7.6.2.1.1."""
-    from pydicom.dataset import Dataset
-
     row, column = np.array(header.ImageOrientationPatient, dtype=float).reshape(2, 3)
     down, right = map(float, header.PixelSpacing)
     origin = np.array(header.ImagePositionPatient, dtype=float)
     points = origin + polygon[:, 1:] * right * row + polygon[:, :1] * down * column
-    contour = Dataset()
-    contour.ContourImageSequence = [_image_reference(header)]
-    contour.ContourGeometricType = "CLOSED_PLANAR"
-    contour.NumberOfContourPoints = len(points)
-    contour.ContourData = [f"{value:.{_POINT_DIGITS}f}" for value in points.ravel() + 0.0]
-    return contour
+    return dataset(
+        ContourImageSequence=[_image_reference(header)],
+        ContourGeometricType="CLOSED_PLANAR",
+        NumberOfContourPoints=len(points),
+        ContourData=[f"{value:.{_POINT_DIGITS}f}" for value in points.ravel() + 0.0],
+    )
 
 
 def _add_region(structures: Dataset, number: int, segment: Label, contours: list[Dataset], generation: str) -> None:
     """Add a region of interest with its contours and observation to the structure set."""
-    from pydicom.dataset import Dataset
-
-    region = Dataset()
-    region.ROINumber, region.ROIName = number, _within(segment.name, 64)
-    region.ReferencedFrameOfReferenceUID = structures.FrameOfReferenceUID
-    region.ROIGenerationAlgorithm = generation
-    structures.StructureSetROISequence.append(region)
-    shown = Dataset()
-    shown.ReferencedROINumber = number
-    shown.ROIDisplayColor = [round(255 * part) for part in segment.color]
+    structures.StructureSetROISequence.append(
+        dataset(
+            ROINumber=number,
+            ROIName=_within(segment.name, 64),
+            ReferencedFrameOfReferenceUID=structures.FrameOfReferenceUID,
+            ROIGenerationAlgorithm=generation,
+        )
+    )
+    drawn = dataset(ReferencedROINumber=number, ROIDisplayColor=[round(255 * part) for part in segment.color])
     if contours:
-        shown.ContourSequence = contours
-    structures.ROIContourSequence.append(shown)
-    observation = Dataset()
-    observation.ObservationNumber = observation.ReferencedROINumber = number
+        drawn.ContourSequence = contours
+    structures.ROIContourSequence.append(drawn)
+    scheme, code, meaning = segment.terminology["type"]
     abnormal = list(segment.terminology["category"][:2]) == _MORPHOLOGICALLY_ABNORMAL
-    observation.RTROIInterpretedType, observation.ROIInterpreter = "GTV" if abnormal else "ORGAN", ""
-    code = Dataset()
-    code.CodingSchemeDesignator, code.CodeValue, code.CodeMeaning = segment.terminology["type"]
-    observation.RTROIIdentificationCodeSequence = [code]
-    structures.RTROIObservationsSequence.append(observation)
+    structures.RTROIObservationsSequence.append(
+        dataset(
+            ObservationNumber=number,
+            ReferencedROINumber=number,
+            RTROIInterpretedType="GTV" if abnormal else "ORGAN",
+            ROIInterpreter="",
+            RTROIIdentificationCodeSequence=[
+                dataset(CodingSchemeDesignator=scheme, CodeValue=code, CodeMeaning=meaning)
+            ],
+        )
+    )
 
 
 def _within(text: str, characters: int) -> str:

@@ -122,14 +122,14 @@ def _check_metaimage(path: Path) -> None:
         where = path if data in ("LOCAL", "local") else path.with_name(data)
         if not where.is_file():
             raise InputError(f"{path} needs its data file {data}, which is not beside it; copy both.")
-        found = where.stat().st_size - (stream.tell() if where == path else 0)
+        there = where.stat().st_size - (stream.tell() if where == path else 0)
     if fields.get("CompressedData", "False").lower() == "true":
         expected = _number(fields.get("CompressedDataSize", "0"))
     else:
         channels = _number(fields.get("ElementNumberOfChannels", "1"))
         sizes = [_number(size) for size in fields["DimSize"].split()]
         expected = math.prod(sizes) * channels * _META_BYTES.get(fields.get("ElementType", ""), 0)
-    _check_short(path, found, 0 if math.isnan(expected) else int(expected))
+    _check_short(path, there, 0 if math.isnan(expected) else int(expected))
 
 
 def _number(text: str) -> float:
@@ -153,6 +153,6 @@ def _check_spacing(path: Path, steps: list[float] | tuple[float, ...]) -> None:
         )
 
 
-def _check_short(path: Path, found: int, expected: int) -> None:
-    if found < expected:
-        raise nifti.short(path, found, expected)
+def _check_short(path: Path, there: int, expected: int) -> None:
+    if there < expected:
+        raise nifti.short(path, there, expected)

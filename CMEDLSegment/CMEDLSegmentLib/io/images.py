@@ -1,7 +1,4 @@
-"""Image files: NIfTI, NRRD and MetaImage, or a folder with a DICOM series, read and written with their geometry.
-
-SimpleITK is imported by the functions that need it.
-"""
+"""Image files: NIfTI, NRRD and MetaImage, or a folder with a DICOM series, read and written with their geometry."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import numpy as np
 from ..base.errors import InputError
 from ..base.files import atomic_path
 from . import nifti
-from .volume import Geometry, Volume, array_of, geometry_of, grid_text, quiet_itk, set_geometry
+from .volume import Geometry, Volume, array_of, geometry_from, geometry_of, grid_text, quiet_itk, set_geometry
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -84,13 +81,16 @@ def write_image(path: Path | str, array: np.ndarray, geometry: Geometry) -> None
     """
     import SimpleITK as sitk
 
-    path = Path(path)
-    if array.shape != geometry.shape:
-        raise InputError(f"An array of shape {array.shape} does not fit a grid of shape {geometry.shape}.")
+    geometry.check_fits(array)
     stored = {"bool": np.uint8, "float16": np.float32}.get(array.dtype.name, array.dtype)
     image = sitk.GetImageFromArray(array.astype(stored, copy=False))
     set_geometry(image, geometry)
-    save_image(path, image)
+    save_image(Path(path), image)
+
+
+def lossless_ending(geometry: Geometry) -> str:
+    """The usual ending, ``.nii.gz``; ``.nrrd`` for a sheared grid, which NIfTI does not have."""
+    return ".nrrd" if geometry.is_sheared else ".nii.gz"
 
 
 def save_image(path: Path, image: SimpleITK.Image) -> None:
@@ -105,7 +105,7 @@ def save_image(path: Path, image: SimpleITK.Image) -> None:
 
     if not path.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha")):
         raise InputError(f"{path} has no known image ending; choose .nii.gz, .nii, .nrrd or .mha.")
-    if path.name.lower().endswith((".nii", ".nii.gz")) and geometry_of(image).is_sheared:
+    if path.name.lower().endswith(nifti.ENDINGS) and geometry_of(image).is_sheared:
         raise InputError(f"{path} cannot be NIfTI, which has no sheared grids (tilted gantry); choose .nrrd or .mha.")
     with atomic_path(path) as beside:
         # Opening the file first gives the operating system's reason, which ITK does not pass on.
@@ -122,7 +122,7 @@ def save_image(path: Path, image: SimpleITK.Image) -> None:
 
 
 def _read_file(path: Path) -> Volume:
-    """Read one image file of 3 dimensions and one component; see :func:`read_volume`."""
+    """Read one image file; see :func:`read_volume`."""
     import SimpleITK as sitk
 
     from .header_checks import check_file, check_nifti_header
@@ -132,7 +132,9 @@ def _read_file(path: Path) -> Volume:
     name = path.name.lower()
     ending = next((e for e in IMAGE_ENDINGS if name.endswith(e)), None)
     if ending is None:
-        advice = "give the folder that holds the DICOM series" if _is_dicom(path) else "give .nii.gz, .nrrd or .mha"
+        from pydicom.misc import is_dicom
+
+        advice = "give the folder that holds the DICOM series" if is_dicom(path) else "give .nii.gz, .nrrd or .mha"
         raise InputError(f"{path} is not a NIfTI, NRRD or MetaImage file; {advice}.")
     if name.endswith(nifti.ENDINGS):
         check_nifti_header(path)
@@ -150,11 +152,9 @@ def _read_file(path: Path) -> Volume:
         check_file(path)
         raise InputError(f"{path} {_reason(str(error))}.") from error
     axes = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
-    geometry = Geometry(
-        reader.GetSize()[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], tuple(axes.ravel().tolist())
-    )
-    told = [f"{path.name} has four dimensions with a single volume; that volume was taken."] if squeezed else []
-    return Volume(array.reshape(geometry.shape), geometry, name=path.name[: -len(ending)], warnings=told)
+    geometry = geometry_from(reader.GetSize()[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], axes)
+    warnings = [f"{path.name} has four dimensions with a single volume; that volume was taken."] if squeezed else []
+    return Volume(array.reshape(geometry.shape), geometry, name=path.name[: -len(ending)], warnings=warnings)
 
 
 def _voxels(path: Path, reader: SimpleITK.ImageFileReader) -> np.ndarray:
@@ -227,17 +227,9 @@ def _place(path: Path, volume: Volume, reference: Geometry) -> None:
         volume.geometry = reference
         return
     first = np.rint(reference.to_index(np.array([own.origin]))[0]).astype(int)
-    cut = Geometry(
-        own.size,
-        reference.spacing,
-        tuple(reference.to_physical(first[None])[0].tolist()),
-        reference.direction,
-    )
-    inside = all(
-        start >= 0 and start + count <= whole
-        for start, count, whole in zip(first, own.size, reference.size, strict=True)
-    )
-    if not inside or not own.is_close(cut, tolerance):
+    part = geometry_from(own.size, reference.spacing, reference.to_physical(first[None])[0], reference.axes)
+    inside = (first >= 0).all() and (first + own.size <= reference.size).all()
+    if not inside or not own.is_close(part, tolerance):
         raise InputError(
             f"{path} is on another grid ({_describe(own)}) than its image ({_describe(reference)}); "
             "resample it to the image."
@@ -250,8 +242,3 @@ def _place(path: Path, volume: Volume, reference: Geometry) -> None:
 def _describe(geometry: Geometry) -> str:
     origin = ", ".join(f"{value:.4g}" for value in geometry.origin)
     return f"{grid_text(geometry)} from ({origin})"
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"

@@ -117,9 +117,9 @@ def check_complete(path: Path, header: Header) -> None:
     Raises: as :func:`read_voxels`.
     """
     with _open(path, header.packed) as stream:
-        found = count_bytes(stream) if header.packed else path.stat().st_size
-    if found < header.offset + header.voxel_bytes:
-        raise short(path, found - header.offset, header.voxel_bytes)
+        size = count_bytes(stream) if header.packed else path.stat().st_size
+    if size < header.offset + header.voxel_bytes:
+        raise short(path, size - header.offset, header.voxel_bytes)
 
 
 def count_bytes(stream: io.BufferedIOBase) -> int:
@@ -130,9 +130,9 @@ def count_bytes(stream: io.BufferedIOBase) -> int:
     return total
 
 
-def short(path: Path, found: int, expected: int) -> InputError:
-    """The error for a file with ``found`` of ``expected`` bytes of voxels."""
-    return InputError(f"{path} is cut short ({max(found, 0)} of {expected} bytes are there); copy or export it again.")
+def short(path: Path, there: int, expected: int) -> InputError:
+    """The error for a file with only ``there`` of ``expected`` bytes of voxels."""
+    return InputError(f"{path} is cut short ({max(there, 0)} of {expected} bytes are there); copy or export it again.")
 
 
 def _open(path: Path, packed: bool) -> gzip.GzipFile | io.BufferedReader:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -92,24 +91,9 @@ def _far(points: np.ndarray, polygon: np.ndarray) -> float:
     return greatest
 
 
-@dataclass(frozen=True)
-class CombinedPolygons:
-    """What polygons mark together.
-
-    Attributes:
-        marked: (rows, columns) bool.
-        nested: how many lie within others.
-        overlapping: whether any overlap in part.
-    """
-
-    marked: np.ndarray
-    nested: int
-    overlapping: bool
-
-
 def combine_polygons(
     polygons: Sequence[np.ndarray], turns: Sequence[np.ndarray], shape: tuple[int, int]
-) -> CombinedPolygons:
+) -> tuple[np.ndarray, int, bool]:
     """What closed polygons of one plane mark together; a center on an edge is inside.
 
     A polygon within another is a hole in it, one within the hole an island, and so on. Polygons that overlap in part
@@ -119,6 +103,9 @@ def combine_polygons(
         polygons: each (n, 2).
         turns: the :func:`winding_numbers` of each.
         shape: rows and columns.
+
+    Returns:
+        The mask (rows, columns) bool, how many polygons lie within others, and whether any overlap in part.
     """
     order = sorted(range(len(polygons)), key=lambda k: -np.count_nonzero(turns[k] % 2))
     insides = [turns[k] % 2 == 1 for k in order]
@@ -135,7 +122,7 @@ def combine_polygons(
             marked &= ~inside | pixels_on_edge(polygons[k], shape)
         else:
             marked |= inside | pixels_on_edge(polygons[k], shape)
-    return CombinedPolygons(marked, nested, overlapping)
+    return marked, nested, overlapping
 
 
 def fill_exclusive(polygons: Sequence[np.ndarray], turns: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..base.boxes import bounding_box, box_corners
 from ..base.errors import InputError
+from .dicom_series import read_header
 from .volume import Geometry, Volume, grid_text
 
 COINCIDE = 0.1
@@ -21,14 +22,7 @@ _TIE = 1e-6
 
 @dataclass(frozen=True)
 class ReferenceImage:
-    """What a delineation is brought to.
-
-    Attributes:
-        geometry: the image's grid.
-        series_uid: Series Instance UID of the image; None where it is not from DICOM.
-        frame_uid: its Frame of Reference UID, or None.
-        files: the DICOM files of its slices, or empty.
-    """
+    """What a delineation is brought to: a grid, and for an image from DICOM its UIDs and the files of its slices."""
 
     geometry: Geometry
     series_uid: str | None = None
@@ -40,23 +34,8 @@ def reference_of(image: Volume | Geometry, series_uid: str | None = None) -> Ref
     """The target that is ``image``, or a bare grid of the series ``series_uid``."""
     if isinstance(image, Geometry):
         return ReferenceImage(image, series_uid)
-    frame = header_value(image.files[0], "FrameOfReferenceUID") if image.files else None
-    return ReferenceImage(image.geometry, series_uid or image.series_uid, frame, image.files)
-
-
-def header_value(file: Path, keyword: str) -> str | None:
-    """One attribute of a slice's header as text; None where it is absent.
-
-    Raises:
-        InputError: the file is gone.
-    """
-    from pydicom import dcmread
-
-    try:
-        header = dcmread(file, stop_before_pixels=True, specific_tags=[keyword])
-    except OSError as error:
-        raise InputError(f"{file} cannot be read again ({error.strerror}); keep the series where it is.") from error
-    return str(header.get(keyword) or "") or None
+    frame = read_header(image.files[0], ["FrameOfReferenceUID"]).get("FrameOfReferenceUID") if image.files else None
+    return ReferenceImage(image.geometry, series_uid or image.series_uid, str(frame or "") or None, image.files)
 
 
 def regrid(path: Path, mask: np.ndarray, own: Geometry, target: Geometry) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -152,13 +131,10 @@ def resample_nearest(mask: np.ndarray, own: Geometry, target: Geometry) -> np.nd
 def _nearest_at_an_angle(
     result: np.ndarray, mask: np.ndarray, own: Geometry, target: Geometry, start: np.ndarray, step: np.ndarray
 ) -> None:
-    """Mark in ``result``, in place; only the target's box around what is marked is looked at.
+    """Mark in ``result``, in place; only the target's box around what is marked in ``mask``, not empty, is looked at.
 
-    Args:
-        result: (z, y, x) bool on ``target``.
-        mask: (z, y, x) bool on ``own``, not empty.
-        start: (3,) own index of the target's first voxel, half a voxel up, to be rounded down.
-        step: (3, 3) own index steps of the target's index steps.
+    The own index of the target's first voxel is ``start`` (3,), half a voxel up, to be rounded down; ``step`` (3, 3) is
+    how it changes with the target's index.
     """
     box = bounding_box(mask)
     assert box is not None

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from .dicom_objects import belongs_to_image, reading_values, text_of
 from .polygon_raster import combine_polygons, fill_exclusive, pixels_on_edge, same_polygon, winding_numbers
 from .regrid import COINCIDE, ReferenceImage, resample_nearest
 from .select_segment import Segment, select_segment
-from .volume import Geometry
+from .volume import Geometry, geometry_from
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -42,8 +41,7 @@ _OPEN = 0.5
 """Of an open contour's length: ends nearer together than this are joined."""
 
 
-@dataclass
-class _Contour:
+class _Contour(NamedTuple):
     """A closed contour.
 
     Attributes:
@@ -58,30 +56,22 @@ class _Contour:
     solid: bool
 
 
-@dataclass
-class _Remarks:
+class _Remarks(Counter[tuple[str, str]]):
     """What happened to how many contours or slices, for the notes."""
-
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, what: str, count: int = 1, noun: str = "contour") -> None:
         """Count ``count`` more of ``what``, the beginning of a sentence that a number and the noun end."""
-        self.counts[what, noun] += count
+        self[what, noun] += count
 
     def sentences(self) -> tuple[str, ...]:
         """One for each thing that happened."""
-        return tuple(f"{what}: {counted(count, noun)}." for (what, noun), count in self.counts.items() if count)
+        return tuple(f"{what}: {counted(count, noun)}." for (what, noun), count in self.items() if count)
 
 
 def read_rtstruct(path: Path, name: str, header: Dataset, target: ReferenceImage, asked: str | None) -> Delineation:
     """The asked region of interest on the target's grid.
 
-    Args:
-        path: for messages.
-        name: the rater's.
-        header: the structure set.
-        target: what it is brought to.
-        asked: region's name or number, or None.
+    Args: as :func:`.dicom_seg.read_seg`.
 
     Raises:
         InputError: no such region, of another series, damaged, or nothing of it within the target.
@@ -112,25 +102,21 @@ def read_rtstruct(path: Path, name: str, header: Dataset, target: ReferenceImage
     return Delineation(name, mask, chosen.name, SOURCE, notes + related + remarks.sentences())
 
 
-def _references(header: Dataset, region: Dataset, items: Sequence[Dataset]) -> tuple[set[str], set[str], set[str]]:
+def _references(header: Dataset, region: Dataset, items: Sequence[Dataset]) -> tuple[list[Any], list[Any], list[Any]]:
     """UIDs of the series, frames of reference and images that a region says it was drawn on, PS3.3 C.8.8.5."""
-    frame = str(region.get("ReferencedFrameOfReferenceUID") or header.get("FrameOfReferenceUID") or "")
+    frame = region.get("ReferencedFrameOfReferenceUID") or header.get("FrameOfReferenceUID")
     referenced = header.get("ReferencedFrameOfReferenceSequence") or []
     # A structure set may hold regions of several frames, each with its series.
-    of_frame = [each for each in referenced if str(each.get("FrameOfReferenceUID") or "") == frame] or referenced
-    frames = {frame} if frame else {str(each.get("FrameOfReferenceUID") or "") for each in of_frame}
-    series = {
-        str(of_series.get("SeriesInstanceUID") or "")
-        for reference in of_frame
-        for study in reference.get("RTReferencedStudySequence") or []
-        for of_series in study.get("RTReferencedSeriesSequence") or []
-    }
-    instances = {
-        str(image.get("ReferencedSOPInstanceUID") or "")
-        for item in items
-        for image in item.get("ContourImageSequence") or []
-    }
-    return series - {""}, frames - {""}, instances - {""}
+    of_frame = [each for each in referenced if each.get("FrameOfReferenceUID") == frame] or referenced
+    frames = [frame] if frame else [each.get("FrameOfReferenceUID") for each in of_frame]
+    studies = [study for each in of_frame for study in each.get("RTReferencedStudySequence") or []]
+    series = [each for study in studies for each in study.get("RTReferencedSeriesSequence") or []]
+    images = [image for item in items for image in item.get("ContourImageSequence") or []]
+    return (
+        [each.get("SeriesInstanceUID") for each in series],
+        frames,
+        [image.get("ReferencedSOPInstanceUID") for image in images],
+    )
 
 
 def _closed(path: Path, items: Sequence[Dataset], remarks: _Remarks) -> list[_Contour]:
@@ -206,7 +192,8 @@ def _fill_in_slices(
     planes = np.moveaxis(mask, 2 - across, 0)
     polygons = [index[:, in_plane] for index in indices]
     heights = np.array([(index[:, across].min() + index[:, across].max()) / 2 for index in indices])
-    remarks.add("Not in one plane, put flat on the slice nearest to the middle", _count_uneven(indices, across))
+    uneven = sum(bool(np.ptp(index[:, across]) > 0.5) for index in indices)
+    remarks.add("Not in one plane, put flat on the slice nearest to the middle", uneven)
     last = np.array(planes.shape[1:]) - 0.5
     beside = np.array([(p.max(axis=0) < -0.5).any() or (p.min(axis=0) > last).any() for p in polygons])
     cut = np.array([(p.min(axis=0) < -0.51).any() or (p.max(axis=0) > last + 0.01).any() for p in polygons])
@@ -226,23 +213,10 @@ def _fill_in_slices(
     return sum(bool(beside[k] or (above[k] and k not in used)) for k in range(len(contours)))
 
 
-def _count_uneven(indices: list[np.ndarray], across: int) -> int:
-    """How many contours leave their slice."""
-    return sum(bool(np.ptp(index[:, across]) > 0.5) for index in indices)
-
-
 def _members(
     heights: np.ndarray, count: int, spacing: float, own: bool | None, remarks: _Remarks
 ) -> dict[int, list[int]]:
-    """The contours that mark each slice; see the module for the rule.
-
-    Args:
-        heights: (n,) of each contour, in slices.
-        count: of the slices.
-        spacing: of the slices, mm.
-        own: whether the contours were drawn on this image.
-        remarks: receives what is remarkable.
-    """
+    """The contours, at ``heights`` (n,) in slices, that mark each of ``count`` slices; see the module for the rule."""
     nearest = np.rint(heights).astype(int)
     off = np.abs(heights - nearest) > COINCIDE
     members: dict[int, list[int]] = {}
@@ -298,8 +272,7 @@ def _fill_slice(plane: np.ndarray, polygons: list[np.ndarray], exclusives: list[
     part = plane[low[0] : max(high[0], 0), low[1] : max(high[1], 0)]
     if not part.size:
         return
-    rows, columns = part.shape
-    shape = rows, columns
+    shape = part.shape[0], part.shape[1]
     shifted = {k: polygons[k] - low for k in kept}
     turns = {k: winding_numbers(polygon, shape) for k, polygon in shifted.items()}
     for k, turn in turns.items():
@@ -308,10 +281,10 @@ def _fill_slice(plane: np.ndarray, polygons: list[np.ndarray], exclusives: list[
         looped = turn.max() > 1 or turn.min() < -1 or turn.max() > 0 > turn.min()
         remarks.add("Crossing themselves or going round twice, inside by the even-odd rule", int(looped))
     plain = [k for k in kept if not exclusives[k]]
-    combined = combine_polygons([shifted[k] for k in plain], [turns[k] for k in plain], shape)
-    part |= combined.marked
-    remarks.add("Taken as holes or islands, lying within others", combined.nested)
-    remarks.add("With contours that overlap in part, taken together", int(combined.overlapping), "slice")
+    marked, nested, overlapping = combine_polygons([shifted[k] for k in plain], [turns[k] for k in plain], shape)
+    part |= marked
+    remarks.add("Taken as holes or islands, lying within others", nested)
+    remarks.add("With contours that overlap in part, taken together", int(overlapping), "slice")
     disjoined = [k for k in kept if exclusives[k]]
     part |= fill_exclusive([shifted[k] for k in disjoined], [turns[k] for k in disjoined], shape)
 
@@ -343,29 +316,21 @@ def _fill_at_an_angle(mask: np.ndarray, contours: list[_Contour], grid: Geometry
             outside += len(members)
             continue
         count = np.ceil((high - low)[:2] / fine).astype(int) + 1
-        sheet = Geometry(
-            (int(count[0]), int(count[1]), 1),
-            (fine, fine, 1.01 * apart or min(grid.spacing)),  # no gap between uneven planes
-            tuple((frame @ [low[0], low[1], height]).tolist()),
-            tuple(frame.ravel().tolist()),
-        )
+        between = 1.01 * apart or min(grid.spacing)  # no gap between uneven planes
+        sheet = geometry_from((*count, 1), (fine, fine, between), frame @ [low[0], low[1], height], frame)
         filled = np.zeros(sheet.shape, dtype=bool)
         polygons = [(own[k][:, 1::-1] - low[1::-1]) / fine for k in members]
         _fill_slice(filled[0], polygons, [contours[k].exclusive for k in members], remarks)
         marked = resample_nearest(filled, sheet, grid)
         mask |= marked
         if not marked.any():
-            outside += sum(not _reaches(contours[k].points, grid) for k in members)
+            indices = [grid.to_index(contours[k].points) for k in members]
+            within = [((index > -0.5) & (index < np.array(grid.size) - 0.5)).all(axis=1).any() for index in indices]
+            outside += len(members) - sum(map(bool, within))
     return outside
-
-
-def _reaches(points: np.ndarray, grid: Geometry) -> bool:
-    """Whether any of the points (n, 3), LPS mm, lies in a voxel of the grid."""
-    index = grid.to_index(points)
-    return bool(((index > -0.5) & (index < np.array(grid.size) - 0.5)).all(axis=1).any())
 
 
 def _normal(points: np.ndarray) -> np.ndarray:
     """Vector across a contour's plane, as long as its area is large (Newell's method)."""
-    centerd = points - points.mean(axis=0)
-    return np.cross(centerd, np.roll(centerd, -1, axis=0)).sum(axis=0)
+    centered = points - points.mean(axis=0)
+    return np.cross(centered, np.roll(centered, -1, axis=0)).sum(axis=0)

@@ -43,7 +43,7 @@ def select_segment(path: Path, segments: Sequence[Segment], asked: str | None) -
     if asked is None:
         if len(segments) == 1:
             return segments[0], ()
-        tumors = [one for one in segments if _TUMOR.match(one.name.strip())]
+        tumors = [segment for segment in segments if _TUMOR.match(segment.name.strip())]
         if len(tumors) == 1:
             return tumors[0], (f"Of {len(segments)} segments the tumor was taken, '{tumors[0].name}'.",)
         raise InputError(
@@ -51,12 +51,12 @@ def select_segment(path: Path, segments: Sequence[Segment], asked: str | None) -
             "FILE#NAME."
         )
     for key in (_as_it_stands, _folded, _number):
-        found = [one for one in segments if key(one) == key(Segment(-1, asked))]
-        if len(found) == 1:
-            return found[0], ()
-        if found:
+        matches = [segment for segment in segments if key(segment) == key(Segment(-1, asked))]
+        if len(matches) == 1:
+            return matches[0], ()
+        if matches:
             raise InputError(
-                f"{path} holds {len(found)} segments called '{asked}' ({list_segments(found)}); choose one by its "
+                f"{path} holds {len(matches)} segments called '{asked}' ({list_segments(matches)}); choose one by its "
                 "number."
             )
     raise InputError(f"{path} has no segment '{asked}'; it holds {list_segments(segments)}.")

@@ -1,20 +1,17 @@
-"""A volume in memory: array (z, y, x) with its full geometry.
-
-Nothing here resamples: a volume keeps its native data type and native axes, and :func:`axial_view` is only
-another way to look at the same memory. SimpleITK is imported by the functions that need it.
-"""
+"""A volume in memory: array (z, y, x) with its full geometry, in its native data type and axes."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from ..base.boxes import box_corners
 from ..base.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,9 +51,14 @@ class Geometry:
         return self.size[2], self.size[1], self.size[0]
 
     @property
+    def axes(self) -> np.ndarray:
+        """(3, 3) matrix whose columns are the LPS unit vectors of the index axes."""
+        return np.array(self.direction, dtype=float).reshape(3, 3)
+
+    @property
     def matrix(self) -> np.ndarray:
         """(3, 3) matrix from a step in index coordinates (x, y, z) to a step in LPS mm."""
-        return np.array(self.direction, dtype=float).reshape(3, 3) * np.array(self.spacing, dtype=float)
+        return self.axes * np.array(self.spacing, dtype=float)
 
     @property
     def voxel_cc(self) -> float:
@@ -66,14 +68,12 @@ class Geometry:
     @property
     def axial_spacing(self) -> tuple[float, float, float]:
         """Spacing (z, y, x), mm, of the grid seen in axial order (:func:`axial_view`)."""
-        order = index_axes(np.array(self.direction, dtype=float).reshape(3, 3))
-        return self.spacing[order[2]], self.spacing[order[1]], self.spacing[order[0]]
+        return triple(self.spacing[axis] for axis in reversed(index_axes(self.axes)))
 
     @property
     def is_sheared(self) -> bool:
         """True when the axes are not at right angles, as in a CT taken with a tilted gantry."""
-        axes = np.array(self.direction, dtype=float).reshape(3, 3)
-        return bool(np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR_LIMIT)
+        return bool(np.abs(self.axes.T @ self.axes - np.eye(3)).max() > _SHEAR_LIMIT)
 
     def to_physical(self, points: np.ndarray) -> np.ndarray:
         """LPS positions (n, 3) in mm of index coordinates (n, 3) in the order (x, y, z).
@@ -92,8 +92,7 @@ class Geometry:
 
     def corners(self) -> np.ndarray:
         """LPS positions (8, 3) in mm of the eight outermost voxel centers."""
-        ends = [(0, count - 1) for count in self.size]
-        return self.to_physical(np.array(list(itertools.product(*ends))))
+        return self.to_physical(box_corners(np.zeros(3), np.array(self.size) - 1.0))
 
     def is_close(self, other: Geometry, tolerance: float = 0.01) -> bool:
         """True when both grids have one size and no voxel lies more than ``tolerance`` mm apart.
@@ -103,6 +102,23 @@ class Geometry:
         if self.size != other.size:
             return False
         return bool(np.linalg.norm(self.corners() - other.corners(), axis=1).max() <= tolerance)
+
+    def check_fits(self, array: np.ndarray) -> None:
+        """Raise InputError for an array that does not have the shape of this grid."""
+        if array.shape != self.shape:
+            raise InputError(f"An array of shape {array.shape} does not fit a grid of shape {self.shape}.")
+
+
+def geometry_from(
+    size: Iterable[int], spacing: Iterable[float], origin: np.ndarray | Sequence[float], axes: np.ndarray
+) -> Geometry:
+    """A grid from numpy's values; ``axes`` (3, 3) has the index axes in its columns."""
+    return Geometry(
+        triple(map(int, size)),
+        triple(map(float, spacing)),
+        triple(map(float, origin)),
+        tuple(np.asarray(axes, dtype=float).ravel().tolist()),
+    )
 
 
 def grid_text(geometry: Geometry) -> str:
@@ -196,27 +212,22 @@ def axial_view(array: np.ndarray, geometry: Geometry) -> AxialView:
     >>> np.shares_memory(view.array, stored)
     True
     """
-    if array.shape != geometry.shape:
-        raise InputError(f"An array of shape {array.shape} does not fit a grid of shape {geometry.shape}.")
-    directions = np.array(geometry.direction, dtype=float).reshape(3, 3)
-    order = index_axes(directions)
-    cosines = [float(directions[d, order[d]]) for d in range(3)]
-    reverse = [cosine < 0 for cosine in cosines]
+    geometry.check_fits(array)
+    order = index_axes(geometry.axes)
+    cosines = geometry.axes[range(3), order]
+    reverse = cosines < 0
     start = np.zeros(3)
-    for d in range(3):
-        start[order[d]] = geometry.size[order[d]] - 1 if reverse[d] else 0
-    columns = directions[:, list(order)] * np.where(reverse, -1.0, 1.0) + 0.0  # no -0.0
-    seen = Geometry(
-        size=triple(geometry.size[axis] for axis in order),
-        spacing=triple(geometry.spacing[axis] for axis in order),
-        origin=triple(float(v) for v in geometry.to_physical(start[None])[0]),
-        direction=tuple(float(v) for v in columns.ravel()),
-    )
+    start[list(order)] = np.where(reverse, np.array(geometry.size)[list(order)] - 1, 0)
     # Index axis i is array axis 2 - i, and the view's array axes are LPS z, y, x.
-    axes, flips = (2 - order[2], 2 - order[1], 2 - order[0]), (reverse[2], reverse[1], reverse[0])
+    axes, flips = triple(2 - axis for axis in reversed(order)), triple(map(bool, reverse[::-1]))
     return AxialView(
         array=_flip(array.transpose(axes), flips),
-        geometry=seen,
+        geometry=geometry_from(
+            size=(geometry.size[axis] for axis in order),
+            spacing=(geometry.spacing[axis] for axis in order),
+            origin=geometry.to_physical(start[None])[0],
+            axes=geometry.axes[:, list(order)] * np.where(reverse, -1.0, 1.0) + 0.0,  # no -0.0
+        ),
         obliquity_degrees=float(np.degrees(np.arccos(np.clip(np.abs(cosines).min(), 0.0, 1.0)))),
         _axes=axes,
         _flips=flips,

@@ -47,7 +47,7 @@ class Finding:
 
 
 @dataclass
-class Examined:
+class ExaminedCase:
     """One case as it was found.
 
     Attributes:
@@ -59,6 +59,8 @@ class Examined:
         values: the mask's values above 0.
         image_digest, mask_digest: of the voxels, whatever the file's format and the order of its axes; "" where they
             cannot be read or, of a mask, mark nothing.
+        segment: what its mask marks, as its maker called it; may be empty.
+        files: what the findings hold for: its files' sizes and times.
     """
 
     case: Case
@@ -69,67 +71,56 @@ class Examined:
     values: tuple[int, ...] = ()
     image_digest: str = ""
     mask_digest: str = ""
+    segment: str = ""
+    files: list[str] = field(default_factory=list)
 
-    def tell(self, severity: str, sentence: str) -> None:
+    def add(self, severity: str, sentence: str) -> None:
         """Add a finding."""
         self.findings.append(Finding(severity, self.case.case, sentence, self.case.line))
 
 
-def examine(case: Case, labels: Sequence[str]) -> Examined:
-    """Read one image and its mask and look at everything that can be told from them alone.
-
-    Args:
-        case: its files.
-        labels: names of the mask's values 1, 2, ...
-    """
+def examine(case: Case, labels: Sequence[str]) -> ExaminedCase:
+    """Read one image and its mask and look at all that they tell; ``labels`` name the mask's values 1, 2, ..."""
     from CMEDLSegmentLib.io.images import read_volume
     from CMEDLSegmentLib.io.volume import axial_view
 
-    seen = Examined(case)
+    examined = ExaminedCase(case)
     try:
         volume = read_volume(case.image)
     except InputError as error:
-        seen.tell(ERROR, str(error))
-        return seen
+        examined.add(ERROR, str(error))
+        return examined
     view = axial_view(volume.array, volume.geometry)
-    seen.spacing, seen.image_digest = view.spacing, _digest(view.array)
+    examined.spacing, examined.image_digest = view.spacing, _digest(view.array)
     for warning in volume.warnings:
-        seen.tell(WARNING, warning)
-    _check_geometry(seen, view)
-    _check_intensities(seen, volume)
-    _check_mask(seen, volume, labels)
-    return seen
+        examined.add(WARNING, warning)
+    _check_geometry(examined, view)
+    _check_intensities(examined, volume)
+    _check_mask(examined, volume, labels)
+    return examined
 
 
 def check_cohort(
-    cases: Sequence[Case],
-    labels: Sequence[str],
-    roles: Collection[str] = ROLES,
-    progress: Progress = SILENT,
+    cases: Sequence[Case], labels: Sequence[str], roles: Collection[str] = ROLES, progress: Progress = SILENT
 ) -> list[Finding]:
-    """All that is wrong with a cohort: of each case, between cases, and for the roles of a method.
+    """All that is wrong with a cohort: of each case, between cases, and for the roles that a method learns from.
 
-    Args:
-        cases: the cohort; what a table says wrongly in itself is told by ``survey_cohort``.
-        labels: names of the masks' values.
-        roles: what the method learns from.
+    What a table says wrongly in itself is told by ``survey_cohort``.
 
     Raises:
         Cancelled: it was cancelled.
     """
-    found: list[Finding] = []
     examined = []
     for number, case in enumerate(cases):
         progress.stop_if_cancelled()
         progress(f"Looking at case {number + 1} of {len(cases)}", number / len(cases))
         examined.append(examine(case, labels))
-        found += examined[-1].findings
-    return found + compare(examined, labels, roles)
+    return [finding for each in examined for finding in each.findings] + compare(examined, labels, roles)
 
 
-def compare(examined: Sequence[Examined], labels: Sequence[str], roles: Collection[str] = ROLES) -> list[Finding]:
+def compare(examined: Sequence[ExaminedCase], labels: Sequence[str], roles: Collection[str] = ROLES) -> list[Finding]:
     """What is wrong between the cases of a cohort, all of which were examined, and for the roles of a method."""
-    cases = [seen.case for seen in examined]
+    cases = [each.case for each in examined]
     return [
         *_same_contents(examined),
         *_both_roles(cases),
@@ -141,7 +132,7 @@ def compare(examined: Sequence[Examined], labels: Sequence[str], roles: Collecti
 
 def summary(cases: Sequence[Case], errors: int = 0) -> str:
     """What the cohort can support, once its errors are mended, in one sentence."""
-    said = []
+    sentences = []
     for role in ROLES:
         own = [case for case in cases if case.role == role]
         if own:
@@ -149,19 +140,23 @@ def summary(cases: Sequence[Case], errors: int = 0) -> str:
             parts = ", ".join(f"{splits[name]} {name}" for name in (*SPLITS, "without split") if splits[name])
             modality = " and ".join(sorted({case.modality for case in own}))
             patients = len({case.patient for case in own})
-            said.append(
+            sentences.append(
                 f"{counted(len(own), 'case')} of the {role} ({modality}) of {counted(patients, 'patient')}: {parts}"
             )
-    lacking = [finding.sentence for finding in _too_few(cases, ROLES) if finding.severity == ERROR]
-    if not lacking:
+    if not _lacks(cases, ROLES):
         can = "joint training and training the student alone are possible"
-    elif not any(finding.severity == ERROR for finding in _too_few(cases, ("student",))):
+    elif not _lacks(cases, ("student",)):
         can = "the student can be trained alone, but nothing teaches it"
     else:
         can = "nothing can be trained yet"
     if errors and can != "nothing can be trained yet":
         can += f", once the {'error is' if errors == 1 else f'{errors} errors are'} mended"
-    return f"{'; '.join(said) or 'No case has a role'}; {can}."
+    return f"{'; '.join(sentences) or 'No case has a role'}; {can}."
+
+
+def _lacks(cases: Sequence[Case], roles: Collection[str]) -> bool:
+    """Whether nothing can be trained that learns from ``roles``."""
+    return any(finding.severity == ERROR for finding in _too_few(cases, roles))
 
 
 def _digest(array: np.ndarray) -> str:
@@ -172,47 +167,47 @@ def _digest(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _check_geometry(seen: Examined, view: AxialView) -> None:
+def _check_geometry(examined: ExaminedCase, view: AxialView) -> None:
     from CMEDLSegmentLib.inference.segmenter import OBLIQUE_DEGREES
 
     z, y, x = view.spacing
     shown = f"{x:.4g} x {y:.4g} x {z:.4g} mm"
     if not all(PIXEL_MM[0] <= step <= PIXEL_MM[1] for step in (y, x)):
-        seen.tell(WARNING, f"The pixels are {shown}, which is unusual; check the unit and write the true spacing.")
+        examined.add(WARNING, f"The pixels are {shown}, which is unusual; check the unit and write the true spacing.")
     if z > THICKEST_MM:
-        seen.tell(WARNING, f"The slices are {z:.4g} mm apart; check that the spacing is the true one.")
+        examined.add(WARNING, f"The slices are {z:.4g} mm apart; check that the spacing is the true one.")
     if (z, y, x) == (1.0, 1.0, 1.0) and not any(view.geometry.origin):
-        seen.tell(WARNING, "The voxels are 1 mm at the origin, as where a conversion lost the spacing; check it.")
+        examined.add(WARNING, "The voxels are 1 mm at the origin, as where a conversion lost the spacing; check it.")
     if view.obliquity_degrees >= OBLIQUE_DEGREES:
-        seen.tell(
+        examined.add(
             WARNING,
             f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; slices are taken "
             "along its own.",
         )
 
 
-def _check_intensities(seen: Examined, volume: Volume) -> None:
-    modality = seen.case.modality
+def _check_intensities(examined: ExaminedCase, volume: Volume) -> None:
+    modality = examined.case.modality
     if volume.modality is not None and volume.modality != modality:
-        seen.tell(ERROR, f"The image is {volume.modality}, but the table says {modality}; correct one of them.")
+        examined.add(ERROR, f"The image is {volume.modality}, but the table says {modality}; correct one of them.")
         return
     if volume.array.min() == volume.array.max():
-        seen.tell(ERROR, f"Every voxel of the image is {volume.array.flat[0]:g}; give the scan itself.")
+        examined.add(ERROR, f"Every voxel of the image is {volume.array.flat[0]:g}; give the scan itself.")
         return
     if modality != "CT":
         return
     try:
         for sentence in check_hounsfield(volume.array):
-            seen.tell(WARNING, sentence)
+            examined.add(WARNING, sentence)
     except InputError as error:
         if _part_of_a_ct(volume.array):
-            seen.tell(
+            examined.add(
                 WARNING,
                 "The values may be HU, but not of a whole chest; for a clipped CT or one of another region train with "
                 "images.slices=all and a window of its own.",
             )
         else:
-            seen.tell(ERROR, str(error))
+            examined.add(ERROR, str(error))
 
 
 def _part_of_a_ct(array: np.ndarray) -> bool:
@@ -224,53 +219,53 @@ def _part_of_a_ct(array: np.ndarray) -> bool:
     return bool(DARKEST_HU <= low <= -150 and len(tissue) and abs(float(np.median(tissue))) < 150)
 
 
-def _check_mask(seen: Examined, volume: Volume, labels: Sequence[str]) -> None:
+def _check_mask(examined: ExaminedCase, volume: Volume, labels: Sequence[str]) -> None:
     from CMEDLSegmentLib.io.images import read_mask
     from CMEDLSegmentLib.io.volume import axial_view
 
-    if seen.case.mask is None:
-        seen.tell(ERROR, "The case has no mask; training needs one for every case.")
+    if examined.case.mask is None:
+        examined.add(ERROR, "The case has no mask; training needs one for every case.")
         return
     try:
-        mask = axial_view(read_mask(seen.case.mask, volume.geometry).array, volume.geometry).array
+        mask = axial_view(read_mask(examined.case.mask, volume.geometry).array, volume.geometry).array
     except InputError as error:
-        seen.tell(ERROR, str(error))
+        examined.add(ERROR, str(error))
         return
     marked = [int(np.count_nonzero(plane)) for plane in mask]
     total = sum(marked)
-    seen.structure_slices, seen.volume_cc = sum(count > 0 for count in marked), total * volume.geometry.voxel_cc
+    examined.structure_slices = sum(count > 0 for count in marked)
+    examined.volume_cc = total * volume.geometry.voxel_cc
     if not total:
-        seen.tell(ERROR, "The mask marks nothing; draw the structure, or take the line out.")
+        examined.add(ERROR, "The mask marks nothing; draw the structure, or take the line out.")
         return
-    seen.mask_digest = _digest(mask)
-    seen.values = tuple(int(value) for value in np.unique(mask) if value)
+    examined.mask_digest = _digest(mask)
+    examined.values = tuple(int(value) for value in np.unique(mask) if value)
     if total > INVERTED * mask.size:
-        seen.tell(ERROR, f"The mask marks {total / mask.size:.0%} of the image, as if inverted; mark the structure.")
+        examined.add(ERROR, f"The mask marks {total / mask.size:.0%} of the image, as if inverted; mark the structure.")
     elif total < FEW_PIXELS:
-        seen.tell(WARNING, f"The mask marks {counted(total, 'voxel')} only; check that it is the structure.")
-    beyond = [value for value in seen.values if value > len(labels)]
+        examined.add(WARNING, f"The mask marks {counted(total, 'voxel')} only; check that it is the structure.")
+    beyond = [value for value in examined.values if value > len(labels)]
     if beyond:
         shown = ", ".join(map(str, beyond[:10]))
-        seen.tell(
+        examined.add(
             ERROR,
             f"The mask holds the value{'s' if len(beyond) > 1 else ''} {shown}, but {counted(len(labels), 'label')} "
             f"({', '.join(labels)}) {'is' if len(labels) == 1 else 'are'} named; name them all, or write 1, 2, ...",
         )
 
 
-def _same_contents(examined: Sequence[Examined]) -> Iterator[Finding]:
+def _same_contents(examined: Sequence[ExaminedCase]) -> Iterator[Finding]:
     """Images twice, also under another name and format, and masks that two patients share."""
     images: dict[str, Case] = {}
     masks: dict[str, Case] = {}
-    for seen in examined:
-        case = seen.case
-        first = images.setdefault(seen.image_digest or case.case, case)
+    for each in examined:
+        case = each.case
+        first = images.setdefault(each.image_digest or case.case, case)
         if first is not case:
-            yield Finding(
-                ERROR, case.case, f"It has the same voxels as the case {first.case}; keep one of them.", case.line
-            )
+            sentence = f"It has the same voxels as the case {first.case}; keep one of them."
+            yield Finding(ERROR, case.case, sentence, case.line)
             continue
-        first = masks.setdefault(seen.mask_digest or case.case, case)
+        first = masks.setdefault(each.mask_digest or case.case, case)
         if first.patient != case.patient:
             sentence = f"Its mask is that of the case {first.case}, another patient's; check whose it is."
             yield Finding(ERROR, case.case, sentence, case.line)
@@ -279,11 +274,11 @@ def _same_contents(examined: Sequence[Examined]) -> Iterator[Finding]:
 def _both_roles(cases: Sequence[Case]) -> Iterator[Finding]:
     """Patients who train both networks: allowed, but no longer unpaired."""
     first: dict[str, Case] = {}
-    told = set()
+    reported = set()
     for case in (case for case in cases if case.role and case.split != "test"):
         other = first.setdefault(case.patient, case)
-        if other.role != case.role and case.patient not in told:
-            told.add(case.patient)
+        if other.role != case.role and case.patient not in reported:
+            reported.add(case.patient)
             yield Finding(
                 WARNING,
                 case.case,
@@ -306,8 +301,8 @@ def of_other_modality(cases: Sequence[Case]) -> Iterator[tuple[Case, str]]:
             )
 
 
-def _unused_labels(examined: Sequence[Examined], labels: Sequence[str]) -> Iterator[Finding]:
-    used = {value for seen in examined for value in seen.values}
+def _unused_labels(examined: Sequence[ExaminedCase], labels: Sequence[str]) -> Iterator[Finding]:
+    used = {value for each in examined for value in each.values}
     for value, name in enumerate(labels, start=1):
         if used and value not in used:
             yield Finding(WARNING, "", f"No mask holds the value {value}, which is to be {name}; check the labels.")
@@ -315,18 +310,15 @@ def _unused_labels(examined: Sequence[Examined], labels: Sequence[str]) -> Itera
 
 def _too_few(cases: Sequence[Case], roles: Collection[str]) -> Iterator[Finding]:
     """What the cohort lacks for a method that learns from ``roles``."""
-    patients = {
-        (role, split): len({case.patient for case in cases if (case.role, case.split) == (role, split)})
-        for role in ROLES
-        for split in SPLITS
-    }
+    patients = Counter((role, split) for role, split, _ in {(case.role, case.split, case.patient) for case in cases})
     needs = [(role, "train", "trains") for role in ROLES if role in roles]
     needs.append(("student", "validation", "validates, so training cannot tell when to stop"))
     for role, split, verb in needs:
-        if not patients[role, split]:
+        number = patients[role, split]
+        if not number:
             yield Finding(ERROR, "", f"No case of the {role} {verb}; mark some with the split '{split}'.")
-        elif split == "train" and patients[role, split] < FEW_PATIENTS:
-            count = counted(patients[role, split], "patient")
+        elif split == "train" and number < FEW_PATIENTS:
+            count = counted(number, "patient")
             yield Finding(WARNING, "", f"Only {count} of the {role} train; expect little from so few.")
     if not patients["student", "test"]:
         yield Finding(WARNING, "", "No case of the student is left to test; mark some with the split 'test'.")

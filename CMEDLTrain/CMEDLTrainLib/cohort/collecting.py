@@ -31,7 +31,7 @@ from CMEDLSegmentLib.io.cohort_table import (
 from .patterns import Scan, find_mask, find_scans
 
 if TYPE_CHECKING:
-    from CMEDLSegmentLib.io.volume import Geometry, Volume
+    from CMEDLSegmentLib.io.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -82,16 +82,19 @@ def collect(source: Path, folder: Path, rules: CollectionOptions, progress: Prog
         Cancelled: it was cancelled; the cases finished until then are in the table.
     """
     scans = find_scans(source, rules.image)
-    collector = _Collector(source, folder, rules, Collected(read_table(folder)))
-    made, before = collector.made, len(collector.made.cases)
+    made = Collected(read_table(folder))
+    collector, before, table = _Collector(source, folder, rules, made), len(made.cases), folder / TABLE
     try:
         for number, scan in enumerate(scans):
             progress.stop_if_cancelled()
             progress(f"Taking scan {number + 1} of {len(scans)}", number / len(scans))
             collector.take(scan)
     finally:
-        if made.added:
-            add_lines(folder / TABLE, made.cases[before:])
+        added = made.cases[before:]
+        if added and table.exists():
+            edit_table(table, lambda rows: [*rows, *(row_of(case, folder) for case in added)])
+        elif added:
+            write_cohort(table, added)
     return made
 
 
@@ -103,18 +106,6 @@ def read_table(folder: Path) -> list[Case]:
     """
     table = folder / TABLE
     return list(read_cohort(table, check_files=False)) if table.exists() else []
-
-
-def add_lines(table: Path, cases: Sequence[Case]) -> None:
-    """Add cases to a table as it is on the disk now, all its columns kept; or begin it.
-
-    Raises:
-        InputError: it cannot be read or written.
-    """
-    if not table.exists():
-        write_cohort(table, cases)
-        return
-    edit_table(table, lambda rows: [*rows, *(row_of(case, table.parent) for case in cases)])
 
 
 class _Collector:
@@ -134,7 +125,7 @@ class _Collector:
             self.made.there.append(name)
             return
         try:
-            self._refuse(scan, name)
+            self._check(scan, name)
             image, mask = self._files(scan, name)
         except InputError as error:
             self.made.refused.append((name, str(error)))
@@ -153,13 +144,13 @@ class _Collector:
         if scan.case.startswith(scan.patient):
             parts = [scan.case]
         letters = "-".join(part for part in parts if part)
-        name = "".join("_" if one in FORBIDDEN or not one.isprintable() else one for one in letters).strip(". ")
+        name = "".join("_" if c in FORBIDDEN or not c.isprintable() else c for c in letters).strip(". ")
         other = self._before.get(name.casefold())
         if other is not None and (other.role, other.modality) != (rules.role, rules.modality):
             name = f"{name}-{modality}"
         return name[:LONGEST_CASE]
 
-    def _refuse(self, scan: Scan, name: str) -> None:
+    def _check(self, scan: Scan, name: str) -> None:
         """Raise for a scan that cannot be a case of this name."""
         image = scan.image
         if name.casefold() in self._names:
@@ -179,7 +170,6 @@ class _Collector:
         rules, image = self._rules, scan.image
         mask = find_mask(self._source, rules.mask, scan) if rules.mask else image
         as_it_is = mask.is_file() and mask.name.lower().endswith(IMAGE_ENDINGS) and not rules.structures
-        volume: Volume | None
         volume, alone = (None, True) if as_it_is and not image.is_dir() else _read(image, rules.modality)
         if as_it_is and alone and not rules.copy:
             return image, mask
@@ -215,7 +205,7 @@ def _read(image: Path, modality: str) -> tuple[Volume, bool]:
     if not image.is_dir():
         return read_volume(image), True
     series = modalities(image)
-    wanted = [uid for uid, found in series.items() if found == modality]
+    wanted = [uid for uid, of_series in series.items() if of_series == modality]
     if len(wanted) != 1:
         raise InputError(f"{image} holds {len(wanted)} {modality} series; give a folder with exactly one.")
     return read_volume(image, wanted[0]), len(series) == 1
@@ -223,14 +213,14 @@ def _read(image: Path, modality: str) -> tuple[Volume, bool]:
 
 def _image(path: Path, volume: Volume | None, alone: bool, copy: bool, folder: Path) -> Path:
     """The image where it is, or in ``folder``: a copy of the file, or the series as NIfTI."""
-    from CMEDLSegmentLib.io.images import write_image
+    from CMEDLSegmentLib.io.images import lossless_ending, write_image
 
     if not path.is_dir():
         return _copied(path, folder, "image", copy)
     if alone and not copy:
         return path
     assert volume is not None
-    made = folder / f"image{_ending(volume.geometry)}"
+    made = folder / f"image{lossless_ending(volume.geometry)}"
     write_image(made, volume.array, volume.geometry)
     return made
 
@@ -240,25 +230,21 @@ def _drawn(path: Path, volume: Volume, structures: Sequence[str], folder: Path) 
     import numpy as np
 
     from CMEDLSegmentLib.io.contour_files import read_delineation
-    from CMEDLSegmentLib.io.images import write_image
+    from CMEDLSegmentLib.io.images import lossless_ending, write_image
 
     labels = np.zeros(volume.geometry.shape, np.uint8)
     notes: list[str] = []
     for value, structure in enumerate(structures or (None,), start=1):
-        found = read_delineation(path, "expert", volume, structure)
-        notes += found.notes
-        taken = found.mask & (labels > 0)
+        delineation = read_delineation(path, "expert", volume, structure)
+        notes += delineation.notes
+        taken = delineation.mask & (labels > 0)
         if taken.any():
-            share = np.count_nonzero(taken) / np.count_nonzero(found.mask)
+            share = np.count_nonzero(taken) / np.count_nonzero(delineation.mask)
             notes.append(f"{share:.1%} of '{structure}' lies in structures named before it and is theirs.")
-        labels[found.mask & ~taken] = value
-    file = folder / f"mask{_ending(volume.geometry)}"
+        labels[delineation.mask & ~taken] = value
+    file = folder / f"mask{lossless_ending(volume.geometry)}"
     write_image(file, labels, volume.geometry)
     return file, notes
-
-
-def _ending(geometry: Geometry) -> str:
-    return ".nrrd" if geometry.is_sheared else ".nii.gz"  # NIfTI has no sheared grids
 
 
 def _copied(path: Path, folder: Path, name: str, copy: bool) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,7 @@ NAME = "contents.json"
 def contents_of(cases: Sequence[Case], folder: Path, progress: Progress = SILENT) -> list[str]:
     """SHA-256 of the image and of the mask of each case, two for each, "" where there is no mask.
 
-    Args:
-        cases: the cohort.
-        folder: where ``contents.json`` is kept; paths in it are relative to this folder, so that both can be moved.
-        progress: see ``progress.py``.
+    ``contents.json`` is kept in ``folder``; paths in it are relative to this folder, so that both can be moved.
 
     Raises:
         InputError: files are neither there nor remembered.
@@ -36,7 +33,7 @@ def contents_of(cases: Sequence[Case], folder: Path, progress: Progress = SILENT
     """
     remembered = remembered_in(folder / NAME)
     known = dict(remembered)
-    found: list[str] = []
+    digests: list[str] = []
     missing: list[tuple[Case, Path]] = []
     try:
         for number, case in enumerate(cases):
@@ -50,7 +47,7 @@ def contents_of(cases: Sequence[Case], folder: Path, progress: Progress = SILENT
                         f"{path} cannot be read ({error.strerror}); check the file and its permissions."
                     ) from error
                 if digest is not None:
-                    found.append(digest)
+                    digests.append(digest)
                 elif path is not None:
                     missing.append((case, path))
     finally:
@@ -64,7 +61,7 @@ def contents_of(cases: Sequence[Case], folder: Path, progress: Progress = SILENT
             f"{count} missing, the first of the case {case.case} ({path}); correct the path in the cohort's table, or "
             "take the line out."
         )
-    return found
+    return digests
 
 
 def table_of(cases: Sequence[Case]) -> list[list[str]]:
@@ -79,28 +76,27 @@ def table_digest(cases: Sequence[Case]) -> str:
 
 def remembered_in(path: Path) -> dict[str, list[str]]:
     """[stamp, digest] by path; nothing where the file is absent or damaged, which costs another look at the scans."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     with suppress(InputError):
-        found = read_object(path)
+        entries = read_object(path)
     pair = [str, str]
-    return {path: entry for path, entry in found.items() if isinstance(entry, list) and [*map(type, entry)] == pair}
+    return {name: entry for name, entry in entries.items() if isinstance(entry, list) and [*map(type, entry)] == pair}
 
 
 def _digest(path: Path, name: str, known: dict[str, list[str]]) -> str | None:
     """The digest of a file, or of all files of a folder; None where it is neither there nor remembered."""
     if not path.exists():
         return known[name][1] if name in known else None
-    files = files_of(path)
-    if files == [path]:
-        stamp = stamp_of(path)
-        if known.get(name, [""])[0] != stamp:
-            known[name] = [stamp, sha256_of(path)]
-        return known[name][1]
-    stamps = [[file.relative_to(path).as_posix(), stamp_of(file)] for file in files]
-    stamp = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+
+    def of_all(property_of: Callable[[Path], str]) -> str:
+        if not path.is_dir():
+            return property_of(path)
+        listing = [[file.relative_to(path).as_posix(), property_of(file)] for file in files_of(path)]
+        return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+    stamp = of_all(stamp_of)
     if known.get(name, [""])[0] != stamp:
-        digests = [[file.relative_to(path).as_posix(), sha256_of(file)] for file in files]
-        known[name] = [stamp, hashlib.sha256(json.dumps(digests).encode()).hexdigest()]
+        known[name] = [stamp, of_all(sha256_of)]
     return known[name][1]
 
 
@@ -115,5 +111,5 @@ def stamp_of(path: Path) -> str:
     Raises:
         OSError: it is not there.
     """
-    found = path.stat()
-    return f"{found.st_size}-{found.st_mtime_ns}"
+    status = path.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}"

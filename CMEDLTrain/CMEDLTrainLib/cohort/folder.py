@@ -42,7 +42,7 @@ class CohortFolder:
     Attributes:
         cases: those whose lines can be read.
         problems: what is wrong with the table in itself: lines that cannot be read, a patient in two splits, ...
-        obstacle: why the cohort cannot be changed now, as a sentence; empty where it can, see :meth:`take`.
+        blocking_reason: why the cohort cannot be changed now, as a sentence; empty where it can, see :meth:`take`.
 
     Raises:
         InputError: it is no cohort, of a newer version, or its table cannot be read.
@@ -53,7 +53,7 @@ class CohortFolder:
         self.cases: tuple[Case, ...] = ()
         self.problems: tuple[Problem, ...] = ()
         self.blocking_reason = ""
-        self._seen: tuple[int, ...] | None = None
+        self._signature_read: tuple[int, ...] | None = None
         self._check_others()
         self.reload()
 
@@ -70,7 +70,7 @@ class CohortFolder:
     def changed(self) -> bool:
         """Whether somebody has changed the table since it was read, or it cannot be reached any more."""
         try:
-            return self._signature() != self._seen
+            return self._signature() != self._signature_read
         except InputError:
             return True
 
@@ -80,8 +80,8 @@ class CohortFolder:
         Raises:
             InputError: it is none, as after a bad change by hand; the cases known before stay.
         """
-        self._seen = self._signature()
-        if self._seen is None or not read_rows(self.table, COLUMNS):
+        self._signature_read = self._signature()
+        if self._signature_read is None or not read_rows(self.table, COLUMNS):
             self.cases, self.problems = (), ()
             return
         cases, problems = survey_cohort(self.table)
@@ -161,10 +161,7 @@ class CohortFolder:
         self.reload()
 
     def set_splits(self, splits: Mapping[str, str]) -> None:
-        """Give patients their split: all cases of one follow.
-
-        Args:
-            splits: ``train``, ``validation``, ``test`` or an empty one, by patient.
+        """Give patients their split, ``train``, ``validation``, ``test`` or an empty one: all cases of one follow.
 
         Raises:
             InputError: the cohort cannot be changed or written, or there is no such split.
@@ -202,12 +199,12 @@ class CohortFolder:
     def _signature(self) -> tuple[int, ...] | None:
         """What another version of the table does not share; None where there is none."""
         try:
-            found = self.table.stat()
+            status = self.table.stat()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise InputError(f"{self.table} cannot be read ({error.strerror or error}); check the disk.") from error
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _check_others(self) -> None:
         """Raise for what is no cohort and must not become one."""
@@ -224,15 +221,13 @@ class CohortFolder:
             raise InputError(f"{self.folder / MARK} is damaged; remove that file, the cohort does not need it.")
         if version > FORMAT:
             raise InputError(f"The cohort {self.folder} was made by a newer version of CMEDL; open it with that one.")
-        if self.is_new and self.folder.is_dir() and any(not path.name.startswith(".") for path in self._contents()):
+        # Of a cohort with thousands of cases the folder is not listed.
+        names = {path.name for path in self.folder.iterdir()} if self.is_new and self.folder.is_dir() else set()
+        if any(not name.startswith(".") for name in names - {MARK, LOCK, BIN, RUNS}):
             raise InputError(
                 f"{self.folder} is no cohort: it holds other things and no {TABLE}; choose an empty or a new folder to "
                 "begin one."
             )
-
-    def _contents(self) -> list[Path]:
-        own = {MARK, LOCK, BIN, RUNS}
-        return [path for path in self.folder.iterdir() if path.name not in own]
 
     def _mark(self) -> None:
         """Write the version of the layout, once."""

@@ -36,15 +36,15 @@ def find_scans(source: Path, pattern: str) -> list[Scan]:
     if not source.is_dir():
         raise InputError(f"{source} is not a folder; give the folder that holds the scans.")
     expression = _expression(pattern)
-    found = []
+    scans = []
     for path in sorted(source.glob(filled(pattern, {}))):
         place = path.relative_to(source)
         match = expression.fullmatch(place.as_posix())
         if match and not any(part.startswith(".") for part in place.parts):
-            found.append(Scan(path, *(match.groupdict().get(name[1:-1], "").strip() for name in _NAMES)))
-    if not found:
+            scans.append(Scan(path, *(match.groupdict().get(name[1:-1], "").strip() for name in _NAMES)))
+    if not scans:
         raise InputError(f"Nothing below {source} matches {pattern}; give a pattern of the paths below that folder.")
-    return found
+    return scans
 
 
 def find_mask(source: Path, pattern: str, scan: Scan) -> Path:
@@ -54,11 +54,11 @@ def find_mask(source: Path, pattern: str, scan: Scan) -> Path:
         InputError: none, or several.
     """
     _expression(pattern)
-    found = sorted(source.glob(filled(pattern, {"{patient}": scan.patient, "{case}": scan.case})))
-    if len(found) != 1:
-        several = f"{len(found)} masks match" if found else "no mask matches"
+    masks = sorted(source.glob(filled(pattern, {"{patient}": scan.patient, "{case}": scan.case})))
+    if len(masks) != 1:
+        several = f"{len(masks)} masks match" if masks else "no mask matches"
         raise InputError(f"For the image {scan.image} {several} the pattern {pattern}; exactly one has to.")
-    return found[0]
+    return masks[0]
 
 
 def filled(pattern: str, values: Mapping[str, str]) -> str:

@@ -44,13 +44,7 @@ _WORKERS = 2
 Extracted = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def prepare(
-    cases: Sequence[Case],
-    images: Images,
-    labels: int,
-    parent: Path,
-    progress: Progress = SILENT,
-) -> Store:
+def prepare(cases: Sequence[Case], images: Images, labels: int, parent: Path, progress: Progress = SILENT) -> Store:
     """The store of these cases and settings below ``parent``; extracted first if it is not there yet.
 
     Raises:
@@ -95,11 +89,7 @@ def write_prepared(
 
 
 def find_prepared(
-    cases: Sequence[Case],
-    images: Images,
-    labels: int,
-    parent: Path,
-    progress: Progress = SILENT,
+    cases: Sequence[Case], images: Images, labels: int, parent: Path, progress: Progress = SILENT
 ) -> Store | None:
     """The store that :func:`prepare` would give without extracting anything; None where it has not been made.
 
@@ -145,11 +135,7 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _extracted(
-    cases: Sequence[Case],
-    images: Images,
-    labels: int,
-    normalizations: dict[str, Normalization],
-    progress: Progress,
+    cases: Sequence[Case], images: Images, labels: int, normalizations: dict[str, Normalization], progress: Progress
 ) -> Iterator[tuple[Case, np.ndarray, np.ndarray, np.ndarray]]:
     """Each case with what was extracted, in order; a few are worked on at once and no more are held."""
     waiting: deque[Future[Extracted]] = deque()
@@ -214,9 +200,9 @@ class Scan:
         array, mask: (z, y, x), the image and the expert's labels.
         expert: the same labels, uint8 in the file's own axes.
         geometry: of the file.
-        field: where the student's field lies at test time: centerd on the lungs, or on the image where lungs are not
+        field: where the student's field lies at test time: centered on the lungs, or on the image where lungs are not
             looked for; what is beyond the image is padded.
-        seen: axial indices of the slices that the student looks at, at test time.
+        student_slices: axial indices of the slices that the student looks at, at test time.
         lung_slices: how many slices hold lung; 0 where lungs are not looked for.
         labels: how many the mask may have.
     """
@@ -226,14 +212,14 @@ class Scan:
     expert: np.ndarray
     geometry: Geometry
     field: ModelField
-    seen: np.ndarray
+    student_slices: np.ndarray
     lung_slices: int
     labels: int
 
     @property
     def kept(self) -> np.ndarray:
         """Axial indices of the slices that patches are made of: also those with a structure that has no lung."""
-        return np.union1d(self.seen, np.flatnonzero(self.mask.any(axis=(1, 2))))
+        return np.union1d(self.student_slices, np.flatnonzero(self.mask.any(axis=(1, 2))))
 
     def patches(self, normalization: Normalization, enclosed: bool) -> tuple[np.ndarray, np.ndarray]:
         """The kept slices on the field: patches (n, f, f) int16 levels and masks (n, f, f) uint8.
@@ -241,7 +227,7 @@ class Scan:
         Args:
             normalization: of the case's role.
             enclosed: whether a field that would cut the structure or its surroundings is moved, in that slice, by the
-                least that encloses both (section III-C); a structure larger than the field is centerd.
+                least that encloses both (section III-C); a structure larger than the field is centered.
         """
         from CMEDLSegmentLib.inference.resampling import FieldSampler
 
@@ -250,7 +236,7 @@ class Scan:
         patches = np.empty((len(kept), self.field.pixels, self.field.pixels), np.int16)
         targets = np.empty(patches.shape, np.uint8)
         for place in dict.fromkeys(fields):
-            here = np.array([one == place for one in fields])
+            here = np.array([field == place for field in fields])
             pixels = FieldSampler(place, intensities, "cpu")(self.array[kept[here]])[:, 0].clamp(-1, 1).numpy()
             patches[here] = np.round(pixels * LEVELS)
             targets[here] = _sampled(self.mask[kept[here]], place, self.labels)
@@ -283,11 +269,11 @@ def open_case(case: Case, images: Images, labels: int) -> Scan:
     rows, columns = view.array.shape[1:]
     if images.slices == "lung" and case.modality == "CT":
         lungs = find_lungs(view.array, view.spacing)
-        center, seen, lung_slices = field_center(lungs), np.asarray(lungs.slices), len(lungs.slices)
+        center, slices, lung_slices = field_center(lungs), np.asarray(lungs.slices), len(lungs.slices)
     else:
-        center, seen, lung_slices = ((rows - 1) / 2, (columns - 1) / 2), np.arange(len(view.array)), 0
+        center, slices, lung_slices = ((rows - 1) / 2, (columns - 1) / 2), np.arange(len(view.array)), 0
     field = ModelField((rows, columns), view.spacing[1:], center, images.field, images.spacing_mm)
-    return Scan(view.array, mask, expert, volume.geometry, field, seen, lung_slices, labels)
+    return Scan(view.array, mask, expert, volume.geometry, field, slices, lung_slices, labels)
 
 
 def extract_case(case: Case, images: Images, labels: int, normalization: Normalization) -> Extracted:
@@ -306,7 +292,7 @@ def extract_case(case: Case, images: Images, labels: int, normalization: Normali
 def enclosing_square(field: ModelField, mask: np.ndarray) -> ModelField:
     """``field`` moved by the least that encloses what ``mask`` (rows, columns) marks, and its surroundings.
 
-    Unmoved where nothing is marked or all is enclosed; centerd on the structure along an axis where it does not fit.
+    Unmoved where nothing is marked or all is enclosed; centered on the structure along an axis where it does not fit.
     """
     center = []
     for axis in (0, 1):

@@ -19,21 +19,13 @@ class Sampler:
     """
 
     def __init__(
-        self,
-        store: Store,
-        split: str,
-        role: str,
-        batch: int,
-        kind: str,
-        seed: int,
-        rank: int = 0,
-        processes: int = 1,
+        self, store: Store, split: str, role: str, batch: int, kind: str, seed: int, rank: int = 0, processes: int = 1
     ) -> None:
         """``batch`` is of each process. Raises ValueError when the split has no patch."""
         self._indices = store.select(split, role)
         if len(self._indices) == 0:
             raise ValueError(f"no {role} patches in the split {split}")
-        patients, _ = store.patches.patients(self._indices)
+        patients = store.patient_numbers(self._indices)
         weights = np.bincount(patients)[patients] ** -0.5
         self._weights = weights / weights.sum() if kind == "patient" else None
         self._batch, self._seed, self._rank, self._processes = batch, seed, rank, processes

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.io.cohort_table import SPLITS, Case
+from CMEDLSegmentLib.io.cohort_table import SPLITS, Case, split_twice
 
 SHARES = (0.7, 0.15, 0.15)
 """Of training, validation and test patients."""
@@ -119,14 +119,11 @@ def _students(cases: Sequence[Case]) -> list[str]:
 
 def _known_splits(cases: Sequence[Case]) -> dict[str, str]:
     """The split that each patient has, where any of their scans has one."""
-    known: dict[str, Case] = {}
-    for case in cases:
-        if case.split and known.setdefault(case.patient, case).split != case.split:
-            raise InputError(
-                f"The cases {known[case.patient].case} and {case.case} are of one patient in two splits; "
-                "give both the same split."
-            )
-    return {patient: case.split for patient, case in known.items()}
+    for first, case in split_twice(cases):
+        raise InputError(
+            f"The cases {first.case} and {case.case} are of one patient in two splits; give both the same split."
+        )
+    return {case.patient: case.split for case in cases if case.split}
 
 
 def _counts(total: int, shares: Sequence[float]) -> list[int]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -47,39 +47,20 @@ class Patch:
     """Pixels of the structure on the student's grid."""
 
 
-class Patches(Sequence[Patch]):
+class Patches:
     """The records of a store's patches: a column of numbers each, made into a :class:`Patch` when one is asked for."""
 
     def __init__(self, cases: Mapping[str, Sequence[str]], records: np.ndarray) -> None:
         self.records = records
-        self._columns = tuple(list(cases[name]) for name in _COLUMNS)
+        self.columns = tuple(list(cases[name]) for name in _COLUMNS)
 
     def __len__(self) -> int:
         return len(self.records)
 
-    @overload
-    def __getitem__(self, index: int) -> Patch: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Patch]: ...
-    def __getitem__(self, index: int | slice) -> Patch | Sequence[Patch]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int) -> Patch:
         case, number, pixels = self.records[index].tolist()
-        patient, name, role, split = (column[case] for column in self._columns)
+        patient, name, role, split = (column[case] for column in self.columns)
         return Patch(patient, name, role, split, number, pixels)
-
-    def select(self, split: str, role: str) -> np.ndarray:
-        """Ascending indices of the patches of one split and role."""
-        _, _, roles, splits = self._columns
-        wanted = np.array([(s, r) == (split, role) for s, r in zip(splits, roles, strict=True)], bool)
-        return np.flatnonzero(wanted[self.records["case"]])
-
-    def patients(self, indices: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Of some patches: each one's patient as a number, and the patients by that number."""
-        names = list(dict.fromkeys(self._columns[0]))
-        numbers = {name: number for number, name in enumerate(names)}
-        of_case = np.array([numbers[name] for name in self._columns[0]], np.int64)
-        return of_case[self.records["case"][indices]], names
 
 
 @dataclass(frozen=True)
@@ -126,12 +107,21 @@ class Store:
 
     def select(self, split: str, role: str = "student") -> np.ndarray:
         """Ascending indices of the patches of one split and role."""
-        return self.patches.select(split, role)
+        _, _, roles, splits = self.patches.columns
+        wanted = np.array([(s, r) == (split, role) for s, r in zip(splits, roles, strict=True)], bool)
+        return np.flatnonzero(wanted[self.patches.records["case"]])
+
+    def patient_numbers(self, indices: np.ndarray) -> np.ndarray:
+        """Of some patches: each one's patient as a number, in the order of the cohort's cases."""
+        patients = self.patches.columns[0]
+        numbers = {patient: number for number, patient in enumerate(dict.fromkeys(patients))}
+        of_case = np.array([numbers[patient] for patient in patients], np.int64)
+        return of_case[self.patches.records["case"][indices]]
 
     def by_patient(self, split: str, role: str = "student") -> Iterator[np.ndarray]:
         """The indices of each patient's patches of one split and role, ascending."""
         indices = self.select(split, role)
-        numbers, _ = self.patches.patients(indices)
+        numbers = self.patient_numbers(indices)
         order = np.argsort(numbers, kind="stable")
         yield from np.split(indices[order], np.flatnonzero(np.diff(numbers[order])) + 1) if len(indices) else ()
 
@@ -202,7 +192,7 @@ def write_store(
         "format": FORMAT,
         "images": asdict(images),
         "modalities": dict(modalities),
-        "normalisations": {role: found.to_dict() for role, found in normalizations.items()},
+        "normalisations": {role: normalization.to_dict() for role, normalization in normalizations.items()},
         "cases": {name: [getattr(case, name) for case in cases] for name in _COLUMNS},
         "patches": count,
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +16,25 @@ from CMEDLSegmentLib.base.schema import read, read_object
 from CMEDLSegmentLib.io.case_folders import FACTS, SEGMENT
 from CMEDLSegmentLib.io.cohort_table import ROLES, Case, Problem, relative
 
-from .checks import ERROR, Examined, Finding, compare, examine
+from .checks import ERROR, ExaminedCase, Finding, compare, examine
 from .contents import files_of, stamp_of
 
 NAME = "facts.json"
 SAVED_EVERY = 25
 """Cases after which what was found is saved, so that a long survey that is cut is not lost."""
-
-
-@dataclass(frozen=True)
-class KnownCase:
-    """What is known of one case.
-
-    Attributes:
-        files: what its findings hold for: its files' sizes and times.
-        segment: what its mask marks, as its maker called it; may be empty.
-        examined: what the checks found.
-    """
-
-    files: list[str]
-    segment: str
-    examined: Examined
+_MEASURED = ("spacing", "structure_slices", "volume_cc", "values", "image_digest", "mask_digest")
 
 
 class Survey:
-    """What is known of a cohort's cases.
+    """What is ``known`` of a cohort's cases, by case: a thread may fill it while another one reads.
 
-    Args:
-        folder: of the cohort.
-        labels: names of the masks' values.
-
-    Attributes:
-        known: by case. A thread may fill it while another one reads.
+    ``labels`` are the names of the masks' values.
     """
 
     def __init__(self, folder: Path, labels: Sequence[str]) -> None:
         self.folder, self.labels = folder, tuple(labels)
         self._remembered = self._read()
-        self.known: dict[str, KnownCase] = {}
+        self.known: dict[str, ExaminedCase] = {}
 
     def recall(self, cases: Iterable[Case]) -> None:
         """Take what is remembered of ``cases``, without a look at their files."""
@@ -65,11 +45,9 @@ class Survey:
                     self.known[case.case] = _from_json(case, entry)
 
     def look(self, cases: Sequence[Case], progress: Progress = SILENT) -> None:
-        """Look at the cases that are new or whose files have changed.
+        """Look at the cases that are new or whose files have changed; forget those that are none of ``cases``.
 
-        Args:
-            cases: all of the cohort; what is known of others is forgotten.
-            progress: told of each case, and may raise :class:`Cancelled`; what was found until then is kept.
+        Where ``progress`` raises :class:`Cancelled`, what was found until then is kept.
         """
         self.recall(cases)
         looked = 0
@@ -79,13 +57,11 @@ class Survey:
                 files = _files(case)
                 before = self.known.get(case.case)
                 # The table can say otherwise of the same files.
-                if (
-                    before is not None
-                    and before.files == files
-                    and _line(before.examined.case, self.folder) == _line(case, self.folder)
-                ):
+                if before and before.files == files and self._line(before.case) == self._line(case):
                     continue
-                self.known[case.case] = KnownCase(files, _segment(case), examine(case, self.labels))
+                examined = examine(case, self.labels)
+                examined.files, examined.segment = files, _segment(case)
+                self.known[case.case] = examined
                 looked += 1
                 if looked % SAVED_EVERY == 0:
                     self._save()
@@ -105,26 +81,27 @@ class Survey:
     ) -> list[Finding]:
         """All that is wrong, as far as it is known; what is wrong between cases once all of them were looked at.
 
-        Args:
-            cases: the cohort.
-            problems: with its table.
-            roles: what the method learns from.
+        ``problems`` are those with the cohort's table, ``roles`` what the method learns from.
         """
-        found = [Finding(ERROR, problem.case, problem.sentence, problem.line) for problem in problems]
-        examined = [self.known[case.case].examined for case in cases if case.case in self.known]
-        for one in examined:
-            found += one.findings
+        findings = [Finding(ERROR, problem.case, problem.sentence, problem.line) for problem in problems]
+        examined = [self.known[case.case] for case in cases if case.case in self.known]
+        findings += [finding for each in examined for finding in each.findings]
         if self.complete(cases):
-            found += compare(examined, self.labels, roles)
-        return found
+            findings += compare(examined, self.labels, roles)
+        return findings
 
     def volumes(self, cases: Iterable[Case]) -> dict[str, float]:
         """What is marked of each patient, cc, summed over the cases."""
-        found: dict[str, float] = {}
+        volumes: dict[str, float] = {}
         for case in cases:
-            own = self.known[case.case].examined.volume_cc if case.case in self.known else 0.0
-            found[case.patient] = found.get(case.patient, 0.0) + own
-        return found
+            own = self.known[case.case].volume_cc if case.case in self.known else 0.0
+            volumes[case.patient] = volumes.get(case.patient, 0.0) + own
+        return volumes
+
+    def _line(self, case: Case) -> list[str]:
+        """What of a case's line its findings hold for; paths from the cohort's folder, which can be moved."""
+        paths = ("" if path is None else relative(path, self.folder) for path in (case.image, case.mask))
+        return [case.modality, *paths]
 
     def _header(self) -> dict[str, Any]:
         """What findings hold for: another program or other labels look anew."""
@@ -144,42 +121,28 @@ class Survey:
             beside.write_text(json.dumps({**self._header(), "cases": stored}), "utf-8")
 
 
-def _to_json(known: KnownCase) -> dict[str, Any]:
-    seen = known.examined
-    told = {name: value for name, value in vars(seen).items() if name not in ("case", "findings")}
-    findings = [[one.severity, one.sentence] for one in seen.findings]
-    return {
-        "files": known.files,
-        "segment": known.segment,
-        "findings": findings,
-        "examined": told,
-    }
+def _to_json(known: ExaminedCase) -> dict[str, Any]:
+    findings = [[finding.severity, finding.sentence] for finding in known.findings]
+    measured = {name: getattr(known, name) for name in _MEASURED}
+    return {"files": known.files, "segment": known.segment, "findings": findings, "examined": measured}
 
 
-def _from_json(case: Case, entry: dict[str, Any]) -> KnownCase:
+def _from_json(case: Case, entry: dict[str, Any]) -> ExaminedCase:
     findings = [
         {"severity": severity, "case": case.case, "sentence": sentence, "line": case.line}
         for severity, sentence in entry["findings"]
     ]
-    examined = {**entry["examined"], "case": case, "findings": findings}
-    return read(KnownCase, {"files": entry["files"], "segment": entry["segment"], "examined": examined})
-
-
-def _line(case: Case, folder: Path) -> list[str]:
-    """What of a case's line its findings hold for; paths from the cohort's folder, which can be moved."""
-    return [case.modality, *("" if path is None else relative(path, folder) for path in (case.image, case.mask))]
+    about = {"case": case, "findings": findings, "files": entry["files"], "segment": entry["segment"]}
+    return read(ExaminedCase, {**entry["examined"], **about})
 
 
 def _files(case: Case) -> list[str]:
     """Sizes and times of a case's files; of a DICOM folder, of all that is in it."""
-    told = []
-    for path in (case.image, case.mask):
-        if path is None:
-            continue
-        for file in files_of(path):
-            with suppress(OSError):
-                told.append(stamp_of(file))
-    return told
+    stamps = []
+    for file in (file for path in (case.image, case.mask) if path is not None for file in files_of(path)):
+        with suppress(OSError):
+            stamps.append(stamp_of(file))
+    return stamps
 
 
 def _segment(case: Case) -> str:

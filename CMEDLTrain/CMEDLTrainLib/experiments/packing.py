@@ -190,14 +190,14 @@ class _Packer:
             normalization = Normalization("window", *images.window_hu)
             scan = self._scan(case, images, labels)
             levels, masks = scan.patches(normalization, enclosed=False)
-            here = np.isin(scan.kept, scan.seen)
+            here = np.isin(scan.kept, scan.student_slices)
             member = f"expert-{len(self.about['scored'])}"
             self.arrays[member] = _pressed(scan.expert)
             self.about["scored"][name] = {
                 "patches": self._pool(images).add(to_bytes(levels[here] / np.float32(LEVELS)), masks[here]),
                 "pixels": images.field,
                 "expert": member,
-                "slices": scan.seen.tolist(),
+                "slices": scan.student_slices.tolist(),
                 "field": asdict(scan.field),
                 "geometry": asdict(scan.geometry),
                 "normalisation": normalization.to_dict(),

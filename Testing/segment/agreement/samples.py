@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, SegmentationStorage, generate_uid
+from pydicom.uid import RTStructureSetStorage, SegmentationStorage, generate_uid
 
-from CMEDLSegmentLib.io.dicom_writer import save_as
+from CMEDLSegmentLib.io.dicom_writer import dataset, save_as
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from segment.io.dicom_samples import write_series
+from segment.io.dicom_samples import PATIENT_ID, PATIENT_NAME, change
 
 
 @dataclass
@@ -30,12 +31,6 @@ class Contour:
 def rectangle(x: tuple[float, float], y: tuple[float, float], z: float, kind: str | None = "CLOSED_PLANAR") -> Contour:
     """A rectangle on slice ``z``; with bounds half-way between pixels it marks those between."""
     return Contour([(x[0], y[0], z), (x[1], y[0], z), (x[1], y[1], z), (x[0], y[1], z)], kind)
-
-
-def write_ct(folder: Path, geometry: Geometry, **options: object) -> None:
-    """A series of noise."""
-    noise = np.random.default_rng(3).integers(-1000, 1500, geometry.shape)
-    write_series(folder, noise.astype(np.int16), geometry, **options)
 
 
 def write_structures(
@@ -66,28 +61,22 @@ def write_structures(
     structures = _object(RTStructureSetStorage, "RTSTRUCT", charset)
     structures.StructureSetLabel = "Made up"
     if series_uid is not None:
-        series = Dataset()
-        series.SeriesInstanceUID = series_uid
-        study = Dataset()
-        study.RTReferencedSeriesSequence = [series]
-        frame = Dataset()
-        frame.FrameOfReferenceUID = frame_uid or generate_uid()
-        frame.RTReferencedStudySequence = [study]
-        structures.ReferencedFrameOfReferenceSequence = [frame]
+        study = dataset(RTReferencedSeriesSequence=[dataset(SeriesInstanceUID=series_uid)])
+        structures.ReferencedFrameOfReferenceSequence = [
+            dataset(FrameOfReferenceUID=frame_uid or generate_uid(), RTReferencedStudySequence=[study])
+        ]
     structures.StructureSetROISequence, structures.ROIContourSequence = [], []
     named = regions.items() if isinstance(regions, Mapping) else regions
     for number, (name, contours) in enumerate(named, start=1):
-        region = Dataset()
-        region.ROINumber, region.ROIName = number, name
+        region = dataset(ROINumber=number, ROIName=name)
         if frame_uid is not None:
             region.ReferencedFrameOfReferenceUID = frame_uid
         structures.StructureSetROISequence.append(region)
-        shown = Dataset()
-        shown.ReferencedROINumber = number
+        drawn = dataset(ReferencedROINumber=number)
         if contours:
-            shown.ContourSequence = [_contour_item(contour, geometry, digits) for contour in contours]
+            drawn.ContourSequence = [_contour_item(contour, geometry, digits) for contour in contours]
         if contours or contour_items:
-            structures.ROIContourSequence.append(shown)
+            structures.ROIContourSequence.append(drawn)
     structures.RTROIObservationsSequence = []
     if preface:
         save_as(structures, path)
@@ -100,16 +89,15 @@ def write_structures(
 
 
 def _contour_item(contour: Contour, geometry: Geometry, digits: int) -> Dataset:
-    item = Dataset()
     points = geometry.to_physical(np.array(contour.points, dtype=float).reshape(-1, 3))
+    item = dataset(
+        NumberOfContourPoints=len(points) if contour.stated is None else contour.stated,
+        ContourData=[f"{value:.{digits}f}" for value in points.ravel() + 0.0],
+    )
     if contour.image is not None:
-        image = Dataset()
-        image.ReferencedSOPInstanceUID = contour.image
-        item.ContourImageSequence = [image]
+        item.ContourImageSequence = [dataset(ReferencedSOPInstanceUID=contour.image)]
     if contour.kind is not None:
         item.ContourGeometricType = contour.kind
-    item.NumberOfContourPoints = len(points) if contour.stated is None else contour.stated
-    item.ContourData = [f"{value:.{digits}f}" for value in points.ravel() + 0.0]
     return item
 
 
@@ -146,26 +134,20 @@ def write_seg(
     if frame_uid is not None:
         seg.FrameOfReferenceUID = frame_uid
     if series_uid is not None:
-        series = Dataset()
-        series.SeriesInstanceUID = series_uid
-        seg.ReferencedSeriesSequence = [series]
-    seg.SegmentSequence = []
+        seg.ReferencedSeriesSequence = [dataset(SeriesInstanceUID=series_uid)]
+    seg.SegmentSequence = [dataset(SegmentNumber=k, SegmentLabel=name) for k, name in enumerate(segments, start=1)]
     frames = []
-    for number, (name, array) in enumerate(segments.items(), start=1):
-        described = Dataset()
-        described.SegmentNumber, described.SegmentLabel = number, name
-        seg.SegmentSequence.append(described)
+    for number, array in enumerate(segments.values(), start=1):
         frames += [(number, z, part) for z, part in enumerate(array) if empty_frames or part.any()]
     if shuffle is not None:
         frames = [frames[k] for k in np.random.default_rng(shuffle).permutation(len(frames))]
-    axes = np.array(geometry.direction).reshape(3, 3)
-    measures, orientation, shared = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing = [f"{geometry.spacing[1]:.8g}", f"{geometry.spacing[0]:.8g}"]
+    measures = dataset(PixelSpacing=[f"{geometry.spacing[1]:.8g}", f"{geometry.spacing[0]:.8g}"])
     if distance is not None:
         measures.SpacingBetweenSlices = f"{distance:.8g}"
-    orientation.ImageOrientationPatient = [f"{value:.9f}" for value in (*axes[:, 0], *axes[:, 1])]
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
-    seg.SharedFunctionalGroupsSequence = [shared]
+    orientation = dataset(ImageOrientationPatient=[f"{value:.9f}" for value in geometry.axes[:, :2].T.ravel()])
+    seg.SharedFunctionalGroupsSequence = [
+        dataset(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
+    ]
     seg.PerFrameFunctionalGroupsSequence = [_frame_groups(geometry, number, z) for number, z, _ in frames]
     seg.NumberOfFrames, (seg.Rows, seg.Columns) = len(frames), geometry.shape[1:]
     seg.SamplesPerPixel, seg.PhotometricInterpretation, seg.PixelRepresentation = 1, "MONOCHROME2", 0
@@ -178,40 +160,34 @@ def write_seg(
         seg.BitsAllocated, seg.BitsStored, seg.HighBit = 1, 1, 0
         data = np.packbits(pixels.astype(np.uint8).ravel(), bitorder="little").tobytes()
     seg.PixelData = data + b"\0" * (len(data) % 2)
-    for keyword, value in changes.items():
-        if value is None:
-            delattr(seg, keyword)
-        else:
-            setattr(seg, keyword, value)
+    change(seg, changes)
     save_as(seg, path)
     return path
 
 
 def _frame_groups(geometry: Geometry, segment: int, z: int) -> Dataset:
-    groups, position, identification = Dataset(), Dataset(), Dataset()
     place = geometry.to_physical(np.array([(0.0, 0.0, z)]))[0]
-    position.ImagePositionPatient = [f"{value:.9g}" for value in place]
-    identification.ReferencedSegmentNumber = segment
-    groups.PlanePositionSequence, groups.SegmentIdentificationSequence = [position], [identification]
-    return groups
+    return dataset(
+        PlanePositionSequence=[dataset(ImagePositionPatient=[f"{value:.9g}" for value in place])],
+        SegmentIdentificationSequence=[dataset(ReferencedSegmentNumber=segment)],
+    )
 
 
 def _object(storage: str, modality: str, charset: str | None) -> Dataset:
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made = dataset(
+        SOPClassUID=storage,
+        SOPInstanceUID=generate_uid(),
+        Modality=modality,
+        SeriesInstanceUID=generate_uid(),
+        StudyInstanceUID=generate_uid(),
+        PatientName=PATIENT_NAME,
+        PatientID=PATIENT_ID,
+    )
     if charset is not None:
         made.SpecificCharacterSet = charset
-    made.SOPClassUID, made.SOPInstanceUID = storage, generate_uid()
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
-    made.Modality, made.SeriesInstanceUID, made.StudyInstanceUID = modality, generate_uid(), generate_uid()
-    made.PatientName, made.PatientID = "Secret^Name", "SECRET-4711"
     return made
 
 
 def frame_of(volume: Volume) -> str:
     """Frame of Reference UID of a volume read from DICOM."""
-    from pydicom import dcmread
-
     return str(dcmread(volume.files[0], stop_before_pixels=True).FrameOfReferenceUID)

@@ -18,9 +18,9 @@ from CMEDLSegmentLib.base.errors import Cancelled
 from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.cli import compare as command_module
 from CMEDLSegmentLib.cli.compare import ComparisonJob, compare_case, compare_cohort
+from CMEDLSegmentLib.io.dicom_writer import write_dicom_seg, write_rtstruct
 from CMEDLSegmentLib.io.images import read_volume, write_image
 from CMEDLSegmentLib.io.labels import TUMOR
-from CMEDLSegmentLib.io.segmentation_writer import write_dicom_seg, write_rtstruct
 from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM
 from CMEDLSegmentLib.report.case_report import CASE_FILES
 from CMEDLSegmentLib.report.cohort_report import COHORT_FILES

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from CMEDLSegmentLib.io.images import read_volume
 from CMEDLSegmentLib.io.labels import TUMOR, Label
-from CMEDLSegmentLib.io.volume import Geometry
+from CMEDLSegmentLib.io.volume import Geometry, Volume
 
 ORGAN = Label(7, "Left atrium é", (0.1, 0.5, 0.9), {k: TUMOR.terminology[k] for k in ("category", "type")})
 """A second label: its value is not the next number, its name not ASCII, and it has no region."""
+LABELS = [TUMOR, ORGAN]
 
 
 def rotation(degrees: float, axis: tuple[float, float, float] = (0.3, -0.5, 0.8)) -> np.ndarray:
@@ -42,6 +45,13 @@ def orientations() -> dict[str, np.ndarray]:
     }
 
 
+def tilted(degrees: float) -> np.ndarray:
+    """The direction matrix of a CT whose gantry was tilted: sheared."""
+    direction = np.eye(3)
+    direction[:, 2] = (0.0, np.sin(np.radians(degrees)), np.cos(np.radians(degrees)))
+    return direction
+
+
 def all_axis_orders() -> list[np.ndarray]:
     """The 48 direction matrices that permute and flip the axes."""
     return [
@@ -49,6 +59,9 @@ def all_axis_orders() -> list[np.ndarray]:
         for order in itertools.permutations(range(3))
         for signs in itertools.product((1.0, -1.0), repeat=3)
     ]
+
+
+DIRECTIONS = {**orientations(), "tilted": tilted(15), "tilted-oblique": rotation(20) @ tilted(10)}
 
 
 def a_ct() -> np.ndarray:
@@ -59,6 +72,27 @@ def a_ct() -> np.ndarray:
 @pytest.fixture
 def ct() -> np.ndarray:
     return a_ct()
+
+
+def series(folder: Path, direction: np.ndarray, **options: object) -> Volume:
+    """:func:`a_ct` as read from the DICOM series that it is written as."""
+    from segment.io.dicom_samples import write_series
+
+    write_series(folder, a_ct(), grid(direction), **options)
+    return read_volume(folder)
+
+
+@pytest.fixture
+def ct_volume(tmp_path) -> Volume:
+    """:func:`a_ct` as a DICOM series on :func:`grid`."""
+    return series(tmp_path / "ct", np.eye(3))
+
+
+def block(z: slice, y: slice, x: slice, shape: tuple[int, int, int] = (12, 20, 24)) -> np.ndarray:
+    """A mask of one box."""
+    mask = np.zeros(shape, bool)
+    mask[z, y, x] = True
+    return mask
 
 
 def a_label() -> np.ndarray:

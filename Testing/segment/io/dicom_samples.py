@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
 
-from CMEDLSegmentLib.io.dicom_writer import save_as
+from CMEDLSegmentLib.io.dicom_writer import dataset, save_as
 from CMEDLSegmentLib.io.volume import Geometry
 
 PATIENT_NAME = "Secret^Name"
@@ -61,42 +61,43 @@ def write_series(
     for k, (pixels, position) in enumerate(zip(stored, positions, strict=True)):
         if k in left_out:
             continue
-        header = Dataset()
-        header.file_meta = FileMetaDataset()
-        header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        header.SOPClassUID = _STORAGE[modality]
-        header.SOPInstanceUID = generate_uid()
-        header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
-        header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
-        header.ImageType = list(image_type)
-        header.Modality = modality
-        header.Manufacturer = "Made up"
-        header.PatientName, header.PatientID = PATIENT_NAME, PATIENT_ID
-        header.PatientBirthDate, header.PatientSex = "19500101", "O"
-        header.StudyInstanceUID, header.SeriesInstanceUID = study_uid, series_uid
-        header.FrameOfReferenceUID, header.PositionReferenceIndicator = frame_of_reference, ""
-        header.StudyID, header.AccessionNumber, header.ReferringPhysicianName = "1", "", ""
-        header.StudyDate, header.StudyTime = "20240102", "101112"
-        header.SeriesNumber, header.SeriesDescription, header.InstanceNumber = number, description, k + 1
-        header.ImagePositionPatient = [_decimal(value) for value in position]
-        header.ImageOrientationPatient = [_decimal(value) for value in (*axes[:, 0], *axes[:, 1])]
-        header.PixelSpacing = [_decimal(geometry.spacing[1]), _decimal(geometry.spacing[0])]
-        header.SliceThickness = _decimal(geometry.spacing[2])
-        header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
-        header.Rows, header.Columns = pixels.shape[:2]
-        header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 16, 15, 1
+        header = dataset(
+            SOPClassUID=_STORAGE[modality],
+            SOPInstanceUID=generate_uid(),
+            ImageType=list(image_type),
+            Modality=modality,
+            Manufacturer="Made up",
+            **{"PatientName": PATIENT_NAME, "PatientID": PATIENT_ID, "PatientBirthDate": "19500101", "PatientSex": "O"},
+            **{"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid},
+            **{"FrameOfReferenceUID": frame_of_reference, "PositionReferenceIndicator": ""},
+            **{"StudyID": "1", "AccessionNumber": "", "ReferringPhysicianName": ""},
+            **{"StudyDate": "20240102", "StudyTime": "101112"},
+            **{"SeriesNumber": number, "SeriesDescription": description, "InstanceNumber": k + 1},
+            ImagePositionPatient=[_decimal(value) for value in position],
+            ImageOrientationPatient=[_decimal(value) for value in (*axes[:, 0], *axes[:, 1])],
+            PixelSpacing=[_decimal(geometry.spacing[1]), _decimal(geometry.spacing[0])],
+            SliceThickness=_decimal(geometry.spacing[2]),
+            **{"SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2"},
+            **{"Rows": pixels.shape[0], "Columns": pixels.shape[1]},
+            **{"BitsAllocated": 16, "BitsStored": 16, "HighBit": 15, "PixelRepresentation": 1},
+        )
         if modality == "CT":
             header.RescaleSlope, header.RescaleIntercept = _decimal(slope), _decimal(intercept)
             header.RescaleType = "HU"
         header.PixelData = pixels.tobytes()
-        for keyword, value in changes.items():
-            if value is None:
-                delattr(header, keyword)
-            else:
-                setattr(header, keyword, value)
+        change(header, changes)
         files.append(folder / f"IM{order[k]:05d}")
         save_as(header, files[-1])
     return files
+
+
+def change(header: Dataset, changes: Mapping[str, object]) -> None:
+    """Set attributes by keyword; None removes one."""
+    for keyword, value in changes.items():
+        if value is None:
+            delattr(header, keyword)
+        else:
+            setattr(header, keyword, value)
 
 
 def _decimal(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The cohort table: what is read, what is refused, and in which words."""
+"""The cohort table: what is read, what is refused, and why."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def test_what_is_written_reads_back_and_moves_with_its_folder(table, tmp_path):
 
 
 def test_a_missing_table_is_refused(tmp_path):
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"none\.csv"):
         read_cohort(tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "text"),
     [
         pytest.param("", "lacks the column patient, case", id="empty file"),
         pytest.param(HEADER, "no case", id="header only"),
@@ -103,8 +103,8 @@ def test_a_missing_table_is_refused(tmp_path):
         pytest.param(HEADER + f"p1,{'a' * 121},,CT,a.nii.gz,,\n", "cannot name a file", id="long"),
     ],
 )
-def test_a_bad_table_is_refused_with_a_reason(table, content, words):
-    assert words in refusal(table, content)
+def test_a_bad_table_is_refused_with_a_reason(table, content, text):
+    assert text in refusal(table, content)
 
 
 def test_missing_files_are_counted_and_the_first_is_named_by_its_line(table):

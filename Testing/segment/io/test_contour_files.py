@@ -19,18 +19,12 @@ from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.io.contour_files import read_delineation, read_rated_case
 from CMEDLSegmentLib.io.delineation import MODEL
-from CMEDLSegmentLib.io.images import read_volume
+from CMEDLSegmentLib.io.dicom_writer import write_dicom_seg, write_rtstruct
+from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.io.labels import TUMOR
-from CMEDLSegmentLib.io.segmentation_writer import write_dicom_seg, write_labelmap, write_rtstruct, write_segmentation
+from CMEDLSegmentLib.io.segmentation_writer import write_segmentation
 from CMEDLSegmentLib.io.volume import Volume
-from segment.io.conftest import ORGAN, a_ct, a_label, grid, orientations, rotation
-from segment.io.dicom_samples import write_series
-from segment.io.test_dicom_series import tilted
-
-LABELS = [TUMOR, ORGAN]
-
-
-DIRECTIONS = {**orientations(), "tilted": tilted(15), "tilted-oblique": rotation(20) @ tilted(10)}
+from segment.io.conftest import DIRECTIONS, LABELS, ORGAN, a_label, rotation, series
 
 
 @pytest.fixture
@@ -41,27 +35,22 @@ def label() -> np.ndarray:
     return label
 
 
-def series(folder: Path, direction: np.ndarray, **options: object) -> Volume:
-    write_series(folder, a_ct(), grid(direction), **options)
-    return read_volume(folder)
-
-
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_what_we_write_is_read_back_as_it_was_in_every_format_and_orientation(direction, label, tmp_path):
     volume = series(tmp_path / "ct", DIRECTIONS[direction])
     write_segmentation(tmp_path / "a.seg.nrrd", label, volume.geometry, LABELS, {})
-    write_labelmap(tmp_path / "a.mha", label, volume.geometry)
+    write_image(tmp_path / "a.mha", label, volume.geometry)
     write_dicom_seg(tmp_path / "seg.dcm", label, volume, LABELS, {})
     write_rtstruct(tmp_path / "rt.dcm", label, volume, LABELS, {})
     sources = {"a.seg.nrrd": "segmentation", "a.mha": "labelmap", "seg.dcm": "DICOM SEG", "rt.dcm": "RTSTRUCT"}
     for file, source in sources.items():
         for segment in LABELS:
             asked = segment.name if source != "labelmap" else str(segment.value)
-            found = read_delineation(tmp_path / file, "A", volume, asked)
-            np.testing.assert_array_equal(found.mask, label == segment.value, err_msg=f"{file} {segment.name}")
-            assert (found.name, found.segment, found.source) == ("A", asked, source)
-            assert found.notes == ()
-            assert found.mask.dtype == bool
+            delineation = read_delineation(tmp_path / file, "A", volume, asked)
+            np.testing.assert_array_equal(delineation.mask, label == segment.value, err_msg=f"{file} {segment.name}")
+            assert (delineation.name, delineation.segment, delineation.source) == ("A", asked, source)
+            assert delineation.notes == ()
+            assert delineation.mask.dtype == bool
 
 
 @pytest.fixture
@@ -69,29 +58,10 @@ def written(label, tmp_path) -> tuple[Path, Volume]:
     """A folder with a CT and all kinds of files of ``label``, and the CT as read."""
     volume = series(tmp_path / "ct", np.eye(3))
     write_segmentation(tmp_path / "a.seg.nrrd", label, volume.geometry, LABELS, {})
-    write_labelmap(tmp_path / "a.nii.gz", (label == 1).astype(np.uint8), volume.geometry)
+    write_image(tmp_path / "a.nii.gz", (label == 1).astype(np.uint8), volume.geometry)
     write_dicom_seg(tmp_path / "seg.dcm", label, volume, LABELS, {})
     write_rtstruct(tmp_path / "rt.dcm", label, volume, LABELS, {})
     return tmp_path, volume
-
-
-def test_a_filled_in_slice_of_the_image_is_empty_in_dicom_as_it_was_written(label, tmp_path):
-    volume = series(tmp_path / "ct", np.eye(3), missing=[5])
-    expected = label == 1
-    expected[5] = False
-    write_dicom_seg(tmp_path / "seg.dcm", label, volume, LABELS, {})
-    write_rtstruct(tmp_path / "rt.dcm", label, volume, LABELS, {})
-    for file in ("seg.dcm", "rt.dcm"):
-        np.testing.assert_array_equal(read_delineation(tmp_path / file, "A", volume, "Tumor").mask, expected)
-
-
-@pytest.mark.parametrize("write", [write_dicom_seg, write_rtstruct])
-def test_nothing_written_is_nothing_read(write, label, tmp_path):
-    volume = series(tmp_path / "ct", rotation(20))
-    write(tmp_path / "a.dcm", label * 0, volume, LABELS, {})
-    found = read_delineation(tmp_path / "a.dcm", "A", volume, "Tumor")
-    assert found.empty
-    assert found.mask.shape == label.shape
 
 
 @pytest.mark.parametrize("smooth", [0.0, 0.7, 1.5])
@@ -115,17 +85,17 @@ def test_dicom_is_known_by_its_content_whatever_its_name_and_in_a_folder_beside_
 
 def test_a_folder_with_none_or_several_is_no_guess(written, tmp_path):
     folder, volume = written
-    with pytest.raises(InputError, match=r"holds 2 DICOM SEG and RTSTRUCT files \(rt\.dcm, seg\.dcm\)"):
+    with pytest.raises(InputError, match=r"rt\.dcm, seg\.dcm"):
         read_delineation(folder, "A", volume)
-    with pytest.raises(InputError, match="ct holds neither a DICOM SEG nor an RTSTRUCT"):
+    with pytest.raises(InputError, match=str(folder / "ct")):
         read_delineation(folder / "ct", "A", volume)
 
 
 def test_a_segment_behind_a_hash_goes_before_the_asked_one_unless_the_file_is_called_that(written, label):
     folder, volume = written
     for file, segment in {"a.seg.nrrd": ORGAN.name, "seg.dcm": "2", "rt.dcm": ORGAN.name.upper()}.items():
-        found = read_delineation(folder / f"{file}#{segment}", "A", volume, "Tumor")
-        np.testing.assert_array_equal(found.mask, label == 7)
+        delineation = read_delineation(folder / f"{file}#{segment}", "A", volume, "Tumor")
+        np.testing.assert_array_equal(delineation.mask, label == 7)
     write_rtstruct(folder / "odd.dcm", label, volume, [dataclasses.replace(ORGAN, name="GTV//1/.")], {})
     np.testing.assert_array_equal(read_delineation(f"{folder}/odd.dcm#GTV//1/.", "A", volume).mask, label == 7)
     (folder / "a#b.seg.nrrd").write_bytes((folder / "a.seg.nrrd").read_bytes())
@@ -137,20 +107,13 @@ def test_files_that_are_none_of_these_are_refused_with_their_path(written):
     folder, volume = written
     (folder / "notes.txt").write_text("nothing", "utf-8")
     (folder / "surface.stl").write_bytes(np.random.default_rng(1).bytes(5000))
-    bad = {
-        "gone.seg.nrrd": "does not exist",
-        "gone.seg.nrrd#Tumor": "does not exist",
-        "a.seg.nrrd#": "names no segment behind the #",
-        "a.seg.nrrd#Heart": "no segment 'Heart'; it holds 1: 'Tumor', 2: 'Left atrium é'",
-        "a.seg.nrrd#" + 300 * "long": "no segment 'longlong",
-        "notes.txt": "neither an image file nor DICOM",
-        "surface.stl": "neither an image file nor DICOM",
-        f"ct/{volume.files[0].name}": r"another kind \(CT\); give a SEG or an RTSTRUCT",
-    }
-    for file, message in bad.items():
-        with pytest.raises(InputError, match=message) as caught:
+    segments = "1: 'Tumor', 2: 'Left atrium é'"
+    bad = {"gone.seg.nrrd": "", "gone.seg.nrrd#Tumor": "", "a.seg.nrrd#": "", "notes.txt": "", "surface.stl": ""}
+    bad |= {"a.seg.nrrd#Heart": f"'Heart'; .*{segments}", "a.seg.nrrd#" + 300 * "long": "'longlong"}
+    bad |= {f"ct/{volume.files[0].name}": r"\(CT\)"}
+    for file, text in bad.items():
+        with pytest.raises(InputError, match=f"{folder / file.partition('#')[0]}.*{text}"):
             read_delineation(folder / file, "A", volume)
-        assert str(folder / file.partition("#")[0]) in str(caught.value)
 
 
 @pytest.mark.parametrize("file", ["seg.dcm", "rt.dcm"])
@@ -168,8 +131,8 @@ def test_a_file_cut_short_anywhere_is_refused_and_never_read_in_part(written, la
         (folder / "cut.dcm").write_bytes(raw[:length])
         with contextlib.suppress(InputError), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = read_delineation(folder / "cut.dcm", "A", volume, "Tumor")
-            np.testing.assert_array_equal(found.mask, label == 1)  # only what comes behind the contours is gone
+            delineation = read_delineation(folder / "cut.dcm", "A", volume, "Tumor")
+            np.testing.assert_array_equal(delineation.mask, label == 1)  # only what comes behind the contours is gone
 
 
 @pytest.mark.parametrize("file", ["seg.dcm", "rt.dcm"])
@@ -190,45 +153,38 @@ def test_damaged_bytes_are_refused_or_harmless_but_never_a_crash(written, file):
 def test_a_case_is_its_image_its_raters_in_order_and_the_model(written, label):
     folder, volume = written
     raters = {"Zoë <b>": folder / "rt.dcm", "Ann": folder / "a.nii.gz", "腫": folder / "seg.dcm"}
-    seen = []
+    stages = []
     case = read_rated_case(
         folder / "ct",
         folder / "a.seg.nrrd",
         raters,
         "tumor",
         "p1",
-        Progress(lambda what, done: seen.append((what, done))),
+        Progress(lambda what, done: stages.append((what, done))),
     )
-    assert [one.name for one in case.all] == [*raters, MODEL]
+    assert [each.name for each in case.all] == [*raters, MODEL]
     assert case.name == "p1"
     assert case.geometry == volume.geometry
     np.testing.assert_array_equal(case.image, volume.array)
-    for one in case.all:
-        np.testing.assert_array_equal(one.mask, label == 1)
-    done = [fraction for _, fraction in seen]
+    for each in case.all:
+        np.testing.assert_array_equal(each.mask, label == 1)
+    done = [fraction for _, fraction in stages]
     assert done == sorted(done)
     assert (done[0], done[-1]) == (0.0, 1.0)
-    assert "Reading Ann" in [what for what, _ in seen]
-
-
-def test_one_rater_without_a_model_is_a_case(written):
-    folder, _ = written
-    case = read_rated_case(folder / "ct", None, {"A": folder / "rt.dcm"})
-    assert len(case.all) == 1
-    assert case.model is None
-    assert case.notes == ()
+    assert "Reading Ann" in [what for what, _ in stages]
 
 
 def test_the_same_file_twice_is_told_whatever_its_path_and_its_segment(written, label):
     folder, volume = written
     (folder / "copy.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes())
-    write_labelmap(folder / "other.mha", (label == 1).astype(np.uint8), volume.geometry)
-    write_labelmap(folder / "organ.mha", (label == 7).astype(np.uint8), volume.geometry)
+    write_image(folder / "other.mha", (label == 1).astype(np.uint8), volume.geometry)
+    write_image(folder / "organ.mha", (label == 7).astype(np.uint8), volume.geometry)
     raters = {"A": folder / "a.nii.gz", "B": folder / "copy.nii.gz", "C": folder / "organ.mha"}
     case = read_rated_case(folder / "ct", folder / "other.mha", raters)
     assert case.notes == ("'A' and 'B' are the same file; their agreement means nothing.",)
     segments = {"A": folder / "a.seg.nrrd#Tumor", "B": folder / f"a.seg.nrrd#{ORGAN.name}"}
-    assert read_rated_case(folder / "ct", None, segments).notes == ()
+    case = read_rated_case(folder / "ct", None, segments)
+    assert (len(case.all), case.model, case.notes) == (2, None, ())
     alike = [TUMOR, dataclasses.replace(TUMOR, name="The same")]
     write_segmentation(folder / "alike.seg.nrrd", label, volume.geometry, alike, {})
     case = read_rated_case(folder / "ct", None, {"A": folder / "alike.seg.nrrd#1", "B": folder / "alike.seg.nrrd#2"})
@@ -238,20 +194,20 @@ def test_the_same_file_twice_is_told_whatever_its_path_and_its_segment(written, 
 def test_a_case_in_which_nobody_marked_anything_is_read(label, tmp_path):
     volume = series(tmp_path / "ct", np.eye(3))
     write_segmentation(tmp_path / "a.seg.nrrd", label * 0, volume.geometry, LABELS, {})
-    write_labelmap(tmp_path / "b.nii.gz", label * 0, volume.geometry)
+    write_image(tmp_path / "b.nii.gz", label * 0, volume.geometry)
     write_dicom_seg(tmp_path / "c.dcm", label * 0, volume, LABELS, {})
     write_rtstruct(tmp_path / "d.dcm", label * 0, volume, LABELS, {})
     files = {"A": tmp_path / "a.seg.nrrd", "B": tmp_path / "b.nii.gz", "C": tmp_path / "c.dcm"}
     case = read_rated_case(tmp_path / "ct", tmp_path / "d.dcm", files)
-    assert all(one.empty for one in case.all)
+    assert all(each.empty for each in case.all)
     assert case.notes == ()
 
 
 def test_the_warnings_of_the_image_are_notes_of_the_case_and_a_series_may_be_chosen(label, tmp_path):
     volume = series(tmp_path / "ct", np.eye(3), missing=[5])
     series(tmp_path / "other", np.eye(3))
-    write_labelmap(tmp_path / "a.mha", label, volume.geometry)
-    with pytest.raises(InputError, match="holds 2 series"):
+    write_image(tmp_path / "a.mha", label, volume.geometry)
+    with pytest.raises(InputError, match=volume.series_uid):
         read_rated_case(tmp_path, None, {"A": tmp_path / "a.mha"}, "1")
     case = read_rated_case(tmp_path, None, {"A": tmp_path / "a.mha"}, "1", series_uid=volume.series_uid)
     assert any("lacks 1 of 12 slices" in note for note in case.notes)
@@ -259,9 +215,9 @@ def test_the_warnings_of_the_image_are_notes_of_the_case_and_a_series_may_be_cho
 
 def test_bad_names_are_refused_and_reading_can_be_cancelled(written):
     folder, _ = written
-    with pytest.raises(InputError, match="No rater can be called 'candidate'"):
+    with pytest.raises(InputError, match=MODEL):
         read_rated_case(folder / "ct", None, {MODEL: folder / "rt.dcm"})
-    with pytest.raises(InputError, match="name at least one rater"):
+    with pytest.raises(InputError):
         read_rated_case(folder / "ct", folder / "rt.dcm", {})
     with pytest.raises(Cancelled):
         read_rated_case(folder / "ct", None, {"A": folder / "rt.dcm"}, progress=Progress(cancelled=lambda: True))

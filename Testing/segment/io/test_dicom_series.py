@@ -14,14 +14,8 @@ from pydicom.uid import generate_uid
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.images import read_volume
 from CMEDLSegmentLib.io.volume import axial_view
-from segment.io.conftest import grid, orientations, rotation
+from segment.io.conftest import grid, orientations, rotation, tilted
 from segment.io.dicom_samples import PATIENT_ID, PATIENT_NAME, write_series
-
-
-def tilted(degrees: float) -> np.ndarray:
-    direction = np.eye(3)
-    direction[:, 2] = (0.0, np.sin(np.radians(degrees)), np.cos(np.radians(degrees)))
-    return direction
 
 
 @pytest.mark.parametrize("name", orientations())
@@ -93,7 +87,7 @@ def test_compressed_series_are_read_and_cut_ones_refused(kind, ct, tmp_path):
     path = min(tmp_path.iterdir())
     assert dcmread(path).file_meta.TransferSyntaxUID.is_compressed
     path.write_bytes(path.read_bytes()[:-60])
-    with pytest.raises(InputError, match=f"{path.name} is damaged or cut short"):
+    with pytest.raises(InputError, match=path.name):
         read_volume(tmp_path)
 
 
@@ -121,19 +115,19 @@ def test_two_missing_slices_in_a_row_are_interpolated_by_distance(tmp_path):
 @pytest.mark.parametrize("missing", [[3, 4, 5, 6], [2, 5, 8]])
 def test_a_series_that_lacks_much_is_refused_with_what_it_lacks(missing, ct, tmp_path):
     write_series(tmp_path, ct, grid(np.eye(3)), missing=missing)
-    with pytest.raises(
-        InputError, match=rf"lacks {len(missing)} of 12 slices, at -781\.6|lacks 3 of 12 slices, at -784\.1"
-    ):
+    with pytest.raises(InputError, match=rf"{len(missing)} of 12 slices, at (-781\.6|-784\.1)"):
         read_volume(tmp_path)
 
 
-def test_uneven_spacing_is_refused(ct, tmp_path):
-    files = write_series(tmp_path, ct, grid(np.eye(3)))
-    for k, path in enumerate(files):
+@pytest.mark.parametrize(
+    "offset", [lambda k: (0, 0, 0.02 * k**2), lambda k: (5 * (k % 2), 0, 0)], ids=["uneven", "sideways"]
+)
+def test_slices_that_make_no_even_grid_are_refused(offset, ct, tmp_path):
+    for k, path in enumerate(write_series(tmp_path, ct, grid(np.eye(3)))):
         header = dcmread(path)
-        header.ImagePositionPatient = [0, 0, 2.5 * k + 0.02 * k**2]
+        header.ImagePositionPatient = [a + b for a, b in zip(header.ImagePositionPatient, offset(k), strict=True)]
         header.save_as(path)
-    with pytest.raises(InputError, match="unevenly spaced"):
+    with pytest.raises(InputError, match=tmp_path.name):
         read_volume(tmp_path)
 
 
@@ -152,7 +146,7 @@ def test_several_images_at_one_position_are_refused(ct, tmp_path):
     uid = generate_uid()
     write_series(tmp_path / "arterial", ct, grid(np.eye(3)), series_uid=uid)
     write_series(tmp_path / "venous", ct, grid(np.eye(3)), series_uid=uid)
-    with pytest.raises(InputError, match="several images at one position"):
+    with pytest.raises(InputError, match=tmp_path.name):
         read_volume(tmp_path)
 
 
@@ -177,14 +171,14 @@ def test_two_series_are_listed_and_one_can_be_chosen(ct, tmp_path):
     write_series(tmp_path / "b", ct[:7] + 1000, grid(np.eye(3)), series_uid=second, modality="MR", description="T2")
     with pytest.raises(InputError) as caught:
         read_volume(tmp_path)
-    told = str(caught.value)
-    assert "--series" in told
-    assert f"{first} (CT, 12 slices, Thorax 2.5 mm)" in told
-    assert f"{second} (MR, 7 slices, T2)" in told
-    assert PATIENT_ID not in told
-    assert PATIENT_NAME not in told
+    message = str(caught.value)
+    assert "--series" in message
+    assert f"{first} (CT, 12 slices, Thorax 2.5 mm)" in message
+    assert f"{second} (MR, 7 slices, T2)" in message
+    assert PATIENT_ID not in message
+    assert PATIENT_NAME not in message
     assert read_volume(tmp_path, series_uid=second).array.shape == (7, 20, 24)
-    with pytest.raises(InputError, match=r"no series 1\.2\.3"):
+    with pytest.raises(InputError, match=r"1\.2\.3"):
         read_volume(tmp_path, series_uid="1.2.3")
 
 
@@ -205,69 +199,50 @@ def test_a_file_cut_anywhere_is_refused_by_name(kept, ct, tmp_path):
     data = files[3].read_bytes()
     # The first 132 bytes tell that a file is DICOM at all.
     files[3].write_bytes(data[: 140 + int((len(data) - 140) * kept)])
-    with pytest.raises(InputError, match=f"{files[3].name} is damaged or cut short"):
+    with pytest.raises(InputError, match=files[3].name):
         read_volume(tmp_path)
 
 
+COLOR = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+COLOR |= {"PixelRepresentation": 0, "PlanarConfiguration": 0, "PixelData": bytes(3 * 20 * 24)}
+
+
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "name"),
     [
-        (
-            {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "BitsAllocated": 8, "BitsStored": 8}
-            | {"HighBit": 7, "PixelRepresentation": 0, "PlanarConfiguration": 0, "PixelData": bytes(3 * 20 * 24)},
-            "color",
-        ),
-        ({"NumberOfFrames": 2, "PixelData": bytes(2 * 2 * 20 * 24)}, "multi-frame"),
+        (COLOR, "RGB"),
+        ({"NumberOfFrames": 2, "PixelData": bytes(2 * 2 * 20 * 24)}, "IM0"),
         ({"ImagePositionPatient": None}, "ImagePositionPatient"),
         ({"ImageOrientationPatient": None}, "ImageOrientationPatient"),
         ({"PixelSpacing": None}, "PixelSpacing"),
-        ({"PixelSpacing": ["0", "0"]}, "pixel spacing"),
-        ({"PixelSpacing": ["-1", "1"]}, "pixel spacing"),
-        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "slice orientation"),
+        ({"PixelSpacing": ["0", "0"]}, "IM0"),
+        ({"PixelSpacing": ["-1", "1"]}, "IM0"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, ""),
     ],
 )
-def test_images_without_a_place_in_a_grid_are_refused(changes, told, ct, tmp_path):
+def test_images_without_a_place_in_a_grid_are_refused(changes, name, ct, tmp_path):
     write_series(tmp_path, ct, grid(np.eye(3)), **changes)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=f"{tmp_path.name}.*{name}"):
         read_volume(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("part", "told"),
-    [
-        ({"array": np.zeros((1, 8, 8)), "geometry": grid(np.eye(3), (8, 8, 1))}, "sizes"),
-        ({"array": np.zeros((1, 20, 24)), "geometry": grid(rotation(5), (24, 20, 1))}, "orientations"),
-    ],
-)
-def test_slices_that_do_not_fit_each_other_are_refused(part, told, ct, tmp_path):
+@pytest.mark.parametrize("other", [grid(np.eye(3), (8, 8, 1)), grid(rotation(5), (24, 20, 1))], ids=["size", "turned"])
+def test_slices_that_do_not_fit_each_other_are_refused(other, ct, tmp_path):
     uid = generate_uid()
     write_series(tmp_path / "a", ct, grid(np.eye(3)), series_uid=uid)
-    write_series(tmp_path / "b", **part, series_uid=uid)
-    with pytest.raises(InputError, match=told):
+    write_series(tmp_path / "b", np.zeros(other.shape), other, series_uid=uid)
+    with pytest.raises(InputError, match=tmp_path.name):
         read_volume(tmp_path)
 
 
-def test_slices_shifted_sideways_are_refused(ct, tmp_path):
-    for k, path in enumerate(write_series(tmp_path, ct, grid(np.eye(3)))):
-        header = dcmread(path)
-        header.ImagePositionPatient[0] += 5 * (k % 2)
-        header.save_as(path)
-    with pytest.raises(InputError, match="sideways"):
-        read_volume(tmp_path)
-
-
-def test_one_slice_is_refused(ct, tmp_path):
-    write_series(tmp_path, ct[:1], grid(np.eye(3)))
-    with pytest.raises(InputError, match="single slice"):
-        read_volume(tmp_path)
-
-
-def test_a_folder_without_dicom_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no DICOM images"):
-        read_volume(tmp_path)
-    (tmp_path / "letter.txt").write_text("no image", "utf-8")
-    with pytest.raises(InputError, match="no DICOM images"):
-        read_volume(tmp_path)
+def test_one_slice_and_a_folder_without_dicom_are_refused(ct, tmp_path):
+    (tmp_path / "none").mkdir()
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "letter.txt").write_text("no image", "utf-8")
+    write_series(tmp_path / "single", ct[:1], grid(np.eye(3)))
+    for name in ("none", "letters", "single"):
+        with pytest.raises(InputError, match=name):
+            read_volume(tmp_path / name)
 
 
 def test_folders_may_have_other_alphabets_and_300_characters(ct, tmp_path):

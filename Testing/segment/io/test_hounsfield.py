@@ -18,12 +18,9 @@ def ct() -> np.ndarray:
     return drawn.image()
 
 
-def test_a_chest_ct_passes_whatever_its_type(ct: np.ndarray):
+def test_a_chest_ct_passes_whatever_its_type_also_a_single_slice(ct: np.ndarray):
     for kind in (np.int16, np.int32, np.float32, np.float64):
         assert check_hounsfield(ct.astype(kind)) == []
-
-
-def test_one_slice_of_a_chest_passes(ct: np.ndarray):
     assert check_hounsfield(ct[30:31]) == []
 
 
@@ -47,47 +44,41 @@ def test_a_ct_clipped_below_bone_passes_with_a_warning(ct: np.ndarray):
 
 @pytest.mark.parametrize(("offset", "advice"), [(1024, "subtract 1024"), (-1024, "add 1024"), (1000, "subtract 10")])
 def test_a_ct_without_its_intercept_is_recognized(ct: np.ndarray, offset: int, advice: str):
-    with pytest.raises(InputError, match=f"off by.*{advice}"):
+    with pytest.raises(InputError, match=advice):
         check_hounsfield(ct + offset)
 
 
-def test_a_ct_without_its_intercept_is_recognized_under_negative_filling(ct: np.ndarray):
-    stored = (ct + 1024).astype(np.int16)
-    stored[:, :12, :12] = -2000
-    with pytest.raises(InputError, match="subtract 1024"):
-        check_hounsfield(stored)
+def test_a_ct_without_its_intercept_is_recognized_under_negative_filling_and_in_unsigned_storage(ct: np.ndarray):
+    filled = (ct + 1024).astype(np.int16)
+    filled[:, :12, :12] = -2000
+    for stored in (filled, (np.clip(ct, -1024, None) + 1024).astype(np.uint16)):
+        with pytest.raises(InputError, match="subtract 1024"):
+            check_hounsfield(stored)
 
 
-def test_unsigned_storage_is_recognized(ct: np.ndarray):
-    with pytest.raises(InputError, match="subtract 1024"):
-        check_hounsfield((np.clip(ct, -1024, None) + 1024).astype(np.uint16))
+WINDOWED = {
+    "8-bit": lambda share: (255 * share).astype(np.uint8),
+    "normalized": lambda share: share,
+    "a normalized": lambda share: 2 * share - 1,
+}
 
 
-def test_a_windowed_picture_is_refused(ct: np.ndarray):
-    with pytest.raises(InputError, match="8-bit picture"):
-        check_hounsfield((255 * (np.clip(ct, -1000, 500) + 1000.0) / 1500).astype(np.uint8))
-
-
-@pytest.mark.parametrize("low", [0.0, -1.0])
-def test_normalized_values_are_refused(ct: np.ndarray, low: float):
-    with pytest.raises(InputError, match="normalized"):
-        check_hounsfield(low + (1 - low) * (np.clip(ct, -1000, 500) + 1000.0) / 1500)
+@pytest.mark.parametrize("kind", WINDOWED)
+def test_a_windowed_picture_and_normalized_values_are_refused_as_that(ct: np.ndarray, kind: str):
+    with pytest.raises(InputError, match=kind):
+        check_hounsfield(WINDOWED[kind]((np.clip(ct, -1000, 500) + 1000.0) / 1500))
 
 
 def test_a_ct_of_another_slope_is_refused(ct: np.ndarray):
-    with pytest.raises(InputError, match="rescaled CT"):
+    with pytest.raises(InputError, match="Hounsfield"):
         check_hounsfield(ct * 0.5)
 
 
 @pytest.mark.parametrize("value", [0, -1000, 40])
-def test_an_empty_image_is_refused(value: int):
-    with pytest.raises(InputError, match="not in Hounsfield units"):
-        check_hounsfield(np.full((4, 30, 30), value, np.int16))
-
-
-def test_a_single_voxel_is_refused():
-    with pytest.raises(InputError, match="not in Hounsfield units"):
-        check_hounsfield(np.zeros((1, 1, 1), np.int16))
+@pytest.mark.parametrize("shape", [(4, 30, 30), (1, 1, 1)])
+def test_an_empty_image_is_refused(value: int, shape: tuple[int, ...]):
+    with pytest.raises(InputError, match="Hounsfield"):
+        check_hounsfield(np.full(shape, value, np.int16))
 
 
 def test_the_phantom_ct_passes_and_the_phantom_mr_is_refused():
@@ -98,7 +89,7 @@ def test_the_phantom_ct_passes_and_the_phantom_mr_is_refused():
         assert check_hounsfield(thorax_ct(seed=seed, size=size, spacing=spacing).image.array) == []
         mr = thorax_mr(seed=seed, size=size, spacing=spacing).image.array
         for shifted in (mr, mr - 1024):
-            with pytest.raises(InputError, match="may be an MR"):
+            with pytest.raises(InputError, match="MR"):
                 check_hounsfield(shifted)
 
 
@@ -110,5 +101,5 @@ def test_real_ct_passes_and_real_mr_is_refused(data_root):
     for path in paths:
         image = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(float)
         for stretched in (image, 8 * image, 8 * image - 100, 8 * image - 1024):
-            with pytest.raises(InputError, match="not in Hounsfield units"):
+            with pytest.raises(InputError, match="Hounsfield"):
                 check_hounsfield(stretched)

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.images import read_mask, read_volume, write_image
+from CMEDLSegmentLib.io.volume import set_geometry
 from segment.io.conftest import grid, orientations
 
 FORMATS = (".nii", ".nii.gz", ".nrrd", ".mha")
@@ -23,13 +24,6 @@ def written(path: Path, array: np.ndarray, *, compress: bool = False, vector: bo
     image = sitk.GetImageFromArray(array, isVector=vector)
     image.SetSpacing([0.7, 0.85, 2.5, 1.0][: image.GetDimension()])
     sitk.WriteImage(image, str(path), useCompression=compress)
-    return path
-
-
-def patched(path: Path, old: bytes, new: bytes) -> Path:
-    data = path.read_bytes()
-    assert old in data
-    path.write_bytes(data.replace(old, new, 1))
     return path
 
 
@@ -47,14 +41,6 @@ def test_an_image_keeps_its_voxels_type_and_grid_in_every_orientation(ending, na
     assert volume.warnings == []
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
-def test_an_image_keeps_its_data_type(dtype, tmp_path):
-    array = np.arange(5 * 6 * 7).reshape(5, 6, 7).astype(dtype)
-    volume = read_volume(written(tmp_path / "a.nrrd", array))
-    assert volume.array.dtype == dtype
-    np.testing.assert_array_equal(volume.array, array)
-
-
 def test_the_array_outlives_what_it_was_read_with_and_can_be_written_to(ct, tmp_path):
     array = read_volume(written(tmp_path / "a.nii.gz", ct)).array
     others = [np.ones_like(ct) for _ in range(50)]
@@ -69,59 +55,48 @@ def test_nifti_scaling_is_applied(tmp_path):
     path.write_bytes(data)
     assert read_volume(path).array.ravel()[:3].tolist() == [-1024, -1022, -1020]
     path.write_bytes(data[:-1])
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(InputError, match=path.name):
         read_volume(path)
 
 
-@pytest.mark.parametrize("ending", [*FORMATS, ".seg.nrrd", ".mhd"])
-def test_what_is_no_image_is_refused_by_name(ending, tmp_path):
-    path = tmp_path / f"notes{ending}"
-    path.write_text("Dear colleague,\n\nthis is a letter.\n" * 50, "utf-8")
-    with pytest.raises(InputError, match=r"notes.* is not an image"):
-        read_volume(path)
+LETTER = b"Dear colleague,\n\nthis is a letter.\n" * 50
+NO_IMAGES = {"none.nii.gz": None, "a.txt": LETTER, "a.dcm": bytes(128) + b"DICM"}
+NO_IMAGES |= {f"empty{ending}": b"" for ending in FORMATS}
+NO_IMAGES |= {f"notes{ending}": LETTER for ending in (*FORMATS, ".seg.nrrd", ".mhd")}
 
 
-@pytest.mark.parametrize("ending", FORMATS)
-def test_an_empty_file_is_refused(ending, tmp_path):
-    path = tmp_path / f"a{ending}"
-    path.touch()
-    with pytest.raises(InputError, match="empty"):
-        read_volume(path)
-
-
-def test_a_missing_file_an_unknown_ending_and_a_lone_dicom_file_are_refused(tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
-        read_volume(tmp_path / "none.nii.gz")
-    (tmp_path / "a.txt").write_text("x", "utf-8")
-    with pytest.raises(InputError, match="not a NIfTI, NRRD or MetaImage"):
-        read_volume(tmp_path / "a.txt")
-    (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM")
-    with pytest.raises(InputError, match="folder that holds the DICOM series"):
-        read_volume(tmp_path / "a.dcm")
+@pytest.mark.parametrize("name", NO_IMAGES)
+def test_what_is_no_image_is_refused_by_name(name, tmp_path):
+    if NO_IMAGES[name] is not None:
+        (tmp_path / name).write_bytes(NO_IMAGES[name])
+    with pytest.raises(InputError, match=name) as caught:
+        read_volume(tmp_path / name)
+    assert ("folder" in str(caught.value)) == (name == "a.dcm")
 
 
 def test_a_series_cannot_be_chosen_in_a_file(ct, tmp_path):
-    with pytest.raises(InputError, match="series"):
+    with pytest.raises(InputError, match=r"a\.nii"):
         read_volume(written(tmp_path / "a.nii", ct), series_uid="1.2.3")
 
 
 @pytest.mark.parametrize("ending", FORMATS)
-def test_color_and_vector_images_are_refused(ending, tmp_path):
-    path = written(tmp_path / f"a{ending}", np.zeros((5, 6, 7, 3), np.uint8), vector=True)
-    with pytest.raises(InputError, match="3 values per voxel"):
+@pytest.mark.parametrize(
+    ("shape", "value"),
+    [
+        *[((5, 6, 7, 3), "3 values"), ((6, 7), "7 x 6"), ((1, 1, 1), "1 x 1 x 1"), ((9, 1, 1), "1 x 1 x 9")],
+        *[((1, 20, 24), "24 x 20 x 1"), ((12, 1, 24), "24 x 1 x 12"), ((12, 20, 1), "1 x 20 x 12")],
+    ],
+)
+def test_what_is_no_scalar_volume_is_refused_with_what_it_is(ending, shape, value, tmp_path):
+    path = written(tmp_path / f"a{ending}", np.zeros(shape, np.uint8), vector=len(shape) == 4)
+    with pytest.raises(InputError, match=f"{path.name}.*{value}"):
         read_volume(path)
-
-
-@pytest.mark.parametrize("ending", FORMATS)
-def test_a_2d_image_is_refused(ending, tmp_path):
-    with pytest.raises(InputError, match="2-D image"):
-        read_volume(written(tmp_path / f"a{ending}", np.zeros((6, 7), np.int16)))
 
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_4d_is_refused_and_a_lone_volume_in_4d_is_taken_and_told(ending, ct, tmp_path):
     path = written(tmp_path / f"series{ending}", np.stack([ct, ct]))
-    with pytest.raises(InputError, match="4 dimensions"):
+    with pytest.raises(InputError, match=f"{path.name}.*24 x 20 x 12 x 2"):
         read_volume(path)
     volume = read_volume(written(tmp_path / f"single{ending}", ct[None]))
     np.testing.assert_array_equal(volume.array, ct)
@@ -134,21 +109,8 @@ def test_4d_is_refused_and_a_lone_volume_in_4d_is_taken_and_told(ending, ct, tmp
 def test_voxels_that_are_no_numbers_are_counted_and_refused(value, tmp_path):
     array = np.zeros((5, 6, 7), np.float32)
     array[2, 3, 1:4] = value
-    with pytest.raises(InputError, match="3 voxels that are NaN or infinite"):
+    with pytest.raises(InputError, match="3 voxels"):
         read_volume(written(tmp_path / "a.nrrd", array))
-
-
-@pytest.mark.parametrize("shape", [(1, 20, 24), (12, 1, 24), (12, 20, 1)])
-def test_a_single_slice_is_refused(shape, tmp_path):
-    with pytest.raises(InputError, match="single slice"):
-        read_volume(written(tmp_path / "a.nii.gz", np.zeros(shape, np.int16)))
-
-
-@pytest.mark.parametrize("ending", FORMATS)
-@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 1, 1)])
-def test_a_single_voxel_or_line_is_refused(ending, shape, tmp_path):
-    with pytest.raises(InputError, match="no volume"):
-        read_volume(written(tmp_path / f"a{ending}", np.zeros(shape, np.int16)))
 
 
 @pytest.mark.parametrize("step", [0.0, -2.5, np.nan, np.inf])
@@ -159,7 +121,7 @@ def test_a_nifti_voxel_size_that_is_not_positive_is_refused(step, ending, ct, tm
     struct.pack_into("<f", data, 76 + 4 * 3, step)
     path = tmp_path / f"b{ending}"
     path.write_bytes(gzip.compress(data) if ending.endswith("gz") else data)
-    with pytest.raises(InputError, match="voxel spacing"):
+    with pytest.raises(InputError, match=rf"b{ending} .* 0\.7 x 0\.85 x {step:g} mm"):
         read_volume(path)
 
 
@@ -168,42 +130,30 @@ def test_a_metaimage_voxel_size_that_is_not_positive_is_refused(step, ct, tmp_pa
     path = written(tmp_path / "a.mha", ct)
     # The header holds the spacing with all digits of a binary number; the line is replaced whole.
     path.write_bytes(re.sub(rb"ElementSpacing = .*", b"ElementSpacing = 0.7 0.85 " + step, path.read_bytes(), count=1))
-    with pytest.raises(InputError, match="voxel spacing"):
+    with pytest.raises(InputError, match=r"a\.mha .* 0\.7 x 0\.85 x (0|-2\.5|nan) mm"):
         read_volume(path)
 
 
-@pytest.mark.parametrize("field", [b"spacings: 0.7 0.85 0", b"spacings: 0.7 0.85 -2.5"])
+@pytest.mark.parametrize(
+    "field", [b"spacings: 0.7 0.85 0", b"spacings: 0.7 0.85 -2.5", b"space directions: (0.7,0,0) (0,0.85,0) (0,0,0)"]
+)
 def test_an_nrrd_voxel_size_that_is_not_positive_is_refused(field, ct, tmp_path):
     header = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 24 20 12\nendian: little\nencoding: raw\n" + field + b"\n\n"
     (tmp_path / "a.nrrd").write_bytes(header + ct.tobytes())
-    with pytest.raises(InputError, match="voxel spacing"):
+    with pytest.raises(InputError, match=r"a\.nrrd .* 0\.7 x 0\.85 x (0|-2\.5) mm"):
         read_volume(tmp_path / "a.nrrd")
-
-
-def test_nrrd_axes_without_length_are_refused(ct, tmp_path):
-    path = patched(written(tmp_path / "a.nrrd", ct), b"(0,0,2.5)", b"(0,0,0.0)")
-    with pytest.raises(InputError, match="voxel spacing"):
-        read_volume(path)
 
 
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize("compress", [False, True])
-@pytest.mark.parametrize("keep", [0.1, 0.6, 0.97])
+@pytest.mark.parametrize("keep", [0.1, 0.6, 0.97, -8, -1])
 def test_a_file_that_was_cut_short_is_refused(ending, compress, keep, ct, tmp_path, capfd):
     path = written(tmp_path / f"a{ending}", ct, compress=compress)
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(InputError, match="cut short"):
+    path.write_bytes(data[: int(len(data) * keep) if keep > 0 else keep])
+    with pytest.raises(InputError, match=path.name):
         read_volume(path)
     assert capfd.readouterr().err == ""
-
-
-@pytest.mark.parametrize("lost", [1, 8])
-def test_a_gzip_file_without_its_last_bytes_is_refused(lost, ct, tmp_path):
-    path = written(tmp_path / "a.nii.gz", ct)
-    path.write_bytes(path.read_bytes()[:-lost])
-    with pytest.raises(InputError, match="cut short or damaged"):
-        read_volume(path)
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
@@ -212,13 +162,13 @@ def test_a_flipped_bit_in_a_gzip_file_is_found_by_its_checksum(ending, ct, tmp_p
     data = bytearray(path.read_bytes())
     data[len(data) * 2 // 3] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match=path.name):
         read_volume(path)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", "uint32", "float32", "float64"])
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-def test_nifti_types_are_read_as_simpleitk_reads_them(dtype, ending, tmp_path):
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_data_types_are_kept_and_read_as_simpleitk_reads_them(dtype, ending, tmp_path):
     array = np.random.default_rng(1).integers(0, 100, (5, 6, 7)).astype(dtype)
     path = written(tmp_path / f"a{ending}", array)
     volume = read_volume(path)
@@ -228,7 +178,7 @@ def test_nifti_types_are_read_as_simpleitk_reads_them(dtype, ending, tmp_path):
 
 def test_nifti_2_is_refused_by_its_name(tmp_path):
     (tmp_path / "a.nii").write_bytes(struct.pack("<i8s", 540, b"n+2\0\r\n\x1a\n") + bytes(1000))
-    with pytest.raises(InputError, match="NIfTI version 2"):
+    with pytest.raises(InputError, match=r"a\.nii .* 2"):
         read_volume(tmp_path / "a.nii")
 
 
@@ -256,7 +206,7 @@ def test_a_big_endian_nifti_is_read_and_its_cut_found(ct, tmp_path):
     path.write_bytes(whole)
     np.testing.assert_array_equal(read_volume(path).array, ct)
     path.write_bytes(whole[:-10])
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(InputError, match=path.name):
         read_volume(path)
 
 
@@ -289,7 +239,7 @@ def test_a_mask_comes_in_whole_numbers_whatever_its_file_holds(label, tmp_path):
 
 @pytest.mark.parametrize("wrong", [-1.0, 0.5])
 def test_an_image_is_no_mask(wrong, label, tmp_path):
-    with pytest.raises(InputError, match="not a labelmap"):
+    with pytest.raises(InputError, match=r"m\.nrrd"):
         read_mask(written(tmp_path / "m.nrrd", label * wrong))
 
 
@@ -305,9 +255,7 @@ def test_a_mask_on_another_grid_is_refused_with_both_grids(label, tmp_path):
 def test_a_mask_cropped_to_its_segment_is_put_back_in_its_place(name, label, tmp_path):
     geometry = grid(orientations()[name])
     whole = sitk.GetImageFromArray(label)
-    whole.SetSpacing(geometry.spacing)
-    whole.SetOrigin(geometry.origin)
-    whole.SetDirection(geometry.direction)
+    set_geometry(whole, geometry)
     sitk.WriteImage(whole[2:21, 4:19, 2:12], str(tmp_path / "m.seg.nrrd"))
     mask = read_mask(tmp_path / "m.seg.nrrd", geometry)
     assert mask.geometry == geometry

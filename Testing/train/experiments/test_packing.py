@@ -131,7 +131,7 @@ def test_what_is_kept_of_a_test_case_is_the_scan_as_the_student_sees_it(experime
     for case, of_scan in zip(scored_cases(table_in(work, experiment)), scored_cases(scans), strict=True):
         carried, scan = read_packed_case(case.image), open_case(of_scan, images, 1)
         assert (carried.field, carried.geometry) == (scan.field, scan.geometry)
-        assert np.array_equal(carried.slices, scan.seen)
+        assert np.array_equal(carried.slices, scan.student_slices)
         assert np.array_equal(carried.expert, scan.expert)
         volume = carried.volume()
         assert volume.geometry == scan.geometry
