@@ -25,7 +25,8 @@ from ..base.progress import SILENT, Progress
 from ..base.schema import read, read_object, write
 from ..base.text import csv_table, plain, table
 from ..io.cohort_table import Case, read_cohort
-from .pipeline import SEGMENTATION, SegmentationJob, SegmentationOptions, check_writable, load_segmenter, run
+from .options import SegmentationOptions
+from .pipeline import SEGMENTATION, SegmentationJob, check_writable, load_segmenter, run
 
 if TYPE_CHECKING:
     from .segmenter import Segmenter
@@ -151,7 +152,7 @@ class BatchResult:
 def run_batch(
     manifest: Path,
     folder: Path,
-    rules: SegmentationOptions,
+    options: SegmentationOptions,
     progress: Progress = SILENT,
     segmenter: Segmenter | None = None,
 ) -> BatchResult:
@@ -160,9 +161,9 @@ def run_batch(
     Args:
         manifest: the cohort's CSV; its mask, role and split may be empty.
         folder: where results go; made if missing.
-        rules: how to segment.
+        options: how to segment.
         progress: told the stage and the fraction of the whole batch.
-        segmenter: one that is loaded already; None loads the one of ``rules`` when the first case needs it.
+        segmenter: one that is loaded already; None loads the one of ``options`` when the first case needs it.
 
     Raises:
         InputError: the table, the model, the device or the folder is bad; a bad case raises nothing.
@@ -170,22 +171,22 @@ def run_batch(
     """
     cases = read_cohort(manifest, check_files=False)
     check_writable(folder.absolute())
-    model = _model_stamp(rules, segmenter)
+    model = _model_stamp(options, segmenter)
     outcomes = [Outcome(case) for case in cases]
     results = folder / RESULTS
     try:
         for index, outcome in enumerate(outcomes):
             progress.stop_if_cancelled()
             share = progress.part(index / len(cases), (index + 1) / len(cases))
-            record = _Record(folder, outcome.case, rules, model)
+            record = _Record(folder, outcome.case, options, model)
             if record.finished():
                 outcome.outcome, outcome.result = KEPT, record.result
                 outcome.seconds = outcome.result["seconds"]
                 continue
             if segmenter is None:
                 progress("Loading the model", index / len(cases))
-                segmenter = load_segmenter(rules)
-            _do(outcome, record, rules, segmenter, share.under(f"Case {index + 1} of {len(cases)}"))
+                segmenter = load_segmenter(options)
+            _do(outcome, record, options, segmenter, share.under(f"Case {index + 1} of {len(cases)}"))
             with contextlib.suppress(InputError):  # a spreadsheet may hold the table open: the end tries again
                 _write_results(results, outcomes)
     except (Cancelled, KeyboardInterrupt) as stop:
@@ -201,13 +202,13 @@ def run_batch(
 def _do(
     outcome: Outcome,
     record: _Record,
-    rules: SegmentationOptions,
+    options: SegmentationOptions,
     segmenter: Segmenter,
     progress: Progress,
 ) -> None:
     """Work on one case; whatever goes wrong with it stays with it, a wish to stop alone goes on."""
     case = outcome.case
-    job = SegmentationJob(case.image, record.output, rules, modality=case.modality, expert=case.mask)
+    job = SegmentationJob(case.image, record.output, options, modality=case.modality, expert=case.mask)
     start = time.perf_counter()
     try:
         for column, path in (("image", case.image), ("mask", case.mask)):
@@ -249,19 +250,17 @@ class _Stored:
 class _Record:
     """``CASE.json`` beside ``CASE.seg.nrrd``: what the segmentation was made from, and its digest."""
 
-    def __init__(self, folder: Path, case: Case, rules: SegmentationOptions, model: str) -> None:
+    def __init__(self, folder: Path, case: Case, options: SegmentationOptions, model: str) -> None:
         self.output = folder / f"{case.case}{SEGMENTATION}"
         self._path = folder / f"{case.case}.json"
-        # The device is left out: it decides how fast a case is done, not what comes out.
+        # The model counts by its file. The device decides how fast a case is done, not what comes out.
         self._fingerprint = {
             "program": __version__,
             "student": model,
             "image": _stamp(case.image),
             "mask": None if case.mask is None else _stamp(case.mask),
             "modality": case.modality,
-            "threshold": rules.threshold,
-            "all_slices": rules.all_slices,
-            "minimum_cc": rules.minimum_cc,
+            **{name: value for name, value in write(options).items() if name not in ("model", "device")},
         }
         self._stored: _Stored | None = None  # also where the file is damaged
         with contextlib.suppress(InputError):
@@ -316,11 +315,11 @@ class _Record:
         self._stored = stored
 
 
-def _model_stamp(rules: SegmentationOptions, segmenter: Segmenter | None) -> str:
+def _model_stamp(options: SegmentationOptions, segmenter: Segmenter | None) -> str:
     """SHA-256 of the model's file: weights and card."""
     from ..models.registry import find
 
-    path = find(rules.model) if segmenter is None else segmenter.model.path
+    path = find(options.model) if segmenter is None else segmenter.model.path
     return sha256_of(path)
 
 

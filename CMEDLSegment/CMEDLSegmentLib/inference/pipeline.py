@@ -1,7 +1,7 @@
-"""One scan from file to file: the job behind ``cmedl-segment run``, ``batch``, the demo and the panel.
+"""One scan from file to files: the job behind ``cmedl-segment run``, ``batch`` and the demo.
 
-Everything that can be known beforehand (endings, folders, files that exist, DICOM results of a scan that is
-not DICOM) is checked before the long work. The results appear together at the end, or not at all.
+What can be known beforehand (endings, folders, files that exist, DICOM results of a scan that is not DICOM) is checked
+before the long work. The results appear together at the end, or not at all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from .. import __version__
 from ..base.errors import InputError
 from ..base.files import atomic_path
 from ..base.progress import SILENT, Progress
-from ..base.text import table
+from ..base.text import counted, table
+from .options import DEFAULTS, SegmentationOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,11 +28,8 @@ if TYPE_CHECKING:
     from ..io.labels import Label
     from ..io.volume import Volume
     from ..models.model_card import Card
-    from ..models.model_file import ModelFile
     from .probability import Component
     from .segmenter import Segmentation, Segmenter
-
-DEFAULT_MODEL = "lung-ct"
 
 LABELMAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SEGMENTATION = ".seg.nrrd"
@@ -48,32 +46,13 @@ Writer = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
-class SegmentationOptions:
-    """How to segment: what is the same for every scan of a cohort.
-
-    Attributes:
-        model: a model's name or file.
-        device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
-        threshold: probability from which a voxel is marked; None is the model's own.
-        all_slices: look at every slice, whatever the model's card says.
-        minimum_cc: components below this volume (cc) are dropped.
-    """
-
-    model: str = DEFAULT_MODEL
-    device: str = "auto"
-    threshold: float | None = None
-    all_slices: bool = False
-    minimum_cc: float = 0.0
-
-
-@dataclass(frozen=True)
 class SegmentationJob:
     """One scan and what to make of it.
 
     Attributes:
         input: a volume file, or a folder with a DICOM series.
         output: the result; its ending chooses the format.
-        rules: how to segment.
+        options: how to segment.
         series: which series of a DICOM folder that holds several.
         modality: what a cohort says the scan is; None trusts the file.
         expert: an expert's labels on the scan's grid, to compare the result with.
@@ -84,7 +63,7 @@ class SegmentationJob:
 
     input: Path
     output: Path
-    rules: SegmentationOptions = SegmentationOptions()
+    options: SegmentationOptions = DEFAULTS
     series: str | None = None
     modality: str | None = None
     expert: Path | None = None
@@ -163,11 +142,6 @@ class PipelineResult:
     seconds: float
     agreement: dict[str, dict[str, float]]
 
-    @property
-    def tumor_volume_cc(self) -> float:
-        """Volume of all that was marked, in cc."""
-        return sum(component.volume_cc for component in self.segmentation.components)
-
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
         segmentation = self.segmentation
@@ -178,7 +152,7 @@ class PipelineResult:
             "runtime": segmentation.runtime,
             "seconds": round(self.seconds, 3),
             "lung_slices": segmentation.lung_slices,
-            "tumor_volume_cc": round(self.tumor_volume_cc, 3),
+            "tumor_volume_cc": round(segmentation.volume_cc, 3),
             "warnings": list(segmentation.warnings),
             "components": [self._component(component) for component in segmentation.components],
         }
@@ -194,10 +168,9 @@ class PipelineResult:
         """A few lines for a person."""
         segmentation = self.segmentation
         count = len(segmentation.components)
-        noun = "component" if count == 1 else "components"
         lung = f", {segmentation.lung_slices} lung slices" if segmentation.lung_slices else ""
         lines = [
-            f"{self.job.output}: {self.tumor_volume_cc:.1f} cc in {count} {noun}{lung}; "
+            f"{self.job.output}: {segmentation.volume_cc:.1f} cc in {counted(count, 'component')}{lung}; "
             f"{self.card.name} on {segmentation.device} ({segmentation.runtime}), {self.seconds:.1f} s"
         ]
         if count:
@@ -234,8 +207,8 @@ class PipelineResult:
         }
 
 
-def load_segmenter(rules: SegmentationOptions) -> Segmenter:
-    """The model of ``rules``, ready on its device; made once and used for every scan of a cohort.
+def load_segmenter(options: SegmentationOptions) -> Segmenter:
+    """The model of ``options``, ready on its device; made once and used for every scan of a cohort.
 
     Raises:
         ModelError: no such model, or its file is damaged.
@@ -244,20 +217,16 @@ def load_segmenter(rules: SegmentationOptions) -> Segmenter:
     from ..models import registry
     from .segmenter import Segmenter
 
-    return Segmenter(registry.load(rules.model), device=rules.device)
+    return Segmenter(registry.load(options.model), device=options.device)
 
 
-def run(
-    job: SegmentationJob,
-    progress: Progress = SILENT,
-    segmenter: Segmenter | None = None,
-) -> PipelineResult:
+def run(job: SegmentationJob, progress: Progress = SILENT, segmenter: Segmenter | None = None) -> PipelineResult:
     """Do one job from reading to writing.
 
     Args:
         job: what to do.
         progress: told the stage and the fraction of the whole job.
-        segmenter: one that is loaded already; None loads the one of ``job.rules``.
+        segmenter: one that is loaded already; None loads the one of the job's options.
 
     Raises:
         InputError: anything about the input, the model, the device or the results that the user can mend.
@@ -270,7 +239,7 @@ def run(
     job.check()
     if segmenter is None:
         progress("Loading the model", 0.0)
-        segmenter = load_segmenter(job.rules)
+        segmenter = load_segmenter(job.options)
         progress.stop_if_cancelled()
     progress("Reading the scan", LOADED)
     volume = read_volume(job.input, series_uid=job.series)
@@ -280,22 +249,15 @@ def run(
         volume = replace(volume, modality=job.modality)
     expert = None if job.expert is None else read_mask(job.expert, volume.geometry).array
     progress.stop_if_cancelled()
-    segmentation = segmenter.segment(
-        volume,
-        threshold=job.rules.threshold,
-        all_slices=job.rules.all_slices,
-        minimum_cc=job.rules.minimum_cc,
-        progress=progress.part(READ, SEGMENTED),
-    )
+    segmentation = segmenter.segment(volume, job.options, progress.part(READ, SEGMENTED))
     progress.stop_if_cancelled()
-    labels = segmenter.model.card.labels
+    card = segmenter.model.card
     spacing = volume.geometry.spacing
-    agreement = {} if expert is None else _agreement(segmentation.label, expert, labels, spacing)
-    writers = result_writers(job, volume, segmentation, segmenter.model)
+    agreement = {} if expert is None else _agreement(segmentation.label, expert, card.labels, spacing)
+    writers = result_writers(job, volume, segmentation, card)
     write_together(writers, progress.part(SEGMENTED, 1.0))
     progress("Done", 1.0)
-    seconds = time.perf_counter() - start
-    return PipelineResult(job, segmenter.model.card, volume, segmentation, seconds, agreement)
+    return PipelineResult(job, card, volume, segmentation, time.perf_counter() - start, agreement)
 
 
 def _agreement(
@@ -319,63 +281,50 @@ def _agreement(
     }
 
 
-def result_writers(
-    job: SegmentationJob, volume: Volume, segmentation: Segmentation, model: ModelFile
-) -> dict[Path, Writer]:
+def result_writers(job: SegmentationJob, volume: Volume, segmentation: Segmentation, card: Card) -> dict[Path, Writer]:
     """Each result file of ``job`` with the function that writes it."""
-    import numpy as np
-
-    from ..io import dicom_writer, segmentation_writer
+    from ..io.dicom_writer import write_dicom_seg, write_rtstruct
     from ..io.images import write_image
+    from ..io.segmentation_writer import write_labelmap, write_segmentation
 
-    labels = model.card.labels
-    facts = provenance(job, volume, segmentation, model)
-    label, geometry = segmentation.label, volume.geometry
-
-    def write_segmentation(path: Path) -> None:
-        segmentation_writer.write_segmentation(path, label, geometry, labels, facts)
-
-    def write_dicom_seg(path: Path) -> None:
-        dicom_writer.write_dicom_seg(path, label, volume, labels, facts)
-
-    def write_labelmap(path: Path) -> None:
-        segmentation_writer.write_labelmap(path, label, geometry)
-
-    def write_probability(path: Path) -> None:
-        write_image(path, segmentation.probability.native(np.float32), geometry)
-
-    def write_rtstruct(path: Path) -> None:
-        dicom_writer.write_rtstruct(path, label, volume, labels, facts)
-
-    kind = job.output.name.lower()
-    if kind.endswith(SEGMENTATION):
-        writers: dict[Path, Writer] = {job.output: write_segmentation}
+    facts = provenance(job.options, volume, segmentation, card)
+    label, geometry, labels = segmentation.label, volume.geometry, card.labels
+    writers: dict[Path, Writer] = {}
+    if job.output.name.lower().endswith(SEGMENTATION):
+        writers[job.output] = lambda path: write_segmentation(path, label, geometry, labels, facts)
+    elif _is_dicom(job.output):
+        writers[job.output] = lambda path: write_dicom_seg(path, label, volume, labels, facts)
     else:
-        writers = {job.output: write_dicom_seg if _is_dicom(job.output) else write_labelmap}
+        writers[job.output] = lambda path: write_labelmap(path, label, geometry)
     if job.probability is not None:
-        writers[job.probability] = write_probability
+        writers[job.probability] = lambda path: write_image(path, segmentation.probability.native(), geometry)
     if job.rtstruct is not None:
-        writers[job.rtstruct] = write_rtstruct
+        writers[job.rtstruct] = lambda path: write_rtstruct(path, label, volume, labels, facts)
     return writers
 
 
-def provenance(job: SegmentationJob, volume: Volume, segmentation: Segmentation, model: ModelFile) -> dict[str, str]:
-    """What a result file says about its making: program, model, weights, parameters, series and date."""
-    card, rules = model.card, job.rules
-    facts = {
-        "program": f"CMEDL {__version__}",
+def making(options: SegmentationOptions, volume: Volume, segmentation: Segmentation, card: Card) -> dict[str, Any]:
+    """How a segmentation was made: model, weights, parameters, device, date (ISO 8601, UTC) and series, or None."""
+    return {
         "student": card.name,
         "weights_sha256": card.weights_sha256,
-        "threshold": f"{card.threshold if rules.threshold is None else rules.threshold:g}",
-        "slices": "all" if rules.all_slices else card.slices,
-        "minimum_cc": f"{rules.minimum_cc:g}",
+        "threshold": card.threshold if options.threshold is None else options.threshold,
+        "slices": "all" if options.all_slices else card.slices,
+        "minimum_cc": options.minimum_cc,
         "device": segmentation.device,
         "runtime": segmentation.runtime,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "series_uid": volume.series_uid,
     }
-    if volume.series_uid:
-        facts["series_uid"] = volume.series_uid
-    return facts
+
+
+def provenance(options: SegmentationOptions, volume: Volume, segmentation: Segmentation, card: Card) -> dict[str, str]:
+    """What a result file says about its making: the program and :func:`making`, as texts."""
+    facts = making(options, volume, segmentation, card)
+    texts = {key: f"{value:g}" if isinstance(value, float) else value for key, value in facts.items()}
+    if not volume.series_uid:
+        del texts["series_uid"]
+    return {"program": f"CMEDL {__version__}", **texts}
 
 
 def write_together(writers: dict[Path, Writer], progress: Progress) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..base.errors import DeviceError, InputError
 from ..base.progress import SILENT, Progress
+from .options import DEFAULTS, SegmentationOptions
 from .probability import Component, ProbabilityField, label_probabilities, smooth_over_slices
 from .resampling import FieldSampler, ModelField
 from .runtimes import Plan, lighter, make_plan, out_of_memory, return_freed_memory, start_runtime
@@ -55,6 +56,11 @@ class Segmentation:
     runtime: str
     seconds: float
     timings: dict[str, float]
+
+    @property
+    def volume_cc(self) -> float:
+        """Volume of all that was marked, in cc."""
+        return sum(component.volume_cc for component in self.components)
 
 
 @dataclass(frozen=True)
@@ -121,18 +127,14 @@ class Segmenter:
     def segment(
         self,
         volume: Volume | FieldSlices,
-        threshold: float | None = None,
-        all_slices: bool = False,
-        minimum_cc: float = 0.0,
+        options: SegmentationOptions = DEFAULTS,
         progress: Progress = SILENT,
     ) -> Segmentation:
         """Segment a volume.
 
         Args:
             volume: the volume; its array is only read. Or what this model looks at of one that is not at hand.
-            threshold: probability from which a voxel is foreground; None is the model's own.
-            all_slices: look at every slice of the volume, also where the model asks for lung slices only.
-            minimum_cc: components smaller than this are dropped.
+            options: how to segment; model and device are the segmenter's own.
             progress: told the stage and the fraction of the whole.
 
         Raises:
@@ -145,7 +147,9 @@ class Segmenter:
         timings = {"anatomy": 0.0, "resampling": 0.0, "network": 0.0, "back": 0.0}
         card = self.model.card
         inputs = (
-            volume if isinstance(volume, FieldSlices) else self._inputs(volume, all_slices, progress.part(0.0, 0.1))
+            volume
+            if isinstance(volume, FieldSlices)
+            else self._inputs(volume, options.all_slices, progress.part(0.0, 0.1))
         )
         warnings = list(inputs.warnings)
         timings["anatomy"] = time.perf_counter() - begin
@@ -162,7 +166,7 @@ class Segmenter:
             values, inputs.slices, inputs.field, inputs.geometry, tuple(label.value for label in card.labels)
         )
         label, components = probability.segment(
-            card.threshold if threshold is None else threshold, minimum_cc, progress
+            card.threshold if options.threshold is None else options.threshold, options.minimum_cc, progress
         )
         timings["back"] = time.perf_counter() - back
         progress("Segmented", 1.0)

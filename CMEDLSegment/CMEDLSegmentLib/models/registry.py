@@ -24,13 +24,11 @@ from typing import TYPE_CHECKING
 from ..base.errors import InputError, ModelError
 from ..base.files import DEVICE_NAMES, atomic_path
 from ..base.text import counted
+from . import DEFAULT as DEFAULT
 from .model_card import Card, file_error, read_card
 
 if TYPE_CHECKING:
     from .model_file import ModelFile
-
-DEFAULT = "lung-ct"
-"""The model used when none is named."""
 
 BUNDLED, INSTALLED, FILE = "bundled", "installed", "file"
 _ENDING = ".safetensors"

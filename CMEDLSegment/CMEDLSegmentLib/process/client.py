@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..base import errors
 from ..base.errors import Cancelled, CMEDLError, InputError
+from ..inference.options import SegmentationOptions
 from . import voxel_transfer
-from .protocol import Alive, Broken, Done, Hello, Message, Outcome, Progressed, Request, Segment, Taken
+from .protocol import Alive, Broken, Done, Hello, Message, Outcome, Progressed, Segment, Taken
 from .supervisor import END_SECONDS, Process, Program, Work
 
 if TYPE_CHECKING:
@@ -52,11 +53,13 @@ class Segmentation(Work):
         detail: of a failed run, for the log: what the worker printed last, or where the fault arose; may be empty.
     """
 
-    def __init__(self, client: WorkerClient, volume: Volume, request: Request, warm: bool) -> None:
+    def __init__(
+        self, client: WorkerClient, volume: Volume, options: SegmentationOptions, probability: bool, warm: bool
+    ) -> None:
         super().__init__()
         self.warm, self.detail = warm, ""
         self.volume: Volume | None = volume
-        self.request = request
+        self.options, self.probability = options, probability
         self.folder: Path | None = None
         self.described: dict[str, Any] = {}  # the volume's file, once it is written
         self.fresh = False  # a worker was started for this run
@@ -225,13 +228,14 @@ class WorkerClient:
         with self._lock:
             return None if self._process is None else self._worker_pid or self._process.pid
 
-    def start(self, volume: Volume, request: Request) -> Segmentation:
+    def start(self, volume: Volume, options: SegmentationOptions, probability: bool = False) -> Segmentation:
         """Begin to segment; returns at once.
 
         Args:
             volume: its array is read in the background, until the worker reports a stage; it must not be changed in
                 place before.
-            request: what to do.
+            options: how to segment.
+            probability: whether the probability is wanted too.
 
         Raises:
             InputError: a run is under way, the client was closed, or the array is no volume.
@@ -246,7 +250,7 @@ class WorkerClient:
             if not self._end.alive:
                 raise InputError("The worker was closed; open the module again.")
             self._check_busy()
-            run = self._run = Segmentation(self, volume, request, self.warm)
+            run = self._run = Segmentation(self, volume, options, probability, self.warm)
             self._silent_s, self._looked = 0.0, time.monotonic()
         self._belongings.in_thread(self._hand_over, run)
         return run
@@ -358,7 +362,7 @@ class WorkerClient:
                     # A worker that has left since is replaced.
                     run.sent = process is self._process
                 if run.sent:
-                    process.send(Segment(str(folder), run.described, vars(run.request)))
+                    process.send(Segment(str(folder), run.described, run.options, run.probability))
         except OSError as error:
             self._over(run, InputError(f"{doing} ({error.strerror or error}); {advice}."))
         if run.over:

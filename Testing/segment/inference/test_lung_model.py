@@ -7,6 +7,7 @@ import pytest
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.inference.lungs import find_lungs
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Volume, axial_view
 from CMEDLSegmentLib.phantom import Phantom, thorax_ct
@@ -35,7 +36,7 @@ def test_only_slices_with_lung_are_seen_and_counted(thorax: Phantom) -> None:
 
 
 def test_all_slices_are_seen_when_asked_for(thorax: Phantom) -> None:
-    found = a_lung_segmenter().segment(thorax.image, all_slices=True)
+    found = a_lung_segmenter().segment(thorax.image, SegmentationOptions(all_slices=True))
     assert len(found.probability.slices) == len(thorax.image.array)
     assert 0 < found.lung_slices < len(thorax.image.array)
 
@@ -58,7 +59,7 @@ def test_no_lungs_is_an_error_unless_all_slices_are_asked_for() -> None:
     volume.array[:, 12:-12, 12:-12] = 40
     with pytest.raises(InputError, match="No lungs"):
         a_lung_segmenter().segment(volume)
-    found = a_lung_segmenter().segment(volume, all_slices=True)
+    found = a_lung_segmenter().segment(volume, SegmentationOptions(all_slices=True))
     assert found.lung_slices == 0
     assert any("No lungs" in warning for warning in found.warnings)
     assert len(found.probability.slices) == len(volume.array)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from segment.inference.small_models import a_card, a_model, linear
@@ -28,7 +29,7 @@ def test_arrays_beside_the_volume_are_the_label_and_the_models_probability() -> 
     segmenter = Segmenter(a_model(card), "cpu", "torch", start=linear(20.0, -0.5))
     tracemalloc.start()
     try:
-        found = segmenter.segment(volume, minimum_cc=1.0)
+        found = segmenter.segment(volume, SegmentationOptions(minimum_cc=1.0))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from CMEDLSegmentLib.base.errors import ModelError
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.inference.runtimes import Plan, int8_check, make_plan, start_runtime
 from CMEDLSegmentLib.inference.runtimes.int8_check import check_int8
 from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8, quantized
@@ -93,7 +94,7 @@ def test_runtimes_give_the_same_segmentation(openvino_unet: Callable) -> None:
     level = float(np.quantile(first.probability.values.astype(np.float32), 0.9))
     a = first.probability.label(level)
     segmenter = Segmenter(model, "cpu", "openvino", batch=4, start=lambda model, plan: openvino_unet)
-    b = segmenter.segment(volume, threshold=level).label
+    b = segmenter.segment(volume, SegmentationOptions(threshold=level)).label
     assert np.count_nonzero(a) > 100
     assert 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)) >= 0.995
 

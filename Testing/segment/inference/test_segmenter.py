@@ -12,6 +12,7 @@ import torch
 from CMEDLSegmentLib.base.errors import Cancelled, DeviceError, InputError
 from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.inference import runtimes
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.inference.runtimes import Plan, lighter
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
@@ -78,14 +79,14 @@ def test_the_same_anatomy_in_other_axes_gives_the_same_segmentation(
     volume = blobs()
     volume.array = volume.array + np.random.default_rng(0).normal(0, 80, volume.array.shape).astype(np.int16)
     segmenter = Segmenter(model, "cpu", "torch")
-    first = segmenter.segment(volume, threshold=0.5)
+    first = segmenter.segment(volume, SegmentationOptions(threshold=0.5))
     # The level that random weights split the image at.
     level = float(np.quantile(first.probability.values.astype(np.float32), 0.9))
-    first = segmenter.segment(volume, threshold=level)
+    first = segmenter.segment(volume, SegmentationOptions(threshold=level))
     assert 100 < np.count_nonzero(first.label) < 0.5 * first.label.size
 
     other = stored_otherwise(volume, order, flips)
-    second = segmenter.segment(other, threshold=level)
+    second = segmenter.segment(other, SegmentationOptions(threshold=level))
     expected = stored_otherwise(Volume(array=first.label, geometry=volume.geometry, modality="CT"), order, flips).array
     assert (second.label == expected).all()
     assert len(first.components) == len(second.components)
@@ -130,14 +131,14 @@ def test_another_threshold_needs_no_second_run() -> None:
     segmenter = Segmenter(a_model(a_card()), "cpu", start=linear(5.0, HALF))
     found = segmenter.segment(volume)
     for threshold in (0.2, 0.8):
-        again = segmenter.segment(volume, threshold=threshold)
+        again = segmenter.segment(volume, SegmentationOptions(threshold=threshold))
         assert (found.probability.label(threshold) == again.label).all()
         assert not (again.label == found.label).all()
 
 
 def test_small_components_can_be_dropped() -> None:
     segmenter = Segmenter(a_model(a_card()), "cpu", start=linear(20.0, HALF))
-    found = segmenter.segment(blobs(), minimum_cc=0.5)
+    found = segmenter.segment(blobs(), SegmentationOptions(minimum_cc=0.5))
     assert len(found.components) == 2
     assert found.label[20].max() == 0
 

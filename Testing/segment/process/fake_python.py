@@ -131,17 +131,17 @@ def quick(work: Callable[..., None] | None = None) -> None:
     from CMEDLSegmentLib.process.protocol import Outcome
     from CMEDLSegmentLib.process.voxel_transfer import read_volume
 
-    def segment(self, folder, told, request):
+    def segment(self, folder, task):
         if work is not None:
             work(*options)
         if len(options) == 2 and work is None:
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
             Path(options[1]).write_text(str(child.pid), "utf-8")
-        volume = read_volume(folder, told)
+        volume = read_volume(folder, task.volume)
         self._progress("Segmenting", 0.5)
         time.sleep(float(options[0]) if options and work is None else 0.0)
         label = (volume.array > 0).astype(np.uint8)
-        return Outcome(label, label.astype(np.float32) / 2 if request.probability else None, {"told": told})
+        return Outcome(label, label.astype(np.float32) / 2 if task.probability else None, {"told": task.volume})
 
     worker.Worker._segment = segment
     sys.argv[1:] = arguments

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.process.client import Segmentation
-from CMEDLSegmentLib.process.protocol import Request
 
 PATIENCE = 120.0
 """Seconds; on a busy machine importing torch takes long."""
-ANY = Request("any")
+ANY = SegmentationOptions("any")
 FAKE = Path(__file__).with_name("fake_python.py")
 
 

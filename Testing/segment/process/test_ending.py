@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError, InputError
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.process.client import WorkerClient
-from CMEDLSegmentLib.process.protocol import Request
 from segment.inference.small_models import blobs
 from segment.process.processes import ANY, FAKE, PATIENCE, a_volume, exists, is_right, soon, until_stage
 
@@ -101,7 +101,7 @@ def test_a_worker_does_not_outlive_its_launcher(make_client: Maker) -> None:
 
 def check_cancel_at(client: WorkerClient, place: Path, model: str, seconds: float) -> None:
     """Cancel a run of the real model so many seconds after the click."""
-    run = client.start(blobs(), Request(model, probability=True))
+    run = client.start(blobs(), SegmentationOptions(model), probability=True)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         run.done()
@@ -124,7 +124,7 @@ def test_cancel_at_any_moment_and_the_next_run_is_fine(
     client = make_client()
     for seconds in (0.0, 0.3, 2.0):
         check_cancel_at(client, place, model, seconds)
-    run = client.start(blobs(), Request(model))
+    run = client.start(blobs(), SegmentationOptions(model))
     assert run.result(PATIENCE).label.tobytes() == expected_blobs
 
 
@@ -132,14 +132,14 @@ def test_cancel_at_any_moment_and_the_next_run_is_fine(
 def test_cancel_at_twenty_random_moments(make_client: Maker, place: Path, model: str, expected_blobs: bytes) -> None:
     client = make_client()
     begin = time.monotonic()
-    run = client.start(blobs(), Request(model))
+    run = client.start(blobs(), SegmentationOptions(model))
     run.result(PATIENCE)
     whole = time.monotonic() - begin
     client.release()
     moments = random.Random(3)
     for _ in range(20):
         check_cancel_at(client, place, model, moments.uniform(0.0, whole))
-    run = client.start(blobs(), Request(model))
+    run = client.start(blobs(), SegmentationOptions(model))
     assert run.result(PATIENCE).label.tobytes() == expected_blobs
 
 
