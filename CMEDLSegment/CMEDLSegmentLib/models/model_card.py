@@ -171,14 +171,12 @@ class Card:
     @property
     def classes(self) -> int:
         """Channels of the logits: 1 (sigmoid), or 1 + labels (softmax, class 0 is the background)."""
-        found = self.networks[-1].arguments.get("classes", 1)
-        allowed = {1, 2} if len(self.labels) == 1 else {1 + len(self.labels)}
-        if not isinstance(found, int) or found not in allowed:
-            wanted = " or ".join(str(count) for count in sorted(allowed))
-            raise ModelError(
-                f"the card's segmentor needs {wanted} classes for {len(self.labels)} label(s), not {found}."
-            )
-        return found
+        classes, count = self.networks[-1].arguments.get("classes", 1), len(self.labels)
+        allowed = (1, 2) if count == 1 else (1 + count,)
+        if not isinstance(classes, int) or classes not in allowed:
+            wanted = " or ".join(map(str, allowed))
+            raise ModelError(f"the card's segmentor needs {wanted} classes for {count} label(s), not {classes}.")
+        return classes
 
     @property
     def digest(self) -> str:
@@ -211,15 +209,15 @@ class Card:
                 changed after it was written.
         """
         try:
-            found = schema.parse_object(text)
+            tree = schema.parse_object(text)
         except ValueError as error:
             raise ModelError(f"its card is not valid JSON ({error}).") from error
         # Before anything else: a later format may have any fields and another digest.
-        _check_format(found.get("format"))
-        digest = found.pop(DIGEST_FIELD, None)
+        _check_format(tree.get("format"))
+        digest = tree.pop(DIGEST_FIELD, None)
         with schema.named(ITS_FIELD, ModelError):
-            card = schema.read(cls, found)
-        if digest != _digest(found):
+            card = schema.read(cls, tree)
+        if digest != _digest(tree):
             raise ModelError("its card was changed after it was written (its SHA-256 differs).")
         return card
 
@@ -228,10 +226,10 @@ def _in_old_spelling(item: dict[str, Any]) -> dict[str, Any]:
     return {_OLD_SPELLING.get(name, name): value for name, value in item.items()}
 
 
-def _check_format(found: object) -> None:
-    if found not in (FORMAT, OLD_FORMAT):
+def _check_format(name: object) -> None:
+    if name not in (FORMAT, OLD_FORMAT):
         raise ModelError(
-            f"its format is {schema.shown(found)} and this program reads '{FORMAT}'; use the version of the "
+            f"its format is {schema.shown(name)} and this program reads '{FORMAT}'; use the version of the "
             "program that it was made for, or a newer one."
         )
 

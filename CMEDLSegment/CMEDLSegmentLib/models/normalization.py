@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -247,16 +247,16 @@ class Histogram:
         if not volume.size:
             raise InputError("The volume has no voxels; give an image.")
         slabs = _slabs(volume)
-        low = min(slab.min().item() for slab in slabs())
-        high = max(slab.max().item() for slab in slabs())
+        ends = np.array([(slab.min(), slab.max()) for slab in slabs])
         # NaN spreads through min and max, infinity is one of them: two looks find every bad voxel.
-        if not (np.isfinite(low) and np.isfinite(high)):
+        if not np.isfinite(ends).all():
             raise InputError("The volume has NaN or infinite voxels; repair them before segmenting it.")
+        low, high = ends[:, 0].min().item(), ends[:, 1].max().item()
         exact = np.issubdtype(volume.dtype, np.integer) and high - low < _BINS
         bins = int(high - low) + 1 if exact else _BINS
         scale = 1.0 if exact or high == low else (bins - 1) / (float(high) - float(low))
         counts = np.zeros(bins, np.int64)
-        for slab in slabs():
+        for slab in slabs:
             offset = slab.astype(np.int64) - int(low) if exact else (slab.astype(np.float64) - low) * scale
             index = offset if exact else np.rint(offset).astype(np.int64)
             counts += np.bincount(index.ravel(), minlength=bins)
@@ -278,8 +278,7 @@ class Histogram:
         return dataclasses.replace(self, values=self.values[above], counts=self.counts[above]) if above.any() else self
 
 
-def _slabs(volume: np.ndarray) -> Callable[[], Iterable[np.ndarray]]:
-    """A function that walks the volume in views of about four million voxels."""
-    flat = volume.reshape(1) if volume.ndim == 0 else volume
-    step = max(1, _SLAB_VOXELS * flat.shape[0] // flat.size)
-    return lambda: (flat[start : start + step] for start in range(0, flat.shape[0], step))
+def _slabs(volume: np.ndarray) -> list[np.ndarray]:
+    """The volume in views of about four million voxels."""
+    step = max(1, _SLAB_VOXELS * len(volume) // volume.size)
+    return [volume[start : start + step] for start in range(0, len(volume), step)]

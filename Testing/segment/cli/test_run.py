@@ -101,9 +101,9 @@ def test_warnings_are_told(command, scan, everything, tmp_path, monkeypatch):
         segmenter = load(options)
         segment = segmenter.segment
 
-        def warned(volume, **options):
+        def warned(volume, *arguments):
             volume.warnings.append("A slice is missing.")
-            return segment(volume, **options)
+            return segment(volume, *arguments)
 
         segmenter.segment = warned
         return segmenter

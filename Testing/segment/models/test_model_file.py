@@ -63,7 +63,7 @@ def test_a_saved_model_gives_the_same_logits_when_loaded(tmp_path: Path) -> None
     network = model.build()
     assert model.card == written
     assert model.path == path
-    assert model.classes == 1
+    assert model.card.classes == 1
     assert model.int8 == {}
     assert not network.training
     assert not any(weight.requires_grad for weight in network.parameters())
@@ -162,7 +162,7 @@ def test_several_labels_have_a_softmax_class_each_and_the_background(tmp_path: P
     spec = NetworkSpec("segmentor", "unet", {"width": 4, "classes": 3})
     a_model_file(tmp_path / "a.safetensors", networks=(spec,), labels=(TUMOR, LIVER), slices="all")
     model = load_model(tmp_path / "a.safetensors")
-    assert model.classes == 3
+    assert model.card.classes == 3
     assert model.build()(image()).shape == (2, 3, 64, 64)
 
 

@@ -280,7 +280,7 @@ def test_removing_deletes_every_version_and_returns_to_the_bundled_one(
 def test_a_bundled_model_is_not_removed(bundled: Card) -> None:
     with pytest.raises(ModelError, match="comes with the program and cannot be removed"):
         registry.remove("lung-ct")
-    registry.verify("lung-ct")
+    registry.load("lung-ct")
 
 
 def test_what_is_not_installed_is_not_removed(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_a_damaged_bundled_file_is_listed_with_its_problem(bundled: Card) -> Non
     assert (entry.name, entry.card, entry.version) == ("lung-ct", None, "")
     assert "cut off" in entry.problem
     with pytest.raises(ModelError, match="cut off"):
-        registry.verify("lung-ct")
+        registry.load("lung-ct")
 
 
 def test_verifying_finds_what_the_list_cannot_see(bundled: Card) -> None:
@@ -316,7 +316,7 @@ def test_verifying_finds_what_the_list_cannot_see(bundled: Card) -> None:
     path.write_bytes(data[:-8] + bytes(8))
     assert registry.list_models()[0].problem == ""
     with pytest.raises(ModelError, match="altered or damaged"):
-        registry.verify("lung-ct")
+        registry.load("lung-ct")
 
 
 def test_a_lost_pointer_means_the_newest_version(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_models_of_unusual_names_are_installed_and_found(tmp_path: Path, mine: P
 def test_a_users_folder_of_a_non_ascii_path_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CMEDL_MODELS", str(tmp_path / "Schüler 肺"))
     registry.install(made(tmp_path, 1))
-    registry.verify("lung-ct")
+    registry.load("lung-ct")
 
 
 def test_a_users_folder_that_cannot_be_written_is_an_input_error(
@@ -415,4 +415,4 @@ def test_installing_from_several_threads_keeps_every_version(tmp_path: Path) -> 
     for thread in threads:
         thread.join()
     assert len(registry.versions("lung-ct")) == 4
-    registry.verify("lung-ct")
+    registry.load("lung-ct")
