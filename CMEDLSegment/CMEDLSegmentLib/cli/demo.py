@@ -20,7 +20,6 @@ from ..inference.options import SegmentationOptions
 from ..inference.pipeline import PipelineResult, SegmentationJob, check_writable, load_segmenter, run
 
 if TYPE_CHECKING:
-    from ..inference.segmenter import Segmenter
     from ..phantom import Phantom
 
 README = "README.txt"
@@ -90,7 +89,6 @@ def run_demo(
     folder: Path,
     options: SegmentationOptions,
     progress: Progress = SILENT,
-    segmenter: Segmenter | None = None,
     *,
     size: tuple[int, int, int] = SIZE,
     spacing: tuple[float, float, float] = SPACING,
@@ -101,7 +99,6 @@ def run_demo(
         folder: made if missing; must be empty or an earlier demo's, whose files are replaced.
         options: how to segment.
         progress: told the stage and the fraction of the whole demo.
-        segmenter: one that is loaded already; None loads the one of ``options``.
         size: voxels (z, y, x) of the phantom.
         spacing: their size in mm.
 
@@ -111,7 +108,7 @@ def run_demo(
     """
     _check_folder(folder)
     progress("Loading the model", 0.0)
-    segmenter = segmenter or load_segmenter(options)
+    segmenter = load_segmenter(options)
     progress.stop_if_cancelled()
     progress("Making the phantom", LOADED)
     from ..io import segmentation_writer

@@ -25,6 +25,7 @@ from ..base.progress import SILENT, Progress
 from ..base.schema import read, read_object, write
 from ..base.text import csv_table, plain, table
 from ..io.cohort_table import Case, read_cohort
+from ..models.registry import find
 from .options import SegmentationOptions
 from .pipeline import SEGMENTATION, SegmentationJob, check_writable, load_segmenter, run
 
@@ -106,18 +107,18 @@ class BatchResult:
     @property
     def exit_code(self) -> int:
         """0 if every case is done; else 1 if one met a fault of ours, else 2."""
-        codes = {outcome.exit_code for outcome in self.outcomes} - {0}
-        return 0 if not codes else min(codes)
+        return min({outcome.exit_code for outcome in self.outcomes} - {0}, default=0)
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
-        names = ("case", "outcome", "error")
         return {
             "results": str(self.results),
-            **{word.replace(" ", "_"): self._count(word) for word in (DONE, KEPT, FAILED, NOT_RUN)},
+            **{ending.replace(" ", "_"): count for ending, count in self._counts().items()},
             "cases": [
                 {
-                    **{name: outcome.row()[name] for name in names},
+                    "case": outcome.case.case,
+                    "outcome": outcome.outcome,
+                    "error": outcome.error,
                     "seconds": round(outcome.seconds, 3),
                     "tumor_volume_cc": outcome.result.get("tumor_volume_cc"),
                     "dsc": outcome.figure("dsc"),
@@ -140,22 +141,16 @@ class BatchResult:
         ]
         lines = [table(("case", "outcome", "seconds", "volume (cc)", "DSC"), rows), ""]
         lines += [f"{o.case.case}: {o.error}" for o in self.outcomes if o.outcome == FAILED]
-        words = (DONE, KEPT, FAILED, NOT_RUN)
-        counts = [f"{self._count(word)} {word}" for word in words if self._count(word)]
+        counts = [f"{count} {ending}" for ending, count in self._counts().items() if count]
         lines.append(f"{', '.join(counts)}; figures in {self.results}")
         return "\n".join(lines)
 
-    def _count(self, word: str) -> int:
-        return sum(outcome.outcome == word for outcome in self.outcomes)
+    def _counts(self) -> dict[str, int]:
+        endings = [outcome.outcome for outcome in self.outcomes]
+        return {ending: endings.count(ending) for ending in (DONE, KEPT, FAILED, NOT_RUN)}
 
 
-def run_batch(
-    manifest: Path,
-    folder: Path,
-    options: SegmentationOptions,
-    progress: Progress = SILENT,
-    segmenter: Segmenter | None = None,
-) -> BatchResult:
+def run_batch(manifest: Path, folder: Path, options: SegmentationOptions, progress: Progress = SILENT) -> BatchResult:
     """Segment every case of a cohort into ``folder``, keeping what an earlier run finished.
 
     Args:
@@ -163,7 +158,6 @@ def run_batch(
         folder: where results go; made if missing.
         options: how to segment.
         progress: told the stage and the fraction of the whole batch.
-        segmenter: one that is loaded already; None loads the one of ``options`` when the first case needs it.
 
     Raises:
         InputError: the table, the model, the device or the folder is bad; a bad case raises nothing.
@@ -171,9 +165,10 @@ def run_batch(
     """
     cases = read_cohort(manifest, check_files=False)
     check_writable(folder.absolute())
-    model = _model_stamp(options, segmenter)
+    model = sha256_of(find(options.model))
     outcomes = [Outcome(case) for case in cases]
     results = folder / RESULTS
+    segmenter: Segmenter | None = None  # until the first case needs it
     try:
         for index, outcome in enumerate(outcomes):
             progress.stop_if_cancelled()
@@ -200,11 +195,7 @@ def run_batch(
 
 
 def _do(
-    outcome: Outcome,
-    record: _Record,
-    options: SegmentationOptions,
-    segmenter: Segmenter,
-    progress: Progress,
+    outcome: Outcome, record: _Record, options: SegmentationOptions, segmenter: Segmenter, progress: Progress
 ) -> None:
     """Work on one case; whatever goes wrong with it stays with it, a wish to stop alone goes on."""
     case = outcome.case
@@ -232,14 +223,7 @@ def _do(
 
 @dataclass(frozen=True)
 class _Stored:
-    """What ``CASE.json`` holds.
-
-    Attributes:
-        state: :data:`RUNNING` or :data:`DONE`.
-        fingerprint: of everything that the segmentation is made from.
-        output_sha256: of the segmentation.
-        result: what ``run --json`` printed for it.
-    """
+    """What ``CASE.json`` holds: the state, what the segmentation was made from, its digest, what ``run`` told of it."""
 
     state: str
     fingerprint: dict[str, Any]
@@ -313,14 +297,6 @@ class _Record:
         with atomic_path(self._path) as beside:
             beside.write_text(json.dumps(write(stored, sparse=True), indent=1), encoding="utf-8")
         self._stored = stored
-
-
-def _model_stamp(options: SegmentationOptions, segmenter: Segmenter | None) -> str:
-    """SHA-256 of the model's file: weights and card."""
-    from ..models.registry import find
-
-    path = find(options.model) if segmenter is None else segmenter.model.path
-    return sha256_of(path)
 
 
 def _stamp(path: Path) -> list[int] | str:

@@ -195,7 +195,7 @@ class PipelineResult:
         return next(label.name for label in self.card.labels if label.value == component.label)
 
     def _component(self, component: Component) -> dict[str, Any]:
-        """One component's figures in JSON's types, rounded to what they are worth."""
+        """Rounded to what the figures are worth."""
         return {
             "label": self._name(component),
             "volume_cc": round(component.volume_cc, 3),

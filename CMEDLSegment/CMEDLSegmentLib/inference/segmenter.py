@@ -85,16 +85,6 @@ class FieldSlices:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Region:
-    """Which slices (axial indices, rising) the model sees, and its field's center (y, x) in voxels."""
-
-    slices: np.ndarray
-    center: tuple[float, float]
-    lung_slices: int
-    warnings: list[str]
-
-
 class Segmenter:
     """Runs one model on volumes; the network is built at the first volume and kept, unless a volume is very large.
 
@@ -193,8 +183,8 @@ class Segmenter:
                 f"model for {volume.modality} or a {card.modality} image."
             )
         view = axial_view(volume.array, volume.geometry)
-        region = self._region(view, all_slices, progress)
-        warnings = [*volume.warnings, *region.warnings]
+        slices, center, lung_slices, warnings = self._region(view, all_slices, progress)
+        warnings = [*volume.warnings, *warnings]
         if view.obliquity_degrees >= OBLIQUE_DEGREES:
             warnings.append(
                 f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the "
@@ -203,7 +193,7 @@ class Segmenter:
         field = ModelField(
             shape=view.array.shape[1:],
             spacing=view.spacing[1:],
-            center=region.center,
+            center=center,
             pixels=card.field,
             pixel_mm=card.spacing_mm,
         )
@@ -213,16 +203,21 @@ class Segmenter:
             sample = FieldSampler(field, intensities, device)
             return lambda slices: sample(view.array[slices])
 
-        return FieldSlices(region.slices, field, volume.geometry, sampler, region.lung_slices, tuple(warnings))
+        return FieldSlices(slices, field, volume.geometry, sampler, lung_slices, tuple(warnings))
 
-    def _region(self, view: AxialView, all_slices: bool, progress: Progress) -> Region:
-        """The slices and the field's center; lungs are looked for only where the card asks for them."""
+    def _region(
+        self, view: AxialView, all_slices: bool, progress: Progress
+    ) -> tuple[np.ndarray, tuple[float, float], int, list[str]]:
+        """The slices (axial indices, rising), the field's center (y, x) in voxels, slices with lung, warnings.
+
+        Lungs are looked for only where the card asks for them.
+        """
         progress.stop_if_cancelled()
         depth, height, width = view.array.shape
         everything = np.arange(depth)
         center = ((height - 1) / 2, (width - 1) / 2)
         if self.model.card.slices != "lung":
-            return Region(everything, center, 0, [])
+            return everything, center, 0, []
         from .lungs import check_hounsfield, field_center, find_lungs
 
         progress("Looking for the lungs", 0.0)
@@ -233,16 +228,12 @@ class Segmenter:
             if not all_slices:
                 raise
             warnings.append(f"{error} All slices are segmented, as asked for.")
-            return Region(everything, center, 0, warnings)
+            return everything, center, 0, warnings
         chosen = everything if all_slices else np.asarray(lungs.slices)
-        return Region(chosen, field_center(lungs), len(lungs.slices), warnings + list(lungs.warnings))
+        return chosen, field_center(lungs), len(lungs.slices), warnings + list(lungs.warnings)
 
     def _probabilities(
-        self,
-        inputs: FieldSlices,
-        warnings: list[str],
-        timings: dict[str, float],
-        progress: Progress,
+        self, inputs: FieldSlices, warnings: list[str], timings: dict[str, float], progress: Progress
     ) -> tuple[np.ndarray, Plan]:
         """Run the network over the slices, stepping down the ladder when memory runs out.
 

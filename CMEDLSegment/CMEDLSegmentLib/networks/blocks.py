@@ -109,9 +109,13 @@ Hints = tuple[Tensor, ...]
 class Segmentor(nn.Module):
     """Base of the segmentors: ``forward(x)`` returns (logits, hints) in one pass at any input size.
 
-    Attributes:
-        in_channels, classes: channels of the input and of the logits.
-        hint_depth: one of :data:`HINT_DEPTHS`.
+    Args:
+        in_channels: channels of the input.
+        classes: channels of the logits.
+        hints: one of :data:`HINT_DEPTHS`, kept as ``hint_depth``.
+
+    Raises:
+        ModelError: an argument, also of the class below, is out of range.
     """
 
     def __init__(self, in_channels: int, classes: int, hints: str) -> None:
@@ -133,3 +137,7 @@ class Segmentor(nn.Module):
             ModelError: ``x`` has another number of axes or channels.
         """
         raise NotImplementedError
+
+    def _hints(self, size: tuple[int, int], **depths: tuple[tuple[Tensor, int], ...]) -> Hints:
+        """Of the maps of each depth, with their strides, those of the chosen one, cut to an input of ``size``."""
+        return tuple(crop(hint, size, stride) for hint, stride in depths[self.hint_depth])

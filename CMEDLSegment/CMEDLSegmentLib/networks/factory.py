@@ -32,10 +32,7 @@ def create_segmentor(
 
     Args:
         kind: "unet", "densefcn" or "mrrn".
-        in_channels: channels of the input.
-        classes: channels of the logits.
-        hints: depth of the hints: "high" (the paper's last two), "mid" (the bottleneck), "low" (the first two
-            convolutions).
+        in_channels, classes, hints: as :class:`.blocks.Segmentor` takes them.
         widths: what the architecture's class takes besides: ``width``; ``growth`` and ``dropout`` of
             "densefcn"; ``wiring`` of "mrrn".
 
