@@ -61,7 +61,7 @@ class Segmentation(Work):
         self.volume: Volume | None = volume
         self.options, self.probability = options, probability
         self.folder: Path | None = None
-        self.described: dict[str, Any] = {}  # the volume's file, once it is written
+        self.description: dict[str, Any] = {}  # the volume's file, once it is written
         self.fresh = False  # a worker was started for this run
         self.sent = self.taken = False
         self.lines: collections.deque[str] = collections.deque(maxlen=MOST_LINES)
@@ -207,7 +207,7 @@ class WorkerClient:
         self._run: Segmentation | None = None
         self._process: Process | None = None
         self._worker_pid: int | None = None
-        self._cpu_s = self._silent_s = self._looked = 0.0
+        self._cpu_s = self._silent_s = self._last_look = 0.0
         self._belongings = _Belongings()
         # Called when this object goes, and at the latest when the interpreter ends.
         self._end = weakref.finalize(self, self._belongings.clear)
@@ -251,7 +251,7 @@ class WorkerClient:
                 raise InputError("The worker was closed; open the module again.")
             self._check_busy()
             run = self._run = Segmentation(self, volume, options, probability, self.warm)
-            self._silent_s, self._looked = 0.0, time.monotonic()
+            self._silent_s, self._last_look = 0.0, time.monotonic()
         self._belongings.in_thread(self._hand_over, run)
         return run
 
@@ -307,8 +307,8 @@ class WorkerClient:
 
     def _check_silence(self, run: Segmentation) -> None:
         now = time.monotonic()
-        self._silent_s += min(now - self._looked, LARGEST_GAP_SECONDS)
-        self._looked = now
+        self._silent_s += min(now - self._last_look, LARGEST_GAP_SECONDS)
+        self._last_look = now
         if self._silent_s > self._hang_seconds:
             run.detail = "\n".join(self._process.last_lines) if self._process is not None else ""
             run.end = CMEDLError(
@@ -356,13 +356,13 @@ class WorkerClient:
                 if volume is not None:
                     doing = f"The image ({volume.array.nbytes / 1e6:.0f} MB) could not be written to {folder.parent}"
                     advice = "free some space there, or choose another folder for temporary files"
-                    run.described = voxel_transfer.write_volume(folder, volume, lambda: run.over)
+                    run.description = voxel_transfer.write_volume(folder, volume, lambda: run.over)
                     run.volume = volume = None
                 with self._lock:
                     # A worker that has left since is replaced.
                     run.sent = process is self._process
                 if run.sent:
-                    process.send(Segment(str(folder), run.described, run.options, run.probability))
+                    process.send(Segment(str(folder), run.description, run.options, run.probability))
         except OSError as error:
             self._over(run, InputError(f"{doing} ({error.strerror or error}); {advice}."))
         if run.over:

@@ -301,8 +301,8 @@ class Command(Work):
             self.set_exception(CMEDLError(answer.sentence))
         else:
             how = "it wrote too much that is no message" if code is None else f"exit code {code}"
-            words = process.last_lines[-1] if process.last_lines else "it said nothing"
-            self.set_exception(CMEDLError(f"The program ended without a result ({how}): {words}"))
+            last = process.last_lines[-1] if process.last_lines else "it said nothing"
+            self.set_exception(CMEDLError(f"The program ended without a result ({how}): {last}"))
 
 
 def _end(process: Process) -> None:

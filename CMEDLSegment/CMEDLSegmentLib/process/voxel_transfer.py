@@ -51,18 +51,20 @@ def write_volume(folder: Path, volume: Volume, stopped: Callable[[], bool]) -> d
     }
 
 
-def read_volume(folder: Path, told: dict[str, Any]) -> Volume:
+def read_volume(folder: Path, description: dict[str, Any]) -> Volume:
     """The volume that :func:`write_volume` wrote; its array is the file, mapped into memory, read-only."""
     from ..io.volume import Geometry, Volume
 
-    array = np.memmap(folder / VOLUME, dtype=np.dtype(told["dtype"]), mode="r", shape=tuple(told["shape"]))
-    geometry = Geometry(**{key: tuple(value) for key, value in told["geometry"].items()})
+    array = np.memmap(
+        folder / VOLUME, dtype=np.dtype(description["dtype"]), mode="r", shape=tuple(description["shape"])
+    )
+    geometry = Geometry(**{key: tuple(value) for key, value in description["geometry"].items()})
     return Volume(
         array,
         geometry,
-        modality=told["modality"],
-        series_uid=told["series_uid"],
-        warnings=list(told["warnings"]),
+        modality=description["modality"],
+        series_uid=description["series_uid"],
+        warnings=list(description["warnings"]),
     )
 
 
@@ -75,13 +77,13 @@ def write_outcome(folder: Path, outcome: Outcome) -> None:
     arrays = {LABEL: outcome.label}
     if outcome.probability is not None:
         arrays[PROBABILITY] = outcome.probability
-    told = {}
+    layouts = {}
     for name, array in arrays.items():
         used = np.flatnonzero([part.any() for part in array])
         first, end = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 0)
         _write(folder / name, array[first:end], lambda: False)
-        told[name] = {"shape": list(array.shape), "dtype": array.dtype.str, "first": first, "end": end}
-    text = json.dumps({"summary": outcome.summary, "arrays": told}, allow_nan=False)
+        layouts[name] = {"shape": list(array.shape), "dtype": array.dtype.str, "first": first, "end": end}
+    text = json.dumps({"summary": outcome.summary, "arrays": layouts}, allow_nan=False)
     (folder / SUMMARY).write_text(text, encoding="utf-8")
 
 
@@ -92,9 +94,9 @@ def read_outcome(folder: Path) -> Outcome:
         OSError: a file is missing.
         ValueError: a file is not what the summary says.
     """
-    told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    arrays = {name: _read(folder / name, **fields) for name, fields in told["arrays"].items()}
-    return Outcome(arrays[LABEL], arrays.get(PROBABILITY), told["summary"])
+    stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    arrays = {name: _read(folder / name, **fields) for name, fields in stored["arrays"].items()}
+    return Outcome(arrays[LABEL], arrays.get(PROBABILITY), stored["summary"])
 
 
 def _read(path: Path, shape: list[int], dtype: str, first: int, end: int) -> np.ndarray:

@@ -57,7 +57,7 @@ class Worker:
         self._tasks: queue.SimpleQueue[Segment] = queue.SimpleQueue()
         self._folder: Path | None = None
         self._kept: tuple[tuple, Segmenter] | None = None
-        self._stage, self._told = "", 0.0
+        self._stage, self._reported = "", 0.0
 
     def run(self) -> None:
         """Work until there is nothing more to do."""
@@ -105,8 +105,8 @@ class Worker:
 
     def _progress(self, text: str, fraction: float) -> None:
         now = time.monotonic()
-        if text != self._stage or now - self._told >= REPORT_SECONDS:
-            self._stage, self._told = text, now
+        if text != self._stage or now - self._reported >= REPORT_SECONDS:
+            self._stage, self._reported = text, now
             self._send(Progressed(text, min(max(fraction, 0.0), 1.0)))
 
     def _answer(self, task: Segment) -> Message:

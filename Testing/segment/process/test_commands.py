@@ -77,7 +77,7 @@ emit_json({"answer": "x" * 200_000})
     ids=["dies", "exits", "garbage", "a child holds the pipes"],
 )
 def test_one_that_ends_without_an_answer_is_told(program: str, words: str, tmp_path: Path) -> None:
-    with pytest.raises(CMEDLError, match=f"without a result.*{words}"):
+    with pytest.raises(CMEDLError, match=words):
         instead(tmp_path, program).result(60)
 
 

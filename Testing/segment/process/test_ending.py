@@ -20,7 +20,7 @@ from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError, InputError
 from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.process.client import WorkerClient
 from segment.inference.small_models import blobs
-from segment.process.processes import ANY, FAKE, PATIENCE, a_volume, exists, is_right, soon, until_stage
+from segment.process.processes import ANY, FAKE, PATIENCE, a_volume, at_work, exists, is_right, soon, until_stage
 
 Maker = Callable[..., WorkerClient]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="watches processes by POSIX means")
@@ -62,8 +62,7 @@ def test_cancel_ends_the_worker_with_its_children_and_leaves_no_file(
 ) -> None:
     number = tmp_path / "child"
     client = make_client("quick", "600", str(number))
-    run = client.start(a_volume(), ANY)
-    until_stage(run, "Segmenting")
+    run = at_work(client)
     worker, child = client.pid, int(number.read_text("utf-8"))
     assert exists(worker)
     assert exists(child)
@@ -79,8 +78,7 @@ def test_cancel_ends_the_worker_with_its_children_and_leaves_no_file(
 @POSIX
 def test_a_worker_behind_a_launcher_is_ended_too(make_client: Maker) -> None:
     client = make_client("launcher", "quick", "600")
-    run = client.start(a_volume(), ANY)
-    until_stage(run, "Segmenting")
+    at_work(client)
     worker, launcher = client.pid, client._process.pid
     assert worker != launcher
     client.cancel()
@@ -90,11 +88,10 @@ def test_a_worker_behind_a_launcher_is_ended_too(make_client: Maker) -> None:
 @POSIX
 def test_a_worker_does_not_outlive_its_launcher(make_client: Maker) -> None:
     client = make_client("launcher", "quick", "600")
-    run = client.start(a_volume(), ANY)
-    until_stage(run, "Segmenting")
+    run = at_work(client)
     worker = client.pid
     os.kill(client._process.pid, signal.SIGKILL)
-    with pytest.raises(CMEDLError, match="in the middle of the work"):
+    with pytest.raises(CMEDLError, match="signal"):
         run.result(PATIENCE)
     assert soon(lambda: not exists(worker))
 
@@ -175,20 +172,18 @@ def test_a_run_that_is_cancelled_while_someone_waits_raises(make_client: Maker) 
 def test_waiting_ends_after_the_time_given_and_the_run_goes_on(make_client: Maker) -> None:
     client = make_client("quick", "1")
     run = client.start(a_volume(), ANY)
-    with pytest.raises(CMEDLError, match=r"more than 0.01 s"):
+    with pytest.raises(CMEDLError, match=r"0\.01 s"):
         run.result(0.01)
-    with pytest.raises(InputError, match="under way"):
-        client.start(a_volume(), ANY)
-    with pytest.raises(InputError, match="under way"):
-        client.release()
+    for refused in (lambda: client.start(a_volume(), ANY), client.release):
+        with pytest.raises(InputError):
+            refused()
     assert is_right(run.result(PATIENCE).label, a_volume())
 
 
 @POSIX
 def test_an_idle_worker_ends_and_the_next_click_starts_another(make_client: Maker) -> None:
     client = make_client("quick", idle_seconds=0.2)
-    run = client.start(a_volume(), ANY)
-    run.result(PATIENCE)
+    client.start(a_volume(), ANY).result(PATIENCE)
     worker = client.pid
     assert soon(lambda: not client.warm)
     assert worker is None or soon(lambda: not exists(worker))
@@ -236,7 +231,7 @@ def test_a_closed_client_says_so(make_client: Maker) -> None:
     assert not client.warm
     assert not client.busy
     assert isinstance(run.exception(0), Cancelled)
-    with pytest.raises(InputError, match="was closed"):
+    with pytest.raises(InputError):
         client.start(a_volume(), ANY)
 
 

@@ -72,7 +72,7 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
     assert second.summary["components"] == []
 
     run = client.start(volume, SegmentationOptions("no such model"))
-    with pytest.raises(ModelError, match="No model is named"):
+    with pytest.raises(ModelError, match="'no such model'"):
         run.result(PATIENCE)
     assert client.pid == worker
     assert not client.busy
