@@ -33,22 +33,6 @@ if TYPE_CHECKING:
     from .segmenter import Segmenter
 
 RESULTS = "results.csv"
-COLUMNS = (
-    "patient",
-    "case",
-    "outcome",
-    "seconds",
-    "tumor_volume_cc",
-    "lung_slices",
-    "components",
-    "dsc",
-    "surface_dice",
-    "hd95_mm",
-    "tolerance_mm",
-    "warnings",
-    "error",
-)
-
 DONE, KEPT, FAILED, NOT_RUN = "done", "kept", "failed", "not run"
 RUNNING = "running"
 """What a record says while its case is worked on; found later, the work was cut off."""
@@ -56,10 +40,9 @@ RUNNING = "running"
 
 @dataclass
 class Outcome:
-    """How one case ended.
+    """How one case, a line of the cohort, ended.
 
     Attributes:
-        case: the line of the cohort.
         outcome: ``done``, ``kept`` (unchanged since an earlier run), ``failed`` or ``not run``.
         seconds: of work; for a kept case those of the run that did it.
         result: what ``run --json`` would print; empty unless done or kept.
@@ -82,7 +65,7 @@ class Outcome:
 
     def row(self) -> dict[str, str]:
         """The case's line of ``results.csv``."""
-        figures = {name: self.figure(name) for name in ("dsc", "surface_dice", "hd95_mm", "tolerance_mm")}
+        figures = ("dsc", "surface_dice", "hd95_mm", "tolerance_mm")
         return {
             "patient": self.case.patient,
             "case": self.case.case,
@@ -91,7 +74,7 @@ class Outcome:
             "tumor_volume_cc": _text(self.result.get("tumor_volume_cc"), ".3f"),
             "lung_slices": _text(self.result.get("lung_slices"), "d"),
             "components": _text(len(self.result["components"]) if self.result else None, "d"),
-            **{name: _text(value, ".4g") for name, value in figures.items()},
+            **{name: _text(self.figure(name), ".4g") for name in figures},
             "warnings": " | ".join(self.result.get("warnings", [])),
             "error": self.error,
         }
@@ -174,9 +157,8 @@ def run_batch(manifest: Path, folder: Path, options: SegmentationOptions, progre
             progress.stop_if_cancelled()
             share = progress.part(index / len(cases), (index + 1) / len(cases))
             record = _Record(folder, outcome.case, options, model)
-            if record.finished():
-                outcome.outcome, outcome.result = KEPT, record.result
-                outcome.seconds = outcome.result["seconds"]
+            if kept := record.finished():
+                outcome.outcome, outcome.result, outcome.seconds = KEPT, kept, kept["seconds"]
                 continue
             if segmenter is None:
                 progress("Loading the model", index / len(cases))
@@ -250,15 +232,11 @@ class _Record:
         with contextlib.suppress(InputError):
             self._stored = read(_Stored, read_object(self._path))
 
-    @property
-    def result(self) -> dict[str, Any]:
-        """What ``run --json`` printed for the finished case."""
-        return self._stored.result if self._stored else {}
-
-    def finished(self) -> bool:
-        """Whether the case was done from the same inputs and options, and its segmentation is untouched."""
-        same = self._stored is not None and (self._stored.state, self._stored.fingerprint) == (DONE, self._fingerprint)
-        return same and self.output.exists() and self._is_ours()
+    def finished(self) -> dict[str, Any] | None:
+        """What ``run`` told, where the case was done from the same inputs and options and its segmentation is whole."""
+        stored = self._stored
+        same = stored is not None and (stored.state, stored.fingerprint) == (DONE, self._fingerprint)
+        return stored.result if stored and same and self.output.exists() and self._is_ours() else None
 
     def begin(self) -> None:
         """Clear the way: an older result of ours goes, a file of somebody else's is an error.
@@ -275,11 +253,10 @@ class _Record:
         self.output.unlink(missing_ok=True)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Remember a finished case."""
         self._write(_Stored(DONE, self._fingerprint, sha256_of(self.output), result))
 
     def forget(self) -> None:
-        """The case ended without a result; there is nothing to remember."""
+        """The case ended without a result."""
         if self._is_running() or not self.output.exists():
             self._path.unlink(missing_ok=True)
 
@@ -319,6 +296,7 @@ def _text(value: float | None, form: str) -> str:
 
 
 def _write_results(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """``results.csv``, after every case anew, so that it is true whenever it is read."""
+    """``results.csv``, anew after every case, so that it is true whenever it is read."""
+    rows = [outcome.row() for outcome in outcomes]
     with atomic_path(path) as beside:
-        beside.write_text(csv_table(COLUMNS, (outcome.row() for outcome in outcomes)), encoding="utf-8")
+        beside.write_text(csv_table(list(rows[0]), rows), encoding="utf-8")

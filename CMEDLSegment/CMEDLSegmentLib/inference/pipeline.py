@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 LABELMAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SEGMENTATION = ".seg.nrrd"
 DICOM = ".dcm"
+ENDINGS = {
+    "output": ("a segmentation", (SEGMENTATION, *LABELMAPS, DICOM)),
+    "probability": ("a probability image", LABELMAPS),
+    "rtstruct": ("an RT Structure Set", (DICOM,)),
+}
+"""For each result of a job what it is and how its name may end."""
 
 LOADED, READ, SEGMENTED = 0.04, 0.10, 0.94
 """Fractions of a whole job at which its stages end: most of the time goes into segmenting."""
@@ -72,44 +78,43 @@ class SegmentationJob:
     overwrite: bool = False
 
     @property
-    def results(self) -> tuple[Path, ...]:
-        """Every file that the job writes."""
-        return tuple(path for path in (self.output, self.probability, self.rtstruct) if path is not None)
+    def results(self) -> dict[str, Path]:
+        """Every file that the job writes, by the field that names it."""
+        return {name: path for name in ENDINGS if (path := getattr(self, name)) is not None}
 
     def check(self) -> None:
         """Find out what can be wrong before anything is read.
 
         Raises:
-            InputError: the input is missing, an ending is unknown, a result would replace a file, results
-                share a path, a folder cannot be written to, or a DICOM result or ``series`` is asked of
-                another input.
+            InputError: the input is missing, an ending is unknown, a result would replace a file, results share a path,
+                a folder cannot be written to, or a DICOM result or ``series`` is asked of another input.
         """
+        results = list(self.results.values())
         if not self.input.exists():
             raise InputError(
                 f"{self.input} does not exist; give a NIfTI, NRRD or MetaImage file, or a folder with a DICOM series."
             )
-        _check_ending(self.output, (SEGMENTATION, *LABELMAPS, DICOM), "a segmentation")
-        if self.probability is not None:
-            _check_ending(self.probability, LABELMAPS, "a probability image")
-        if self.rtstruct is not None:
-            _check_ending(self.rtstruct, (DICOM,), "an RT Structure Set")
+        for field, path in self.results.items():
+            (noun, endings), name = ENDINGS[field], path.name.lower()
+            if not name.endswith(endings) or (name.endswith(SEGMENTATION) and SEGMENTATION not in endings):
+                raise InputError(f"{path} cannot be {noun}: its name must end in {' or '.join(endings)}.")
         if not self.input.is_dir():
             self._check_dicom()
-        elif any(_is_dicom(path) and path.resolve().is_relative_to(self.input.resolve()) for path in self.results):
+        elif any(_is_dicom(path) and path.resolve().is_relative_to(self.input.resolve()) for path in results):
             raise InputError(
                 f"A DICOM result inside {self.input} would be taken for part of the scan when that is read again; "
                 "write it to another folder."
             )
-        absolute = [path.resolve() for path in (self.input, *self.results)]
+        absolute = [path.resolve() for path in (self.input, *results)]
         for index, path in enumerate(absolute):
             if path in absolute[:index]:
                 raise InputError(f"{path} is both input and result, or two results; give each its own file.")
-        for path in self.results:
+        for path in results:
             check_free(path, self.overwrite)
 
     def _check_dicom(self) -> None:
         """DICOM results refer to the slices of a DICOM series; other inputs have none."""
-        for path in self.results:
+        for path in self.results.values():
             if _is_dicom(path):
                 raise InputError(
                     f"{path} needs a DICOM series to refer to, and {self.input} is none; give the folder of "
@@ -127,10 +132,7 @@ class PipelineResult:
     """What a finished job knows.
 
     Attributes:
-        job: what was asked for.
-        card: the model's.
-        volume: the scan.
-        segmentation: the label map, the probability and the components.
+        job, card, volume, segmentation: what was asked for, the model's card, the scan, and what was made of it.
         seconds: from the start of the job to its last file.
         agreement: for each label's name the figures of ``measures.compare`` with the expert, if given.
     """
@@ -156,13 +158,8 @@ class PipelineResult:
             "warnings": list(segmentation.warnings),
             "components": [self._component(component) for component in segmentation.components],
         }
-        for name in ("probability", "rtstruct"):
-            path = getattr(self.job, name)
-            if path is not None:
-                result[name] = str(path)
-        if self.agreement:
-            result["agreement"] = self.agreement
-        return result
+        result |= {name: str(path) for name, path in self.job.results.items()}
+        return {**result, "agreement": self.agreement} if self.agreement else result
 
     def report(self) -> str:
         """A few lines for a person."""
@@ -351,12 +348,6 @@ def write_together(writers: dict[Path, Writer], progress: Progress) -> None:
 
 def _is_dicom(path: Path) -> bool:
     return path.name.lower().endswith(DICOM)
-
-
-def _check_ending(path: Path, endings: tuple[str, ...], noun: str) -> None:
-    name = path.name.lower()
-    if not name.endswith(endings) or (name.endswith(SEGMENTATION) and SEGMENTATION not in endings):
-        raise InputError(f"{path} cannot be {noun}: its name must end in {' or '.join(endings)}.")
 
 
 def check_free(path: Path, overwrite: bool) -> None:
