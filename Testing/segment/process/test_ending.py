@@ -114,28 +114,21 @@ def check_cancel_at(client: WorkerClient, place: Path, model: str, seconds: floa
         assert worker is None or not exists(worker)
 
 
+@pytest.mark.parametrize("moments", [(0.0, 0.3, 2.0), pytest.param(20, marks=pytest.mark.slow)])
 def test_cancel_at_any_moment_and_the_next_run_is_fine(
-    make_client: Maker, place: Path, model: str, expected_blobs: bytes
+    moments: tuple[float, ...] | int, make_client: Maker, place: Path, model: str, expected_blobs: bytes
 ) -> None:
-    """While the process starts, while it imports, while it works."""
+    """While the process starts, while it imports, while it works; or at so many random moments of a whole run."""
     client = make_client()
-    for seconds in (0.0, 0.3, 2.0):
+    if isinstance(moments, int):
+        begin = time.monotonic()
+        client.start(blobs(), SegmentationOptions(model)).result(PATIENCE)
+        whole = time.monotonic() - begin
+        client.release()
+        chance = random.Random(3)
+        moments = tuple(chance.uniform(0.0, whole) for _ in range(moments))
+    for seconds in moments:
         check_cancel_at(client, place, model, seconds)
-    run = client.start(blobs(), SegmentationOptions(model))
-    assert run.result(PATIENCE).label.tobytes() == expected_blobs
-
-
-@pytest.mark.slow
-def test_cancel_at_twenty_random_moments(make_client: Maker, place: Path, model: str, expected_blobs: bytes) -> None:
-    client = make_client()
-    begin = time.monotonic()
-    run = client.start(blobs(), SegmentationOptions(model))
-    run.result(PATIENCE)
-    whole = time.monotonic() - begin
-    client.release()
-    moments = random.Random(3)
-    for _ in range(20):
-        check_cancel_at(client, place, model, moments.uniform(0.0, whole))
     run = client.start(blobs(), SegmentationOptions(model))
     assert run.result(PATIENCE).label.tobytes() == expected_blobs
 
