@@ -1,7 +1,7 @@
 """The front end's side: start a run, look at it, cancel it; plain Python with threads, without a GUI toolkit.
 
-Threads do what could take long: start the process, write the volume, read the result. A run is a future, which its
-owner looks at by :meth:`Segmentation.done`, from a timer of a window or from a loop.
+Threads start the process, write the volume and read the result. A run is a future, which its owner looks at by
+:meth:`Segmentation.done`, from a timer of a window or from a loop.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Segmentation(Work):
         return outcome
 
     def cancel(self) -> bool:
-        """End the run, and the worker with all its children, at once; False where it was over."""
+        """See :meth:`WorkerClient.cancel`."""
         client = self._client()
         return client is not None and client.cancel(self)
 
@@ -349,7 +349,11 @@ class WorkerClient:
         doing = f"No private folder could be made in {self._place or 'the folder for temporary files'}"
         advice = "choose another folder for temporary files"
         try:
-            folder = self._make_folder(run)
+            folder = run.folder
+            if folder is None:
+                folder = Path(tempfile.mkdtemp(prefix="cmedl-", dir=self._place))
+                self._belongings.folders.add(folder)
+                run.folder = folder
             while not (run.over or run.sent):
                 doing, advice = f"The worker process could not be started by '{self._python[0]}'", "install it again"
                 process = self._ready_process(run)
@@ -367,13 +371,6 @@ class WorkerClient:
             self._over(run, InputError(f"{doing} ({error.strerror or error}); {advice}."))
         if run.over:
             self._belongings.remove(run.folder)
-
-    def _make_folder(self, run: Segmentation) -> Path:
-        if run.folder is None:
-            folder = Path(tempfile.mkdtemp(prefix="cmedl-", dir=self._place))
-            self._belongings.folders.add(folder)
-            run.folder = folder
-        return run.folder
 
     def _ready_process(self, run: Segmentation) -> Process:
         """The worker, started where there is none."""
@@ -468,12 +465,10 @@ class WorkerClient:
 
     def _collect(self, run: Segmentation) -> None:
         """Read the results of a run that the worker has finished."""
-        end: Outcome | CMEDLError
         assert run.folder is not None
         try:
-            end = voxel_transfer.read_outcome(run.folder)
+            self._over(run, voxel_transfer.read_outcome(run.folder))
         except (OSError, ValueError, MemoryError) as error:
-            end = CMEDLError(f"The result could not be read ({error}); free some memory and try again.")
             with self._lock:
                 self._drop_process()
-        self._over(run, end)
+            self._over(run, CMEDLError(f"The result could not be read ({error}); free some memory and try again."))
