@@ -42,16 +42,16 @@ def test_components_are_those_of_the_whole_volume(seed: int, blur: float) -> Non
     means = ndimage.mean(values.astype(float), expected, index)
     peaks = ndimage.maximum(values, expected, index)
     centers = np.array(ndimage.center_of_mass(np.ones(values.shape), expected, index))
-    ranges = [found[0] for found in ndimage.find_objects(expected)]
+    ranges = [box[0] for box in ndimage.find_objects(expected)]
     order = sorted(range(count), key=lambda i: (-round(means[i], 6), -voxels[i], centers[i].tolist()))
-    found = sorted(components, key=lambda c: (-round(c.mean, 6), -c.volume_cc, c.center_mm[::-1]))
-    assert [c.volume_cc for c in found] == pytest.approx([voxels[i] * 1.5 * 1.5 * 3 / 1000 for i in order])
-    assert [c.mean for c in found] == pytest.approx([means[i] for i in order], abs=1e-5)
-    assert [c.peak for c in found] == pytest.approx([float(peaks[i]) for i in order], abs=1e-5)
-    assert [c.slices for c in found] == [(ranges[i].start, ranges[i].stop - 1) for i in order]
-    assert [c.n_slices for c in found] == [ranges[i].stop - ranges[i].start for i in order]
+    ordered = sorted(components, key=lambda c: (-round(c.mean, 6), -c.volume_cc, c.center_mm[::-1]))
+    assert [c.volume_cc for c in ordered] == pytest.approx([voxels[i] * 1.5 * 1.5 * 3 / 1000 for i in order])
+    assert [c.mean for c in ordered] == pytest.approx([means[i] for i in order], abs=1e-5)
+    assert [c.peak for c in ordered] == pytest.approx([float(peaks[i]) for i in order], abs=1e-5)
+    assert [c.slices for c in ordered] == [(ranges[i].start, ranges[i].stop - 1) for i in order]
+    assert [c.n_slices for c in ordered] == [ranges[i].stop - ranges[i].start for i in order]
     expected_mm = [(5 + 1.5 * x, -7 + 1.5 * y, 11 + 3 * z) for z, y, x in (centers[i] for i in order)]
-    np.testing.assert_allclose([c.center_mm for c in found], expected_mm, atol=1e-6)
+    np.testing.assert_allclose([c.center_mm for c in ordered], expected_mm, atol=1e-6)
 
 
 def test_the_most_confident_component_comes_first() -> None:

@@ -46,23 +46,23 @@ def stored_otherwise(volume: Volume, order: tuple[int, int, int], flips: tuple[b
 def test_a_model_that_thresholds_gives_the_thresholded_image() -> None:
     """The label is in place, on the native grid, at a pixel spacing that is none of the image's."""
     volume = blobs()
-    found = segmented(volume)
+    segmentation = segmented(volume)
     truth = volume.array > -325
-    assert found.label.dtype == np.uint8
-    assert found.label.shape == volume.array.shape
-    assert dsc(found.label == 1, truth) > 0.94
-    assert len(found.components) == 3
+    assert segmentation.label.dtype == np.uint8
+    assert segmentation.label.shape == volume.array.shape
+    assert dsc(segmentation.label == 1, truth) > 0.94
+    assert len(segmentation.components) == 3
     centers = np.array([volume.geometry.to_physical(np.array([c])) for c in [(15, 20, 6), (33, 40, 15), (40, 12, 20)]])
     for center in centers[:, 0]:
-        nearest = min(np.linalg.norm(np.array(c.center_mm) - center) for c in found.components)
+        nearest = min(np.linalg.norm(np.array(c.center_mm) - center) for c in segmentation.components)
         assert nearest < 0.5
-    assert sum(c.volume_cc for c in found.components) == pytest.approx(
-        np.count_nonzero(found.label) * 1.1 * 0.9 * 2.5 / 1000
+    assert sum(c.volume_cc for c in segmentation.components) == pytest.approx(
+        np.count_nonzero(segmentation.label) * 1.1 * 0.9 * 2.5 / 1000
     )
-    assert found.device == "cpu"
-    assert found.lung_slices == 0
-    assert found.seconds > 0
-    assert set(found.timings) == {"anatomy", "resampling", "network", "back"}
+    assert segmentation.device == "cpu"
+    assert segmentation.lung_slices == 0
+    assert segmentation.seconds > 0
+    assert set(segmentation.timings) == {"anatomy", "resampling", "network", "back"}
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_an_oblique_volume_is_segmented_along_its_nearest_axes_and_the_user_is_t
     direction = (np.cos(angle), -np.sin(angle), 0, np.sin(angle), np.cos(angle), 0, 0, 0, 1)
     g = volume.geometry
     volume.geometry = Geometry(g.size, g.spacing, g.origin, direction)
-    found = segmented(volume)
-    assert dsc(found.label == 1, volume.array > -325) > 0.94
-    assert any("25 degrees" in warning for warning in found.warnings)
+    segmentation = segmented(volume)
+    assert dsc(segmentation.label == 1, volume.array > -325) > 0.94
+    assert any("25 degrees" in warning for warning in segmentation.warnings)
 
 
 def test_several_labels_come_out_of_softmax() -> None:
@@ -121,12 +121,12 @@ def test_several_labels_come_out_of_softmax() -> None:
     volume = blobs()
     volume.array = np.where(volume.array > 0, np.int16(450), volume.array)
     volume.array[3, 5:20, 25:40] = -250
-    found = Segmenter(a_model(card), "cpu", start=lambda model, plan: three).segment(volume)
-    assert dsc(found.label == 2, volume.array == 450) > 0.9
-    inner = found.label[3, 8:17, 28:37]
+    segmentation = Segmenter(a_model(card), "cpu", start=lambda model, plan: three).segment(volume)
+    assert dsc(segmentation.label == 2, volume.array == 450) > 0.9
+    inner = segmentation.label[3, 8:17, 28:37]
     assert (inner == 1).all()
-    assert {c.label for c in found.components} == {1, 2}
-    both = found.probability.native()
+    assert {c.label for c in segmentation.components} == {1, 2}
+    both = segmentation.probability.native()
     assert both.max() <= 1.0
     assert both[3, 10, 30] > 0.99
 
@@ -134,17 +134,17 @@ def test_several_labels_come_out_of_softmax() -> None:
 def test_another_threshold_needs_no_second_run() -> None:
     volume = blobs()
     segmenter = Segmenter(a_model(a_card()), "cpu", start=linear(5.0, HALF))
-    found = segmenter.segment(volume)
+    segmentation = segmenter.segment(volume)
     for threshold in (0.2, 0.8):
         again = segmenter.segment(volume, SegmentationOptions(threshold=threshold))
-        assert (found.probability.label(threshold) == again.label).all()
-        assert not (again.label == found.label).all()
+        assert (segmentation.probability.label(threshold) == again.label).all()
+        assert not (again.label == segmentation.label).all()
 
 
 def test_small_components_can_be_dropped() -> None:
-    found = segmented(blobs(), SegmentationOptions(minimum_cc=0.5))
-    assert len(found.components) == 2
-    assert found.label[20].max() == 0
+    segmentation = segmented(blobs(), SegmentationOptions(minimum_cc=0.5))
+    assert len(segmentation.components) == 2
+    assert segmentation.label[20].max() == 0
 
 
 def test_progress_rises_to_1_and_names_the_stage() -> None:
@@ -199,16 +199,16 @@ def test_an_mr_model_asks_for_no_lungs_and_no_hounsfield_units() -> None:
         0, 3, volume.array.shape
     ).astype(np.float32)
     volume.modality = "MR"
-    found = segmented(volume, level=0.0, modality="MR", normalization=Normalization("percentile", 1.0, 99.9))
-    assert dsc(found.label == 1, volume.array > 90) > 0.9
-    assert len(found.probability.slices) == len(volume.array)
+    segmentation = segmented(volume, level=0.0, modality="MR", normalization=Normalization("percentile", 1.0, 99.9))
+    assert dsc(segmentation.label == 1, volume.array > 90) > 0.9
+    assert len(segmentation.probability.slices) == len(volume.array)
 
 
 def test_an_image_larger_than_the_field_is_segmented_in_the_field_only() -> None:
     volume = blobs()
     volume.array[:] = 300
-    found = segmented(volume, field=16)
-    rows, columns = np.nonzero(found.label[5])
+    segmentation = segmented(volume, field=16)
+    rows, columns = np.nonzero(segmentation.label[5])
     assert np.ptp(rows) + 1 == pytest.approx(16 * 1.5 / 0.9, abs=1)
     assert np.ptp(columns) + 1 == pytest.approx(16 * 1.5 / 1.1, abs=1)
     assert rows.mean() == pytest.approx(29.5, abs=0.5)
@@ -268,14 +268,14 @@ def test_out_of_memory_steps_down_says_so_and_gives_the_same_result(
 
     sampler = module.FieldSampler
     monkeypatch.setattr(module, "FieldSampler", lambda field, intensities, device: sampler(field, intensities, "cpu"))
-    found = segmenter.segment(volume)
-    assert (found.label == expected.label).all()
-    assert len(found.warnings) == len(warnings)
-    for said, wanted in zip(found.warnings, warnings, strict=True):
-        assert wanted in said
+    segmentation = segmenter.segment(volume)
+    assert (segmentation.label == expected.label).all()
+    assert len(segmentation.warnings) == len(warnings)
+    for warning, wanted in zip(segmentation.warnings, warnings, strict=True):
+        assert wanted in warning
     last = started[-1]
     assert f"{last.device} {last.precision} {last.batch}".startswith(end)
-    assert found.device == last.device
+    assert segmentation.device == last.device
     # The next volume starts at the top again: memory may be free by then.
     assert segmenter.plan == Plan("meta", "torch", "fp32", 8)
 
@@ -285,14 +285,14 @@ def test_out_of_memory_steps_down_says_so_and_gives_the_same_result(
     [(torch.OutOfMemoryError("no memory"), DeviceError), (RuntimeError("a fault of ours"), RuntimeError)],
 )
 def test_below_the_last_rung_is_an_error_and_one_of_another_kind_is_not_taken_for_memory(
-    error: Exception, told: type[Exception]
+    error: Exception, raised: type[Exception]
 ) -> None:
     def run(images: torch.Tensor) -> torch.Tensor:
         raise error
 
-    with pytest.raises(told) as caught:
+    with pytest.raises(raised) as caught:
         Segmenter(a_model(a_card()), "cpu", "torch", start=lambda model, plan: run).segment(blobs())
-    assert (caught.value is error) == (told is RuntimeError)
+    assert (caught.value is error) == (raised is RuntimeError)
 
 
 # What is asked for

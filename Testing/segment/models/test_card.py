@@ -227,7 +227,7 @@ def test_one_label_may_have_a_sigmoid_or_a_softmax() -> None:
 
 def test_the_text_says_what_a_reader_needs() -> None:
     text = card_text(full_card())
-    for said in (
+    for part in (
         "# Narrow Unet",
         "A model for tests.",
         "Not intended for\nPatients.",
@@ -242,7 +242,7 @@ def test_the_text_says_what_a_reader_needs() -> None:
         "- seed: 3",
         "0123456789abcdef" * 4,
     ):
-        assert said in text
+        assert part in text
 
 
 def test_the_text_of_a_ct_model_names_its_window_and_slices() -> None:

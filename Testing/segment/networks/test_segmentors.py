@@ -105,9 +105,9 @@ def test_the_same_seed_gives_the_same_network_and_the_same_result(kind):
     x = images(2, 1, 32, 32)
     first, second = narrow(kind, seed=7), narrow(kind, seed=7)
     torch.manual_seed(3)
-    one = first.train()(x)[0]
+    logits = first.train()(x)[0]
     torch.manual_seed(3)
-    assert torch.equal(one, second.train()(x)[0])
+    assert torch.equal(logits, second.train()(x)[0])
     assert torch.equal(first.eval()(x)[0], second.eval()(x)[0])
     assert not torch.equal(first(x)[0], narrow(kind, seed=8).eval()(x)[0])
 
@@ -151,9 +151,9 @@ def test_every_parameter_is_trained_by_the_logits_but_for_the_known_unread_ones(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_channels_and_classes_change_the_ends_alone(kind):
-    one, more = narrow(kind), narrow(kind, in_channels=2, classes=5)
+    plain, more = narrow(kind), narrow(kind, in_channels=2, classes=5)
     assert more.eval()(images(1, 2, 32, 32))[0].shape == (1, 5, 32, 32)
-    other = [n for n, p in one.named_parameters() if p.shape != more.get_parameter(n).shape]
+    other = [n for n, p in plain.named_parameters() if p.shape != more.get_parameter(n).shape]
     assert len(other) == 3
 
 

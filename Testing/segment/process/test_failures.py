@@ -185,5 +185,5 @@ def test_what_libraries_print_becomes_log_and_disturbs_nothing(make_client: Make
     run.result(PATIENCE)
     lines = run.printed()
     assert not run.printed()
-    for words in ("sitecustomize was here", "print of a library", "write of a library", "no UTF-8", "print of a child"):
-        assert any(words in line for line in lines), (words, lines)
+    for text in ("sitecustomize was here", "print of a library", "write of a library", "no UTF-8", "print of a child"):
+        assert any(text in line for line in lines), (text, lines)
