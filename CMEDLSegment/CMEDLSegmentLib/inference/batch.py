@@ -194,11 +194,9 @@ def _do(
     except (Cancelled, KeyboardInterrupt):
         record.forget()
         raise
-    except CMEDLError as error:
-        outcome.outcome, outcome.error, outcome.exit_code = FAILED, str(error), error.exit_code
-        record.forget()
     except Exception as error:  # one bad case never stops the rest, also where the fault is ours
-        outcome.outcome, outcome.error, outcome.exit_code = FAILED, internal_error("cmedl-segment", error), 1
+        outcome.outcome, outcome.exit_code = FAILED, getattr(error, "exit_code", 1)
+        outcome.error = str(error) if isinstance(error, CMEDLError) else internal_error("cmedl-segment", error)
         record.forget()
     outcome.seconds = time.perf_counter() - start
 

@@ -68,10 +68,8 @@ class Change:
     """What installing, removing or rolling back did.
 
     Attributes:
-        name: the model.
-        message: one or two sentences for the user.
-        path: the file in use now; None when the name is known no longer.
-        version: its version.
+        name, message: the model, and one or two sentences for the user.
+        path, version: of the file in use now; None and empty when the name is known no longer.
         previous: the version that was in use before; empty if none was.
     """
 
@@ -106,16 +104,12 @@ def bundled_folder(package: Path | None = None) -> Path | None:
 
     Args:
         package: the folder of this package; default is where this file lies.
-
-    The layouts, first match wins: a wheel (``CMEDLSegmentLib/bundled``), an installed extension
-    (``Resources/Models`` beside ``CMEDLSegmentLib``), a checkout (``Resources/Models`` at its root, beside
-    ``CMEDLSegment``).
     """
     package = package or Path(__file__).resolve().parents[1]
     candidates = (
-        package / "bundled",
-        package.parent / "Resources" / "Models",
-        package.parent.parent / "Resources" / "Models",
+        package / "bundled",  # a wheel
+        package.parent / "Resources" / "Models",  # an installed extension
+        package.parent.parent / "Resources" / "Models",  # a checkout
     )
     return next((folder for folder in candidates if _models(folder)), None)
 

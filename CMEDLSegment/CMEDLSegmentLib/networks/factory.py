@@ -52,7 +52,7 @@ def create_network(kind: str, /, **arguments: object) -> nn.Module:
     Args:
         kind: a segmentor's, "generator" or "style-translator" (one modality in, the other out: CycleGAN's and
             DRIT's), or "weighted-fusion" (an image and its pseudo MRI in, both weighted out).
-        arguments: the arguments of that network's class.
+        arguments: of that network's class.
 
     Raises:
         ModelError: the kind is unknown, or an argument is unknown or out of range.

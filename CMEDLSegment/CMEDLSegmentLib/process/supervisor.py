@@ -53,14 +53,11 @@ class Program:
         self._settings: dict[str, Any] = {"cwd": folders[0], **own_group()}
 
     def detach(self, arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-        """Start the program so that it goes on when this process ends.
+        """Start the program, as the leader of a group of its own, so that it goes on when this process ends.
 
         Args:
             arguments: of the program.
             log: what it prints is added to this file, in a folder that exists.
-
-        Returns:
-            The process, which leads a group of its own.
 
         Raises:
             OSError: it could not be started, or the log not be written.
@@ -245,15 +242,7 @@ class Work(Future[Any]):
 
 
 class Command(Work):
-    """A command of a program that runs as a child; forgotten, it ends. Its result is the object that it answers.
-
-    Args:
-        program: the program.
-        arguments: of the command, which has to answer in messages.
-
-    Raises:
-        OSError: it could not be started.
-    """
+    """A command of a program that runs as a child; forgotten, it ends. Its result is the object that it answers."""
 
     def __init__(self, program: Program, arguments: Sequence[str]) -> None:
         super().__init__()

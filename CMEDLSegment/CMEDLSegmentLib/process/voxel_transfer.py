@@ -27,15 +27,12 @@ CHUNK = 64 << 20
 
 
 def write_volume(folder: Path, volume: Volume, stopped: Callable[[], bool]) -> dict[str, Any]:
-    """Write the volume's voxels into ``folder``.
+    """Write the volume's voxels into ``folder``; what :func:`read_volume` needs besides, in JSON's types.
 
     Args:
         folder: the run's folder.
-        volume: the volume; its array is read where it lies.
+        volume: its array is read where it lies.
         stopped: asked between chunks; when it turns true, the rest is left out.
-
-    Returns:
-        What :func:`read_volume` needs, in JSON's types.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written to.
@@ -59,13 +56,7 @@ def read_volume(folder: Path, description: dict[str, Any]) -> Volume:
         folder / VOLUME, dtype=np.dtype(description["dtype"]), mode="r", shape=tuple(description["shape"])
     )
     geometry = Geometry(**{key: tuple(value) for key, value in description["geometry"].items()})
-    return Volume(
-        array,
-        geometry,
-        modality=description["modality"],
-        series_uid=description["series_uid"],
-        warnings=list(description["warnings"]),
-    )
+    return Volume(array, geometry, **{key: description[key] for key in ("modality", "series_uid", "warnings")})
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
