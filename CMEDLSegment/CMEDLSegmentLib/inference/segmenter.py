@@ -38,7 +38,7 @@ class Segmentation:
     Attributes:
         label: uint8 (z, y, x) on the volume's own grid; 0 is background.
         probability: the model's probability, on its own grid, smoothed over the slices where its card says so;
-            ``probability.label(t)`` thresholds anew.
+            ``probability.segment(t)`` thresholds anew.
         components: the pieces of the label, highest mean probability first.
         lung_slices: how many slices hold lung; 0 where the model does not ask.
         warnings: sentences for the user.

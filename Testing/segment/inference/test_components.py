@@ -137,11 +137,10 @@ def test_native_probability_is_the_one_that_was_thresholded() -> None:
     assert whole[[0, 3]].max() == 0
     for threshold in (0.3, 0.5, 0.7):
         away = np.abs(whole - threshold) > 1e-5
-        label = probability.label(threshold)
+        label = probability.segment(threshold)[0]
         assert ((label > 0) == (whole >= threshold))[away].all()
-    parts = probability.native(label=1) + probability.native(label=2)
-    np.testing.assert_allclose(whole, parts, atol=1e-6)
-    assert probability.native(np.float16).dtype == np.float16
+    for (z, first), (_, second) in zip(probability.planes(1), probability.planes(2), strict=True):
+        np.testing.assert_allclose(whole[z], first + second, atol=1e-6)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, float("nan")])

@@ -92,7 +92,7 @@ def test_runtimes_give_the_same_segmentation(openvino_unet: Callable) -> None:
     volume.array = volume.array + np.random.default_rng(0).normal(0, 80, volume.array.shape).astype(np.int16)
     first = Segmenter(model, "cpu", "torch").segment(volume)
     level = float(np.quantile(first.probability.values.astype(np.float32), 0.9))
-    a = first.probability.label(level)
+    a = first.probability.segment(level)[0]
     segmenter = Segmenter(model, "cpu", "openvino", batch=4, start=lambda model, plan: openvino_unet)
     b = segmenter.segment(volume, SegmentationOptions(threshold=level)).label
     assert np.count_nonzero(a) > 100

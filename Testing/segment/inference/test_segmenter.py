@@ -137,7 +137,7 @@ def test_another_threshold_needs_no_second_run() -> None:
     segmentation = segmenter.segment(volume)
     for threshold in (0.2, 0.8):
         again = segmenter.segment(volume, SegmentationOptions(threshold=threshold))
-        assert (segmentation.probability.label(threshold) == again.label).all()
+        assert (segmentation.probability.segment(threshold)[0] == again.label).all()
         assert not (again.label == segmentation.label).all()
 
 
@@ -281,7 +281,7 @@ def test_out_of_memory_steps_down_says_so_and_gives_the_same_result(
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "raised"),
     [(torch.OutOfMemoryError("no memory"), DeviceError), (RuntimeError("a fault of ours"), RuntimeError)],
 )
 def test_below_the_last_rung_is_an_error_and_one_of_another_kind_is_not_taken_for_memory(

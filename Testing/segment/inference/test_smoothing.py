@@ -52,7 +52,7 @@ def test_the_card_s_sigma_is_in_mm_of_the_volume_s_own_slices() -> None:
     volume = blobs()  # slices 2.5 mm apart
     plain, smooth = segmented(volume), segmented(volume, smoothing_mm=3.0)
     np.testing.assert_allclose(smooth.probability.values, smoothed(plain.probability.values, 1.2), atol=1e-3)
-    assert (smooth.label == smooth.probability.label(0.5)).all()
+    assert (smooth.label == smooth.probability.segment(0.5)[0]).all()
 
 
 def test_what_one_slice_shows_alone_goes_and_what_many_show_stays() -> None:
