@@ -7,12 +7,15 @@ when a card is made, therefore also when one is read; a wrong one is named.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -274,9 +277,14 @@ def card_of(header: dict[str, Any]) -> Card:
     return card
 
 
-def file_error(path: Path | str, error: ModelError) -> ModelError:
-    """The one sentence a user reads: which file, and why."""
-    return ModelError(f"{path} cannot be used as a model: {error}")
+@contextlib.contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """While inside, what is wrong becomes the one sentence that a user reads: which file, and why."""
+    try:
+        yield
+    except (OSError, ModelError) as error:
+        reason = error if isinstance(error, ModelError) else f"it could not be read ({error.strerror})."
+        raise ModelError(f"{path} cannot be used as a model: {reason}") from error
 
 
 def read_card(path: Path | str) -> Card:
@@ -285,16 +293,8 @@ def read_card(path: Path | str) -> Card:
     Raises:
         ModelError: no such file, not readable, or not a model; the message names the file.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(8)
-            size = path.stat().st_size
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            data = start + stream.read(min(length, LARGEST_HEADER))
-    except OSError as error:
-        raise file_error(path, ModelError(f"it could not be read ({error.strerror}).")) from error
-    try:
-        return card_of(header_of(data, size))
-    except ModelError as error:
-        raise file_error(path, error) from error
+    with reading(path), Path(path).open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        data = start + stream.read(min(length, LARGEST_HEADER))
+        return card_of(header_of(data, os.fstat(stream.fileno()).st_size))

@@ -32,7 +32,7 @@ from torch import nn
 from ..base.errors import ModelError
 from ..base.files import atomic_path
 from ..networks import create_network
-from .model_card import INT8_PREFIX, METADATA_KEY, Card, NetworkSpec, card_of, file_error, header_of
+from .model_card import INT8_PREFIX, METADATA_KEY, Card, NetworkSpec, card_of, header_of, reading
 
 _DTYPES = {"F32": np.float32, "F16": np.float16, "I64": np.int64, "I8": np.int8}
 _SCALE = "scale"
@@ -171,26 +171,17 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         ModelError: it cannot be read.
     """
-    try:
+    with reading(path):
         return path.read_bytes()
-    except OSError as error:
-        raise file_error(path, ModelError(f"it could not be read ({error.strerror}).")) from error
 
 
 def verify_bytes(data: bytes, path: Path | str) -> tuple[Card, dict[str, np.ndarray]]:
-    """Verify all of a model's file.
-
-    Args:
-        data: the whole file.
-        path: named in the errors.
-
-    Returns:
-        The card and the tensors as stored.
+    """The card and the tensors, as stored, of a model's whole file, all verified; ``path`` is named in the errors.
 
     Raises:
         ModelError: as :func:`load_model`.
     """
-    try:
+    with reading(path):
         header = header_of(data, len(data))
         card = card_of(header)
         arrays = _arrays(data, header)
@@ -200,9 +191,7 @@ def verify_bytes(data: bytes, path: Path | str) -> tuple[Card, dict[str, np.ndar
             if not np.isfinite(array).all():
                 raise ModelError(f"its tensor '{key}' holds NaN or infinite values.")
         _check_tensors(card, arrays)
-    except ModelError as error:
-        raise file_error(path, error) from error
-    return card, arrays
+        return card, arrays
 
 
 def _arrays(data: bytes, header: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ from ..base.errors import InputError, ModelError
 from ..base.files import DEVICE_NAMES, atomic_path
 from ..base.text import counted
 from . import DEFAULT as DEFAULT
-from .model_card import Card, file_error, read_card
+from .model_card import Card, read_card, reading
 
 if TYPE_CHECKING:
     from .model_file import ModelFile
@@ -188,7 +188,8 @@ def entry(name_or_file: Path | str) -> Entry:
         return _entry(path, FILE)
     if isinstance(name_or_file, Path) or path.suffix == _ENDING:
         reason = "it is a folder; name the .safetensors file in it." if kind else "there is no such file."
-        raise file_error(path, ModelError(reason))
+        with reading(path):
+            raise ModelError(reason)
     names = [candidate.name for candidate in known if candidate.current]
     near = difflib.get_close_matches(text, names, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names) or 'none'}."
