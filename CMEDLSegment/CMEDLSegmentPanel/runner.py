@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 from CMEDLSegmentLib.base.errors import CMEDLError
 from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.io.volume import Volume
-from CMEDLSegmentLib.process.client import Segmentation, WorkerClient
+from CMEDLSegmentLib.process.client import SegmentationRun, WorkerClient
 from CMEDLSegmentLib.process.protocol import Outcome
 
 from .poller import POLL_MS, Poller
@@ -141,7 +141,7 @@ class SegmentationRunner:
             _tell(callbacks.finished, result)
 
 
-def _report(segmentation: Segmentation, callbacks: RunCallbacks) -> None:
+def _report(segmentation: SegmentationRun, callbacks: RunCallbacks) -> None:
     for line in segmentation.printed():
         _tell(callbacks.log, line)
     if segmentation.detail:

@@ -260,13 +260,9 @@ def run(job: SegmentationJob, progress: Progress = SILENT, segmenter: Segmenter 
 def _agreement(
     label_map: np.ndarray, expert: np.ndarray, labels: Sequence[Label], spacing: tuple[float, float, float]
 ) -> dict[str, dict[str, float]]:
-    """Figures of ``measures.compare`` for each label; a lone one is compared with all that the expert marked.
+    """Figures of ``measures.compare`` for each label, ``spacing`` (x, y, z) in mm.
 
-    Args:
-        label_map: (z, y, x) label values of the model.
-        expert: (z, y, x) label values of the expert.
-        labels: the model's labels.
-        spacing: (x, y, z) in mm.
+    A lone label is compared with all that the expert marked.
     """
     from ..metrics.measures import compare
 

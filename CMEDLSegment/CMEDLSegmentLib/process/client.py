@@ -1,7 +1,7 @@
 """The front end's side: start a run, look at it, cancel it; plain Python with threads, without a GUI toolkit.
 
 Threads start the process, write the volume and read the result. A run is a future, which its owner looks at by
-:meth:`Segmentation.done`, from a timer of a window or from a loop.
+:meth:`SegmentationRun.done`, from a timer of a window or from a loop.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ RESULT_SECONDS = 0.02
 """How often a run whose result is waited for is looked at."""
 
 
-class Segmentation(Work):
+class SegmentationRun(Work):
     """One click: a future of its :class:`Outcome`, made by :meth:`WorkerClient.start`.
 
     Attributes:
@@ -204,7 +204,7 @@ class WorkerClient:
         self._idle_seconds, self._hang_seconds = idle_seconds, hang_seconds
         self._place = folder
         self._lock = threading.RLock()
-        self._run: Segmentation | None = None
+        self._run: SegmentationRun | None = None
         self._process: Process | None = None
         self._worker_pid: int | None = None
         self._cpu_s = self._silent_s = self._last_look = 0.0
@@ -228,7 +228,7 @@ class WorkerClient:
         with self._lock:
             return None if self._process is None else self._worker_pid or self._process.pid
 
-    def start(self, volume: Volume, options: SegmentationOptions, probability: bool = False) -> Segmentation:
+    def start(self, volume: Volume, options: SegmentationOptions, probability: bool = False) -> SegmentationRun:
         """Begin to segment; returns at once.
 
         Args:
@@ -250,12 +250,12 @@ class WorkerClient:
             if not self._end.alive:
                 raise InputError("The worker was closed; open the module again.")
             self._check_busy()
-            run = self._run = Segmentation(self, volume, options, probability, self.warm)
+            run = self._run = SegmentationRun(self, volume, options, probability, self.warm)
             self._silent_s, self._last_look = 0.0, time.monotonic()
         self._belongings.in_thread(self._hand_over, run)
         return run
 
-    def cancel(self, run: Segmentation | None = None) -> bool:
+    def cancel(self, run: SegmentationRun | None = None) -> bool:
         """End a run, and the worker with all its children, at once.
 
         Args:
@@ -273,7 +273,7 @@ class WorkerClient:
             self._abandon(run)
             return True
 
-    def look(self, run: Segmentation) -> None:
+    def look(self, run: SegmentationRun) -> None:
         """Settle a run that is over, and end a worker that gives no sign of work; called by the run."""
         with self._lock:
             if run is not self._run:
@@ -305,7 +305,7 @@ class WorkerClient:
         if self._run is not None:
             raise InputError("A segmentation is under way; wait for its end or cancel it.")
 
-    def _check_silence(self, run: Segmentation) -> None:
+    def _check_silence(self, run: SegmentationRun) -> None:
         now = time.monotonic()
         self._silent_s += min(now - self._last_look, LARGEST_GAP_SECONDS)
         self._last_look = now
@@ -322,7 +322,7 @@ class WorkerClient:
             self._process.kill()
             self._process = None
 
-    def _abandon(self, run: Segmentation) -> None:
+    def _abandon(self, run: SegmentationRun) -> None:
         """Kill the worker in the middle of a run; the run's files go as soon as nobody can write more of them."""
         process = self._process
         self._drop_process()
@@ -334,7 +334,7 @@ class WorkerClient:
 
         self._belongings.in_thread(clean)
 
-    def _over(self, run: Segmentation, end: Outcome | CMEDLError, detail: str = "") -> None:
+    def _over(self, run: SegmentationRun, end: Outcome | CMEDLError, detail: str = "") -> None:
         """A run came to its end, in a thread; that becomes known when its files are gone."""
         self._belongings.remove(run.folder)
         with self._lock:
@@ -343,7 +343,7 @@ class WorkerClient:
 
     # In a thread of its own, for each run: bringing it to the worker.
 
-    def _hand_over(self, run: Segmentation) -> None:
+    def _hand_over(self, run: SegmentationRun) -> None:
         """Make the run's folder, start the worker where there is none, write the volume, send the request."""
         volume = run.volume  # a cancel lets go of it
         doing = f"No private folder could be made in {self._place or 'the folder for temporary files'}"
@@ -372,7 +372,7 @@ class WorkerClient:
         if run.over:
             self._belongings.remove(run.folder)
 
-    def _ready_process(self, run: Segmentation) -> Process:
+    def _ready_process(self, run: SegmentationRun) -> Process:
         """The worker, started where there is none."""
         process = self._process
         if process is not None:
@@ -463,7 +463,7 @@ class WorkerClient:
             "other programs, or choose another device, and try again."
         )
 
-    def _collect(self, run: Segmentation) -> None:
+    def _collect(self, run: SegmentationRun) -> None:
         """Read the results of a run that the worker has finished."""
         assert run.folder is not None
         try:

@@ -16,12 +16,12 @@ from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.model_file import load_model
 from CMEDLSegmentLib.process import protocol, voxel_transfer, worker
-from CMEDLSegmentLib.process.client import Segmentation, WorkerClient
+from CMEDLSegmentLib.process.client import SegmentationRun, WorkerClient
 from segment.inference.small_models import blobs
 from segment.process.processes import ANY, PATIENCE, until_stage
 
 
-def stages_of(run: Segmentation) -> list[tuple]:
+def stages_of(run: SegmentationRun) -> list[tuple]:
     """Every stage of a run, looked at until it is over."""
     stages = []
     while not run.done():
