@@ -1,8 +1,7 @@
 """From a scanner's intensities to the -1..1 that the networks see.
 
-A :class:`Normalization` is what the model card stores. Fitted to one volume it becomes an
-:class:`IntensityMap`, a piecewise linear function; the volume's statistics are taken once, and the map is
-applied to its slices. Three forms:
+A :class:`Normalization` is what the model card stores. Fitted to one volume it becomes an :class:`IntensityMap`, a
+piecewise linear function that is applied to its slices. Three forms:
 
 - ``window``: CT, a fixed window in HU, clipped.
 - ``percentile`` without landmarks: MR, clipped at two percentiles of the volume.
@@ -17,7 +16,6 @@ six orientations of one volume give one map.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -275,7 +273,7 @@ class Histogram:
         """The part above the mean, which leaves out the air around a patient; the whole if constant."""
         mean = float(self.values @ self.counts) / float(self.counts.sum())
         above = self.values > mean
-        return dataclasses.replace(self, values=self.values[above], counts=self.counts[above]) if above.any() else self
+        return Histogram(self.values[above], self.counts[above]) if above.any() else self
 
 
 def _slabs(volume: np.ndarray) -> list[np.ndarray]:

@@ -22,10 +22,8 @@ from ..base.errors import Cancelled, CMEDLError
 from .process_group import end_group, own_group
 from .protocol import LONGEST_LINE, MESSAGES, Broken, Done, Hello, Message, Progressed, decode, encode
 
-REMEMBERED_LINES = 40
-"""Lines that a process printed last, kept for the detail of a failure."""
-LONGEST_TEXT = 1 << 16
-"""Bytes of such a line that are kept."""
+REMEMBERED_LINES, LONGEST_TEXT = 40, 1 << 16
+"""Lines that a process printed last, and bytes of each, that are kept for the detail of a failure."""
 STRAY_LINES = 1000
 """Lines that are no message which are borne of a process that did not say hello: greetings of a launcher or a site."""
 END_SECONDS = 5.0

@@ -76,24 +76,19 @@ def test_cancel_ends_the_worker_with_its_children_and_leaves_no_file(
 
 
 @POSIX
-def test_a_worker_behind_a_launcher_is_ended_too(make_client: Maker) -> None:
-    client = make_client("launcher", "quick", "600")
-    at_work(client)
-    worker, launcher = client.pid, client._process.pid
-    assert worker != launcher
-    client.cancel()
-    assert soon(lambda: not exists(worker) and not exists(launcher))
-
-
-@POSIX
-def test_a_worker_does_not_outlive_its_launcher(make_client: Maker) -> None:
+@pytest.mark.parametrize("how", ["cancelled", "the launcher was killed"])
+def test_a_worker_behind_a_launcher_is_ended_with_it(how: str, make_client: Maker) -> None:
     client = make_client("launcher", "quick", "600")
     run = at_work(client)
-    worker = client.pid
-    os.kill(client._process.pid, signal.SIGKILL)
-    with pytest.raises(CMEDLError, match="signal"):
-        run.result(PATIENCE)
-    assert soon(lambda: not exists(worker))
+    worker, launcher = client.pid, client._process.pid
+    assert worker != launcher
+    if how == "cancelled":
+        client.cancel()
+    else:
+        os.kill(launcher, signal.SIGKILL)
+        with pytest.raises(CMEDLError, match="signal"):
+            run.result(PATIENCE)
+    assert soon(lambda: not exists(worker) and not exists(launcher))
 
 
 def check_cancel_at(client: WorkerClient, place: Path, model: str, seconds: float) -> None:
