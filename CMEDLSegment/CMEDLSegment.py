@@ -22,10 +22,11 @@ from slicer.ScriptedLoadableModule import (
 )
 
 from CMEDLSegmentLib.base.errors import CMEDLError, InputError
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card
 from CMEDLSegmentLib.process.client import WorkerClient
-from CMEDLSegmentLib.process.protocol import Outcome, Request
+from CMEDLSegmentLib.process.protocol import Outcome
 from CMEDLSegmentPanel import dependencies, interpreter, requirements, samples
 from CMEDLSegmentPanel.agreement_section import AgreementSection
 from CMEDLSegmentPanel.batch_section import BatchSection
@@ -277,12 +278,12 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
                 )
             )
         volume = volume_nodes.volume_of(volumeNode)
-        request = Request(model, device, threshold, allSlices, minimumCc, probability)
+        options = SegmentationOptions(model, device, threshold, allSlices, minimumCc)
         callbacks = RunCallbacks(progress, log, finished, failed)
         if finished or failed:
-            self.runner.start(volumeNode, volume, request, callbacks)
+            self.runner.start(volumeNode, volume, options, probability, callbacks)
             return None
-        return self.runner.run(volumeNode, volume, request, callbacks)
+        return self.runner.run(volumeNode, volume, options, probability, callbacks)
 
     @property
     def runner(self) -> SegmentationRunner:

@@ -15,9 +15,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.base.errors import CMEDLError
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.io.volume import Volume
-from CMEDLSegmentLib.process.client import Segmentation, WorkerClient
-from CMEDLSegmentLib.process.protocol import Outcome, Request
+from CMEDLSegmentLib.process.client import SegmentationRun, WorkerClient
+from CMEDLSegmentLib.process.protocol import Outcome
 
 from .poller import POLL_MS, Poller
 
@@ -63,14 +64,19 @@ class SegmentationRunner:
         return self._poller.busy
 
     def start(
-        self, node: slicer.vtkMRMLScalarVolumeNode, volume: Volume, request: Request, callbacks: RunCallbacks
+        self,
+        node: slicer.vtkMRMLScalarVolumeNode,
+        volume: Volume,
+        options: SegmentationOptions,
+        probability: bool,
+        callbacks: RunCallbacks,
     ) -> None:
         """Begin; returns at once.
 
         Raises:
             CMEDLError: the worker cannot be given the work.
         """
-        segmentation = self.client.start(volume, request)
+        segmentation = self.client.start(volume, options, probability)
         self._callbacks = callbacks
 
         def progress(*stage: Any) -> None:
@@ -92,7 +98,8 @@ class SegmentationRunner:
         self,
         node: slicer.vtkMRMLScalarVolumeNode,
         volume: Volume,
-        request: Request,
+        options: SegmentationOptions,
+        probability: bool,
         callbacks: RunCallbacks,
     ) -> slicer.vtkMRMLSegmentationNode:
         """Segment and wait for the result, for scripts.
@@ -100,7 +107,7 @@ class SegmentationRunner:
         Raises:
             CMEDLError: the run failed or was cancelled.
         """
-        segmentation = self.client.start(volume, request)
+        segmentation = self.client.start(volume, options, probability)
         while not segmentation.done():
             _report(segmentation, callbacks)
             wait([segmentation], POLL_MS / 1000)
@@ -134,7 +141,7 @@ class SegmentationRunner:
             _tell(callbacks.finished, result)
 
 
-def _report(segmentation: Segmentation, callbacks: RunCallbacks) -> None:
+def _report(segmentation: SegmentationRun, callbacks: RunCallbacks) -> None:
     for line in segmentation.printed():
         _tell(callbacks.log, line)
     if segmentation.detail:

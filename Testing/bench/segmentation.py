@@ -128,6 +128,7 @@ def candidates(device: str) -> list[tuple[str, str, str]]:
 
 def compare(arguments: argparse.Namespace) -> dict:
     """Time the reference and every candidate; the first call, which builds and compiles, is stated apart."""
+    from CMEDLSegmentLib.inference.options import SegmentationOptions
     from CMEDLSegmentLib.inference.segmenter import Segmenter
 
     volume = a_volume(arguments.slices)
@@ -141,7 +142,7 @@ def compare(arguments: argparse.Namespace) -> dict:
     for name, runtime, precision in candidates(arguments.device):
         segmenters[name] = Segmenter(student, arguments.device, runtime, precision)
         begin = time.perf_counter()
-        segmenters[name].segment(small, all_slices=True)
+        segmenters[name].segment(small, SegmentationOptions(all_slices=True))
         first[name] = time.perf_counter() - begin
     reference, best = [], {}
     for _ in range(arguments.repeats):

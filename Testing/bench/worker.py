@@ -28,8 +28,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # In place of this script's own folder, whose segmentation.py would hide the tests' room of that name.
 sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing")]
 
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.process.client import WorkerClient
-from CMEDLSegmentLib.process.protocol import Outcome, Request
+from CMEDLSegmentLib.process.protocol import Outcome
 from CMEDLSegmentLib.process.voxel_transfer import LABEL, VOLUME, read_outcome, read_volume, write_outcome, write_volume
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -50,10 +51,10 @@ def span(rows: list[dict], key: str) -> dict[str, float]:
     return {"best": min(row[key] for row in rows), "worst": max(row[key] for row in rows)}
 
 
-def run(client: WorkerClient, volume, request: Request) -> dict:
+def run(client: WorkerClient, volume, options: SegmentationOptions, probability: bool) -> dict:
     """One click, and what it cost."""
     begin, used = time.perf_counter(), time.thread_time()
-    segmentation = client.start(volume, request)
+    segmentation = client.start(volume, options, probability)
     started, start_used = time.perf_counter() - begin, time.thread_time() - used
     longest_poll = longest_gap = longest_use = 0.0
     while True:
@@ -85,9 +86,11 @@ def run(client: WorkerClient, volume, request: Request) -> dict:
         }
 
 
-def cancel(client: WorkerClient, volume, request: Request, place: Path, seconds: float) -> dict:
+def cancel(
+    client: WorkerClient, volume, options: SegmentationOptions, probability: bool, place: Path, seconds: float
+) -> dict:
     """Cancel a run so long after the click: how long the call took, and until worker and files were gone."""
-    segmentation = client.start(volume, request)
+    segmentation = client.start(volume, options, probability)
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         segmentation.done()
@@ -139,13 +142,13 @@ def measure(arguments: argparse.Namespace) -> dict:
         if student is None:
             student = str(Path(folder) / "narrow.safetensors")
             a_model_file(Path(student), slices="all")
-        request = Request(student, arguments.device, probability=arguments.probability)
+        wanted = SegmentationOptions(student, arguments.device), arguments.probability
         client = WorkerClient(folder=place)
-        cold = run(client, volume, request)
-        warm = [run(client, volume, request) for _ in range(arguments.repeats)]
+        cold = run(client, volume, *wanted)
+        warm = [run(client, volume, *wanted) for _ in range(arguments.repeats)]
         moments = random.Random(1)
         cancels = [
-            cancel(client, volume, request, place, moments.uniform(0.0, cold["seconds"])) for _ in range(CANCELS)
+            cancel(client, volume, *wanted, place, moments.uniform(0.0, cold["seconds"])) for _ in range(CANCELS)
         ]
         client.close()
         ways = transfer(volume, place)

@@ -16,17 +16,10 @@ from ..base.errors import InputError
 from ..base.files import atomic_path
 from ..base.progress import SILENT, Progress
 from ..base.text import plain, table
-from ..inference.pipeline import (
-    PipelineResult,
-    SegmentationJob,
-    SegmentationOptions,
-    check_writable,
-    load_segmenter,
-    run,
-)
+from ..inference.options import SegmentationOptions
+from ..inference.pipeline import PipelineResult, SegmentationJob, check_writable, load_segmenter, run
 
 if TYPE_CHECKING:
-    from ..inference.segmenter import Segmenter
     from ..phantom import Phantom
 
 README = "README.txt"
@@ -94,9 +87,8 @@ class DemoResult:
 
 def run_demo(
     folder: Path,
-    rules: SegmentationOptions,
+    options: SegmentationOptions,
     progress: Progress = SILENT,
-    segmenter: Segmenter | None = None,
     *,
     size: tuple[int, int, int] = SIZE,
     spacing: tuple[float, float, float] = SPACING,
@@ -105,9 +97,8 @@ def run_demo(
 
     Args:
         folder: made if missing; must be empty or an earlier demo's, whose files are replaced.
-        rules: how to segment.
+        options: how to segment.
         progress: told the stage and the fraction of the whole demo.
-        segmenter: one that is loaded already; None loads the one of ``rules``.
         size: voxels (z, y, x) of the phantom.
         spacing: their size in mm.
 
@@ -117,7 +108,7 @@ def run_demo(
     """
     _check_folder(folder)
     progress("Loading the model", 0.0)
-    segmenter = segmenter or load_segmenter(rules)
+    segmenter = load_segmenter(options)
     progress.stop_if_cancelled()
     progress("Making the phantom", LOADED)
     from ..io import segmentation_writer
@@ -137,7 +128,7 @@ def run_demo(
     job = SegmentationJob(
         input=folder / "ct.nii.gz",
         output=folder / "student.seg.nrrd",
-        rules=rules,
+        options=options,
         modality="CT",
         expert=folder / "expert.seg.nrrd",
         probability=folder / "probability.nii.gz",

@@ -15,7 +15,9 @@ from typing import Any
 
 from .. import __version__
 from ..base.errors import InputError
-from ..inference.pipeline import DEFAULT_MODEL, PipelineResult, SegmentationJob, SegmentationOptions, run
+from ..inference.options import SegmentationOptions
+from ..inference.pipeline import PipelineResult, SegmentationJob, run
+from ..models import DEFAULT
 from .console import Bar, Interrupt, Parser, Report, add_device, command_line, emit_json
 
 PROGRAM = "cmedl-segment"
@@ -95,7 +97,7 @@ def _add_run(commands: Any) -> None:
         "grid; .dcm: DICOM SEG (DICOM input only)",
     )
     _add_model(run)
-    _add_rules(run)
+    _add_options(run)
     run.add_argument(
         "--probability",
         type=Path,
@@ -127,7 +129,7 @@ def _add_batch(commands: Any) -> None:
     batch.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="the cohort")
     batch.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     _add_model(batch)
-    _add_rules(batch)
+    _add_options(batch)
     _add_json(batch)
 
 
@@ -237,14 +239,14 @@ def _command(
 def _add_model(sub: Parser) -> None:
     sub.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
+        default=DEFAULT,
         metavar="NAME|FILE",
         help='the model: a name of "models list" or a .safetensors file (default: %(default)s)',
     )
     add_device(sub)
 
 
-def _add_rules(sub: Parser) -> None:
+def _add_options(sub: Parser) -> None:
     sub.add_argument(
         "--threshold",
         type=_fraction,
@@ -318,7 +320,7 @@ def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
     job = SegmentationJob(
         input=options.input,
         output=options.output,
-        rules=_rules(options),
+        options=_segmentation_options(options),
         series=options.series,
         probability=options.probability,
         rtstruct=options.rtstruct,
@@ -331,7 +333,7 @@ def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
     return 0
 
 
-def _rules(options: argparse.Namespace) -> SegmentationOptions:
+def _segmentation_options(options: argparse.Namespace) -> SegmentationOptions:
     return SegmentationOptions(
         model=options.model,
         device=options.device,
@@ -345,7 +347,7 @@ def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from ..inference.batch import run_batch
 
     with _progress(options, interrupt) as bar:
-        result = run_batch(options.manifest, options.output, _rules(options), bar)
+        result = run_batch(options.manifest, options.output, _segmentation_options(options), bar)
     _tell(result, options)
     return result.exit_code
 

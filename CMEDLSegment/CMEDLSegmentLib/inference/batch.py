@@ -25,28 +25,14 @@ from ..base.progress import SILENT, Progress
 from ..base.schema import read, read_object, write
 from ..base.text import csv_table, plain, table
 from ..io.cohort_table import Case, read_cohort
-from .pipeline import SEGMENTATION, SegmentationJob, SegmentationOptions, check_writable, load_segmenter, run
+from ..models.registry import find
+from .options import SegmentationOptions
+from .pipeline import SEGMENTATION, SegmentationJob, check_writable, load_segmenter, run
 
 if TYPE_CHECKING:
     from .segmenter import Segmenter
 
 RESULTS = "results.csv"
-COLUMNS = (
-    "patient",
-    "case",
-    "outcome",
-    "seconds",
-    "tumor_volume_cc",
-    "lung_slices",
-    "components",
-    "dsc",
-    "surface_dice",
-    "hd95_mm",
-    "tolerance_mm",
-    "warnings",
-    "error",
-)
-
 DONE, KEPT, FAILED, NOT_RUN = "done", "kept", "failed", "not run"
 RUNNING = "running"
 """What a record says while its case is worked on; found later, the work was cut off."""
@@ -54,10 +40,9 @@ RUNNING = "running"
 
 @dataclass
 class Outcome:
-    """How one case ended.
+    """How one case, a line of the cohort, ended.
 
     Attributes:
-        case: the line of the cohort.
         outcome: ``done``, ``kept`` (unchanged since an earlier run), ``failed`` or ``not run``.
         seconds: of work; for a kept case those of the run that did it.
         result: what ``run --json`` would print; empty unless done or kept.
@@ -80,7 +65,7 @@ class Outcome:
 
     def row(self) -> dict[str, str]:
         """The case's line of ``results.csv``."""
-        figures = {name: self.figure(name) for name in ("dsc", "surface_dice", "hd95_mm", "tolerance_mm")}
+        figures = ("dsc", "surface_dice", "hd95_mm", "tolerance_mm")
         return {
             "patient": self.case.patient,
             "case": self.case.case,
@@ -89,7 +74,7 @@ class Outcome:
             "tumor_volume_cc": _text(self.result.get("tumor_volume_cc"), ".3f"),
             "lung_slices": _text(self.result.get("lung_slices"), "d"),
             "components": _text(len(self.result["components"]) if self.result else None, "d"),
-            **{name: _text(value, ".4g") for name, value in figures.items()},
+            **{name: _text(self.figure(name), ".4g") for name in figures},
             "warnings": " | ".join(self.result.get("warnings", [])),
             "error": self.error,
         }
@@ -105,18 +90,18 @@ class BatchResult:
     @property
     def exit_code(self) -> int:
         """0 if every case is done; else 1 if one met a fault of ours, else 2."""
-        codes = {outcome.exit_code for outcome in self.outcomes} - {0}
-        return 0 if not codes else min(codes)
+        return min({outcome.exit_code for outcome in self.outcomes} - {0}, default=0)
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
-        names = ("case", "outcome", "error")
         return {
             "results": str(self.results),
-            **{word.replace(" ", "_"): self._count(word) for word in (DONE, KEPT, FAILED, NOT_RUN)},
+            **{ending.replace(" ", "_"): count for ending, count in self._counts().items()},
             "cases": [
                 {
-                    **{name: outcome.row()[name] for name in names},
+                    "case": outcome.case.case,
+                    "outcome": outcome.outcome,
+                    "error": outcome.error,
                     "seconds": round(outcome.seconds, 3),
                     "tumor_volume_cc": outcome.result.get("tumor_volume_cc"),
                     "dsc": outcome.figure("dsc"),
@@ -139,30 +124,23 @@ class BatchResult:
         ]
         lines = [table(("case", "outcome", "seconds", "volume (cc)", "DSC"), rows), ""]
         lines += [f"{o.case.case}: {o.error}" for o in self.outcomes if o.outcome == FAILED]
-        words = (DONE, KEPT, FAILED, NOT_RUN)
-        counts = [f"{self._count(word)} {word}" for word in words if self._count(word)]
+        counts = [f"{count} {ending}" for ending, count in self._counts().items() if count]
         lines.append(f"{', '.join(counts)}; figures in {self.results}")
         return "\n".join(lines)
 
-    def _count(self, word: str) -> int:
-        return sum(outcome.outcome == word for outcome in self.outcomes)
+    def _counts(self) -> dict[str, int]:
+        endings = [outcome.outcome for outcome in self.outcomes]
+        return {ending: endings.count(ending) for ending in (DONE, KEPT, FAILED, NOT_RUN)}
 
 
-def run_batch(
-    manifest: Path,
-    folder: Path,
-    rules: SegmentationOptions,
-    progress: Progress = SILENT,
-    segmenter: Segmenter | None = None,
-) -> BatchResult:
+def run_batch(manifest: Path, folder: Path, options: SegmentationOptions, progress: Progress = SILENT) -> BatchResult:
     """Segment every case of a cohort into ``folder``, keeping what an earlier run finished.
 
     Args:
         manifest: the cohort's CSV; its mask, role and split may be empty.
         folder: where results go; made if missing.
-        rules: how to segment.
+        options: how to segment.
         progress: told the stage and the fraction of the whole batch.
-        segmenter: one that is loaded already; None loads the one of ``rules`` when the first case needs it.
 
     Raises:
         InputError: the table, the model, the device or the folder is bad; a bad case raises nothing.
@@ -170,22 +148,22 @@ def run_batch(
     """
     cases = read_cohort(manifest, check_files=False)
     check_writable(folder.absolute())
-    model = _model_stamp(rules, segmenter)
+    model = sha256_of(find(options.model))
     outcomes = [Outcome(case) for case in cases]
     results = folder / RESULTS
+    segmenter: Segmenter | None = None  # until the first case needs it
     try:
         for index, outcome in enumerate(outcomes):
             progress.stop_if_cancelled()
             share = progress.part(index / len(cases), (index + 1) / len(cases))
-            record = _Record(folder, outcome.case, rules, model)
-            if record.finished():
-                outcome.outcome, outcome.result = KEPT, record.result
-                outcome.seconds = outcome.result["seconds"]
+            record = _Record(folder, outcome.case, options, model)
+            if kept := record.finished():
+                outcome.outcome, outcome.result, outcome.seconds = KEPT, kept, kept["seconds"]
                 continue
             if segmenter is None:
                 progress("Loading the model", index / len(cases))
-                segmenter = load_segmenter(rules)
-            _do(outcome, record, rules, segmenter, share.under(f"Case {index + 1} of {len(cases)}"))
+                segmenter = load_segmenter(options)
+            _do(outcome, record, options, segmenter, share.under(f"Case {index + 1} of {len(cases)}"))
             with contextlib.suppress(InputError):  # a spreadsheet may hold the table open: the end tries again
                 _write_results(results, outcomes)
     except (Cancelled, KeyboardInterrupt) as stop:
@@ -199,15 +177,11 @@ def run_batch(
 
 
 def _do(
-    outcome: Outcome,
-    record: _Record,
-    rules: SegmentationOptions,
-    segmenter: Segmenter,
-    progress: Progress,
+    outcome: Outcome, record: _Record, options: SegmentationOptions, segmenter: Segmenter, progress: Progress
 ) -> None:
     """Work on one case; whatever goes wrong with it stays with it, a wish to stop alone goes on."""
     case = outcome.case
-    job = SegmentationJob(case.image, record.output, rules, modality=case.modality, expert=case.mask)
+    job = SegmentationJob(case.image, record.output, options, modality=case.modality, expert=case.mask)
     start = time.perf_counter()
     try:
         for column, path in (("image", case.image), ("mask", case.mask)):
@@ -220,25 +194,16 @@ def _do(
     except (Cancelled, KeyboardInterrupt):
         record.forget()
         raise
-    except CMEDLError as error:
-        outcome.outcome, outcome.error, outcome.exit_code = FAILED, str(error), error.exit_code
-        record.forget()
     except Exception as error:  # one bad case never stops the rest, also where the fault is ours
-        outcome.outcome, outcome.error, outcome.exit_code = FAILED, internal_error("cmedl-segment", error), 1
+        outcome.outcome, outcome.exit_code = FAILED, getattr(error, "exit_code", 1)
+        outcome.error = str(error) if isinstance(error, CMEDLError) else internal_error("cmedl-segment", error)
         record.forget()
     outcome.seconds = time.perf_counter() - start
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """What ``CASE.json`` holds.
-
-    Attributes:
-        state: :data:`RUNNING` or :data:`DONE`.
-        fingerprint: of everything that the segmentation is made from.
-        output_sha256: of the segmentation.
-        result: what ``run --json`` printed for it.
-    """
+    """What ``CASE.json`` holds: the state, what the segmentation was made from, its digest, what ``run`` told of it."""
 
     state: str
     fingerprint: dict[str, Any]
@@ -249,33 +214,27 @@ class _Stored:
 class _Record:
     """``CASE.json`` beside ``CASE.seg.nrrd``: what the segmentation was made from, and its digest."""
 
-    def __init__(self, folder: Path, case: Case, rules: SegmentationOptions, model: str) -> None:
+    def __init__(self, folder: Path, case: Case, options: SegmentationOptions, model: str) -> None:
         self.output = folder / f"{case.case}{SEGMENTATION}"
         self._path = folder / f"{case.case}.json"
-        # The device is left out: it decides how fast a case is done, not what comes out.
+        # The model counts by its file. The device decides how fast a case is done, not what comes out.
         self._fingerprint = {
             "program": __version__,
             "student": model,
             "image": _stamp(case.image),
             "mask": None if case.mask is None else _stamp(case.mask),
             "modality": case.modality,
-            "threshold": rules.threshold,
-            "all_slices": rules.all_slices,
-            "minimum_cc": rules.minimum_cc,
+            **{name: value for name, value in write(options).items() if name not in ("model", "device")},
         }
         self._stored: _Stored | None = None  # also where the file is damaged
         with contextlib.suppress(InputError):
             self._stored = read(_Stored, read_object(self._path))
 
-    @property
-    def result(self) -> dict[str, Any]:
-        """What ``run --json`` printed for the finished case."""
-        return self._stored.result if self._stored else {}
-
-    def finished(self) -> bool:
-        """Whether the case was done from the same inputs and options, and its segmentation is untouched."""
-        same = self._stored is not None and (self._stored.state, self._stored.fingerprint) == (DONE, self._fingerprint)
-        return same and self.output.exists() and self._is_ours()
+    def finished(self) -> dict[str, Any] | None:
+        """What ``run`` told, where the case was done from the same inputs and options and its segmentation is whole."""
+        stored = self._stored
+        same = stored is not None and (stored.state, stored.fingerprint) == (DONE, self._fingerprint)
+        return stored.result if stored and same and self.output.exists() and self._is_ours() else None
 
     def begin(self) -> None:
         """Clear the way: an older result of ours goes, a file of somebody else's is an error.
@@ -292,11 +251,10 @@ class _Record:
         self.output.unlink(missing_ok=True)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Remember a finished case."""
         self._write(_Stored(DONE, self._fingerprint, sha256_of(self.output), result))
 
     def forget(self) -> None:
-        """The case ended without a result; there is nothing to remember."""
+        """The case ended without a result."""
         if self._is_running() or not self.output.exists():
             self._path.unlink(missing_ok=True)
 
@@ -314,14 +272,6 @@ class _Record:
         with atomic_path(self._path) as beside:
             beside.write_text(json.dumps(write(stored, sparse=True), indent=1), encoding="utf-8")
         self._stored = stored
-
-
-def _model_stamp(rules: SegmentationOptions, segmenter: Segmenter | None) -> str:
-    """SHA-256 of the model's file: weights and card."""
-    from ..models.registry import find
-
-    path = find(rules.model) if segmenter is None else segmenter.model.path
-    return sha256_of(path)
 
 
 def _stamp(path: Path) -> list[int] | str:
@@ -344,6 +294,7 @@ def _text(value: float | None, form: str) -> str:
 
 
 def _write_results(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """``results.csv``, after every case anew, so that it is true whenever it is read."""
+    """``results.csv``, anew after every case, so that it is true whenever it is read."""
+    rows = [outcome.row() for outcome in outcomes]
     with atomic_path(path) as beside:
-        beside.write_text(csv_table(COLUMNS, (outcome.row() for outcome in outcomes)), encoding="utf-8")
+        beside.write_text(csv_table(list(rows[0]), rows), encoding="utf-8")

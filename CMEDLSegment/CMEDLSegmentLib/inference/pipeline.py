@@ -1,7 +1,7 @@
-"""One scan from file to file: the job behind ``cmedl-segment run``, ``batch``, the demo and the panel.
+"""One scan from file to files: the job behind ``cmedl-segment run``, ``batch`` and the demo.
 
-Everything that can be known beforehand (endings, folders, files that exist, DICOM results of a scan that is
-not DICOM) is checked before the long work. The results appear together at the end, or not at all.
+What can be known beforehand (endings, folders, files that exist, DICOM results of a scan that is not DICOM) is checked
+before the long work. The results appear together at the end, or not at all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from .. import __version__
 from ..base.errors import InputError
 from ..base.files import atomic_path
 from ..base.progress import SILENT, Progress
-from ..base.text import table
+from ..base.text import counted, table
+from .options import DEFAULTS, SegmentationOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,15 +28,18 @@ if TYPE_CHECKING:
     from ..io.labels import Label
     from ..io.volume import Volume
     from ..models.model_card import Card
-    from ..models.model_file import ModelFile
     from .probability import Component
     from .segmenter import Segmentation, Segmenter
-
-DEFAULT_MODEL = "lung-ct"
 
 LABELMAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SEGMENTATION = ".seg.nrrd"
 DICOM = ".dcm"
+ENDINGS = {
+    "output": ("a segmentation", (SEGMENTATION, *LABELMAPS, DICOM)),
+    "probability": ("a probability image", LABELMAPS),
+    "rtstruct": ("an RT Structure Set", (DICOM,)),
+}
+"""For each result of a job what it is and how its name may end."""
 
 LOADED, READ, SEGMENTED = 0.04, 0.10, 0.94
 """Fractions of a whole job at which its stages end: most of the time goes into segmenting."""
@@ -48,32 +52,13 @@ Writer = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
-class SegmentationOptions:
-    """How to segment: what is the same for every scan of a cohort.
-
-    Attributes:
-        model: a model's name or file.
-        device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
-        threshold: probability from which a voxel is marked; None is the model's own.
-        all_slices: look at every slice, whatever the model's card says.
-        minimum_cc: components below this volume (cc) are dropped.
-    """
-
-    model: str = DEFAULT_MODEL
-    device: str = "auto"
-    threshold: float | None = None
-    all_slices: bool = False
-    minimum_cc: float = 0.0
-
-
-@dataclass(frozen=True)
 class SegmentationJob:
     """One scan and what to make of it.
 
     Attributes:
         input: a volume file, or a folder with a DICOM series.
         output: the result; its ending chooses the format.
-        rules: how to segment.
+        options: how to segment.
         series: which series of a DICOM folder that holds several.
         modality: what a cohort says the scan is; None trusts the file.
         expert: an expert's labels on the scan's grid, to compare the result with.
@@ -84,7 +69,7 @@ class SegmentationJob:
 
     input: Path
     output: Path
-    rules: SegmentationOptions = SegmentationOptions()
+    options: SegmentationOptions = DEFAULTS
     series: str | None = None
     modality: str | None = None
     expert: Path | None = None
@@ -93,44 +78,43 @@ class SegmentationJob:
     overwrite: bool = False
 
     @property
-    def results(self) -> tuple[Path, ...]:
-        """Every file that the job writes."""
-        return tuple(path for path in (self.output, self.probability, self.rtstruct) if path is not None)
+    def results(self) -> dict[str, Path]:
+        """Every file that the job writes, by the field that names it."""
+        return {name: path for name in ENDINGS if (path := getattr(self, name)) is not None}
 
     def check(self) -> None:
         """Find out what can be wrong before anything is read.
 
         Raises:
-            InputError: the input is missing, an ending is unknown, a result would replace a file, results
-                share a path, a folder cannot be written to, or a DICOM result or ``series`` is asked of
-                another input.
+            InputError: the input is missing, an ending is unknown, a result would replace a file, results share a path,
+                a folder cannot be written to, or a DICOM result or ``series`` is asked of another input.
         """
+        results = list(self.results.values())
         if not self.input.exists():
             raise InputError(
                 f"{self.input} does not exist; give a NIfTI, NRRD or MetaImage file, or a folder with a DICOM series."
             )
-        _check_ending(self.output, (SEGMENTATION, *LABELMAPS, DICOM), "a segmentation")
-        if self.probability is not None:
-            _check_ending(self.probability, LABELMAPS, "a probability image")
-        if self.rtstruct is not None:
-            _check_ending(self.rtstruct, (DICOM,), "an RT Structure Set")
+        for field, path in self.results.items():
+            (noun, endings), name = ENDINGS[field], path.name.lower()
+            if not name.endswith(endings) or (name.endswith(SEGMENTATION) and SEGMENTATION not in endings):
+                raise InputError(f"{path} cannot be {noun}: its name must end in {' or '.join(endings)}.")
         if not self.input.is_dir():
             self._check_dicom()
-        elif any(_is_dicom(path) and path.resolve().is_relative_to(self.input.resolve()) for path in self.results):
+        elif any(_is_dicom(path) and path.resolve().is_relative_to(self.input.resolve()) for path in results):
             raise InputError(
                 f"A DICOM result inside {self.input} would be taken for part of the scan when that is read again; "
                 "write it to another folder."
             )
-        absolute = [path.resolve() for path in (self.input, *self.results)]
+        absolute = [path.resolve() for path in (self.input, *results)]
         for index, path in enumerate(absolute):
             if path in absolute[:index]:
                 raise InputError(f"{path} is both input and result, or two results; give each its own file.")
-        for path in self.results:
+        for path in results:
             check_free(path, self.overwrite)
 
     def _check_dicom(self) -> None:
         """DICOM results refer to the slices of a DICOM series; other inputs have none."""
-        for path in self.results:
+        for path in self.results.values():
             if _is_dicom(path):
                 raise InputError(
                     f"{path} needs a DICOM series to refer to, and {self.input} is none; give the folder of "
@@ -148,10 +132,7 @@ class PipelineResult:
     """What a finished job knows.
 
     Attributes:
-        job: what was asked for.
-        card: the model's.
-        volume: the scan.
-        segmentation: the label map, the probability and the components.
+        job, card, volume, segmentation: what was asked for, the model's card, the scan, and what was made of it.
         seconds: from the start of the job to its last file.
         agreement: for each label's name the figures of ``measures.compare`` with the expert, if given.
     """
@@ -163,11 +144,6 @@ class PipelineResult:
     seconds: float
     agreement: dict[str, dict[str, float]]
 
-    @property
-    def tumor_volume_cc(self) -> float:
-        """Volume of all that was marked, in cc."""
-        return sum(component.volume_cc for component in self.segmentation.components)
-
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
         segmentation = self.segmentation
@@ -178,26 +154,20 @@ class PipelineResult:
             "runtime": segmentation.runtime,
             "seconds": round(self.seconds, 3),
             "lung_slices": segmentation.lung_slices,
-            "tumor_volume_cc": round(self.tumor_volume_cc, 3),
+            "tumor_volume_cc": round(segmentation.volume_cc, 3),
             "warnings": list(segmentation.warnings),
             "components": [self._component(component) for component in segmentation.components],
         }
-        for name in ("probability", "rtstruct"):
-            path = getattr(self.job, name)
-            if path is not None:
-                result[name] = str(path)
-        if self.agreement:
-            result["agreement"] = self.agreement
-        return result
+        result |= {name: str(path) for name, path in self.job.results.items()}
+        return {**result, "agreement": self.agreement} if self.agreement else result
 
     def report(self) -> str:
         """A few lines for a person."""
         segmentation = self.segmentation
         count = len(segmentation.components)
-        noun = "component" if count == 1 else "components"
         lung = f", {segmentation.lung_slices} lung slices" if segmentation.lung_slices else ""
         lines = [
-            f"{self.job.output}: {self.tumor_volume_cc:.1f} cc in {count} {noun}{lung}; "
+            f"{self.job.output}: {segmentation.volume_cc:.1f} cc in {counted(count, 'component')}{lung}; "
             f"{self.card.name} on {segmentation.device} ({segmentation.runtime}), {self.seconds:.1f} s"
         ]
         if count:
@@ -222,7 +192,7 @@ class PipelineResult:
         return next(label.name for label in self.card.labels if label.value == component.label)
 
     def _component(self, component: Component) -> dict[str, Any]:
-        """One component's figures in JSON's types, rounded to what they are worth."""
+        """Rounded to what the figures are worth."""
         return {
             "label": self._name(component),
             "volume_cc": round(component.volume_cc, 3),
@@ -235,8 +205,8 @@ class PipelineResult:
         }
 
 
-def load_segmenter(rules: SegmentationOptions) -> Segmenter:
-    """The model of ``rules``, ready on its device; made once and used for every scan of a cohort.
+def load_segmenter(options: SegmentationOptions) -> Segmenter:
+    """The model of ``options``, ready on its device; made once and used for every scan of a cohort.
 
     Raises:
         ModelError: no such model, or its file is damaged.
@@ -245,20 +215,16 @@ def load_segmenter(rules: SegmentationOptions) -> Segmenter:
     from ..models import registry
     from .segmenter import Segmenter
 
-    return Segmenter(registry.load(rules.model), device=rules.device)
+    return Segmenter(registry.load(options.model), device=options.device)
 
 
-def run(
-    job: SegmentationJob,
-    progress: Progress = SILENT,
-    segmenter: Segmenter | None = None,
-) -> PipelineResult:
+def run(job: SegmentationJob, progress: Progress = SILENT, segmenter: Segmenter | None = None) -> PipelineResult:
     """Do one job from reading to writing.
 
     Args:
         job: what to do.
         progress: told the stage and the fraction of the whole job.
-        segmenter: one that is loaded already; None loads the one of ``job.rules``.
+        segmenter: one that is loaded already; None loads the one of the job's options.
 
     Raises:
         InputError: anything about the input, the model, the device or the results that the user can mend.
@@ -271,7 +237,7 @@ def run(
     job.check()
     if segmenter is None:
         progress("Loading the model", 0.0)
-        segmenter = load_segmenter(job.rules)
+        segmenter = load_segmenter(job.options)
         progress.stop_if_cancelled()
     progress("Reading the scan", LOADED)
     volume = read_volume(job.input, series_uid=job.series)
@@ -281,34 +247,23 @@ def run(
         volume = replace(volume, modality=job.modality)
     expert = None if job.expert is None else read_mask(job.expert, volume.geometry).array
     progress.stop_if_cancelled()
-    segmentation = segmenter.segment(
-        volume,
-        threshold=job.rules.threshold,
-        all_slices=job.rules.all_slices,
-        minimum_cc=job.rules.minimum_cc,
-        progress=progress.part(READ, SEGMENTED),
-    )
+    segmentation = segmenter.segment(volume, job.options, progress.part(READ, SEGMENTED))
     progress.stop_if_cancelled()
-    labels = segmenter.model.card.labels
+    card = segmenter.model.card
     spacing = volume.geometry.spacing
-    agreement = {} if expert is None else _agreement(segmentation.label, expert, labels, spacing)
-    writers = result_writers(job, volume, segmentation, segmenter.model)
+    agreement = {} if expert is None else _agreement(segmentation.label, expert, card.labels, spacing)
+    writers = result_writers(job, volume, segmentation, card)
     write_together(writers, progress.part(SEGMENTED, 1.0))
     progress("Done", 1.0)
-    seconds = time.perf_counter() - start
-    return PipelineResult(job, segmenter.model.card, volume, segmentation, seconds, agreement)
+    return PipelineResult(job, card, volume, segmentation, time.perf_counter() - start, agreement)
 
 
 def _agreement(
     label_map: np.ndarray, expert: np.ndarray, labels: Sequence[Label], spacing: tuple[float, float, float]
 ) -> dict[str, dict[str, float]]:
-    """Figures of ``measures.compare`` for each label; a lone one is compared with all that the expert marked.
+    """Figures of ``measures.compare`` for each label, ``spacing`` (x, y, z) in mm.
 
-    Args:
-        label_map: (z, y, x) label values of the model.
-        expert: (z, y, x) label values of the expert.
-        labels: the model's labels.
-        spacing: (x, y, z) in mm.
+    A lone label is compared with all that the expert marked.
     """
     from ..metrics.measures import compare
 
@@ -320,63 +275,50 @@ def _agreement(
     }
 
 
-def result_writers(
-    job: SegmentationJob, volume: Volume, segmentation: Segmentation, model: ModelFile
-) -> dict[Path, Writer]:
+def result_writers(job: SegmentationJob, volume: Volume, segmentation: Segmentation, card: Card) -> dict[Path, Writer]:
     """Each result file of ``job`` with the function that writes it."""
-    import numpy as np
-
-    from ..io import dicom_writer, segmentation_writer
+    from ..io.dicom_writer import write_dicom_seg, write_rtstruct
     from ..io.images import write_image
+    from ..io.segmentation_writer import write_segmentation
 
-    labels = model.card.labels
-    facts = provenance(job, volume, segmentation, model)
-    label, geometry = segmentation.label, volume.geometry
-
-    def write_segmentation(path: Path) -> None:
-        segmentation_writer.write_segmentation(path, label, geometry, labels, facts)
-
-    def write_dicom_seg(path: Path) -> None:
-        dicom_writer.write_dicom_seg(path, label, volume, labels, facts)
-
-    def write_labelmap(path: Path) -> None:
-        write_image(path, label, geometry)
-
-    def write_probability(path: Path) -> None:
-        write_image(path, segmentation.probability.native(np.float32), geometry)
-
-    def write_rtstruct(path: Path) -> None:
-        dicom_writer.write_rtstruct(path, label, volume, labels, facts)
-
-    kind = job.output.name.lower()
-    if kind.endswith(SEGMENTATION):
-        writers: dict[Path, Writer] = {job.output: write_segmentation}
+    facts = provenance(job.options, volume, segmentation, card)
+    label, geometry, labels = segmentation.label, volume.geometry, card.labels
+    writers: dict[Path, Writer] = {}
+    if job.output.name.lower().endswith(SEGMENTATION):
+        writers[job.output] = lambda path: write_segmentation(path, label, geometry, labels, facts)
+    elif _is_dicom(job.output):
+        writers[job.output] = lambda path: write_dicom_seg(path, label, volume, labels, facts)
     else:
-        writers = {job.output: write_dicom_seg if _is_dicom(job.output) else write_labelmap}
+        writers[job.output] = lambda path: write_image(path, label, geometry)
     if job.probability is not None:
-        writers[job.probability] = write_probability
+        writers[job.probability] = lambda path: write_image(path, segmentation.probability.native(), geometry)
     if job.rtstruct is not None:
-        writers[job.rtstruct] = write_rtstruct
+        writers[job.rtstruct] = lambda path: write_rtstruct(path, label, volume, labels, facts)
     return writers
 
 
-def provenance(job: SegmentationJob, volume: Volume, segmentation: Segmentation, model: ModelFile) -> dict[str, str]:
-    """What a result file says about its making: program, model, weights, parameters, series and date."""
-    card, rules = model.card, job.rules
-    facts = {
-        "program": f"CMEDL {__version__}",
+def making(options: SegmentationOptions, volume: Volume, segmentation: Segmentation, card: Card) -> dict[str, Any]:
+    """How a segmentation was made: model, weights, parameters, device, date (ISO 8601, UTC) and series, or None."""
+    return {
         "student": card.name,
         "weights_sha256": card.weights_sha256,
-        "threshold": f"{card.threshold if rules.threshold is None else rules.threshold:g}",
-        "slices": "all" if rules.all_slices else card.slices,
-        "minimum_cc": f"{rules.minimum_cc:g}",
+        "threshold": card.threshold if options.threshold is None else options.threshold,
+        "slices": "all" if options.all_slices else card.slices,
+        "minimum_cc": options.minimum_cc,
         "device": segmentation.device,
         "runtime": segmentation.runtime,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "series_uid": volume.series_uid,
     }
-    if volume.series_uid:
-        facts["series_uid"] = volume.series_uid
-    return facts
+
+
+def provenance(options: SegmentationOptions, volume: Volume, segmentation: Segmentation, card: Card) -> dict[str, str]:
+    """What a result file says about its making: the program and :func:`making`, as texts."""
+    facts = making(options, volume, segmentation, card)
+    texts = {key: f"{value:g}" if isinstance(value, float) else value for key, value in facts.items()}
+    if not volume.series_uid:
+        del texts["series_uid"]
+    return {"program": f"CMEDL {__version__}", **texts}
 
 
 def write_together(writers: dict[Path, Writer], progress: Progress) -> None:
@@ -403,12 +345,6 @@ def write_together(writers: dict[Path, Writer], progress: Progress) -> None:
 
 def _is_dicom(path: Path) -> bool:
     return path.name.lower().endswith(DICOM)
-
-
-def _check_ending(path: Path, endings: tuple[str, ...], noun: str) -> None:
-    name = path.name.lower()
-    if not name.endswith(endings) or (name.endswith(SEGMENTATION) and SEGMENTATION not in endings):
-        raise InputError(f"{path} cannot be {noun}: its name must end in {' or '.join(endings)}.")
 
 
 def check_free(path: Path, overwrite: bool) -> None:

@@ -105,18 +105,13 @@ class ProbabilityField:
     geometry: Geometry
     labels: tuple[int, ...]
 
-    def native(self, dtype: np.dtype | type = np.float32, label: int | None = None) -> np.ndarray:
-        """Probability on the native grid (z, y, x), built slice by slice; 0 outside the model's field.
-
-        Args:
-            dtype: float32 or float16.
-            label: one label's value; None is the probability of any label.
-        """
+    def native(self) -> np.ndarray:
+        """Probability of any label on the native grid, float32 (z, y, x); 0 outside the model's field."""
         from ..io.volume import axial_view
 
-        result = np.zeros(self.geometry.shape, dtype=dtype)
+        result = np.zeros(self.geometry.shape, dtype=np.float32)
         view = axial_view(result, self.geometry).array
-        for z, plane in self.planes(label):
+        for z, plane in self.planes():
             view[z] = plane
         return result
 
@@ -130,10 +125,6 @@ class ProbabilityField:
         for z, values in zip(self.slices, self.values, strict=True):
             chosen = values.sum(axis=0, dtype=np.float32) if label is None else values[self.labels.index(label)]
             yield int(z), np.clip(rows @ chosen.astype(np.float32) @ columns.T, 0.0, 1.0)
-
-    def label(self, threshold: float, minimum_cc: float = 0.0) -> np.ndarray:
-        """The native label map uint8 (z, y, x) at another threshold; see :meth:`segment`."""
-        return self.segment(threshold, minimum_cc)[0]
 
     def segment(
         self, threshold: float, minimum_cc: float = 0.0, progress: Progress = SILENT

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..base.errors import DeviceError, InputError
 from ..base.progress import SILENT, Progress
+from .options import DEFAULTS, SegmentationOptions
 from .probability import Component, ProbabilityField, label_probabilities, smooth_over_slices
 from .resampling import FieldSampler, ModelField
 from .runtimes import Plan, lighter, make_plan, out_of_memory, return_freed_memory, start_runtime
@@ -37,7 +38,7 @@ class Segmentation:
     Attributes:
         label: uint8 (z, y, x) on the volume's own grid; 0 is background.
         probability: the model's probability, on its own grid, smoothed over the slices where its card says so;
-            ``probability.label(t)`` thresholds anew.
+            ``probability.segment(t)`` thresholds anew.
         components: the pieces of the label, highest mean probability first.
         lung_slices: how many slices hold lung; 0 where the model does not ask.
         warnings: sentences for the user.
@@ -55,6 +56,11 @@ class Segmentation:
     runtime: str
     seconds: float
     timings: dict[str, float]
+
+    @property
+    def volume_cc(self) -> float:
+        """Volume of all that was marked, in cc."""
+        return sum(component.volume_cc for component in self.components)
 
 
 @dataclass(frozen=True)
@@ -77,16 +83,6 @@ class FieldSlices:
     sampler: Callable[[str], Callable[[np.ndarray], torch.Tensor]]
     lung_slices: int = 0
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Region:
-    """Which slices (axial indices, rising) the model sees, and its field's center (y, x) in voxels."""
-
-    slices: np.ndarray
-    center: tuple[float, float]
-    lung_slices: int
-    warnings: list[str]
 
 
 class Segmenter:
@@ -121,18 +117,14 @@ class Segmenter:
     def segment(
         self,
         volume: Volume | FieldSlices,
-        threshold: float | None = None,
-        all_slices: bool = False,
-        minimum_cc: float = 0.0,
+        options: SegmentationOptions = DEFAULTS,
         progress: Progress = SILENT,
     ) -> Segmentation:
         """Segment a volume.
 
         Args:
             volume: the volume; its array is only read. Or what this model looks at of one that is not at hand.
-            threshold: probability from which a voxel is foreground; None is the model's own.
-            all_slices: look at every slice of the volume, also where the model asks for lung slices only.
-            minimum_cc: components smaller than this are dropped.
+            options: how to segment; model and device are the segmenter's own.
             progress: told the stage and the fraction of the whole.
 
         Raises:
@@ -145,7 +137,9 @@ class Segmenter:
         timings = {"anatomy": 0.0, "resampling": 0.0, "network": 0.0, "back": 0.0}
         card = self.model.card
         inputs = (
-            volume if isinstance(volume, FieldSlices) else self._inputs(volume, all_slices, progress.part(0.0, 0.1))
+            volume
+            if isinstance(volume, FieldSlices)
+            else self._inputs(volume, options.all_slices, progress.part(0.0, 0.1))
         )
         warnings = list(inputs.warnings)
         timings["anatomy"] = time.perf_counter() - begin
@@ -162,7 +156,7 @@ class Segmenter:
             values, inputs.slices, inputs.field, inputs.geometry, tuple(label.value for label in card.labels)
         )
         label, components = probability.segment(
-            card.threshold if threshold is None else threshold, minimum_cc, progress
+            card.threshold if options.threshold is None else options.threshold, options.minimum_cc, progress
         )
         timings["back"] = time.perf_counter() - back
         progress("Segmented", 1.0)
@@ -189,8 +183,8 @@ class Segmenter:
                 f"model for {volume.modality} or a {card.modality} image."
             )
         view = axial_view(volume.array, volume.geometry)
-        region = self._region(view, all_slices, progress)
-        warnings = [*volume.warnings, *region.warnings]
+        slices, center, lung_slices, warnings = self._region(view, all_slices, progress)
+        warnings = [*volume.warnings, *warnings]
         if view.obliquity_degrees >= OBLIQUE_DEGREES:
             warnings.append(
                 f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the "
@@ -199,7 +193,7 @@ class Segmenter:
         field = ModelField(
             shape=view.array.shape[1:],
             spacing=view.spacing[1:],
-            center=region.center,
+            center=center,
             pixels=card.field,
             pixel_mm=card.spacing_mm,
         )
@@ -209,16 +203,21 @@ class Segmenter:
             sample = FieldSampler(field, intensities, device)
             return lambda slices: sample(view.array[slices])
 
-        return FieldSlices(region.slices, field, volume.geometry, sampler, region.lung_slices, tuple(warnings))
+        return FieldSlices(slices, field, volume.geometry, sampler, lung_slices, tuple(warnings))
 
-    def _region(self, view: AxialView, all_slices: bool, progress: Progress) -> Region:
-        """The slices and the field's center; lungs are looked for only where the card asks for them."""
+    def _region(
+        self, view: AxialView, all_slices: bool, progress: Progress
+    ) -> tuple[np.ndarray, tuple[float, float], int, list[str]]:
+        """The slices (axial indices, rising), the field's center (y, x) in voxels, slices with lung, warnings.
+
+        Lungs are looked for only where the card asks for them.
+        """
         progress.stop_if_cancelled()
         depth, height, width = view.array.shape
         everything = np.arange(depth)
         center = ((height - 1) / 2, (width - 1) / 2)
         if self.model.card.slices != "lung":
-            return Region(everything, center, 0, [])
+            return everything, center, 0, []
         from .lungs import check_hounsfield, field_center, find_lungs
 
         progress("Looking for the lungs", 0.0)
@@ -229,16 +228,12 @@ class Segmenter:
             if not all_slices:
                 raise
             warnings.append(f"{error} All slices are segmented, as asked for.")
-            return Region(everything, center, 0, warnings)
+            return everything, center, 0, warnings
         chosen = everything if all_slices else np.asarray(lungs.slices)
-        return Region(chosen, field_center(lungs), len(lungs.slices), warnings + list(lungs.warnings))
+        return chosen, field_center(lungs), len(lungs.slices), warnings + list(lungs.warnings)
 
     def _probabilities(
-        self,
-        inputs: FieldSlices,
-        warnings: list[str],
-        timings: dict[str, float],
-        progress: Progress,
+        self, inputs: FieldSlices, warnings: list[str], timings: dict[str, float], progress: Progress
     ) -> tuple[np.ndarray, Plan]:
         """Run the network over the slices, stepping down the ladder when memory runs out.
 

@@ -8,27 +8,33 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..io.labels import Label
 from .model_card import FOUND, Card, NetworkSpec
 from .normalization import Normalization
 
 
 def card_text(card: Card) -> str:
     """The whole card, for a reader who decides whether the model suits an image."""
-    parts = [
-        f"# {card.title}",
-        card.summary,
-        _section("Intended use", [card.intended_use]),
-        _section("Not intended for", [card.unintended_use]),
-        _section("Segments", [f"- {_label(card, index)}" for index in range(len(card.labels))]),
-        _section("Input", _input_lines(card)),
-        _section("Held-out figures", [f"- {_figure(figure)}" for figure in card.figures] or ["None."]),
-        *([_section("Known to miss", [card.misses])] if card.misses else []),
-        _section("Data", [f"- {_source(source)}" for source in card.data] or ["Not stated."]),
-        _section("Networks", [f"- {_network(spec)}" for spec in card.networks]),
-        _section("Training", [f"- {key}: {_plain(value)}" for key, value in card.training.items()]),
-        _section("Provenance", _provenance_lines(card)),
-    ]
-    return "\n\n".join(parts) + "\n"
+    sections = {
+        "Intended use": [card.intended_use],
+        "Not intended for": [card.unintended_use],
+        "Segments": [f"- {_label(label)}" for label in card.labels],
+        "Input": _input_lines(card),
+        "Held-out figures": [f"- {_figure(figure)}" for figure in card.figures] or ["None."],
+        **({"Known to miss": [card.misses]} if card.misses else {}),
+        "Data": ["- {name}, {license}. {attribution}".format(**source) for source in card.data] or ["Not stated."],
+        "Networks": [f"- {_network(spec)}" for spec in card.networks],
+        "Training": [f"- {key}: {_plain(value)}" for key, value in card.training.items()],
+        "Provenance": [
+            f"- Date: {card.date}",
+            f"- Made by: CMEDL {card.program_version}",
+            f"- Format: {card.format}",
+            f"- SHA-256 of the weights: {card.weights_sha256 or 'not saved yet'}",
+            f"- int8: {'not used' if card.int8 is None else _plain(card.int8)}",
+        ],
+    }
+    parts = ["\n".join([f"## {title}", *lines]) for title, lines in sections.items()]
+    return "\n\n".join([f"# {card.title}", card.summary, *parts]) + "\n"
 
 
 def headline(card: Card) -> str:
@@ -44,12 +50,7 @@ def headline(card: Card) -> str:
     return f"On {figures['n']} patients it had not learned from: {', '.join(parts)}.{misses}"
 
 
-def _section(title: str, lines: list[str]) -> str:
-    return "\n".join([f"## {title}", *lines])
-
-
-def _label(card: Card, index: int) -> str:
-    label = card.labels[index]
+def _label(label: Label) -> str:
     codes = [f"{meaning} ({scheme} {code})" for scheme, code, meaning in label.terminology.values()]
     return f"{label.name} (value {label.value}): {', '.join(codes)}"
 
@@ -92,10 +93,6 @@ def _figure(figure: dict[str, Any]) -> str:
     return f"{figure['measure']}: {figure['value']:g}{spread} (N = {figure['n']}; {figure['data']})"
 
 
-def _source(source: dict[str, str]) -> str:
-    return f"{source['name']}, {source['license']}. {source['attribution']}"
-
-
 def _network(spec: NetworkSpec) -> str:
     arguments = ", ".join(f"{key} {_plain(value)}" for key, value in spec.arguments.items())
     return f"{spec.name}: {spec.kind}{f' ({arguments})' if arguments else ''}, reads {', '.join(spec.inputs)}"
@@ -103,14 +100,3 @@ def _network(spec: NetworkSpec) -> str:
 
 def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _provenance_lines(card: Card) -> list[str]:
-    int8 = "not used" if card.int8 is None else _plain(card.int8)
-    return [
-        f"- Date: {card.date}",
-        f"- Made by: CMEDL {card.program_version}",
-        f"- Format: {card.format}",
-        f"- SHA-256 of the weights: {card.weights_sha256 or 'not saved yet'}",
-        f"- int8: {int8}",
-    ]

@@ -7,12 +7,15 @@ when a card is made, therefore also when one is read; a wrong one is named.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,14 +189,12 @@ class Card:
     @property
     def classes(self) -> int:
         """Channels of the logits: 1 (sigmoid), or 1 + labels (softmax, class 0 is the background)."""
-        found = self.networks[-1].arguments.get("classes", 1)
-        allowed = {1, 2} if len(self.labels) == 1 else {1 + len(self.labels)}
-        if not isinstance(found, int) or found not in allowed:
-            wanted = " or ".join(str(count) for count in sorted(allowed))
-            raise ModelError(
-                f"the card's segmentor needs {wanted} classes for {len(self.labels)} label(s), not {found}."
-            )
-        return found
+        classes, count = self.networks[-1].arguments.get("classes", 1), len(self.labels)
+        allowed = (1, 2) if count == 1 else (1 + count,)
+        if not isinstance(classes, int) or classes not in allowed:
+            wanted = " or ".join(map(str, allowed))
+            raise ModelError(f"the card's segmentor needs {wanted} classes for {count} label(s), not {classes}.")
+        return classes
 
     def likely(self, mean: float, volume_cc: float) -> bool:
         """Whether a lesion candidate of this mean probability and volume (cc) is a likely one."""
@@ -232,15 +233,15 @@ class Card:
                 changed after it was written.
         """
         try:
-            found = schema.parse_object(text)
+            tree = schema.parse_object(text)
         except ValueError as error:
             raise ModelError(f"its card is not valid JSON ({error}).") from error
         # Before anything else: a later format may have any fields and another digest.
-        _check_format(found.get("format"))
-        digest = found.pop(DIGEST_FIELD, None)
+        _check_format(tree.get("format"))
+        digest = tree.pop(DIGEST_FIELD, None)
         with schema.named(ITS_FIELD, ModelError):
-            card = schema.read(cls, found)
-        if digest != _digest(found):
+            card = schema.read(cls, tree)
+        if digest != _digest(tree):
             raise ModelError("its card was changed after it was written (its SHA-256 differs).")
         return card
 
@@ -249,10 +250,10 @@ def _in_old_spelling(item: dict[str, Any]) -> dict[str, Any]:
     return {_OLD_SPELLING.get(name, name): value for name, value in item.items()}
 
 
-def _check_format(found: object) -> None:
-    if found not in (FORMAT, OLD_FORMAT):
+def _check_format(name: object) -> None:
+    if name not in (FORMAT, OLD_FORMAT):
         raise ModelError(
-            f"its format is {schema.shown(found)} and this program reads '{FORMAT}'; use the version of the "
+            f"its format is {schema.shown(name)} and this program reads '{FORMAT}'; use the version of the "
             "program that it was made for, or a newer one."
         )
 
@@ -297,9 +298,14 @@ def card_of(header: dict[str, Any]) -> Card:
     return card
 
 
-def file_error(path: Path | str, error: ModelError) -> ModelError:
-    """The one sentence a user reads: which file, and why."""
-    return ModelError(f"{path} cannot be used as a model: {error}")
+@contextlib.contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """While inside, what is wrong becomes the one sentence that a user reads: which file, and why."""
+    try:
+        yield
+    except (OSError, ModelError) as error:
+        reason = error if isinstance(error, ModelError) else f"it could not be read ({error.strerror})."
+        raise ModelError(f"{path} cannot be used as a model: {reason}") from error
 
 
 def read_card(path: Path | str) -> Card:
@@ -308,16 +314,8 @@ def read_card(path: Path | str) -> Card:
     Raises:
         ModelError: no such file, not readable, or not a model; the message names the file.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(8)
-            size = path.stat().st_size
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            data = start + stream.read(min(length, LARGEST_HEADER))
-    except OSError as error:
-        raise file_error(path, ModelError(f"it could not be read ({error.strerror}).")) from error
-    try:
-        return card_of(header_of(data, size))
-    except ModelError as error:
-        raise file_error(path, error) from error
+    with reading(path), Path(path).open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        data = start + stream.read(min(length, LARGEST_HEADER))
+        return card_of(header_of(data, os.fstat(stream.fileno()).st_size))

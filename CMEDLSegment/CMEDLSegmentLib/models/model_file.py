@@ -31,23 +31,8 @@ from torch import nn
 
 from ..base.errors import ModelError
 from ..base.files import atomic_path
-from ..io.labels import TUMOR, Label
 from ..networks import create_network
-from .model_card import INT8_PREFIX, METADATA_KEY, Card, NetworkSpec, card_of, file_error, header_of
-from .normalization import Normalization
-
-__all__ = [
-    "TUMOR",
-    "Card",
-    "Label",
-    "ModelFile",
-    "ModelNetwork",
-    "NetworkSpec",
-    "Normalization",
-    "load_model",
-    "save_model",
-    "verify_bytes",
-]
+from .model_card import INT8_PREFIX, METADATA_KEY, Card, NetworkSpec, card_of, header_of, reading
 
 _DTYPES = {"F32": np.float32, "F16": np.float16, "I64": np.int64, "I8": np.int8}
 _SCALE = "scale"
@@ -97,11 +82,6 @@ class ModelFile:
     state: dict[str, torch.Tensor]
     path: Path
     int8: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    @property
-    def classes(self) -> int:
-        """Channels of the logits: 1 (sigmoid), or 1 + labels (softmax, class 0 is the background)."""
-        return self.card.classes
 
     def build(self) -> ModelNetwork:
         """The networks with the weights, on the CPU, float32, in evaluation mode, without gradients."""
@@ -191,26 +171,17 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         ModelError: it cannot be read.
     """
-    try:
+    with reading(path):
         return path.read_bytes()
-    except OSError as error:
-        raise file_error(path, ModelError(f"it could not be read ({error.strerror}).")) from error
 
 
 def verify_bytes(data: bytes, path: Path | str) -> tuple[Card, dict[str, np.ndarray]]:
-    """Verify all of a model's file.
-
-    Args:
-        data: the whole file.
-        path: named in the errors.
-
-    Returns:
-        The card and the tensors as stored.
+    """The card and the tensors, as stored, of a model's whole file, all verified; ``path`` is named in the errors.
 
     Raises:
         ModelError: as :func:`load_model`.
     """
-    try:
+    with reading(path):
         header = header_of(data, len(data))
         card = card_of(header)
         arrays = _arrays(data, header)
@@ -220,9 +191,7 @@ def verify_bytes(data: bytes, path: Path | str) -> tuple[Card, dict[str, np.ndar
             if not np.isfinite(array).all():
                 raise ModelError(f"its tensor '{key}' holds NaN or infinite values.")
         _check_tensors(card, arrays)
-    except ModelError as error:
-        raise file_error(path, error) from error
-    return card, arrays
+        return card, arrays
 
 
 def _arrays(data: bytes, header: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -290,32 +259,33 @@ def _check_tensors(card: Card, arrays: Mapping[str, np.ndarray]) -> None:
         for spec, module in zip(network.specs, network.networks, strict=True)
         for key, value in module.state_dict().items()
     }
-    found = {key: array for key, array in arrays.items() if not key.startswith((f"{INT8_PREFIX}.", f"{_SCALE}."))}
+    weights = {key: array for key, array in arrays.items() if not key.startswith((f"{INT8_PREFIX}.", f"{_SCALE}."))}
     _check_scales(arrays)
-    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing:
         raise ModelError(f"its tensor '{missing[0]}' is missing{_and_more(missing)}.")
     if extra:
         raise ModelError(f"its tensor '{extra[0]}' belongs to none of its networks{_and_more(extra)}.")
     for key, value in expected.items():
-        if tuple(value.shape) != found[key].shape:
-            shape = tuple(value.shape)
-            raise ModelError(f"its tensor '{key}' has the shape {found[key].shape}, the card asks for {shape}.")
-        if value.is_floating_point() != (found[key].dtype != np.int64):
-            raise ModelError(f"its tensor '{key}' has the type {found[key].dtype}, the network's is another.")
-    if (card.int8 is None) != (not any(key.startswith(f"{INT8_PREFIX}.") for key in arrays)):
+        array, shape = weights[key], tuple(value.shape)
+        if shape != array.shape:
+            raise ModelError(f"its tensor '{key}' has the shape {array.shape}, the card asks for {shape}.")
+        if value.is_floating_point() != (array.dtype != np.int64):
+            raise ModelError(f"its tensor '{key}' has the type {array.dtype}, the network's is another.")
+    if (card.int8 is not None) != any(key.startswith(f"{INT8_PREFIX}.") for key in arrays):
         raise ModelError("its card and its tensors do not agree on whether it has int8 ranges.")
     _check_flow(card, network)
 
 
 def _check_scales(arrays: Mapping[str, np.ndarray]) -> None:
     """Each tensor of int8 has its scale, and there is no other."""
-    int8 = {key: array for key, array in arrays.items() if array.dtype == np.int8}
-    wanted = {f"{_SCALE}.{key}": len(array) if array.ndim else 0 for key, array in int8.items()}
-    scales = {key: array for key, array in arrays.items() if key.startswith(f"{_SCALE}.")}
-    if {key: (count,) for key, count in wanted.items()} != {key: array.shape for key, array in scales.items()} or any(
-        array.dtype != np.float32 for array in scales.values()
-    ):
+    expected = {
+        f"{_SCALE}.{key}": (np.float32, array.shape[:1] or (0,))
+        for key, array in arrays.items()
+        if array.dtype == np.int8
+    }
+    scales = {key: (array.dtype, array.shape) for key, array in arrays.items() if key.startswith(f"{_SCALE}.")}
+    if scales != expected:
         raise ModelError("its rounded tensors and their scales do not agree.")
 
 

@@ -1,8 +1,7 @@
 """From a scanner's intensities to the -1..1 that the networks see.
 
-A :class:`Normalization` is what the model card stores. Fitted to one volume it becomes an
-:class:`IntensityMap`, a piecewise linear function; the volume's statistics are taken once, and the map is
-applied to its slices. Three forms:
+A :class:`Normalization` is what the model card stores. Fitted to one volume it becomes an :class:`IntensityMap`, a
+piecewise linear function that is applied to its slices. Three forms:
 
 - ``window``: CT, a fixed window in HU, clipped.
 - ``percentile`` without landmarks: MR, clipped at two percentiles of the volume.
@@ -17,9 +16,8 @@ six orientations of one volume give one map.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -247,16 +245,16 @@ class Histogram:
         if not volume.size:
             raise InputError("The volume has no voxels; give an image.")
         slabs = _slabs(volume)
-        low = min(slab.min().item() for slab in slabs())
-        high = max(slab.max().item() for slab in slabs())
+        ends = np.array([(slab.min(), slab.max()) for slab in slabs])
         # NaN spreads through min and max, infinity is one of them: two looks find every bad voxel.
-        if not (np.isfinite(low) and np.isfinite(high)):
+        if not np.isfinite(ends).all():
             raise InputError("The volume has NaN or infinite voxels; repair them before segmenting it.")
+        low, high = ends[:, 0].min().item(), ends[:, 1].max().item()
         exact = np.issubdtype(volume.dtype, np.integer) and high - low < _BINS
         bins = int(high - low) + 1 if exact else _BINS
         scale = 1.0 if exact or high == low else (bins - 1) / (float(high) - float(low))
         counts = np.zeros(bins, np.int64)
-        for slab in slabs():
+        for slab in slabs:
             offset = slab.astype(np.int64) - int(low) if exact else (slab.astype(np.float64) - low) * scale
             index = offset if exact else np.rint(offset).astype(np.int64)
             counts += np.bincount(index.ravel(), minlength=bins)
@@ -275,11 +273,10 @@ class Histogram:
         """The part above the mean, which leaves out the air around a patient; the whole if constant."""
         mean = float(self.values @ self.counts) / float(self.counts.sum())
         above = self.values > mean
-        return dataclasses.replace(self, values=self.values[above], counts=self.counts[above]) if above.any() else self
+        return Histogram(self.values[above], self.counts[above]) if above.any() else self
 
 
-def _slabs(volume: np.ndarray) -> Callable[[], Iterable[np.ndarray]]:
-    """A function that walks the volume in views of about four million voxels."""
-    flat = volume.reshape(1) if volume.ndim == 0 else volume
-    step = max(1, _SLAB_VOXELS * flat.shape[0] // flat.size)
-    return lambda: (flat[start : start + step] for start in range(0, flat.shape[0], step))
+def _slabs(volume: np.ndarray) -> list[np.ndarray]:
+    """The volume in views of about four million voxels."""
+    step = max(1, _SLAB_VOXELS * len(volume) // volume.size)
+    return [volume[start : start + step] for start in range(0, len(volume), step)]

@@ -16,21 +16,19 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..base.errors import InputError, ModelError
 from ..base.files import DEVICE_NAMES, atomic_path
 from ..base.text import counted
-from .model_card import Card, file_error, read_card
+from . import DEFAULT as DEFAULT
+from .model_card import Card, read_card, reading
 
 if TYPE_CHECKING:
     from .model_file import ModelFile
-
-DEFAULT = "lung-ct"
-"""The model used when none is named."""
 
 BUNDLED, INSTALLED, FILE = "bundled", "installed", "file"
 _ENDING = ".safetensors"
@@ -61,7 +59,7 @@ class Entry:
 
     @property
     def version(self) -> str:
-        """The card's date and digest; empty for a damaged file."""
+        """The card's; empty for a damaged file."""
         return self.card.version if self.card else ""
 
 
@@ -70,10 +68,8 @@ class Change:
     """What installing, removing or rolling back did.
 
     Attributes:
-        name: the model.
-        message: one or two sentences for the user.
-        path: the file in use now; None when the name is known no longer.
-        version: its version.
+        name, message: the model, and one or two sentences for the user.
+        path, version: of the file in use now; None and empty when the name is known no longer.
         previous: the version that was in use before; empty if none was.
     """
 
@@ -108,18 +104,14 @@ def bundled_folder(package: Path | None = None) -> Path | None:
 
     Args:
         package: the folder of this package; default is where this file lies.
-
-    The layouts, first match wins: a wheel (``CMEDLSegmentLib/bundled``), an installed extension
-    (``Resources/Models`` beside ``CMEDLSegmentLib``), a checkout (``Resources/Models`` at its root, beside
-    ``CMEDLSegment``).
     """
     package = package or Path(__file__).resolve().parents[1]
     candidates = (
-        package / "bundled",
-        package.parent / "Resources" / "Models",
-        package.parent.parent / "Resources" / "Models",
+        package / "bundled",  # a wheel
+        package.parent / "Resources" / "Models",  # an installed extension
+        package.parent.parent / "Resources" / "Models",  # a checkout
     )
-    return next((folder for folder in candidates if any(_models(folder))), None)
+    return next((folder for folder in candidates if _models(folder)), None)
 
 
 def folder_name(name: str) -> str:
@@ -141,21 +133,16 @@ def list_models() -> list[Entry]:
 
     Damaged files are listed with their problem; a bundled model that an installed one hides, as not current.
     """
+    installed = {
+        folder.name: _entry(path, INSTALLED) for folder in _folders(user_folder()) if (path := _current(folder))
+    }
     entries = []
-    installed = {}
-    for folder in _folders(user_folder()):
-        path = _current(folder)
-        if path:
-            entry = _entry(path, INSTALLED)
-            installed[folder.name] = entry
-    bundled = bundled_folder()
-    for path in sorted(_models(bundled)) if bundled else ():
-        entry = _entry(path, BUNDLED)
-        mine = installed.get(folder_name(entry.name))
-        note = f"hidden by the installed version {mine.version}" if mine else ""
-        entries.append(_noted(entry, note, current=mine is None))
-        if mine:
-            installed[folder_name(entry.name)] = _noted(mine, "used instead of the bundled one of this name")
+    for entry in _bundled():
+        folder = folder_name(entry.name)
+        if mine := installed.get(folder):
+            entry = replace(entry, note=f"hidden by the installed version {mine.version}", current=False)
+            installed[folder] = replace(mine, note="used instead of the bundled one of this name")
+        entries.append(entry)
     return sorted([*entries, *installed.values()], key=lambda entry: (entry.name.casefold(), not entry.current))
 
 
@@ -166,9 +153,9 @@ def versions(name: str) -> list[Entry]:
     """
     folder = user_folder() / folder_name(name)
     current = _current(folder)
-    kept = [_noted(_entry(path, INSTALLED), current=path == current) for path in sorted(_models(folder))]
+    kept = [replace(_entry(path, INSTALLED), current=path == current) for path in _models(folder)]
     bundled = _bundled_of(name)
-    return [_noted(bundled, current=current is None), *kept] if kept and bundled else kept
+    return [replace(bundled, current=current is None), *kept] if kept and bundled else kept
 
 
 def find(name_or_file: Path | str) -> Path:
@@ -185,24 +172,25 @@ def find(name_or_file: Path | str) -> Path:
 
 
 def entry(name_or_file: Path | str) -> Entry:
-    """The listing's entry of a name or a path, as :func:`find_prepared`; its card is read, its weights not verified.
+    """The listing's entry of a name or a path, as :func:`find` takes it; its card is read, its weights not verified.
 
     Raises:
         ModelError: there is no such model.
     """
     text = str(name_or_file)
     known = [] if isinstance(name_or_file, Path) else list_models()
-    for found in known:
-        if found.current and folder_name(found.name) == folder_name(text):
-            return found
+    for candidate in known:
+        if candidate.current and folder_name(candidate.name) == folder_name(text):
+            return candidate
     path = Path(text)
     kind = _kind(path)
     if kind == "file":
         return _entry(path, FILE)
     if isinstance(name_or_file, Path) or path.suffix == _ENDING:
         reason = "it is a folder; name the .safetensors file in it." if kind else "there is no such file."
-        raise file_error(path, ModelError(reason))
-    names = [found.name for found in known if found.current]
+        with reading(path):
+            raise ModelError(reason)
+    names = [candidate.name for candidate in known if candidate.current]
     near = difflib.get_close_matches(text, names, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names) or 'none'}."
     raise ModelError(f"No model is named '{text}'; {hint}")
@@ -217,19 +205,6 @@ def load(name_or_file: Path | str) -> ModelFile:
     from .model_file import load_model
 
     return load_model(find(name_or_file))
-
-
-def verify(name_or_file: Path | str) -> Entry:
-    """Verify all of a model: card, both hashes, every tensor, and that its networks fit each other.
-
-    Raises:
-        ModelError: one sentence names the file and what is wrong with it.
-    """
-    from .model_file import load_model
-
-    found = entry(name_or_file)
-    load_model(found.path)
-    return found
 
 
 def install(file: Path | str) -> Change:
@@ -248,7 +223,7 @@ def install(file: Path | str) -> Change:
     card, _ = verify_bytes(data, file)
     folder = user_folder() / folder_name(card.name)
     before = _current(folder)
-    kept = next((path for path in _models(folder) if path.stem.split("_", 1)[-1] == card.version), None)
+    kept = next((path for path in _models(folder) if _version_of(path) == card.version), None)
     if kept is None or kept.read_bytes() != data:
         # A kept file with other bytes is damaged, as its name holds the digest: the good one takes its place.
         kept = kept or folder / f"{_next_number(folder):04d}_{card.version}{_ENDING}"
@@ -279,7 +254,7 @@ def rollback(name: str, version: str | None = None) -> Change:
     from .model_file import load_model
 
     folder = user_folder() / folder_name(name)
-    known = {found.path: found.version or _version_of(found.path) for found in versions(name)}
+    known = {kept.path: kept.version or _version_of(kept.path) for kept in versions(name)}
     if not known:
         raise ModelError(f"'{name}' has no installed version, so there is none to go back to.")
     paths, bundled = list(known), _bundled_of(name)
@@ -308,12 +283,10 @@ def remove(name: str) -> Change:
         InputError: the files cannot be deleted.
     """
     folder = user_folder() / folder_name(name)
-    kept = sorted(_models(folder))
-    bundled = _bundled_of(name)
+    kept, bundled = _models(folder), _bundled_of(name)
     if not kept:
-        if bundled:
-            raise ModelError(f"'{name}' comes with the program and cannot be removed.")
-        raise ModelError(f"'{name}' is not installed, so it cannot be removed.")
+        why = "comes with the program and" if bundled else "is not installed, so it"
+        raise ModelError(f"'{name}' {why} cannot be removed.")
     before = _current(folder)
     try:
         for path in kept:
@@ -331,10 +304,10 @@ def remove(name: str) -> Change:
     return _change(name, None, before, message)
 
 
-def _models(folder: Path) -> Iterator[Path]:
+def _models(folder: Path | None) -> list[Path]:
     """The models' files of a folder, if there is one; hidden files are half-written and left out."""
-    if folder.is_dir():
-        yield from (path for path in folder.glob(f"*{_ENDING}") if not path.name.startswith("."))
+    files = folder.glob(f"*{_ENDING}") if folder and folder.is_dir() else ()
+    return sorted(path for path in files if not path.name.startswith("."))
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -357,14 +330,14 @@ def _kind(path: Path) -> str:
 
 def _current(folder: Path) -> Path | None:
     """The installed version in use: the one that ``current`` names, else the newest; None where a bundled one is."""
-    kept = sorted(_models(folder))
+    kept = _models(folder)
     try:
         named = (folder / _CURRENT).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         named = ""
     if named == BUNDLED and _bundled_of(folder.name):
         return None
-    return folder / named if folder / named in kept else (kept[-1] if kept else None)
+    return folder / named if folder / named in kept else kept[-1] if kept else None
 
 
 def _use(folder: Path, named: str) -> None:
@@ -373,7 +346,7 @@ def _use(folder: Path, named: str) -> None:
 
 
 def _next_number(folder: Path) -> int:
-    numbers = [int(found[1]) for path in _models(folder) if (found := re.match(r"(\d+)_", path.name))]
+    numbers = [int(match[1]) for path in _models(folder) if (match := re.match(r"(\d+)_", path.name))]
     return max(numbers, default=0) + 1
 
 
@@ -383,15 +356,15 @@ def _version_of(path: Path) -> str:
 
 def _chosen(name: str, version: str, known: Mapping[Path, str]) -> Path:
     """The one file of whose version, or of whose digest, ``version`` is the beginning."""
-    found = [
+    fitting = [
         path
         for path, own in known.items()
         if version and (own.startswith(version) or own.rsplit("-", 1)[-1].startswith(version))
     ]
-    if len(found) == 1:
-        return found[0]
+    if len(fitting) == 1:
+        return fitting[0]
     there = ", ".join(known.values())
-    if found:
+    if fitting:
         raise ModelError(f"'{version}' fits several versions of '{name}': name one of {there}.")
     raise ModelError(f"'{name}' has no version '{version}'; it has {there}.")
 
@@ -405,14 +378,12 @@ def _entry(path: Path, origin: str) -> Entry:
     return Entry(card.name, path, origin, card)
 
 
-def _noted(found: Entry, note: str = "", current: bool = True) -> Entry:
-    return Entry(found.name, found.path, found.origin, found.card, found.problem, current, note)
+def _bundled() -> list[Entry]:
+    return [_entry(path, BUNDLED) for path in _models(bundled_folder())]
 
 
 def _bundled_of(name: str) -> Entry | None:
-    folder = bundled_folder()
-    found = [_entry(path, BUNDLED) for path in sorted(_models(folder))] if folder else []
-    return next((item for item in found if folder_name(item.name) == folder_name(name)), None)
+    return next((entry for entry in _bundled() if folder_name(entry.name) == folder_name(name)), None)
 
 
 def _change(name: str, path: Path | None, before: Path | None, message: str) -> Change:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -79,27 +81,26 @@ def check_input(x: Tensor, in_channels: int) -> None:
         raise ModelError(f"The network reads batches of shape (N, {in_channels}, height, width), not {tuple(x.shape)}.")
 
 
-def check_count(value: object, name: str, smallest: int = 1) -> int:
+def check_count(value: Any, name: str, smallest: int = 1) -> int:
     """``value`` if it is a whole number in range; raises ModelError naming the argument otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= LARGEST_COUNT:
-        raise ModelError(
-            f"Network argument '{name}' must be a whole number from {smallest} to {LARGEST_COUNT}, not {value!r}."
-        )
-    return value
+    fits = type(value) is int and smallest <= value <= LARGEST_COUNT
+    return _checked(value, name, fits, f"a whole number from {smallest} to {LARGEST_COUNT}")
 
 
-def check_choice(value: object, name: str, choices: tuple[str, ...]) -> str:
+def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
     """``value`` if it is one of ``choices``; raises ModelError naming the argument otherwise."""
-    if not isinstance(value, str) or value not in choices:
-        raise ModelError(f"Network argument '{name}' must be one of {', '.join(choices)}, not {value!r}.")
-    return value
+    return _checked(value, name, isinstance(value, str) and value in choices, f"one of {', '.join(choices)}")
 
 
-def check_fraction(value: object, name: str) -> float:
+def check_fraction(value: Any, name: str) -> float:
     """``value`` if it is a number in [0, 1); raises ModelError naming the argument otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise ModelError(f"Network argument '{name}' must be a number from 0 to below 1, not {value!r}.")
-    return float(value)
+    return float(_checked(value, name, type(value) in (int, float) and 0 <= value < 1, "a number from 0 to below 1"))
+
+
+def _checked(value: Any, name: str, fits: bool, wanted: str) -> Any:
+    if not fits:
+        raise ModelError(f"Network argument '{name}' must be {wanted}, not {value!r}.")
+    return value
 
 
 Hints = tuple[Tensor, ...]
@@ -109,9 +110,13 @@ Hints = tuple[Tensor, ...]
 class Segmentor(nn.Module):
     """Base of the segmentors: ``forward(x)`` returns (logits, hints) in one pass at any input size.
 
-    Attributes:
-        in_channels, classes: channels of the input and of the logits.
-        hint_depth: one of :data:`HINT_DEPTHS`.
+    Args:
+        in_channels: channels of the input.
+        classes: channels of the logits.
+        hints: one of :data:`HINT_DEPTHS`, kept as ``hint_depth``.
+
+    Raises:
+        ModelError: an argument, also of the class below, is out of range.
     """
 
     def __init__(self, in_channels: int, classes: int, hints: str) -> None:
@@ -121,15 +126,15 @@ class Segmentor(nn.Module):
         self.hint_depth = check_choice(hints, "hints", HINT_DEPTHS)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Hints]:
-        """Segment a batch.
+        """Normalized intensities (N, in_channels, H, W) to logits (N, classes, H, W) and the hints of the chosen depth.
 
-        Args:
-            x: (N, in_channels, H, W), normalized intensities; H and W at least 1.
-
-        Returns:
-            Logits (N, classes, H, W) and the hints of the chosen depth, ceil(H / stride) x ceil(W / stride).
+        A hint is ceil(H / stride) x ceil(W / stride).
 
         Raises:
             ModelError: ``x`` has another number of axes or channels.
         """
         raise NotImplementedError
+
+    def _hints(self, size: tuple[int, int], **depths: tuple[tuple[Tensor, int], ...]) -> Hints:
+        """Of the maps of each depth, with their strides, those of the chosen one, cut to an input of ``size``."""
+        return tuple(crop(hint, size, stride) for hint, stride in depths[self.hint_depth])

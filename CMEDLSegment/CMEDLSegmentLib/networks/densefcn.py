@@ -61,15 +61,10 @@ class DenseFCN(Segmentor):
     distribution, as the original's.
 
     Args:
-        in_channels: channels of the input.
-        classes: channels of the logits.
-        hints: "high", "mid" or "low".
+        in_channels, classes, hints: as :class:`Segmentor` takes them.
         width: channels of the first convolution.
         growth: channels each dense layer adds.
         dropout: probability of dropping a value in training, 0 to below 1.
-
-    Raises:
-        ModelError: an argument is out of range.
     """
 
     def __init__(
@@ -104,10 +99,10 @@ class DenseFCN(Segmentor):
         size = (x.shape[-2], x.shape[-1])
         first = features = self.first(pad_to(x, 16, smallest=2**BLOCKS))
         skips: list[Tensor] = []
-        low: Hints = ()
+        low: tuple[tuple[Tensor, int], ...] = ()
         for block, transition in zip(self.down, self.transition_down, strict=True):
             _, new = block(features)
-            low = low or (first, new[0])
+            low = low or ((first, 1), (new[0], 1))
             skips.append(torch.cat((features, *new), dim=1))
             features = F.max_pool2d(transition(skips[-1]), 2)
         features = bottleneck = torch.cat(self.bottleneck(features)[1], dim=1)
@@ -120,9 +115,6 @@ class DenseFCN(Segmentor):
             read, new = block(joined)
             features = torch.cat(new, dim=1)
         last = torch.cat((joined, features), dim=1)
-        logits = crop(self.head(last), size)
-        if self.hint_depth == "low":
-            return logits, tuple(crop(hint, size) for hint in low)
-        if self.hint_depth == "mid":
-            return logits, (crop(bottleneck, size, 2**BLOCKS),)
-        return logits, (crop(penultimate, size, 2), crop(last, size))
+        return crop(self.head(last), size), self._hints(
+            size, high=((penultimate, 2), (last, 1)), mid=((bottleneck, 2**BLOCKS),), low=low
+        )

@@ -42,9 +42,6 @@ class ContentEncoder(nn.Module):
         in_channels: channels of the image.
         width: channels of the first convolution; the content has four times as many.
         blocks: number of residual blocks.
-
-    Raises:
-        ModelError: an argument is out of range.
     """
 
     STRIDE = 4
@@ -86,9 +83,6 @@ class StyleGenerator(nn.Module):
         width: a quarter of the content's channels.
         blocks: number of residual blocks (paper: 6).
         codes: length of the style vector.
-
-    Raises:
-        ModelError: an argument is out of range.
     """
 
     def __init__(self, out_channels: int = 1, width: int = 64, blocks: int = 6, codes: int = 8) -> None:
@@ -130,9 +124,6 @@ class StyleTranslator(nn.Module):
         blocks: residual blocks of the generator.
         content_blocks: residual blocks of the encoder.
         codes: length of the style vector.
-
-    Raises:
-        ModelError: an argument is out of range.
     """
 
     def __init__(
@@ -150,14 +141,7 @@ class StyleTranslator(nn.Module):
         self.generator = StyleGenerator(out_channels, width, blocks, codes)
 
     def forward(self, x: Tensor, style: Tensor | None = None) -> Tensor:
-        """Translate a batch.
-
-        Args:
-            x: (N, in_channels, H, W) in [-1, 1]; H and W at least 1.
-            style: (N, codes); zeros by default.
-
-        Returns:
-            (N, out_channels, H, W) in [-1, 1].
+        """Image (N, in_channels, H, W), of any H and W, and style (N, codes) to (N, out_channels, H, W), in [-1, 1].
 
         Raises:
             ModelError: ``x`` has another number of axes or channels.

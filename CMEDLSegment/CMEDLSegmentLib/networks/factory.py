@@ -32,10 +32,7 @@ def create_segmentor(
 
     Args:
         kind: "unet", "densefcn" or "mrrn".
-        in_channels: channels of the input.
-        classes: channels of the logits.
-        hints: depth of the hints: "high" (the paper's last two), "mid" (the bottleneck), "low" (the first two
-            convolutions).
+        in_channels, classes, hints: as :class:`.blocks.Segmentor` takes them.
         widths: what the architecture's class takes besides: ``width``; ``growth`` and ``dropout`` of
             "densefcn"; ``wiring`` of "mrrn".
 
@@ -55,7 +52,7 @@ def create_network(kind: str, /, **arguments: object) -> nn.Module:
     Args:
         kind: a segmentor's, "generator" or "style-translator" (one modality in, the other out: CycleGAN's and
             DRIT's), or "weighted-fusion" (an image and its pseudo MRI in, both weighted out).
-        arguments: the arguments of that network's class.
+        arguments: of that network's class.
 
     Raises:
         ModelError: the kind is unknown, or an argument is unknown or out of range.

@@ -33,9 +33,6 @@ class WeightedFusion(nn.Module):
     Args:
         image_channels: channels of x, and of x'.
         width: channels of the first stage (64 in ResNet18).
-
-    Raises:
-        ModelError: an argument is out of range.
     """
 
     def __init__(self, image_channels: int = 1, width: int = 64) -> None:
@@ -65,13 +62,10 @@ class WeightedFusion(nn.Module):
         return torch.sigmoid(self.second(hidden).float())[:, :, None, None]
 
     def forward(self, pair: Tensor) -> Tensor:
-        """Weigh a batch of pairs.
+        """(1 - alpha) times the image's channels and then alpha times the pseudo MRI's, as ``pair`` has them.
 
         Args:
-            pair: (N, 2 image_channels, H, W), the image's channels and then the pseudo MRI's.
-
-        Returns:
-            The same shape and type: (1 - alpha) times the image's channels, alpha times the pseudo MRI's.
+            pair: (N, 2 image_channels, H, W).
 
         Raises:
             ModelError: ``pair`` has another number of axes or channels.

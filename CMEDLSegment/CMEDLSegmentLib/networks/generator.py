@@ -73,9 +73,6 @@ class Generator(nn.Module):
         in_channels, out_channels: channels of the two modalities.
         width: channels of the first convolution.
         blocks: number of residual blocks.
-
-    Raises:
-        ModelError: an argument is out of range.
     """
 
     STRIDE = 4
@@ -98,13 +95,7 @@ class Generator(nn.Module):
         initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Translate a batch.
-
-        Args:
-            x: (N, in_channels, H, W) in [-1, 1]; H and W at least 1.
-
-        Returns:
-            (N, out_channels, H, W) in [-1, 1].
+        """Image (N, in_channels, H, W) in [-1, 1], of any H and W, to (N, out_channels, H, W) in [-1, 1].
 
         Raises:
             ModelError: ``x`` has another number of axes or channels.

@@ -45,11 +45,6 @@ LEVEL_4 = (
 )
 
 
-def first_reading(level: tuple[Unit, ...], in_channels: int) -> tuple[Unit, ...]:
-    """The level with another number of channels into its first unit."""
-    return (level[0]._replace(in_channels=in_channels), *level[1:])
-
-
 class ResidualUnit(nn.Module):
     """x + conv-BN-ReLU(x)."""
 
@@ -110,14 +105,9 @@ class Mrrn(Segmentor):
     start small, so that the streams begin near the identity.
 
     Args:
-        in_channels: channels of the input.
-        classes: channels of the logits; the paper's count is that of two.
-        hints: "high", "mid" or "low".
+        in_channels, classes, hints: as :class:`Segmentor` takes them; the paper's count is that of two classes.
         width: channels of the finest residual stream.
         wiring: "connected" or "published".
-
-    Raises:
-        ModelError: an argument is out of range.
     """
 
     STRIDE = 16
@@ -134,11 +124,9 @@ class Mrrn(Segmentor):
         check_count(width, "width")
         self.connected = check_choice(wiring, "wiring", WIRINGS) == "connected"
         down = (LEVEL_1, LEVEL_2, LEVEL_3, LEVEL_4)
-        up = (
-            first_reading(LEVEL_3, 17),
-            first_reading(LEVEL_2, 9),
-            first_reading(LEVEL_1, 5 if self.connected else 3),
-        )
+        # On the way up a level's first unit reads other channels than on the way down.
+        first = ((LEVEL_3, 17), (LEVEL_2, 9), (LEVEL_1, 5 if self.connected else 3))
+        up = [(level[0]._replace(in_channels=channels), *level[1:]) for level, channels in first]
         self.stem = ConvNormRelu(in_channels, width)
         self.stem_units = nn.ModuleList(ResidualUnit(width) for _ in range(3))
         self.stream = nn.Conv2d(width, width, kernel_size=1)
@@ -185,9 +173,9 @@ class Mrrn(Segmentor):
         features = self.join(torch.cat((streams[0], fine), dim=1))
         for unit in self.head_units:
             features = unit(features)
-        logits = crop(self.head(features), size)
-        if self.hint_depth == "low":
-            return logits, (crop(stem, size), crop(first_unit, size))
-        if self.hint_depth == "mid":
-            return logits, (crop(bottleneck, size, self.STRIDE),)
-        return logits, (crop(coarse, size, 2), crop(fine, size))
+        return crop(self.head(features), size), self._hints(
+            size,
+            high=((coarse, 2), (fine, 1)),
+            mid=((bottleneck, self.STRIDE),),
+            low=((stem, 1), (first_unit, 1)),
+        )

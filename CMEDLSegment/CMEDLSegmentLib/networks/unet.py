@@ -23,13 +23,8 @@ class Unet(Segmentor):
     immaterial.
 
     Args:
-        in_channels: channels of the input.
-        classes: channels of the logits.
-        hints: "high", "mid" or "low".
+        in_channels, classes, hints: as :class:`Segmentor` takes them.
         width: channels of the first stage.
-
-    Raises:
-        ModelError: an argument is out of range.
     """
 
     STRIDE = 16
@@ -52,7 +47,7 @@ class Unet(Segmentor):
         size = (x.shape[-2], x.shape[-1])
         first = self.encoder[0].first(pad_to(x, self.STRIDE))
         features = self.encoder[0].second(first)
-        low = (first, features)
+        low = ((first, 1), (features, 1))
         skips = [features]
         for stage in self.encoder[1:]:
             features = stage(F.max_pool2d(features, 2))
@@ -62,9 +57,6 @@ class Unet(Segmentor):
         for stage in self.decoder:
             features = stage(torch.cat((skips.pop(), upsample(features)), dim=1))
             high.append(features)
-        logits = crop(self.head(features), size)
-        if self.hint_depth == "low":
-            return logits, tuple(crop(hint, size) for hint in low)
-        if self.hint_depth == "mid":
-            return logits, (crop(bottleneck, size, self.STRIDE),)
-        return logits, (crop(high[-2], size, 2), crop(high[-1], size))
+        return crop(self.head(features), size), self._hints(
+            size, high=((high[-2], 2), (high[-1], 1)), mid=((bottleneck, self.STRIDE),), low=low
+        )

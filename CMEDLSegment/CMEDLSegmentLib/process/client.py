@@ -1,7 +1,7 @@
 """The front end's side: start a run, look at it, cancel it; plain Python with threads, without a GUI toolkit.
 
-Threads do what could take long: start the process, write the volume, read the result. A run is a future, which its
-owner looks at by :meth:`Segmentation.done`, from a timer of a window or from a loop.
+Threads start the process, write the volume and read the result. A run is a future, which its owner looks at by
+:meth:`SegmentationRun.done`, from a timer of a window or from a loop.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..base import errors
 from ..base.errors import Cancelled, CMEDLError, InputError
+from ..inference.options import SegmentationOptions
 from . import voxel_transfer
-from .protocol import Alive, Broken, Done, Hello, Message, Outcome, Progressed, Request, Segment, Taken
+from .protocol import Alive, Broken, Done, Hello, Message, Outcome, Progressed, Segment, Taken
 from .supervisor import END_SECONDS, Process, Program, Work
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ RESULT_SECONDS = 0.02
 """How often a run whose result is waited for is looked at."""
 
 
-class Segmentation(Work):
+class SegmentationRun(Work):
     """One click: a future of its :class:`Outcome`, made by :meth:`WorkerClient.start`.
 
     Attributes:
@@ -52,13 +53,15 @@ class Segmentation(Work):
         detail: of a failed run, for the log: what the worker printed last, or where the fault arose; may be empty.
     """
 
-    def __init__(self, client: WorkerClient, volume: Volume, request: Request, warm: bool) -> None:
+    def __init__(
+        self, client: WorkerClient, volume: Volume, options: SegmentationOptions, probability: bool, warm: bool
+    ) -> None:
         super().__init__()
         self.warm, self.detail = warm, ""
         self.volume: Volume | None = volume
-        self.request = request
+        self.options, self.probability = options, probability
         self.folder: Path | None = None
-        self.described: dict[str, Any] = {}  # the volume's file, once it is written
+        self.description: dict[str, Any] = {}  # the volume's file, once it is written
         self.fresh = False  # a worker was started for this run
         self.sent = self.taken = False
         self.lines: collections.deque[str] = collections.deque(maxlen=MOST_LINES)
@@ -105,7 +108,7 @@ class Segmentation(Work):
         return outcome
 
     def cancel(self) -> bool:
-        """End the run, and the worker with all its children, at once; False where it was over."""
+        """See :meth:`WorkerClient.cancel`."""
         client = self._client()
         return client is not None and client.cancel(self)
 
@@ -201,10 +204,10 @@ class WorkerClient:
         self._idle_seconds, self._hang_seconds = idle_seconds, hang_seconds
         self._place = folder
         self._lock = threading.RLock()
-        self._run: Segmentation | None = None
+        self._run: SegmentationRun | None = None
         self._process: Process | None = None
         self._worker_pid: int | None = None
-        self._cpu_s = self._silent_s = self._looked = 0.0
+        self._cpu_s = self._silent_s = self._last_look = 0.0
         self._belongings = _Belongings()
         # Called when this object goes, and at the latest when the interpreter ends.
         self._end = weakref.finalize(self, self._belongings.clear)
@@ -225,13 +228,14 @@ class WorkerClient:
         with self._lock:
             return None if self._process is None else self._worker_pid or self._process.pid
 
-    def start(self, volume: Volume, request: Request) -> Segmentation:
+    def start(self, volume: Volume, options: SegmentationOptions, probability: bool = False) -> SegmentationRun:
         """Begin to segment; returns at once.
 
         Args:
             volume: its array is read in the background, until the worker reports a stage; it must not be changed in
                 place before.
-            request: what to do.
+            options: how to segment.
+            probability: whether the probability is wanted too.
 
         Raises:
             InputError: a run is under way, the client was closed, or the array is no volume.
@@ -246,12 +250,12 @@ class WorkerClient:
             if not self._end.alive:
                 raise InputError("The worker was closed; open the module again.")
             self._check_busy()
-            run = self._run = Segmentation(self, volume, request, self.warm)
-            self._silent_s, self._looked = 0.0, time.monotonic()
+            run = self._run = SegmentationRun(self, volume, options, probability, self.warm)
+            self._silent_s, self._last_look = 0.0, time.monotonic()
         self._belongings.in_thread(self._hand_over, run)
         return run
 
-    def cancel(self, run: Segmentation | None = None) -> bool:
+    def cancel(self, run: SegmentationRun | None = None) -> bool:
         """End a run, and the worker with all its children, at once.
 
         Args:
@@ -269,7 +273,7 @@ class WorkerClient:
             self._abandon(run)
             return True
 
-    def look(self, run: Segmentation) -> None:
+    def look(self, run: SegmentationRun) -> None:
         """Settle a run that is over, and end a worker that gives no sign of work; called by the run."""
         with self._lock:
             if run is not self._run:
@@ -301,10 +305,10 @@ class WorkerClient:
         if self._run is not None:
             raise InputError("A segmentation is under way; wait for its end or cancel it.")
 
-    def _check_silence(self, run: Segmentation) -> None:
+    def _check_silence(self, run: SegmentationRun) -> None:
         now = time.monotonic()
-        self._silent_s += min(now - self._looked, LARGEST_GAP_SECONDS)
-        self._looked = now
+        self._silent_s += min(now - self._last_look, LARGEST_GAP_SECONDS)
+        self._last_look = now
         if self._silent_s > self._hang_seconds:
             run.detail = "\n".join(self._process.last_lines) if self._process is not None else ""
             run.end = CMEDLError(
@@ -318,7 +322,7 @@ class WorkerClient:
             self._process.kill()
             self._process = None
 
-    def _abandon(self, run: Segmentation) -> None:
+    def _abandon(self, run: SegmentationRun) -> None:
         """Kill the worker in the middle of a run; the run's files go as soon as nobody can write more of them."""
         process = self._process
         self._drop_process()
@@ -330,7 +334,7 @@ class WorkerClient:
 
         self._belongings.in_thread(clean)
 
-    def _over(self, run: Segmentation, end: Outcome | CMEDLError, detail: str = "") -> None:
+    def _over(self, run: SegmentationRun, end: Outcome | CMEDLError, detail: str = "") -> None:
         """A run came to its end, in a thread; that becomes known when its files are gone."""
         self._belongings.remove(run.folder)
         with self._lock:
@@ -339,39 +343,36 @@ class WorkerClient:
 
     # In a thread of its own, for each run: bringing it to the worker.
 
-    def _hand_over(self, run: Segmentation) -> None:
+    def _hand_over(self, run: SegmentationRun) -> None:
         """Make the run's folder, start the worker where there is none, write the volume, send the request."""
         volume = run.volume  # a cancel lets go of it
         doing = f"No private folder could be made in {self._place or 'the folder for temporary files'}"
         advice = "choose another folder for temporary files"
         try:
-            folder = self._make_folder(run)
+            folder = run.folder
+            if folder is None:
+                folder = Path(tempfile.mkdtemp(prefix="cmedl-", dir=self._place))
+                self._belongings.folders.add(folder)
+                run.folder = folder
             while not (run.over or run.sent):
                 doing, advice = f"The worker process could not be started by '{self._python[0]}'", "install it again"
                 process = self._ready_process(run)
                 if volume is not None:
                     doing = f"The image ({volume.array.nbytes / 1e6:.0f} MB) could not be written to {folder.parent}"
                     advice = "free some space there, or choose another folder for temporary files"
-                    run.described = voxel_transfer.write_volume(folder, volume, lambda: run.over)
+                    run.description = voxel_transfer.write_volume(folder, volume, lambda: run.over)
                     run.volume = volume = None
                 with self._lock:
                     # A worker that has left since is replaced.
                     run.sent = process is self._process
                 if run.sent:
-                    process.send(Segment(str(folder), run.described, vars(run.request)))
+                    process.send(Segment(str(folder), run.description, run.options, run.probability))
         except OSError as error:
             self._over(run, InputError(f"{doing} ({error.strerror or error}); {advice}."))
         if run.over:
             self._belongings.remove(run.folder)
 
-    def _make_folder(self, run: Segmentation) -> Path:
-        if run.folder is None:
-            folder = Path(tempfile.mkdtemp(prefix="cmedl-", dir=self._place))
-            self._belongings.folders.add(folder)
-            run.folder = folder
-        return run.folder
-
-    def _ready_process(self, run: Segmentation) -> Process:
+    def _ready_process(self, run: SegmentationRun) -> Process:
         """The worker, started where there is none."""
         process = self._process
         if process is not None:
@@ -462,14 +463,12 @@ class WorkerClient:
             "other programs, or choose another device, and try again."
         )
 
-    def _collect(self, run: Segmentation) -> None:
+    def _collect(self, run: SegmentationRun) -> None:
         """Read the results of a run that the worker has finished."""
-        end: Outcome | CMEDLError
         assert run.folder is not None
         try:
-            end = voxel_transfer.read_outcome(run.folder)
+            self._over(run, voxel_transfer.read_outcome(run.folder))
         except (OSError, ValueError, MemoryError) as error:
-            end = CMEDLError(f"The result could not be read ({error}); free some memory and try again.")
             with self._lock:
                 self._drop_process()
-        self._over(run, end)
+            self._over(run, CMEDLError(f"The result could not be read ({error}); free some memory and try again."))

@@ -1,17 +1,20 @@
 """What a front end and work elsewhere say to each other.
 
 On the wire a message is one line of JSON: an object whose ``message`` names one of the classes below and whose
-other entries are its fields. Anything else on the wire is garbage, which :func:`decode` refuses. Voxels travel in
-files, see ``voxel_transfer.py``. A command tells ``Progressed`` and then ``Done`` or ``Broken``; the worker, which
-lives longer, knows the other ones too.
+other entries are its fields. Anything else is garbage, which :func:`decode` refuses. Voxels travel in files, see
+``voxel_transfer.py``. A command tells ``Progressed`` and then ``Done`` or ``Broken``; the worker, which lives longer,
+knows the other ones too.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from ..base import schema
+from ..base.errors import InputError
+from ..inference.options import SegmentationOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,27 +25,6 @@ MESSAGES = "CMEDL_MESSAGES"
 """Environment variable; where it is set, a command speaks in messages on stdout: for a program that has started it."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a click asks for.
-
-    Attributes:
-        model: a model's name or file.
-        device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
-        threshold: probability from which a voxel is marked; None is the model's own.
-        all_slices: look at every slice, whatever the model's card says.
-        minimum_cc: components below this volume (cc) are dropped.
-        probability: whether the probability is wanted too.
-    """
-
-    model: str
-    device: str = "auto"
-    threshold: float | None = None
-    all_slices: bool = False
-    minimum_cc: float = 0.0
-    probability: bool = False
-
-
 @dataclass
 class Outcome:
     """What came back.
@@ -50,10 +32,7 @@ class Outcome:
     Attributes:
         label: uint8 (z, y, x) on the input's own grid; 0 is background.
         probability: float32 (z, y, x) on the same grid, or None where it was not asked for.
-        summary: in JSON's types: model, model_title, weights_sha256, program_version, threshold, slices ("all" or
-            "lung"), minimum_cc, device, runtime, seconds, timings (seconds by stage), lung_slices, tumor_volume_cc,
-            warnings, labels (as the card's ``Label``), components (as ``components.Component``: label is the
-            value in ``label``), series_uid (or None), and date (ISO 8601, UTC).
+        summary: how it was made, in JSON's types; see ``worker.summary``.
     """
 
     label: np.ndarray
@@ -61,25 +40,21 @@ class Outcome:
     summary: dict[str, Any]
 
 
-# The wire. From the front end:
-
-
 @dataclass(frozen=True)
 class Segment:
-    """Do this; the files of the run are in ``folder``.
+    """To the worker: segment the volume in ``folder``, and leave the results there.
 
     Attributes:
-        folder: where the volume lies and the results go.
+        folder: the run's.
         volume: what ``voxel_transfer.write_volume`` says of the volume's file.
-        request: the fields of a :class:`Request`.
+        options: how to segment.
+        probability: whether the probability is wanted too.
     """
 
     folder: str
     volume: dict[str, Any]
-    request: dict[str, Any]
-
-
-# From the worker, and of these the last three from a command:
+    options: SegmentationOptions
+    probability: bool
 
 
 @dataclass(frozen=True)
@@ -134,20 +109,22 @@ class Broken:
 
 
 Message = Segment | Hello | Alive | Taken | Progressed | Done | Broken
-_MESSAGES = {kind.__name__: kind for kind in (Segment, Hello, Alive, Taken, Progressed, Done, Broken)}
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "str": str,
-    "int": int,
-    "float": (int, float),
-    "bool": bool,
-    "dict[str, Any]": dict,
+_MESSAGES: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Segment, Hello, Alive, Taken, Progressed, Done, Broken)
 }
 
 
 def encode(message: Message) -> bytes:
-    """A message as one line."""
-    fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
-    return json.dumps({"message": type(message).__name__, **fields}, allow_nan=False).encode() + b"\n"
+    """A message as one line.
+
+    Raises:
+        ValueError: JSON cannot hold it.
+    """
+    try:
+        fields = schema.write(message)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    return json.dumps({"message": type(message).__name__, **fields}).encode() + b"\n"
 
 
 def decode(line: bytes) -> Message:
@@ -158,14 +135,11 @@ def decode(line: bytes) -> Message:
     """
     if not line.endswith(b"\n"):
         raise ValueError("The line was cut.")
-    try:
-        found = json.loads(line)
-    except RecursionError as error:
-        raise ValueError("The line is nested too deeply.") from error
-    kind = _MESSAGES.get(str(found.pop("message", ""))) if isinstance(found, dict) else None
+    tree = schema.parse_object(line.decode())
+    kind = _MESSAGES.get(str(tree.pop("message", "")))
     if kind is None:
         raise ValueError("The line is no message.")
-    known = {field.name: _TYPES[str(field.type)] for field in dataclasses.fields(kind)}
-    if found.keys() != known.keys() or not all(isinstance(found[name], known[name]) for name in known):
-        raise ValueError(f"The fields of '{kind.__name__}' are wrong.")
-    return kind(**found)
+    try:
+        return schema.read(kind, tree)
+    except InputError as error:
+        raise ValueError(f"The fields of '{kind.__name__}' are wrong: {error}") from error

@@ -22,10 +22,8 @@ from ..base.errors import Cancelled, CMEDLError
 from .process_group import end_group, own_group
 from .protocol import LONGEST_LINE, MESSAGES, Broken, Done, Hello, Message, Progressed, decode, encode
 
-REMEMBERED_LINES = 40
-"""Lines that a process printed last, kept for the detail of a failure."""
-LONGEST_TEXT = 1 << 16
-"""Bytes of such a line that are kept."""
+REMEMBERED_LINES, LONGEST_TEXT = 40, 1 << 16
+"""Lines that a process printed last, and bytes of each, that are kept for the detail of a failure."""
 STRAY_LINES = 1000
 """Lines that are no message which are borne of a process that did not say hello: greetings of a launcher or a site."""
 END_SECONDS = 5.0
@@ -53,14 +51,11 @@ class Program:
         self._settings: dict[str, Any] = {"cwd": folders[0], **own_group()}
 
     def detach(self, arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-        """Start the program so that it goes on when this process ends.
+        """Start the program, as the leader of a group of its own, so that it goes on when this process ends.
 
         Args:
             arguments: of the program.
             log: what it prints is added to this file, in a folder that exists.
-
-        Returns:
-            The process, which leads a group of its own.
 
         Raises:
             OSError: it could not be started, or the log not be written.
@@ -245,15 +240,7 @@ class Work(Future[Any]):
 
 
 class Command(Work):
-    """A command of a program that runs as a child; forgotten, it ends. Its result is the object that it answers.
-
-    Args:
-        program: the program.
-        arguments: of the command, which has to answer in messages.
-
-    Raises:
-        OSError: it could not be started.
-    """
+    """A command of a program that runs as a child; forgotten, it ends. Its result is the object that it answers."""
 
     def __init__(self, program: Program, arguments: Sequence[str]) -> None:
         super().__init__()
@@ -301,8 +288,8 @@ class Command(Work):
             self.set_exception(CMEDLError(answer.sentence))
         else:
             how = "it wrote too much that is no message" if code is None else f"exit code {code}"
-            words = process.last_lines[-1] if process.last_lines else "it said nothing"
-            self.set_exception(CMEDLError(f"The program ended without a result ({how}): {words}"))
+            last = process.last_lines[-1] if process.last_lines else "it said nothing"
+            self.set_exception(CMEDLError(f"The program ended without a result ({how}): {last}"))
 
 
 def _end(process: Process) -> None:

@@ -27,15 +27,12 @@ CHUNK = 64 << 20
 
 
 def write_volume(folder: Path, volume: Volume, stopped: Callable[[], bool]) -> dict[str, Any]:
-    """Write the volume's voxels into ``folder``.
+    """Write the volume's voxels into ``folder``; what :func:`read_volume` needs besides, in JSON's types.
 
     Args:
         folder: the run's folder.
-        volume: the volume; its array is read where it lies.
+        volume: its array is read where it lies.
         stopped: asked between chunks; when it turns true, the rest is left out.
-
-    Returns:
-        What :func:`read_volume` needs, in JSON's types.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written to.
@@ -51,19 +48,15 @@ def write_volume(folder: Path, volume: Volume, stopped: Callable[[], bool]) -> d
     }
 
 
-def read_volume(folder: Path, told: dict[str, Any]) -> Volume:
+def read_volume(folder: Path, description: dict[str, Any]) -> Volume:
     """The volume that :func:`write_volume` wrote; its array is the file, mapped into memory, read-only."""
     from ..io.volume import Geometry, Volume
 
-    array = np.memmap(folder / VOLUME, dtype=np.dtype(told["dtype"]), mode="r", shape=tuple(told["shape"]))
-    geometry = Geometry(**{key: tuple(value) for key, value in told["geometry"].items()})
-    return Volume(
-        array,
-        geometry,
-        modality=told["modality"],
-        series_uid=told["series_uid"],
-        warnings=list(told["warnings"]),
+    array = np.memmap(
+        folder / VOLUME, dtype=np.dtype(description["dtype"]), mode="r", shape=tuple(description["shape"])
     )
+    geometry = Geometry(**{key: tuple(value) for key, value in description["geometry"].items()})
+    return Volume(array, geometry, **{key: description[key] for key in ("modality", "series_uid", "warnings")})
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
@@ -75,13 +68,13 @@ def write_outcome(folder: Path, outcome: Outcome) -> None:
     arrays = {LABEL: outcome.label}
     if outcome.probability is not None:
         arrays[PROBABILITY] = outcome.probability
-    told = {}
+    layouts = {}
     for name, array in arrays.items():
         used = np.flatnonzero([part.any() for part in array])
         first, end = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 0)
         _write(folder / name, array[first:end], lambda: False)
-        told[name] = {"shape": list(array.shape), "dtype": array.dtype.str, "first": first, "end": end}
-    text = json.dumps({"summary": outcome.summary, "arrays": told}, allow_nan=False)
+        layouts[name] = {"shape": list(array.shape), "dtype": array.dtype.str, "first": first, "end": end}
+    text = json.dumps({"summary": outcome.summary, "arrays": layouts}, allow_nan=False)
     (folder / SUMMARY).write_text(text, encoding="utf-8")
 
 
@@ -92,9 +85,9 @@ def read_outcome(folder: Path) -> Outcome:
         OSError: a file is missing.
         ValueError: a file is not what the summary says.
     """
-    told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    arrays = {name: _read(folder / name, **fields) for name, fields in told["arrays"].items()}
-    return Outcome(arrays[LABEL], arrays.get(PROBABILITY), told["summary"])
+    stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    arrays = {name: _read(folder / name, **fields) for name, fields in stored["arrays"].items()}
+    return Outcome(arrays[LABEL], arrays.get(PROBABILITY), stored["summary"])
 
 
 def _read(path: Path, shape: list[int], dtype: str, first: int, end: int) -> np.ndarray:

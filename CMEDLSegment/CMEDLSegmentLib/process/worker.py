@@ -18,19 +18,20 @@ import threading
 import time
 import traceback
 import warnings
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import __version__
 from ..base.errors import CMEDLError, InputError
 from ..base.progress import Progress
-from .protocol import Alive, Broken, Done, Hello, Message, Outcome, Progressed, Request, Segment, Taken, decode, encode
+from ..inference.options import SegmentationOptions
+from .protocol import Alive, Broken, Done, Hello, Message, Outcome, Progressed, Segment, Taken, decode, encode
 from .voxel_transfer import read_volume, write_outcome
 
 if TYPE_CHECKING:
     from ..inference.segmenter import Segmentation, Segmenter
     from ..io.volume import Volume
+    from ..models.model_card import Card
 
 HEARTBEAT_SECONDS = 1.0
 REPORT_SECONDS = 0.05
@@ -56,7 +57,7 @@ class Worker:
         self._tasks: queue.SimpleQueue[Segment] = queue.SimpleQueue()
         self._folder: Path | None = None
         self._kept: tuple[tuple, Segmenter] | None = None
-        self._stage, self._told = "", 0.0
+        self._stage, self._reported = "", 0.0
 
     def run(self) -> None:
         """Work until there is nothing more to do."""
@@ -104,8 +105,8 @@ class Worker:
 
     def _progress(self, text: str, fraction: float) -> None:
         now = time.monotonic()
-        if text != self._stage or now - self._told >= REPORT_SECONDS:
-            self._stage, self._told = text, now
+        if text != self._stage or now - self._reported >= REPORT_SECONDS:
+            self._stage, self._reported = text, now
             self._send(Progressed(text, min(max(fraction, 0.0), 1.0)))
 
     def _answer(self, task: Segment) -> Message:
@@ -115,7 +116,7 @@ class Worker:
         self._send(Taken())
         folder = Path(task.folder)
         try:
-            outcome = self._segment(folder, task.volume, Request(**task.request))
+            outcome = self._segment(folder, task)
             try:
                 write_outcome(folder, outcome)
             except OSError as error:
@@ -137,66 +138,60 @@ class Worker:
             return Broken(internal_error("cmedl-worker", error), detail, "CMEDLError", fault=True)
         return Done({})
 
-    def _segment(self, folder: Path, told: dict[str, Any], request: Request) -> Outcome:
-        volume = read_volume(folder, told)
-        segmenter = self._segmenter(request)
-        found = segmenter.segment(
-            volume,
-            threshold=request.threshold,
-            all_slices=request.all_slices,
-            minimum_cc=request.minimum_cc,
-            progress=Progress(self._progress).part(LOADED, SEGMENTED),
-        )
+    def _segment(self, folder: Path, task: Segment) -> Outcome:
+        volume = read_volume(folder, task.volume)
+        segmenter = self._segmenter(task.options)
+        progress = Progress(self._progress).part(LOADED, SEGMENTED)
+        segmentation = segmenter.segment(volume, task.options, progress)
         self._progress("Handing over the result", SEGMENTED)
-        probability = found.probability.native() if request.probability else None
-        return Outcome(found.label, probability, summary(request, volume, found, segmenter))
+        probability = segmentation.probability.native() if task.probability else None
+        return Outcome(
+            segmentation.label, probability, summary(task.options, volume, segmentation, segmenter.model.card)
+        )
 
-    def _segmenter(self, request: Request) -> Segmenter:
+    def _segmenter(self, options: SegmentationOptions) -> Segmenter:
         """The segmenter of the last run if it is the same model's on the same device, else a new one."""
         from ..models import registry
 
-        path = registry.find(request.model)
+        path = registry.find(options.model)
         status = path.stat()
-        key = (path, status.st_mtime_ns, status.st_size, request.device)
+        key = (path, status.st_mtime_ns, status.st_size, options.device)
         if self._kept is None or self._kept[0] != key:
             self._kept = None
             self._progress("Loading the model", 0.0)
             from ..inference.segmenter import Segmenter
             from ..models.model_file import load_model
 
-            self._kept = (key, Segmenter(load_model(path), device=request.device))
+            self._kept = (key, Segmenter(load_model(path), device=options.device))
         return self._kept[1]
 
 
-def summary(request: Request, volume: Volume, found: Segmentation, segmenter: Segmenter) -> dict[str, Any]:
-    """What an :class:`Outcome` tells about how it was made, in JSON's types."""
-    from ..base.text import plain
+def summary(options: SegmentationOptions, volume: Volume, segmentation: Segmentation, card: Card) -> dict[str, Any]:
+    """What an :class:`Outcome` tells about how it was made, in JSON's types.
 
-    card = segmenter.model.card
-    facts = {
-        "student": card.name,
-        "student_title": card.title,
-        "weights_sha256": card.weights_sha256,
-        "program_version": __version__,
-        "threshold": card.threshold if request.threshold is None else request.threshold,
-        "slices": "all" if request.all_slices else card.slices,
-        "minimum_cc": request.minimum_cc,
-        "device": found.device,
-        "runtime": found.runtime,
-        "seconds": found.seconds,
-        "timings": found.timings,
-        "lung_slices": found.lung_slices,
-        "tumor_volume_cc": sum(component.volume_cc for component in found.components),
-        "warnings": found.warnings,
-        "labels": [dataclasses.asdict(label) for label in card.labels],
-        "components": [
-            {**dataclasses.asdict(component), "likely": card.likely(component.mean, component.volume_cc)}
-            for component in found.components
-        ],
-        "series_uid": volume.series_uid,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-    return plain(facts)
+    Beside ``pipeline.making``: student_title, program_version, seconds, timings (seconds by stage), lung_slices,
+    tumor_volume_cc, warnings, labels (as the card's ``Label``) and components (as ``probability.Component``).
+    """
+    from ..base.text import plain
+    from ..inference.pipeline import making
+
+    return plain(
+        {
+            **making(options, volume, segmentation, card),
+            "student_title": card.title,
+            "program_version": __version__,
+            "seconds": segmentation.seconds,
+            "timings": segmentation.timings,
+            "lung_slices": segmentation.lung_slices,
+            "tumor_volume_cc": segmentation.volume_cc,
+            "warnings": segmentation.warnings,
+            "labels": [dataclasses.asdict(label) for label in card.labels],
+            "components": [
+                {**dataclasses.asdict(component), "likely": card.likely(component.mean, component.volume_cc)}
+                for component in segmentation.components
+            ],
+        }
+    )
 
 
 def free_memory() -> None:

@@ -11,8 +11,9 @@ import vtk
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.dicom_writer import write_dicom_seg, write_rtstruct
+from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.io.labels import Label
-from CMEDLSegmentLib.io.segmentation_writer import write_labelmap, write_segmentation
+from CMEDLSegmentLib.io.segmentation_writer import write_segmentation
 from CMEDLSegmentLib.io.volume import Volume
 
 from .attributes import DROPPED, tag
@@ -81,7 +82,7 @@ def export_file(
     if path.name.lower().endswith(SEGMENTATION):
         write_segmentation(path, array, geometry, labels, facts)
     else:
-        write_labelmap(path, array, geometry)
+        write_image(path, array, geometry)
 
 
 def _present(

@@ -14,6 +14,7 @@ import torch
 
 from CMEDLSegmentLib.cli import demo, main
 from CMEDLSegmentLib.inference import batch, pipeline
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.io.labels import TUMOR
@@ -67,9 +68,9 @@ def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "load_segmenter", torch_segmenter)
 
 
-def torch_segmenter(rules: pipeline.SegmentationOptions) -> Segmenter:
+def torch_segmenter(options: SegmentationOptions) -> Segmenter:
     """What ``load_segmenter`` gives where nothing faster is installed."""
-    return Segmenter(registry.load(rules.model), device=rules.device, runtime="torch")
+    return Segmenter(registry.load(options.model), device=options.device, runtime="torch")
 
 
 def make_model(path: Path, logit: float, **changes: object) -> Path:

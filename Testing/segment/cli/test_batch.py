@@ -14,7 +14,7 @@ from CMEDLSegmentLib.base.errors import Cancelled
 from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.inference import batch
 from CMEDLSegmentLib.inference.batch import run_batch
-from CMEDLSegmentLib.inference.pipeline import SegmentationOptions
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.io.images import write_image
 from harness.damaged_json import damaged

@@ -16,8 +16,6 @@ import pytest
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.text import plain, table
 from CMEDLSegmentLib.cli.console import Bar, Interrupt, emit_json, guarded
-from CMEDLSegmentLib.inference.pipeline import DEFAULT_MODEL
-from CMEDLSegmentLib.models import registry
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 HEAVY = ("torch", "SimpleITK", "numpy", "scipy", "skimage", "PIL")
@@ -68,10 +66,6 @@ def test_a_wrong_command_ends_with_2_and_says_where_help_is(command, arguments):
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.count("\n") == 1
     assert "--help" in ended.err
-
-
-def test_the_default_model_is_the_catalogs():
-    assert DEFAULT_MODEL == registry.DEFAULT
 
 
 def test_json_holds_no_nan_and_no_type_of_its_own(capsys):

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.inference import pipeline as run_module
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 VOXELS_CC = 6 * 24 * 20 * (2.0 * 2.0 * 5.0) / 1000
@@ -96,13 +97,13 @@ def test_a_person_reads_volume_and_components_and_progress_goes_to_stderr(comman
 def test_warnings_are_told(command, scan, everything, tmp_path, monkeypatch):
     load = run_module.load_segmenter
 
-    def with_warning(rules):
-        segmenter = load(rules)
+    def with_warning(options):
+        segmenter = load(options)
         segment = segmenter.segment
 
-        def warned(volume, **options):
+        def warned(volume, *arguments):
             volume.warnings.append("A slice is missing.")
-            return segment(volume, **options)
+            return segment(volume, *arguments)
 
         segmenter.segment = warned
         return segmenter
@@ -200,10 +201,10 @@ def test_when_the_last_file_fails_none_is_left(scan, everything, tmp_path, monke
         raise InputError(f"{path} could not be written (No space left on device).")
 
     monkeypatch.setattr("CMEDLSegmentLib.io.images.write_image", full_disk)
-    rules = run_module.SegmentationOptions(str(everything), "cpu")
+    options = SegmentationOptions(str(everything), "cpu")
     old = tmp_path / "o.seg.nrrd"
     old.write_bytes(b"mine")
-    job = run_module.SegmentationJob(scan, old, rules, probability=tmp_path / "p.nii.gz", overwrite=True)
+    job = run_module.SegmentationJob(scan, old, options, probability=tmp_path / "p.nii.gz", overwrite=True)
     with pytest.raises(InputError) as caught:
         run_module.run(job)
     assert str(caught.value).startswith(str(tmp_path / "p.nii.gz"))
@@ -213,8 +214,8 @@ def test_when_the_last_file_fails_none_is_left(scan, everything, tmp_path, monke
 
 def test_a_cancel_during_the_writing_leaves_nothing(scan, everything, tmp_path):
     stages: list[str] = []
-    rules = run_module.SegmentationOptions(str(everything), "cpu")
-    job = run_module.SegmentationJob(scan, tmp_path / "o.seg.nrrd", rules, probability=tmp_path / "p.nii.gz")
+    options = SegmentationOptions(str(everything), "cpu")
+    job = run_module.SegmentationJob(scan, tmp_path / "o.seg.nrrd", options, probability=tmp_path / "p.nii.gz")
     with pytest.raises(Cancelled):
         run_module.run(
             job,
@@ -227,7 +228,7 @@ NAME = "Doe, Jane"
 
 
 def test_a_fault_of_ours_ends_with_1_and_a_log_without_the_message(command, scan, everything, tmp_path, monkeypatch):
-    def broken(rules):
+    def broken(options):
         raise RuntimeError(NAME) from KeyError(NAME)
 
     monkeypatch.setattr(run_module, "load_segmenter", broken)
@@ -247,7 +248,7 @@ def test_a_fault_of_ours_ends_with_1_and_a_log_without_the_message(command, scan
 def test_a_signal_ends_the_work_with_3_and_without_files(scan, everything, tmp_path, number):
     code = (
         "import sys, time; from CMEDLSegmentLib import cli; from CMEDLSegmentLib.inference import pipeline\n"
-        "def slow(rules):\n"
+        "def slow(options):\n"
         "    print('ready', flush=True); time.sleep(2); return None\n"
         "pipeline.load_segmenter = slow\n"
         "sys.exit(cli.main(sys.argv[1:]))"

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from CMEDLSegmentLib.io.labels import TUMOR, Label
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
 from CMEDLSegmentLib.models.model_file import ModelFile
-from CMEDLSegmentLib.models.normalization import Normalization
-from CMEDLSegmentLib.networks import create_network
+from segment.models import making
 
 
 def a_card(labels: int = 1, **changes: object) -> Card:
@@ -21,37 +19,19 @@ def a_card(labels: int = 1, **changes: object) -> Card:
     named = (TUMOR, *(Label(n, f"Organ {n}", (0.1, 0.8, 0.1), TUMOR.terminology) for n in range(2, labels + 1)))
     classes = 1 if labels == 1 else labels + 1
     fields = {
-        "name": "narrow",
-        "title": "Narrow",
-        "summary": "A model for tests.",
         "networks": (NetworkSpec("segmentor", "unet", {"width": 4, "classes": classes}),),
         "labels": named,
-        "modality": "CT",
-        "normalization": Normalization("window", -1000.0, 500.0),
-        "spacing_mm": 1.5,
         "field": 64,
         "slices": "all",
         "threshold": 0.5,
-        "training": {},
-        "intended_use": "Tests.",
-        "unintended_use": "Patients.",
-        "date": "2024-01-01",
-        "program_version": "0",
     }
-    return Card(**{**fields, **changes})
+    return making.a_card(**{**fields, **changes})
 
 
 def a_model(card: Card) -> ModelFile:
     """A model with seeded random weights; the batch norms' statistics are not those of a fresh network."""
-    torch.manual_seed(0)
-    state = {}
-    for spec in card.networks:
-        for key, value in create_network(spec.kind, **spec.arguments).state_dict().items():
-            if key.endswith("running_mean"):
-                value = torch.randn_like(value) * 0.1
-            elif key.endswith("running_var"):
-                value = torch.rand_like(value) + 0.5
-            state[f"{spec.name}.{key}"] = value
+    modules = making.modules_of(card).items()
+    state = {f"{name}.{key}": value for name, module in modules for key, value in module.state_dict().items()}
     return ModelFile(card, state, Path("student.safetensors"))
 
 

@@ -24,13 +24,16 @@ def a_probability(values: np.ndarray, geometry: Geometry | None = None, labels: 
     return ProbabilityField(values, np.arange(depth), field, geometry, labels)
 
 
-@pytest.mark.parametrize(("seed", "blur"), [(0, 0.0), (1, 0.7), (2, 1.5)])
-def test_components_are_those_of_the_whole_volume(seed: int, blur: float) -> None:
+def many_components(seed: int, blur: float) -> np.ndarray:
+    """A few per cent of the voxels at 0.5 or above: components of all shapes, near percolation without blur."""
     noise = np.random.default_rng(seed).uniform(0, 1, (20, 24, 24))
     smooth = ndimage.gaussian_filter(noise, blur) if blur else noise
-    # A few per cent of the voxels: many pieces of all shapes, near percolation without blur.
-    level = np.quantile(smooth, 0.93)
-    values = np.clip(0.5 + (smooth - level) * 2, 0, 1).astype(np.float16)
+    return np.clip(0.5 + (smooth - np.quantile(smooth, 0.93)) * 2, 0, 1).astype(np.float16)
+
+
+@pytest.mark.parametrize(("seed", "blur"), [(0, 0.0), (1, 0.7), (2, 1.5)])
+def test_components_are_those_of_the_whole_volume(seed: int, blur: float) -> None:
+    values = many_components(seed, blur)
     probability = a_probability(values[None])
     label, components = probability.segment(0.5)
 
@@ -42,16 +45,16 @@ def test_components_are_those_of_the_whole_volume(seed: int, blur: float) -> Non
     means = ndimage.mean(values.astype(float), expected, index)
     peaks = ndimage.maximum(values, expected, index)
     centers = np.array(ndimage.center_of_mass(np.ones(values.shape), expected, index))
-    ranges = [found[0] for found in ndimage.find_objects(expected)]
+    ranges = [box[0] for box in ndimage.find_objects(expected)]
     order = sorted(range(count), key=lambda i: (-round(means[i], 6), -voxels[i], centers[i].tolist()))
-    found = sorted(components, key=lambda c: (-round(c.mean, 6), -c.volume_cc, c.center_mm[::-1]))
-    assert [c.volume_cc for c in found] == pytest.approx([voxels[i] * 1.5 * 1.5 * 3 / 1000 for i in order])
-    assert [c.mean for c in found] == pytest.approx([means[i] for i in order], abs=1e-5)
-    assert [c.peak for c in found] == pytest.approx([float(peaks[i]) for i in order], abs=1e-5)
-    assert [c.slices for c in found] == [(ranges[i].start, ranges[i].stop - 1) for i in order]
-    assert [c.n_slices for c in found] == [ranges[i].stop - ranges[i].start for i in order]
+    ordered = sorted(components, key=lambda c: (-round(c.mean, 6), -c.volume_cc, c.center_mm[::-1]))
+    assert [c.volume_cc for c in ordered] == pytest.approx([voxels[i] * 1.5 * 1.5 * 3 / 1000 for i in order])
+    assert [c.mean for c in ordered] == pytest.approx([means[i] for i in order], abs=1e-5)
+    assert [c.peak for c in ordered] == pytest.approx([float(peaks[i]) for i in order], abs=1e-5)
+    assert [c.slices for c in ordered] == [(ranges[i].start, ranges[i].stop - 1) for i in order]
+    assert [c.n_slices for c in ordered] == [ranges[i].stop - ranges[i].start for i in order]
     expected_mm = [(5 + 1.5 * x, -7 + 1.5 * y, 11 + 3 * z) for z, y, x in (centers[i] for i in order)]
-    np.testing.assert_allclose([c.center_mm for c in found], expected_mm, atol=1e-6)
+    np.testing.assert_allclose([c.center_mm for c in ordered], expected_mm, atol=1e-6)
 
 
 def test_the_most_confident_component_comes_first() -> None:
@@ -64,18 +67,14 @@ def test_the_most_confident_component_comes_first() -> None:
 
 @pytest.mark.parametrize("step", [(1, 1, 1), (1, -1, 1), (1, 0, -1), (0, 1, -1)])
 def test_voxels_that_touch_at_a_corner_are_one_component(step: tuple[int, int, int]) -> None:
-    values = np.zeros((1, 8, 32, 32))
-    values[0, 3, 10, 12] = values[0, 3 + step[0], 10 + step[1], 12 + step[2]] = 0.9
-    assert len(a_probability(values).segment(0.5)[1]) == 1
-    values = np.zeros((1, 8, 32, 32))
-    values[0, 3, 10, 12] = values[0, 3 + 2 * step[0], 10 + 2 * step[1], 12 + 2 * step[2]] = 0.9
-    assert len(a_probability(values).segment(0.5)[1]) == 2
+    for count in (1, 2):
+        values = np.zeros((1, 8, 32, 32))
+        values[0, 3, 10, 12] = values[0, 3 + count * step[0], 10 + count * step[1], 12 + count * step[2]] = 0.9
+        assert len(a_probability(values).segment(0.5)[1]) == count
 
 
 def test_components_below_the_smallest_volume_leave_the_label_and_the_list() -> None:
-    noise = np.random.default_rng(5).uniform(0, 1, (16, 24, 24))
-    smooth = ndimage.gaussian_filter(noise, 0.7)
-    values = np.clip(0.5 + (smooth - np.quantile(smooth, 0.93)) * 2, 0, 1).astype(np.float16)
+    values = many_components(5, 0.7)
     expected, count = ndimage.label(values >= 0.5, structure=TOUCHING)
     sizes = ndimage.sum_labels(np.ones(values.shape), expected, np.arange(1, count + 1))
     smallest = int(np.median(sizes)) + 1
@@ -137,23 +136,19 @@ def test_native_probability_is_the_one_that_was_thresholded() -> None:
     assert whole[[0, 3]].max() == 0
     for threshold in (0.3, 0.5, 0.7):
         away = np.abs(whole - threshold) > 1e-5
-        label = probability.label(threshold)
+        label = probability.segment(threshold)[0]
         assert ((label > 0) == (whole >= threshold))[away].all()
-    parts = probability.native(label=1) + probability.native(label=2)
-    np.testing.assert_allclose(whole, parts, atol=1e-6)
-    assert probability.native(np.float16).dtype == np.float16
+    for (z, first), (_, second) in zip(probability.planes(1), probability.planes(2), strict=True):
+        np.testing.assert_allclose(whole[z], first + second, atol=1e-6)
 
 
-@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, float("nan")])
-def test_a_threshold_that_makes_no_sense_is_refused(threshold: float) -> None:
-    with pytest.raises(InputError, match="threshold"):
-        a_probability(np.zeros((1, 2, 24, 24))).segment(threshold)
-
-
-@pytest.mark.parametrize("minimum_cc", [-0.1, float("nan"), float("inf")])
-def test_a_smallest_volume_that_makes_no_sense_is_refused(minimum_cc: float) -> None:
-    with pytest.raises(InputError, match="smallest volume"):
-        a_probability(np.zeros((1, 2, 24, 24))).segment(0.5, minimum_cc)
+@pytest.mark.parametrize(
+    ("threshold", "minimum_cc"),
+    [(0.0, 0), (1.0, 0), (-1.0, 0), (np.nan, 0), (0.5, -0.1), (0.5, np.nan), (0.5, np.inf)],
+)
+def test_what_makes_no_sense_is_refused(threshold: float, minimum_cc: float) -> None:
+    with pytest.raises(InputError, match="volume" if minimum_cc else "threshold"):
+        a_probability(np.zeros((1, 2, 24, 24))).segment(threshold, minimum_cc)
 
 
 def test_nothing_found_is_an_empty_label_and_no_components() -> None:

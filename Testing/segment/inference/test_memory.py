@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from segment.inference.small_models import a_card, a_model, linear
@@ -28,13 +29,13 @@ def test_arrays_beside_the_volume_are_the_label_and_the_models_probability() -> 
     segmenter = Segmenter(a_model(card), "cpu", "torch", start=linear(20.0, -0.5))
     tracemalloc.start()
     try:
-        found = segmenter.segment(volume, minimum_cc=1.0)
+        result = segmenter.segment(volume, SegmentationOptions(minimum_cc=1.0))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(found.components) == 1
+    assert len(result.components) == 1
     slack = 32e6
-    assert peak < found.label.nbytes + found.probability.values.nbytes + slack
+    assert peak < result.label.nbytes + result.probability.values.nbytes + slack
 
 
 @pytest.mark.slow
@@ -43,8 +44,8 @@ def test_a_volume_of_1500_slices_takes_less_than_1_gb_more_than_itself() -> None
     """The paper's Unet in a process of its own for each runtime; torch and the rest of the program are counted."""
     command = [sys.executable, str(BENCH), "--memory", "--slices", "1500", "--json"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
-    found = json.loads(done.stdout.splitlines()[-1])["memory"]
-    assert "torch fp32" in found
-    for figures in found.values():
+    result = json.loads(done.stdout.splitlines()[-1])["memory"]
+    assert "torch fp32" in result
+    for figures in result.values():
         assert figures["lung_slices"] > 900
         assert figures["beyond_the_volume_mb"] * 1e6 < 2**30

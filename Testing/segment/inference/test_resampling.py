@@ -53,8 +53,8 @@ def test_the_mass_of_a_gaussian_survives_and_its_center_stays(pixel_mm: float) -
     sampled = rows @ gaussian @ columns.T
     assert sampled.sum() * pixel_mm**2 == pytest.approx(gaussian.sum() * 0.8 * 0.7, rel=2e-3)
     steps = (np.arange(pixels) - (pixels - 1) / 2) * pixel_mm
-    found = np.array([sampled.sum(axis=1) @ steps, sampled.sum(axis=0) @ steps]) / sampled.sum()
-    np.testing.assert_allclose(found + np.array([80.0 * 0.8, 75.0 * 0.7]), center, atol=1e-2)
+    sampled_center = np.array([sampled.sum(axis=1) @ steps, sampled.sum(axis=0) @ steps]) / sampled.sum()
+    np.testing.assert_allclose(sampled_center + np.array([80.0 * 0.8, 75.0 * 0.7]), center, atol=1e-2)
 
 
 def test_stripes_finer_than_the_models_pixels_average_out() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from CMEDLSegmentLib.base.errors import ModelError
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.inference.runtimes import Plan, int8_check, make_plan, start_runtime
 from CMEDLSegmentLib.inference.runtimes.int8_check import check_int8
 from CMEDLSegmentLib.inference.runtimes.quantization import calibrate_int8, quantized
@@ -49,10 +50,10 @@ def relative_error(model: ModelFile, plan: Plan) -> float:
     """Largest difference of the logits to the plain network's, in units of their spread."""
     images = some_slices()
     expected = model.build()(images)
-    found = start_runtime(model, plan)(images)
-    assert found.dtype == torch.float32
-    assert found.shape == expected.shape
-    return float((found - expected).abs().max() / expected.std())
+    logits = start_runtime(model, plan)(images)
+    assert logits.dtype == torch.float32
+    assert logits.shape == expected.shape
+    return float((logits - expected).abs().max() / expected.std())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -91,9 +92,9 @@ def test_runtimes_give_the_same_segmentation(openvino_unet: Callable) -> None:
     volume.array = volume.array + np.random.default_rng(0).normal(0, 80, volume.array.shape).astype(np.int16)
     first = Segmenter(model, "cpu", "torch").segment(volume)
     level = float(np.quantile(first.probability.values.astype(np.float32), 0.9))
-    a = first.probability.label(level)
+    a = first.probability.segment(level)[0]
     segmenter = Segmenter(model, "cpu", "openvino", batch=4, start=lambda model, plan: openvino_unet)
-    b = segmenter.segment(volume, threshold=level).label
+    b = segmenter.segment(volume, SegmentationOptions(threshold=level)).label
     assert np.count_nonzero(a) > 100
     assert 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)) >= 0.995
 
@@ -106,14 +107,14 @@ def test_calibration_gives_the_range_that_each_convolution_reads() -> None:
     batches = [some_slices(2, seed) for seed in range(3)]
     ranges = calibrate_int8(model.build(), batches)
     network = model.build()
-    seen: list[torch.Tensor] = []
+    inputs_read: list[torch.Tensor] = []
     inner = network.networks[0].decoder[3].first.conv
-    inner.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    inner.register_forward_pre_hook(lambda module, inputs: inputs_read.append(inputs[0]))
     for batch in batches:
         network(batch)
     low, high = ranges["segmentor.decoder.3.first.conv"].tolist()
-    assert low == pytest.approx(min(0.0, *(float(x.min()) for x in seen)), abs=1e-5)
-    assert high == pytest.approx(max(float(x.max()) for x in seen), rel=1e-5)
+    assert low == pytest.approx(min(0.0, *(float(x.min()) for x in inputs_read)), abs=1e-5)
+    assert high == pytest.approx(max(float(x.max()) for x in inputs_read), rel=1e-5)
     assert "segmentor.encoder.0.first.conv" not in ranges, "the first convolution stays fp32"
     assert "segmentor.head" not in ranges, "the head stays fp32"
     assert len(ranges) == 17
@@ -123,16 +124,16 @@ def test_rounding_is_to_8_bits_and_small() -> None:
     model = a_model_of("unet")
     network = quantized(model.build(), calibrate_int8(model.build(), [some_slices()]))
     rounded = network.networks[0].encoder[1].first.conv
-    seen: list[torch.Tensor] = []
-    rounded[1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    inputs_read: list[torch.Tensor] = []
+    rounded[1].register_forward_pre_hook(lambda module, inputs: inputs_read.append(inputs[0]))
     with torch.inference_mode():
-        found, expected = network(some_slices()), model.build()(some_slices())
-    assert 20 < len(seen[0].unique()) <= 256
+        logits, expected = network(some_slices()), model.build()(some_slices())
+    assert 20 < len(inputs_read[0].unique()) <= 256
     original = fold_batch_norm(model.build()).networks[0].encoder[1].first.conv.weight
     for kernel, before in zip(rounded[1].weight, original, strict=True):
         step = before.abs().max() / 127
         torch.testing.assert_close(kernel, (before / step).round() * step, atol=1e-6, rtol=0)
-    error = (found - expected).abs().mean() / expected.std()
+    error = (logits - expected).abs().mean() / expected.std()
     assert 0 < error < 0.1
 
 
@@ -147,9 +148,9 @@ def test_openvinos_int8_rounds_as_the_simulation_does(name: str) -> None:
     model = a_model_of(name)
     model.int8 = calibrate_int8(model.build(), [some_slices()])
     images = some_slices(2, seed=9)
-    found = start_runtime(model, Plan("cpu", "openvino", "int8", 2))(images)
+    logits = start_runtime(model, Plan("cpu", "openvino", "int8", 2))(images)
     simulated, plain = quantized(model.build(), model.int8)(images), model.build()(images)
-    error, expected = (found - plain).abs().mean(), (simulated - plain).abs().mean()
+    error, expected = (logits - plain).abs().mean(), (simulated - plain).abs().mean()
     assert 0.5 * expected < error < 1.5 * expected
 
 
@@ -177,10 +178,10 @@ def test_rounding_keeps_a_convolutions_own_padding() -> None:
     model = a_model_of("unet after a generator")
     images = some_slices(1)
     plain, rounded = model.build(), quantized(model.build(), calibrate_int8(model.build(), [images]))
-    expected, found = plain.networks[0](images), rounded.networks[0](images)
+    expected, image = plain.networks[0](images), rounded.networks[0](images)
     border = torch.ones_like(images, dtype=torch.bool)
     border[..., 8:-8, 8:-8] = False
-    error = (found - expected).abs()
+    error = (image - expected).abs()
     assert error[border].mean() < 2 * error[~border].mean()
 
 
@@ -197,7 +198,7 @@ def test_the_check_passes_good_ranges_and_fails_bad_ones(monkeypatch: pytest.Mon
     assert good["slices"] == 6
     assert good["dsc_min"] <= good["dsc_mean"] <= 1.0
     assert json.loads(json.dumps(good)) == good  # it goes into the card
-    model.int8 = {name: found / 50 for name, found in model.int8.items()}
+    model.int8 = {name: limits / 50 for name, limits in model.int8.items()}
     bad = check_int8(model, batches[:2])
     assert not bad["passed"]
     assert bad["dsc_mean"] < good["dsc_mean"]
@@ -209,12 +210,12 @@ def test_the_check_compares_with_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     model = a_model(a_card(networks=NETWORKS["unet"], threshold=0.999))
     checked = check_int8(model, [some_slices(1)])
     assert (checked["cases"], checked["empty"], checked["passed"]) == (0, 1, False)
-    blank = torch.full((2, 1, 64, 64), -1.0)
+    cases = [torch.full((2, 1, 64, 64), -1.0), some_slices(1)]
     with torch.inference_mode():
-        # With these weights the dark slices are brighter to the network than the structured ones.
-        level = float(model.build()(some_slices(1)).sigmoid().max()) + 1e-4
+        # Just above what is highest in one of the two.
+        level = min(float(model.build()(case).sigmoid().max()) for case in cases) + 1e-4
     model = a_model(dataclasses.replace(model.card, threshold=level))
-    checked = check_int8(model, [blank, some_slices(1)])
+    checked = check_int8(model, cases)
     assert (checked["cases"], checked["empty"], checked["slices"]) == (1, 1, 3)
     assert checked["dsc_pooled"] == pytest.approx(1.0, abs=0.002)
     assert checked["dsc_mean"] == pytest.approx(1.0, abs=0.002)
@@ -229,5 +230,5 @@ def test_the_check_compares_with_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_ranges_that_do_not_fit_the_network_are_refused(ranges: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(ModelError, match="int8 range"):
+    with pytest.raises(ModelError, match="int8"):
         quantized(a_model_of("unet").build(), ranges)

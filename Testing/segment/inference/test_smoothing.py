@@ -34,25 +34,25 @@ def segmented(volume: Volume, **changes: object) -> Segmentation:
 
 def test_each_slice_becomes_the_weighted_mean_of_its_neighbors() -> None:
     values = np.random.default_rng(1).uniform(0, 1, (9, 2, SMOOTHED_ROWS + 5, 4)).astype(np.float16)
-    found = values.copy()
-    smooth_over_slices(found, np.arange(3, 12), 1.4)
-    assert found.dtype == np.float16
-    np.testing.assert_allclose(found, smoothed(values, 1.4), atol=1e-3)
+    smooth = values.copy()
+    smooth_over_slices(smooth, np.arange(3, 12), 1.4)
+    assert smooth.dtype == np.float16
+    np.testing.assert_allclose(smooth, smoothed(values, 1.4), atol=1e-3)
 
 
 def test_slices_with_others_between_them_do_not_mix() -> None:
     values = np.random.default_rng(2).uniform(0, 1, (7, 1, 6, 6)).astype(np.float16)
-    found = values.copy()
-    smooth_over_slices(found, np.array([2, 3, 4, 9, 20, 21, 22]), 1.0)
+    smooth = values.copy()
+    smooth_over_slices(smooth, np.array([2, 3, 4, 9, 20, 21, 22]), 1.0)
     for part in (slice(0, 3), slice(3, 4), slice(4, 7)):
-        np.testing.assert_allclose(found[part], smoothed(values[part], 1.0), atol=1e-3)
+        np.testing.assert_allclose(smooth[part], smoothed(values[part], 1.0), atol=1e-3)
 
 
 def test_the_card_s_sigma_is_in_mm_of_the_volume_s_own_slices() -> None:
     volume = blobs()  # slices 2.5 mm apart
-    plain, found = segmented(volume), segmented(volume, smoothing_mm=3.0)
-    np.testing.assert_allclose(found.probability.values, smoothed(plain.probability.values, 1.2), atol=1e-3)
-    assert (found.label == found.probability.label(0.5)).all()
+    plain, smooth = segmented(volume), segmented(volume, smoothing_mm=3.0)
+    np.testing.assert_allclose(smooth.probability.values, smoothed(plain.probability.values, 1.2), atol=1e-3)
+    assert (smooth.label == smooth.probability.segment(0.5)[0]).all()
 
 
 def test_what_one_slice_shows_alone_goes_and_what_many_show_stays() -> None:
@@ -60,9 +60,9 @@ def test_what_one_slice_shows_alone_goes_and_what_many_show_stays() -> None:
     array[4:14, 10:25, 10:25] = 300
     array[19, 40:50, 30:40] = 300
     volume = Volume(array=array, geometry=Geometry((50, 60, 24), (1.0, 1.0, 2.0)), modality="CT")
-    plain, found = segmented(volume), segmented(volume, smoothing_mm=3.0)
+    plain, smooth = segmented(volume), segmented(volume, smoothing_mm=3.0)
     assert sorted(component.n_slices for component in plain.components) == [1, 10]
-    assert [component.n_slices for component in found.components] == [10]
+    assert [component.n_slices for component in smooth.components] == [10]
 
 
 def test_a_volume_stored_from_the_side_is_smoothed_along_its_axis_all_the_same() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from CMEDLSegmentLib.base.errors import ModelError
-from CMEDLSegmentLib.io.labels import TUMOR, Label
+from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.models.card_text import card_text, headline
 from CMEDLSegmentLib.models.model_card import FOUND, CandidateRule, Card, NetworkSpec, read_card
 from CMEDLSegmentLib.models.normalization import Normalization
@@ -76,7 +76,7 @@ def test_the_version_changes_with_any_field() -> None:
     "name", [item.name for item in dataclasses.fields(Card) if item.default is dataclasses.MISSING]
 )
 def test_each_missing_field_is_named(name: str) -> None:
-    with pytest.raises(ModelError, match=f"field '{name}' is missing"):
+    with pytest.raises(ModelError, match=f"'{name}'"):
         Card.from_json(changed(lambda stored: stored.pop(name)))
 
 
@@ -122,16 +122,18 @@ WRONG = {
     ],
 )
 def test_each_wrong_field_is_named(name: str, value: object) -> None:
-    with pytest.raises(ModelError, match=f"field '{name}[.'a-z]"):
-        Card.from_json(changed(lambda stored: stored.update({name: value})))
-    with pytest.raises(ModelError, match=f"field '{name}[.'a-z]"):
-        a_card(**{name: value})
+    for make in (
+        lambda: Card.from_json(changed(lambda stored: stored.update({name: value}))),
+        lambda: a_card(**{name: value}),
+    ):
+        with pytest.raises(ModelError, match=f"'{name}[.'a-z]"):
+            make()
 
 
 def test_an_unknown_field_is_named_also_of_a_part() -> None:
-    with pytest.raises(ModelError, match="field 'treshold'"):
+    with pytest.raises(ModelError, match="'treshold'"):
         Card.from_json(changed(lambda stored: stored.update(treshold=0.5)))
-    with pytest.raises(ModelError, match=r"field 'networks\.0\.widths'"):
+    with pytest.raises(ModelError, match=r"'networks\.0\.widths'"):
         Card.from_json(changed(lambda stored: stored["networks"][0].update(widths=3)))
 
 
@@ -151,49 +153,55 @@ def test_a_damaged_card_is_refused_or_read_to_one_that_comes_back_equal() -> Non
 
 
 def test_a_training_entry_that_json_cannot_hold_is_named() -> None:
-    with pytest.raises(ModelError, match=r"field 'training\.loss'"):
+    with pytest.raises(ModelError, match=r"'training\.loss'"):
         a_card(training={"loss": float("nan")})
 
 
 def test_another_format_is_said_before_anything_else() -> None:
-    with pytest.raises(ModelError, match="its format is 'cmedl-student/9'"):
+    with pytest.raises(ModelError, match="'cmedl-student/9'"):
         Card.from_json('{"format": "cmedl-student/9", "anything": 1}')
 
 
 def test_a_change_after_writing_is_noticed() -> None:
     altered = full_card().to_json().replace("1136.0", "1137.0")
-    with pytest.raises(ModelError, match="changed after it was written"):
+    with pytest.raises(ModelError, match="SHA-256"):
         Card.from_json(altered)
 
 
-def test_the_last_network_must_be_the_segmentor() -> None:
-    with pytest.raises(ModelError, match="last network must be 'segmentor', not 'pmri'"):
-        a_card(networks=(UNET, NetworkSpec("pmri", "generator")))
+TWO_BEFORE = (NetworkSpec("a", "generator", {}, ("b",)), NetworkSpec("b", "generator"), UNET)
+THREE_CLASSES = NetworkSpec("segmentor", "unet", {"classes": 3})
 
 
-def test_two_networks_of_one_name_are_refused() -> None:
-    with pytest.raises(ModelError, match="names 'segmentor' twice"):
-        a_card(networks=(UNET, UNET))
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"networks": (UNET, NetworkSpec("pmri", "generator"))}, "'segmentor', not 'pmri'"),
+        ({"networks": (UNET, UNET)}, "'segmentor' twice"),
+        ({"networks": TWO_BEFORE}, "'a' reads 'b'"),
+        ({"labels": (TUMOR, LIVER)}, "3 classes"),
+        *(
+            (
+                {
+                    "networks": (THREE_CLASSES,),
+                    "labels": (TUMOR, dataclasses.replace(LIVER, **{what: getattr(TUMOR, what)})),
+                },
+                f"one {what} twice",
+            )
+            for what in ("value", "name")
+        ),
+        ({"modality": "MR"}, "'slices'"),
+        ({"normalization": Normalization("percentile", 1.0, 99.0)}, "'slices'"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(ModelError, match=named):
+        a_card(**changes)
 
 
 @pytest.mark.parametrize("name", ["image", "int8", "A", "a.b", "", "1a"])
 def test_network_names_that_tensors_cannot_carry_are_refused(name: str) -> None:
     with pytest.raises(ModelError, match=r"networks\.name"):
         NetworkSpec(name, "unet")
-
-
-def test_a_network_reads_only_what_was_made_before_it() -> None:
-    networks = (NetworkSpec("a", "generator", {}, ("b",)), NetworkSpec("b", "generator"), UNET)
-    with pytest.raises(ModelError, match="network 'a' reads 'b', which none before it makes"):
-        a_card(networks=networks)
-
-
-def test_labels_share_neither_value_nor_name() -> None:
-    three = NetworkSpec("segmentor", "unet", {"classes": 3})
-    for what in ("value", "name"):
-        second = dataclasses.replace(LIVER, **{what: getattr(TUMOR, what)})
-        with pytest.raises(ModelError, match=f"uses one {what} twice"):
-            a_card(networks=(three,), labels=(TUMOR, second))
 
 
 @pytest.mark.parametrize(
@@ -219,15 +227,9 @@ def test_one_label_may_have_a_sigmoid_or_a_softmax() -> None:
     assert (a_card().classes, a_card(networks=(two,)).classes) == (1, 2)
 
 
-@pytest.mark.parametrize("changes", [{"modality": "MR"}, {"normalization": Normalization("percentile", 1.0, 99.0)}])
-def test_lung_slices_need_a_ct_in_hu(changes: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match="field 'slices' is 'lung'"):
-        a_card(**changes)
-
-
 def test_the_text_says_what_a_reader_needs() -> None:
     text = card_text(full_card())
-    for said in (
+    for part in (
         "# Narrow Unet",
         "A model for tests.",
         "Not intended for\nPatients.",
@@ -242,7 +244,7 @@ def test_the_text_says_what_a_reader_needs() -> None:
         "- seed: 3",
         "0123456789abcdef" * 4,
     ):
-        assert said in text
+        assert part in text
 
 
 def test_the_text_of_a_ct_model_names_its_window_and_slices() -> None:
@@ -250,10 +252,6 @@ def test_the_text_of_a_ct_model_names_its_window_and_slices() -> None:
     assert "clipped to -1000 to 500 HU" in text
     assert "those that contain lung" in text
     assert "## Held-out figures\nNone." in text
-
-
-def test_a_label_is_equal_to_itself_after_a_round_trip() -> None:
-    assert Label(**dataclasses.asdict(TUMOR)) == TUMOR
 
 
 def test_a_card_of_the_format_before_is_read_and_keeps_its_version_when_it_is_written_again() -> None:

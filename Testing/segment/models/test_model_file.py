@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ import torch
 from CMEDLSegmentLib.base.errors import InputError, ModelError
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import NetworkSpec, read_card
-from CMEDLSegmentLib.models.model_file import load_model, save_model
-from segment.models.making import LIVER, TUMOR, UNET, a_card, a_model_file, forge, header_of, modules_of, weights_hash
+from CMEDLSegmentLib.models.model_file import ModelFile, load_model, save_model
+from segment.models.making import LIVER, TUMOR, a_card, a_model_file, forge, header_of, modules_of, weights_hash
 
 HEAD = "segmentor.head.weight"
 
@@ -40,15 +41,13 @@ def file(good: bytes, tmp_path: Path) -> Path:
     return path
 
 
-def refused(path: Path, reason: str) -> None:
-    """The file is refused with one sentence that names it and the reason."""
+def refused(path: Path, named: str = "") -> None:
+    """The file is refused with one sentence that names it and what is wrong in it."""
     with pytest.raises(ModelError) as caught:
         registry.load(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path} cannot be used as a model: ")
-    assert reason in message
-    assert "\n" not in message
-    assert message.endswith(".")
+    assert str(path) in str(caught.value)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def image(size: int = 64) -> torch.Tensor:
@@ -63,7 +62,7 @@ def test_a_saved_model_gives_the_same_logits_when_loaded(tmp_path: Path) -> None
     network = model.build()
     assert model.card == written
     assert model.path == path
-    assert model.classes == 1
+    assert model.card.classes == 1
     assert model.int8 == {}
     assert not network.training
     assert not any(weight.requires_grad for weight in network.parameters())
@@ -94,45 +93,43 @@ def test_the_same_model_makes_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
-def test_half_takes_half_the_space_and_computes_in_single_precision(tmp_path: Path) -> None:
-    card = a_card(networks=(NetworkSpec("segmentor", "unet", {"width": 8}),))
-    modules = modules_of(card)
-    save_model(tmp_path / "single.safetensors", card, modules)
-    save_model(tmp_path / "half.safetensors", card, modules, "float16")
-    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("single", "half")]
-    assert sizes[1] < 0.6 * sizes[0]
-    model = load_model(tmp_path / "half.safetensors")
-    assert {value.dtype for value in model.state.values()} == {torch.float32, torch.int64}
-    assert torch.equal(
-        model.state["segmentor." + _norm_key(modules)], modules["segmentor"].state_dict()[_norm_key(modules)]
+def saved_as(folder: Path, stored: str, width: int) -> tuple[int, ModelFile]:
+    """The bytes that a model takes when its weights are stored so, and what is read of them."""
+    card, path = (
+        a_card(networks=(NetworkSpec("segmentor", "unet", {"width": width}),)),
+        folder / f"{stored}.safetensors",
     )
+    save_model(path, card, modules_of(card), stored)
+    return path.stat().st_size, load_model(path)
+
+
+def test_half_takes_half_the_space_and_computes_in_single_precision(tmp_path: Path) -> None:
+    (size, single), (small, half) = (saved_as(tmp_path, stored, 8) for stored in ("float32", "float16"))
+    assert small < 0.6 * size
+    assert {value.dtype for value in half.state.values()} == {torch.float32, torch.int64}
+    key = next(key for key in single.state if key.endswith("running_var"))
+    assert torch.equal(half.state[key], single.state[key])
     with torch.inference_mode():
-        single, half = modules["segmentor"](image())[0], model.build()(image())
-    assert 0 < (single - half).abs().max() < 0.01 * single.std()
+        exact, rough = single.build()(image()), half.build()(image())
+    assert 0 < (exact - rough).abs().max() < 0.01 * exact.std()
 
 
 def test_int8_takes_a_quarter_of_the_space_and_rounds_each_row_to_half_a_step(tmp_path: Path) -> None:
-    card = a_card(networks=(NetworkSpec("segmentor", "unet", {"width": 16}),))
-    modules = modules_of(card)
-    for stored in ("float32", "int8"):
-        save_model(tmp_path / f"{stored}.safetensors", card, modules, stored)
-    sizes = {stored: (tmp_path / f"{stored}.safetensors").stat().st_size for stored in ("float32", "int8")}
-    assert sizes["int8"] < 0.27 * sizes["float32"]
-    single, rounded = (load_model(tmp_path / f"{stored}.safetensors") for stored in sizes)
+    (size, single), (small, rounded) = (saved_as(tmp_path, stored, 16) for stored in ("float32", "int8"))
+    assert small < 0.27 * size
     assert rounded.state.keys() == single.state.keys()
     for key, value in single.state.items():
         if value.ndim == 4 and min(value.shape[:2]) >= 8:
             steps = value.abs().amax((1, 2, 3), keepdim=True) / 127
             assert ((rounded.state[key] - value).abs() <= 0.501 * steps).all()
     with torch.inference_mode():
-        exact, found = single.build()(image()), rounded.build()(image())
-    assert 0 < (exact - found).abs().max() < 0.1 * exact.std()
+        exact, rough = single.build()(image()), rounded.build()(image())
+    assert 0 < (exact - rough).abs().max() < 0.1 * exact.std()
 
 
 @pytest.mark.parametrize("change", ["gone", "longer", "half"])
 def test_rounded_weights_without_their_scale_are_refused(tmp_path: Path, change: str) -> None:
-    card = a_card(networks=(NetworkSpec("segmentor", "unet", {"width": 8}),))
-    save_model(tmp_path / "a.safetensors", card, modules_of(card), "int8")
+    saved_as(tmp_path, "int8", 8)
 
     def spoil(arrays: dict[str, np.ndarray]) -> None:
         key = next(key for key in arrays if key.startswith("scale."))
@@ -140,13 +137,8 @@ def test_rounded_weights_without_their_scale_are_refused(tmp_path: Path, change:
         if change != "gone":
             arrays[key] = np.append(scale, scale[:1]) if change == "longer" else scale.astype(np.float16)
 
-    forge(tmp_path / "a.safetensors", tensors=spoil)
-    with pytest.raises(ModelError):
-        load_model(tmp_path / "a.safetensors")
-
-
-def _norm_key(modules: dict[str, torch.nn.Module]) -> str:
-    return next(key for key in modules["segmentor"].state_dict() if key.endswith("running_var"))
+    forge(tmp_path / "int8.safetensors", tensors=spoil)
+    refused(tmp_path / "int8.safetensors")
 
 
 def test_half_keeps_values_beyond_its_range(tmp_path: Path) -> None:
@@ -162,7 +154,7 @@ def test_several_labels_have_a_softmax_class_each_and_the_background(tmp_path: P
     spec = NetworkSpec("segmentor", "unet", {"width": 4, "classes": 3})
     a_model_file(tmp_path / "a.safetensors", networks=(spec,), labels=(TUMOR, LIVER), slices="all")
     model = load_model(tmp_path / "a.safetensors")
-    assert model.classes == 3
+    assert model.card.classes == 3
     assert model.build()(image()).shape == (2, 3, 64, 64)
 
 
@@ -171,22 +163,19 @@ FUSION = NetworkSpec("fusion", "weighted-fusion", {"width": 4}, ("image", "pmri"
 TWO_CHANNELS = {"width": 4, "in_channels": 2}
 
 
-def test_a_segmentor_can_read_a_generated_image(tmp_path: Path) -> None:
-    card = a_card(networks=(GENERATOR, NetworkSpec("segmentor", "unet", {"width": 4}, ("pmri",))))
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_segmentor_can_read_a_generated_image_or_its_fusion_with_the_image(tmp_path: Path, fused: bool) -> None:
+    after = (FUSION, NetworkSpec("segmentor", "unet", TWO_CHANNELS, ("fusion",)))
+    card = a_card(
+        networks=(GENERATOR, *(after if fused else (NetworkSpec("segmentor", "unet", {"width": 4}, ("pmri",)),)))
+    )
     modules = modules_of(card)
     save_model(tmp_path / "a.safetensors", card, modules)
     with torch.inference_mode():
-        expected = modules["segmentor"](modules["pmri"](image()))[0]
-        assert torch.equal(load_model(tmp_path / "a.safetensors").build()(image()), expected)
-
-
-def test_a_segmentor_can_read_a_weighted_fusion_of_the_image_and_a_generated_one(tmp_path: Path) -> None:
-    card = a_card(networks=(GENERATOR, FUSION, NetworkSpec("segmentor", "unet", TWO_CHANNELS, ("fusion",))))
-    modules = modules_of(card)
-    save_model(tmp_path / "a.safetensors", card, modules)
-    with torch.inference_mode():
-        pair = torch.cat([image(), modules["pmri"](image())], dim=1)
-        expected = modules["segmentor"](modules["fusion"](pair))[0]
+        read = modules["pmri"](image())
+        if fused:
+            read = modules["fusion"](torch.cat([image(), read], dim=1))
+        expected = modules["segmentor"](read)[0]
         assert torch.equal(load_model(tmp_path / "a.safetensors").build()(image()), expected)
 
 
@@ -201,163 +190,134 @@ def test_int8_ranges_travel_with_a_card_that_tells_how_they_were_checked(tmp_pat
     model.build()
 
 
-def test_int8_ranges_without_a_word_in_the_card_are_refused(file: Path) -> None:
-    forge(file, tensors=lambda arrays: arrays.update({"int8.x": np.zeros(2, np.float32)}))
-    refused(file, "do not agree on whether it has int8 ranges")
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path / "none.safetensors")
+    refused(tmp_path)
 
 
-def test_a_card_with_int8_and_no_ranges_is_refused(file: Path) -> None:
-    forge(file, card=lambda card: card.update(int8={"dsc": 1.0}))
-    refused(file, "do not agree on whether it has int8 ranges")
-
-
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    refused(tmp_path / "none.safetensors", "there is no such file")
-
-
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    refused(tmp_path, "it is a folder")
-
-
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.safetensors").write_bytes(b"")
-    refused(tmp_path / "a.safetensors", "it is empty or cut off")
-
-
-@pytest.mark.parametrize("share", [0.0001, 0.05, 0.5, 0.9999])
+@pytest.mark.parametrize("share", [0, 0.0001, 0.05, 0.5, 0.9999])
 def test_a_cut_file_is_refused(file: Path, good: bytes, share: float) -> None:
     file.write_bytes(good[: int(share * len(good))])
-    refused(file, "cut off")
+    refused(file)
 
 
-def test_a_file_with_more_at_its_end_is_refused(file: Path, good: bytes) -> None:
-    file.write_bytes(good + b"\0" * 16)
-    refused(file, "cut off or damaged")
+OTHERS = {
+    "zip": b"PK\3\4" + b"\0" * 400,
+    "pickle": pickle.dumps({"a": [1] * 99}),
+    "zeros": b"\0" * 400,
+    "without a card": safetensors.numpy.save({"a": np.zeros(3, np.float32)}, {"format": "pt"}),
+}
 
 
-@pytest.mark.parametrize("content", [b"PK\3\4" + b"\0" * 400, pickle.dumps({"a": [1] * 99}), b"\0" * 400])
+@pytest.mark.parametrize("content", OTHERS.values(), ids=OTHERS)
 def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.safetensors").write_bytes(content)
-    refused(tmp_path / "a.safetensors", "it is not a .safetensors file")
+    refused(tmp_path / "a.safetensors")
 
 
-def test_a_damaged_header_is_refused(file: Path, good: bytes) -> None:
-    file.write_bytes(good[:9] + b"\xff" + good[10:])
-    refused(file, "its header is damaged")
+DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "more at its end": (lambda good: good + b"\0" * 16, ""),
+    "header": (lambda good: good[:9] + b"\xff" + good[10:], "header"),
+    "one bit of the weights": (lambda good: good[:-1000] + bytes([good[-1000] ^ 1]) + good[-999:], "weights"),
+    "card": (lambda good: good.replace(rb"\"threshold\": 0.4", rb"\"threshold\": 0.1"), "card"),
+}
 
 
-def test_a_safetensors_file_without_a_card_is_refused(tmp_path: Path) -> None:
-    data = safetensors.numpy.save({"a": np.zeros(3, np.float32)}, {"format": "pt"})
-    (tmp_path / "a.safetensors").write_bytes(data)
-    refused(tmp_path / "a.safetensors", "it has no model card")
+@pytest.mark.parametrize(("damage", "named"), DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_refused(file: Path, good: bytes, damage: Callable[[bytes], bytes], named: str) -> None:
+    damaged = damage(good)
+    assert damaged != good
+    file.write_bytes(damaged)
+    refused(file, named)
 
 
-def test_one_altered_byte_among_the_weights_is_refused(file: Path, good: bytes) -> None:
-    at = len(good) - 1000
-    file.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
-    refused(file, "its weights were altered or damaged")
+def with_arguments(**arguments: object) -> Callable[[dict[str, Any]], object]:
+    return lambda card: card["networks"][0].update(arguments=arguments)
 
 
-def test_an_altered_card_is_refused(file: Path, good: bytes) -> None:
-    assert good.count(rb"\"threshold\": 0.4") == 1
-    file.write_bytes(good.replace(rb"\"threshold\": 0.4", rb"\"threshold\": 0.1"))
-    refused(file, "its card was changed after it was written")
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda card: card.update(format="cmedl-model/3", news=1), "'cmedl-model/3'"),
+        (lambda card: card.update(int8={"dsc": 1.0}), "int8"),
+        (lambda card: card["networks"][0].update(kind="transformer"), "'transformer'"),
+        (with_arguments(width=4, height=2), "height"),
+        (with_arguments(width=-4), "width"),
+        (with_arguments(width="four"), "width"),
+        (with_arguments(width=None), "width"),
+        # Beyond all memory, which is not taken.
+        (with_arguments(width=1024), "shape"),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused(file: Path, change: Callable, named: str) -> None:
+    forge(file, card=change)
+    refused(file, named)
 
 
-def test_a_card_of_a_later_format_is_refused(file: Path) -> None:
-    forge(file, card=lambda card: card.update(format="cmedl-model/3", news=1))
-    refused(file, "its format is 'cmedl-model/3' and this program reads 'cmedl-model/2'")
+def changed(key: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict[str, np.ndarray]], object]:
+    return lambda arrays: arrays.update({key: change(arrays[key])})
 
 
-def test_an_unknown_architecture_is_refused(file: Path) -> None:
-    forge(file, card=lambda card: card["networks"][0].update(kind="transformer"))
-    refused(file, "'transformer' is unknown")
+def added(key: str, count: int = 1) -> Callable[[dict[str, np.ndarray]], object]:
+    return lambda arrays: arrays.update({key: np.zeros(count, np.float32)})
 
 
-@pytest.mark.parametrize("arguments", [{"width": 4, "height": 2}, {"width": -4}, {"width": "four"}, {"width": None}])
-def test_an_unknown_or_senseless_argument_is_refused(file: Path, arguments: dict[str, object]) -> None:
-    forge(file, card=lambda card: card["networks"][0].update(arguments=arguments))
-    refused(file, next(reversed(arguments)))
-
-
-def test_widths_beyond_all_memory_are_refused_without_taking_it(file: Path) -> None:
-    forge(file, card=lambda card: card["networks"][0].update(arguments={"width": 1024}))
-    refused(file, "has the shape")
-
-
-def test_a_missing_tensor_is_refused(file: Path) -> None:
-    forge(file, tensors=lambda arrays: arrays.pop(HEAD))
-    refused(file, f"its tensor '{HEAD}' is missing")
-
-
-def test_several_missing_tensors_are_counted(file: Path) -> None:
-    forge(file, tensors=lambda arrays: [arrays.pop(HEAD), arrays.pop("segmentor.head.bias")])
-    refused(file, "its tensor 'segmentor.head.bias' is missing, and 1 more")
-
-
-@pytest.mark.parametrize("key", ["segmentor.extra", "other.weight", "head.weight", "int8"])
-def test_an_extra_tensor_is_refused(file: Path, key: str) -> None:
-    forge(file, tensors=lambda arrays: arrays.update({key: np.zeros(1, np.float32)}))
-    refused(file, f"its tensor '{key}' belongs to none of its networks")
-
-
-def test_a_wrong_shape_is_refused(file: Path) -> None:
-    forge(file, tensors=lambda arrays: arrays.update({HEAD: arrays[HEAD].reshape(-1)}))
-    refused(file, f"its tensor '{HEAD}' has the shape (4,), the card asks for (1, 4, 1, 1)")
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_weights_that_are_not_finite_are_refused(file: Path, value: float) -> None:
-    forge(file, tensors=lambda arrays: arrays[HEAD].__setitem__((0, 1), value))
-    refused(file, f"its tensor '{HEAD}' holds NaN or infinite values")
-
-
-def test_integers_in_place_of_weights_are_refused(file: Path) -> None:
-    forge(file, tensors=lambda arrays: arrays.update({HEAD: arrays[HEAD].astype(np.int64)}))
-    refused(file, f"its tensor '{HEAD}' has the type int64")
-
-
-def test_a_type_that_models_do_not_use_is_refused(file: Path) -> None:
-    forge(file, tensors=lambda arrays: arrays.update({HEAD: arrays[HEAD].astype(np.float64)}))
-    refused(file, f"its tensor '{HEAD}' has the type F64")
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda arrays: arrays.pop(HEAD), f"'{HEAD}'"),
+        (
+            lambda arrays: [arrays.pop(HEAD), arrays.pop("segmentor.head.bias")],
+            "'segmentor.head.bias' is missing, and 1",
+        ),
+        (added("segmentor.extra"), "'segmentor.extra'"),
+        (added("other.weight"), "'other.weight'"),
+        (added("head.weight"), "'head.weight'"),
+        (added("int8"), "'int8'"),
+        (added("int8.x", 2), "int8"),
+        (changed(HEAD, np.ravel), f"'{HEAD}' has the shape (4,), the card asks for (1, 4, 1, 1)"),
+        *((changed(HEAD, lambda array, bad=bad: array * bad), f"'{HEAD}'") for bad in (np.nan, np.inf, -np.inf)),
+        (changed(HEAD, lambda array: array.astype(np.int64)), f"'{HEAD}' has the type int64"),
+        (changed(HEAD, lambda array: array.astype(np.float64)), f"'{HEAD}' has the type F64"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(file: Path, change: Callable, named: str) -> None:
+    forge(file, tensors=change)
+    refused(file, named)
 
 
 def test_networks_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:
     card = a_card(networks=(GENERATOR, NetworkSpec("segmentor", "unet", TWO_CHANNELS, ("pmri",))))
-    with pytest.raises(ModelError, match="cannot be used as a model"):
+    with pytest.raises(ModelError, match=r"a\.safetensors"):
         save_model(tmp_path / "a.safetensors", card, modules_of(card))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_logits_of_another_number_than_the_labels_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"segmentor needs 3 classes for 2 label\(s\), not 1"):
-        a_card(labels=(TUMOR, LIVER))
-
-
-def test_weights_that_diverged_are_not_saved(tmp_path: Path) -> None:
-    card = a_card()
-    modules = modules_of(card)
-    with torch.no_grad():
-        modules["segmentor"].get_parameter("head.bias").fill_(torch.nan)
-    with pytest.raises(ModelError, match="holds NaN"):
-        save_model(tmp_path / "a.safetensors", card, modules)
-    assert list(tmp_path.iterdir()) == []
+def test_weights_that_diverged_are_not_saved_and_leave_the_earlier_file(file: Path, good: bytes) -> None:
+    for value in (torch.nan, torch.inf):
+        modules = modules_of(a_card())
+        with torch.no_grad():
+            modules["segmentor"].get_parameter("head.bias").fill_(value)
+        with pytest.raises(ModelError, match="NaN"):
+            save_model(file, a_card(), modules)
+        assert file.read_bytes() == good
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_modules_that_the_card_does_not_name_are_not_saved(tmp_path: Path) -> None:
     modules = {**modules_of(a_card()), "pmri": torch.nn.Identity()}
-    with pytest.raises(ModelError, match=re.escape("names the networks ['segmentor'], but ['pmri', 'segmentor']")):
+    with pytest.raises(ModelError, match="'pmri'"):
         save_model(tmp_path / "a.safetensors", a_card(), modules)
 
 
 def test_another_ending_is_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"must end in \.safetensors"):
+    with pytest.raises(ModelError, match=r"a\.pt"):
         save_model(tmp_path / "a.pt", a_card(), modules_of(a_card()))
 
 
 def test_saving_where_no_folder_can_be_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder", "utf-8")
-    with pytest.raises(InputError, match="could not be written"):
+    with pytest.raises(InputError, match=r"a\.safetensors"):
         a_model_file(tmp_path / "file" / "a.safetensors")
 
 
@@ -365,7 +325,7 @@ def test_saving_where_no_folder_can_be_is_an_input_error(tmp_path: Path) -> None
 def test_saving_to_a_read_only_folder_is_an_input_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     try:
-        with pytest.raises(InputError, match="could not be written"):
+        with pytest.raises(InputError, match=r"a\.safetensors"):
             a_model_file(tmp_path / "a.safetensors")
     finally:
         tmp_path.chmod(0o755)
@@ -377,16 +337,6 @@ def test_non_ascii_and_long_paths_work(tmp_path: Path) -> None:
     path = folder / "Schüler ✓.safetensors"
     a_model_file(path)
     assert load_model(path).card == read_card(path)
-
-
-def test_a_failed_save_leaves_the_earlier_file(file: Path, good: bytes) -> None:
-    card = a_card(networks=(UNET,))
-    modules = modules_of(card)
-    with torch.no_grad():
-        modules["segmentor"].get_parameter("head.bias").fill_(torch.inf)
-    with pytest.raises(ModelError):
-        save_model(file, card, modules)
-    assert file.read_bytes() == good
 
 
 def test_a_card_is_read_without_torch(file: Path) -> None:

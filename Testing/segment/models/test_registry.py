@@ -41,6 +41,11 @@ def made(tmp_path: Path, seed: int, name: str = "lung-ct", **changes: object) ->
     return path
 
 
+def in_use() -> list[tuple[str, bool]]:
+    """The versions of ``lung-ct``, and whether each is in use."""
+    return [(entry.version, entry.current) for entry in registry.versions("lung-ct")]
+
+
 find_bundled = registry.bundled_folder
 """The true function: the fixture ``mine`` puts another in its place."""
 
@@ -65,17 +70,14 @@ def test_bundled_models_are_found(tmp_path: Path, layout: str) -> None:
     assert find_bundled(package) == folder
 
 
-def test_the_users_folder_is_the_one_that_the_environment_names(mine: Path) -> None:
-    assert registry.user_folder() == mine
-
-
 @pytest.mark.parametrize(
     ("platform", "environment", "folder"),
     [
         ("linux", {}, "home/.local/share/cmedl/models"),
-        ("linux", {"XDG_DATA_HOME": "data"}, "data/cmedl/models"),
+        ("linux", {"XDG_DATA_HOME": "/data"}, "/data/cmedl/models"),
+        ("linux", {"XDG_DATA_HOME": "relative"}, "home/.local/share/cmedl/models"),
         ("darwin", {}, "home/Library/Application Support/CMEDL/Models"),
-        ("win32", {"LOCALAPPDATA": "local"}, "local/CMEDL/Models"),
+        ("win32", {"LOCALAPPDATA": "/local"}, "/local/CMEDL/Models"),
         ("win32", {}, "home/AppData/Local/CMEDL/Models"),
     ],
 )
@@ -85,18 +87,10 @@ def test_the_users_folder_is_the_platforms(
     for name in ("CMEDL_MODELS", "XDG_DATA_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
-        monkeypatch.setenv(name, str(tmp_path / value))
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
     monkeypatch.setattr(sys, "platform", platform)
     assert registry.user_folder() == tmp_path / folder
-
-
-def test_a_relative_xdg_folder_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CMEDL_MODELS")
-    monkeypatch.setenv("XDG_DATA_HOME", "data")
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert registry.user_folder() == tmp_path / ".local/share/cmedl/models"
 
 
 def test_without_any_model_the_list_is_empty(mine: Path) -> None:
@@ -110,9 +104,9 @@ def test_a_bundled_model_is_found_by_name_in_any_case(bundled: Card) -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(bundled: Card) -> None:
-    with pytest.raises(ModelError, match="No model is named 'lungct'; did you mean 'lung-ct'"):
+    with pytest.raises(ModelError, match=r"'lungct'.*'lung-ct'"):
         registry.find("lungct")
-    with pytest.raises(ModelError, match="there are: lung-ct"):
+    with pytest.raises(ModelError, match=r"'abdomen'.*lung-ct"):
         registry.find("abdomen")
 
 
@@ -165,7 +159,7 @@ def test_installing_a_later_version_keeps_the_earlier_one(tmp_path: Path) -> Non
     assert second.previous == first.version
     assert first.version in second.message
     assert "kept" in second.message
-    assert [(entry.version, entry.current) for entry in registry.versions("lung-ct")] == [
+    assert in_use() == [
         (first.version, False),
         (second.version, True),
     ]
@@ -193,7 +187,7 @@ def test_rolling_back_goes_through_the_versions_in_their_order(tmp_path: Path) -
     back = registry.rollback("lung-ct")
     assert (back.version, back.previous) == (a, b)
     assert registry.load("lung-ct").card.version == a
-    with pytest.raises(ModelError, match=f"no version earlier than {a}"):
+    with pytest.raises(ModelError, match=a):
         registry.rollback("lung-ct")
     assert [entry.version for entry in registry.versions("lung-ct")] == [a, b, c]
 
@@ -203,9 +197,9 @@ def test_rolling_back_to_a_given_version(tmp_path: Path) -> None:
     assert registry.rollback("lung-ct", a).version == a
     assert registry.rollback("lung-ct", c.rsplit("-", 1)[1][:5]).version == c
     assert "already" in registry.rollback("lung-ct", c).message
-    with pytest.raises(ModelError, match="fits several versions"):
+    with pytest.raises(ModelError, match="'2024'"):
         registry.rollback("lung-ct", "2024")
-    with pytest.raises(ModelError, match=f"has no version '1999'; it has {a}, "):
+    with pytest.raises(ModelError, match=f"'1999'.*{a}"):
         registry.rollback("lung-ct", "1999")
 
 
@@ -218,14 +212,14 @@ def test_installing_after_a_rollback_adds_the_newest(tmp_path: Path) -> None:
 
 
 def test_there_is_nothing_to_roll_back_without_an_installed_version(bundled: Card) -> None:
-    with pytest.raises(ModelError, match="no installed version"):
+    with pytest.raises(ModelError, match="lung-ct"):
         registry.rollback("lung-ct")
 
 
 def test_the_bundled_model_is_the_first_version_and_is_rolled_back_to(bundled: Card, tmp_path: Path) -> None:
     path = made(tmp_path, 1)
     own = registry.install(path)
-    assert [(found.version, found.current) for found in registry.versions("lung-ct")] == [
+    assert in_use() == [
         (bundled.version, False),
         (own.version, True),
     ]
@@ -233,10 +227,10 @@ def test_the_bundled_model_is_the_first_version_and_is_rolled_back_to(bundled: C
     assert (back.version, back.previous) == (bundled.version, own.version)
     assert "the bundled version" in back.message
     assert registry.load("lung-ct").card == bundled
-    (listed,) = (found for found in registry.list_models() if found.current)
+    (listed,) = (entry for entry in registry.list_models() if entry.current)
     assert (listed.origin, listed.note) == ("bundled", "")
-    assert [found.current for found in registry.versions("lung-ct")] == [True, False]
-    with pytest.raises(ModelError, match=f"no version earlier than {bundled.version}"):
+    assert [current for _, current in in_use()] == [True, False]
+    with pytest.raises(ModelError, match=bundled.version):
         registry.rollback("lung-ct")
     # Forward again by its version, back by the bundled one's, forward by installing it once more.
     assert registry.rollback("lung-ct", own.version).version == own.version
@@ -259,7 +253,7 @@ def test_a_damaged_version_is_not_rolled_back_to(tmp_path: Path) -> None:
     first, second = (registry.install(made(tmp_path, seed)) for seed in (1, 2))
     data = first.path.read_bytes()
     first.path.write_bytes(data[:-8] + bytes(8))
-    with pytest.raises(ModelError, match="cannot be used as a model"):
+    with pytest.raises(ModelError, match=first.path.name):
         registry.rollback("lung-ct")
     assert registry.load("lung-ct").card.version == second.version
 
@@ -277,61 +271,49 @@ def test_removing_deletes_every_version_and_returns_to_the_bundled_one(
     assert registry.load("lung-ct").card == bundled
 
 
-def test_a_bundled_model_is_not_removed(bundled: Card) -> None:
-    with pytest.raises(ModelError, match="comes with the program and cannot be removed"):
-        registry.remove("lung-ct")
-    registry.verify("lung-ct")
-
-
-def test_what_is_not_installed_is_not_removed(tmp_path: Path) -> None:
-    registry.install(made(tmp_path, 1))
-    with pytest.raises(ModelError, match="'other' is not installed"):
-        registry.remove("other")
-    assert len(registry.list_models()) == 1
+def test_what_is_bundled_or_not_there_is_not_removed(bundled: Card) -> None:
+    for name in ("lung-ct", "other"):
+        with pytest.raises(ModelError, match=f"'{name}'"):
+            registry.remove(name)
+    registry.load("lung-ct")
 
 
 def test_a_bad_file_is_not_installed(tmp_path: Path, mine: Path) -> None:
     path = made(tmp_path, 1)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="cut off"):
+    with pytest.raises(ModelError, match=path.name):
         registry.install(path)
-    with pytest.raises(ModelError, match="could not be read"):
+    with pytest.raises(ModelError, match=r"none\.safetensors"):
         registry.install(tmp_path / "none.safetensors")
     assert not mine.exists()
 
 
-def test_a_damaged_bundled_file_is_listed_with_its_problem(bundled: Card) -> None:
-    path = registry.find("lung-ct")
-    path.write_bytes(path.read_bytes()[:50])
-    [entry] = registry.list_models()
-    assert (entry.name, entry.card, entry.version) == ("lung-ct", None, "")
-    assert "cut off" in entry.problem
-    with pytest.raises(ModelError, match="cut off"):
-        registry.verify("lung-ct")
-
-
-def test_verifying_finds_what_the_list_cannot_see(bundled: Card) -> None:
+@pytest.mark.parametrize("seen_in_the_list", [True, False])
+def test_a_damaged_file_is_not_loaded_and_listed_with_its_problem_where_the_card_shows_it(
+    bundled: Card, seen_in_the_list: bool
+) -> None:
     path = registry.find("lung-ct")
     data = path.read_bytes()
-    path.write_bytes(data[:-8] + bytes(8))
-    assert registry.list_models()[0].problem == ""
-    with pytest.raises(ModelError, match="altered or damaged"):
-        registry.verify("lung-ct")
+    path.write_bytes(data[:50] if seen_in_the_list else data[:-8] + bytes(8))
+    [entry] = registry.list_models()
+    assert entry.name == "lung-ct"
+    if seen_in_the_list:
+        assert (entry.card, entry.version) == (None, "")
+        assert path.name in entry.problem
+    else:
+        assert (entry.card, entry.problem) == (bundled, "")
+    with pytest.raises(ModelError, match=path.name):
+        registry.load("lung-ct")
 
 
-def test_a_lost_pointer_means_the_newest_version(tmp_path: Path) -> None:
+def test_a_pointer_that_is_lost_or_leads_out_of_its_folder_means_the_newest_version(tmp_path: Path) -> None:
     for seed in (1, 2):
         change = registry.install(made(tmp_path, seed))
-    (change.path.parent / "current").write_text("0007_gone.safetensors", "utf-8")
-    assert registry.find("lung-ct") == change.path
-    (change.path.parent / "current").unlink()
-    assert registry.find("lung-ct") == change.path
-
-
-def test_a_pointer_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
-    change = registry.install(made(tmp_path, 1))
-    other = made(tmp_path, 2)
-    (change.path.parent / "current").write_text(str(other), "utf-8")
+    pointer = change.path.parent / "current"
+    for text in ("0007_gone.safetensors", str(made(tmp_path, 3))):
+        pointer.write_text(text, "utf-8")
+        assert registry.find("lung-ct") == change.path
+    pointer.unlink()
     assert registry.find("lung-ct") == change.path
 
 
@@ -377,28 +359,22 @@ def test_models_of_unusual_names_are_installed_and_found(tmp_path: Path, mine: P
 def test_a_users_folder_of_a_non_ascii_path_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CMEDL_MODELS", str(tmp_path / "Schüler 肺"))
     registry.install(made(tmp_path, 1))
-    registry.verify("lung-ct")
+    registry.load("lung-ct")
 
 
 def test_a_users_folder_that_cannot_be_written_is_an_input_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("not a folder", "utf-8")
     monkeypatch.setenv("CMEDL_MODELS", str(tmp_path / "file"))
     assert registry.list_models() == []
-    with pytest.raises(InputError, match="could not be written"):
+    with pytest.raises(InputError, match=tmp_path.name):
         registry.install(made(tmp_path, 1))
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user whom permissions bind")
-def test_a_read_only_users_folder_is_an_input_error(tmp_path: Path, mine: Path) -> None:
-    mine.mkdir()
-    mine.chmod(0o555)
-    try:
-        with pytest.raises(InputError, match="could not be written"):
+    if os.name == "posix" and os.geteuid() != 0:  # whom permissions bind
+        mine.mkdir(mode=0o555)
+        monkeypatch.setenv("CMEDL_MODELS", str(mine))
+        with pytest.raises(InputError, match=tmp_path.name):
             registry.install(made(tmp_path, 1))
-    finally:
-        mine.chmod(0o755)
 
 
 def test_half_written_files_are_not_listed(tmp_path: Path, mine: Path) -> None:
@@ -415,4 +391,4 @@ def test_installing_from_several_threads_keeps_every_version(tmp_path: Path) -> 
     for thread in threads:
         thread.join()
     assert len(registry.versions("lung-ct")) == 4
-    registry.verify("lung-ct")
+    registry.load("lung-ct")

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from CMEDLSegmentLib.networks import create_segmentor
+from segment.networks.narrow_networks import images, trained
 
 MRRN_LEVELS = {
     "down.0": "64,64,2,32 96,64,2,32 96,64,2,32",
@@ -48,25 +49,19 @@ def enlarge(x, factor):
 
 def make(kind, **arguments):
     """An evaluating network with batch norms that are no identity, and images for it."""
-    torch.manual_seed(0)
-    network = create_segmentor(kind, **arguments).eval()
-    for part in network.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            part.running_mean.normal_(0, 0.3)
-            part.running_var.uniform_(0.5, 2)
-    return network, torch.rand(2, 1, 48, 64) * 2 - 1
+    return trained(kind, **arguments).eval(), images(2, 1, 48, 64)
 
 
 def compare(network, x, logits, hints):
     with torch.no_grad():
         got, got_hints = network(x)
     torch.testing.assert_close(got, logits, rtol=1e-4, atol=1e-5)
-    for one, other in zip(got_hints, hints, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    for hint, expected in zip(got_hints, hints, strict=True):
+        torch.testing.assert_close(hint, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_unet():
-    network, x = make("unet", width=4)
+    network, x = make("unet")
     weights = Weights(network)
     features = weights.double(x, "encoder.0")
     skips = []
@@ -82,7 +77,7 @@ def test_unet():
 
 def test_densefcn():
     """At 48 rows the fifth pooling drops one of three, and the transposed convolution's fourth is cut."""
-    network, x = make("densefcn", width=6, growth=3)
+    network, x = make("densefcn")
     weights = Weights(network)
 
     def block(x, name):
@@ -109,7 +104,7 @@ def test_densefcn():
 
 @pytest.mark.parametrize("wiring", ["published", "connected"])
 def test_mrrn(wiring):
-    network, x = make("mrrn", width=2, classes=2, wiring=wiring)
+    network, x = make("mrrn", classes=2, wiring=wiring)
     weights = Weights(network)
 
     def residual(x, name):
@@ -147,8 +142,8 @@ def test_the_units_of_the_mrrn_are_the_published_ones():
     with torch.device("meta"):
         network = create_segmentor("mrrn", classes=2, wiring="published")
     for name, units in MRRN_LEVELS.items():
-        found = [
+        built = [
             f"{u.convs.first.conv.in_channels},{u.convs.second.conv.out_channels},{u.pool},{u.adjust.out_channels}"
             for u in network.get_submodule(name)
         ]
-        assert " ".join(found) == units
+        assert " ".join(built) == units

@@ -1,47 +1,19 @@
 """DRIT's translator: content and style in one image."""
 
-import pytest
 import torch
 import torch.nn.functional as F
 
-from CMEDLSegmentLib.base.errors import ModelError
-from CMEDLSegmentLib.networks import ContentEncoder, StyleGenerator, StyleTranslator, create_network
+from CMEDLSegmentLib.networks import ContentEncoder, StyleGenerator
 from CMEDLSegmentLib.networks.drit import LayerNorm
-
-
-def images(*shape, seed=1):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+from segment.networks.narrow_networks import images, narrow
 
 
 def translator():
-    torch.manual_seed(0)
-    network = create_network("style-translator", width=4, blocks=2, content_blocks=1, codes=3)
+    network = narrow("style-translator")
     with torch.no_grad():
         for weight in network.parameters():
             weight.mul_(4)
     return network
-
-
-def test_a_card_may_name_it():
-    network = translator()
-    assert type(network) is StyleTranslator
-    assert network.codes == 3
-    assert len(network.generator.blocks) == 2
-    assert len(network.content.blocks) == 1
-
-
-@pytest.mark.parametrize("argument", ["width", "blocks", "content_blocks", "codes", "in_channels", "out_channels"])
-def test_a_bad_argument_is_refused_by_its_name(argument):
-    with pytest.raises(ModelError, match=f"'{argument}'"):
-        create_network("style-translator", **{argument: 0})
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 9), (16, 16), (21, 18)])
-def test_it_takes_any_size_and_gives_intensities(size):
-    out = translator()(images(2, 1, *size))
-    assert out.shape == (2, 1, *size)
-    assert out.abs().max() <= 1
-    assert out.isfinite().all()
 
 
 def test_padding_repeats_the_border():

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Volume
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import METADATA_KEY, Card, NetworkSpec
 from CMEDLSegmentLib.models.normalization import Normalization
-from CMEDLSegmentLib.process.protocol import Outcome, Request
+from CMEDLSegmentLib.process.protocol import Outcome
 
 LOW, HIGH = -1000.0, 500.0
 LEVEL_HU = -250.0
@@ -112,13 +113,13 @@ def add_ct(name: str = "CT"):
     return node
 
 
-def outcome_of(volume: Volume, request: Request) -> Outcome:
+def outcome_of(volume: Volume, options: SegmentationOptions, probability_too: bool) -> Outcome:
     """What the model finds in a volume, without a network; the pieces by scipy."""
     from scipy import ndimage
 
     rise = (volume.array.astype(np.float32) - np.float32(LEVEL_HU)) * np.float32(40.0 / (HIGH - LOW))
     probability = (1.0 / (1.0 + np.exp(-rise))).astype(np.float32)
-    threshold = 0.5 if request.threshold is None else request.threshold
+    threshold = 0.5 if options.threshold is None else options.threshold
     label = (probability >= threshold).astype(np.uint8)
     regions, count = ndimage.label(label, structure=np.ones((3, 3, 3)))
     components = []
@@ -139,13 +140,13 @@ def outcome_of(volume: Volume, request: Request) -> Outcome:
         )
     components.sort(key=lambda component: -component["mean"])
     summary = {
-        "student": request.model,
+        "student": options.model,
         "student_title": "Bright is tumor",
         "weights_sha256": "0" * 64,
         "program_version": "0.1.0",
         "threshold": threshold,
         "slices": "all",
-        "minimum_cc": request.minimum_cc,
+        "minimum_cc": options.minimum_cc,
         "device": "cpu",
         "runtime": "none",
         "seconds": 1.5,
@@ -160,4 +161,4 @@ def outcome_of(volume: Volume, request: Request) -> Outcome:
         "series_uid": None,
         "date": "2024-05-17T10:00:00+00:00",
     }
-    return Outcome(label, probability if request.probability else None, summary)
+    return Outcome(label, probability if probability_too else None, summary)

@@ -63,11 +63,11 @@ def panel(slicer_app, models: Path, python_slicer, place: Path, monkeypatch: pyt
 @pytest.fixture
 def with_result(panel, slicer_app):
     """The panel with a result and its probability, as after a run but without a worker."""
-    from CMEDLSegmentLib.process.protocol import Request
+    from CMEDLSegmentLib.inference.options import SegmentationOptions
     from CMEDLSegmentPanel.scene.volume_nodes import volume_of
 
     ct = panel.parameters.ct = add_ct()
-    outcome = outcome_of(volume_of(ct), Request("bright", probability=True))
+    outcome = outcome_of(volume_of(ct), SegmentationOptions("bright"), True)
     panel.showNewResult(panel.logic._add(ct, outcome))
     settle(panel, slicer_app)
     return panel

@@ -21,14 +21,14 @@ from CMEDLSegmentLib.process.voxel_transfer import read_volume  # noqa: E402
 from segment.panel.bright import outcome_of  # noqa: E402
 
 
-def segment(self, folder, told, request) -> Outcome:
+def segment(self, folder, task) -> Outcome:
     """What ``Worker._segment`` does, without a network."""
-    volume = read_volume(folder, told)
+    volume = read_volume(folder, task.volume)
     for step in range(10):
         self._progress("Segmenting on cpu", step / 10)
         time.sleep(SECONDS / 10)
     print("The model is quick.")
-    return outcome_of(volume, request)
+    return outcome_of(volume, task.options, task.probability)
 
 
 if __name__ == "__main__":

@@ -169,11 +169,11 @@ def test_a_second_ct_gets_a_result_of_its_own_name(segmented, slicer_app) -> Non
 @pytest.fixture
 def judged(panel, slicer_app):
     """The panel with a result of which the smaller candidate is not likely."""
-    from CMEDLSegmentLib.process.protocol import Request
+    from CMEDLSegmentLib.inference.options import SegmentationOptions
     from CMEDLSegmentPanel.scene.volume_nodes import volume_of
 
     ct = panel.parameters.ct = add_ct()
-    outcome = outcome_of(volume_of(ct), Request("bright", probability=True))
+    outcome = outcome_of(volume_of(ct), SegmentationOptions("bright"), probability=True)
     for component in outcome.summary["components"]:
         component["likely"] = component["volume_cc"] > 1.0
     panel.showNewResult(panel.logic._add(ct, outcome))

@@ -18,13 +18,12 @@ def say(message: str, **fields: object) -> None:
     print(json.dumps({"message": message, **fields}), flush=True)
 
 
-def hello() -> None:
+def take() -> dict:
+    """Say hello, wait for what the front end asks, and begin with it."""
     say("Hello", pid=os.getpid())
-
-
-def ask() -> dict:
-    """Wait for what the front end asks."""
-    return json.loads(sys.stdin.readline())
+    asked = json.loads(sys.stdin.readline())
+    say("Taken")
+    return asked
 
 
 def garbage_at_once() -> None:
@@ -38,16 +37,13 @@ def one_endless_line() -> None:
 
 
 def garbage_later() -> None:
-    hello()
-    ask()
-    say("Taken")
+    take()
     print("Traceback of a library", flush=True)
     time.sleep(60)
 
 
 def wrong_message() -> None:
-    hello()
-    ask()
+    take()
     say("Progressed", encoding="utf-8", fraction="half")
     time.sleep(60)
 
@@ -58,9 +54,7 @@ def sleep_at_once() -> None:
 
 def sleep_later() -> None:
     """Beat on without doing anything, as a worker does whose work stands still."""
-    hello()
-    ask()
-    say("Taken")
+    take()
     while True:
         say("Alive", cpu_s=0.5)
         time.sleep(0.02)
@@ -73,38 +67,30 @@ def exit_at_once() -> None:
 
 def die_in_work() -> None:
     """Leave a child behind that would hold on to everything."""
-    hello()
-    ask()
-    say("Taken")
+    take()
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     print("the last words", file=sys.stderr, flush=True)
     os.abort()
 
 
 def no_result() -> None:
-    hello()
-    ask()
-    say("Taken")
+    take()
     say("Done", result={})
     time.sleep(60)
 
 
 def cut_result() -> None:
-    hello()
-    folder = Path(ask()["folder"])
+    folder = Path(take()["folder"])
     array = {"shape": [2, 3, 4], "dtype": "|u1", "first": 0, "end": 2}
     (folder / "label.raw").write_bytes(b"\1" * 5)
     (folder / "summary.json").write_text(json.dumps({"summary": {}, "arrays": {"label.raw": array}}), "utf-8")
-    say("Taken")
     say("Done", result={})
     time.sleep(60)
 
 
 def slow_start() -> None:
     """Show signs of work, no progress, for longer than a hang may last; then give up."""
-    hello()
-    ask()
-    say("Taken")
+    take()
     for beat in range(30):
         say("Alive", cpu_s=0.1 * beat)
         time.sleep(0.1)
@@ -131,17 +117,17 @@ def quick(work: Callable[..., None] | None = None) -> None:
     from CMEDLSegmentLib.process.protocol import Outcome
     from CMEDLSegmentLib.process.voxel_transfer import read_volume
 
-    def segment(self, folder, told, request):
+    def segment(self, folder, task):
         if work is not None:
             work(*options)
         if len(options) == 2 and work is None:
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
             Path(options[1]).write_text(str(child.pid), "utf-8")
-        volume = read_volume(folder, told)
+        volume = read_volume(folder, task.volume)
         self._progress("Segmenting", 0.5)
         time.sleep(float(options[0]) if options and work is None else 0.0)
         label = (volume.array > 0).astype(np.uint8)
-        return Outcome(label, label.astype(np.float32) / 2 if request.probability else None, {"told": told})
+        return Outcome(label, label.astype(np.float32) / 2 if task.probability else None, {"told": task.volume})
 
     worker.Worker._segment = segment
     sys.argv[1:] = arguments

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.io.volume import Geometry, Volume
-from CMEDLSegmentLib.process.client import Segmentation
-from CMEDLSegmentLib.process.protocol import Request
+from CMEDLSegmentLib.process.client import SegmentationRun, WorkerClient
 
 PATIENCE = 120.0
 """Seconds; on a busy machine importing torch takes long."""
-ANY = Request("any")
+ANY = SegmentationOptions("any")
 FAKE = Path(__file__).with_name("fake_python.py")
 
 
@@ -54,13 +54,20 @@ def soon(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def over(run: Segmentation) -> Segmentation:
+def over(run: SegmentationRun) -> SegmentationRun:
     """The run when it is over; it is looked at as a panel's timer does."""
     assert soon(run.done)
     return run
 
 
-def until_stage(run: Segmentation, text: str) -> None:
+def until_stage(run: SegmentationRun, text: str) -> None:
     """Look at the run until it is at the stage ``text``."""
     assert soon(lambda: run.done() or run.stage[0] == text)
     assert not run.done(), run.exception()
+
+
+def at_work(client: WorkerClient) -> SegmentationRun:
+    """A run whose worker is in the middle of its work."""
+    run = client.start(a_volume(), ANY)
+    until_stage(run, "Segmenting")
+    return run

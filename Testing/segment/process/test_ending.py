@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled, CMEDLError, InputError
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.process.client import WorkerClient
-from CMEDLSegmentLib.process.protocol import Request
 from segment.inference.small_models import blobs
-from segment.process.processes import ANY, FAKE, PATIENCE, a_volume, exists, is_right, soon, until_stage
+from segment.process.processes import ANY, FAKE, PATIENCE, a_volume, at_work, exists, is_right, soon, until_stage
 
 Maker = Callable[..., WorkerClient]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="watches processes by POSIX means")
@@ -62,8 +62,7 @@ def test_cancel_ends_the_worker_with_its_children_and_leaves_no_file(
 ) -> None:
     number = tmp_path / "child"
     client = make_client("quick", "600", str(number))
-    run = client.start(a_volume(), ANY)
-    until_stage(run, "Segmenting")
+    run = at_work(client)
     worker, child = client.pid, int(number.read_text("utf-8"))
     assert exists(worker)
     assert exists(child)
@@ -77,31 +76,24 @@ def test_cancel_ends_the_worker_with_its_children_and_leaves_no_file(
 
 
 @POSIX
-def test_a_worker_behind_a_launcher_is_ended_too(make_client: Maker) -> None:
+@pytest.mark.parametrize("how", ["cancelled", "the launcher was killed"])
+def test_a_worker_behind_a_launcher_is_ended_with_it(how: str, make_client: Maker) -> None:
     client = make_client("launcher", "quick", "600")
-    run = client.start(a_volume(), ANY)
-    until_stage(run, "Segmenting")
+    run = at_work(client)
     worker, launcher = client.pid, client._process.pid
     assert worker != launcher
-    client.cancel()
+    if how == "cancelled":
+        client.cancel()
+    else:
+        os.kill(launcher, signal.SIGKILL)
+        with pytest.raises(CMEDLError, match="signal"):
+            run.result(PATIENCE)
     assert soon(lambda: not exists(worker) and not exists(launcher))
-
-
-@POSIX
-def test_a_worker_does_not_outlive_its_launcher(make_client: Maker) -> None:
-    client = make_client("launcher", "quick", "600")
-    run = client.start(a_volume(), ANY)
-    until_stage(run, "Segmenting")
-    worker = client.pid
-    os.kill(client._process.pid, signal.SIGKILL)
-    with pytest.raises(CMEDLError, match="in the middle of the work"):
-        run.result(PATIENCE)
-    assert soon(lambda: not exists(worker))
 
 
 def check_cancel_at(client: WorkerClient, place: Path, model: str, seconds: float) -> None:
     """Cancel a run of the real model so many seconds after the click."""
-    run = client.start(blobs(), Request(model, probability=True))
+    run = client.start(blobs(), SegmentationOptions(model), probability=True)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         run.done()
@@ -117,29 +109,22 @@ def check_cancel_at(client: WorkerClient, place: Path, model: str, seconds: floa
         assert worker is None or not exists(worker)
 
 
+@pytest.mark.parametrize("moments", [(0.0, 0.3, 2.0), pytest.param(20, marks=pytest.mark.slow)])
 def test_cancel_at_any_moment_and_the_next_run_is_fine(
-    make_client: Maker, place: Path, model: str, expected_blobs: bytes
+    moments: tuple[float, ...] | int, make_client: Maker, place: Path, model: str, expected_blobs: bytes
 ) -> None:
-    """While the process starts, while it imports, while it works."""
+    """While the process starts, while it imports, while it works; or at so many random moments of a whole run."""
     client = make_client()
-    for seconds in (0.0, 0.3, 2.0):
+    if isinstance(moments, int):
+        begin = time.monotonic()
+        client.start(blobs(), SegmentationOptions(model)).result(PATIENCE)
+        whole = time.monotonic() - begin
+        client.release()
+        chance = random.Random(3)
+        moments = tuple(chance.uniform(0.0, whole) for _ in range(moments))
+    for seconds in moments:
         check_cancel_at(client, place, model, seconds)
-    run = client.start(blobs(), Request(model))
-    assert run.result(PATIENCE).label.tobytes() == expected_blobs
-
-
-@pytest.mark.slow
-def test_cancel_at_twenty_random_moments(make_client: Maker, place: Path, model: str, expected_blobs: bytes) -> None:
-    client = make_client()
-    begin = time.monotonic()
-    run = client.start(blobs(), Request(model))
-    run.result(PATIENCE)
-    whole = time.monotonic() - begin
-    client.release()
-    moments = random.Random(3)
-    for _ in range(20):
-        check_cancel_at(client, place, model, moments.uniform(0.0, whole))
-    run = client.start(blobs(), Request(model))
+    run = client.start(blobs(), SegmentationOptions(model))
     assert run.result(PATIENCE).label.tobytes() == expected_blobs
 
 
@@ -175,20 +160,18 @@ def test_a_run_that_is_cancelled_while_someone_waits_raises(make_client: Maker) 
 def test_waiting_ends_after_the_time_given_and_the_run_goes_on(make_client: Maker) -> None:
     client = make_client("quick", "1")
     run = client.start(a_volume(), ANY)
-    with pytest.raises(CMEDLError, match=r"more than 0.01 s"):
+    with pytest.raises(CMEDLError, match=r"0\.01 s"):
         run.result(0.01)
-    with pytest.raises(InputError, match="under way"):
-        client.start(a_volume(), ANY)
-    with pytest.raises(InputError, match="under way"):
-        client.release()
+    for refused in (lambda: client.start(a_volume(), ANY), client.release):
+        with pytest.raises(InputError):
+            refused()
     assert is_right(run.result(PATIENCE).label, a_volume())
 
 
 @POSIX
 def test_an_idle_worker_ends_and_the_next_click_starts_another(make_client: Maker) -> None:
     client = make_client("quick", idle_seconds=0.2)
-    run = client.start(a_volume(), ANY)
-    run.result(PATIENCE)
+    client.start(a_volume(), ANY).result(PATIENCE)
     worker = client.pid
     assert soon(lambda: not client.warm)
     assert worker is None or soon(lambda: not exists(worker))
@@ -236,7 +219,7 @@ def test_a_closed_client_says_so(make_client: Maker) -> None:
     assert not client.warm
     assert not client.busy
     assert isinstance(run.exception(0), Cancelled)
-    with pytest.raises(InputError, match="was closed"):
+    with pytest.raises(InputError):
         client.start(a_volume(), ANY)
 
 

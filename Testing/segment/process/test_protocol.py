@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.process.protocol import Alive, Broken, Done, Hello, Progressed, Segment, Taken, decode, encode
 
 MESSAGES = [
-    Segment("/tmp/é", {"shape": [1, 2, 3], "modality": None}, {"student": "a\nb"}),
+    Segment("/tmp/é", {"shape": [1, 2, 3], "modality": None}, SegmentationOptions("a\nb", threshold=0.1), True),
     Hello(12),
     Alive(0.25),
     Taken(),

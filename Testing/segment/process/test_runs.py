@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.base.errors import ModelError
+from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.model_file import load_model
 from CMEDLSegmentLib.process import protocol, voxel_transfer, worker
-from CMEDLSegmentLib.process.client import Segmentation, WorkerClient
-from CMEDLSegmentLib.process.protocol import Request
+from CMEDLSegmentLib.process.client import SegmentationRun, WorkerClient
 from segment.inference.small_models import blobs
 from segment.process.processes import ANY, PATIENCE, until_stage
 
 
-def stages_of(run: Segmentation) -> list[tuple]:
+def stages_of(run: SegmentationRun) -> list[tuple]:
     """Every stage of a run, looked at until it is over."""
     stages = []
     while not run.done():
@@ -35,8 +35,9 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
 ) -> None:
     client = make_client()
     volume = blobs()
-    expected = Segmenter(load_model(model)).segment(volume, threshold=0.43)
-    run = client.start(volume, Request(model, threshold=0.43, probability=True))
+    options = SegmentationOptions(model, threshold=0.43)
+    expected = Segmenter(load_model(model)).segment(volume, options)
+    run = client.start(volume, options, probability=True)
     assert not run.warm
     stages = stages_of(run)
     first = run.result(0)
@@ -61,7 +62,7 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
     assert summary["labels"][0]["name"] == "Tumor"
     assert not list(place.iterdir())
 
-    run = client.start(volume, Request(model, minimum_cc=1e6))
+    run = client.start(volume, SegmentationOptions(model, minimum_cc=1e6))
     assert run.warm
     assert "Loading the model" not in {text for text, _, _, _ in stages_of(run)}
     second = run.result(0)
@@ -70,8 +71,8 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
     assert second.probability is None
     assert second.summary["components"] == []
 
-    run = client.start(volume, Request("no such model"))
-    with pytest.raises(ModelError, match="No model is named"):
+    run = client.start(volume, SegmentationOptions("no such model"))
+    with pytest.raises(ModelError, match="'no such model'"):
         run.result(PATIENCE)
     assert client.pid == worker
     assert not client.busy

@@ -29,13 +29,13 @@ def test_a_volume_arrives_as_it_left(dtype: str, layout: str, tmp_path: Path) ->
     }[layout]
     geometry = Geometry(array.shape[::-1], (0.7, 0.7, 2.5), (-10.0, 4.0, 300.0), (0, 1, 0, -1, 0, 0, 0, 0, 1))
     volume = Volume(array, geometry, "CT", "1.2.3", warnings=["Mind the gap."])
-    told = write_volume(tmp_path, volume, never)
-    found = read_volume(tmp_path, told)
-    assert found.array.dtype == array.dtype
-    assert np.array_equal(found.array, array)
-    assert isinstance(found.array, np.memmap)
-    assert (found.geometry, found.modality, found.series_uid) == (geometry, "CT", "1.2.3")
-    assert found.warnings == volume.warnings
+    description = write_volume(tmp_path, volume, never)
+    arrived = read_volume(tmp_path, description)
+    assert arrived.array.dtype == array.dtype
+    assert np.array_equal(arrived.array, array)
+    assert isinstance(arrived.array, np.memmap)
+    assert (arrived.geometry, arrived.modality, arrived.series_uid) == (geometry, "CT", "1.2.3")
+    assert arrived.warnings == volume.warnings
 
 
 def test_a_name_does_not_travel(tmp_path: Path) -> None:
@@ -55,13 +55,13 @@ def test_an_outcome_arrives_as_it_left_and_empty_slices_cost_nothing(used: slice
     label[used, 3:6, 4] = 2
     probability = label.astype(np.float32) / 3
     write_outcome(tmp_path, Outcome(label, probability, {"student": "é"}))
-    found = read_outcome(tmp_path)
-    assert found.label.dtype == np.uint8
-    assert np.array_equal(found.label, label)
-    assert found.probability.dtype == np.float32
-    assert np.array_equal(found.probability, probability)
-    assert found.summary == {"student": "é"}
-    assert found.label.flags.writeable
+    arrived = read_outcome(tmp_path)
+    assert arrived.label.dtype == np.uint8
+    assert np.array_equal(arrived.label, label)
+    assert arrived.probability.dtype == np.float32
+    assert np.array_equal(arrived.probability, probability)
+    assert arrived.summary == {"student": "é"}
+    assert arrived.label.flags.writeable
     assert (tmp_path / "label.raw").stat().st_size == label[used].nbytes
 
 

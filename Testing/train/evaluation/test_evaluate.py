@@ -95,7 +95,7 @@ def test_slices_that_the_student_passed_over_count_where_the_expert_marked_them(
     region = segmenter.Segmenter.func._region
 
     def some(self, *arguments):
-        return replace(region(self, *arguments), slices=np.arange(12))
+        return (np.arange(12), *region(self, *arguments)[1:])
 
     monkeypatch.setattr(segmenter.Segmenter.func, "_region", some)
     truth = blobs().array > -325

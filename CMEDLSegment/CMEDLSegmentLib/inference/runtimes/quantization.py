@@ -112,12 +112,10 @@ def quantized(network: ModelNetwork, ranges: Mapping[str, torch.Tensor]) -> nn.M
     """
     folded = fold_batch_norm(network)
     convolutions = {name: (path, module) for name, path, module in _convolutions(folded)}
-    for name, found in ranges.items():
-        if name not in convolutions or found.shape != (2,) or not found[0] <= 0.0 <= found[1]:
+    for name, limits in ranges.items():
+        if name not in convolutions or limits.shape != (2,) or not limits[0] <= 0.0 <= limits[1]:
             raise ModelError(f"The model's int8 range '{name}' does not fit its networks; export it again.")
         path, module = convolutions[name]
         parent, _, attribute = path.rpartition(".")
-        setattr(
-            folded.get_submodule(parent), attribute, quantized_convolution(module, float(found[0]), float(found[1]))
-        )
+        setattr(folded.get_submodule(parent), attribute, quantized_convolution(module, *limits.tolist()))
     return folded.eval()

@@ -146,8 +146,8 @@ def out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    words = str(error).lower()
-    return any(said in words for said in ("out of memory", "not enough memory", "can't allocate memory"))
+    message = str(error).lower()
+    return any(text in message for text in ("out of memory", "not enough memory", "can't allocate memory"))
 
 
 def lighter(plan: Plan, model: ModelFile) -> tuple[Plan, str] | None:
