@@ -157,8 +157,6 @@ def run_demo(
 
 def _check_folder(folder: Path) -> None:
     """Only an empty folder or an earlier demo's is written to: nobody's ``ct.nii.gz`` is replaced."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give the name of a folder.")
     check_writable(folder.absolute())
     if not folder.exists() or not any(folder.iterdir()):
         return

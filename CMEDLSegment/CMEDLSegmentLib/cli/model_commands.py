@@ -30,14 +30,14 @@ def show(options: argparse.Namespace) -> int:
         raise ModelError(entry.problem)
     versions = registry.versions(entry.name)
     if options.json:
-        kept = [{"version": found.version, "current": found.current} for found in versions]
+        kept = [{"version": version.version, "current": version.current} for version in versions]
         emit_json({**_entry_json(entry), "versions": kept, "card": json.loads(entry.card.to_json())})
     else:
         print(f"{card_text(entry.card)}\n{entry.name} {entry.version}, {entry.origin}: {entry.path}")
         if entry.note:
             print(f"It is {entry.note}.")
-        for found in versions:
-            print(f"{found.origin}: {found.version}{' (in use)' if found.current else ''}")
+        for version in versions:
+            print(f"{version.origin}: {version.version}{' (in use)' if version.current else ''}")
     return 0
 
 
