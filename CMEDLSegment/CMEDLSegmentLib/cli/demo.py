@@ -26,7 +26,6 @@ from ..inference.pipeline import (
 )
 
 if TYPE_CHECKING:
-    from ..inference.segmenter import Segmenter
     from ..phantom import Phantom
 
 README = "README.txt"
@@ -92,24 +91,10 @@ class DemoResult:
         )
 
 
-def run_demo(
-    folder: Path,
-    rules: SegmentationOptions,
-    progress: Progress = SILENT,
-    segmenter: Segmenter | None = None,
-    *,
-    size: tuple[int, int, int] = SIZE,
-    spacing: tuple[float, float, float] = SPACING,
-) -> DemoResult:
-    """Make the phantom, segment it and compare, all in ``folder``.
+def run_demo(folder: Path, rules: SegmentationOptions, progress: Progress = SILENT) -> DemoResult:
+    """Make the phantom, segment it as ``rules`` say and compare, all in ``folder``.
 
-    Args:
-        folder: made if missing; must be empty or an earlier demo's, whose files are replaced.
-        rules: how to segment.
-        progress: told the stage and the fraction of the whole demo.
-        segmenter: one that is loaded already; None loads the one of ``rules``.
-        size: voxels (z, y, x) of the phantom.
-        spacing: their size in mm.
+    The folder is made if missing; it must be empty or an earlier demo's, whose files are replaced.
 
     Raises:
         InputError: the folder holds other files or cannot be written to, or the model or device is bad.
@@ -117,7 +102,7 @@ def run_demo(
     """
     _check_folder(folder)
     progress("Loading the model", 0.0)
-    segmenter = segmenter or load_segmenter(rules)
+    segmenter = load_segmenter(rules)
     progress.stop_if_cancelled()
     progress("Making the phantom", LOADED)
     from ..io import segmentation_writer
@@ -125,7 +110,7 @@ def run_demo(
     from ..io.labels import TUMOR
     from ..phantom import thorax_ct
 
-    phantom = thorax_ct(seed=SEED, size=size, spacing=spacing, tumor="lung")
+    phantom = thorax_ct(seed=SEED, size=SIZE, spacing=SPACING, tumor="lung")
     geometry = phantom.image.geometry
     with atomic_path(folder / README) as beside:
         beside.write_text(README_TEXT, encoding="utf-8")
