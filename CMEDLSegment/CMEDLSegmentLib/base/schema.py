@@ -89,9 +89,13 @@ class Entry:
         return _wanted(self.kind, self.limits)
 
 
-@functools.cache
 def entries(kind: Any) -> dict[str, Entry]:
     """The fields of a dataclass by name."""
+    return _entries(kind)
+
+
+@functools.cache
+def _entries(kind: Any) -> dict[str, Entry]:
     hints = typing.get_type_hints(kind)
     return {
         field.name: Entry(
