@@ -66,8 +66,7 @@ def _add_demo(commands: Any) -> None:
         metavar="DIR",
         help="folder for the results (default: %(default)s)",
     )
-    _add_model(demo)
-    _add_json(demo)
+    _add(demo, "--model", "--json")
 
 
 def _add_run(commands: Any) -> None:
@@ -89,19 +88,18 @@ def _add_run(commands: Any) -> None:
         help=".seg.nrrd: segmentation for 3D Slicer; .nii.gz, .nii, .nrrd, .mha: label map on the input's "
         "grid; .dcm: DICOM SEG (DICOM input only)",
     )
-    _add_model(run)
-    _add_rules(run)
+    _add(run, "--model", *RULES)
     run.add_argument(
         "--probability",
         type=Path,
         metavar="FILE",
         help="also write the tumor's probability, 0 to 1, as an image on the input's grid",
     )
-    _add_series(run)
+    _add(run, "--series")
     run.add_argument(
         "--rtstruct", type=Path, metavar="FILE", help="also write a DICOM RT Structure Set, .dcm (DICOM input only)"
     )
-    _add_overwrite(run)
+    _add(run, "--overwrite", "--json")
 
 
 def _add_batch(commands: Any) -> None:
@@ -117,9 +115,7 @@ def _add_batch(commands: Any) -> None:
     )
     batch.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="the cohort")
     batch.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    _add_model(batch)
-    _add_rules(batch)
-    _add_json(batch)
+    _add(batch, "--model", *RULES, "--json")
 
 
 def _add_compare(commands: Any) -> None:
@@ -145,7 +141,7 @@ def _add_compare(commands: Any) -> None:
         help="an expert's; once for each of them",
     )
     compare.add_argument("--segment", metavar="NAME", help="which segment of each file, where it holds several")
-    _add_series(compare)
+    _add(compare, "--series")
     compare.add_argument(
         "--manifest",
         type=Path,
@@ -171,7 +167,7 @@ def _add_compare(commands: Any) -> None:
         action="store_true",
         help="let the outputs name the image or the cases, which may be patients' names (default: they do not)",
     )
-    _add_overwrite(compare)
+    _add(compare, "--overwrite", "--json")
 
 
 def _add_models(commands: Any) -> None:
@@ -199,7 +195,7 @@ def _add_models(commands: Any) -> None:
                 nargs="?",
                 help='as "models show" lists it, or its beginning (default: the one before the one in use)',
             )
-        _add_json(sub)
+        _add(sub, "--json")
 
 
 def _command(
@@ -211,48 +207,41 @@ def _command(
     return sub
 
 
-def _add_model(sub: Parser) -> None:
-    sub.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        metavar="NAME|FILE",
-        help='the model: a name of "models list" or a .safetensors file (default: %(default)s)',
-    )
-    add_device(sub)
+SHARED: dict[str, dict[str, Any]] = {
+    "--model": {
+        "default": DEFAULT_MODEL,
+        "metavar": "NAME|FILE",
+        "help": 'the model: a name of "models list" or a .safetensors file (default: %(default)s)',
+    },
+    "--threshold": {
+        "type": number("a number between 0 and 1", lambda value: 0 < value < 1),
+        "metavar": "T",
+        "help": "probability from which a voxel is tumor, between 0 and 1 (default: the model's)",
+    },
+    "--all-slices": {
+        "action": "store_true",
+        "help": "segment every slice, also where the model would look at slices with lung only",
+    },
+    "--min-volume-cc": {
+        "type": amount("a volume"),
+        "default": 0.0,
+        "metavar": "V",
+        "help": "drop components smaller than V cubic centimeters (default: %(default)g)",
+    },
+    "--series": {"metavar": "UID", "help": "which series of a DICOM folder that holds several"},
+    "--overwrite": {"action": "store_true", "help": "replace results that exist"},
+    "--json": {"action": "store_true", "help": "print one JSON object on one line, and no progress"},
+}
+"""The options that several commands have."""
+RULES = ("--threshold", "--all-slices", "--min-volume-cc")
 
 
-def _add_rules(sub: Parser) -> None:
-    sub.add_argument(
-        "--threshold",
-        type=number("a number between 0 and 1", lambda value: 0 < value < 1),
-        metavar="T",
-        help="probability from which a voxel is tumor, between 0 and 1 (default: the model's)",
-    )
-    sub.add_argument(
-        "--all-slices",
-        action="store_true",
-        help="segment every slice, also where the model would look at slices with lung only",
-    )
-    sub.add_argument(
-        "--min-volume-cc",
-        type=amount("a volume"),
-        default=0.0,
-        metavar="V",
-        help="drop components smaller than V cubic centimeters (default: %(default)g)",
-    )
-
-
-def _add_series(sub: Parser) -> None:
-    sub.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
-
-
-def _add_overwrite(sub: Parser) -> None:
-    sub.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    _add_json(sub)
-
-
-def _add_json(sub: Parser) -> None:
-    sub.add_argument("--json", action="store_true", help="print one JSON object on one line, and no progress")
+def _add(sub: Parser, *names: str) -> None:
+    """Add options of ``SHARED``; after ``--model`` comes ``--device``."""
+    for name in names:
+        sub.add_argument(name, **SHARED[name])
+        if name == "--model":
+            add_device(sub)
 
 
 def _rater(text: str) -> tuple[str, str]:
