@@ -63,8 +63,8 @@ def make(folder: Path, mask: np.ndarray) -> list[object]:
 def run(arguments: list[object]) -> dict[str, float]:
     """One run of the command: seconds and processor seconds, and the peak of its memory (Linux)."""
     with Stopwatch() as watch:
-        told = answer("-c", PROGRAM, Path(__file__).parent, *arguments)
-    return {"seconds": watch.seconds, **told}
+        figures = answer("-c", PROGRAM, Path(__file__).parent, *arguments)
+    return {"seconds": watch.seconds, **figures}
 
 
 def main() -> None:

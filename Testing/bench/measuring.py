@@ -76,15 +76,15 @@ def machine(device: str = "") -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     lines = info.read_text("utf-8").splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    told: dict[str, Any] = {"cpu": models[0] if models else platform.processor() or platform.machine()}
-    told |= {"cores": os.cpu_count(), "python": platform.python_version(), "load_average": os.getloadavg()}
+    facts: dict[str, Any] = {"cpu": models[0] if models else platform.processor() or platform.machine()}
+    facts |= {"cores": os.cpu_count(), "python": platform.python_version(), "load_average": os.getloadavg()}
     if device:
         import torch
 
-        told |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+        facts |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
         if device.startswith("cuda"):
-            told["gpu"] = torch.cuda.get_device_name(device)
-    return told
+            facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
 
 
 def store(name: str, result: Mapping[str, Any], show: bool = True) -> None:

@@ -30,8 +30,7 @@ class ThoraxPainter(SlicePainter):
 
     def slice(self, z: float, branches: Floats) -> Floats:
         """One slice's values without mediastinal organs; ``branches`` are the lungs' shares of vessel (-: air)."""
-        thorax, p = self.thorax, self.palette
-        soft = self.soft
+        thorax, p, soft = self.thorax, self.palette, self.soft
         values = np.full(self.radius.shape, p["air"], dtype=np.float32)
         self._table(values)
         grain, mottle = self.grain.at(z), self.mottle.at(z)
@@ -57,11 +56,8 @@ class ThoraxPainter(SlicePainter):
             mix(loose, p["muscle"], bundles.astype(np.float32))
         if z > thorax.top - 90:
             capped = cover(thorax.apex(self.y, self.x) - np.float32(z - 2.5), 5.0)
-            mix(
-                loose,
-                p["muscle"] * (1 + np.float32(0.05) * grain),
-                capped * step(np.abs(self.x), 20, 36).astype(np.float32),
-            )
+            share = capped * step(np.abs(self.x), 20, 36).astype(np.float32)
+            mix(loose, p["muscle"] * (1 + np.float32(0.05) * grain), share)
         mix(values, loose, inside)
         share = np.minimum(self.radius / self.at(cavity_row), 1.5)
         floor = thorax.diaphragm(self.y, self.x, share)

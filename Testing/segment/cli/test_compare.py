@@ -215,13 +215,13 @@ def test_a_dicom_series_is_compared_with_seg_rtstruct_and_labelmap_and_no_output
 def test_the_progress_rises_to_the_end_and_a_cancel_at_any_stage_leaves_nothing(folder, model):
     raters = [(name, str(folder / f"{name}.nii.gz")) for name in "ABC"]
     arguments = (folder / "scan.nii.gz", raters, model and str(folder / model), folder / "out")
-    told: list[tuple[str, float]] = []
-    compare_case(*arguments, progress=Progress(lambda *stage: told.append(stage)))
-    fractions = [fraction for _, fraction in told]
+    steps: list[tuple[str, float]] = []
+    compare_case(*arguments, progress=Progress(lambda *stage: steps.append(stage)))
+    fractions = [fraction for _, fraction in steps]
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
     shutil.rmtree(folder / "out")
-    stages = dict.fromkeys(stage for stage, _ in told)
+    stages = dict.fromkeys(stage for stage, _ in steps)
     for last in [*stages][:-1]:
         reached: list[str] = []
         progress = Progress(lambda stage, _: reached.append(stage), lambda: last in reached)  # noqa: B023
