@@ -32,7 +32,7 @@ COMMAND = re.compile(r"(?:^ {4,}|`)(cmedl-(?:segment|train) (?:[^`\n\\]|\\\n)+)"
 PARSERS = {"cmedl-segment": segment_program.parser, "cmedl-train": train_program.parser}
 
 
-def found(path: str) -> Path | None:
+def located(path: str) -> Path | None:
     return next((root / path for root in ROOTS if (root / path).exists()), None)
 
 
@@ -61,8 +61,10 @@ def relative(page: Path) -> str:
 def test_the_files_and_functions_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text("utf-8")
     named = [(path, "") for path in TOP.findall(text)] + BELOW.findall(text)
-    missing = {path for path, _ in named if found(path) is None}
-    missing |= {f"{path}:{name}" for path, name in named if name and found(path) and name not in names_of(found(path))}
+    missing = {path for path, _ in named if located(path) is None}
+    missing |= {
+        f"{path}:{name}" for path, name in named if name and (file := located(path)) and name not in names_of(file)
+    }
     assert missing == set()
 
 

@@ -12,30 +12,20 @@ Where the machine is busy, the ratio of the processor times means more than that
 
 Last, five raters' and the student's lungs and tumors: all pairs, all slices, and how high the memory rises.
 
-Results go to ``Testing/bench/results/``, with the machine they were measured on.
+Results go to ``results/``, with the machine.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import sys
-import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-# In place of this script's own folder, whose segmentation.py would hide the tests' room of that name.
-sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing")]
 
 import numpy as np
+from measuring import Stopwatch, arguments_of, forget_peak, machine, memory_mb, store
 
-from bench.worker import segmentation_bench
 from CMEDLSegmentLib.metrics.measures import MaskPairs, measure
 
-RESULTS = Path(__file__).resolve().parent / "results"
 SPACING = (2.0, 0.75, 0.75)
 TOLERANCE_MM = 2.0
 SLOW = ("monai", "medpy")
@@ -66,22 +56,22 @@ def a_rater(kind: str, seed: int, slices: int, larger: float = 0.0) -> np.ndarra
 
 def waves(random: np.random.Generator, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """A smooth random field of about unit size."""
-    found = np.zeros((), np.float32)
+    field = np.zeros((), np.float32)
     for _ in range(4):
         (a, b, c), phase = random.normal(0, 4, 3), random.uniform(0, 2 * np.pi)
-        found = found + np.sin(a * z + b * y + c * x + phase, dtype=np.float32) / 2
-    return found
+        field = field + np.sin(a * z + b * y + c * x + phase, dtype=np.float32) / 2
+    return field
 
 
 def programs() -> dict[str, Program]:
     """What is compared; those that are installed."""
-    found: dict[str, Program] = {"CMEDL": lambda a, b: measure(a, b, SPACING, TOLERANCE_MM).values}
+    installed: dict[str, Program] = {"CMEDL": lambda a, b: measure(a, b, SPACING, TOLERANCE_MM).values}
     for start in (surface_distance, monai, medpy):
         try:
-            found[start.__name__.replace("_", "-")] = start()
+            installed[start.__name__.replace("_", "-")] = start()
         except ImportError as error:
             print(f"left out: {error}")
-    return found
+    return installed
 
 
 def surface_distance() -> Program:
@@ -104,11 +94,11 @@ def monai() -> Program:
     from monai import metrics
 
     def run(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-        one, other = (torch.from_numpy(mask)[None, None] for mask in (a, b))
-        given = {"y_pred": other, "y": one, "include_background": True, "spacing": SPACING}
+        reference, tested = (torch.from_numpy(mask)[None, None] for mask in (a, b))
+        given = {"y_pred": tested, "y": reference, "include_background": True, "spacing": SPACING}
         surface = metrics.compute_surface_dice(**given, class_thresholds=[TOLERANCE_MM], use_subvoxels=True)
         return {
-            "dsc": float(metrics.compute_dice(other, one)),
+            "dsc": float(metrics.compute_dice(tested, reference)),
             "surface_dice": float(surface),
             "hd95_unweighted_mm": float(metrics.compute_hausdorff_distance(**given, percentile=95)),
             "assd_unweighted_mm": float(metrics.compute_average_surface_distance(**given, symmetric=True)),
@@ -128,31 +118,24 @@ def medpy() -> Program:
     return run
 
 
-def timed(program: Program, a: np.ndarray, b: np.ndarray) -> tuple[float, float, dict[str, float]]:
-    """Seconds on the clock and of all processors, and what was found."""
-    clock, processor = time.perf_counter(), time.process_time()
-    found = program(a, b)
-    return time.perf_counter() - clock, time.process_time() - processor, found
-
-
 def compare(name: str, a: np.ndarray, b: np.ndarray, compared: dict[str, Program], repeats: int) -> dict:
     """One pair of masks by all programs in turns."""
-    turns = [*compared, *[which for which in compared if which not in SLOW] * (repeats - 1)]
-    runs = [(which, *timed(compared[which], a, b)) for which in turns]
     best: dict[str, dict] = {}
-    for which, clock, processor, found in runs:
-        row = best.setdefault(which, {"seconds": clock, "processor_seconds": processor, "found": found})
-        row["seconds"], row["processor_seconds"] = min(row["seconds"], clock), min(row["processor_seconds"], processor)
-    own = best["CMEDL"]
-    for row in best.values():
-        row["ratio"] = row["seconds"] / own["seconds"]
-        row["processor_ratio"] = row["processor_seconds"] / own["processor_seconds"]
-        found = row.pop("found") if row is not own else {}
-        row["largest_difference"] = max((abs(value - own["found"][key]) for key, value in found.items()), default=0.0)
-    shown = {key: own["found"][key] for key in ("dsc", "surface_dice", "hd95_mm", "assd_mm")}
-    del own["found"]
+    figures: dict[str, dict[str, float]] = {}
+    for which in [*compared, *[which for which in compared if which not in SLOW] * (repeats - 1)]:
+        with Stopwatch() as watch:
+            figures[which] = compared[which](a, b)
+        row = best.setdefault(which, {"seconds": watch.seconds, "processor_seconds": watch.processor})
+        row["seconds"] = min(row["seconds"], watch.seconds)
+        row["processor_seconds"] = min(row["processor_seconds"], watch.processor)
+    own, ours = best["CMEDL"], figures["CMEDL"]
+    shown = {key: ours[key] for key in ("dsc", "surface_dice", "hd95_mm", "assd_mm")}
     print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in shown.items()))
     for which, row in best.items():
+        row["ratio"] = row["seconds"] / own["seconds"]
+        row["processor_ratio"] = row["processor_seconds"] / own["processor_seconds"]
+        others = {} if row is own else figures[which]
+        row["largest_difference"] = max((abs(value - ours[key]) for key, value in others.items()), default=0.0)
         print(
             f"  {which:18}{row['seconds']:8.3f} s {row['ratio']:6.1f}x   processor {row['processor_seconds']:8.3f} s "
             f"{row['processor_ratio']:6.1f}x   differs by at most {row['largest_difference']:.1e}"
@@ -164,55 +147,47 @@ def everybody(kind: str, slices: int) -> dict:
     """Five raters and the student: all pairs and all slices, as a report needs them."""
     masks = [a_rater(kind, seed, slices) for seed in range(6)]
     pairs = list(itertools.combinations(range(6), 2))
-    with segmentation_bench().Peak() as before:
-        time.sleep(0.1)
-    with segmentation_bench().Peak() as peak:
-        clock, processor = time.perf_counter(), time.process_time()
+    forget_peak()
+    before = memory_mb("VmRSS")
+    with Stopwatch() as measuring:
         compared = MaskPairs(masks, SPACING, TOLERANCE_MM)
         for a, b in pairs:
             compared.pair(a, b)
-        measured = time.perf_counter() - clock
+    with Stopwatch() as slicing:
         for a, b in pairs:
             compared.slices(a, b)
-        whole = time.perf_counter() - clock
-        processor = time.process_time() - processor
+    beyond, processor = memory_mb("VmHWM") - before, measuring.processor + slicing.processor
     print(
-        f"six {kind} masks: 15 pairs {measured:.2f} s, their slices {whole - measured:.2f} s, processor "
-        f"{processor:.2f} s, {peak.mb - before.mb:.0f} MB beyond the masks' {masks[0].nbytes * 6 / 1e6:.0f}"
+        f"six {kind} masks: 15 pairs {measuring.seconds:.2f} s, their slices {slicing.seconds:.2f} s, processor "
+        f"{processor:.2f} s, {beyond:.0f} MB beyond the masks' {masks[0].nbytes * 6 / 1e6:.0f}"
     )
     return {
-        "pairs_seconds": measured,
-        "slices_seconds": whole - measured,
+        "pairs_seconds": measuring.seconds,
+        "slices_seconds": slicing.seconds,
         "processor_seconds": processor,
-        "beyond_the_masks_mb": peak.mb - before.mb,
+        "beyond_the_masks_mb": beyond,
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--slices", type=int, default=150)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = arguments_of(__doc__, slices=150, repeats=3)
     parser.add_argument("--only", choices=("lungs", "larger", "tumor", "everybody"), help="one part, not stored")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     n = arguments.slices
     result: dict = {"shape": [n, 512, 512], "spacing_mm": SPACING, "tolerance_mm": TOLERANCE_MM}
-    result["machine"] = {**segmentation_bench().machine("cpu"), "numpy": np.__version__}
-    cases = {
-        "lungs": lambda: (a_rater("lungs", 0, n), a_rater("lungs", 1, n)),
-        "larger": lambda: (a_rater("lungs", 0, n), a_rater("lungs", 1, n, larger=0.08)),
-        "tumor": lambda: (a_rater("tumor", 0, n), a_rater("tumor", 1, n)),
-    }
+    result["machine"] = {**machine(), "numpy": np.__version__}
+    kinds = {"lungs": ("lungs", 0.0), "larger": ("lungs", 0.08), "tumor": ("tumor", 0.0)}
     compared = programs()
-    for name, masks in cases.items():
+    for name, (kind, larger) in kinds.items():
         if arguments.only in (None, name):
             chosen = {which: program for which, program in compared.items() if name != "larger" or which not in SLOW}
-            result[name] = compare(name, *masks(), chosen, arguments.repeats)
+            masks = a_rater(kind, 0, n), a_rater(kind, 1, n, larger)
+            result[name] = compare(name, *masks, chosen, arguments.repeats)
     if arguments.only in (None, "everybody"):
         result["everybody"] = {kind: everybody(kind, n) for kind in ("lungs", "tumor")}
     if not arguments.only:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"agreement_{n}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        store(f"agreement_{n}", result, show=False)
 
 
 if __name__ == "__main__":

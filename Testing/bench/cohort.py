@@ -3,27 +3,20 @@
     python Testing/bench/cohort.py [--cases 10000] [--smaller 1000] [--json]
 
 Makes two cohorts of tiny synthetic cases, prepares their slices, and starts anew on each in a process of its own: from
-the table on the disk to the first batch of either role, then an epoch of batches. Memory is the resident memory of that
-process, less what it had before it read the table. Results go to ``Testing/bench/results/``, or, with ``--json``, to
-the terminal alone.
+the table on the disk to the first batch of either role, then an epoch of batches. Memory is what that process has
+resident, with and without the files that it maps, less what it had before it read the table. Results go to ``results/``
+with the machine, or, with ``--json``, to the terminal alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "CMEDLTrain")]
-
 import numpy as np
+from measuring import Stopwatch, answer, arguments_of, machine, memory_mb, store
 
 from CMEDLSegmentLib.io.cohort_table import Case, read_cohort, write_cohort
 from CMEDLSegmentLib.io.images import write_image
@@ -33,7 +26,6 @@ from CMEDLTrainLib.cohort.sampling import Sampler
 from CMEDLTrainLib.cohort.store import Store
 from CMEDLTrainLib.settings.configuration import Images
 
-RESULTS = Path(__file__).resolve().parent / "results"
 IMAGES = Images(spacing_mm=2.0, field=32, slices="all")
 SHAPE = (8, 32, 32)
 BATCH = 16
@@ -59,71 +51,65 @@ def make(folder: Path, count: int) -> None:
     write_cohort(folder / "cohort.csv", cases)
 
 
-def opened(folder: Path) -> tuple[float, Store, list[Sampler]]:
-    """The seconds to the store of a cohort, made if it is not there, and its first batches; a sampler for each role."""
-    begin = time.perf_counter()
+def first_batches(folder: Path) -> tuple[Store, list[Sampler]]:
+    """The store of a cohort, made if it is not there, and a sampler for each role, after its first batch."""
     cases = read_cohort(folder / "cohort.csv", required=("mask", "role", "split"), check_files=False)
-    store = prepare(cases, IMAGES, 1, folder / "slices")
-    samplers = [Sampler(store, "train", role, BATCH, "patient", 0) for role in ("student", "teacher")]
+    slices = prepare(cases, IMAGES, 1, folder / "slices")
+    samplers = [Sampler(slices, "train", role, BATCH, "patient", 0) for role in ("student", "teacher")]
     for sampler in samplers:
-        store.read(sampler(0))
-    return time.perf_counter() - begin, store, samplers
+        slices.read(sampler(0))
+    return slices, samplers
 
 
 def resident() -> dict[str, float]:
     """MB of this process, all of it and without the files that it maps."""
-    lines = (line.split() for line in Path("/proc/self/status").read_text("ascii").splitlines())
-    found = {line[0].rstrip(":"): int(line[1]) / 1024 for line in lines if line[0] in ("VmRSS:", "RssAnon:")}
-    return {"all": found["VmRSS"], "own": found["RssAnon"]}
+    return {"all": memory_mb("VmRSS"), "own": memory_mb("RssAnon")}
 
 
 def start(folder: Path) -> dict[str, object]:
     """What a start on a prepared cohort takes; to be called once in a process."""
     before = resident()
-    seconds, store, samplers = opened(folder)
+    with Stopwatch() as starting:
+        slices, samplers = first_batches(folder)
     begun = resident()
     steps = max(sampler.steps_per_epoch for sampler in samplers)
-    begin = time.perf_counter()
-    for step in range(steps):
-        for sampler in samplers:
-            store.read(sampler(step))
+    with Stopwatch() as epoch:
+        for step in range(steps):
+            for sampler in samplers:
+                slices.read(sampler(step))
     after = resident()
     return {
-        "patches": len(store.patches),
-        "store_mb": sum(file.stat().st_size for file in store.folder.iterdir()) / 2**20,
-        "start_seconds": seconds,
+        "patches": len(slices.patches),
+        "store_mb": sum(file.stat().st_size for file in slices.folder.iterdir()) / 1e6,
+        "start_seconds": starting.seconds,
         "mb_after_the_start": {kind: begun[kind] - before[kind] for kind in before},
         "mb_after_an_epoch": {kind: after[kind] - before[kind] for kind in before},
-        "milliseconds_a_step": 1000 * (time.perf_counter() - begin) / steps,
+        "milliseconds_a_step": 1000 * epoch.seconds / steps,
     }
 
 
 def measure(count: int) -> dict[str, object]:
     """Make a cohort, prepare it, start on it."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make(folder, count)
-        seconds = opened(folder)[0]
-        command = [sys.executable, __file__, "--start", name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True)
-        return {"cases": count, "preparation_seconds": seconds, **json.loads(done.stdout)}
+    with tempfile.TemporaryDirectory() as folder:
+        make(Path(folder), count)
+        with Stopwatch() as preparation:
+            first_batches(Path(folder))
+        return {"cases": count, "preparation_seconds": preparation.seconds, **answer(__file__, "--start", folder)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--smaller", type=int, default=1_000)
+    parser = arguments_of(__doc__, cases=10_000, smaller=1_000)
     parser.add_argument("--json", action="store_true", help="print the results and write no file")
     parser.add_argument("--start", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.start:
         print(json.dumps(start(arguments.start)))
         return
-    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "load_average": os.getloadavg()}
-    result = {"machine": machine, "cohorts": [measure(arguments.smaller), measure(arguments.cases)]}
-    if not arguments.json:
-        (RESULTS / "cohort.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result) if arguments.json else json.dumps(result, indent=1))
+    result = {"machine": machine(), "cohorts": [measure(arguments.smaller), measure(arguments.cases)]}
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        store("cohort", result)
 
 
 if __name__ == "__main__":

@@ -9,26 +9,19 @@ are timed by their processor time, so that other work on the machine does not co
 window did not answer. The surface for the 3-D view is Slicer's own work and told beside it. The student is a small one,
 whose tumor's size is a real one's. Best and worst of the repeats are told.
 
-Results go to ``Testing/bench/results/``, with the machine they were measured on.
+Results go to ``results/``, with the machine.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import shlex
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-# In place of this script's own folder, whose segmentation.py would hide the tests' room of that name.
-sys.path[:1] = [str(REPOSITORY / name) for name in ("CMEDLSegment", "CMEDLTrain", "Testing")]
-RESULTS = Path(__file__).resolve().parent / "results"
-
+from measuring import Stopwatch, arguments_of, machine, spans, store
 
 SPACING = (0.75, 0.75, 1.5)
 """mm along (x, y, z)."""
@@ -50,18 +43,19 @@ class Watch:
         show = contour_views.show_surface
 
         def timed(node) -> None:
-            begin = time.thread_time()
-            show(node)
-            self._surface_ms += (time.thread_time() - begin) * 1000
+            with Stopwatch() as watch:
+                show(node)
+            self._surface_ms += watch.thread * 1000
 
         contour_views.show_surface = timed
 
     def turns(self, going_on) -> None:
         """Turn the event loop while ``going_on()``."""
         while going_on():
-            self._surface_ms, begin = 0.0, time.thread_time()
-            self.app.process_events()
-            used = (time.thread_time() - begin) * 1000
+            self._surface_ms = 0.0
+            with Stopwatch() as watch:
+                self.app.process_events()
+            used = watch.thread * 1000
             self.longest_ms = max(self.longest_ms, used)
             self.longest_surface_ms = max(self.longest_surface_ms, self._surface_ms)
             self.longest_rest_ms = max(self.longest_rest_ms, used - self._surface_ms)
@@ -78,10 +72,8 @@ def add_ct(slices: int):
     array = np.full(shape, -900, dtype=np.int16)
     z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
     for center, radius in TUMORS:
-        at = [
-            (i - (n - 1) / 2) * step - c for i, n, step, c in zip((x, y, z), shape[::-1], SPACING, center, strict=True)
-        ]
-        array[at[0] ** 2 + at[1] ** 2 + at[2] ** 2 <= radius**2] = 0
+        axes = zip((x, y, z), shape[::-1], SPACING, center, strict=True)
+        array[sum(((i - (n - 1) / 2) * step - c) ** 2 for i, n, step, c in axes) <= radius**2] = 0
     matrix = vtk.vtkMatrix4x4()
     for axis, step in enumerate((-SPACING[0], -SPACING[1], SPACING[2])):
         matrix.SetElement(axis, axis, step)
@@ -94,11 +86,10 @@ def click(app, panel) -> dict[str, float]:
 
     before, watch = panel.parameters.result, Watch(app)
     watch.time_surfaces()
-    begin, used = time.perf_counter(), time.thread_time()
-    panel.ui.segmentButton.click()
-    clicked_ms = (time.thread_time() - used) * 1000
-    watch.turns(lambda: panel.logic.busy)
-    seconds = time.perf_counter() - begin
+    with Stopwatch() as whole:
+        with Stopwatch() as clicked:
+            panel.ui.segmentButton.click()
+        watch.turns(lambda: panel.logic.busy)
     end = time.perf_counter() + 1.0
     # Tables and views follow the result.
     watch.turns(lambda: time.perf_counter() < end)
@@ -107,10 +98,10 @@ def click(app, panel) -> dict[str, float]:
         sys.exit(panel.ui.messageLabel.text)
     segmentation = float(provenance(result)["seconds"])
     return {
-        "seconds": seconds,
+        "seconds": whole.seconds,
         "segmentation_seconds": segmentation,
-        "overhead_seconds": seconds - segmentation,
-        "click_processor_ms": clicked_ms,
+        "overhead_seconds": whole.seconds - segmentation,
+        "click_processor_ms": clicked.thread * 1000,
         "longest_turn_processor_ms": watch.longest_ms,
         "surface_processor_ms": watch.longest_surface_ms,
         "longest_turn_without_surface_processor_ms": watch.longest_rest_ms,
@@ -121,21 +112,17 @@ def measure(app, slices: int, repeats: int) -> dict:
     """A cold click, then warm ones."""
     panel = app.open("CMEDLSegment")
     panel.parameters.ct = add_ct(slices)
-    panel.parameters.student, panel.parameters.device = "bright", "cpu"
+    panel.parameters.model, panel.parameters.device = "bright", "cpu"
     # With its surface in the 3-D view, which is the most that the window has to do.
     panel.ui.overlayButton.click()
     app.process_events(1.0)
     cold = click(app, panel)
     warm = [click(app, panel) for _ in range(repeats)]
-    spans = {key: {"best": min(row[key] for row in warm), "worst": max(row[key] for row in warm)} for key in cold}
-    return {"cold": cold, "warm": spans}
+    return {"cold": cold, "warm": spans(warm)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--slices", type=int, default=300)
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, slices=300, repeats=5).parse_args()
     import harness
     from segment.panel.bright import install_model
 
@@ -152,13 +139,10 @@ def main() -> None:
         "student": "bright is tumor, all slices",
         "shape": [arguments.slices, 512, 512],
         "repeats": arguments.repeats,
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "load_average": os.getloadavg()},
+        "machine": machine(),
         **figures,
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"panel_{arguments.slices}.json").write_text(text + "\n", encoding="utf-8")
+    store(f"panel_{arguments.slices}", result)
 
 
 if __name__ == "__main__":

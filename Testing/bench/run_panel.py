@@ -5,32 +5,24 @@
 The module CMEDLTrain is opened in ``Testing/harness`` with a run that has told so many events, each with seven loss
 terms. Files are read in a thread; how long each look keeps the window is timed, on the clock and by the processor,
 so that other work on the machine can be told apart, until all was read; then the looks that find nothing new; then the
-memory that a tenth more events add to what Python holds. Results go to ``Testing/bench/results/``, with the machine.
+memory that a tenth more events add to what Python holds. Results go to ``results/``, with the machine.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import sys
+import statistics
 import tempfile
 import tracemalloc
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-# In place of this script's own folder, whose cohort.py would hide the tests' room of that name.
-sys.path[:1] = [str(REPOSITORY / name) for name in ("CMEDLSegment", "CMEDLTrain", "Testing")]
-RESULTS = Path(__file__).resolve().parent / "results"
+from measuring import arguments_of, machine, store
 
 
-def milliseconds(found: list[tuple[float, float]]) -> dict[str, float]:
+def milliseconds(kept: list[tuple[float, float]]) -> dict[str, float]:
     """The median and the longest of looks."""
-    columns = dict(zip(("clock", "processor"), zip(*found, strict=True), strict=True))
-    spans = {name: sorted(values) for name, values in columns.items()}
-    medians = {f"median_{name}_ms": values[len(values) // 2] * 1000 for name, values in spans.items()}
-    return {"looks": len(found), **medians, **{f"longest_{name}_ms": v[-1] * 1000 for name, v in spans.items()}}
+    spans = dict(zip(("clock", "processor"), zip(*kept, strict=True), strict=True))
+    medians = {f"median_{name}_ms": statistics.median_high(values) * 1000 for name, values in spans.items()}
+    return {"looks": len(kept), **medians, **{f"longest_{name}_ms": max(v) * 1000 for name, v in spans.items()}}
 
 
 def measure(app, folder: Path, events: int) -> dict:
@@ -46,7 +38,7 @@ def measure(app, folder: Path, events: int) -> dict:
     settle(panel, app)
     panel.ui.runViewsButton.click()
     first = milliseconds(looks(panel, app, run.folder.name))
-    idle = milliseconds([one for _ in range(50) for one in looks(panel, app)])
+    idle = milliseconds([look for _ in range(50) for look in looks(panel, app)])
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     write_events(run, events // 10, events + 1)
@@ -57,18 +49,12 @@ def measure(app, folder: Path, events: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--events", type=int, default=100_000)
-    arguments = parser.parse_args()
+    events = arguments_of(__doc__, events=100_000).parse_args().events
     import harness
 
     with tempfile.TemporaryDirectory() as folder, harness.application() as app:
-        figures = measure(app, Path(folder, "cohort"), arguments.events)
-    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "load_average": os.getloadavg()}
-    text = json.dumps({"events": arguments.events, "machine": machine, **figures}, indent=1)
-    print(text)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"run_panel_{arguments.events}.json").write_text(text + "\n", encoding="utf-8")
+        figures = measure(app, Path(folder, "cohort"), events)
+    store(f"run_panel_{events}", {"events": events, "machine": machine(), **figures})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ a time, over all slices. The Segmenter looks at the two thirds that hold lung. W
 not depend on them; int8 ranges are calibrated on slices of the phantom. Every figure is the best of ``--repeats``
 passes, and passes of the candidates take turns, so that other work on the machine disturbs all alike.
 
-Results go to ``Testing/bench/results/``, with the machine they were measured on.
+Results go to ``results/``, with the machine.
 """
 
 from __future__ import annotations
@@ -16,22 +16,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-# In place of this script's own folder, whose segmentation.py would hide the tests' room of that name.
-sys.path[:1] = [str(REPOSITORY / "CMEDLSegment"), str(REPOSITORY / "Testing")]
-
 import numpy as np
+from measuring import Stopwatch, answer, arguments_of, forget_peak, machine, memory_mb, store
 
-RESULTS = Path(__file__).resolve().parent / "results"
 LUNG_SHARE = 2 / 3
 MARKED_SHARE = 0.01
 """Of a slice: a tumor of 4 cm in a field of 38 cm."""
@@ -102,8 +92,7 @@ def eager(student, volume, device: str, share: int) -> float:
 
     network = student.build().to(device)
     chosen = volume.array[::share]
-    begin = time.perf_counter()
-    with torch.no_grad():
+    with Stopwatch() as watch, torch.no_grad():
         for native in chosen:
             image = torch.from_numpy(native.astype(np.float32)).to(device)[None, None]
             image = torch.nn.functional.interpolate(image, size=(256, 256), mode="bilinear", antialias=True)
@@ -111,7 +100,7 @@ def eager(student, volume, device: str, share: int) -> float:
             probability = torch.sigmoid(network(image))
             back = torch.nn.functional.interpolate(probability, size=(512, 512), mode="bilinear")
             (back[0, 0] > 0.5).to(torch.uint8).cpu().numpy()
-    return (time.perf_counter() - begin) * len(volume.array) / len(chosen)
+    return watch.seconds * len(volume.array) / len(chosen)
 
 
 def candidates(device: str) -> list[tuple[str, str, str]]:
@@ -120,10 +109,8 @@ def candidates(device: str) -> list[tuple[str, str, str]]:
 
     if device != "cpu":
         return [("torch bf16", "torch", "bf16"), ("torch fp32", "torch", "fp32")]
-    found = [("torch fp32", "torch", "fp32")]
-    if openvino_installed():
-        found += [(f"openvino {precision}", "openvino", precision) for precision in ("fp32", "bf16", "int8")]
-    return found
+    precisions = ("fp32", "bf16", "int8") if openvino_installed() else ()
+    return [("torch fp32", "torch", "fp32"), *((f"openvino {kind}", "openvino", kind) for kind in precisions)]
 
 
 def compare(arguments: argparse.Namespace) -> dict:
@@ -141,27 +128,26 @@ def compare(arguments: argparse.Namespace) -> dict:
     )
     for name, runtime, precision in candidates(arguments.device):
         segmenters[name] = Segmenter(student, arguments.device, runtime, precision)
-        begin = time.perf_counter()
-        segmenters[name].segment(small, SegmentationOptions(all_slices=True))
-        first[name] = time.perf_counter() - begin
+        with Stopwatch() as watch:
+            segmenters[name].segment(small, SegmentationOptions(all_slices=True))
+        first[name] = watch.seconds
     reference, best = [], {}
     for _ in range(arguments.repeats):
         reference.append(eager(student, volume, arguments.device, share))
         for name, segmenter in segmenters.items():
-            found = segmenter.segment(volume)
-            if name not in best or found.seconds < best[name].seconds:
-                best[name] = found
+            segmentation = segmenter.segment(volume)
+            best[name] = min(best.get(name, segmentation), segmentation, key=lambda result: result.seconds)
     rows = {
         name: {
-            "seconds": found.seconds,
-            "ratio_to_eager": min(reference) / found.seconds,
+            "seconds": result.seconds,
+            "ratio_to_eager": min(reference) / result.seconds,
             "first_call_seconds": first[name],
-            "network_and_resampling_seconds": found.timings["network"] + found.timings["resampling"],
-            "lung_slices": found.lung_slices,
-            **{f"{stage}_seconds": seconds for stage, seconds in found.timings.items()},
-            "runtime": f"{found.runtime} on {found.device}",
+            "network_and_resampling_seconds": result.timings["network"] + result.timings["resampling"],
+            "lung_slices": result.lung_slices,
+            **{f"{stage}_seconds": seconds for stage, seconds in result.timings.items()},
+            "runtime": f"{result.runtime} on {result.device}",
         }
-        for name, found in best.items()
+        for name, result in best.items()
     }
     return {"eager_seconds": min(reference), "eager_measured_every": share, "candidates": rows}
 
@@ -170,19 +156,16 @@ def memory(arguments: argparse.Namespace) -> dict:
     """Peak resident memory beyond the volume, each candidate in a process of its own, torch and all included."""
     from CMEDLSegmentLib.models.model_file import save_model
 
-    found = {}
     volume = a_volume(STUDENT_SLICES)
     student = add_int8(a_model(arguments.network, volume), volume)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "student.safetensors")
         save_model(path, student.card, {"segmentor": student.build().networks[0]}, int8=student.int8)
-        for name, runtime, precision in candidates("cpu"):
-            if not arguments.runtime or arguments.runtime == name:
-                command = [sys.executable, __file__, "--memory-of", runtime, precision, str(path)]
-                command += ["--slices", str(arguments.slices)]
-                done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True)
-                found[name] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        return {
+            name: answer(__file__, "--memory-of", runtime, precision, path, "--slices", arguments.slices)
+            for name, runtime, precision in candidates("cpu")
+            if arguments.runtime in (None, name)
+        }
 
 
 def measure_memory(arguments: argparse.Namespace) -> dict:
@@ -210,74 +193,36 @@ def measure_memory(arguments: argparse.Namespace) -> dict:
     runtime, precision, path = arguments.memory_of
     volume = a_volume(arguments.slices)
     student = load_model(path)
-    with Peak() as peak:
-        found = Segmenter(student, "cpu", runtime, precision, start=now_and_then).segment(volume)
+    forget_peak()
+    segmentation = Segmenter(student, "cpu", runtime, precision, start=now_and_then).segment(volume)
     size = volume.array.nbytes / 1e6
-    return {"volume_mb": size, "beyond_the_volume_mb": peak.mb - size, "lung_slices": found.lung_slices}
-
-
-class Peak:
-    """Highest resident memory (MB) of this process while it is open; Linux."""
-
-    def __enter__(self) -> Peak:
-        self.mb = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        page = os.sysconf("SC_PAGE_SIZE")
-        while not self._stop.wait(0.005):
-            resident = int(Path("/proc/self/statm").read_text("utf-8").split()[1]) * page / 1e6
-            self.mb = max(self.mb, resident)
-
-
-def machine(device: str) -> dict:
-    """What the figures were measured on."""
-    import torch
-
-    name = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        models = [
-            line for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines() if line.startswith("model name")
-        ]
-        name = models[0].partition(":")[2].strip() if models else name
-    found = {"cpu": name, "cores": os.cpu_count(), "torch": torch.__version__, "python": platform.python_version()}
-    if device.startswith("cuda"):
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
+    beyond = memory_mb("VmHWM") - size
+    return {"volume_mb": size, "beyond_the_volume_mb": beyond, "lung_slices": segmentation.lung_slices}
 
 
 def show(result: dict) -> str:
     """The result as a table."""
     if "memory" in result:
-        lines = [f"{name:16} {found['beyond_the_volume_mb']:7.0f} MB" for name, found in result["memory"].items()]
+        lines = [f"{name:16} {row['beyond_the_volume_mb']:7.0f} MB" for name, row in result["memory"].items()]
         return "\n".join(["beyond the volume:", *lines])
     lines = [
         f"plain eager PyTorch, slice by slice, all slices: {result['eager_seconds']:.2f} s",
         f"{'':16} seconds  ratio  anatomy  resampling  network  back  first call",
     ]
-    for name, found in result["candidates"].items():
-        stages = [found[f"{stage}_seconds"] for stage in ("anatomy", "resampling", "network", "back")]
+    for name, row in result["candidates"].items():
+        stages = [row[f"{stage}_seconds"] for stage in ("anatomy", "resampling", "network", "back")]
         lines.append(
-            f"{name:16} {found['seconds']:7.2f} {found['ratio_to_eager']:5.1f}x"
+            f"{name:16} {row['seconds']:7.2f} {row['ratio_to_eager']:5.1f}x"
             + "  {:7.2f}  {:10.2f}  {:7.2f}  {:4.2f}".format(*stages)
-            + f"  {found['first_call_seconds']:10.2f}"
+            + f"  {row['first_call_seconds']:10.2f}"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments_of(__doc__, slices=150, repeats=3)
     parser.add_argument("--network", choices=("unet", "densefcn", "mrrn"), default="unet")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--slices", type=int, default=150)
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="time the reference on every tenth slice")
     parser.add_argument("--memory", action="store_true", help="measure memory, not time")
     parser.add_argument("--runtime", help="with --memory: one candidate only, such as 'torch fp32'")
@@ -294,10 +239,9 @@ def main() -> None:
         print(json.dumps(result))
         return
     print(show(result))
-    RESULTS.mkdir(exist_ok=True)
     kind = "memory" if arguments.memory else "time"
-    name = f"segmentation_{kind}_{arguments.network}_{arguments.device.replace(':', '')}_{arguments.slices}.json"
-    (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    device = arguments.device.replace(":", "")
+    store(f"segmentation_{kind}_{arguments.network}_{device}_{arguments.slices}", result, show=False)
 
 
 if __name__ == "__main__":

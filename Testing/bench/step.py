@@ -19,29 +19,23 @@ device a step uses.
 Memory is the peak of a process of its own: on CUDA of what the allocator gave out, on a CPU of what is resident (with
 the allocator handing freed blocks back at once, on Linux), less what was before the first step.
 
-Results go to ``Testing/bench/results/``, with the machine they were measured on. Needs torch, numpy and safetensors.
+Results go to ``results/``, with the machine. Needs torch, numpy and safetensors.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from contextual import HANDS_BACK, MEGABYTE, RESULTS, machine, of_this_process, plain
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-
 import torch
 import torch.nn.functional as F
+from measuring import HANDS_BACK, Stopwatch, answer, arguments_of, machine, memory_mb, store
 from torch.utils.flop_counter import FlopCounterMode
 
 from CMEDLTrainLib.losses.adversarial import discriminator_loss, generator_loss
@@ -90,6 +84,17 @@ def trainer(row: str, arguments: argparse.Namespace, folder: Path, naive: bool =
     return made
 
 
+def contextual_loss(generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Equations 3 and 4, all pairs at once."""
+    ours, theirs = generated.flatten(2).mT, target.flatten(2).mT
+    center = theirs.mean(dim=1, keepdim=True)
+    ours, theirs = (F.normalize(values - center, dim=2) for values in (ours, theirs))
+    distance = (1 - ours @ theirs.mT) / 2
+    weights = torch.exp((1 - distance / (distance.min(dim=2, keepdim=True).values + 1e-5)) / 0.5)
+    similarity = weights / weights.sum(dim=2, keepdim=True)
+    return -similarity.max(dim=1).values.mean(dim=1).log().mean()
+
+
 class Naive:
     """CMEDL's update as it is usually written; see the module."""
 
@@ -136,7 +141,7 @@ class Naive:
         cycle = F.l1_loss(to_c(to_m(c)), c) + F.l1_loss(to_m(to_c(m)), m)
         features = self._networks["features"]
         pairs = zip(features(to_m(c)), features(m), strict=True)
-        return adversarial + 10 * cycle + sum(plain(ours, theirs) for ours, theirs in pairs)
+        return adversarial + 10 * cycle + sum(contextual_loss(ours, theirs) for ours, theirs in pairs)
 
     def _segmentors(self, c: torch.Tensor, y_c: torch.Tensor, m: torch.Tensor, y_m: torch.Tensor) -> torch.Tensor:
         """Equations 1 and 2."""
@@ -163,11 +168,11 @@ class Naive:
 
 def taken(step: Callable[[int], object], number: int, device: str) -> tuple[float, float]:
     """Seconds of one step, the device's work included, and seconds of this process's threads in it."""
-    start, worked = time.perf_counter(), time.process_time()
-    step(number)
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start, time.process_time() - worked
+    with Stopwatch() as watch:
+        step(number)
+        if device != "cpu":
+            torch.cuda.synchronize()
+    return watch.seconds, watch.processor
 
 
 def timed(row: str, arguments: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]]:
@@ -209,19 +214,10 @@ def memory(row: str, way: str, arguments: argparse.Namespace) -> float:
         device = arguments.device
         made = trainer(row, arguments, Path(folder) / "run", naive=way == "naive")
         step = Naive(made) if way == "naive" else made._step
-        before = of_this_process("VmRSS") if device == "cpu" else 0.0
+        before = memory_mb("VmRSS") if device == "cpu" else 0.0
         for number in range(2 if device == "cpu" else WARM_UP):
             step(number)
-    return of_this_process("VmHWM") - before if device == "cpu" else torch.cuda.max_memory_allocated() / MEGABYTE
-
-
-def in_a_process(row: str, way: str) -> float:
-    """:func:`memory` in a process of its own, with this one's arguments."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", row, way]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, encoding="utf-8", check=True, env={**os.environ, **HANDS_BACK}
-    )
-    return float(done.stdout.splitlines()[-1])
+    return memory_mb("VmHWM") - before if device == "cpu" else torch.cuda.max_memory_allocated() / 1e6
 
 
 def measured(row: str, arguments: argparse.Namespace) -> dict[str, object]:
@@ -229,30 +225,32 @@ def measured(row: str, arguments: argparse.Namespace) -> dict[str, object]:
     seconds, worked = timed(row, arguments)
     settings = configuration(row, arguments.device, tiny=arguments.tiny)
     images = 2 * settings.optimization.batch
-    found: dict[str, object] = {
+    figures: dict[str, object] = {
         "milliseconds": {way: round(1000 * value, 1) for way, value in seconds.items()},
         "processor_milliseconds": {way: round(1000 * value, 1) for way, value in worked.items()},
         "images_per_second": {way: round(images / value, 2) for way, value in seconds.items()},
-        "peak_mb": {way: round(in_a_process(row, way)) for way in seconds},
+        "peak_mb": {
+            # In a process of its own, with this one's arguments.
+            way: round(answer(__file__, *sys.argv[1:], "--memory-of", row, way, **HANDS_BACK))
+            for way in seconds
+        },
         "field": settings.images.field,
         "segmentor": settings.network.arguments,
         "translation_width": settings.translation.width,
     }
     numbers = torch.bfloat16 if settings.optimization.precision == "bf16" else torch.float32
-    found["tflop"], found["ceiling_tflops"] = tflop(row, arguments), ceiling(arguments.device, numbers)
-    found["share_of_ceiling"] = found["tflop"] / seconds["ours"] / found["ceiling_tflops"]
-    found["graph"] = arguments.device != "cpu" and not arguments.no_graph
+    figures["tflop"], figures["ceiling_tflops"] = tflop(row, arguments), ceiling(arguments.device, numbers)
+    figures["share_of_ceiling"] = figures["tflop"] / seconds["ours"] / figures["ceiling_tflops"]
+    figures["graph"] = arguments.device != "cpu" and not arguments.no_graph
     if "naive" in seconds:
-        found["times_faster"] = round(seconds["naive"] / seconds["ours"], 2)
-        found["times_less_work"] = round(worked["naive"] / worked["ours"], 2)
-    return found
+        figures["times_faster"] = round(seconds["naive"] / seconds["ours"], 2)
+        figures["times_less_work"] = round(worked["naive"] / worked["ours"], 2)
+    return figures
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments_of(__doc__, repeats=5, threads=2)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2, help="of the CPU")
     parser.add_argument("--row", choices=ROWS, help="one row alone")
     parser.add_argument("--tiny", action="store_true", help="the least there is, to see that it runs")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON and write no file")
@@ -264,22 +262,21 @@ def main() -> None:
         print(memory(*arguments.memory_of, arguments))
         return
     chosen = [arguments.row] if arguments.row else list(ROWS)
-    if arguments.json:
-        rows = {row: measured(row, arguments) for row in chosen}
-        print(json.dumps({"machine": machine(arguments.device), "rows": rows}))
-        return
     result = {"machine": machine(arguments.device), "rows": {}}
-    path = RESULTS / f"step_{arguments.device}.json"
+    if arguments.json:
+        result["rows"] = {row: measured(row, arguments) for row in chosen}
+        print(json.dumps(result))
+        return
     print(f"{'':20}{'ms':>9}{'naive ms':>10}{'times':>7}{'images/s':>10}{'peak MB':>9}{'naive MB':>10}")
     for row in chosen:
-        found = result["rows"][row] = measured(row, arguments)
-        times, peak = found["milliseconds"], found["peak_mb"]
+        figures = result["rows"][row] = measured(row, arguments)
+        times, peak = figures["milliseconds"], figures["peak_mb"]
         print(
-            f"{row:20}{times['ours']:9.1f}{times.get('naive', '-'):>10}{found.get('times_faster', '-'):>7}"
-            f"{found['images_per_second']['ours']:10.2f}{peak['ours']:9}{peak.get('naive', '-'):>10}",
+            f"{row:20}{times['ours']:9.1f}{times.get('naive', '-'):>10}{figures.get('times_faster', '-'):>7}"
+            f"{figures['images_per_second']['ours']:10.2f}{peak['ours']:9}{peak.get('naive', '-'):>10}",
             flush=True,
         )
-        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        store(f"step_{arguments.device}", result, show=False)
 
 
 if __name__ == "__main__":

@@ -63,10 +63,10 @@ def folds(data: Path) -> list[dict[str, list[str]]]:
 
 def regions(patients: Sequence[str]) -> dict[str, list[str]]:
     """The patients of each region."""
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for patient in sorted(patients):
-        found.setdefault(region(patient), []).append(patient)
-    return found
+        groups.setdefault(region(patient), []).append(patient)
+    return groups
 
 
 if __name__ == "__main__":

@@ -21,41 +21,22 @@ S4EXT = {
 
 
 def from_cmake(name: str) -> str:
-    found = re.search(rf'set\(EXTENSION_{name} "(.*)"\)', CMAKE)
-    assert found is not None, f"CMakeLists.txt sets no EXTENSION_{name}"
-    return found[1]
+    line = re.search(rf'set\(EXTENSION_{name} "(.*)"\)', CMAKE)
+    assert line is not None, f"CMakeLists.txt sets no EXTENSION_{name}"
+    return line[1]
 
 
 @pytest.mark.parametrize(
-    ("key", "name"),
-    [
-        ("homepage", "HOMEPAGE"),
-        ("category", "CATEGORY"),
-        ("contributors", "CONTRIBUTORS"),
-        ("description", "DESCRIPTION"),
-        ("iconurl", "ICONURL"),
-        ("screenshoturls", "SCREENSHOTURLS"),
-        ("depends", "DEPENDS"),
-    ],
+    "key", ["homepage", "category", "contributors", "description", "iconurl", "screenshoturls", "depends"]
 )
-def test_the_older_description_repeats_the_build(key: str, name: str) -> None:
-    assert S4EXT[key] == from_cmake(name)
+def test_the_older_description_repeats_the_build(key: str) -> None:
+    assert S4EXT[key] == from_cmake(key.upper())
 
 
-@pytest.mark.parametrize(
-    ("key", "older"),
-    [
-        ("scm_url", "scmurl"),
-        ("scm_revision", "scmrevision"),
-        ("category", "category"),
-        ("build_subdirectory", "build_subdirectory"),
-    ],
-)
-def test_the_newer_description_repeats_the_older(key: str, older: str) -> None:
-    assert CATALOG[key] == S4EXT[older]
-
-
-def test_both_descriptions_ask_for_the_same_extensions() -> None:
+def test_the_newer_description_repeats_the_older() -> None:
+    repeated = {"scm_url": "scmurl", "scm_revision": "scmrevision"}
+    repeated |= {key: key for key in ("category", "build_subdirectory")}
+    assert {key: CATALOG[key] for key in repeated} == {key: S4EXT[older] for key, older in repeated.items()}
     assert CATALOG["build_dependencies"] == S4EXT["depends"].split()
 
 
@@ -68,9 +49,7 @@ def test_the_newer_description_has_only_keys_of_its_schema() -> None:
 
 
 def test_the_project_is_named_as_the_extension_is() -> None:
-    found = re.search(r"^project\((\w+)\)$", CMAKE, re.MULTILINE)
-    assert found is not None
-    assert found[1] == "CMEDL"
+    assert re.findall(r"^project\((\w+)\)$", CMAKE, re.MULTILINE) == ["CMEDL"]
 
 
 @pytest.mark.parametrize("name", ["ICONURL", "SCREENSHOTURLS"])

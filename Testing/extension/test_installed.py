@@ -123,7 +123,7 @@ def test_every_module_of_both_libraries_is_imported_from_the_installed_tree(inst
 def test_the_installed_tree_says_where_the_paper_s_figures_and_experiments_are(
     command: list[str], installed: Path
 ) -> None:
-    code, said = ask(
+    code, message = ask(
         installed,
         "import contextlib, io\n"
         "from CMEDLTrainLib.cli import main\n"
@@ -132,8 +132,8 @@ def test_the_installed_tree_says_where_the_paper_s_figures_and_experiments_are(
         "print(json.dumps([code, said.getvalue()]))",
     )
     assert code == 2
-    assert "pip install cmedl" in said
-    assert len(said.splitlines()) == 1
+    assert "pip install cmedl" in message
+    assert len(message.splitlines()) == 1
 
 
 def test_the_panels_compile_and_have_their_forms(installed: Path) -> None:
@@ -146,14 +146,19 @@ def test_the_panels_compile_and_have_their_forms(installed: Path) -> None:
         assert (installed / "Resources" / "UI" / f"{module}.ui").is_file()
 
 
-def test_the_bundled_students_are_found_in_the_installed_tree(installed: Path) -> None:
+def check_bundled(tree: Path, folder: str) -> None:
+    """The bundled students are found in a folder of an installed tree, and nothing is wrong with them."""
     answer = ask(
-        installed,
+        tree,
         "from CMEDLSegmentLib.models import registry\n"
         "print(json.dumps({entry.name: [str(entry.path), entry.problem] for entry in registry.list_models()\n"
         "                  if entry.origin == registry.BUNDLED}))",
     )
     assert "lung-ct" in answer
     for path, problem in answer.values():
-        assert Path(path).is_relative_to(installed / "Resources" / "Models")
+        assert Path(path).is_relative_to(tree / folder)
         assert problem == ""
+
+
+def test_the_bundled_students_are_found_in_the_installed_tree(installed: Path) -> None:
+    check_bundled(installed, "Resources/Models")

@@ -30,5 +30,5 @@ def test_what_is_left_out_is_imported_by_the_paper_s_figures_and_experiments_alo
     left_out = {name for name, path in files.items() if path not in extension}
     rooms = {name for name in files if name.startswith(PACKAGE_ONLY)}
     assert rooms < left_out
-    used = {found for name in left_out for found in imports(name, files[name])}
+    used = {target for name in left_out for target in imports(name, files[name])}
     assert left_out - rooms <= {name.rpartition(".")[0] for name in used}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from extension.module_lists import MODULES, REPOSITORY, sources
-from extension.test_installed import ask, students
+from extension.test_installed import check_bundled, students
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +47,7 @@ def test_an_installed_wheel_finds_its_students_and_has_both_commands(wheel: Path
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     done = subprocess.run([*pip, "--target", str(tmp_path), str(wheel)], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
-    answer = ask(
-        tmp_path,
-        "from CMEDLSegmentLib.models import registry\n"
-        "print(json.dumps({entry.name: [str(entry.path), entry.problem] for entry in registry.list_models()\n"
-        "                  if entry.origin == registry.BUNDLED}))",
-    )
-    assert "lung-ct" in answer
-    for path, problem in answer.values():
-        assert Path(path).is_relative_to(tmp_path / "CMEDLSegmentLib" / "bundled")
-        assert problem == ""
+    check_bundled(tmp_path, "CMEDLSegmentLib/bundled")
     commands = next(tmp_path.glob("cmedl-*.dist-info")) / "entry_points.txt"
     assert "cmedl-segment = CMEDLSegmentLib.cli:main" in commands.read_text(encoding="utf-8")
     assert "cmedl-train = CMEDLTrainLib.cli:main" in commands.read_text(encoding="utf-8")

@@ -137,17 +137,17 @@ class Publisher:
         from CMEDLTrainLib.experiments.finished_runs import finished_runs
         from CMEDLTrainLib.export import export
 
-        for row, found in finished_runs(self._bench, self._bench.progress()).items():
-            scored = [one for one in found if one.validation]
-            best = max(scored, key=lambda one: one.validation["dsc"], default=None)
+        for row, finished in finished_runs(self._bench, self._bench.progress()).items():
+            scored = [run for run in finished if run.validation]
+            best = max(scored, key=lambda run: run.validation["dsc"], default=None)
             if best is None or best.run is None or self._exported.get(row) == best.run.folder:
                 continue
             path = self._out / f"{self._name}-{row}.safetensors"
-            told = export(best.run, path, {}, "int8", int8=False)
+            outcome = export(best.run, path, {}, "int8", int8=False)
             if path.stat().st_size > LARGEST:
                 path.unlink()
-                told = f"is larger than {LARGEST} bytes, so it stays in the work folder"
-            print(f"{path.name}, of {best.run.folder.name}: {told}", flush=True)
+                outcome = f"is larger than {LARGEST} bytes, so it stays in the work folder"
+            print(f"{path.name}, of {best.run.folder.name}: {outcome}", flush=True)
             self._exported[row] = best.run.folder
 
 
@@ -158,27 +158,27 @@ def measure(options: argparse.Namespace, end: float) -> bool:
     """Run the checks and the benches that OUT has no result of yet, until ``end``; True when all is done."""
     places = [options.work / STEPS, options.out / STEPS]
     known = [path for path in (*places, *([] if options.tiny else [HERE / STEPS])) if path.is_file()]
-    told = json.loads(known[0].read_text("utf-8")) if known else {}
+    results = json.loads(known[0].read_text("utf-8")) if known else {}
     for name, command in commands(options):
-        if name in told:
+        if name in results:
             continue
         print(name, flush=True)
-        found = answer(command, end)
-        if found is None and name.startswith("step "):
-            found = answer([*command, "--no-graph"], end)
-        if found is None and time.monotonic() >= end:
+        result = answer(command, end)
+        if result is None and name.startswith("step "):
+            result = answer([*command, "--no-graph"], end)
+        if result is None and time.monotonic() >= end:
             break
-        told[name] = found if found is not None else {"state": "failed", "why": "see what it printed"}
-        write(places, told)
-    write(places, told)
-    return all(name in told for name, _ in commands(options))
+        results[name] = result if result is not None else {"state": "failed", "why": "see what it printed"}
+        write(places, results)
+    write(places, results)
+    return all(name in results for name, _ in commands(options))
 
 
-def write(places: Sequence[Path], told: dict[str, Any]) -> None:
+def write(places: Sequence[Path], results: dict[str, Any]) -> None:
     """Put what was measured into each of these files."""
     for path in places:
         with atomic_path(path) as beside:
-            beside.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+            beside.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
@@ -250,6 +250,6 @@ if __name__ == "__main__":
     with interrupted.listening():
         try:
             code = main(sys.argv[1:], interrupted)
-        except CMEDLError as told:  # anything else comes with its traceback, on a machine that is gone afterwards
-            sys.exit(str(told))
+        except CMEDLError as error:  # anything else comes with its traceback, on a machine that is gone afterwards
+            sys.exit(str(error))
     sys.exit(code)

@@ -53,9 +53,9 @@ def losses(device: str, folder: Path, steps: int, *changes: str) -> dict[str, fl
     return {name: float(value) for name, value in terms.items()}
 
 
-def compared(expected: dict[str, float], found: dict[str, float]) -> dict[str, Any]:
+def compared(expected: dict[str, float], measured: dict[str, float]) -> dict[str, Any]:
     """Whether two ways of training have the same losses."""
-    apart = {name: abs(found[name] - value) / max(abs(value), 0.1) for name, value in expected.items()}
+    apart = {name: abs(measured[name] - value) / max(abs(value), 0.1) for name, value in expected.items()}
     worst = max(apart, key=lambda name: apart[name])
     return {
         "state": "passed" if apart[worst] <= CLOSE else "failed",
@@ -113,12 +113,12 @@ def ladder(device: str, folder: Path) -> dict[str, Any]:
     torch.cuda.empty_cache()
     left = (torch.cuda.memory_reserved() + ROOM * reserved / 4) / torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(left)
-    found = Segmenter(student, device, "torch", "fp32", batch=64).segment(volume)
-    apart = int((found.label != expected.label).sum())
+    segmentation = Segmenter(student, device, "torch", "fp32", batch=64).segment(volume)
+    apart = int((segmentation.label != expected.label).sum())
     voxels = int((expected.label > 0).sum())
-    fine = bool(found.warnings) and apart <= max(10, voxels // 1000)
-    told = {"said": found.warnings, "voxels_apart": apart, "of": voxels, "ran_at_last": found.runtime}
-    return {"state": "passed" if fine else "failed", **told}
+    fine = bool(segmentation.warnings) and apart <= max(10, voxels // 1000)
+    figures = {"said": segmentation.warnings, "voxels_apart": apart, "of": voxels, "ran_at_last": segmentation.runtime}
+    return {"state": "passed" if fine else "failed", **figures}
 
 
 CHECKS: dict[str, Callable[[str, Path], dict[str, Any]]] = {

@@ -101,8 +101,8 @@ def check_trained(out, part):
         results, names = results_in(out, name)
         assert results["complete"] is True
         assert len(results["cells"]) == CELLS[name]
-        assert {Path(one).name for one in names} >= {"results.md", "panels.png", "events.jsonl", "evaluation.json"}
-        assert sum(one.endswith("evaluation.json") for one in names) == CELLS[name]
+        assert {Path(path).name for path in names} >= {"results.md", "panels.png", "events.jsonl", "evaluation.json"}
+        assert sum(path.endswith("evaluation.json") for path in names) == CELLS[name]
         for row in results["methods"]:
             assert load_model(out / f"{name}-{row}.safetensors").card.training["method"] == row
 
@@ -110,18 +110,18 @@ def check_trained(out, part):
 def check_measured(out):
     """Every check and every bench told something, and nothing failed."""
     check_out(out)
-    told = json.loads((out / "steps.json").read_text("utf-8"))
-    states = {name: found["state"] for name, found in told.items() if name.startswith("check")}
+    measured = json.loads((out / "steps.json").read_text("utf-8"))
+    states = {name: result["state"] for name, result in measured.items() if name.startswith("check")}
     assert states == {
         "check graph": "skipped",
         "check bf16": "passed",
         "check resumed": "passed",
         "check ladder": "skipped",
     }
-    (row,) = told["step Unet, CMEDL"]["rows"].values()
+    (row,) = measured["step Unet, CMEDL"]["rows"].values()
     assert row["milliseconds"].keys() == {"ours", "naive"}
     assert row["share_of_ceiling"] > 0
-    (inference,) = (found for name, found in told.items() if name.startswith("inference"))
+    (inference,) = (result for name, result in measured.items() if name.startswith("inference"))
     assert inference["candidates"]
 
 
@@ -173,8 +173,8 @@ def test_a_part_that_is_killed_has_told_what_is_finished_and_goes_on(hidden, pac
 
 def trained_events(work):
     """The events of the runs that are finished."""
-    found = {path.parent.name: path.read_text("utf-8") for path in (work / "runs").glob("*/events.jsonl")}
-    return {run: text for run, text in found.items() if '"finished"' in text}
+    events = {path.parent.name: path.read_text("utf-8") for path in (work / "runs").glob("*/events.jsonl")}
+    return {run: text for run, text in events.items() if '"finished"' in text}
 
 
 def test_where_a_graph_fails_the_part_starts_itself_again_without(packs, tmp_path, monkeypatch):

@@ -211,18 +211,18 @@ def _below(path: str, key: str) -> str:
 def _dataclass(kind: Any, tree: object, where: str) -> Any:
     if isinstance(tree, kind):
         return tree
-    found, known, values = _object(tree, where), entries(kind), {}
-    former = {old: name for name, entry in known.items() if (old := entry.limits.formerly) and name not in found}
-    given = {former.get(key, key): key for key in found}
+    values, known, arguments = _object(tree, where), entries(kind), {}
+    former = {old: name for name, entry in known.items() if (old := entry.limits.formerly) and name not in values}
+    given = {former.get(key, key): key for key in values}
     # First, because a name that is misspelled is missing too.
     for name in sorted(given.keys() - known.keys()):
         raise SchemaError(_below(where, name), f"is not known; there are: {', '.join(known)}")
     for name, entry in known.items():
         if name in given:
-            values[name] = _value(entry.kind, found[given[name]], _below(where, given[name]), entry.limits)
+            arguments[name] = _value(entry.kind, values[given[name]], _below(where, given[name]), entry.limits)
         elif entry.required:
             raise SchemaError(_below(where, name), "is missing")
-    return kind(**values)
+    return kind(**arguments)
 
 
 def _value(kind: Any, value: Any, path: str, stated: Limits) -> Any:
@@ -231,8 +231,8 @@ def _value(kind: Any, value: Any, path: str, stated: Limits) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and types.NoneType in inner:
             return None
-        several = [one for one in inner if one is not types.NoneType]
-        return _value(next((one for one in several if type(value) is one), several[-1]), value, path, stated)
+        kinds = [each for each in inner if each is not types.NoneType]
+        return _value(type(value) if type(value) in kinds else kinds[-1], value, path, stated)
     if dataclasses.is_dataclass(origin):
         return _dataclass(kind, value, path)
     if origin is Any:
@@ -240,10 +240,10 @@ def _value(kind: Any, value: Any, path: str, stated: Limits) -> Any:
     if origin is dict:
         return {key: _value(inner[1], item, _below(path, key), stated) for key, item in _object(value, path).items()}
     if origin in (tuple, list) and isinstance(value, (tuple, list)):
-        kinds: Sequence[Any] = [inner[0]] * len(value) if origin is list or inner[-1] is Ellipsis else inner
-        if len(value) == len(kinds) and (value or not stated.filled):
-            items = enumerate(zip(kinds, value, strict=True))
-            return origin(_item(*each, path, number, stated) for number, each in items)
+        each: Sequence[Any] = [inner[0]] * len(value) if origin is list or inner[-1] is Ellipsis else inner
+        if len(value) == len(each) and (value or not stated.filled):
+            items = enumerate(zip(each, value, strict=True))
+            return origin(_item(*item, path, number, stated) for number, item in items)
     elif origin in (int, float) and isinstance(value, (int, origin)) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):
             number = origin(value)
@@ -294,8 +294,8 @@ def _default(field: dataclasses.Field) -> Any:
 def _wanted(kind: Any, stated: Limits) -> str:
     origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        several = [one for one in inner if one is not types.NoneType]
-        return _wanted(several[-1], stated) + (" or null" if types.NoneType in inner else "")
+        kinds = [each for each in inner if each is not types.NoneType]
+        return _wanted(kinds[-1], stated) + (" or null" if types.NoneType in inner else "")
     if origin in (tuple, list):
         count = " of at least 1" if stated.filled else ""
         if origin is tuple and inner[-1] is not Ellipsis:
@@ -324,7 +324,7 @@ def _finite(text: str) -> float:
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
         raise ValueError("it has a key twice")
-    return found
+    return tree

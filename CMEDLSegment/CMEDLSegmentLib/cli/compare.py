@@ -32,52 +32,6 @@ READ, ANALYZED = 0.35, 0.75
 
 
 @dataclass(frozen=True)
-class ComparisonJob:
-    """One case to compare.
-
-    Attributes:
-        image: a volume file, or a folder with a DICOM series.
-        raters: name and file of each, in the order of the tables.
-        model: the model's file, or None.
-        folder: where the report goes.
-        segment: which segment of every file that does not name its own.
-        series: which series of a DICOM folder that holds several.
-        tolerance_mm: of the surface DSC.
-        name: what the outputs call the case; "" for nothing.
-        names: whether outputs may say how the image is called.
-        overwrite: whether files that exist are replaced.
-    """
-
-    image: Path
-    raters: tuple[tuple[str, str], ...]
-    model: str | None
-    folder: Path
-    segment: str | None = None
-    series: str | None = None
-    tolerance_mm: float = TOLERANCE_MM
-    name: str = ""
-    names: bool = False
-    overwrite: bool = False
-
-    def check(self) -> None:
-        """Find out what can be wrong before anything is read.
-
-        Raises:
-            InputError: no rater, one twice, the image is missing, or a result would replace a file.
-        """
-        if not self.raters:
-            raise InputError("There is nobody to compare with; name at least one rater by --rater NAME=FILE.")
-        names = [name for name, _ in self.raters]
-        for name in names:
-            if names.count(name) > 1:
-                raise InputError(f"Two raters are called '{name}'; give each one a name of its own.")
-        if not self.image.exists():
-            raise InputError(f"{self.image} does not exist; give an image file, or a folder with a DICOM series.")
-        _check_folder(self.folder)
-        check_outputs(self.folder, CASE_FILES, self.overwrite)
-
-
-@dataclass(frozen=True)
 class CaseComparison:
     """A case that was compared: its agreement, the report's files, and the seconds it took."""
 
@@ -160,32 +114,59 @@ class CohortComparison:
         return "\n".join(lines)
 
 
-def compare_case(job: ComparisonJob, progress: Progress = SILENT) -> CaseComparison:
+def compare_case(
+    image: Path,
+    raters: Sequence[tuple[str, str]],
+    model: str | None,
+    folder: Path,
+    *,
+    segment: str | None = None,
+    series: str | None = None,
+    tolerance_mm: float = TOLERANCE_MM,
+    name: str = "",
+    names: bool = False,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> CaseComparison:
     """Compare who delineated one image, and write the report.
 
+    Args:
+        image: a volume file, or a folder with a DICOM series.
+        raters: name and file of each, in the order of the tables.
+        model: the model's file, or None.
+        folder: where the report goes.
+        segment: which segment of every file that does not name its own.
+        series: which series of a DICOM folder that holds several.
+        tolerance_mm: of the surface DSC.
+        name: what the outputs call the case; "" for nothing.
+        names: whether outputs may say how the image is called.
+        overwrite: whether files that exist are replaced.
+        progress: see ``progress.py``.
+
     Raises:
-        InputError: anything about the input or the folder that the user can mend.
+        InputError: anything about the input or the folder that the user can mend; what can be known before anything is
+            read is told before.
         Cancelled: it was cancelled; nothing was written.
     """
     start = time.perf_counter()
     progress("Checking", 0.0)
-    job.check()
-    case = read_rated_case(
-        job.image,
-        job.model,
-        dict(job.raters),
-        job.segment,
-        job.name,
-        progress.part(0.0, READ),
-        job.series,
-    )
-    if not job.names:
-        notes = tuple(note.replace(job.image.name, "The image") for note in case.notes)
+    if not raters:
+        raise InputError("There is nobody to compare with; name at least one rater by --rater NAME=FILE.")
+    files = dict(raters)
+    for rater in files:
+        if [other for other, _ in raters].count(rater) > 1:
+            raise InputError(f"Two raters are called '{rater}'; give each one a name of its own.")
+    if not image.exists():
+        raise InputError(f"{image} does not exist; give an image file, or a folder with a DICOM series.")
+    check_outputs(folder, CASE_FILES, overwrite)
+    case = read_rated_case(image, model, files, segment, name, progress.part(0.0, READ), series)
+    if not names:
+        notes = tuple(note.replace(image.name, "The image") for note in case.notes)
         case = dataclasses.replace(case, notes=notes)
-    agreement = analyze(case, job.tolerance_mm, progress.part(READ, ANALYZED))
-    files = write_report(case, agreement, job.folder, None, job.overwrite, progress.part(ANALYZED, 1.0))
+    agreement = analyze(case, tolerance_mm, progress.part(READ, ANALYZED))
+    report = write_report(case, agreement, folder, None, overwrite, progress.part(ANALYZED, 1.0))
     progress("Done", 1.0)
-    return CaseComparison(agreement, files, time.perf_counter() - start)
+    return CaseComparison(agreement, report, time.perf_counter() - start)
 
 
 def compare_cohort(
@@ -214,7 +195,6 @@ def compare_cohort(
     """
     start = time.perf_counter()
     cases = read_manifest(manifest)
-    _check_folder(folder)
     folders = {number: folder / f"case-{number:03d}" for number in range(1, len(cases) + 1)}
     check_outputs(folder, COHORT_FILES, overwrite)
     for each in folders.values():
@@ -224,18 +204,18 @@ def compare_cohort(
     codes = {0}
     for number, case in enumerate(cases, start=1):
         share = progress.part((number - 1) / len(cases), number / len(cases)).under(f"Case {number} of {len(cases)}")
-        job = ComparisonJob(
-            case.image,
-            tuple(case.raters.items()),
-            case.model,
-            folders[number],
-            tolerance_mm=tolerance_mm,
-            name=case.name if names else f"case {number}",
-            names=names,
-            overwrite=overwrite,
-        )
         try:
-            done[number] = compare_case(job, share)
+            done[number] = compare_case(
+                case.image,
+                tuple(case.raters.items()),
+                case.model,
+                folders[number],
+                tolerance_mm=tolerance_mm,
+                name=case.name if names else f"case {number}",
+                names=names,
+                overwrite=overwrite,
+                progress=share,
+            )
         except Cancelled as stop:
             raise Cancelled(
                 f"Stopped with {len(done)} of {len(cases)} cases compared, whose reports stay; give the same command "
@@ -259,11 +239,6 @@ def compare_cohort(
     return CohortComparison(cohort, files, reports, errors, code, time.perf_counter() - start)
 
 
-def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give the name of a folder.")
-
-
 def _row_json(row: RaterRow) -> dict[str, Any]:
     """One row of Table IV: the mean of each main measure, and how many values it is of and leaves out."""
     spreads = {name: row.values[name] for name in MAIN}
@@ -281,11 +256,7 @@ def _rows(rows: Sequence[RaterRow], tolerance_mm: float) -> str:
     header = ["mean to the raters", *(MEASURES[name].title for name in MAIN), "volume (cc)"]
     header[2] += f" at {tolerance_mm:g} mm"
     cells = [
-        (
-            label,
-            *(MEASURES[name].format(row.values[name].mean) for name in MAIN),
-            format_value(row.volume_cc, "cc"),
-        )
+        (label, *(MEASURES[name].format(row.values[name].mean) for name in MAIN), format_value(row.volume_cc, "cc"))
         for label, row in zip(fit_labels([row.name for row in rows], 1.0, 24.0), rows, strict=True)
     ]
     return table(header, cells)

@@ -1,8 +1,7 @@
-"""What the command lines share: arguments that fail in a sentence, progress, JSON, tables, exit codes, log.
+"""What the command lines share: arguments that fail in a sentence, progress, JSON, and a frame for every command.
 
-``guarded`` is the frame of a command: it turns every ending into one of the exit codes 0 (done), 2 (bad input
-or argument), 3 (cancelled) and 1 (a fault of ours), with one sentence on stderr and, with ``--json``, one
-object on stdout.
+The frame (``guarded``) ends with the exit codes 0 (done), 2 (bad input or argument), 3 (cancelled) or 1 (a fault of
+ours); a failure is one sentence on stderr and, with ``--json``, one object on stdout.
 """
 
 from __future__ import annotations
@@ -77,17 +76,12 @@ class Bar(Progress):
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(cancelled=cancelled)
-        self._stream = stream
-        self._quiet = quiet
-        self._forecast = forecast
-        self._clock = clock
+        self._stream, self._quiet, self._forecast, self._clock = stream, quiet, forecast, clock
         self._stdout = sys.stdout  # which the work may redirect
         self._terminal = stream.isatty()
         self._full, self._empty = ("█", "░") if _can_print(stream, "█░") else ("#", "-")
-        self._start = clock()
-        self._drawn = float("-inf")
-        self._width = 0
-        self._stage = ""
+        self._start, self._drawn = clock(), float("-inf")
+        self._width, self._stage = 0, ""
 
     def __call__(self, stage: str, fraction: float) -> None:
         """Show that ``stage`` runs and ``fraction`` (0 to 1) of the whole job is done."""
@@ -168,19 +162,22 @@ def _send(message: Message, stream: TextIO) -> None:
         stream.flush()
 
 
-def amount(what: str) -> Callable[[str], float]:
-    """An argument's type: a finite number of 0 or more; ``what`` it is stands in the sentence that refuses others."""
+def number(what: str, is_valid: Callable[[float], bool]) -> Callable[[str], float]:
+    """An argument's type: a finite number; ``what`` it must be stands in the sentence that refuses others."""
 
     def read(text: str) -> float:
-        try:
+        with contextlib.suppress(ValueError):
             value = float(text)
-        except ValueError:
-            value = math.nan
-        if 0.0 <= value < math.inf:
-            return value
-        raise argparse.ArgumentTypeError(f'"{text}" is not {what}, 0 or more')
+            if math.isfinite(value) and is_valid(value):
+                return value
+        raise argparse.ArgumentTypeError(f'"{text}" is not {what}')
 
     return read
+
+
+def amount(what: str) -> Callable[[str], float]:
+    """An argument's type: a finite number of 0 or more; ``what`` it is stands in the sentence that refuses others."""
+    return number(f"{what}, 0 or more", lambda value: value >= 0)
 
 
 def add_device(sub: Parser) -> None:
@@ -219,8 +216,9 @@ class Interrupt:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        names = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")
-        old = {number: signal.signal(number, self._on_signal) for number in _existing(names)}
+        names = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")  # of which a platform has some
+        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        old = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield
         finally:
@@ -231,10 +229,6 @@ class Interrupt:
         if self._asked.is_set():
             raise KeyboardInterrupt
         self._asked.set()
-
-
-def _existing(names: Sequence[str]) -> list[signal.Signals]:
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 def command_line(program: str, parser: Callable[[], Parser], argv: Sequence[str] | None) -> int:
@@ -248,17 +242,12 @@ def command_line(program: str, parser: Callable[[], Parser], argv: Sequence[str]
             options = parser().parse_args(arguments)
         except SystemExit as ending:  # --help and --version
             return int(ending.code or 0)
-        command: Callable[[argparse.Namespace, Interrupt], int] = options.command
-        return command(options, interrupt)
+        return int(options.command(options, interrupt))
 
     return guarded(program, list(sys.argv[1:] if argv is None else argv), work)
 
 
-def guarded(
-    program: str,
-    arguments: Sequence[str],
-    work: Callable[[Sequence[str], Interrupt], int],
-) -> int:
+def guarded(program: str, arguments: Sequence[str], work: Callable[[Sequence[str], Interrupt], int]) -> int:
     """Run a command and return its exit code; every failure becomes one sentence on stderr.
 
     Args:
@@ -269,7 +258,9 @@ def guarded(
     """
     interrupt = Interrupt()
     try:
-        _tolerate_odd_names()
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # file names that the console cannot spell are shown with escapes
+                stream.reconfigure(errors="backslashreplace")
         with interrupt.listening(), warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # a library's advice to programmers is no message to a user
@@ -284,13 +275,6 @@ def guarded(
         return 1
     except Exception as error:  # the last line of defense: whatever it is, a user gets a sentence
         return _fail(internal_error(program, error), 1, arguments)
-
-
-def _tolerate_odd_names() -> None:
-    """File names the console cannot spell are shown with escapes rather than ending the command."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(sentence: str, code: int, arguments: Sequence[str]) -> int:

@@ -85,22 +85,10 @@ class DemoResult:
         )
 
 
-def run_demo(
-    folder: Path,
-    options: SegmentationOptions,
-    progress: Progress = SILENT,
-    *,
-    size: tuple[int, int, int] = SIZE,
-    spacing: tuple[float, float, float] = SPACING,
-) -> DemoResult:
-    """Make the phantom, segment it and compare, all in ``folder``.
+def run_demo(folder: Path, options: SegmentationOptions, progress: Progress = SILENT) -> DemoResult:
+    """Make the phantom, segment it as ``options`` say and compare, all in ``folder``.
 
-    Args:
-        folder: made if missing; must be empty or an earlier demo's, whose files are replaced.
-        options: how to segment.
-        progress: told the stage and the fraction of the whole demo.
-        size: voxels (z, y, x) of the phantom.
-        spacing: their size in mm.
+    The folder is made if missing; it must be empty or an earlier demo's, whose files are replaced.
 
     Raises:
         InputError: the folder holds other files or cannot be written to, or the model or device is bad.
@@ -116,7 +104,7 @@ def run_demo(
     from ..io.labels import TUMOR
     from ..phantom import thorax_ct
 
-    phantom = thorax_ct(seed=SEED, size=size, spacing=spacing, tumor="lung")
+    phantom = thorax_ct(seed=SEED, size=SIZE, spacing=SPACING, tumor="lung")
     geometry = phantom.image.geometry
     with atomic_path(folder / README) as beside:
         beside.write_text(README_TEXT, encoding="utf-8")
@@ -148,8 +136,6 @@ def run_demo(
 
 def _check_folder(folder: Path) -> None:
     """Only an empty folder or an earlier demo's is written to: nobody's ``ct.nii.gz`` is replaced."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give the name of a folder.")
     check_writable(folder.absolute())
     if not folder.exists() or not any(folder.iterdir()):
         return

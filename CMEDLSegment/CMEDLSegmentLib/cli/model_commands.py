@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from typing import Any
 
 from ..base.errors import CMEDLError, ModelError
@@ -63,30 +64,15 @@ def verify(options: argparse.Namespace) -> int:
     return 0
 
 
-def install(options: argparse.Namespace) -> int:
-    """``models install FILE``."""
-    return _tell(registry.install(options.model), options)
-
-
-def remove(options: argparse.Namespace) -> int:
-    """``models remove NAME``."""
-    return _tell(registry.remove(options.model), options)
-
-
-def rollback(options: argparse.Namespace) -> int:
-    """``models rollback NAME [VERSION]``."""
-    return _tell(registry.rollback(options.model, options.version), options)
-
-
 NONE = "There is no model; install one with: cmedl-segment models install FILE"
 
-ACTIONS = {
+ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": list_models,
     "show": show,
     "verify": verify,
-    "install": install,
-    "remove": remove,
-    "rollback": rollback,
+    "install": lambda options: _tell(registry.install(options.model), options),
+    "remove": lambda options: _tell(registry.remove(options.model), options),
+    "rollback": lambda options: _tell(registry.rollback(options.model, options.version), options),
 }
 
 
@@ -98,17 +84,13 @@ def _list_text(entries: list[registry.Entry]) -> str:
             entry.version or "-",
             entry.card.modality if entry.card else "-",
             entry.origin,
-            "damaged, see below" if entry.card is None else f"{entry.card.title}{_remark(entry)}",
+            f"{entry.card.title}{f' ({entry.note})' if entry.note else ''}" if entry.card else "damaged, see below",
         )
         for entry in entries
     ]
     lines = [table(("name", "version", "modality", "from", "title"), rows)] if rows else [NONE]
     lines += ["", *(entry.problem for entry in entries if entry.problem)]
     return "\n".join([*lines, f"Your own models are in {registry.user_folder()}"])
-
-
-def _remark(entry: registry.Entry) -> str:
-    return f" ({entry.note})" if entry.note else ""
 
 
 def _entry_json(entry: registry.Entry) -> dict[str, Any]:

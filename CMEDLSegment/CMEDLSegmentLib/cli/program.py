@@ -18,7 +18,7 @@ from ..base.errors import InputError
 from ..inference.options import SegmentationOptions
 from ..inference.pipeline import PipelineResult, SegmentationJob, run
 from ..models import DEFAULT
-from .console import Bar, Interrupt, Parser, Report, add_device, command_line, emit_json
+from .console import Bar, Interrupt, Parser, Report, add_device, amount, command_line, emit_json, number
 
 PROGRAM = "cmedl-segment"
 
@@ -26,6 +26,9 @@ EPILOG = """\
 exit codes: 0 done, 2 bad input or argument, 3 cancelled, 1 a fault of the program.
 Research use, not a medical device.
 """
+
+
+IMAGE = "NIfTI, NRRD or MetaImage file, or a folder with a DICOM series"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,11 +46,8 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    _add_demo(commands)
-    _add_run(commands)
-    _add_batch(commands)
-    _add_compare(commands)
-    _add_models(commands)
+    for add in (_add_demo, _add_run, _add_batch, _add_compare, _add_models):
+        add(commands)
     return top
 
 
@@ -68,8 +68,7 @@ def _add_demo(commands: Any) -> None:
         metavar="DIR",
         help="folder for the results (default: %(default)s)",
     )
-    _add_model(demo)
-    _add_json(demo)
+    _add(demo, "--model", "--json")
 
 
 def _add_run(commands: Any) -> None:
@@ -81,12 +80,7 @@ def _add_run(commands: Any) -> None:
         "A file that exists is not replaced unless --overwrite is given. All results appear together when "
         "the work is done; after a failure or a cancel there is none.",
     )
-    run.add_argument(
-        "input",
-        type=Path,
-        metavar="INPUT",
-        help="NIfTI, NRRD or MetaImage file, or a folder with a DICOM series",
-    )
+    run.add_argument("input", type=Path, metavar="INPUT", help=IMAGE)
     run.add_argument(
         "-o",
         "--output",
@@ -96,23 +90,18 @@ def _add_run(commands: Any) -> None:
         help=".seg.nrrd: segmentation for 3D Slicer; .nii.gz, .nii, .nrrd, .mha: label map on the input's "
         "grid; .dcm: DICOM SEG (DICOM input only)",
     )
-    _add_model(run)
-    _add_options(run)
+    _add(run, "--model", *OPTIONS)
     run.add_argument(
         "--probability",
         type=Path,
         metavar="FILE",
         help="also write the tumor's probability, 0 to 1, as an image on the input's grid",
     )
-    run.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    _add(run, "--series")
     run.add_argument(
-        "--rtstruct",
-        type=Path,
-        metavar="FILE",
-        help="also write a DICOM RT Structure Set, .dcm (DICOM input only)",
+        "--rtstruct", type=Path, metavar="FILE", help="also write a DICOM RT Structure Set, .dcm (DICOM input only)"
     )
-    run.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    _add_json(run)
+    _add(run, "--overwrite", "--json")
 
 
 def _add_batch(commands: Any) -> None:
@@ -128,9 +117,7 @@ def _add_batch(commands: Any) -> None:
     )
     batch.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="the cohort")
     batch.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    _add_model(batch)
-    _add_options(batch)
-    _add_json(batch)
+    _add(batch, "--model", *OPTIONS, "--json")
 
 
 def _add_compare(commands: Any) -> None:
@@ -143,18 +130,9 @@ def _add_compare(commands: Any) -> None:
         ".mha), DICOM SEG or RTSTRUCT, or a folder with one of the latter; FILE#SEGMENT names a segment of it. DIR "
         "gets report.html, agreement.json and tables as CSV; for a cohort also a folder for each case.",
     )
+    compare.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help=IMAGE)
     compare.add_argument(
-        "image",
-        type=Path,
-        nargs="?",
-        metavar="IMAGE",
-        help="NIfTI, NRRD or MetaImage file, or a folder with a DICOM series",
-    )
-    compare.add_argument(
-        "--model",
-        "--candidate",
-        metavar="FILE",
-        help='the model\'s, or who else is tested; "candidate" in tables',
+        "--model", "--candidate", metavar="FILE", help='the model\'s, or who else is tested; "candidate" in tables'
     )
     compare.add_argument(
         "--rater",
@@ -165,7 +143,7 @@ def _add_compare(commands: Any) -> None:
         help="an expert's; once for each of them",
     )
     compare.add_argument("--segment", metavar="NAME", help="which segment of each file, where it holds several")
-    compare.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    _add(compare, "--series")
     compare.add_argument(
         "--manifest",
         type=Path,
@@ -181,7 +159,7 @@ def _add_compare(commands: Any) -> None:
     compare.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the report")
     compare.add_argument(
         "--tolerance",
-        type=_positive,
+        type=number("a length above 0", lambda value: value > 0),
         default=2.0,
         metavar="MM",
         help="of the surface DSC, mm (default: %(default)g)",
@@ -191,8 +169,7 @@ def _add_compare(commands: Any) -> None:
         action="store_true",
         help="let the outputs name the image or the cases, which may be patients' names (default: they do not)",
     )
-    compare.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    _add_json(compare)
+    _add(compare, "--overwrite", "--json")
 
 
 def _add_models(commands: Any) -> None:
@@ -220,15 +197,11 @@ def _add_models(commands: Any) -> None:
                 nargs="?",
                 help='as "models show" lists it, or its beginning (default: the one before the one in use)',
             )
-        _add_json(sub)
+        _add(sub, "--json")
 
 
 def _command(
-    commands: Any,
-    name: str,
-    action: Callable[[argparse.Namespace, Interrupt], int],
-    text: str,
-    more: str,
+    commands: Any, name: str, action: Callable[[argparse.Namespace, Interrupt], int], text: str, more: str
 ) -> Parser:
     description = f"{text[0].upper()}{text[1:]}. {more}".strip()
     sub: Parser = commands.add_parser(name, help=text, description=description)
@@ -236,60 +209,41 @@ def _command(
     return sub
 
 
-def _add_model(sub: Parser) -> None:
-    sub.add_argument(
-        "--model",
-        default=DEFAULT,
-        metavar="NAME|FILE",
-        help='the model: a name of "models list" or a .safetensors file (default: %(default)s)',
-    )
-    add_device(sub)
+SHARED: dict[str, dict[str, Any]] = {
+    "--model": {
+        "default": DEFAULT,
+        "metavar": "NAME|FILE",
+        "help": 'the model: a name of "models list" or a .safetensors file (default: %(default)s)',
+    },
+    "--threshold": {
+        "type": number("a number between 0 and 1", lambda value: 0 < value < 1),
+        "metavar": "T",
+        "help": "probability from which a voxel is tumor, between 0 and 1 (default: the model's)",
+    },
+    "--all-slices": {
+        "action": "store_true",
+        "help": "segment every slice, also where the model would look at slices with lung only",
+    },
+    "--min-volume-cc": {
+        "type": amount("a volume"),
+        "default": 0.0,
+        "metavar": "V",
+        "help": "drop components smaller than V cubic centimeters (default: %(default)g)",
+    },
+    "--series": {"metavar": "UID", "help": "which series of a DICOM folder that holds several"},
+    "--overwrite": {"action": "store_true", "help": "replace results that exist"},
+    "--json": {"action": "store_true", "help": "print one JSON object on one line, and no progress"},
+}
+"""The options that several commands have."""
+OPTIONS = ("--threshold", "--all-slices", "--min-volume-cc")
 
 
-def _add_options(sub: Parser) -> None:
-    sub.add_argument(
-        "--threshold",
-        type=_fraction,
-        metavar="T",
-        help="probability from which a voxel is tumor, between 0 and 1 (default: the model's)",
-    )
-    sub.add_argument(
-        "--all-slices",
-        action="store_true",
-        help="segment every slice, also where the model would look at slices with lung only",
-    )
-    sub.add_argument(
-        "--min-volume-cc",
-        type=_volume,
-        default=0.0,
-        metavar="V",
-        help="drop components smaller than V cubic centimeters (default: %(default)g)",
-    )
-
-
-def _add_json(sub: Parser) -> None:
-    sub.add_argument("--json", action="store_true", help="print one JSON object on one line, and no progress")
-
-
-def _fraction(text: str) -> float:
-    value = _number(text)
-    if 0 < value < 1:
-        return value
-    raise argparse.ArgumentTypeError(f'"{text}" is not between 0 and 1')
-
-
-def _volume(text: str) -> float:
-    value = _number(text)
-    if 0 <= value < float("inf"):
-        return value
-    raise argparse.ArgumentTypeError(f'"{text}" is not a volume of 0 or more')
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if 0 < value < float("inf"):
-        return value
-    raise argparse.ArgumentTypeError(f'"{text}" is not a length above 0')
+def _add(sub: Parser, *names: str) -> None:
+    """Add options of ``SHARED``; after ``--model`` comes ``--device``."""
+    for name in names:
+        sub.add_argument(name, **SHARED[name])
+        if name == "--model":
+            add_device(sub)
 
 
 def _rater(text: str) -> tuple[str, str]:
@@ -297,13 +251,6 @@ def _rater(text: str) -> tuple[str, str]:
     if equals and name.strip() and file:
         return name.strip(), file
     raise argparse.ArgumentTypeError(f'"{text}" is not NAME=FILE')
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a number') from None
 
 
 def _demo(options: argparse.Namespace, interrupt: Interrupt) -> int:
@@ -353,7 +300,7 @@ def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 
 def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    from .compare import ComparisonJob, compare_case, compare_cohort
+    from .compare import compare_case, compare_cohort
 
     if (options.image is None) == (options.manifest is None):
         raise InputError("Give either one IMAGE with its raters or a cohort by --manifest.")
@@ -375,21 +322,21 @@ def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
         return cohort.exit_code
     if options.same_raters:
         raise InputError("--same-raters goes with --manifest: one image has no other to share its raters with.")
-    job = ComparisonJob(
-        options.image,
-        tuple(options.rater),
-        options.model,
-        options.output,
-        segment=options.segment,
-        series=options.series,
-        tolerance_mm=options.tolerance,
-        name=options.image.name if options.names else "",
-        names=options.names,
-        overwrite=options.overwrite,
-    )
     with _progress(options, interrupt) as bar:
-        found = compare_case(job, bar)
-    _tell(found, options)
+        comparison = compare_case(
+            options.image,
+            options.rater,
+            options.model,
+            options.output,
+            segment=options.segment,
+            series=options.series,
+            tolerance_mm=options.tolerance,
+            name=options.image.name if options.names else "",
+            names=options.names,
+            overwrite=options.overwrite,
+            progress=bar,
+        )
+    _tell(comparison, options)
     return 0
 
 

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..base.errors import InputError
-from .acquisition import Texture, magnitude_image
-from .patient import ANGLES, bump
-from .phantom_case import Phantom, as_volume, checked_field
-from .shapes import Cone, Doubles, Ellipsoid, Floats, Grid, Point, Solid, Window, cover, mix, tube, union_distance
-from .tissues import ABDOMEN
+from ..io.volume import triple
+from .acquisition import magnitude_image
+from .phantom_case import Phantom, as_volume, checked_grid
+from .shapes import Cone, Ellipsoid, Floats, Grid, Point, Solid, Window, cover, mix, tube, union_distance
+from .slice_painter import ANGLES, DEGREES, FROM_SPINE, SlicePainter, bump, direction
+from .tissues import ABDOMEN, Palette
 
 ORGANS = {1: "Liver", 2: "Spleen", 3: "Left kidney", 4: "Right kidney"}
 """Name of every label."""
@@ -26,20 +27,19 @@ class Abdomen:
         draw = generator.uniform
         self.wide, self.deep = float(draw(0.92, 1.08)), float(draw(0.92, 1.08))
         self.generator = generator
-        angle = np.arange(ANGLES) * (360 / ANGLES)
-        radians = np.deg2rad(angle)
+        radians = np.deg2rad(DEGREES)
         half, front, back = 128 * self.wide, 82 * self.deep, 80 * self.deep
         across = np.abs(np.cos(radians) / half) ** 2.4
         along = np.abs(np.sin(radians) / np.where(np.sin(radians) < 0, front, back)) ** 2.4
         inner = (across + along) ** (-1 / 2.4)
         for order in (2, 3, 4):
             inner = inner * (1 + 0.012 * draw(-1, 1) * np.cos(order * radians + draw(0, 6)))
-        erector = bump(angle, 70, 15) + bump(angle, 110, 15)
-        flank = bump(angle, 20, 25) + bump(angle, 160, 25)
+        erector = bump(70, 15) + bump(110, 15)
+        flank = bump(20, 25) + bump(160, 25)
         fat = float(draw(8, 26))
-        muscle = inner + 11 + 17 * erector + 12 * bump(angle, 90, 22) + 5 * flank - 3 * bump(angle, 270, 12)
+        muscle = inner + 11 + 17 * erector + 12 * bump(90, 22) + 5 * flank - 3 * bump(270, 12)
         rest = (muscle[ANGLES // 4] + 10) / np.maximum(np.sin(radians), 0.25)
-        skin = muscle + fat * (0.7 + 0.5 * bump(angle, 270, 50) + 0.3 * flank)
+        skin = muscle + fat * (0.7 + 0.5 * bump(270, 50) + 0.3 * flank)
         self.inner, self.muscle = inner, muscle
         self.skin = ndimage.gaussian_filter1d(-9 * np.logaddexp(-skin / 9, -rest / 9), 24, mode="wrap")
         self.muscle = np.minimum(self.muscle, self.skin - 3)
@@ -50,30 +50,25 @@ class Abdomen:
     def _ball(
         self, center: Point, radii: Point, turn: float = 0.0, tilt: float = 0.0, bumps: float = 0.05, vary: float = 1.0
     ) -> Ellipsoid:
+        """An ellipsoid in this patient, which ``vary`` (0 to 1) makes differ from that of the average one."""
         draw = self.generator.uniform
         z, y, x = center
-        moved = (z + vary * draw(-8, 8), y * self.deep + vary * draw(-3, 3), x * self.wide + vary * draw(-4, 4))
-        size = draw(1 - 0.1 * vary, 1 + 0.1 * vary, 3)
-        grown = (float(radii[0] * size[0]), float(radii[1] * size[1]), float(radii[2] * size[2]))
+        middle = np.array([z, y * self.deep, x * self.wide]) + [vary * draw(-reach, reach) for reach in (8, 3, 4)]
+        grown = radii * draw(1 - 0.1 * vary, 1 + 0.1 * vary, 3)
+        turned, tilted = turn + float(draw(-0.12, 0.12)) * vary, tilt + float(draw(-0.1, 0.1)) * vary
         return Ellipsoid(
-            (float(moved[0]), float(moved[1]), float(moved[2])),
-            grown,
-            turn + float(draw(-0.12, 0.12)) * vary,
-            tilt + float(draw(-0.1, 0.1)) * vary,
-            bumps,
-            float(draw(0, 6)),
+            triple(map(float, middle)), triple(map(float, grown)), turned, tilted, bumps, phase=float(draw(0, 6))
         )
 
     def _organs(self) -> dict[int, list[Solid]]:
         """The labeled organs' solids."""
         ball = self._ball
-        liver: list[Solid] = [
-            ball((30, -2, -76), (78, 66, 58)),
-            ball((42, -34, -20), (46, 34, 58), tilt=-0.25),
-            ball((-24, 8, -92), (52, 46, 32), tilt=-0.1),
-        ]
         return {
-            1: liver,
+            1: [
+                ball((30, -2, -76), (78, 66, 58)),
+                ball((42, -34, -20), (46, 34, 58), tilt=-0.25),
+                ball((-24, 8, -92), (52, 46, 32), tilt=-0.1),
+            ],
             2: [ball((34, 42, 90), (50, 40, 25), turn=0.5, tilt=0.25, bumps=0.08)],
             3: [ball((-28, 44, 58), (54, 24, 27), turn=0.45, tilt=0.2, bumps=0.06)],
             4: [ball((-42, 46, -60), (54, 24, 27), turn=-0.45, tilt=-0.2, bumps=0.06)],
@@ -84,30 +79,27 @@ class Abdomen:
         ball, draw = self._ball, self.generator.uniform
         loops: list[tuple[str, list[Solid]]] = []
         for number in range(30):
-            points = [np.array([draw(-150, -10), draw(-66, 10), draw(-95, 95)])]
+            points = [draw((-150, -66, -95), (-10, 10, 95))]
             for _ in range(3):
                 points.append(points[-1] + draw(-26, 26, 3) * (0.6, 0.7, 1.3))
-            path: list[Point] = [(float(z), float(y), float(x)) for z, y, x in points]
-            radius = float(draw(8, 15))
-            loops.append(("bowel wall", list(tube(path, [radius] * 4))))
-            filled = "gas" if number % 5 == 0 else "bowel"
-            loops.append((filled, list(tube(path, [radius - 3.0] * 4))))
+            path, radius = [triple(map(float, point)) for point in points], float(draw(8, 15))
+            loops.append(("bowel wall", tube(path, [radius] * 4)))
+            loops.append(("bowel" if number % 5 else "gas", tube(path, [radius - 3.0] * 4)))
         psoas: list[Solid] = [Cone((30, 52, 20.0 * s), (-160, 40, 46.0 * s), 7, 19) for s in (-1, 1)]
         return [
             *loops,
             ("bowel wall", [ball((34, -22, 56), (48, 36, 40), turn=0.5)]),
             ("fluid", [ball((32, -18, 56), (42, 30, 34), turn=0.5, vary=0.3)]),
             ("gas", [ball((42, -44, 54), (26, 12, 24), vary=0.3)]),
-            ("pancreas", list(tube([(-14, 2, -24), (2, -4, 8), (14, 14, 46), (22, 26, 68)], [13, 9, 10, 7]))),
+            ("pancreas", tube([(-14, 2, -24), (2, -4, 8), (14, 14, 46), (22, 26, 68)], [13, 9, 10, 7])),
             ("muscle", psoas),
-            ("vessel", list(tube([(160, 34, 6), (0, 33, 5), (-90, 36, 2), (-180, 38, 2)], [11, 10, 9, 8]))),
-            ("vessel", list(tube([(160, 6, -22), (60, 16, -22), (0, 28, -20), (-180, 36, -16)], [13, 12, 11, 10]))),
+            ("vessel", tube([(160, 34, 6), (0, 33, 5), (-90, 36, 2), (-180, 38, 2)], [11, 10, 9, 8])),
+            ("vessel", tube([(160, 6, -22), (60, 16, -22), (0, 28, -20), (-180, 36, -16)], [13, 12, 11, 10])),
         ]
 
     def within(self, z: Floats, y: Floats, x: Floats) -> Floats:
         """Distance (mm) out of the peritoneal cavity, or above the diaphragm; negative inside."""
-        angle = np.rint(np.rad2deg(np.arctan2(y, x)) % 360 * (ANGLES / 360)).astype(np.intp) % ANGLES
-        wall = np.hypot(y, x) - np.take(self.inner.astype(np.float32), angle)
+        wall = np.hypot(y, x) - np.take(self.inner.astype(np.float32), direction(y, x))
         return np.maximum(wall + 3, self.above(z, y, x)).astype(np.float32, copy=False)
 
     def above(self, z: Floats | np.float32, y: Floats, x: Floats) -> Floats:
@@ -117,25 +109,16 @@ class Abdomen:
         return (z - np.float32(self.dome) + np.float32(52) * np.minimum(np.minimum(right, left), 3)).astype(np.float32)
 
 
-class AbdomenPainter:
+class AbdomenPainter(SlicePainter):
     """Paints an abdomen and its labels onto a grid."""
 
-    def __init__(self, body: Abdomen, grid: Grid, palette: dict[str, float], generator: np.random.Generator) -> None:
-        self.body, self.grid, self.palette = body, grid, palette
-        _, y, x = grid.axes
-        self.y, self.x = y[:, None], x[None]
-        self.radius = np.hypot(self.y, self.x)
-        turn = np.rad2deg(np.arctan2(self.y, self.x)) % 360
-        self.angle = np.rint(turn * (ANGLES / 360)).astype(np.intp) % ANGLES
-        self.grain, self.mottle = Texture(generator, grid, 5.0), Texture(generator, grid, 14.0)
-
-    def at(self, table: Doubles) -> Floats:
-        """An angle's table spread over the slice."""
-        return np.take(table.astype(np.float32), self.angle)
+    def __init__(self, body: Abdomen, grid: Grid, palette: Palette, generator: np.random.Generator) -> None:
+        super().__init__(grid, palette, generator, mottle=14.0)
+        self.body = body
 
     def walls(self, z: float) -> Floats:
         """One slice's skin, fat, muscles, spine, and the lungs' bases over the diaphragm."""
-        body, p, soft = self.body, self.palette, self.grid.softness
+        body, p, soft = self.body, self.palette, self.soft
         values = np.full(self.radius.shape, p["air"], dtype=np.float32)
         grain, mottle = self.grain.at(z), self.mottle.at(z)
         beyond = self.radius - self.at(body.skin)
@@ -159,7 +142,7 @@ class AbdomenPainter:
         """The heart in its fat, and what runs before the spine, between the lungs' bases."""
         heart = Ellipsoid((self.body.dome + 32, -26.0, 20.0), (52, 42, 54), turn=0.4, bumps=0.04)
         column = Ellipsoid((z, 52 * self.body.deep, 2.0), (50, 34, 30))
-        height, soft = np.float32(z), 2 * self.grid.softness
+        height, soft = np.float32(z), 2 * self.soft
         outline, spine = (solid.distance(height, self.y, self.x) for solid in (heart, column))
         link = Ellipsoid((z, -8.0, 4.0), (50, 78, 34)).distance(height, self.y, self.x)
         mix(values, self.palette["fat"], base * cover(np.minimum(np.minimum(outline - 4, spine), link), soft))
@@ -167,18 +150,14 @@ class AbdomenPainter:
         mix(values, self.palette["vessel"], base * cover(outline + 13, 2 * soft))
 
     def _ribs(self, values: Floats, z: float, inward: Floats) -> None:
-        angle = np.arange(ANGLES) * (360 / ANGLES)
-        apart = np.abs((angle - 90 + 180) % 360 - 180)
-        phase = (z + 0.75 * apart) / 25
+        phase = (z + 0.75 * FROM_SPINE) / 25
         half = 4.0 * np.sqrt(np.clip(1 - ((phase - np.rint(phase)) * 25 / 6.5) ** 2, 0, 1))
         # The costal arch: in front the cage ends higher up.
-        half = half * (z - 0.7 * apart > -95) * (apart > 14) * (apart < 150)
-        away, thick = np.abs(inward - 6), self.at(half)
-        mix(values, self.palette["cortex"], cover(away - thick, self.grid.softness) * (thick > 0.3))
-        mix(values, self.palette["marrow"], cover(away - thick + 1.4, self.grid.softness) * (thick > 0.3))
+        half = half * (z - 0.7 * FROM_SPINE > -95) * (FROM_SPINE > 14) * (FROM_SPINE < 150)
+        self.plate(values, np.abs(inward - 6), half, 1.4, (self.palette["cortex"], self.palette["marrow"]))
 
     def _spine(self, values: Floats, z: float) -> None:
-        p, soft = self.palette, self.grid.softness
+        p, soft = self.palette, self.soft
         y, x = self.y - np.float32(62 * self.body.deep), self.x
         phase = abs((z % 33) - 16.5)
         vertebra = (np.sqrt((x / 23) ** 2 + (y / 17) ** 2) - 1) * 19
@@ -193,20 +172,19 @@ class AbdomenPainter:
         mix(values, p["canal"], cover(canal + 0.5, soft))
         mix(values, p["nerve"], cover(np.hypot(y - 26, x) - 4.5, soft))
 
-    def solids(self, values: Floats, solids: Sequence[Solid], tissue: str, margin: float = 1.0) -> None:
+    def solids(self, values: Floats, solids: Sequence[Solid], tissue: str) -> None:
         """Paint solids, as far as they lie in the cavity."""
-        window = self._window(solids)
+        window = self.grid.around(solids, 2 * self.soft)
         if window is not None:
-            distance = np.maximum(
-                union_distance(solids, self.grid, window), self.body.within(*self.grid.open(window)) + margin
-            )
-            mix(values[window], self.palette[tissue], cover(distance, self.grid.softness))
+            distance = union_distance(solids, self.grid, window)
+            distance = np.maximum(distance, self.body.within(*self.grid.open(window)) + 1.0)
+            mix(values[window], self.palette[tissue], cover(distance, self.soft))
 
     def organ(self, values: Floats, mask: NDArray[np.uint8], label: int) -> None:
         """Paint a labeled organ with its inside, and its label where no other is."""
-        body, p, soft = self.body, self.palette, self.grid.softness
+        body, p, soft = self.body, self.palette, self.soft
         solids = body.organs[label]
-        window = self._window(solids)
+        window = self.grid.around(solids, 2 * soft)
         if window is None:
             return
         coordinates = self.grid.open(window)
@@ -233,10 +211,6 @@ class AbdomenPainter:
                 mix(view, p["fluid"], cover(bladder, soft))
                 np.maximum(distance, -bladder, out=distance)
         mask[window][distance < 0] = label
-
-    def _window(self, solids: Sequence[Solid]) -> Window | None:
-        corners = [solid.bounds(2 * self.grid.softness) for solid in solids]
-        return self.grid.window(np.min([c[0] for c in corners], axis=0), np.max([c[1] for c in corners], axis=0))
 
 
 def _liver_veins(body: Abdomen, grid: Grid, window: Window) -> Floats:
@@ -275,8 +249,7 @@ def abdomen(
     """
     if contrast not in ABDOMEN:
         raise InputError(f"An abdomen phantom's contrast cannot be {contrast!r}; give one of {', '.join(ABDOMEN)}.")
-    field = checked_field(size, spacing, noise)
-    grid = Grid(field.shape, field.spacing, (5.0, 8.0, 0.0))
+    grid = checked_grid(size, spacing, noise, center=(5.0, 8.0, 0.0))
     body = Abdomen(np.random.default_rng([seed, 3]))
     generator = np.random.default_rng([seed, 4, list(ABDOMEN).index(contrast)])
     painter = AbdomenPainter(body, grid, ABDOMEN[contrast], generator)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
@@ -10,6 +12,8 @@ from .shapes import Floats, Grid
 
 AIR_HU = -1024.0
 """Least value a CT stores."""
+KERNEL_MM = 2.2
+"""Width of the reconstruction's kernel."""
 
 
 class Texture:
@@ -46,54 +50,59 @@ class Texture:
         return self._rows @ plane @ self._columns
 
 
-class CTNoise:
-    """Noise of a filtered back-projection: spectrum ramp times a soft kernel's fall-off, unit spread."""
+def ct_image(
+    values: Floats, grid: Grid, noise: float, streaks: Sequence[float], generator: np.random.Generator
+) -> NDArray[np.int16]:
+    """A CT of some HU, with the noise of a filtered back-projection: spectrum ramp times a soft kernel's fall-off.
 
-    def __init__(self, grid: Grid, generator: np.random.Generator, cut_mm: float = 2.2) -> None:
-        """Prepare the filters of a slice; ``cut_mm`` is the width of the reconstruction kernel."""
-        rows, columns = grid.shape[1:]
-        fy = np.fft.fftfreq(rows, grid.spacing[1])[:, None]
-        fx = np.fft.rfftfreq(columns, grid.spacing[2])[None]
-        radial = np.hypot(fy, fx)
-        ramp = np.sqrt(radial + 0.004) * np.exp(-((radial * cut_mm) ** 2))
-        # Along a shoulder's long way the projections starve: the noise becomes horizontal streaks.
-        streak = ramp * np.exp(-((fx / (0.018 + 0.05 * np.abs(fy))) ** 2))
-        self._filters = [self._unit(ramp, columns), self._unit(streak, columns)]
-        self._shape, self._generator = (rows, columns), generator
-
-    @staticmethod
-    def _unit(response: np.ndarray, columns: int) -> Floats:
-        """Scale a response so that white noise comes out with unit spread."""
-        weight = np.full(response.shape[1], 2.0)
-        weight[0] = 1.0
-        if columns % 2 == 0:
-            weight[-1] = 1.0
-        power = (response**2 * weight).sum() / (response.shape[0] * columns)
-        return (response / max(np.sqrt(power), 1e-9)).astype(np.float32)
-
-    def draw(self, streaks: float) -> Floats:
-        """Noise of one slice; ``streaks`` 0..1 is the weight of the horizontal ones."""
-        white = fft.rfft2(self._generator.standard_normal(self._shape, dtype=np.float32))
-        response = self._filters[0]
-        if streaks > 0:
-            response = response + np.float32(1.5 * streaks) * self._filters[1]
-        return fft.irfft2(white * response, s=self._shape)
+    Args:
+        values: HU (z, y, x).
+        grid: where they lie.
+        noise: its standard deviation in the middle of the body, HU.
+        streaks: weight (0 to 1) of horizontal streaks in each slice: along a shoulder's long way projections starve.
+        generator: source of the noise.
+    """
+    fy = np.fft.fftfreq(grid.shape[1], grid.spacing[1])[:, None]
+    fx = np.fft.rfftfreq(grid.shape[2], grid.spacing[2])[None]
+    radial = np.hypot(fy, fx)
+    ramp = np.sqrt(radial + 0.004) * np.exp(-((radial * KERNEL_MM) ** 2))
+    even = _unit(ramp, grid.shape[2])
+    horizontal = _unit(ramp * np.exp(-((fx / (0.018 + 0.05 * np.abs(fy))) ** 2)), grid.shape[2])
+    _, y, x = grid.axes
+    fall = 0.45 + 0.75 * np.exp(-((y[:, None] / 120) ** 2) - (x[None] / 160) ** 2)
+    spread = np.float32(noise) * fall.astype(np.float32)
+    image = np.empty(grid.shape, dtype=np.int16)
+    for index, streak in enumerate(streaks):
+        white = fft.rfft2(generator.standard_normal(grid.shape[1:], dtype=np.float32))
+        response = even + np.float32(1.5 * streak) * horizontal if streak > 0 else even
+        plane = values[index] + spread * fft.irfft2(white * response, s=grid.shape[1:])
+        image[index] = np.rint(np.clip(plane, AIR_HU, 3071))
+    return image
 
 
-def rician(values: Floats, spread: float, generator: np.random.Generator) -> Floats:
-    """Magnitude of a signal with complex Gaussian noise of the given spread in either channel."""
-    real = values + np.float32(spread) * generator.standard_normal(values.shape, dtype=np.float32)
-    other = np.float32(spread) * generator.standard_normal(values.shape, dtype=np.float32)
-    return np.hypot(real, other)
+def _unit(response: NDArray[np.float64], columns: int) -> Floats:
+    """Scale a response, half of a spectrum, so that white noise comes out with unit spread."""
+    weight = np.full(response.shape[1], 2.0)
+    weight[0] = 1.0
+    if columns % 2 == 0:
+        weight[-1] = 1.0
+    power = (response**2 * weight).sum() / (response.shape[0] * columns)
+    return (response / max(np.sqrt(power), 1e-9)).astype(np.float32)
 
 
 def magnitude_image(values: Floats, grid: Grid, noise: float, generator: np.random.Generator) -> NDArray[np.uint16]:
-    """An MR magnitude image: coil shading, a gain of its own, the read-out's blur, Rician noise."""
+    """An MR magnitude image: coil shading, a gain of its own, the read-out's blur, Rician noise.
+
+    ``noise`` is the standard deviation in the real and in the imaginary channel.
+    """
     shading = Texture(generator, grid, 170.0, 1020.0)
     gain = float(generator.uniform(0.8, 1.3))
     image = np.empty(grid.shape, dtype=np.uint16)
     for index, z in enumerate(grid.axes[0]):
         field = gain * np.exp(np.float32(0.2) * shading.at(float(z)))
         plane = ndimage.gaussian_filter(values[index], 0.45) * field
-        image[index] = np.rint(np.clip(rician(plane, noise, generator), 0, 4095))
+        real, imaginary = (
+            np.float32(noise) * generator.standard_normal(plane.shape, dtype=np.float32) for _ in range(2)
+        )
+        image[index] = np.rint(np.clip(np.hypot(plane + real, imaginary), 0, 4095))
     return image

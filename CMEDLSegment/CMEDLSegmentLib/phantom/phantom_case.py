@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from ..base.errors import InputError
 from ..io.volume import Geometry, Volume, triple
-from .shapes import Grid
-from .simulated_raters import raters as draw_raters
+from .shapes import Grid, Point
 
 
 @dataclass(frozen=True)
@@ -24,19 +23,11 @@ class Phantom:
     labels: dict[int, str] = field(default_factory=lambda: {1: "Tumor"})
     """Name of every value in ``mask``."""
 
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Voxel size in mm, (z, y, x)."""
-        x, y, z = self.image.geometry.spacing
-        return z, y, x
 
-    def raters(self, n: int = 4, seed: int = 0) -> dict[str, NDArray[np.uint8]]:
-        """Contours of ``n`` raters of this case's label 1; see ``raters.raters``."""
-        return draw_raters((self.mask == 1).astype(np.uint8), self.spacing, n, seed)
-
-
-def checked_field(size: tuple[int, int, int], spacing: tuple[float, float, float], noise: float) -> Grid:
-    """The voxel grid of a phantom, from size (z, y, x) and spacing (z, y, x) mm.
+def checked_grid(
+    size: tuple[int, int, int], spacing: tuple[float, float, float], noise: float, center: Point = (0.0, 0.0, 0.0)
+) -> Grid:
+    """The voxel grid of a phantom, from size (z, y, x), spacing (z, y, x) mm and center (z, y, x) mm.
 
     Raises:
         InputError: a size is not a positive whole number, a spacing or the noise is not a usable number.
@@ -47,18 +38,11 @@ def checked_field(size: tuple[int, int, int], spacing: tuple[float, float, float
         raise InputError(f"A phantom's spacing must be three positive lengths in mm (z, y, x), not {tuple(spacing)}.")
     if not np.isfinite(noise) or noise < 0:
         raise InputError(f"A phantom's noise must be zero or more, not {noise}.")
-    nz, ny, nx = (int(n) for n in size)
-    sz, sy, sx = (float(s) for s in spacing)
-    return Grid((nz, ny, nx), (sz, sy, sx))
+    return Grid(triple(map(int, size)), triple(map(float, spacing)), center)
 
 
 def as_volume(array: NDArray[np.generic], grid: Grid, modality: str, name: str) -> Volume:
     """A phantom's array as a volume in LPS."""
     origin = triple(float(axis[0]) for axis in reversed(grid.axes))
-    geometry = Geometry(
-        size=(grid.shape[2], grid.shape[1], grid.shape[0]),
-        spacing=(grid.spacing[2], grid.spacing[1], grid.spacing[0]),
-        origin=origin,
-        direction=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
-    )
-    return Volume(array=array, geometry=geometry, modality=modality, series_uid=None, files=(), name=name, warnings=[])
+    geometry = Geometry(triple(reversed(grid.shape)), triple(reversed(grid.spacing)), origin)
+    return Volume(array, geometry, modality, name=name)

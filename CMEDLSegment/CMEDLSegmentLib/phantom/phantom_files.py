@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,51 +43,12 @@ def write_phantom(folder: Path | str, phantom: Phantom, name: str = "phantom") -
     return paths
 
 
-Triple = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class _Series:
-    """One role's images of a cohort.
-
-    Attributes:
-        name: the cases' prefix and their folder.
-        make: seed, place of the tumor, size and spacing -> a case.
-        stream: keeps the patients of the two roles apart.
-    """
-
-    name: str
-    modality: str
-    role: str
-    make: Callable[[int, str, tuple[int, int, int], Triple], Phantom]
-    stream: int
-
-
-def _thorax(make: Callable[..., Phantom]) -> Callable[..., Phantom]:
-    return lambda seed, place, size, spacing: make(seed, size, spacing, tumor=place)
-
-
-def _abdomen(contrast: str) -> Callable[..., Phantom]:
-    return lambda seed, place, size, spacing: abdomen(contrast, seed, size, spacing)
-
-
 COHORTS = {
-    "thorax": (
-        # Of one seed these two are different patients already.
-        _Series("ct", "CT", "student", _thorax(thorax_ct), 9),
-        _Series("mr", "MR", "teacher", _thorax(thorax_mr), 9),
-    ),
-    "abdomen": (
-        _Series("t1", "MR", "student", _abdomen("T1"), 10),
-        _Series("t2", "MR", "teacher", _abdomen("T2"), 11),
-    ),
+    # Of one seed these two are different patients already.
+    "thorax": (("ct", "student", 9), ("mr", "teacher", 9)),
+    "abdomen": (("t1", "student", 10), ("t2", "teacher", 11)),
 }
-"""Lung tumors on CT with T2-like MR as the teacher's; or four organs on two contrasts of MR, an equal teacher."""
-GRIDS: dict[str, tuple[tuple[int, int, int], Triple]] = {
-    "thorax": ((96, 256, 256), (3.0, 1.5, 1.5)),
-    "abdomen": ((48, 256, 256), (5.0, 1.5, 1.5)),
-}
-"""Voxels and spacing in mm, (z, y, x)."""
+"""By anatomy: of both roles the images' name, which is their folder's, and a number that keeps the patients apart."""
 
 
 def write_cohort_phantoms(
@@ -96,7 +56,7 @@ def write_cohort_phantoms(
     cases: int = 10,
     seed: int = 0,
     size: tuple[int, int, int] | None = None,
-    spacing: Triple | None = None,
+    spacing: tuple[float, float, float] | None = None,
     progress: Progress = SILENT,
     anatomy: str = "thorax",
 ) -> Path:
@@ -109,8 +69,8 @@ def write_cohort_phantoms(
         folder: where ``cohort.csv`` goes, and a folder for each role's images.
         cases: number of patients of either role.
         seed: the cohort; the same seed writes the same voxels.
-        size: voxels (z, y, x); by default that of ``GRIDS``.
-        spacing: mm (z, y, x); by default that of ``GRIDS``.
+        size: voxels (z, y, x); by default the anatomy's own.
+        spacing: mm (z, y, x); by default the anatomy's own.
         progress: told before every case.
         anatomy: ``thorax``: tumors on CT (student) and on MR (teacher). ``abdomen``: four organs (``abdomen.ORGANS``)
             on T1 weighted MR (student) and on T2 weighted MR (teacher).
@@ -127,29 +87,23 @@ def write_cohort_phantoms(
     if anatomy not in COHORTS:
         raise InputError(f"There are no phantoms of '{anatomy}'; ask for one of {', '.join(COHORTS)}.")
     folder = Path(folder)
-    splits = _splits(cases)
+    given: dict[str, Any] = {name: value for name, value in (("size", size), ("spacing", spacing)) if value}
     rows: list[Case] = []
-    for number in range(cases):
-        for series in COHORTS[anatomy]:
+    for number, split in enumerate(_splits(cases)):
+        for kind, role, stream in COHORTS[anatomy]:
             progress.stop_if_cancelled()
             progress(f"Making phantom {len(rows) + 1} of {2 * cases}", len(rows) / (2 * cases))
             # A seed of its own for every patient of every cohort.
-            own = int(np.random.SeedSequence([seed, number, series.stream]).generate_state(1)[0])
-            place = PLACES[number % len(PLACES)]
-            phantom = series.make(own, place, size or GRIDS[anatomy][0], spacing or GRIDS[anatomy][1])
-            name = f"{series.name}{number + 1:03d}"
-            paths = write_phantom(folder / series.name, phantom, name)
-            rows.append(
-                Case(
-                    patient=f"phantom-{name}",
-                    case=name,
-                    modality=series.modality,
-                    image=paths["image"],
-                    mask=paths["mask"],
-                    role=series.role,
-                    split=splits[number],
-                )
-            )
+            own = int(np.random.SeedSequence([seed, number, stream]).generate_state(1)[0])
+            if anatomy == "abdomen":
+                phantom = abdomen(kind.upper(), own, **given)
+            else:
+                make = thorax_ct if kind == "ct" else thorax_mr
+                phantom = make(own, **given, tumor=PLACES[number % len(PLACES)])
+            name = f"{kind}{number + 1:03d}"
+            paths = write_phantom(folder / kind, phantom, name)
+            modality = phantom.image.modality or ""
+            rows.append(Case(f"phantom-{name}", name, modality, paths["image"], paths["mask"], role, split))
     table = folder / "cohort.csv"
     write_cohort(table, rows)
     return table

@@ -6,12 +6,16 @@ that the axes are those of an axial array in LPS. Signed distances are negative 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..base.boxes import box_shape, box_within
+from ..io.volume import triple
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -22,7 +26,7 @@ Open = tuple[Floats, Floats, Floats]
 
 @dataclass(frozen=True)
 class Grid:
-    """A regular voxel grid centerd on ``center`` (z, y, x mm); shape (z, y, x) and spacing (z, y, x) mm."""
+    """A regular voxel grid centered on ``center`` (z, y, x mm); shape (z, y, x) and spacing (z, y, x) mm."""
 
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
@@ -31,11 +35,10 @@ class Grid:
     @cached_property
     def axes(self) -> Open:
         """Voxel centers along z, y and x in mm, three 1-D arrays."""
-        z, y, x = (
+        return triple(
             (center + (np.arange(count) - (count - 1) / 2) * step).astype(np.float32)
             for count, step, center in zip(self.shape, self.spacing, self.center, strict=True)
         )
-        return z, y, x
 
     @property
     def softness(self) -> float:
@@ -44,15 +47,15 @@ class Grid:
 
     def window(self, low: Sequence[float] | Doubles, high: Sequence[float] | Doubles) -> Window | None:
         """Index box of the voxels whose centers lie between two corners (z, y, x mm), None when there are none."""
-        box = []
-        for axis in range(3):
-            first = float(self.axes[axis][0])
-            start = max(0, int(np.ceil((low[axis] - first) / self.spacing[axis])))
-            stop = min(self.shape[axis], int(np.floor((high[axis] - first) / self.spacing[axis])) + 1)
-            if stop <= start:
-                return None
-            box.append(slice(start, stop))
-        return box[0], box[1], box[2]
+        first = np.array([axis[0] for axis in self.axes], dtype=float)
+        start = np.maximum(np.ceil(np.subtract(low, first) / self.spacing).astype(int), 0)
+        stop = np.minimum(np.floor(np.subtract(high, first) / self.spacing).astype(int) + 1, self.shape)
+        return triple(map(slice, start.tolist(), stop.tolist())) if (start < stop).all() else None
+
+    def around(self, solids: Sequence[Solid], margin: float) -> Window | None:
+        """Index box of the voxels within ``margin`` mm of some solids' boxes, None when there are none."""
+        low, high = zip(*(solid.bounds(margin) for solid in solids), strict=True)
+        return self.window(np.min(low, axis=0), np.max(high, axis=0))
 
     def open(self, window: Window) -> Open:
         """The window's coordinates, shaped to broadcast to (z, y, x)."""
@@ -69,7 +72,7 @@ class Cone:
     start_radius: float
     end_radius: float
 
-    def bounds(self, margin: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def bounds(self, margin: float) -> tuple[Doubles, Doubles]:
         """Two corners (z, y, x mm) of the axis-parallel box around the solid and a margin."""
         radius = max(self.start_radius, self.end_radius) + margin
         ends = np.array([self.start, self.end])
@@ -102,7 +105,7 @@ class Ellipsoid:
     bumps: float = 0.0
     phase: float = 0.0
 
-    def bounds(self, margin: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def bounds(self, margin: float) -> tuple[Doubles, Doubles]:
         """Two corners (z, y, x mm) of the axis-parallel box around the solid and a margin."""
         turned = self.turn != 0.0 or self.tilt != 0.0
         reach = np.full(3, max(self.radii)) if turned else np.array(self.radii)
@@ -133,20 +136,17 @@ class Ellipsoid:
 Solid = Cone | Ellipsoid
 
 
-def tube(points: Sequence[Point], radii: Sequence[float]) -> list[Cone]:
+def tube(points: Sequence[Point], radii: Sequence[float]) -> list[Solid]:
     """A tube through points (z, y, x mm) with a radius at each: the smooth curve through them, as short cones."""
-    path = np.asarray(points, dtype=float)
-    chords = np.linalg.norm(np.diff(path, axis=0), axis=1)
-    at = np.concatenate([[0.0], np.cumsum(chords)])
+    path, widths = np.asarray(points, dtype=float), np.asarray(radii, dtype=float)
     if len(path) > 2:
         from scipy.interpolate import PchipInterpolator
 
+        at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
         fine = np.linspace(0, at[-1], max(2, int(at[-1] / 8)) + 1)
-        path, widths = PchipInterpolator(at, path)(fine), np.interp(fine, at, np.asarray(radii, dtype=float))
-    else:
-        widths = np.asarray(radii, dtype=float)
-    nodes: list[Point] = [(float(z), float(y), float(x)) for z, y, x in path]
-    return [Cone(nodes[i], nodes[i + 1], float(widths[i]), float(widths[i + 1])) for i in range(len(nodes) - 1)]
+        path, widths = PchipInterpolator(at, path)(fine), np.interp(fine, at, widths)
+    ends = [(triple(map(float, point)), float(width)) for point, width in zip(path, widths, strict=True)]
+    return [Cone(start, end, first, last) for (start, first), (end, last) in itertools.pairwise(ends)]
 
 
 def cover(distance: Floats, softness: float | np.float32) -> Floats:
@@ -163,10 +163,30 @@ def mix(values: Floats, value: float | Floats, share: Floats | Doubles) -> None:
 
 def union_distance(solids: Sequence[Solid], grid: Grid, window: Window) -> Floats:
     """Signed distance (mm) to the nearest of some solids over a window; far away where there is none."""
-    nearest = np.full([part.stop - part.start for part in window], 1e3, dtype=np.float32)
+    nearest = np.full(box_shape(window), 1e3, dtype=np.float32)
     coordinates = grid.open(window)
     for solid in solids:
         np.minimum(nearest, solid.distance(*coordinates), out=nearest)
+    return nearest
+
+
+def distance_near(solids: Sequence[Solid], grid: Grid, window: Window, margin: float, blend: float = 0.0) -> Floats:
+    """As ``union_distance``, looking at each solid only within ``margin`` mm of its box.
+
+    ``blend`` (mm) fills the grooves where two solids meet.
+    """
+    nearest = np.full(box_shape(window), 1e3, dtype=np.float32)
+    for solid in solids:
+        part = grid.around([solid], margin)
+        if part is None:
+            continue
+        view = nearest[box_within(part, window)]
+        apart = solid.distance(*grid.open(part))
+        if blend:
+            # The polynomial smooth minimum.
+            meet = np.maximum(np.float32(blend) - np.abs(view - apart), 0)
+            apart = np.minimum(view, apart) - meet * meet * np.float32(0.25 / blend)
+        np.minimum(view, apart, out=view)
     return nearest
 
 
@@ -184,22 +204,7 @@ def paint_union(
     ``blend`` (mm) fills the grooves where two solids meet.
     """
     margin = max(grow, 0.0) + grid.softness + soft + blend
-    corners = [solid.bounds(margin) for solid in solids]
-    window = grid.window(np.min([c[0] for c in corners], axis=0), np.max([c[1] for c in corners], axis=0))
-    if window is None:
-        return
-    nearest = np.full([part.stop - part.start for part in window], 1e3, dtype=np.float32)
-    for solid, (low, high) in zip(solids, corners, strict=True):
-        part = grid.window(low, high)
-        if part is not None:
-            inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, window, strict=True))
-            view = nearest[inner]
-            apart = solid.distance(*grid.open(part))
-            if blend:
-                # The polynomial smooth minimum.
-                meet = np.maximum(np.float32(blend) - np.abs(view - apart), 0)
-                view[...] = np.minimum(view, apart) - meet * meet * np.float32(0.25 / blend)
-            else:
-                np.minimum(view, apart, out=view)
-    nearest -= np.float32(grow)
-    mix(array[window], value, cover(nearest, grid.softness + soft))
+    window = grid.around(solids, margin)
+    if window is not None:
+        nearest = distance_near(solids, grid, window, margin, blend) - np.float32(grow)
+        mix(array[window], value, cover(nearest, grid.softness + soft))

@@ -11,6 +11,8 @@ from scipy import ndimage
 from ..base.boxes import bounding_box
 
 Mask = NDArray[np.uint8]
+REACH_MM = 14.0
+"""How far from the truth a rater draws at most."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,15 @@ class Rater:
 
     def contour(self, truth: Mask, spacing: tuple[float, float, float], generator: np.random.Generator) -> Mask:
         """This rater's mask of a truth (z, y, x) at a spacing (z, y, x) mm; empty where the truth is."""
-        result = np.zeros(truth.shape, dtype=np.uint8)
-        if not truth.any():
+        result, step = np.zeros(truth.shape, dtype=np.uint8), np.array(spacing)
+        around = bounding_box(truth)
+        if around is None:
             return result
-        box = _box(truth, spacing, 14.0)
+        reach = np.ceil(REACH_MM / step).astype(int)
+        box = tuple(
+            slice(max(0, part.start - more), part.stop + more) for part, more in zip(around, reach, strict=True)
+        )
         inside = truth[box] > 0
-        step = np.array(spacing)
         distance = ndimage.distance_transform_edt(~inside, sampling=step)
         distance -= ndimage.distance_transform_edt(inside, sampling=step)
         distance += np.where(inside, 0.5, -0.5) * step[1:].mean()
@@ -53,8 +58,9 @@ class Rater:
         rows = np.flatnonzero(inside.any(axis=(1, 2)))
         first = int(rows[0] - np.rint(self.inferior / step[0]))
         last = int(rows[-1] + np.rint(self.superior / step[0]))
+        middle = int(rows[len(rows) // 2])
         if first > last:
-            first = last = int(rows[len(rows) // 2])
+            first = last = middle
         for ends, edge in ((range(first, rows[0]), rows[0]), (range(rows[-1] + 1, last + 1), rows[-1])):
             # Where there is no tumor the rater goes on with a smaller outline of the end slice.
             flat = ndimage.distance_transform_edt(inside[edge], sampling=step[1:])
@@ -65,7 +71,7 @@ class Rater:
         drawn[: max(first, 0)] = False
         drawn[last + 1 :] = False
         if not drawn.any():
-            drawn[rows[len(rows) // 2]] = inside[rows[len(rows) // 2]]
+            drawn[middle] = inside[middle]
         result[box] = drawn
         return result
 
@@ -101,29 +107,15 @@ def panel(n: int, seed: int = 0) -> list[Rater]:
 
 
 def raters(truth: Mask, spacing: tuple[float, float, float], n: int = 4, seed: int = 0) -> dict[str, Mask]:
-    """Contours of ``n`` raters of one truth.
+    """Masks of ``n`` raters of one truth by name, "Rater 1" first.
 
     Args:
         truth: the expert's mask (z, y, x).
         spacing: mm (z, y, x).
         n: number of raters.
         seed: chance of this case; habits are the raters' own (see ``panel``).
-
-    Returns:
-        Masks by name, "Rater 1" first.
     """
     return {
         rater.name: rater.contour(truth, spacing, np.random.default_rng([seed, number]))
         for number, rater in enumerate(panel(n), start=1)
     }
-
-
-def _box(mask: Mask, spacing: tuple[float, float, float], margin: float) -> tuple[slice, ...]:
-    """Index box around a mask and a margin in mm, within the array."""
-    inside = bounding_box(mask)
-    assert inside is not None
-    reach = [int(np.ceil(margin / step)) for step in spacing]
-    return tuple(
-        slice(max(0, part.start - extra), min(size, part.stop + extra))
-        for part, extra, size in zip(inside, reach, mask.shape, strict=True)
-    )

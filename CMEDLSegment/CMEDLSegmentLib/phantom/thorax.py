@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..base.errors import InputError
-from .acquisition import AIR_HU, CTNoise, Texture, magnitude_image
-from .patient import ANGLES, Patient, Thorax, step
-from .phantom_case import Phantom, as_volume, checked_field
+from .acquisition import ct_image, magnitude_image
+from .patient import Patient, Thorax
+from .phantom_case import Phantom, as_volume, checked_grid
 from .shapes import Cone, Doubles, Ellipsoid, Floats, Grid, Solid, cover, mix, paint_union
-from .tissues import MR_T2, computed_tomography
+from .slice_painter import ANGLES, DEGREES, FROM_SPINE, SlicePainter, step
+from .tissues import MR_T2, Palette, computed_tomography
 from .tumor import LOCATIONS, draw_tumor, paint_tumor
 from .vessel_trees import beside, grow_tree, paint_branches
 
@@ -17,32 +19,18 @@ TWIGS = 560
 """Ends of a lung's arterial tree."""
 
 
-class ThoraxPainter:
-    """Paints a patient's walls, bones and lungs slice by slice, with the looks of a palette."""
+class ThoraxPainter(SlicePainter):
+    """Paints a patient's walls, bones and lungs slice by slice, with the values of a palette."""
 
-    def __init__(self, thorax: Thorax, grid: Grid, palette: dict[str, float], generator: np.random.Generator) -> None:
-        self.thorax, self.grid, self.palette = thorax, grid, palette
-        _, y, x = grid.axes
-        self.y, self.x = y[:, None], x[None]
-        self.radius = np.hypot(self.y, self.x)
-        turn = np.rad2deg(np.arctan2(self.y, self.x)) % 360
-        self.angle = np.rint(turn * (ANGLES / 360)).astype(np.intp) % ANGLES
-        self.grain = Texture(generator, grid, 5.0)
-        self.mottle = Texture(generator, grid, 13.0)
+    def __init__(self, thorax: Thorax, grid: Grid, palette: Palette, generator: np.random.Generator) -> None:
+        super().__init__(grid, palette, generator, mottle=13.0)
+        self.thorax = thorax
         self.back = float((thorax.skin[:, ANGLES // 4]).max())
-        angle = np.arange(ANGLES) * (360 / ANGLES)
-        self.degrees = angle
-        self.from_spine = np.abs((angle - 90 + 180) % 360 - 180)
         self.abdomen = _upper_abdomen(thorax)
-
-    def at(self, table: Doubles) -> Floats:
-        """An angle's table spread over the slice."""
-        return np.take(table.astype(np.float32), self.angle)
 
     def slice(self, z: float, branches: Floats) -> Floats:
         """One slice's values without mediastinal organs; ``branches`` are the lungs' shares of vessel (-: air)."""
-        thorax, p = self.thorax, self.palette
-        soft = self.grid.softness
+        thorax, p, soft = self.thorax, self.palette, self.soft
         values = np.full(self.radius.shape, p["air"], dtype=np.float32)
         self._table(values)
         grain, mottle = self.grain.at(z), self.mottle.at(z)
@@ -62,17 +50,14 @@ class ThoraxPainter:
         inside = cover(inward, soft)
         loose = p["fat"] + np.float32(0.06 * span) * grain
         # Above the lungs the strap and scalene muscles fill the inlet, and beside their apices the wall thickens.
-        above = float(step(np.array(z), thorax.top - 45, thorax.top - 5))
+        above = float(step(z, thorax.top - 45, thorax.top - 5))
         if above > 0:
             bundles = np.clip(0.75 + 0.5 * mottle + 0.3 * grain, 0, 1) * above
             mix(loose, p["muscle"], bundles.astype(np.float32))
         if z > thorax.top - 90:
             capped = cover(thorax.apex(self.y, self.x) - np.float32(z - 2.5), 5.0)
-            mix(
-                loose,
-                p["muscle"] * (1 + np.float32(0.05) * grain),
-                capped * step(np.abs(self.x), 20, 36).astype(np.float32),
-            )
+            share = capped * step(np.abs(self.x), 20, 36).astype(np.float32)
+            mix(loose, p["muscle"] * (1 + np.float32(0.05) * grain), share)
         mix(values, loose, inside)
         share = np.minimum(self.radius / self.at(cavity_row), 1.5)
         floor = thorax.diaphragm(self.y, self.x, share)
@@ -89,70 +74,61 @@ class ThoraxPainter:
         below = top - self.y
         side = np.abs(self.x) - 215
         outer = np.maximum(np.maximum(below, self.y - (self.back + 36 - np.float32(0.0006) * self.x**2)), side)
-        mix(values, self.palette["table shell"], cover(outer, self.grid.softness))
-        mix(values, self.palette["table core"], cover(outer + 2.2, self.grid.softness))
+        mix(values, self.palette["table shell"], cover(outer, self.soft))
+        mix(values, self.palette["table core"], cover(outer + 2.2, self.soft))
 
     def _muscles(
         self, values: Floats, z: float, cavity: Doubles, muscle: Doubles, grain: Floats, mottle: Floats, fat: Floats
     ) -> None:
-        p, soft = self.palette, self.grid.softness
+        p, soft = self.palette, self.soft
         body = cover(self.radius - self.at(muscle), soft)
         flesh = p["muscle"] + np.float32(0.05 * abs(p["muscle"] - p["fat"])) * grain
         # Fat between the fibers, and planes of fat between the muscles.
         streak = np.clip((grain * 0.7 + mottle * 0.6 - 1.1) * 0.9, 0, 0.55)
         mix(flesh, fat, streak)
         thick = muscle - cavity - 11
-        degrees = np.deg2rad(self.degrees)
+        radians = np.deg2rad(DEGREES)
         for place, phase in ((0.3, 0.4), (0.62, 2.1)):
-            plane = cavity + 11 + thick * (place + 0.10 * np.sin(5 * degrees + phase + z / 37))
-            width = np.clip((thick - 9) / 12, 0, 1) * (0.9 + 0.9 * np.sin(7 * degrees + 2 * phase + z / 23) ** 2)
+            plane = cavity + 11 + thick * (place + 0.10 * np.sin(5 * radians + phase + z / 37))
+            width = np.clip((thick - 9) / 12, 0, 1) * (0.9 + 0.9 * np.sin(7 * radians + 2 * phase + z / 23) ** 2)
             mix(flesh, fat, cover(np.abs(self.radius - self.at(plane)) - self.at(width), soft) * (self.at(width) > 0.1))
         mix(values, flesh, body)
 
     def _ribs(self, values: Floats, z: float, cavity: Doubles) -> None:
         """Ribs come down from the spine to the front, where they are cartilage."""
-        thorax, p, soft = self.thorax, self.palette, self.grid.softness
+        thorax, p = self.thorax, self.palette
         pitch = thorax.patient.pitch
         at = (thorax.top - 6 - thorax.rib_drop - z) / pitch
         number = np.rint(at)
         apart = (at - number) * pitch
         # The last two do not come round to the front; the first is the top one.
-        present = (number >= 0) & (number <= 11) & ((number < 10) | (self.from_spine < 105))
+        present = (number >= 0) & (number <= 11) & ((number < 10) | (FROM_SPINE < 105))
         half = np.where(present, 4.4 * np.sqrt(np.clip(1 - (apart / 6.6) ** 2, 0, 1)), 0.0)
-        half = half * step(-self.from_spine, -172.0, -166.0)
+        half = half * step(-FROM_SPINE, -172.0, -166.0)
         middle = self.at(cavity + 6.2 + 0.8 * np.sin(np.arange(ANGLES) * 0.05))
-        away = np.abs(self.radius - middle)
-        thick = self.at(half)
-        there = thick > 0.3
-        front = step(self.from_spine, 128, 142)
-        bone, spongy = (
-            p["cortex"] * (1 - front) + p["cartilage"] * front,
-            p["marrow"] * (1 - front) + p["cartilage"] * front,
-        )
-        mix(values, self.at(bone), cover(away - thick, soft) * there)
-        mix(values, self.at(spongy), cover(away - thick + 1.5, soft) * there)
+        front = step(FROM_SPINE, 128, 142)
+        bone, spongy = (self.at(p[tissue] * (1 - front) + p["cartilage"] * front) for tissue in ("cortex", "marrow"))
+        self.plate(values, np.abs(self.radius - middle), half, 1.5, (bone, spongy))
 
     def _scapulae(self, values: Floats, z: float, cavity: Doubles, muscle: Doubles) -> None:
         """Shoulder blades: thin curved plates in the muscles behind, thick at their outer border."""
-        thorax, p, soft = self.thorax, self.palette, self.grid.softness
+        thorax, p = self.thorax, self.palette
         share = (z - thorax.base) / thorax.patient.height
-        grown = float(step(np.array(share), 0.5, 0.62) * (1 - step(np.array(share), 1.0, 1.06)))
+        grown = float(step(share, 0.5, 0.62) * (1 - step(share, 1.0, 1.06)))
         if grown <= 0:
             return
         inner, outer = 60 - 32 * grown, 62 + 22 * grown
-        plate = step(self.from_spine, inner, inner + 4) * (1 - step(self.from_spine, outer, outer + 4))
-        edge = np.exp(-0.5 * ((self.from_spine - outer + 4) / 5) ** 2)
-        ridge = np.exp(-0.5 * ((self.from_spine - (inner + outer) / 2) / 4) ** 2) * float(share > 0.8)
+        plate = step(FROM_SPINE, inner, inner + 4) * (1 - step(FROM_SPINE, outer, outer + 4))
+        edge = np.exp(-0.5 * ((FROM_SPINE - outer + 4) / 5) ** 2)
+        ridge = np.exp(-0.5 * ((FROM_SPINE - (inner + outer) / 2) / 4) ** 2) * float(share > 0.8)
         half = plate * (1.7 + 4.0 * edge + 3.0 * ridge)
-        bend = 0.40 + 0.12 * np.sin(np.deg2rad(self.from_spine * 3))
+        bend = 0.40 + 0.12 * np.sin(np.deg2rad(FROM_SPINE * 3))
         middle = cavity + 11 + (muscle - cavity - 11) * bend
-        away, thick = np.abs(self.radius - self.at(middle)), self.at(half)
-        mix(values, p["cortex"], cover(away - thick, soft) * (thick > 0.3))
-        mix(values, p["marrow"], cover(away - thick + 1.7, soft) * (thick > 0.3))
+        self.plate(values, np.abs(self.radius - self.at(middle)), half, 1.7, (p["cortex"], p["marrow"]))
 
     def _spine(self, values: Floats, z: float, beyond: Floats) -> None:
         """A vertebra or a disc, with arch, processes and canal."""
-        thorax, p, soft = self.thorax, self.palette, self.grid.softness
+        thorax, p, soft = self.thorax, self.palette, self.soft
         center_y, center_x = thorax.spine(z)
         window = self.grid.window((-1e9, center_y - 30, center_x - 50), (1e9, center_y + 75, center_x + 50))
         if window is None:
@@ -191,11 +167,11 @@ class ThoraxPainter:
         mix(view, p["canal"], cover(canal + 0.5, soft))
 
     def _sternum(self, values: Floats, z: float, front: float) -> None:
-        thorax, p, soft = self.thorax, self.palette, self.grid.softness
+        thorax, p, soft = self.thorax, self.palette, self.soft
         above = z - thorax.carina
         if not -112 < above < 52:
             return
-        wide = 15 + 11 * float(step(np.array(above), 12.0, 34.0)) - 7 * float(step(np.array(-above), 80.0, 110.0))
+        wide = 15 + 11 * float(step(above, 12.0, 34.0)) - 7 * float(step(-above, 80.0, 110.0))
         power = 4
         level = (np.abs(self.x / wide) ** power + np.abs((self.y + front + 6.5) / 6.2) ** power) ** (1 / power)
         bone = (level - 1) * np.float32(6.2)
@@ -204,7 +180,7 @@ class ThoraxPainter:
 
     def _below(self, values: Floats, z: float, floor: Floats, inward: Floats, mottle: Floats) -> None:
         """Diaphragm, liver and the other organs under it."""
-        thorax, p, soft = self.thorax, self.palette, self.grid.softness
+        thorax, p, soft = self.thorax, self.palette, self.soft
         if z > thorax.base + 90:
             return
         under = z - floor
@@ -227,7 +203,7 @@ class ThoraxPainter:
     def _lungs(
         self, values: Floats, z: float, inside: Floats, floor: Floats, branches: Floats, grain: Floats, mottle: Floats
     ) -> None:
-        thorax, p, soft = self.thorax, self.palette, self.grid.softness
+        thorax, p, soft = self.thorax, self.palette, self.soft
         right, left = thorax.borders(z, self.y[:, 0])
         outside = np.minimum(self.x - right[:, None], left[:, None] - self.x)
         ends = np.maximum(floor - z, z - thorax.apex(self.y, self.x))
@@ -255,13 +231,7 @@ def _upper_abdomen(thorax: Thorax) -> list[tuple[str, list[Solid]]]:
         ("spleen", [ball(2, 48, 92, (48, 30, 24), -0.7)]),
         ("kidney", [ball(-72, 48, 58, (50, 26, 24), 0.4), ball(-84, 48, -58, (50, 26, 24), -0.4)]),
         ("fat", [ball(-72, 44, 48, (20, 9, 12)), ball(-84, 44, -48, (20, 9, 12))]),
-        (
-            "muscle",
-            [
-                Cone((base + 20, 44, 12), (base - 60, 44, 16), 5, 7),
-                Cone((base + 20, 44, -12), (base - 60, 44, -16), 5, 7),
-            ],
-        ),
+        ("muscle", [Cone((base + 20, 44, 12.0 * side), (base - 60, 44, 16.0 * side), 5, 7) for side in (1, -1)]),
     ]
 
 
@@ -297,16 +267,29 @@ def _branches(thorax: Thorax, shares: Floats, grid: Grid, generator: np.random.G
         paint_branches(shares, grid, airways, -0.14, ground=0.97)
 
 
-def _paint(
-    patient: Patient, grid: Grid, palette: dict[str, float], tumor: str | None, generator: np.random.Generator
-) -> tuple[Floats, np.ndarray, Thorax]:
+def _thorax(
+    modality: str,
+    seed: int,
+    size: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    tumor: str | None,
+    noise: float,
+) -> Phantom:
+    if tumor is not None and tumor not in LOCATIONS:
+        places = ", ".join(LOCATIONS)
+        raise InputError(f"A phantom's tumor cannot be at {tumor!r}; give one of {places}, or none.")
+    grid, is_ct = checked_grid(size, spacing, noise), modality == "CT"
+    generator = np.random.default_rng([seed, 1 if is_ct else 2])
+    patient = Patient(generator)
+    palette = computed_tomography(0.0 if tumor == "mediastinum" else patient.contrast) if is_ct else MR_T2
     thorax = Thorax(patient)
     lesion = draw_tumor(thorax, grid, tumor, generator) if tumor else None
     values = np.zeros(grid.shape, dtype=np.float32)
     _branches(thorax, values, grid, generator)
     painter = ThoraxPainter(thorax, grid, palette, generator)
-    for index, z in enumerate(grid.axes[0]):
-        values[index] = painter.slice(float(z), values[index])
+    heights = [float(z) for z in grid.axes[0]]
+    for index, z in enumerate(heights):
+        values[index] = painter.slice(z, values[index])
     for organ in thorax.organs:
         paint_union(values, grid, organ.solids, palette[organ.tissue], organ.grow, organ.soft, organ.blend)
     for tissue, solids, grow in _shoulder_bones(thorax):
@@ -314,7 +297,19 @@ def _paint(
     mask = np.zeros(grid.shape, dtype=np.uint8)
     if lesion:
         paint_tumor(values, mask, lesion, thorax, grid, palette)
-    return values, mask, thorax
+    image: NDArray[np.generic]
+    if is_ct:
+        streaks = [float(step((z - thorax.base) / patient.height, 0.84, 1.0)) for z in heights]
+        image = ct_image(values, grid, noise, streaks, generator)
+    else:
+        image = magnitude_image(values, grid, noise, generator)
+    kind = "CT in HU" if is_ct else "T2-like MR"
+    where = f"with a tumor ({tumor})" if tumor else "without a tumor"
+    return Phantom(
+        image=as_volume(image, grid, modality, f"thorax phantom {modality} {seed}"),
+        mask=mask,
+        description=f"Procedural thorax phantom, {kind}, {where}, seed {seed}. For demonstrations and tests only.",
+    )
 
 
 def thorax_ct(
@@ -336,29 +331,7 @@ def thorax_ct(
     Raises:
         InputError: size, spacing, tumor or noise makes no image.
     """
-    grid = _checked(size, spacing, tumor, noise)
-    generator = np.random.default_rng([seed, 1])
-    patient = Patient.draw(generator)
-    if tumor == "mediastinum":
-        patient.contrast = 0.0
-    values, mask, thorax = _paint(patient, grid, computed_tomography(patient.contrast), tumor, generator)
-    image = np.empty(grid.shape, dtype=np.int16)
-    reconstruction = CTNoise(grid, generator)
-    _, y, x = grid.axes
-    spread = np.float32(noise) * (0.45 + 0.75 * np.exp(-((y[:, None] / 120) ** 2) - (x[None] / 160) ** 2)).astype(
-        np.float32
-    )
-    for index, z in enumerate(grid.axes[0]):
-        share = (float(z) - thorax.base) / patient.height
-        streaks = float(step(np.array(share), 0.84, 1.0))
-        plane = values[index] + spread * reconstruction.draw(streaks)
-        image[index] = np.rint(np.clip(plane, AIR_HU, 3071))
-    where = f"with a tumor ({tumor})" if tumor else "without a tumor"
-    return Phantom(
-        image=as_volume(image, grid, "CT", f"thorax phantom CT {seed}"),
-        mask=mask,
-        description=f"Procedural thorax phantom, CT in HU, {where}, seed {seed}. For demonstrations and tests only.",
-    )
+    return _thorax("CT", seed, size, spacing, tumor, noise)
 
 
 def thorax_mr(
@@ -368,35 +341,9 @@ def thorax_mr(
     tumor: str | None = "lung",
     noise: float = 18.0,
 ) -> Phantom:
-    """A T2-like MR of a procedural thorax, arbitrary units (uint16). For demonstrations and tests.
+    """A T2-like MR of a procedural thorax, arbitrary units (uint16). Arguments and errors are those of ``thorax_ct``.
 
-    Its patient is another one than ``thorax_ct``'s of the same seed: the two are unpaired.
-
-    Args:
-        seed: the patient; the same seed gives the same voxels.
-        size: voxels (z, y, x); a field smaller than the body shows its middle.
-        spacing: mm (z, y, x); the anatomy keeps its size in mm.
-        tumor: "lung", "chest-wall", "mediastinum" or None.
-        noise: standard deviation of either channel's noise; muscle is at 175, fat at 640.
-
-    Raises:
-        InputError: size, spacing, tumor or noise makes no image.
+    Its patient is another one than ``thorax_ct``'s of the same seed: the two are unpaired. ``noise`` is the standard
+    deviation of either channel's; muscle is at 175, fat at 640.
     """
-    grid = _checked(size, spacing, tumor, noise)
-    generator = np.random.default_rng([seed, 2])
-    patient = Patient.draw(generator)
-    values, mask, _ = _paint(patient, grid, MR_T2, tumor, generator)
-    image = magnitude_image(values, grid, noise, generator)
-    where = f"with a tumor ({tumor})" if tumor else "without a tumor"
-    return Phantom(
-        image=as_volume(image, grid, "MR", f"thorax phantom MR {seed}"),
-        mask=mask,
-        description=f"Procedural thorax phantom, T2-like MR, {where}, seed {seed}. For demonstrations and tests only.",
-    )
-
-
-def _checked(size: tuple[int, int, int], spacing: tuple[float, float, float], tumor: str | None, noise: float) -> Grid:
-    if tumor is not None and tumor not in LOCATIONS:
-        places = ", ".join(LOCATIONS)
-        raise InputError(f"A phantom's tumor cannot be at {tumor!r}; give one of {places}, or none.")
-    return checked_field(size, spacing, noise)
+    return _thorax("MR", seed, size, spacing, tumor, noise)

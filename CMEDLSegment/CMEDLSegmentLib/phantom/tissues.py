@@ -1,131 +1,72 @@
-"""What every tissue looks like: CT in HU, T2-like MR in arbitrary units. One place for each number."""
+"""What every tissue looks like: CT in HU, MR in arbitrary units. One place for each number."""
 
 from __future__ import annotations
 
-CT = {
-    "air": -1000.0,
-    "gas": -985.0,
-    "lung": -858.0,
-    "fat": -98.0,
-    "skin": 5.0,
-    "muscle": 54.0,
-    "heart": 48.0,
-    "blood right": 42.0,
-    "blood left": 42.0,
-    "vessel": 42.0,
-    "airway wall": 10.0,
-    "node": 36.0,
-    "cartilage": 95.0,
-    "cortex": 640.0,
-    "marrow": 170.0,
-    "disc": 82.0,
-    "canal": 28.0,
-    "liver": 58.0,
-    "spleen": 48.0,
-    "stomach": 22.0,
-    "kidney": 32.0,
-    "bowel": 30.0,
-    "tumor": 36.0,
-    "infiltrate": 20.0,
-    "table shell": -420.0,
-    "table core": -930.0,
+_THORAX = {
+    "air": (-1000, 0, 0),
+    "gas": (-985, 0, 12),
+    "lung": (-858, 0, 48),
+    "fat": (-98, 0, 640),
+    "skin": (5, 0, 260),
+    "muscle": (54, 6, 175),
+    "heart": (48, 55, 240),
+    "blood right": (42, 150, 90),
+    "blood left": (42, 120, 55),
+    "vessel": (42, 110, 190),
+    "airway wall": (10, 15, 200),
+    "node": (36, 18, 380),
+    "cartilage": (95, 0, 210),
+    "cortex": (640, 0, 35),
+    "marrow": (170, 0, 400),
+    "disc": (82, 0, 330),
+    "canal": (28, 0, 900),
+    "liver": (58, 45, 230),
+    "spleen": (48, 70, 430),
+    "stomach": (22, 0, 700),
+    "kidney": (32, 130, 520),
+    "bowel": (30, 0, 420),
+    "tumor": (36, 14, 470),
+    "infiltrate": (20, 0, 260),
+    "table shell": (-420, 0, 0),
+    "table core": (-930, 0, 0),
+}
+"""HU; HU that a full dose of contrast agent adds in the early phase; signal of a T2 weighted fast spin echo without fat
+suppression: flow voids, bright fat and fluid, tumor above muscle."""
+
+_ABDOMEN = {
+    "air": (0, 0),
+    "gas": (12, 10),
+    "lung": (25, 20),
+    "fat": (640, 95),
+    "skin": (330, 170),
+    "muscle": (270, 125),
+    "liver": (420, 185),
+    "spleen": (300, 430),
+    "kidney": (345, 500),
+    "pyramid": (265, 640),
+    "pancreas": (400, 280),
+    "bowel": (220, 620),
+    "bowel wall": (290, 240),
+    "fluid": (140, 950),
+    "vessel": (170, 55),
+    "marrow": (390, 120),
+    "cortex": (50, 25),
+    "disc": (250, 160),
+    "canal": (130, 900),
+    "nerve": (290, 320),
+}
+"""Signal, T1 weighted in phase (fat and liver bright) and T2 weighted with fat suppression (fluid, kidney, spleen)."""
+
+Palette = dict[str, float]
+"""Value of each tissue."""
+
+MR_T2: Palette = {tissue: signal for tissue, (_, _, signal) in _THORAX.items()}
+ABDOMEN: dict[str, Palette] = {
+    contrast: {tissue: signals[column] for tissue, signals in _ABDOMEN.items()}
+    for column, contrast in enumerate(("T1", "T2"))
 }
 
-ENHANCEMENT = {
-    "blood right": 150.0,
-    "blood left": 120.0,
-    "vessel": 110.0,
-    "heart": 55.0,
-    "liver": 45.0,
-    "spleen": 70.0,
-    "kidney": 130.0,
-    "node": 18.0,
-    "tumor": 14.0,
-    "airway wall": 15.0,
-    "muscle": 6.0,
-}
-"""HU that a full dose of contrast agent adds, in the early phase."""
 
-MR_T2 = {
-    "air": 0.0,
-    "gas": 12.0,
-    "lung": 48.0,
-    "fat": 640.0,
-    "skin": 260.0,
-    "muscle": 175.0,
-    "heart": 240.0,
-    "blood right": 90.0,
-    "blood left": 55.0,
-    "vessel": 190.0,
-    "airway wall": 200.0,
-    "node": 380.0,
-    "cartilage": 210.0,
-    "cortex": 35.0,
-    "marrow": 400.0,
-    "disc": 330.0,
-    "canal": 900.0,
-    "liver": 230.0,
-    "spleen": 430.0,
-    "stomach": 700.0,
-    "kidney": 520.0,
-    "bowel": 420.0,
-    "tumor": 470.0,
-    "infiltrate": 260.0,
-    "table shell": 0.0,
-    "table core": 0.0,
-}
-"""Fast spin echo, T2 weighted, without fat suppression: flow voids, bright fat and fluid, tumor above muscle."""
-
-
-def computed_tomography(contrast: float) -> dict[str, float]:
-    """HU of the tissues with a share (0..1) of a full dose of contrast agent."""
-    return {tissue: hu + contrast * ENHANCEMENT.get(tissue, 0.0) for tissue, hu in CT.items()}
-
-
-ABDOMEN = {
-    "T1": {
-        "air": 0.0,
-        "gas": 12.0,
-        "lung": 25.0,
-        "fat": 640.0,
-        "skin": 330.0,
-        "muscle": 270.0,
-        "liver": 420.0,
-        "spleen": 300.0,
-        "kidney": 345.0,
-        "pyramid": 265.0,
-        "pancreas": 400.0,
-        "bowel": 220.0,
-        "bowel wall": 290.0,
-        "fluid": 140.0,
-        "vessel": 170.0,
-        "marrow": 390.0,
-        "cortex": 50.0,
-        "disc": 250.0,
-        "canal": 130.0,
-        "nerve": 290.0,
-    },
-    "T2": {
-        "air": 0.0,
-        "gas": 10.0,
-        "lung": 20.0,
-        "fat": 95.0,
-        "skin": 170.0,
-        "muscle": 125.0,
-        "liver": 185.0,
-        "spleen": 430.0,
-        "kidney": 500.0,
-        "pyramid": 640.0,
-        "pancreas": 280.0,
-        "bowel": 620.0,
-        "bowel wall": 240.0,
-        "fluid": 950.0,
-        "vessel": 55.0,
-        "marrow": 120.0,
-        "cortex": 25.0,
-        "disc": 160.0,
-        "canal": 900.0,
-        "nerve": 320.0,
-    },
-}
-"""T1 weighted in phase (fat and liver bright), and T2 weighted with fat suppression (fluid, kidney, spleen bright)."""
+def computed_tomography(contrast: float) -> Palette:
+    """HU of the thorax' tissues with a share (0..1) of a full dose of contrast agent."""
+    return {tissue: hu + contrast * enhancement for tissue, (hu, enhancement, _) in _THORAX.items()}

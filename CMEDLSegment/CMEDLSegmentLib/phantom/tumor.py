@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,24 +10,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..io.volume import triple
-from .patient import ANGLES, Thorax
-from .shapes import Cone, Floats, Grid, Point, Solid, Window, cover, mix, union_distance
+from .patient import Thorax
+from .shapes import Cone, Doubles, Floats, Grid, Point, Solid, Window, cover, mix, union_distance
+from .slice_painter import ANGLES
+from .tissues import Palette
 
 LOCATIONS = ("lung", "chest-wall", "mediastinum")
 CANDIDATES = 16000
 """Places drawn; of some anatomies few fit the mediastinum."""
-SPARED = frozenset(
-    {
-        "heart muscle",
-        "aorta",
-        "pulmonary trunk",
-        "right pulmonary artery",
-        "superior cava",
-        "inferior cava",
-        "oesophagus",
-        "airway wall",
-    }
-)
+SPARED = {"heart muscle", "aorta", "pulmonary trunk", "right pulmonary artery", "superior cava", "inferior cava"}
+SPARED |= {"oesophagus", "airway wall"}
 """Organs that stay out of the truth; smaller vessels and nodes are encased."""
 
 
@@ -38,9 +31,9 @@ class Tumor:
     center: Point
     radius: float
     radii: Point
-    waves: NDArray[np.float64]
+    waves: Doubles
     """(n, 5): direction (z, y, x), phase and height (share of the radius) of the surface's lobes."""
-    spicules: tuple[Cone, ...]
+    spicules: Sequence[Cone]
 
     def distance(self, z: Floats, y: Floats, x: Floats) -> Floats:
         """Signed distance (mm, first order) of the lobulated body without its spicules."""
@@ -67,13 +60,10 @@ def draw_tumor(thorax: Thorax, grid: Grid, location: str, generator: np.random.G
     radii = triple(float(radius * s) for s in stretch / np.cbrt(stretch.prod()))
     waves = _waves(generator)
     center = _place(thorax, grid, location, radius, generator)
-    spicules: tuple[Cone, ...] = ()
-    body = Tumor(location, center, radius, radii, waves, ())
-    spicules = _spicules(body, generator)
-    return Tumor(location, center, radius, radii, waves, spicules)
+    return Tumor(location, center, radius, radii, waves, _spicules(center, radii, generator))
 
 
-def _waves(generator: np.random.Generator) -> NDArray[np.float64]:
+def _waves(generator: np.random.Generator) -> Doubles:
     orders = np.array([2.0, 2.6, 3.4, 4.5, 6.0, 8.0, 11.0])
     directions = generator.normal(size=(len(orders), 3))
     directions *= (orders / np.linalg.norm(directions, axis=1))[:, None]
@@ -81,20 +71,19 @@ def _waves(generator: np.random.Generator) -> NDArray[np.float64]:
     return np.column_stack([directions, generator.uniform(0, 2 * np.pi, len(orders)), heights])
 
 
-def _spicules(body: Tumor, generator: np.random.Generator) -> tuple[Cone, ...]:
+def _spicules(center: Point, radii: Point, generator: np.random.Generator) -> list[Cone]:
     """Fine strands from the surface outward, and a few blunt ones."""
     strands = []
-    center = np.array(body.center)
     for _ in range(int(generator.integers(12, 26))):
         way = generator.normal(size=3)
         way /= np.linalg.norm(way)
-        start = center + way * np.array(body.radii) * 0.85
+        start = center + way * np.array(radii) * 0.85
         bend = way + generator.normal(0, 0.18, 3)
         length = float(generator.gamma(3.0, 2.6)) + 3
         end = start + bend / np.linalg.norm(bend) * length
         thick = float(generator.uniform(0.8, 1.9))
         strands.append(Cone(triple(map(float, start)), triple(map(float, end)), thick, 0.25))
-    return tuple(strands)
+    return strands
 
 
 def _place(thorax: Thorax, grid: Grid, location: str, radius: float, generator: np.random.Generator) -> Point:
@@ -125,15 +114,13 @@ def _place(thorax: Thorax, grid: Grid, location: str, radius: float, generator: 
     elif location == "lung":
         chosen = _clear(thorax, chosen, 1.3 * radius + 4)
     half = (np.array(grid.shape) - 1) / 2 * np.array(grid.spacing)
-    seen = (np.abs(chosen - np.array(grid.center)) < np.maximum(half - 1.3 * radius, 0.5 * half)).all(axis=1)
-    center = chosen[seen][0] if seen.any() else chosen[0]
-    return float(center[0]), float(center[1]), float(center[2])
+    in_field = (np.abs(chosen - np.array(grid.center)) < np.maximum(half - 1.3 * radius, 0.5 * half)).all(axis=1)
+    return triple(map(float, (chosen[in_field] if in_field.any() else chosen)[0]))
 
 
-def _clear(thorax: Thorax, points: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
+def _clear(thorax: Thorax, points: Doubles, reach: float) -> Doubles:
     """Those of some points (n, 3) around which a ball (mm) lies in the lung and off all large vessels; else all."""
-    ways: np.ndarray = np.stack(np.meshgrid(*[[-1.0, 0.0, 1.0]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    ways = np.delete(ways, 13, axis=0)
+    ways = np.delete(np.stack(np.meshgrid(*[[-1.0, 0.0, 1.0]] * 3, indexing="ij"), axis=-1).reshape(-1, 3), 13, axis=0)
     ways *= reach / np.linalg.norm(ways, axis=1, keepdims=True)
     around = (points[:, None] + ways).reshape(-1, 3)
     inside = np.min(thorax.lung_depth(around), axis=0).reshape(len(points), -1).min(axis=1)
@@ -162,25 +149,16 @@ def tumor_distance(tumor: Tumor, thorax: Thorax, grid: Grid, window: Window) -> 
     if tumor.location != "lung":
         invasion = 4.0 if tumor.location == "chest-wall" else 0.0
         np.maximum(distance, _wall_distance(thorax, grid, window) - np.float32(invasion), out=distance)
-        low = np.array([grid.axes[i][window[i].start] for i in range(3)])
-        high = np.array([grid.axes[i][window[i].stop - 1] for i in range(3)])
-        spared = []
-        for solid in _spared(thorax):
-            first, last = solid.bounds(2.0)
-            if (np.array(first) < high).all() and (np.array(last) > low).all():
-                spared.append(solid)
+        low, high = ([axis[part][end] for axis, part in zip(grid.axes, window, strict=True)] for end in (0, -1))
+        boxes = [(solid, *solid.bounds(2.0)) for solid in _spared(thorax)]
+        spared = [solid for solid, first, last in boxes if (first < high).all() and (last > low).all()]
         if spared:
             np.maximum(distance, 0.6 - union_distance(spared, grid, window), out=distance)
     return distance
 
 
 def paint_tumor(
-    values: Floats,
-    mask: NDArray[np.uint8],
-    tumor: Tumor,
-    thorax: Thorax,
-    grid: Grid,
-    palette: dict[str, float],
+    values: Floats, mask: NDArray[np.uint8], tumor: Tumor, thorax: Thorax, grid: Grid, palette: Palette
 ) -> None:
     """Paint a tumor into an image (in place) and its body into a mask.
 

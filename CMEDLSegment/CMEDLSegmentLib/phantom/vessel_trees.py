@@ -39,7 +39,7 @@ def grow_tree(root: Point, targets: NDArray[np.float64], twig: float, generator:
         lone = counts == 1
         if lone.any():
             ends = cloud[starts[lone]]
-            branches.append(_rows(origins[lone], ends, radius[lone], 0.6 * radius[lone]))
+            branches.append(np.column_stack([origins[lone], ends, radius[lone], 0.6 * radius[lone]]))
             kept = np.repeat(~lone, counts)
             cloud, origins, radius, counts = cloud[kept], origins[~lone], radius[~lone], counts[~lone]
             starts = np.cumsum(counts) - counts
@@ -51,8 +51,8 @@ def grow_tree(root: Point, targets: NDArray[np.float64], twig: float, generator:
         share = generator.uniform(0.28, 0.5, length.shape)
         nodes = origins + toward * share + 0.05 * length * generator.standard_normal(toward.shape)
         bends = (origins + nodes) / 2 + (0.07 * share * length + 0.2) * generator.standard_normal(toward.shape)
-        branches.append(_rows(origins, bends, radius, 0.95 * radius))
-        branches.append(_rows(bends, nodes, 0.95 * radius, 0.9 * radius))
+        branches.append(np.column_stack([origins, bends, radius, 0.95 * radius]))
+        branches.append(np.column_stack([bends, nodes, 0.95 * radius, 0.9 * radius]))
         # Halve every group across its longest axis, not quite in the middle.
         group = np.repeat(np.arange(len(counts)), counts)
         apart = cloud - centroids[group]
@@ -139,9 +139,3 @@ def _paint_chunk(
     value, ground = tones
     tone = np.float32(ground) + np.float32(value - ground) * share
     (np.maximum if value > ground else np.minimum).at(flat, index, tone)
-
-
-def _rows(
-    start: NDArray[np.float64], end: NDArray[np.float64], first: NDArray[np.float64], last: NDArray[np.float64]
-) -> Branches:
-    return np.column_stack([start, end, first, last])

@@ -17,13 +17,13 @@ from CMEDLSegmentLib.inference import batch, pipeline
 from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.images import write_image
-from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLSegmentLib.models import registry
-from CMEDLSegmentLib.models.model_card import Card, NetworkSpec
+from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.models.model_file import save_model
 from CMEDLSegmentLib.models.normalization import Normalization
 from CMEDLSegmentLib.networks import create_network
+from segment.models.making import a_card
 
 SHAPE = (6, 24, 20)
 GEOMETRY = Geometry((20, 24, 6), (2.0, 2.0, 5.0), (-10.0, 5.0, 40.0))
@@ -82,23 +82,14 @@ def make_model(path: Path, logit: float, **changes: object) -> Path:
         network.head.bias.fill_(logit)
     fields: dict[str, Any] = {
         "name": path.stem,
-        "title": "Constant",
-        "summary": "A model for tests.",
         "networks": (NetworkSpec("segmentor", "unet", {"width": 2, "classes": 1}),),
-        "labels": (TUMOR,),
-        "modality": "CT",
         "normalization": Normalization("window", -1000.0, 500.0),
         "spacing_mm": 2.0,
         "field": 32,
         "slices": "all",
         "threshold": 0.5,
-        "training": {},
-        "intended_use": "Tests.",
-        "unintended_use": "Patients.",
-        "date": "2024-01-01",
-        "program_version": "0",
     }
-    save_model(path, Card(**{**fields, **changes}), {"segmentor": network})
+    save_model(path, a_card(**{**fields, **changes}), {"segmentor": network})
     return path
 
 

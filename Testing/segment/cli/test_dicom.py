@@ -7,40 +7,21 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 
-from CMEDLSegmentLib.io.dicom_writer import save_as
+from CMEDLSegmentLib.io.volume import Geometry
+from segment.cli.conftest import make_model
+from segment.io import dicom_samples
 
 
 def write_series(folder: Path, slices: int = 4) -> str:
-    """A CT series of noise, 2 x 2 x 5 mm; returns its UID."""
-    folder.mkdir(exist_ok=True)
-    series, study, frame = generate_uid(), generate_uid(), generate_uid()
-    random = np.random.default_rng(0)
-    for index in range(slices):
-        image = Dataset()
-        image.file_meta = FileMetaDataset()
-        image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, generate_uid()
-        image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
-        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
-        image.StudyInstanceUID, image.SeriesInstanceUID, image.FrameOfReferenceUID = study, series, frame
-        image.Modality, image.PatientName, image.PatientID = "CT", "Doe^Jane", "4711"
-        image.PatientBirthDate = image.PatientSex = image.StudyDate = image.StudyTime = image.StudyID = ""
-        image.AccessionNumber = image.ReferringPhysicianName = ""
-        image.SeriesNumber, image.InstanceNumber = 1, index + 1
-        image.ImagePositionPatient = [0, 0, 5.0 * index]
-        image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        image.PixelSpacing, image.SliceThickness = [2, 2], 5
-        image.Rows, image.Columns, image.SamplesPerPixel = 24, 20, 1
-        image.PhotometricInterpretation = "MONOCHROME2"
-        image.BitsAllocated = image.BitsStored = 16
-        image.HighBit, image.PixelRepresentation = 15, 1
-        image.RescaleSlope, image.RescaleIntercept = 1, 0
-        image.PixelData = random.integers(-1000, 400, (24, 20)).astype(np.int16).tobytes()
-        save_as(image, folder / f"{series[-8:]}-{index}.dcm")
-    return str(series)
+    """A CT series of noise, 2 x 2 x 5 mm, beside what is in the folder; returns its UID."""
+    uid = str(generate_uid())
+    array = np.random.default_rng(0).integers(-1000, 400, (slices, 24, 20))
+    geometry = Geometry((20, 24, slices), (2.0, 2.0, 5.0))
+    for path in dicom_samples.write_series(folder, array, geometry, series_uid=uid, PatientName="Doe^Jane"):
+        path.rename(folder / f"{uid[-8:]}-{path.name}")
+    return uid
 
 
 @pytest.fixture
@@ -79,13 +60,11 @@ def test_a_dicom_result_does_not_go_among_the_scans_files(command, series, every
     folder, _ = series
     ended = command("run", folder, "-o", folder / "sub" / "o.dcm", "--model", everything, "--json")
     assert ended.code == 2
-    assert "another folder" in ended.json["error"]
+    assert str(folder) in ended.json["error"]
     assert not (folder / "sub").exists()
 
 
 def test_a_scan_of_another_modality_is_refused_without_a_file(command, series, tmp_path):
-    from segment.cli.conftest import make_model
-
     model = make_model(tmp_path / "mr.safetensors", 1.0, modality="MR")
     ended = command("run", series[0], "-o", tmp_path / "o.nii.gz", "--model", model, "--json")
     assert ended.code == 2

@@ -31,16 +31,8 @@ def test_json_is_one_object_with_the_promised_keys(command, scan, everything, tm
     ended = command("run", scan, "-o", tmp_path / "o.seg.nrrd", "--model", everything, "--json")
     assert (ended.code, ended.err) == (0, "")
     result = ended.json
-    assert {
-        "output",
-        "student",
-        "device",
-        "seconds",
-        "lung_slices",
-        "tumor_volume_cc",
-        "warnings",
-        "components",
-    } <= set(result)
+    promised = {"output", "student", "device", "seconds", "lung_slices", "tumor_volume_cc", "warnings", "components"}
+    assert promised <= set(result)
     assert result["output"] == str(tmp_path / "o.seg.nrrd")
     assert result["student"] == "everything"
     assert result["tumor_volume_cc"] == pytest.approx(VOXELS_CC, rel=1e-3)
@@ -109,48 +101,47 @@ def test_warnings_are_told(command, scan, everything, tmp_path, monkeypatch):
         return segmenter
 
     monkeypatch.setattr(run_module, "load_segmenter", with_warning)
-    assert command("run", scan, "-o", tmp_path / "a.nii.gz", "--model", everything, "--json").json["warnings"] == [
-        "A slice is missing."
-    ]
-    ended = command("run", scan, "-o", tmp_path / "b.nii.gz", "--model", everything)
-    assert "Warning: A slice is missing." in ended.err
+    arguments = ("run", scan, "-o", tmp_path / "o.nii.gz", "--model", everything, "--overwrite")
+    assert command(*arguments, "--json").json["warnings"] == ["A slice is missing."]
+    assert "Warning: A slice is missing." in command(*arguments).err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "named"),
     [
-        pytest.param(["none.nii.gz", "-o", "o.nii.gz"], "does not exist", id="no input"),
-        pytest.param(["scan.nii.gz", "-o", "o.stl"], "must end in", id="ending"),
-        pytest.param(["scan.nii.gz", "-o", "o.dcm"], "needs a DICOM series", id="dicom seg"),
-        pytest.param(["scan.nii.gz", "-o", "o.nii.gz", "--rtstruct", "r.dcm"], "needs a DICOM series", id="rt"),
-        pytest.param(["scan.nii.gz", "-o", "o.nii.gz", "--rtstruct", "r.txt"], "must end in", id="rt ending"),
-        pytest.param(["scan.nii.gz", "-o", "o.nii.gz", "--probability", "p.seg.nrrd"], "must end in", id="p"),
-        pytest.param(["scan.nii.gz", "-o", "o.nii.gz", "--series", "1.2"], "series", id="series of a file"),
-        pytest.param(["scan.nii.gz", "-o", "scan.nii.gz", "--overwrite"], "both input and result", id="input"),
-        pytest.param(["scan.nii.gz", "-o", "o.nii.gz", "--probability", "o.nii.gz"], "give each its own", id="twice"),
-        pytest.param(["scan.nii.gz", "-o", "there.nii.gz"], "exists already", id="exists"),
-        pytest.param(["scan.nii.gz", "-o", "scan.nii.gz/o.nii.gz"], "takes no file", id="folder is a file"),
-        pytest.param(["scan.nii.gz"], "required", id="no output"),
-        pytest.param(["scan.nii.gz", "-o", "o.nii.gz", "--threshold", "1.5"], "between 0 and 1", id="threshold"),
-        pytest.param(["scan.nii.gz", "-o", "o.nii.gz", "--threshold", "nan"], "between 0 and 1", id="nan"),
-        pytest.param(["scan.nii.gz", "-o", "o.nii.gz", "--min-volume-cc", "-1"], "0 or more", id="volume"),
-        pytest.param(["scan.nii.gz", "-o", "o.nii.gz", "--device", "gpu"], "not a device", id="device"),
-        pytest.param(["scan.nii.gz", "-o", "o.nii.gz", "--thresh", "0.5"], "Unrecognized", id="abbreviation"),
-        pytest.param(["scan.nii.gz", "-o", "o.nii.gz", "--model", "nobody"], "nobody", id="model"),
-        pytest.param(["empty", "-o", "o.nii.gz"], "empty", id="folder without DICOM"),
+        ("none.nii.gz -o o.nii.gz", "none.nii.gz"),
+        ("scan.nii.gz -o o.stl", "o.stl"),
+        ("scan.nii.gz -o o.dcm", "o.dcm"),
+        ("scan.nii.gz -o o.nii.gz --rtstruct r.dcm", "r.dcm"),
+        ("scan.nii.gz -o o.nii.gz --rtstruct r.txt", "r.txt"),
+        ("scan.nii.gz -o o.nii.gz --probability p.seg.nrrd", "p.seg.nrrd"),
+        ("scan.nii.gz -o o.nii.gz --series 1.2", "scan.nii.gz"),
+        ("scan.nii.gz -o scan.nii.gz --overwrite", "scan.nii.gz"),
+        ("scan.nii.gz -o o.nii.gz --probability o.nii.gz", "o.nii.gz"),
+        ("scan.nii.gz -o there.nii.gz", "there.nii.gz"),
+        ("scan.nii.gz -o scan.nii.gz/o.nii.gz", "scan.nii.gz"),
+        ("scan.nii.gz", "--output"),
+        ("scan.nii.gz -o o.nii.gz --threshold 1.5", '"1.5"'),
+        ("scan.nii.gz -o o.nii.gz --threshold nan", '"nan"'),
+        ("scan.nii.gz -o o.nii.gz --threshold half", '"half"'),
+        ("scan.nii.gz -o o.nii.gz --min-volume-cc -1", '"-1"'),
+        ("scan.nii.gz -o o.nii.gz --device gpu", '"gpu"'),
+        ("scan.nii.gz -o o.nii.gz --thresh 0.5", "--thresh"),
+        ("scan.nii.gz -o o.nii.gz --model nobody", "nobody"),
+        ("empty -o o.nii.gz", "empty"),
     ],
 )
 def test_a_bad_argument_ends_with_2_one_sentence_and_no_file(
-    command, scan, everything, tmp_path, monkeypatch, arguments, words
+    command, scan, everything, tmp_path, monkeypatch, arguments, named
 ):
     (tmp_path / "there.nii.gz").write_bytes(b"mine")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     before = {path.name for path in tmp_path.iterdir()}
     model = [] if "--model" in arguments else ["--model", everything]
-    ended = command("run", *arguments, *model, "--json")
+    ended = command("run", *arguments.split(), *model, "--json")
     assert ended.code == 2
-    assert words in ended.json["error"]
+    assert named in ended.json["error"]
     assert ended.err == ended.json["error"] + "\n"
     assert leftovers(tmp_path, *before) == set()
     assert (tmp_path / "there.nii.gz").read_bytes() == b"mine"
@@ -185,7 +176,7 @@ def test_what_can_be_known_beforehand_is_checked_before_anything_is_read(scan, t
 def test_a_folder_that_takes_no_file_is_found_out_before_the_work(command, scan, everything):
     ended = command("run", scan, "-o", "/proc/o.nii.gz", "--model", everything, "--json")
     assert ended.code == 2
-    assert "takes no file" in ended.json["error"]
+    assert "/proc" in ended.json["error"]
 
 
 def test_new_folders_are_made_and_long_and_foreign_names_serve(command, scan, everything, tmp_path):
@@ -216,11 +207,9 @@ def test_a_cancel_during_the_writing_leaves_nothing(scan, everything, tmp_path):
     stages: list[str] = []
     options = SegmentationOptions(str(everything), "cpu")
     job = run_module.SegmentationJob(scan, tmp_path / "o.seg.nrrd", options, probability=tmp_path / "p.nii.gz")
+    progress = Progress(lambda stage, _: stages.append(stage), lambda: stages[-1:] == ["Writing result 2 of 2"])
     with pytest.raises(Cancelled):
-        run_module.run(
-            job,
-            Progress(lambda stage, fraction: stages.append(stage), lambda: stages[-1:] == ["Writing result 2 of 2"]),
-        )
+        run_module.run(job, progress)
     assert leftovers(tmp_path, "scan.nii.gz") == set()
 
 

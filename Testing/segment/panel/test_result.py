@@ -173,7 +173,7 @@ def judged(panel, slicer_app):
     from CMEDLSegmentPanel.scene.volume_nodes import volume_of
 
     ct = panel.parameters.ct = add_ct()
-    outcome = outcome_of(volume_of(ct), SegmentationOptions("bright"), probability=True)
+    outcome = outcome_of(volume_of(ct), SegmentationOptions("bright"), True)
     for component in outcome.summary["components"]:
         component["likely"] = component["volume_cc"] > 1.0
     panel.showNewResult(panel.logic._add(ct, outcome))

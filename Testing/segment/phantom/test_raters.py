@@ -21,6 +21,12 @@ def ball(radius: float) -> np.ndarray:
     return (z**2 + y**2 + x**2 <= radius**2).astype(np.uint8)
 
 
+def rater(**habits) -> Rater:
+    """A rater who draws the truth but for these habits."""
+    none = dict.fromkeys(("margin", "smooth", "jitter", "wander", "superior", "inferior"), 0.0)
+    return Rater("r", **{**none, "shift": (0.0, 0.0, 0.0), **habits})
+
+
 def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * np.count_nonzero((a > 0) & (b > 0)) / (np.count_nonzero(a) + np.count_nonzero(b))
 
@@ -32,7 +38,7 @@ def cases() -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
         thorax_ct(seed, (64, 170, 170), (3.0, 2.0, 2.0), place)
         for seed, place in enumerate(("lung", "chest-wall", "lung"))
     ]
-    return [(phantom.mask, phantom.raters(4, seed)) for seed, phantom in enumerate(phantoms)]
+    return [(phantom.mask, raters(phantom.mask, (3.0, 2.0, 2.0), 4, seed)) for seed, phantom in enumerate(phantoms)]
 
 
 def test_they_are_numbered_and_reproducible() -> None:
@@ -43,7 +49,7 @@ def test_they_are_numbered_and_reproducible() -> None:
         assert mask.dtype == np.uint8
         np.testing.assert_array_equal(mask, again[name])
         assert not np.array_equal(mask, other[name])
-    assert [rater.name for rater in panel(2)] == ["Rater 1", "Rater 2"]
+    assert [drawing.name for drawing in panel(2)] == ["Rater 1", "Rater 2"]
 
 
 def test_agreement_with_the_truth_is_as_between_clinicians() -> None:
@@ -64,26 +70,25 @@ def test_the_generous_one_draws_larger_and_the_tight_one_smaller_in_every_case()
 
 @pytest.mark.parametrize("margin", [-2.0, 0.0, 2.0])
 def test_a_margin_is_in_mm(margin: float) -> None:
-    rater = Rater("r", margin, 0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0)
-    drawn = rater.contour(ball(15), SPACING, np.random.default_rng(0))
+    drawn = rater(margin=margin).contour(ball(15), SPACING, np.random.default_rng(0))
     area = np.count_nonzero(drawn[15]) * SPACING[1] * SPACING[2]
     assert np.sqrt(area / np.pi) == pytest.approx(15 + margin, abs=0.6)
 
 
 def test_a_shift_is_in_mm() -> None:
-    rater = Rater("r", 0.0, 0.0, (0.0, 2.0, -1.0), 0.0, 0.0, 0.0, 0.0)
     truth = ball(15)
-    moved = rater.contour(truth, SPACING, np.random.default_rng(0))
+    moved = rater(shift=(0.0, 2.0, -1.0)).contour(truth, SPACING, np.random.default_rng(0))
     offset = np.subtract(ndimage.center_of_mass(moved), ndimage.center_of_mass(truth)) * SPACING
     np.testing.assert_allclose(offset, (0, 2, -1), atol=0.3)
 
 
 @pytest.mark.parametrize(("superior", "inferior"), [(3.0, 0.0), (-3.0, 6.0), (0.0, -6.0)])
 def test_the_extent_is_disputed_by_whole_slices(superior: float, inferior: float) -> None:
-    rater = Rater("r", 0.0, 0.0, (0.0, 0.0, 0.0), 0.0, 0.0, superior, inferior)
     truth = np.zeros((31, 81, 81), np.uint8)
     truth[10:21, 25:55, 25:55] = 1
-    drawn = np.flatnonzero(rater.contour(truth, SPACING, np.random.default_rng(0)).any(axis=(1, 2)))
+    drawn = np.flatnonzero(
+        rater(superior=superior, inferior=inferior).contour(truth, SPACING, np.random.default_rng(0)).any(axis=(1, 2))
+    )
     assert drawn[0] == 10 - inferior / 3
     assert drawn[-1] == 20 + superior / 3
 
