@@ -41,8 +41,7 @@ def spread(values: Iterable[float | None]) -> dict[str, Any]:
 
 def summary(patients: Sequence[PatientFigures], label: str | None = None) -> dict[str, dict[str, Any]]:
     """:func:`spread` of each measure over patients: of one structure, or of the means over all."""
-    every = [patient.values if label is None else patient.labels[label] for patient in patients]
-    return {name: spread(values[name] for values in every) for name in MEASURES}
+    return {name: spread(patient.values_of(label)[name] for patient in patients) for name in MEASURES}
 
 
 def paired(a: Sequence[PatientFigures], b: Sequence[PatientFigures]) -> list[tuple[PatientFigures, PatientFigures]]:
@@ -58,9 +57,14 @@ def check_structures(own: int, other: int) -> None:
 
 
 def compare_patients(
-    a: Sequence[PatientFigures], b: Sequence[PatientFigures], other: str = "the other student"
+    a: Sequence[PatientFigures],
+    b: Sequence[PatientFigures],
+    other: str = "the other student",
+    label: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """For each measure how ``a`` differs from ``b`` on the same patients, and the Wilcoxon test of it.
+
+    Of one structure, or of the means over all.
 
     Each measure gets ``delta_mean`` and ``delta_median`` of a minus b, ``ci95`` of the mean, ``p``, ``n`` (patients
     with a value for both), ``excluded`` (without), ``ties`` (equal values, which the test leaves out) and all of it as
@@ -69,7 +73,7 @@ def compare_patients(
     Raises:
         InputError: no patient is in both.
     """
-    pairs = [(ours.values, theirs.values) for ours, theirs in paired(a, b)]
+    pairs = [(ours.values_of(label), theirs.values_of(label)) for ours, theirs in paired(a, b)]
     if not pairs:
         raise InputError("The two students were scored on different cases; evaluate both on one cohort.")
     return {name: difference(name, [(ours[name], theirs[name]) for ours, theirs in pairs], other) for name in MEASURES}

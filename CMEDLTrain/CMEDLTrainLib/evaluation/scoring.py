@@ -122,6 +122,10 @@ class _Scored:
         """The mean over the structures."""
         return mean_values(self.labels.values())
 
+    def values_of(self, label: str | None) -> Values:
+        """Of one structure; None: the mean over all."""
+        return self.values if label is None else self.labels[label]
+
 
 @dataclass(frozen=True)
 class CaseFigures(_Scored):

@@ -25,6 +25,7 @@ from CMEDLSegmentLib.agreement.raters import Agreement, analyze
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.base.progress import SILENT, Progress
+from CMEDLSegmentLib.base.schema import named, read
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.delineation import MODEL, Delineation, RatedCase
 from CMEDLSegmentLib.io.images import read_mask, read_volume
@@ -41,7 +42,6 @@ from .result_tables import format_difference, format_p, format_spread, markdown_
 from .runner import machine
 
 KIND = "raters"
-ENTRIES = ("title", "about", "note", "kind", "student", "nodules", "tolerance_mm")
 LUNG_HU, SOFT_TISSUE_HU = -850.0, 40.0
 """What the two most frequent values of a crop are taken for: inflated lung and soft tissue."""
 SMOOTH = 2.0
@@ -57,18 +57,30 @@ RATERS = "raters"
 """The row of the raters among themselves."""
 
 
-@dataclass(frozen=True)
-class RatersExperiment:
+@dataclass(frozen=True, kw_only=True)
+class RatersEntries:
     """What the experiment's file says; see the module."""
 
-    name: str
-    folder: Path
     title: str
     about: str
     note: str
-    student: Path | str
-    nodules: Path
+    kind: str
+    student: str
+    nodules: str
     tolerance_mm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatersExperiment(RatersEntries):
+    """An experiment with raters, of the name of its ``folder``."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path | str:
+        """The student's file where one lies beside the experiment's, else its name."""
+        beside = self.folder / self.student
+        return beside if beside.is_file() else self.student
 
 
 def read_raters_experiment(name: str) -> RatersExperiment | None:
@@ -80,21 +92,8 @@ def read_raters_experiment(name: str) -> RatersExperiment | None:
     path, tree = experiment_file(name)
     if tree.get("kind") != KIND:
         return None
-    wrong = [key for key in ENTRIES if key not in tree] + sorted(set(tree) - set(ENTRIES))
-    if wrong:
-        raise InputError(f"The experiment {path} lacks or misspells '{wrong[0]}'; it has {', '.join(ENTRIES)}.")
-    try:
-        beside = path.parent / tree["student"]
-        return RatersExperiment(
-            name=path.parent.name,
-            folder=path.parent,
-            **{key: str(tree[key]) for key in ("title", "about", "note")},
-            student=beside if beside.is_file() else tree["student"],
-            nodules=Path(expanded(tree["nodules"])),
-            tolerance_mm=float(tree["tolerance_mm"]),
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The experiment {path} has an entry of the wrong type ({error}); correct it.") from error
+    with named(f"In the experiment {path}, the entry"):
+        return RatersExperiment(**vars(read(RatersEntries, tree)), folder=path.parent)
 
 
 def hounsfield(crop: np.ndarray) -> np.ndarray:
@@ -125,10 +124,11 @@ def rated_cases(experiment: RatersExperiment, device: str = "auto", progress: Pr
         InputError: there is no nodule, or one cannot be read.
         Cancelled: the user did.
     """
-    folders = sorted(path.parent for path in experiment.nodules.glob("*/image_8bit.nii.gz"))
+    nodules = Path(expanded(experiment.nodules))
+    folders = sorted(path.parent for path in nodules.glob("*/image_8bit.nii.gz"))
     if not folders:
-        raise InputError(f"There is no nodule in {experiment.nodules}; name the folder of the data by CMEDL_DATA.")
-    student = registry.load(experiment.student)
+        raise InputError(f"There is no nodule in {nodules}; name the folder of the data by CMEDL_DATA.")
+    student = registry.load(experiment.model)
     segmenter = Segmenter(replace(student, card=replace(student.card, slices="all")), device=device)
     for number, folder in enumerate(folders):
         progress.stop_if_cancelled()
@@ -157,7 +157,7 @@ def run_raters(experiment: RatersExperiment, device: str = "auto", progress: Pro
     for case in rated_cases(experiment, device, progress):
         cases.append(case)
         agreements.append(analyze(case, experiment.tolerance_mm))
-    card = registry.load(experiment.student).card
+    card = registry.load(experiment.model).card
     figures = collect(experiment, pool_agreements(agreements, same_people=False), agreements, card.name)
     results = {**figures, "weights_sha256": card.weights_sha256, "device": machine(device), "complete": True}
     save_png(picture(cases, agreements), experiment.folder / "nodules.png")
@@ -230,15 +230,18 @@ def markdown(experiment: RatersExperiment, results: Mapping[str, Any]) -> str:
     titles = {name: measure_title(name) for name in SURFACE}
     student, count = results["reference"], len(results["nodules"])
     missed = results["methods"][student]["missed"]
-    rows = []
-    for who, figures in results["methods"].items():
-        cv = [f"{figures[name]['cv']:.3f}" for name in ("dsc", "hd95_mm")]
-        words = "raters to each other" if who == RATERS else f"student `{who}` to the raters"
-        rows.append([words, *(format_spread(figures[name]) for name in titles), *cv])
+    rows = [
+        [
+            "raters to each other" if who == RATERS else f"student `{who}` to the raters",
+            *(format_spread(figures[name]) for name in titles),
+            *(f"{figures[name]['cv']:.3f}" for name in ("dsc", "hd95_mm")),
+        ]
+        for who, figures in results["methods"].items()
+    ]
     compared = results["comparisons"][RATERS]["measures"]
     lines = [f"# {experiment.title}", "", experiment.about, ""]
-    lines += [f"`cmedl-train experiment {experiment.name}` makes these results. {results['device']}.", ""]
-    lines += [*markdown_table(["", *titles.values(), "CV DSC", "CV HD95"], rows), ""]
+    lines += [f"`cmedl-train experiment {experiment.folder.name}` makes these results. {results['device']}.", ""]
+    lines += markdown_table(["", *titles.values(), "CV DSC", "CV HD95"], rows)
     lines += [
         f"Over {count} nodules; mean ± standard deviation [95 % interval of the mean]; median; N. Surface DSC at "
         f"{results['tolerance_mm']:g} mm. CV is the standard deviation over the mean of all single values, as in Table "
@@ -258,8 +261,8 @@ def markdown(experiment: RatersExperiment, results: Mapping[str, Any]) -> str:
         ]
         for name, title in titles.items()
     ]
-    lines += [*markdown_table(header, rows), ""]
     lines += [
+        *markdown_table(header, rows),
         "Within the range: the student's mean agreement with the raters is no worse than that of the rater who is "
         f"farthest from the others. {results['test']}",
         "",

@@ -15,8 +15,6 @@ import numpy as np
 from CMEDLSegmentLib.metrics.measures import Measure
 
 from ..evaluation.comparison import difference, spread
-from ..evaluation.evaluation_file import write_json
-from ..evaluation.translation_quality import PairQuality
 from ..runs.run_folder import Run
 from .plan import SYNTHESIS_FILE
 from .run_states import FinishedRun, read_entry, shared_runs
@@ -30,11 +28,6 @@ MEASURES = {
     )
 }
 """By their names in the results."""
-
-
-def write_translation_results(run: Run, pairs: Sequence[PairQuality]) -> None:
-    """Keep the figures of a run's translated images."""
-    write_json(run.folder / SYNTHESIS_FILE, {"pairs": [vars(pair) for pair in pairs]})
 
 
 def read_translation_results(run: Run) -> dict[str, dict[str, float]]:
@@ -55,13 +48,12 @@ def figures(runs: Sequence[FinishedRun]) -> dict[str, Any]:
 
 def compared(reference: Sequence[FinishedRun], other: Sequence[FinishedRun], name: str) -> dict[str, Any]:
     """The reference's values minus those of the row ``name``, on the cases, folds and seeds of both."""
-    ours, theirs = map(_pooled, shared_runs(reference, other))
+    ours, theirs = map(_pooled, shared_runs([reference, other]))
     both = [case for case in ours if case in theirs]
-    if not both:
-        return {}
     return {
         measure: difference(measure, [(ours[case][measure], theirs[case][measure]) for case in both], name, MEASURES)
         for measure in MEASURES
+        if both
     }
 
 

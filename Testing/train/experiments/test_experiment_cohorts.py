@@ -1,6 +1,5 @@
 """Cohorts of experiments: phantoms drawn anew where a structure is out of sight, organs, and the lungs' five folds."""
 
-import inspect
 import json
 import sys
 from pathlib import Path
@@ -120,12 +119,6 @@ def test_what_goes_wrong_inside_a_maker_is_not_taken_for_a_bad_description(tmp_p
     monkeypatch.setattr("CMEDLSegmentLib.phantom.thorax_ct", wrong)
     with pytest.raises(KeyError, match="ours"):
         make_cohort(experiment(tmp_path / "e", THORAX), tmp_path)
-
-
-def test_every_makers_description_is_its_keywords():
-    for maker in experiment_cohorts.MAKERS.values():
-        kinds = [one.kind for one in inspect.signature(maker).parameters.values()]
-        assert kinds[3:] == [inspect.Parameter.KEYWORD_ONLY] * len(kinds[3:])
 
 
 def test_the_folds_of_msd_lung_test_each_patient_once():

@@ -156,7 +156,9 @@ def test_an_experiment_with_raters_that_lacks_something_is_refused(folder, tmp_p
 def test_the_committed_experiment_is_read_and_an_experiment_that_trains_is_another_one(monkeypatch, tmp_path):
     monkeypatch.setenv("CMEDL_DATA", str(tmp_path))
     found = read_raters_experiment("raters")
-    assert (found.student, found.nodules) == ("lung-ct", tmp_path / "lidc_raters")
+    assert found.model == "lung-ct"
+    with pytest.raises(InputError, match=str(tmp_path / "lidc_raters")):
+        next(rated_cases(found))
     assert read_raters_experiment("phantom") is None
     with pytest.raises(InputError, match="'kind'"):
         read_experiment("raters")

@@ -15,7 +15,7 @@ from CMEDLSegmentLib.phantom import thorax_ct
 from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort, real_images
 from CMEDLTrainLib.experiments.plan import ExperimentRun, read_experiment
-from CMEDLTrainLib.experiments.run_states import FINISHED, FinishedRun, RunStatus
+from CMEDLTrainLib.experiments.run_states import FINISHED, FinishedRun
 from CMEDLTrainLib.experiments.runner import ExperimentRunner
 from CMEDLTrainLib.experiments.translation_results import MEASURES, compared, figures, read_translation_results
 
@@ -44,11 +44,12 @@ def test_figures_are_means_over_seeds_then_over_patients_and_are_compared_in_pai
     def found(row, seeds=(0, 1), first=0):
         return [
             FinishedRun(
-                RunStatus(ExperimentRun(1, row, seed), FINISHED),
-                (),
-                None,
-                (),
-                {f"c{n}": dict(zip(MEASURES, values[row, seed][n], strict=True)) for n in range(first, 8)},
+                cell=ExperimentRun(1, row, seed),
+                state=FINISHED,
+                patients=(),
+                validation=None,
+                missed=(),
+                translated={f"c{n}": dict(zip(MEASURES, values[row, seed][n], strict=True)) for n in range(first, 8)},
             )
             for seed in seeds
         ]
