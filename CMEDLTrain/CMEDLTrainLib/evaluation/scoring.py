@@ -36,38 +36,26 @@ SURFACE = ("dsc", "surface_dice", "hd95_mm")
 MOST_EXTRA = 20
 """Extra tumors that are listed: a student that has learned nothing marks thousands of specks, which are counted."""
 
-MEASURES: dict[str, Measure] = {
-    entry.name: entry
-    for entry in (
-        Measure("dsc", "DSC", "", "high", True, "DSC, all slices of a patient pooled, mean over patients"),
-        Measure(
-            "surface_dice",
-            "surface DSC",
-            "",
-            "high",
-            True,
-            "surface DSC of a patient's volume at the tolerance, mean over patients",
-        ),
-        Measure("hd95_mm", "HD95", "mm", "low", True, "HD95 of a patient's volume (mm), mean over patients"),
-        Measure(
-            "dsc_structure_slices",
-            "DSC, its slices",
-            "",
-            "high",
-            True,
-            "DSC, a patient's slices with the structure pooled, mean over patients",
-        ),
-        Measure(
-            "false_cc_per_empty_slice",
-            "false cc a slice",
-            "cc",
-            "low",
-            False,
-            "false volume per slice without the structure (cc), mean over patients",
-        ),
-        Measure("auc", "AUC", "", "high", True, "area under the ROC curve of a patient's voxels, mean over patients"),
-    )
-}
+
+def patient_measure(name: str, title: str, unit: str, better: str, definition: str) -> Measure:
+    """A measure of a student against a reference, which are never exchanged, over patients."""
+    return Measure(name, title, unit, better, False, f"{definition}, mean over patients")
+
+
+_MEASURES = (
+    patient_measure("dsc", "DSC", "", "high", "DSC, all slices of a patient pooled"),
+    patient_measure("surface_dice", "surface DSC", "", "high", "surface DSC of a patient's volume at the tolerance"),
+    patient_measure("hd95_mm", "HD95", "mm", "low", "HD95 of a patient's volume (mm)"),
+    patient_measure(
+        "dsc_structure_slices", "DSC, its slices", "", "high", "DSC, a patient's slices with the structure pooled"
+    ),
+    patient_measure(
+        "false_cc_per_empty_slice",
+        *("false cc a slice", "cc", "low", "false volume per slice without the structure (cc)"),
+    ),
+    patient_measure("auc", "AUC", "", "high", "area under the ROC curve of a patient's voxels"),
+)
+MEASURES = {measure.name: measure for measure in _MEASURES}
 """What is measured of every label, case and patient."""
 
 

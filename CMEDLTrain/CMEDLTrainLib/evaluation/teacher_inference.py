@@ -42,12 +42,7 @@ class TeacherInference:
 
     @classmethod
     def of(cls, run: Run, student: ModelNetwork, device: torch.device) -> TeacherInference:
-        """Those of a run at its last checkpoint.
-
-        Args:
-            run: a finished run.
-            student: its student. Where that translates by itself, its own weights are those that are used.
-            device: where the networks go.
+        """Those of a finished run at its last checkpoint; a student that translates by itself does so here too.
 
         Raises:
             InputError: the run has no checkpoint, or it or its cohort cannot be read.

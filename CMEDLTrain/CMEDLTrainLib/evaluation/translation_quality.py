@@ -133,8 +133,7 @@ def pair_quality(
         view: the student's case.
         partner: the teacher's case of the same patient.
         normalization: of the teacher's modality, as in training.
-        translate: from the student's modality.
-        device: of ``translate``.
+        translate, device: from the student's modality, and where.
 
     Raises:
         InputError: the partner's image cannot be read.

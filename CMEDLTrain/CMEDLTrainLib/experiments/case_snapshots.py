@@ -51,12 +51,9 @@ def read_snapshots(run: Run) -> dict[str, Any]:
 
 
 def missed_lesions(cell: ExperimentRun, run: Run, regions: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Each structure that a scored run's student shares no voxel with, see :func:`missed_structures`.
+    """Each structure that a cell's student shares no voxel with, see :func:`missed_structures`.
 
-    Args:
-        cell: what the run is of.
-        run: its folder.
-        regions: the part of the body by case.
+    ``regions``: the part of the body by case.
     """
     own = {"row": cell.row, "fold": cell.fold, "seed": cell.seed}
     return [
@@ -112,8 +109,8 @@ class CaseSnapshots:
     def _draw(self, name: str, view: CaseView, z: int, image: np.ndarray, labels: np.ndarray, color: Color) -> None:
         """A picture of slice ``z``: an image (y, x) in -1..1 with the expert's contours and, above, those of labels."""
         square = zoom(view.expert[z] > 0, view.spacing, MARGIN_MM, SMALLEST_MM)
-        drawn = contours(view, z, labels, color)
-        picture = contour_panel(image, view.spacing, drawn, (SIDE, SIDE), square, NORMALIZED_WINDOW, bar_mm=BAR_MM)
+        drawn, size = contours(view, z, labels, color), (SIDE, SIDE)
+        picture = contour_panel(image, view.spacing, drawn, size, square, NORMALIZED_WINDOW, bar_mm=BAR_MM)
         save_png(picture, self._run.folder / name)
 
 

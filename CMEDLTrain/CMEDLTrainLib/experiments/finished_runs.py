@@ -111,9 +111,10 @@ def _kept(cell: ExperimentRun, tree: Mapping[str, Any], results: Mapping[str, An
     return FinishedRun(
         cell=cell,
         state=FINISHED,
-        **{name: tree[name] for name in ("step", "steps", "device", "contextual", "validation")},
+        **{name: tree[name] for name in ("step", "steps", "device", "contextual")},
         seconds=60.0 * tree["training_minutes"],
         patients=tuple(_kept_patient(patient, labels, tree["sensitivities"]) for patient in tree["patients"]),
+        validation=tree["validation"],
         missed=tuple(lesion for lesion in results["missed"] if vars(cell).items() <= lesion.items()),
         translated=tree.get("translated"),
     )

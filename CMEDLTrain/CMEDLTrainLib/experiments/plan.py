@@ -103,15 +103,14 @@ class ExperimentEntries:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(ExperimentEntries):
-    """An experiment.
+    """An experiment; the file lies in ``folder``, and the results go there."""
 
-    Attributes:
-        name: its folder's name.
-        folder: where the file lies and the results go.
-    """
-
-    name: str
     folder: Path
+
+    @property
+    def name(self) -> str:
+        """Its folder's."""
+        return self.folder.name
 
     @property
     def region_of(self) -> dict[str, str]:
@@ -184,7 +183,7 @@ def read_experiment(name: str) -> Experiment:
         name: ExperimentRow(row.method or name, row.settings, row.reference or stated.reference)
         for name, row in stated.rows.items()
     }
-    experiment = Experiment(**{**vars(stated), "rows": rows}, name=path.parent.name, folder=path.parent)
+    experiment = Experiment(**{**vars(stated), "rows": rows}, folder=path.parent)
     _check(experiment, path)
     return experiment
 

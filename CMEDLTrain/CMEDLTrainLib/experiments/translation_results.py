@@ -12,20 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from CMEDLSegmentLib.metrics.measures import Measure
-
 from ..evaluation.comparison import difference, spread
+from ..evaluation.scoring import patient_measure
 from ..runs.run_folder import Run
 from .plan import SYNTHESIS_FILE
 from .run_states import FinishedRun, read_entry, shared_runs
 
 MEASURES = {
-    measure.name: measure
-    for measure in (
-        Measure("kl", "KL", "", "low", False, "KL divergence of intensities, real from translated, mean over patients"),
-        Measure("ssim", "SSIM", "", "high", True, "SSIM of translated and real image, mean over patients"),
-        Measure("psnr", "PSNR", "dB", "high", True, "PSNR of translated and real image (dB), mean over patients"),
-    )
+    "kl": patient_measure("kl", "KL", "", "low", "KL divergence of intensities, real from translated"),
+    "ssim": patient_measure("ssim", "SSIM", "", "high", "SSIM of translated and real image"),
+    "psnr": patient_measure("psnr", "PSNR", "dB", "high", "PSNR of translated and real image (dB)"),
 }
 """By their names in the results."""
 

@@ -1,4 +1,4 @@
-"""What an experiment's finished runs add up to, without its files; and runs whose figures are made by hand."""
+"""Experiments written for tests, their results without files, and runs whose figures are made by hand."""
 
 import json
 from collections.abc import Sequence
@@ -10,10 +10,19 @@ from CMEDLTrainLib.evaluation.roc import Roc
 from CMEDLTrainLib.evaluation.scoring import CaseFigures, PatientFigures
 from CMEDLTrainLib.experiments.experiment_results import collect
 from CMEDLTrainLib.experiments.finished_runs import finished_runs
-from CMEDLTrainLib.experiments.plan import ExperimentRun
+from CMEDLTrainLib.experiments.plan import Experiment, ExperimentRun, read_experiment
 from CMEDLTrainLib.experiments.runner import ExperimentRunner
 from CMEDLTrainLib.runs import run_folder
+from gpu.plans import PHANTOMS, TINY
 
+TREE = {
+    "title": "Two rows",
+    "cohort": PHANTOMS,
+    "preset": "tiny",
+    "settings": {**TINY, "optimization.epochs": 2},
+    "rows": {"ct-only": {}, "strict": {"method": "ct-only", "settings": {"loss.recall": 0.3}}},
+    "reference": "strict",
+}
 EVENTS = (
     {"time": 100.0, "event": "start", "step": 0, "steps": 9},
     {"time": 160.0, "event": "stopped", "step": 4},
@@ -22,6 +31,18 @@ EVENTS = (
     {"time": 960.0, "event": "finished", "step": 9},
 )
 """Of a run that trained for two minutes."""
+
+
+def write_experiment(folder: Path, **changes: Any) -> Experiment:
+    """:data:`TREE` with changes, written to a folder of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "experiment.json").write_text(json.dumps({**TREE, **changes}), "utf-8")
+    return read_experiment(str(folder))
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """What ``results.json`` in a folder holds."""
+    return json.loads((folder / "results.json").read_text("utf-8"))
 
 
 def results_of(runner: ExperimentRunner) -> dict[str, Any]:
