@@ -68,9 +68,7 @@ class CaseView:
         """
         expert = self.expert[slices]
         each = np.stack([slice_dice(predicted == label.value, expert == label.value) for label in self.labels])
-        known = np.isfinite(each)
-        total = np.where(known, each, 0.0).sum(axis=0)
-        return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+        return np.ma.masked_invalid(each).mean(axis=0).filled(np.nan)
 
     def contour_masks(self, labels: np.ndarray) -> list[np.ndarray]:
         """The mask of each label that a slice (y, x) of label values has."""

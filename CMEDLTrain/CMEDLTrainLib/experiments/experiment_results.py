@@ -21,8 +21,7 @@ from . import translation_results
 from .finished_runs import RESULTS, finished_runs, run_to_json
 from .plan import SYNTHESIS, Experiment, ExperimentRun
 from .result_pictures import PANELS, ROC, write_panels, write_roc
-from .result_tables import only_if_several, table_measures
-from .results_page import markdown
+from .results_page import markdown, only_if_several, table_measures
 from .run_states import FINISHED, FinishedRun, RunStatus, shared_runs
 from .runner import ExperimentRunner
 

@@ -18,7 +18,7 @@ from ..evaluation.evaluation_file import read_evaluation
 from ..evaluation.scoring import MEASURES, PatientFigures, mean_curve
 from .case_snapshots import missed_lesions
 from .plan import SYNTHESIS, Experiment, ExperimentRun
-from .result_tables import only_if_several, table_measures
+from .results_page import only_if_several, table_measures
 from .run_states import FINISHED, FinishedRun, RunStatus
 from .runner import ExperimentRunner
 from .translation_results import read_translation_results

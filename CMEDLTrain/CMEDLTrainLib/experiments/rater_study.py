@@ -38,7 +38,7 @@ from ..evaluation.evaluation_file import write_json
 from ..evaluation.scoring import SURFACE, measure_title
 from .nodule_panels import picture
 from .plan import expanded, experiment_file
-from .result_tables import format_difference, format_p, format_spread, markdown_table
+from .results_page import format_difference, format_p, format_spread, markdown_table
 from .runner import machine
 
 KIND = "raters"

@@ -1,4 +1,4 @@
-"""``results.md``: what ``results.json`` holds, for a reader."""
+"""``results.md``: what ``results.json`` holds, for a reader; and how figures are written in Markdown."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.scoring import measure_title
 from .plan import SYNTHESIS, Experiment
-from .result_tables import format_difference, format_p, format_spread, markdown_table, table_measures
 from .run_states import FINISHED
 from .translation_results import MEASURES as TRANSLATION_MEASURES
 
+VOLUMES = {name: measure_title(name) for name in ("dsc", "surface_dice", "auc", "hd95_mm")}
+"""The measures of the results, and their titles."""
+SLICES = {
+    "dsc_structure_slices": "DSC, slices with the structure",
+    "dsc": "DSC, all slices",
+    "auc": "AUC",
+    "false_cc_per_empty_slice": "false cc on a slice without",
+}
+"""The same where slices are missing between those that there are: nothing that takes slices for neighbors."""
 NOT_CONTIGUOUS = "Slices are missing between those that there are: no surfaces and no HD95, and DSC by slices."
 PICTURES = {
     "panels.png": "The best, the median and the worst patient by the mean DSC of the methods, of the runs that were at "
@@ -173,3 +182,42 @@ def _missed(lesions: Sequence[Mapping[str, Any]]) -> list[str]:
         for lesion in sorted(lesions, key=lambda lesion: lesion["case"])
     ]
     return [*markdown_table(MISSED_HEADER, rows), MISSED_LEGEND, ""]
+
+
+def table_measures(experiment: Experiment) -> dict[str, str]:
+    """The measures of an experiment's results by their titles, the first one that of its tests."""
+    return VOLUMES if experiment.contiguous else SLICES
+
+
+def only_if_several(by_label: Mapping[str, Any]) -> dict[str, Any]:
+    """``labels``, where there are several: of one structure alone everything is said already."""
+    return {"labels": dict(by_label)} if len(by_label) > 1 else {}
+
+
+def format_spread(figures: Mapping[str, Any]) -> str:
+    """A cell of a table: mean, standard deviation, interval, median and N."""
+    if not figures["n"]:
+        return "-"
+    low, high = figures["ci95"] or (figures["mean"], figures["mean"])
+    return (
+        f"{figures['mean']:.3f} ± {figures['std']:.3f} [{low:.3f}, {high:.3f}]; {figures['median']:.3f}; {figures['n']}"
+    )
+
+
+def format_difference(measure: Mapping[str, Any]) -> str:
+    """A cell: the mean difference and its interval."""
+    if measure["delta_mean"] is None:
+        return "-"
+    interval = "" if not measure["ci95"] else " [{:+.3f}, {:+.3f}]".format(*measure["ci95"])
+    return f"{measure['delta_mean']:+.3f}{interval}"
+
+
+def format_p(value: float | None) -> str:
+    """A cell: the p value of a test."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table, and an empty one."""
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines] + [""]
