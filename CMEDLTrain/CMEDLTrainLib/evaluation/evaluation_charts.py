@@ -31,14 +31,10 @@ _SIDE = 380.0
 
 def charts(result: Evaluation, other: Evaluation | None = None) -> dict[str, str]:
     """The figures as SVG by file name: ``roc.svg``, and with another student ``paired.svg``."""
-    drawings = {}
     students = [(scored.student, scored.roc[""]) for scored in (result, other) if scored]
     curves = [(name, curve) for name, curve in students if curve.auc is not None]
-    if curves:
-        drawings["roc.svg"] = roc_chart(curves)
-    if other is not None:
-        drawings["paired.svg"] = paired_chart(result, other)
-    return drawings
+    drawings = {"roc.svg": roc_chart(curves)} if curves else {}
+    return drawings | ({"paired.svg": paired_chart(result, other)} if other else {})
 
 
 def roc_chart(curves: Sequence[tuple[str, Roc]]) -> str:

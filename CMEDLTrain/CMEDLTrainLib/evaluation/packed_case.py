@@ -47,7 +47,7 @@ def from_bytes(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedCaseEntries:
-    """What is told of a case beside its arrays.
+    """What is said of a case beside its arrays.
 
     Attributes:
         field: where the field lies on the slices that the student looks at.

@@ -73,32 +73,24 @@ def _released(pressed: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 @dataclass
 class _Pool:
-    """Slices of one size with their masks, each once."""
+    """Slices of one size, each once: the bytes of image and mask, and the slice's number."""
 
     pixels: int
-    images: list[np.ndarray] = field(default_factory=list)
-    masks: list[np.ndarray] = field(default_factory=list)
     numbers: dict[bytes, int] = field(default_factory=dict)
 
     def add(self, levels: np.ndarray, masks: np.ndarray) -> list[int]:
         """The numbers of slices (n, pixels, pixels), their intensities as a store has them."""
-        numbers = []
-        for image, mask in zip(to_bytes(levels / np.float32(LEVELS)), masks, strict=True):
-            key = image.tobytes() + mask.tobytes()
-            if key not in self.numbers:
-                self.numbers[key] = len(self.images)
-                self.images.append(image)
-                self.masks.append(mask)
-            numbers.append(self.numbers[key])
-        return numbers
+        images = to_bytes(levels / np.float32(LEVELS))
+        slices = (image.tobytes() + mask.tobytes() for image, mask in zip(images, masks, strict=True))
+        return [self.numbers.setdefault(each, len(self.numbers)) for each in slices]
 
     def pressed(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What is told of it, and its arrays."""
-        images, masks = np.stack(self.images), _pressed(np.stack(self.masks))
-        along_x, along_both = (_pressed(differences(images, both)) for both in (False, True))
-        both = len(along_both) < len(along_x)
+        slices = np.frombuffer(b"".join(self.numbers), np.uint8).reshape(-1, 2, self.pixels, self.pixels)
+        along_x, along_both = (_pressed(differences(slices[:, 0], both)) for both in (False, True))
+        both, masks = len(along_both) < len(along_x), _pressed(slices[:, 1])
         arrays = {f"images-{self.pixels}": along_both if both else along_x, f"masks-{self.pixels}": masks}
-        return {"count": len(images), "both": both}, arrays
+        return {"count": len(slices), "both": both}, arrays
 
 
 class _Packer:
