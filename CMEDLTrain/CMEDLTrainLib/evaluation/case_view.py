@@ -60,12 +60,7 @@ class CaseView:
         return np.flatnonzero(self.expert.any(axis=(1, 2)))
 
     def scores(self, predicted: np.ndarray, slices: np.ndarray) -> np.ndarray:
-        """DSC of labels (n, y, x) on n slices, the mean over the labels that either has; NaN where neither has any.
-
-        Args:
-            predicted: label values on the native grid.
-            slices: the n axial indices.
-        """
+        """DSC of label values (n, y, x) on n axial slices, the mean over the labels that either has; NaN without."""
         expert = self.expert[slices]
         each = np.stack([slice_dice(predicted == label.value, expert == label.value) for label in self.labels])
         return np.ma.masked_invalid(each).mean(axis=0).filled(np.nan)

@@ -79,13 +79,8 @@ def write_evaluation(
 ) -> dict[str, Any]:
     """Write what a run's student reached beside its checkpoints, and return it as ``evaluation.json`` has it.
 
-    Args:
-        run: whose student it is.
-        result: its figures.
-        split: of the cohort.
-        own_cohort: whether the cohort is the one that the run learned from.
-        other: the student that it is compared with.
-        pictures: what :class:`.figures.Figures` says of those that it made.
+    ``own_cohort``: whether the cohort is the one that the run learned from; ``other``: the student that it is compared
+    with; ``pictures``: what :class:`.figures.Figures` says of those that it made.
     """
     from .comparison import TEST_METHOD
     from .evaluation_charts import charts

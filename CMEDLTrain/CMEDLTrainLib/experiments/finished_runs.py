@@ -79,9 +79,7 @@ def run_to_json(experiment: Experiment, status: RunStatus) -> dict[str, Any]:
 def kept_runs(experiment: Experiment, folder: Path | None = None) -> dict[ExperimentRun, FinishedRun]:
     """The finished cells of the experiment's ``results.json``, by any machine, that it still asks for.
 
-    Args:
-        experiment: which one.
-        folder: where the file is; None: beside the experiment's own.
+    The file is in ``folder``; None: beside the experiment's own.
 
     Raises:
         InputError: the file cannot be read, or is of a version that does not tell enough.

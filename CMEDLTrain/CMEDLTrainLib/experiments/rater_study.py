@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 from skimage.filters import threshold_otsu
 
 from CMEDLSegmentLib.agreement.cohort_agreement import CohortAgreement, pool_agreements
 from CMEDLSegmentLib.agreement.raters import Agreement, analyze
+from CMEDLSegmentLib.base.colors import MODEL_RED, RATER_COLORS
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.base.progress import SILENT, Progress
@@ -29,14 +31,15 @@ from CMEDLSegmentLib.base.schema import named, read
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.delineation import MODEL, Delineation, RatedCase
 from CMEDLSegmentLib.io.images import read_mask, read_volume
+from CMEDLSegmentLib.io.volume import axial_view
 from CMEDLSegmentLib.metrics.statistics import TEST_METHOD
 from CMEDLSegmentLib.models import registry
-from CMEDLSegmentLib.report.contour_drawing import save_png
+from CMEDLSegmentLib.report.contour_drawing import LUNG_WINDOW, Contour, save_png, whole_view
 
 from ..evaluation.comparison import INTERVAL_METHOD, spread
 from ..evaluation.evaluation_file import write_json
 from ..evaluation.scoring import SURFACE, measure_title
-from .nodule_panels import picture
+from ..figures.contour_panels import Cell, draw_panel, side_by_side, telling_slices, with_title
 from .plan import expanded, experiment_file
 from .results_page import format_difference, format_p, format_spread, markdown_table
 from .runner import machine
@@ -274,3 +277,38 @@ def markdown(experiment: RatersExperiment, results: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def picture(cases: Sequence[RatedCase], agreements: Sequence[Agreement]) -> Image.Image:
+    """As Fig. 7: the worst, a middle and the best nodule by the student's mean DSC, below by the raters' pairs."""
+    of_student = np.array([agreement.raters[-1].values["dsc"].mean for agreement in agreements])
+    of_raters = np.array([agreement.spread["dsc"].mean for agreement in agreements])
+    rows = []
+    for who, values, other, others in (
+        ("student", of_student, "raters", of_raters),
+        ("raters", of_raters, "student", of_student),
+    ):
+        panels = [
+            _panel(cases[number], f"{who}: {word}, DSC {values[number]:.2f} ({other} {others[number]:.2f})")
+            for word, number in telling_slices(values)
+        ]
+        rows.append(side_by_side(panels))
+    entries = [("student", MODEL_RED)] + [(f"rater {n}", RATER_COLORS[n - 1]) for n in range(1, 5)]
+    return with_title("Nodules, each with raters of its own", entries, rows)
+
+
+def _panel(case: RatedCase, caption: str) -> Image.Image:
+    """The slice on which the raters together marked most."""
+    masks = [axial_view(rater.mask, case.geometry).array for rater in case.all]
+    z = int(np.argmax(sum(mask.sum(axis=(1, 2)) for mask in masks[: len(case.raters)])))
+    assert case.image is not None
+    view = axial_view(case.image, case.geometry)
+    low, high = LUNG_WINDOW
+    shown = np.clip(2.0 * (view.array[z] - low) / (high - low) - 1.0, -1.0, 1.0)
+    colors = [*RATER_COLORS[: len(case.raters)], MODEL_RED]
+    drawn = tuple(
+        Contour(mask[z], color, 1.6 if color == MODEL_RED else 1.2, rater.name)
+        for mask, color, rater in zip(masks, colors, case.all, strict=True)
+    )
+    spacing = view.spacing[1:]
+    return draw_panel(Cell(shown, drawn, caption), whole_view(shown.shape, spacing), spacing)

@@ -48,7 +48,6 @@ def score(
         tolerance_mm: of the surface DSC.
         real: of each test case its patient's real image of the teacher's modality, to measure the translation against;
             None where that is not asked for.
-        device: as ``--device``.
 
     Raises:
         InputError: the run or a case cannot be read.
