@@ -12,10 +12,9 @@ from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLTrainLib.evaluation.comparison import compare_patients, spread
 from CMEDLTrainLib.evaluation.evaluation_file import Evaluation, compare, read_evaluation
-from CMEDLTrainLib.evaluation.roc import Roc
 from CMEDLTrainLib.evaluation.scoring import MEASURES, MOST_EXTRA, CaseFigures, PatientFigures, score
 from harness.damaged_json import outcomes
-from train.evaluation.made_figures import case_figures
+from train.evaluation.made_figures import case_figures, evaluation
 
 GRID = Geometry((4, 4, 5), (2.0, 5.0, 10.0))
 """A voxel is 0.1 cc."""
@@ -42,24 +41,6 @@ def cubes(*corners: tuple[int, int, int], value: int = 1, side: int = 6) -> np.n
 def figures(case: str, *values: float | None, missed: bool = False) -> CaseFigures:
     """``values`` of the first measures; the others have none."""
     return case_figures(case, missed, **dict(zip(MEASURES, values, strict=False)))
-
-
-def evaluation(*cases: CaseFigures, **changes) -> Evaluation:
-    whole = Evaluation(
-        student="s",
-        weights_sha256="0",
-        threshold=0.5,
-        tolerance_mm=2.0,
-        device="cpu",
-        runtime="torch fp32",
-        batch=1,
-        milliseconds_per_slice=3.0,
-        labels=("Tumor",),
-        cases=cases,
-        patients=tuple(PatientFigures.of([case]) for case in cases),
-        roc={"": Roc(0.75, ((0.0, 0.0), (0.5, 1.0), (1.0, 1.0)))},
-    )
-    return replace(whole, **changes)
 
 
 def test_dsc_and_false_volume_are_those_counted_by_hand():

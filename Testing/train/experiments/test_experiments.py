@@ -42,6 +42,19 @@ def trained(tmp_path_factory):
     return folder, first
 
 
+@pytest.fixture
+def on_trained_runs(trained, tmp_path):
+    """Makes runners of changed experiments, whose runs lie beside those of ``trained``."""
+
+    def make(**changes) -> ExperimentRunner:
+        return ExperimentRunner(write_experiment(tmp_path / "changed", **changes), trained[0].parent / "local", "cpu")
+
+    return make
+
+
+ONE_ROW = {"rows": {"ct-only": {}}, "reference": "ct-only"}
+
+
 def test_an_experiment_trains_scores_and_compares_all_its_cells_and_names_no_path_of_the_machine(trained):
     folder, first = trained
     assert first["complete"] is False
@@ -66,15 +79,11 @@ def test_a_second_call_trains_nothing_again(trained):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_other_settings_are_another_run_and_the_same_settings_are_not(trained, tmp_path):
-    folder, _ = trained
+def test_other_settings_are_another_run_and_the_same_settings_are_not(on_trained_runs):
     cell = ExperimentRun(1, "ct-only", 0)
     same = {"title": "Another title", "rows": {"ct-only": {}, "cmedl": {}}, "reference": "cmedl"}
     other = {"settings": {**TREE["settings"], "optimization.learning_rate": 0.1}}
-    runs = [
-        ExperimentRunner(write_experiment(tmp_path / "changed", **changes), folder.parent / "local").run_of(cell)
-        for changes in ({}, same, other)
-    ]
+    runs = [on_trained_runs(**changes).run_of(cell) for changes in ({}, same, other)]
     assert runs[0].folder == runs[1].folder != runs[2].folder
 
 
@@ -88,23 +97,18 @@ def test_a_run_begun_by_another_program_is_not_taken_for_this_one(tmp_path, caps
     assert runner.run_of(cell).folder.name in capsys.readouterr().err
 
 
-def test_a_cell_that_another_process_trains_is_left_to_it(trained, tmp_path):
-    folder, _ = trained
-    runner = ExperimentRunner(write_experiment(tmp_path / "shared", seeds=[9]), folder.parent / "local", "cpu")
+def test_a_cell_that_another_process_trains_is_left_to_it(on_trained_runs):
+    runner = on_trained_runs(seeds=[9])
     theirs, ours = runner.experiment.cells
-    run = run_folder.create(
-        runner.run_of(theirs).folder, runner.experiment.configuration(theirs, tmp_path / "c.csv", "cpu")
-    )
+    run = run_folder.create(runner.run_of(theirs).folder, runner.experiment.configuration(theirs, Path("c.csv"), "cpu"))
     done = []
     with run.held():
         assert runner.work_off(None, done.append) is False
     assert done == [ours]
 
 
-def test_a_cell_that_another_process_begins_in_the_same_moment_is_left_to_it(trained, tmp_path, monkeypatch):
-    folder, _ = trained
-    experiment = write_experiment(tmp_path / "shared", seeds=[10], rows={"ct-only": {}}, reference="ct-only")
-    runner = ExperimentRunner(experiment, folder.parent / "local", "cpu")
+def test_a_cell_that_another_process_begins_in_the_same_moment_is_left_to_it(on_trained_runs, monkeypatch):
+    runner = on_trained_runs(**ONE_ROW, seeds=[10])
     (theirs,) = runner.experiment.cells
     (table,) = make_cohort(runner.experiment, runner.work)
     run = run_folder.create(runner.run_of(theirs).folder, runner.experiment.configuration(theirs, table, "cpu"))
@@ -114,10 +118,8 @@ def test_a_cell_that_another_process_begins_in_the_same_moment_is_left_to_it(tra
     assert not run.events.exists()
 
 
-def test_a_cell_that_was_stopped_goes_on_where_it_was(trained, tmp_path):
-    folder, _ = trained
-    experiment = write_experiment(tmp_path / "cut", rows={"ct-only": {}}, reference="ct-only", seeds=[5])
-    runner = ExperimentRunner(experiment, folder.parent / "local", "cpu")
+def test_a_cell_that_was_stopped_goes_on_where_it_was(on_trained_runs):
+    runner = on_trained_runs(**ONE_ROW, seeds=[5])
     (cell,) = runner.experiment.cells
     run = runner.run_of(cell)
     assert runner.work_off(None, lambda cell: None, progress=Progress(cancelled=run.last.is_file)) is False
@@ -129,13 +131,12 @@ def test_a_cell_that_was_stopped_goes_on_where_it_was(trained, tmp_path):
     assert runner.progress_of(cell).state == "finished"
 
 
-def test_a_run_whose_loss_is_no_number_is_told_and_the_others_go_on(trained, tmp_path):
-    folder, _ = trained
+def test_a_run_whose_loss_is_no_number_is_told_and_the_others_go_on(on_trained_runs):
     settings = {**TREE["settings"], "optimization.learning_rate": 1e38}
     rows = {"wild": {"method": "ct-only", "settings": settings}, "ct-only": {}}
-    wild = write_experiment(tmp_path / "wild", rows=rows, reference="ct-only", seeds=[6]).folder
-    assert main(["experiment", str(wild), "--work", str(folder.parent / "local"), "--device", "cpu"]) == 3
-    results = read_results(wild)
+    runner = on_trained_runs(rows=rows, reference="ct-only", seeds=[6])
+    assert main(["experiment", str(runner.out), "--work", str(runner.work), "--device", "cpu"]) == 3
+    results = read_results(runner.out)
     assert {cell["row"]: cell["state"] for cell in results["cells"]} == {"wild": "failed", "ct-only": "finished"}
     assert results["complete"] is False
 

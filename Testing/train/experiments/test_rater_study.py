@@ -124,13 +124,10 @@ def test_what_the_student_marks_beside_the_nodule_counts_and_a_missed_nodule_is_
     assert results["within"]["dsc"]["of"] == 3
 
 
-def test_there_is_no_figure_of_a_person(folder, results):
+def test_there_is_a_picture_and_no_figure_of_a_person(folder, results):
     assert "nobody" in results["people"]
     text = (folder / "results.json").read_text("utf-8") + (folder / "results.md").read_text("utf-8")
     assert not any(f"R{number}" in text for number in range(1, 5))
-
-
-def test_the_picture_is_there(folder, results):
     with Image.open(folder / "nodules.png") as picture:
         assert picture.width > 900
 
