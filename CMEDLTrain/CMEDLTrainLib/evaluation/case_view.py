@@ -60,17 +60,10 @@ class CaseView:
         return np.flatnonzero(self.expert.any(axis=(1, 2)))
 
     def scores(self, predicted: np.ndarray, slices: np.ndarray) -> np.ndarray:
-        """DSC of labels (n, y, x) on n slices, the mean over the labels that either has; NaN where neither has any.
-
-        Args:
-            predicted: label values on the native grid.
-            slices: the n axial indices.
-        """
+        """DSC of label values (n, y, x) on n axial slices, the mean over the labels that either has; NaN without."""
         expert = self.expert[slices]
         each = np.stack([slice_dice(predicted == label.value, expert == label.value) for label in self.labels])
-        known = np.isfinite(each)
-        total = np.where(known, each, 0.0).sum(axis=0)
-        return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+        return np.ma.masked_invalid(each).mean(axis=0).filled(np.nan)
 
     def contour_masks(self, labels: np.ndarray) -> list[np.ndarray]:
         """The mask of each label that a slice (y, x) of label values has."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,25 +26,22 @@ def spread(values: Iterable[float | None]) -> dict[str, Any]:
 
     Without any value the figures are None; one value has no interval and a standard deviation of 0.
     """
-    several = np.array([math.nan if value is None else value for value in values], float)
+    several = np.array(list(values), float)  # None becomes NaN
     known = several[np.isfinite(several)]
-    over = Spread.of(several)
-    if not over.n:
-        return {"mean": None, "std": None, "median": None, "n": 0, "absent": over.excluded, "ci95": None}
+    n, over = len(known), Spread.of(several)
     return {
-        "mean": over.mean,
-        "std": over.std if over.n > 1 else 0.0,
-        "median": float(np.median(known)),
-        "n": over.n,
+        "mean": over.mean if n else None,
+        "std": over.std if n > 1 else 0.0 if n else None,
+        "median": float(np.median(known)) if n else None,
+        "n": n,
         "absent": over.excluded,
-        "ci95": list(mean_interval(known)) if over.n > 1 else None,
+        "ci95": list(mean_interval(known)) if n > 1 else None,
     }
 
 
 def summary(patients: Sequence[PatientFigures], label: str | None = None) -> dict[str, dict[str, Any]]:
     """:func:`spread` of each measure over patients: of one structure, or of the means over all."""
-    every = [patient.values if label is None else patient.labels[label] for patient in patients]
-    return {name: spread(values[name] for values in every) for name in MEASURES}
+    return {name: spread(patient.values_of(label)[name] for patient in patients) for name in MEASURES}
 
 
 def paired(a: Sequence[PatientFigures], b: Sequence[PatientFigures]) -> list[tuple[PatientFigures, PatientFigures]]:
@@ -61,18 +57,23 @@ def check_structures(own: int, other: int) -> None:
 
 
 def compare_patients(
-    a: Sequence[PatientFigures], b: Sequence[PatientFigures], other: str = "the other student"
+    a: Sequence[PatientFigures],
+    b: Sequence[PatientFigures],
+    other: str = "the other student",
+    label: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """For each measure how ``a`` differs from ``b`` on the same patients, and the Wilcoxon test of it.
 
-    Each measure gets ``delta_mean`` and ``delta_median`` of a minus b,
-    ``ci95`` of the mean, ``p``, ``n`` (patients with a value for both), ``excluded`` (without), ``ties`` (equal
-    values, which the test leaves out) and all of it as a ``sentence``; what does not exist is None.
+    Of one structure, or of the means over all.
+
+    Each measure gets ``delta_mean`` and ``delta_median`` of a minus b, ``ci95`` of the mean, ``p``, ``n`` (patients
+    with a value for both), ``excluded`` (without), ``ties`` (equal values, which the test leaves out) and all of it as
+    a ``sentence``; what does not exist is None.
 
     Raises:
         InputError: no patient is in both.
     """
-    pairs = [(ours.values, theirs.values) for ours, theirs in paired(a, b)]
+    pairs = [(ours.values_of(label), theirs.values_of(label)) for ours, theirs in paired(a, b)]
     if not pairs:
         raise InputError("The two students were scored on different cases; evaluate both on one cohort.")
     return {name: difference(name, [(ours[name], theirs[name]) for ours, theirs in pairs], other) for name in MEASURES}
@@ -85,7 +86,7 @@ def difference(
     measures: Mapping[str, Measure] = MEASURES,
 ) -> dict[str, Any]:
     """One of ``measures`` compared as :func:`compare_patients` tells, from each patient's two values; None: without."""
-    values = np.array([[math.nan if value is None else value for value in pair] for pair in pairs], float)
+    values = np.array(pairs, float)  # None becomes NaN
     test = paired_test(name, values[:, 0], values[:, 1], other, measures, "patient")
     differences = (values[:, 0] - values[:, 1])[np.isfinite(values).all(axis=1)]
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,7 @@ from CMEDLSegmentLib.inference import segmenter
 from CMEDLSegmentLib.inference.segmenter import FieldSlices, Segmentation
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.images import read_mask, read_volume
-from CMEDLSegmentLib.io.labels import Label
-from CMEDLSegmentLib.io.volume import Geometry, Volume, axial_view
+from CMEDLSegmentLib.io.volume import Volume, axial_view
 from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card
@@ -22,7 +21,7 @@ from CMEDLSegmentLib.models.model_card import Card
 from .evaluation_file import Evaluation
 from .packed_case import SUFFIX, read_packed_case
 from .roc import RocCounts
-from .scoring import CaseFigures, PatientFigures, score, structure_mask
+from .scoring import CaseFigures, PatientFigures, score
 
 OnCase = Callable[[Case, Volume, np.ndarray, Segmentation], None]
 """Told of each case: the case, its volume, the expert's labels (z, y, x) on its grid, and its segmentation."""
@@ -42,7 +41,6 @@ def evaluate(
         student_file: the student's file, or the name of an installed one.
         cases: of the student's modality, with masks; or such as :mod:`.packed_case` keeps.
         device: as that of ``Segmenter``, which chooses the fastest runtime there.
-        progress: see ``progress.py``.
         tolerance_mm: of the surface DSC.
         on_case: told of each case while its volume is in memory, for pictures.
 
@@ -58,7 +56,9 @@ def evaluate(
     runner = segmenter.Segmenter(student, device=device)
     scored: list[CaseFigures] = []
     patients: dict[str, list[CaseFigures]] = {}
-    counts = {name: RocCounts() for name in _curves(labels)}
+    # Of any structure, and where there are several of each: with the label's value.
+    curves = {"": None} | ({label.name: label.value for label in labels} if len(labels) > 1 else {})
+    counts = {name: RocCounts() for name in curves}
     milliseconds = []
     for number, case in enumerate(cases):
         step = progress.part(number / len(cases), (number + 1) / len(cases))
@@ -67,9 +67,9 @@ def evaluate(
         result = runner.segment(given, progress=step.part(0.0, 0.9).under(title))
         slices = result.probability.slices
         step(f"{title}: comparing with the expert", 0.9)
-        own = _counted(result, expert, volume.geometry, labels)
-        for name, of_case in own.items():
-            counts[name].merge(of_case)
+        own = _counted(result, axial_view(expert, volume.geometry).array, curves)
+        for name in curves:
+            counts[name].merge(own[name])
         # Of one label the curve of any structure is the label's.
         roc = {label.name: own.get(label.name, own[""]) for label in labels}
         figures = score(case.case, result.label, expert, volume.geometry, slices, labels, tolerance_mm, roc)
@@ -109,26 +109,19 @@ def _read(case: Case, card: Card) -> tuple[Volume, np.ndarray, Volume | FieldSli
     return volume, read_mask(case.mask, volume.geometry).array, volume
 
 
-def _curves(labels: Sequence[Label]) -> dict[str, int | None]:
-    """The ROC curves to make: of any structure, and where there are several of each; with the label's value."""
-    return {"": None} | ({label.name: label.value for label in labels} if len(labels) > 1 else {})
-
-
-def _counted(
-    result: Segmentation, expert: np.ndarray, geometry: Geometry, labels: Sequence[Label]
-) -> dict[str, RocCounts]:
-    """The voxels of one case by probability, for each of the curves.
+def _counted(result: Segmentation, expert: np.ndarray, curves: Mapping[str, int | None]) -> dict[str, RocCounts]:
+    """The voxels of one case by probability, for each of the curves; ``expert`` (z, y, x) in axial order.
 
     Those of the slices that the student looked at, and of slices that it passed over though the expert marked them,
     where its probability is 0. Other slices would only add voxels that nobody calls a structure.
     """
-    expert = axial_view(expert, geometry).array
-    counts = {name: RocCounts() for name in _curves(labels)}
     passed = np.setdiff1d(np.flatnonzero(expert.any(axis=(1, 2))), result.probability.slices)
-    for name, value in _curves(labels).items():
-        wanted = expert if value is None else structure_mask(expert, value, len(labels))
+    counts = {}
+    for name, value in curves.items():
+        inside = expert != 0 if value is None else expert == value
+        counts[name] = RocCounts()
         for z, plane in result.probability.planes(value):
-            counts[name].add(plane, wanted[z] != 0)
+            counts[name].add(plane, inside[z])
         for z in passed:
-            counts[name].add(np.zeros(wanted[z].shape, np.float16), wanted[z] != 0)
+            counts[name].add(np.zeros(inside[z].shape, np.float16), inside[z])
     return counts

@@ -20,16 +20,8 @@ OWN, OTHER, WORSE = "#c22a2a", "#33689c", "#b9762b"
 """Colors: this student, the other one, and a patient on whom this student is worse."""
 
 LINES = (
-    (OWN, ""),
-    (OTHER, "7 6"),
-    (WORSE, "2 4"),
-    ("#3d8a5f", "12 4 2 4"),
-    ("#7a4f9a", "16 6"),
-    (INK, "4 3"),
-    ("#1d9aa8", "9 3"),
-    ("#d0628f", "3 3 9 3"),
-    ("#7f8a1c", "20 4"),
-    ("#8a8f98", "6 2"),
+    *((OWN, ""), (OTHER, "7 6"), (WORSE, "2 4"), ("#3d8a5f", "12 4 2 4"), ("#7a4f9a", "16 6")),
+    *((INK, "4 3"), ("#1d9aa8", "9 3"), ("#d0628f", "3 3 9 3"), ("#7f8a1c", "20 4"), ("#8a8f98", "6 2")),
 )
 """Colors and dashes of curves. Later ones lie on top as dashes, so that all are seen where they coincide."""
 
@@ -39,14 +31,10 @@ _SIDE = 380.0
 
 def charts(result: Evaluation, other: Evaluation | None = None) -> dict[str, str]:
     """The figures as SVG by file name: ``roc.svg``, and with another student ``paired.svg``."""
-    drawings = {}
     students = [(scored.student, scored.roc[""]) for scored in (result, other) if scored]
     curves = [(name, curve) for name, curve in students if curve.auc is not None]
-    if curves:
-        drawings["roc.svg"] = roc_chart(curves)
-    if other is not None:
-        drawings["paired.svg"] = paired_chart(result, other)
-    return drawings
+    drawings = {"roc.svg": roc_chart(curves)} if curves else {}
+    return drawings | ({"paired.svg": paired_chart(result, other)} if other else {})
 
 
 def roc_chart(curves: Sequence[tuple[str, Roc]]) -> str:
@@ -91,7 +79,7 @@ def paired_chart(result: Evaluation, other: Evaluation) -> str:
     for number, name in enumerate(SURFACE):
         left = number * width + 46
         values = [(a.values[name], b.values[name], ", ".join(b.cases)) for a, b in pairs]
-        known = [(a, b, who) for a, b, who in values if a is not None and b is not None]
+        known = [(a, b, cases) for a, b, cases in values if a is not None and b is not None]
         high = 1.0 if MEASURES[name].better == "high" else max([*(max(a, b) for a, b, _ in known), 1.0]) * 1.05
         y = Scale(0.0, high, top + height, top)
         title = measure_title(name) + (f", {result.tolerance_mm:g} mm" if name == "surface_dice" else "")
@@ -102,12 +90,11 @@ def paired_chart(result: Evaluation, other: Evaluation) -> str:
         _slopes(drawing, name, known, left + 56, left + 144, y)
         for place, end in zip((left + 56, left + 144), ends, strict=True):
             drawing.text(place, top + height + 20, end, 11.5, "middle")
-        counted = f"N = {len(known)}" + (
-            f", {len(values) - len(known)} without a value" if len(known) < len(values) else ""
-        )
-        drawing.text(left + 100, top + height + 40, counted, 11, "middle", SOFT)
-    words = f"A line is a patient; blue: {result.student} is no worse, brown: it is worse; black: the means."
-    drawing.text(46, top + height + 68, words, 11, fill=SOFT)
+        absent = len(values) - len(known)
+        count = f"N = {len(known)}" + (f", {absent} without a value" if absent else "")
+        drawing.text(left + 100, top + height + 40, count, 11, "middle", SOFT)
+    legend = f"A line is a patient; blue: {result.student} is no worse, brown: it is worse; black: the means."
+    drawing.text(46, top + height + 68, legend, 11, fill=SOFT)
     return drawing.svg()
 
 
@@ -116,11 +103,11 @@ def _slopes(
 ) -> None:
     """The lines of one measure, from ``start`` to ``stop``; of each patient the two values and the cases."""
     sign, unit = (1.0 if MEASURES[name].better == "high" else -1.0), MEASURES[name].unit
-    for a, b, who in known:
+    for a, b, cases in known:
         color = WORSE if sign * (b - a) < 0 else OTHER
         drawing.line(start, y(a), stop, y(b), color, 1.3, stroke_opacity=0.75)
         for place, value in ((start, a), (stop, b)):
-            drawing.dot(place, y(value), 3.2, color, f"{who}: {format_value(value, unit)} {unit}")
+            drawing.dot(place, y(value), 3.2, color, f"{cases}: {format_value(value, unit)} {unit}")
     if known:
         before, after = sum(a for a, _, _ in known) / len(known), sum(b for _, b, _ in known) / len(known)
         drawing.line(start, y(before), stop, y(after), INK, 4)

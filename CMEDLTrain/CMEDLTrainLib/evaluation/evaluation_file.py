@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.base.schema import SchemaError, entries, read, read_object
@@ -67,19 +65,14 @@ class Evaluation:
     patients: tuple[PatientFigures, ...]
     roc: dict[str, Roc]
 
-    def values(self, name: str) -> np.ndarray:
-        """One measure of all patients that have it."""
-        found = (patient.values[name] for patient in self.patients)
-        return np.array([value for value in found if value is not None], float)
-
     def summary(self) -> dict[str, dict[str, Any]]:
         """Mean, standard deviation, median, N and interval over patients, of each measure."""
         return summary(self.patients)
 
     def pooled(self) -> dict[str, dict[str, Any]]:
         """The same of DSC, surface DSC and HD95 over all tumors that the expert marked, whosever they are."""
-        wanted = [tumor.values for case in self.cases for tumor in case.tumors if tumor.outcome != "extra"]
-        return {name: spread(values[name] for values in wanted) for name in SURFACE}
+        marked = [tumor.values for case in self.cases for tumor in case.tumors if tumor.outcome != "extra"]
+        return {name: spread(values[name] for values in marked) for name in SURFACE}
 
     def missed(self) -> dict[str, int]:
         """How many patients (with a structure, and of them with one missed), tumors missed, and extra tumors."""
@@ -94,57 +87,53 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Everything in JSON's types, as ``evaluation.json`` holds it; None is what does not exist."""
-        told: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
-        told["cases"] = [
-            {
-                "case": case.case,
-                **_scored(case),
-                "structure_slices": case.structure_slices,
-                "empty_slices": case.empty_slices,
-                "extra_tumors": case.extra_tumors,
-            }
+        counts = ("structure_slices", "empty_slices", "extra_tumors")
+        tree = {**vars(self)}
+        curves = {label: vars(curve) for label, curve in tree.pop("roc").items()}
+        tree["cases"] = [
+            {"case": case.case, **_values(case), **{name: getattr(case, name) for name in counts}}
             for case in self.cases
         ]
-        told["patients"] = [{"cases": patient.cases, **_scored(patient)} for patient in self.patients]
-        told["tumors"] = [
-            {"case": case.case, **_flat(vars(tumor), "values")} for case in self.cases for tumor in case.tumors
-        ]
-        told["summary"], told["pooled"], told["missed"] = self.summary(), self.pooled(), self.missed()
-        told["roc"] = {**_told_roc(self.roc), "rates": RATES}
+        tree["patients"] = [{"cases": patient.cases, **_values(patient)} for patient in self.patients]
+        tree["tumors"] = self._tumors()
+        tree["summary"], tree["pooled"], tree["missed"] = self.summary(), self.pooled(), self.missed()
+        # The curve of any structure, and of several structures each one's under ``labels``.
+        tree["roc"] = {**curves.pop(""), **({"labels": curves} if curves else {}), "rates": RATES}
         if len(self.labels) > 1:
-            told["label_summary"] = {label: summary(self.patients, label) for label in self.labels}
-        told["definitions"] = {name: definition(name, self.tolerance_mm) for name in MEASURES}
-        told["surfaces"], told["intervals"] = DEFINITIONS, INTERVAL_METHOD
-        return plain(told)
+            tree["label_summary"] = {label: summary(self.patients, label) for label in self.labels}
+        tree["definitions"] = {name: definition(name, self.tolerance_mm) for name in MEASURES}
+        tree["surfaces"], tree["intervals"] = DEFINITIONS, INTERVAL_METHOD
+        return plain(tree)
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Evaluation:
-        """The evaluation that :meth:`to_json` told.
+    def from_json(cls, tree: Mapping[str, Any]) -> Evaluation:
+        """The evaluation that :meth:`to_json` wrote.
 
         Raises:
             InputError: it is none, or one of an older version.
         """
         try:
             tumors: dict[str, list[dict[str, Any]]] = {}
-            for one in told["tumors"]:
-                tumor = {**_fields(TumorFigures, one, "values"), "values": {name: one[name] for name in SURFACE}}
-                tumors.setdefault(one["case"], []).append(tumor)
-            tree = {name: told[name] for name in _PLAIN}
-            tree["cases"] = [
-                {**_read_scored(CaseFigures, one, "tumors"), "tumors": tumors.get(one["case"], [])}
-                for one in told["cases"]
+            for tumor in tree["tumors"]:
+                values = {name: tumor[name] for name in SURFACE}
+                tumors.setdefault(tumor["case"], []).append(_fields(TumorFigures, tumor, values=values))
+            cases = [
+                _fields(CaseFigures, case, tumors=tumors.get(case["case"], []), **_by_label(case))
+                for case in tree["cases"]
             ]
-            tree["patients"] = [_read_scored(PatientFigures, one) for one in told["patients"]]
-            return read(cls, {**tree, "roc": _read_roc(told["roc"])})
+            patients = [_fields(PatientFigures, patient, **_by_label(patient)) for patient in tree["patients"]]
+            curves = {"": tree["roc"], **tree["roc"].get("labels", {})}
+            roc = {label: _fields(Roc, curve) for label, curve in curves.items()}
+            return read(cls, _fields(cls, tree, cases=cases, patients=patients, roc=roc))
         except (KeyError, TypeError, AttributeError, SchemaError) as error:
-            raise InputError(f"The evaluation lacks or misspells {error}; evaluate the student anew.") from error
+            raise InputError(f"The evaluation lacks or misspells {error}; {ANEW}.") from error
 
     def report(self) -> str:
         """A table of the cases, a line for each summary, and what was missed."""
         rows = [[case.case, *(format_value(case.values[name], name) for name in MEASURES)] for case in self.cases]
         lines = [table(["case", *map(measure_title, MEASURES)], rows), ""]
         for name, figures in self.summary().items():
-            lines.append(f"{definition(name, self.tolerance_mm)}: {summed(figures, name)}")
+            lines.append(f"{definition(name, self.tolerance_mm)}: {format_summary(figures, name)}")
         missed = self.missed()
         lines.append(
             f"Missed altogether: {missed['patients']} of {missed['of_patients']} patients, {missed['tumors']} of "
@@ -162,32 +151,26 @@ class Evaluation:
 
     def tables(self) -> dict[str, Table]:
         """``cases.csv`` and ``tumors.csv``, in full precision; of several structures the latter has their pieces."""
+        stated = {"tolerance_mm": self.tolerance_mm, "definitions": DEFINITIONS}
         cases = tuple(
-            {"case": case.case, "label": label, "missed": int(label in case.missed), **_known(values)}
+            {"case": case.case, "label": label, "missed": int(label in case.missed), **values, **stated}
             for case in self.cases
             for label, values in case.labels.items()
         )
         tumors = tuple(
-            {
-                "case": case.case,
-                **_known(_flat(vars(tumor), "values")),
-                "first_slice": tumor.slices[0],
-                "last_slice": tumor.slices[1],
-            }
-            for case in self.cases
-            for tumor in case.tumors
+            {**tumor, "first_slice": tumor["slices"][0], "last_slice": tumor["slices"][1], **stated}
+            for tumor in self._tumors()
         )
-        stated = {"tolerance_mm": self.tolerance_mm, "definitions": DEFINITIONS}
-        columns = ("case", "label", "missed", *MEASURES, *stated)
         parts = ("case", "label", "outcome", "expert_cc", "student_cc", "first_slice", "last_slice", *SURFACE, *stated)
         return {
-            "cases.csv": Table(columns, tuple({**row, **stated} for row in cases)),
-            "tumors.csv": Table(parts, tuple({**row, **stated} for row in tumors)),
+            "cases.csv": Table(("case", "label", "missed", *MEASURES, *stated), cases),
+            "tumors.csv": Table(parts, tumors),
         }
 
-
-_PLAIN = tuple(name for name in entries(Evaluation) if name not in ("cases", "patients", "roc"))
-"""Entries of an evaluation that its JSON has as they are."""
+    def _tumors(self) -> list[dict[str, Any]]:
+        """The tumors of all cases, their values beside their other figures."""
+        rows = [{"case": case.case, **vars(tumor), **tumor.values} for case in self.cases for tumor in case.tumors]
+        return [{name: value for name, value in row.items() if name != "values"} for row in rows]
 
 
 def compare(a: Evaluation, b: Evaluation) -> dict[str, dict[str, Any]]:
@@ -206,7 +189,7 @@ def compare(a: Evaluation, b: Evaluation) -> dict[str, dict[str, Any]]:
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """Read what :meth:`Evaluation.to_json` told from a file.
+    """Read what :meth:`Evaluation.to_json` wrote from a file.
 
     Raises:
         InputError: it cannot be read, or is no evaluation of this version.
@@ -214,59 +197,36 @@ def read_evaluation(path: Path) -> Evaluation:
     return Evaluation.from_json(read_object(path, ANEW))
 
 
-def write_json(path: Path, told: Mapping[str, Any]) -> None:
+def write_json(path: Path, tree: Mapping[str, Any]) -> None:
     """Write figures to ``path``, whole or not at all."""
     with atomic_path(path) as beside:
-        beside.write_text(json.dumps(plain(dict(told)), indent=2, allow_nan=False) + "\n", "utf-8")
+        beside.write_text(json.dumps(plain(tree), indent=2, allow_nan=False) + "\n", "utf-8")
 
 
-def _scored(of: CaseFigures | PatientFigures) -> dict[str, Any]:
-    labels = {name: {**values, "missed": name in of.missed} for name, values in of.labels.items()}
-    return {**of.values, "missed": bool(of.missed), "labels": labels, "sensitivities": of.sensitivities}
-
-
-def _fields(kind: type, told: Mapping[str, Any], *besides: str) -> dict[str, Any]:
-    """Of what was told the fields of a dataclass, all but those ``besides``."""
-    return {name: told[name] for name in entries(kind) if name not in besides}
-
-
-def _read_scored(kind: type, told: Mapping[str, Any], *besides: str) -> dict[str, Any]:
-    """The fields of a case or patient."""
-    return {
-        **_fields(kind, told, "labels", "missed", *besides),
-        "labels": {label: {name: found[name] for name in MEASURES} for label, found in told["labels"].items()},
-        "missed": [label for label, found in told["labels"].items() if found["missed"]],
-    }
-
-
-def _told_roc(roc: Mapping[str, Roc]) -> dict[str, Any]:
-    """The curve of any structure, and of several structures each one's under ``labels``."""
-    curves = {label: vars(curve) for label, curve in roc.items()}
-    whole = curves.pop("")
-    return {**whole, "labels": curves} if curves else whole
-
-
-def _read_roc(told: Mapping[str, Any]) -> dict[str, Any]:
-    curves = {"": told, **told.get("labels", {})}
-    return {label: _fields(Roc, one) for label, one in curves.items()}
-
-
-def _flat(parts: Mapping[str, Any], inner: str) -> dict[str, Any]:
-    """A mapping with the mapping ``inner`` of it in its place."""
-    return {**{name: value for name, value in parts.items() if name != inner}, **parts[inner]}
-
-
-def _known(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what does not exist: an empty cell of a table."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def summed(figures: Mapping[str, Any], name: str) -> str:
-    """One measure over patients in words."""
+def format_summary(figures: Mapping[str, Any], name: str) -> str:
+    """The spread of one measure over patients, in a sentence."""
     if not figures["n"]:
         return "no patient has a value"
     mean, std, median = (format_value(figures[part], name) for part in ("mean", "std", "median"))
-    words = f"{mean} +- {std}, median {median}"
+    sentence = f"{mean} +- {std}, median {median}"
     if figures["ci95"]:
-        words += ", 95 % interval of the mean " + " to ".join(format_value(end, name) for end in figures["ci95"])
-    return f"{words} (N = {figures['n']})"
+        sentence += ", 95 % interval of the mean " + " to ".join(format_value(end, name) for end in figures["ci95"])
+    return f"{sentence} (N = {figures['n']})"
+
+
+def _values(figures: CaseFigures | PatientFigures) -> dict[str, Any]:
+    labels = {name: {**values, "missed": name in figures.missed} for name, values in figures.labels.items()}
+    return {**figures.values, "missed": bool(figures.missed), "labels": labels, "sensitivities": figures.sensitivities}
+
+
+def _by_label(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields ``labels`` and ``missed`` of a case or patient."""
+    return {
+        "labels": {label: {name: values[name] for name in MEASURES} for label, values in tree["labels"].items()},
+        "missed": [label for label, values in tree["labels"].items() if values["missed"]],
+    }
+
+
+def _fields(kind: type, tree: Mapping[str, Any], **made: Any) -> dict[str, Any]:
+    """The fields of a dataclass, those that are not ``made`` as the tree has them."""
+    return {name: made[name] if name in made else tree[name] for name in entries(kind)}

@@ -69,15 +69,6 @@ def training_speed(run: run_folder.Run) -> dict[str, Any]:
     return {"milliseconds_per_step": median(times) if times else None, "device": device}
 
 
-def _against(result: Evaluation, other: Evaluation) -> dict[str, Any]:
-    from .comparison import TEST_METHOD
-    from .evaluation_file import compare
-
-    tree = other.to_json()
-    kept = ("student", "weights_sha256", "summary", "pooled", "missed", "roc", "milliseconds_per_slice")
-    return {**{name: tree[name] for name in kept}, "comparisons": compare(result, other), "test_method": TEST_METHOD}
-
-
 def write_evaluation(
     run: run_folder.Run,
     result: Evaluation,
@@ -88,20 +79,19 @@ def write_evaluation(
 ) -> dict[str, Any]:
     """Write what a run's student reached beside its checkpoints, and return it as ``evaluation.json`` has it.
 
-    Args:
-        run: whose student it is.
-        result: its figures.
-        split: of the cohort.
-        own_cohort: whether the cohort is the one that the run learned from.
-        other: the student that it is compared with.
-        pictures: what :class:`.figures.Figures` says of those that it made.
+    ``own_cohort``: whether the cohort is the one that the run learned from; ``other``: the student that it is compared
+    with; ``pictures``: what :class:`.figures.Figures` says of those that it made.
     """
+    from .comparison import TEST_METHOD
     from .evaluation_charts import charts
-    from .evaluation_file import write_json
+    from .evaluation_file import compare, write_json
 
     tree = {**result.to_json(), "split": split, "own_cohort": own_cohort, "training": training_speed(run)}
     if other is not None:
-        tree["against"] = _against(result, other)
+        theirs = other.to_json()
+        kept = ("student", "weights_sha256", "summary", "pooled", "missed", "roc", "milliseconds_per_slice")
+        against = {name: theirs[name] for name in kept}
+        tree["against"] = {**against, "comparisons": compare(result, other), "test_method": TEST_METHOD}
     if pictures is not None:
         tree["figures"] = pictures
     folder = evaluation_folder(run, split)

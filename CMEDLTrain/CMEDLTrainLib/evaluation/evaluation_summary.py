@@ -6,7 +6,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,18 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.schema import read_object
 
 from ..runs.run_folder import Run
-from .evaluation_file import ANEW, summed
+from .evaluation_file import ANEW, format_summary
 from .scoring import SURFACE, definition, format_value, lesion_noun, measure_title
 
 DIGITS = 2
-"""Of shares in a table that is narrow; the words beside have more."""
+"""Of shares in a table that is narrow; the sentences beside have more."""
 PICTURES = (".png", ".svg", ".csv")
 """Endings of what an evaluation leaves for people to open."""
 
 
 @dataclass(frozen=True)
 class Paired:
-    """One measure of both students, in words.
+    """One measure of both students, as text.
 
     Attributes:
         title: of the measure, with its unit or tolerance.
@@ -76,7 +76,6 @@ class EvaluationSummary:
         against: the other student's name; empty where there is none.
         against_sha256: its weights.
         own_cohort: whether the cases are of the cohort that the run learned from.
-        tolerance_mm: of the surface DSC.
         paired: a row for each measure, and for what was missed.
         cases: the worst first.
     """
@@ -85,7 +84,6 @@ class EvaluationSummary:
     against: str
     against_sha256: str
     own_cohort: bool
-    tolerance_mm: float
     paired: tuple[Paired, ...]
     cases: tuple[ScoredCase, ...]
 
@@ -98,9 +96,25 @@ def read_summary(run: Run) -> EvaluationSummary | None:
     """
     if not run.evaluation.is_file():
         return None
-    told = read_object(run.evaluation, ANEW)
+    tree = read_object(run.evaluation, ANEW)
     try:
-        return _scored(told)
+        against = tree.get("against") or {}
+        cases = [
+            ScoredCase(
+                str(case["case"]),
+                {name: None if case[name] is None else float(case[name]) for name in SURFACE},
+                tuple(str(label) for label, values in case["labels"].items() if values["missed"]),
+            )
+            for case in tree["cases"]
+        ]
+        return EvaluationSummary(
+            weights_sha256=str(tree["weights_sha256"]),
+            against=str(against.get("student", "")),
+            against_sha256=str(against.get("weights_sha256", "")),
+            own_cohort=bool(tree["own_cohort"]),
+            paired=tuple(_paired(tree, against)),
+            cases=tuple(sorted(cases, key=lambda case: case.badness)),
+        )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{run.evaluation} lacks or misspells {error}; evaluate the run anew.") from error
 
@@ -108,72 +122,38 @@ def read_summary(run: Run) -> EvaluationSummary | None:
 def pictures_of(run: Run) -> list[Path]:
     """The pictures and tables that the evaluation left, relative to ``RUN/evaluation``; pictures first."""
     folder = run.folder / "evaluation"
-    found = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix in PICTURES]
-    return sorted(found, key=lambda path: (path.suffix == ".csv", len(path.parts), path))
+    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix in PICTURES]
+    return sorted(paths, key=lambda path: (path.suffix == ".csv", len(path.parts), path))
 
 
-def _scored(told: Mapping[str, Any]) -> EvaluationSummary:
-    against = told.get("against") or {}
-    cases = [
-        ScoredCase(
-            str(one["case"]),
-            {name: None if one[name] is None else float(one[name]) for name in SURFACE},
-            tuple(str(label) for label, found in one["labels"].items() if found["missed"]),
-        )
-        for one in told["cases"]
-    ]
-    return EvaluationSummary(
-        weights_sha256=str(told["weights_sha256"]),
-        against=str(against.get("student", "")),
-        against_sha256=str(against.get("weights_sha256", "")),
-        own_cohort=bool(told["own_cohort"]),
-        tolerance_mm=float(told["tolerance_mm"]),
-        paired=tuple(_paired(told, against)),
-        cases=tuple(sorted(cases, key=lambda case: case.badness)),
-    )
-
-
-def _paired(told: Mapping[str, Any], against: Mapping[str, Any]) -> list[Paired]:
-    tolerance = float(told["tolerance_mm"])
-    rows = []
+def _paired(tree: Mapping[str, Any], against: Mapping[str, Any]) -> Iterator[Paired]:
+    """The rows of the students; ``against`` is empty where there is no other one."""
+    tolerance = float(tree["tolerance_mm"])
     for name in SURFACE:
-        own = told["summary"][name]
+        own = tree["summary"][name]
         title = measure_title(name) + (f" {tolerance:g} mm" if name == "surface_dice" else "")
-        description = f"{definition(name, tolerance)}.\n{told['student']}: {summed(own, name)}"
+        lines = [f"{definition(name, tolerance)}.", f"{tree['student']}: {format_summary(own, name)}"]
         if not against:
-            rows.append(Paired(title, _mean(own, name), n=str(own["n"]), description=description))
+            yield Paired(title, _mean(own, name), n=str(own["n"]), description="\n".join(lines))
             continue
-        found = against["comparisons"][name]
-        other = against["summary"][name]
-        sentences = (f"{against['student']}: {summed(other, name)}", found["sentence"], against["test_method"])
-        rows.append(
-            Paired(
-                title,
-                _mean(own, name),
-                _mean(other, name),
-                _difference(found, name),
-                "-" if found["p"] is None else "< 0.001" if found["p"] < 0.001 else f"{found['p']:.3f}",
-                str(found["n"]),
-                "\n".join((description, *sentences)),
-            )
+        compared, other = against["comparisons"][name], against["summary"][name]
+        lines += [f"{against['student']}: {format_summary(other, name)}", compared["sentence"], against["test_method"]]
+        difference, p = compared["delta_mean"], compared["p"]
+        yield Paired(
+            title,
+            _mean(own, name),
+            _mean(other, name),
+            ("+" if difference is not None and difference > 0 else "") + format_value(difference, name, DIGITS),
+            "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
+            str(compared["n"]),
+            "\n".join(lines),
         )
-    for part, title in (("patients", "Missed patients"), ("tumors", f"Missed {lesion_noun(told['labels'])}")):
-        both = [_missed(one, part) for one in (told["missed"], against.get("missed")) if one]
-        rows.append(Paired(title, *both))
-    return rows
+    for part, title in (("patients", "Missed patients"), ("tumors", f"Missed {lesion_noun(tree['labels'])}")):
+        both = [missed for missed in (tree["missed"], against.get("missed")) if missed]
+        yield Paired(title, *(f"{int(missed[part])} of {int(missed[f'of_{part}'])}" for missed in both))
 
 
 def _mean(figures: Mapping[str, Any], name: str) -> str:
     if not figures["n"]:
         return "-"
     return " \u00b1 ".join(format_value(figures[part], name, DIGITS) for part in ("mean", "std"))
-
-
-def _difference(found: Mapping[str, Any], name: str) -> str:
-    if found["delta_mean"] is None:
-        return "-"
-    return ("+" if found["delta_mean"] > 0 else "") + format_value(found["delta_mean"], name, DIGITS)
-
-
-def _missed(missed: Mapping[str, Any], part: str) -> str:
-    return f"{int(missed[part])} of {int(missed[f'of_{part}'])}"

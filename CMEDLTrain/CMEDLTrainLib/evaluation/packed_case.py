@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def from_bytes(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedCaseEntries:
-    """What is told of a case beside its arrays.
+    """What is said of a case beside its arrays.
 
     Attributes:
         field: where the field lies on the slices that the student looks at.
@@ -62,6 +62,16 @@ class PackedCaseEntries:
     normalization: Normalization = required(formerly="normalisation")
     modality: str
     lung_slices: int
+
+    def entries_to_json(self) -> dict[str, Any]:
+        """The entries in JSON's types."""
+        return {
+            "field": asdict(self.field),
+            "geometry": asdict(self.geometry),
+            "normalisation": self.normalization.to_dict(),
+            "modality": self.modality,
+            "lung_slices": self.lung_slices,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +94,8 @@ class PackedCase(PackedCaseEntries):
         Raises:
             InputError: the student sees other images than these.
         """
-        if (card.modality, card.normalization, card.field, card.spacing_mm) != (
-            self.modality,
-            self.normalization,
-            self.field.pixels,
-            self.field.pixel_mm,
-        ):
+        own = (self.modality, self.normalization, self.field.pixels, self.field.pixel_mm)
+        if (card.modality, card.normalization, card.field, card.spacing_mm) != own:
             raise InputError(
                 f"The student '{card.name}' sees images of another window, size or spacing than the case was packed "
                 "with; score it on the scans."
@@ -118,19 +124,13 @@ class PackedCase(PackedCaseEntries):
 
     def save(self, path: Path) -> None:
         """Write it to ``path``, which ends in ``.npz``."""
-        about = {
-            "field": asdict(self.field),
-            "geometry": asdict(self.geometry),
-            "normalisation": self.normalization.to_dict(),
-            "modality": self.modality,
-            "lung_slices": self.lung_slices,
-        }
+        about = self.entries_to_json()
         with atomic_path(path) as beside:
             np.savez(beside, images=self.images, slices=self.slices, expert=self.expert, about=json.dumps(about))
 
 
 def read_packed_case(path: Path) -> PackedCase:
-    """A case that :meth:`CarriedCase.save` wrote.
+    """A case that :meth:`PackedCase.save` wrote.
 
     Raises:
         InputError: it cannot be read.

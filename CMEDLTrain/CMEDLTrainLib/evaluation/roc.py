@@ -73,12 +73,8 @@ class RocCounts:
         corners = self._corners()
         if corners is None:
             return ()
-        x, y = corners
-        last = np.searchsorted(x, RATES, side="right") - 1
-        after = np.minimum(last + 1, len(x) - 1)
-        width = x[after] - x[last]
-        share = np.where(width > 0, (RATES - x[last]) / np.where(width > 0, width, 1.0), 0.0)
-        return tuple(np.round(y[last] + share * (y[after] - y[last]), 5).tolist())
+        # Of several heights at one rate numpy takes the last, which is the upper end.
+        return tuple(np.round(np.interp(RATES, *corners), 5).tolist())
 
     def _corners(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Shares of outside and of inside voxels marked at falling thresholds, from (0, 0); None where one is empty."""

@@ -36,38 +36,26 @@ SURFACE = ("dsc", "surface_dice", "hd95_mm")
 MOST_EXTRA = 20
 """Extra tumors that are listed: a student that has learned nothing marks thousands of specks, which are counted."""
 
-MEASURES: dict[str, Measure] = {
-    entry.name: entry
-    for entry in (
-        Measure("dsc", "DSC", "", "high", True, "DSC, all slices of a patient pooled, mean over patients"),
-        Measure(
-            "surface_dice",
-            "surface DSC",
-            "",
-            "high",
-            True,
-            "surface DSC of a patient's volume at the tolerance, mean over patients",
-        ),
-        Measure("hd95_mm", "HD95", "mm", "low", True, "HD95 of a patient's volume (mm), mean over patients"),
-        Measure(
-            "dsc_structure_slices",
-            "DSC, its slices",
-            "",
-            "high",
-            True,
-            "DSC, a patient's slices with the structure pooled, mean over patients",
-        ),
-        Measure(
-            "false_cc_per_empty_slice",
-            "false cc a slice",
-            "cc",
-            "low",
-            False,
-            "false volume per slice without the structure (cc), mean over patients",
-        ),
-        Measure("auc", "AUC", "", "high", True, "area under the ROC curve of a patient's voxels, mean over patients"),
-    )
-}
+
+def patient_measure(name: str, title: str, unit: str, better: str, definition: str) -> Measure:
+    """A measure of a student against a reference, which are never exchanged, over patients."""
+    return Measure(name, title, unit, better, False, f"{definition}, mean over patients")
+
+
+_MEASURES = (
+    patient_measure("dsc", "DSC", "", "high", "DSC, all slices of a patient pooled"),
+    patient_measure("surface_dice", "surface DSC", "", "high", "surface DSC of a patient's volume at the tolerance"),
+    patient_measure("hd95_mm", "HD95", "mm", "low", "HD95 of a patient's volume (mm)"),
+    patient_measure(
+        "dsc_structure_slices", "DSC, its slices", "", "high", "DSC, a patient's slices with the structure pooled"
+    ),
+    patient_measure(
+        "false_cc_per_empty_slice",
+        *("false cc a slice", "cc", "low", "false volume per slice without the structure (cc)"),
+    ),
+    patient_measure("auc", "AUC", "", "high", "area under the ROC curve of a patient's voxels"),
+)
+MEASURES = {measure.name: measure for measure in _MEASURES}
 """What is measured of every label, case and patient."""
 
 
@@ -112,8 +100,23 @@ class TumorFigures:
     values: Values
 
 
+class _Scored:
+    """Whose structures have values."""
+
+    labels: dict[str, Values]
+
+    @property
+    def values(self) -> Values:
+        """The mean over the structures."""
+        return mean_values(self.labels.values())
+
+    def values_of(self, label: str | None) -> Values:
+        """Of one structure; None: the mean over all."""
+        return self.values if label is None else self.labels[label]
+
+
 @dataclass(frozen=True)
-class CaseFigures:
+class CaseFigures(_Scored):
     """One case.
 
     Attributes:
@@ -137,20 +140,20 @@ class CaseFigures:
     sensitivities: tuple[float, ...] = ()
 
     @property
-    def values(self) -> Values:
-        """Of the case: the mean over its structures."""
-        return mean_values(self.labels.values())
+    def cases(self) -> tuple[str, ...]:
+        """Its name, as :class:`PatientFigures` has those of several."""
+        return (self.case,)
 
 
 @dataclass(frozen=True)
-class PatientFigures:
-    """One patient: the mean over the patient's cases, which are one for most.
+class PatientFigures(_Scored):
+    """One patient: the mean over the patient's cases, which are one for most, or over several runs.
 
     Attributes:
         cases: their names; they stand for the patient, whose own name is never kept.
         labels: for each structure its values.
-        missed: structures missed in at least one of the cases.
-        sensitivities: of the ROC curve at :data:`.roc.RATES`, the mean over the cases; empty without one.
+        missed: structures missed in at least one of the cases or by one of the runs.
+        sensitivities: of the ROC curve at :data:`.roc.RATES`, the mean over them; empty without one.
     """
 
     cases: tuple[str, ...]
@@ -159,20 +162,15 @@ class PatientFigures:
     sensitivities: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, cases: Sequence[CaseFigures]) -> PatientFigures:
-        """The patient whose cases these are."""
-        names = dict.fromkeys(name for case in cases for name in case.labels)
+    def of(cls, several: Sequence[CaseFigures | PatientFigures]) -> PatientFigures:
+        """The mean over a patient's cases, or over the patient as several runs have tested it."""
+        names = dict.fromkeys(name for figures in several for name in figures.labels)
         return cls(
-            cases=tuple(case.case for case in cases),
-            labels={name: mean_values(case.labels[name] for case in cases if name in case.labels) for name in names},
-            missed=tuple(name for name in names if any(name in case.missed for case in cases)),
-            sensitivities=mean_curve(case.sensitivities for case in cases),
+            cases=tuple(dict.fromkeys(case for figures in several for case in figures.cases)),
+            labels={name: mean_values(each.labels[name] for each in several if name in each.labels) for name in names},
+            missed=tuple(name for name in names if any(name in figures.missed for figures in several)),
+            sensitivities=mean_curve(figures.sensitivities for figures in several),
         )
-
-    @property
-    def values(self) -> Values:
-        """Of the patient: the mean over the structures."""
-        return mean_values(self.labels.values())
 
     @property
     def marked(self) -> bool:
@@ -207,9 +205,9 @@ def score(
 
     Args:
         case: its name.
-        predicted: the student's labels (z, y, x) on the volume's grid.
+        predicted: the student's labels (z, y, x) on the grid ``geometry``.
         expert: the expert's; where the student knows one label, whatever is not 0 is the structure.
-        geometry: that grid.
+        geometry: that of both.
         slices: axial indices of the slices that the student looked at.
         labels: what the student marks.
         tolerance_mm: of the surface DSC.
@@ -222,7 +220,7 @@ def score(
     predicted, expert = view.array, axial_view(expert, geometry).array
     values, missed, tumors, extra = {}, [], [], 0
     for label in labels:
-        student_mask, expert_mask = predicted == label.value, structure_mask(expert, label.value, len(labels))
+        student_mask, expert_mask = predicted == label.value, expert != 0 if len(labels) == 1 else expert == label.value
         auc = roc[label.name].curve().auc if roc else None
         values[label.name] = {**_values(student_mask, expert_mask, view.spacing, slices, tolerance_mm), "auc": auc}
         if expert_mask.any() and not (student_mask & expert_mask).any():
@@ -234,11 +232,6 @@ def score(
     empty = len(np.setdiff1d(slices, structure_slices))
     curve = mean_curve(counts.sensitivities() for counts in (roc or {}).values())
     return CaseFigures(case, values, tuple(missed), len(structure_slices), empty, extra, tuple(tumors), curve)
-
-
-def structure_mask(expert: np.ndarray, value: int, labels: int) -> np.ndarray:
-    """Where the expert marked a label: bool; of a student's only one of ``labels``, whatever is not 0."""
-    return expert != 0 if labels == 1 else expert == value
 
 
 def _values(
@@ -258,25 +251,17 @@ def _values(
 
 def _tumors(label: str, matched: LesionMatch) -> list[TumorFigures]:
     """The tumors of one label, the expert's largest first, then the largest extra ones."""
-    missed, extra = {"dsc": 0.0, "surface_dice": 0.0, "hd95_mm": None}, dict.fromkeys(SURFACE)
-    return [
-        *(
-            TumorFigures(
-                label,
-                "matched",
-                pair.a.volume_cc,
-                pair.b.volume_cc,
-                pair.a.slices,
-                {name: _finite(pair.measures.values[name]) for name in SURFACE},
-            )
-            for pair in matched.pairs
-        ),
-        *(TumorFigures(label, "missed", one.volume_cc, None, one.slices, dict(missed)) for one in matched.missed),
-        *(
-            TumorFigures(label, "extra", None, one.volume_cc, one.slices, dict(extra))
-            for one in matched.extra[:MOST_EXTRA]
-        ),
-    ]
+    tumors = []
+    for pair in matched.pairs:
+        values = {name: _finite(pair.measures.values[name]) for name in SURFACE}
+        tumors.append(TumorFigures(label, "matched", pair.a.volume_cc, pair.b.volume_cc, pair.a.slices, values))
+    for lesion in matched.missed:
+        values = {"dsc": 0.0, "surface_dice": 0.0, "hd95_mm": None}
+        tumors.append(TumorFigures(label, "missed", lesion.volume_cc, None, lesion.slices, values))
+    for lesion in matched.extra[:MOST_EXTRA]:
+        values = dict.fromkeys(SURFACE)
+        tumors.append(TumorFigures(label, "extra", None, lesion.volume_cc, lesion.slices, values))
+    return tumors
 
 
 def _finite(value: float) -> float | None:

@@ -42,12 +42,7 @@ class TeacherInference:
 
     @classmethod
     def of(cls, run: Run, student: ModelNetwork, device: torch.device) -> TeacherInference:
-        """Those of a run at its last checkpoint.
-
-        Args:
-            run: a finished run.
-            student: its student. Where that translates by itself, its own weights are those that are used.
-            device: where the networks go.
+        """Those of a finished run at its last checkpoint; a student that translates by itself does so here too.
 
         Raises:
             InputError: the run has no checkpoint, or it or its cohort cannot be read.
@@ -69,15 +64,11 @@ class TeacherInference:
 
     @torch.inference_mode()
     def segment(self, view: CaseView, slices: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
-        """A case's slices translated, and what the teacher marks on them.
-
-        Args:
-            view: the case; the teacher's labels are the student's.
-            slices: n axial indices, no more than :data:`.case_view.BATCH`.
+        """A case's slices, no more than :data:`.case_view.BATCH`, translated, and what the teacher marks on them.
 
         Returns:
-            Images (n, y, x) on the native slices, outside the field -1, as dark as air; label values (n, y, x), or
-            None without a teacher.
+            Images (n, y, x) on the native slices, outside the field -1, as dark as air; values (n, y, x) of the
+            student's labels, or None without a teacher.
         """
         assert self.translate is not None
         pseudo = self.translate(next(view.images(np.array(slices), self.device)))

@@ -55,7 +55,7 @@ def divergence(real: np.ndarray, pseudo: np.ndarray) -> float:
     """KL(real || pseudo) in nats of two histograms of counts (bins,); NaN where either is empty; see the module."""
     if not real.sum() or not pseudo.sum():
         return float("nan")
-    p, q = ((counted + 0.5) / (counted + 0.5).sum() for counted in (real, pseudo))
+    p, q = ((histogram + 0.5) / (histogram + 0.5).sum() for histogram in (real, pseudo))
     return float(np.sum(p * np.log(p / q)))
 
 
@@ -76,18 +76,21 @@ def real_intensities(store: Store) -> Intensities:
     """Of the teacher's real images: the store's training and validation patches."""
     histograms = Intensities()
     indices = np.concatenate([store.select(split, "teacher") for split in ("train", "validation")])
-    kept = indices[np.unique(np.linspace(0, len(indices) - 1, min(REAL_PATCHES, len(indices))).round().astype(int))]
+    kept = np.sort(_evenly_spaced(indices, REAL_PATCHES))
     for start in range(0, len(kept), BATCH):
-        images, masks = store.read(np.sort(kept)[start : start + BATCH])
+        images, masks = store.read(kept[start : start + BATCH])
         histograms.add(images, masks > 0)
     return histograms
+
+
+def _evenly_spaced(values: np.ndarray, most: int) -> np.ndarray:
+    return values[np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))]
 
 
 @torch.inference_mode()
 def add_translations(histograms: Intensities, view: CaseView, translate: Translate, device: torch.device) -> None:
     """Translate evenly spaced slices of a case and count their intensities."""
-    chosen = np.unique(np.linspace(0, len(view.slices) - 1, min(CASE_SLICES, len(view.slices))).round().astype(int))
-    slices = view.slices[chosen]
+    slices = _evenly_spaced(view.slices, CASE_SLICES)
     masks = view.structure_on_field(slices)
     for start, images in zip(range(0, len(slices), BATCH), view.images(slices, device), strict=True):
         histograms.add(translate(images)[:, 0].float().cpu().numpy(), masks[start : start + BATCH])
@@ -130,12 +133,13 @@ def pair_quality(
         view: the student's case.
         partner: the teacher's case of the same patient.
         normalization: of the teacher's modality, as in training.
-        translate: from the student's modality.
-        device: of ``translate``.
+        translate, device: from the student's modality, and where.
 
     Raises:
         InputError: the partner's image cannot be read.
     """
+    from skimage.metrics import structural_similarity
+
     similar, squares, pixels, slices = 0.0, 0.0, 0, 0
     histograms = np.zeros((2, BINS))
     real, covered = map(view.axial.to_axial, on_grid(read_volume(partner.image), normalization, view.geometry))
@@ -147,11 +151,12 @@ def pair_quality(
         translated = translate(images)[:, 0].float().cpu().numpy()
         # A pixel counts only where everything that it is sampled from is covered; outside the image is not.
         common = (sampler(np.where(covered[batch], 1.0, -1.0))[:, 0] > 1 - 1e-3).cpu().numpy()
-        for one, other, both in zip(expected, translated, common, strict=True):
+        for image, pseudo, both in zip(expected, translated, common, strict=True):
             if both.any():
                 slices, pixels = slices + 1, pixels + int(both.sum())
-                similar += float(similarity(one, other)[both].sum())
-                squares += float(np.square(one - other, dtype=np.float64)[both].sum())
+                settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": RANGE}
+                similar += float(structural_similarity(image, pseudo, full=True, **settings)[1][both].sum())
+                squares += float(np.square(image - pseudo, dtype=np.float64)[both].sum())
         histograms += [counts(expected[common]), counts(translated[common])]
     if not pixels:
         return None
@@ -163,14 +168,6 @@ def pair_quality(
         psnr_db=float(10 * np.log10(RANGE**2 / (squares / pixels))) if squares else float("inf"),
         kl=divergence(*histograms),
     )
-
-
-def similarity(real: np.ndarray, pseudo: np.ndarray) -> np.ndarray:
-    """SSIM of each pixel of two images (h, w) in -1..1."""
-    from skimage.metrics import structural_similarity
-
-    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": RANGE}
-    return structural_similarity(real, pseudo, full=True, **settings)[1]
 
 
 def on_grid(volume: Volume, normalization: Normalization, target: Geometry) -> tuple[np.ndarray, np.ndarray]:

@@ -10,11 +10,12 @@ same. ``RUN/looks.json`` says which slices they are, and of a structure that was
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from CMEDLSegmentLib.base.boxes import bounding_box, enclosing_box
 from CMEDLSegmentLib.base.colors import MODEL_RED, Color
@@ -50,12 +51,9 @@ def read_snapshots(run: Run) -> dict[str, Any]:
 
 
 def missed_lesions(cell: ExperimentRun, run: Run, regions: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Each structure that a scored run's student shares no voxel with, see :func:`missed_structures`.
+    """Each structure that a cell's student shares no voxel with, see :func:`missed_structures`.
 
-    Args:
-        cell: what the run is of.
-        run: its folder.
-        regions: the part of the body by case.
+    ``regions``: the part of the body by case.
     """
     own = {"row": cell.row, "fold": cell.fold, "seed": cell.seed}
     return [
@@ -90,8 +88,7 @@ class CaseSnapshots:
         if not view.expert.any():
             return
         z = int(np.argmax(np.count_nonzero(view.expert, axis=(1, 2))))
-        nothing = np.zeros_like(view.predicted[z])
-        case = view.case
+        case, nothing = view.case, np.zeros_like(view.predicted[z])
         kept: dict[str, Any] = {"slice": z, "slices": len(view.expert), "picture": f"looks/{case}.png"}
         self._draw(kept["picture"], view, z, view.image(z), view.predicted[z], MODEL_RED)
         if self._teacher.translate is not None:
@@ -112,8 +109,8 @@ class CaseSnapshots:
     def _draw(self, name: str, view: CaseView, z: int, image: np.ndarray, labels: np.ndarray, color: Color) -> None:
         """A picture of slice ``z``: an image (y, x) in -1..1 with the expert's contours and, above, those of labels."""
         square = zoom(view.expert[z] > 0, view.spacing, MARGIN_MM, SMALLEST_MM)
-        drawn = contours(view, z, labels, color)
-        picture = contour_panel(image, view.spacing, drawn, (SIDE, SIDE), square, NORMALIZED_WINDOW, bar_mm=BAR_MM)
+        drawn, size = contours(view, z, labels, color), (SIDE, SIDE)
+        picture = contour_panel(image, view.spacing, drawn, size, square, NORMALIZED_WINDOW, bar_mm=BAR_MM)
         save_png(picture, self._run.folder / name)
 
 
@@ -125,7 +122,8 @@ def missed_structures(view: CaseView) -> list[dict[str, Any]]:
     marked none; ``highest_probability``: that it gave to a voxel of the structure.
     """
     missed = []
-    cc = math.prod(view.axial.spacing) / 1000.0
+    spacing = view.axial.spacing
+    cc = math.prod(spacing) / 1000.0
     for label in view.labels:
         expert, marked = view.expert == label.value, view.predicted == label.value
         if not expert.any() or (expert & marked).any():
@@ -133,25 +131,19 @@ def missed_structures(view: CaseView) -> list[dict[str, Any]]:
         slices = np.flatnonzero(expert.any(axis=(1, 2)))
         planes = view.probability.planes(label.value)
         highest = max((float(plane[expert[z]].max()) for z, plane in planes if expert[z].any()), default=0.0)
+        nearest = None
+        if marked.any():  # between centers of voxels
+            box = enclosing_box(map(bounding_box, (expert, marked)))
+            assert box is not None
+            nearest = float(distance_transform_edt(~expert[box], sampling=spacing)[marked[box]].min())
         missed.append(
             {
                 "label": label.name,
                 "structure_cc": float(np.count_nonzero(expert) * cc),
                 "slices": [int(slices[0]), int(slices[-1]), len(expert)],
                 "marked_cc": float(np.count_nonzero(marked) * cc),
-                "nearest_mm": _nearest(expert, marked, view.axial.spacing),
+                "nearest_mm": nearest,
                 "highest_probability": highest,
             }
         )
     return missed
-
-
-def _nearest(expert: np.ndarray, marked: np.ndarray, spacing: Sequence[float]) -> float | None:
-    """The shortest distance in mm between voxel centers of two masks; None where nothing is marked."""
-    from scipy.ndimage import distance_transform_edt
-
-    if not marked.any():
-        return None
-    box = enclosing_box(map(bounding_box, (expert, marked)))
-    assert box is not None
-    return float(distance_transform_edt(~expert[box], sampling=spacing)[marked[box]].min())

@@ -1,15 +1,25 @@
-"""The cohorts of experiments, written into the work folder as tables that ``cmedl-train run`` reads too."""
+"""The cohorts of experiments, written into the work folder as tables that ``cmedl-train run`` reads too.
+
+``phantom``: thoraces, CT for the student and MR of other patients for the teacher; ``tumor`` says where it sits, in the
+mediastinum it has little contrast on CT and much on MR. ``organs``: abdomens with four organs, in the contrast of MR
+``student`` (``T1`` or ``T2``), and in the other one of other patients for the teacher. Both are one fold, with
+``counts`` of patients by group, volumes of ``size`` voxels and ``spacing`` mm (z, y, x), and anatomies from ``seed``.
+
+``sts``: soft-tissue sarcoma; each patient gives the CT or the T1 MR of two registered scans, never both in a fold, the
+student's of the modality ``student``. ``msd_lung``: lung tumors on CT; the teacher sees the T1 MR of all patients of
+``sts``. Both have ``folds`` of patients by group, as the files are named; nothing is copied.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.io.cohort_table import MODALITIES, SPLITS, Case, write_cohort
+from CMEDLSegmentLib.io.volume import triple
 
 from .plan import Experiment, data_folder
 
@@ -20,7 +30,13 @@ GROUPS = (*SPLITS, "teacher")
 """Of a cohort's patients: the student's in three splits, and those who are seen in the teacher's modality alone."""
 DRAWS = 32
 """Anatomies that are drawn for one phantom at most, until one has a structure on the slices that are made."""
-Triple = tuple[float, float, float]
+ENTRIES = {
+    "phantom": ("counts", "seed", "size", "spacing", "tumor"),
+    "organs": ("counts", "seed", "size", "spacing", "student"),
+    "sts": ("folds", "student"),
+    "msd_lung": ("folds",),
+}
+"""What an experiment says of its cohort, by the cohort's ``kind``."""
 
 
 def make_cohort(experiment: Experiment, work: Path, progress: Progress = SILENT) -> tuple[Path, ...]:
@@ -30,167 +46,84 @@ def make_cohort(experiment: Experiment, work: Path, progress: Progress = SILENT)
         InputError: a cohort of no known kind, an entry that is missing, or data that is not there.
         Cancelled: the user did; what was made is not used then.
     """
-    settings = dict(experiment.cohort)
-    kind = settings.pop("kind", None)
-    if kind not in MAKERS:
-        raise InputError(f"The experiment {experiment.name} has no cohort of a kind among {', '.join(MAKERS)}.")
-    _check(experiment.name, kind, settings)
+    cohort = experiment.cohort
+    _check(experiment.name, cohort)
     folder = work / f"cohort-{experiment.cohort_id}"
     tables = tuple(folder / f"fold{number}.csv" for number in range(1, experiment.folds + 1))
     if not all(table.is_file() for table in tables):
-        folds = MAKERS[kind](folder, progress, **settings)
-        for table, cases in zip(tables, folds, strict=True):
-            write_cohort(table, cases)
+        if "counts" in cohort:
+            write_cohort(tables[0], _phantoms(cohort, folder / "images", progress))
+        else:
+            for table, fold in zip(tables, cohort["folds"], strict=True):
+                write_cohort(table, _fold(cohort, fold))
     return tables
 
 
-def _check(name: str, kind: str, settings: Mapping[str, Any]) -> None:
-    """Raise InputError unless ``settings`` are the keywords of a kind's maker, and its groups are complete."""
-    parameters = inspect.signature(MAKERS[kind]).parameters.values()
-    wanted = sorted(entry.name for entry in parameters if entry.kind is inspect.Parameter.KEYWORD_ONLY)
+def _check(name: str, cohort: Mapping[str, Any]) -> None:
+    """Raise InputError unless a cohort has all entries of its kind and no other, and its groups are complete."""
+    kind = cohort.get("kind")
+    if kind not in ENTRIES:
+        raise InputError(f"The experiment {name} has no cohort of a kind among {', '.join(ENTRIES)}.")
     groups = SPLITS if kind == "msd_lung" else GROUPS
-    described = [*settings.get("folds", ()), *([settings["counts"]] if "counts" in settings else [])]
-    missing = [key for key in wanted if key not in settings]
+    described = [*cohort.get("folds", ()), *([cohort["counts"]] if "counts" in cohort else [])]
+    missing = [key for key in ENTRIES[kind] if key not in cohort]
     missing += [group for fold in described for group in groups if not isinstance(fold, Mapping) or group not in fold]
-    unknown = sorted(set(settings) - set(wanted))
+    unknown = sorted(cohort.keys() - {"kind", *ENTRIES[kind]})
     if missing or unknown:
         what = f"lacks '{missing[0]}'" if missing else f"has an unknown entry '{unknown[0]}'"
-        raise InputError(f"The cohort of the experiment {name} {what}; one of kind {kind} has {', '.join(wanted)}.")
+        raise InputError(
+            f"The cohort of the experiment {name} {what}; one of kind {kind} has {', '.join(ENTRIES[kind])}."
+        )
 
 
-def phantoms(
-    folder: Path,
-    progress: Progress,
-    *,
-    seed: int,
-    counts: Mapping[str, int],
-    size: tuple[int, int, int],
-    spacing: Triple,
-    tumor: str,
-) -> Iterator[list[Case]]:
-    """One fold of thorax phantoms: CT for the student, MR of other patients for the teacher.
-
-    Args:
-        folder: where images and masks go.
-        progress: see ``progress.py``.
-        seed: of the anatomies.
-        counts: patients of each of ``GROUPS``.
-        size, spacing: of the volumes, voxels and mm (z, y, x).
-        tumor: where it sits; "mediastinum" has little contrast on CT and much on MR.
-    """
-    from CMEDLSegmentLib.io.volume import triple
-    from CMEDLSegmentLib.phantom import thorax_ct, thorax_mr
-
-    def make(group: str, own: int) -> Phantom:
-        draw = thorax_mr if group == "teacher" else thorax_ct
-        return draw(own, triple(size), triple(spacing), tumor=tumor)
-
-    yield _drawn(folder, progress, seed, counts, make)
-
-
-def organs(
-    folder: Path,
-    progress: Progress,
-    *,
-    seed: int,
-    counts: Mapping[str, int],
-    size: tuple[int, int, int],
-    spacing: Triple,
-    student: str,
-) -> Iterator[list[Case]]:
-    """One fold of abdomen phantoms with four organs: one contrast of MR for the student, the other for the teacher.
-
-    Args:
-        folder, progress, seed, counts, size, spacing: as in :func:`phantoms`.
-        student: the student's contrast, ``T1`` or ``T2``; the teacher sees the other one, of other patients.
-    """
-    from CMEDLSegmentLib.io.volume import triple
-    from CMEDLSegmentLib.phantom import abdomen
-
-    teacher = "T1" if student == "T2" else "T2"
-
-    def make(group: str, own: int) -> Phantom:
-        return abdomen(teacher if group == "teacher" else student, own, triple(size), triple(spacing))
-
-    yield _drawn(folder, progress, seed, counts, make)
-
-
-def _drawn(
-    folder: Path,
-    progress: Progress,
-    seed: int,
-    counts: Mapping[str, int],
-    make: Callable[[str, int], Phantom],
-) -> list[Case]:
-    """A phantom for each patient, made of a group and a seed of its own."""
+def _phantoms(cohort: Mapping[str, Any], images: Path, progress: Progress) -> list[Case]:
+    """A phantom for each patient, written to the folder ``images``."""
     import numpy as np
 
     from CMEDLSegmentLib.phantom import write_phantom
 
-    groups = [group for group in GROUPS for _ in range(counts[group])]
+    groups = [group for group in GROUPS for _ in range(cohort["counts"][group])]
     cases = []
     for number, group in enumerate(groups):
         progress.stop_if_cancelled()
         progress("Making phantoms", number / len(groups))
         # One whose structure lies outside of the slices is drawn anew; that changes no other one.
-        seeds = np.random.SeedSequence([seed, number]).generate_state(DRAWS)
-        drawn = (make(group, int(own)) for own in seeds)
+        seeds = np.random.SeedSequence([cohort["seed"], number]).generate_state(DRAWS)
+        drawn = (_phantom(cohort, group, int(seed)) for seed in seeds)
         phantom = next((phantom for phantom in drawn if phantom.mask.any()), None)
         if phantom is None:
             raise InputError(f"Of {DRAWS} phantoms none has a structure on its slices; give the volumes a larger size.")
         modality = phantom.image.modality
         assert modality is not None
         name = f"{modality.lower()}{number + 1:03d}"
-        paths = write_phantom(folder / "images", phantom, name)
+        paths = write_phantom(images, phantom, name)
         cases.append(_case(name, group, modality, paths["image"], paths["mask"]))
     return cases
 
 
-def sts(
-    folder: Path, progress: Progress, *, folds: list[Mapping[str, list[str]]], student: str
-) -> Iterator[list[Case]]:
-    """Soft-tissue sarcoma: each patient gives the CT or the T1 MR of its two registered scans, never both in a fold.
+def _phantom(cohort: Mapping[str, Any], group: str, seed: int) -> Phantom:
+    from CMEDLSegmentLib.phantom import abdomen, thorax_ct, thorax_mr
 
-    Args:
-        folder, progress: not needed; nothing is copied.
-        folds: of each fold the patients of each of ``GROUPS``, as the files are named.
-        student: the student's modality, ``CT`` or ``MR``; the teacher's is the other one.
-    """
-    data = data_folder() / "sts"
-    for fold in folds:
-        yield [
-            _sts_case(data, patient, group, _other(student) if group == "teacher" else student)
-            for group in GROUPS
-            for patient in fold[group]
-        ]
+    size, spacing = triple(cohort["size"]), triple(cohort["spacing"])
+    if cohort["kind"] == "phantom":
+        return (thorax_mr if group == "teacher" else thorax_ct)(seed, size, spacing, tumor=cohort["tumor"])
+    contrast = cohort["student"]
+    if group == "teacher":
+        contrast = "T1" if contrast == "T2" else "T2"
+    return abdomen(contrast, seed, size, spacing)
 
 
-def msd_lung(folder: Path, progress: Progress, *, folds: list[Mapping[str, list[str]]]) -> Iterator[list[Case]]:
-    """Lung tumors on CT; the teacher sees the T1 MR of all patients of ``sts``, who have sarcomas of limbs and trunk.
-
-    Args:
-        folder, progress: not needed; nothing is copied.
-        folds: of each fold the patients of each split, as the files are named.
-    """
-    data, other = data_folder() / "msd_lung", data_folder() / "sts"
-    teachers = sorted(path.name.removesuffix("_MR_T1.nii.gz") for path in other.glob("*_MR_T1.nii.gz"))
-    for fold in folds:
-        students = [lung_case(data, patient, split) for split in SPLITS for patient in fold[split]]
-        yield [*students, *(_sts_case(other, patient, "teacher", "MR") for patient in teachers)]
-
-
-def lung_case(data: Path, patient: str, split: str) -> Case:
-    """A patient of the folder ``msd_lung``, for the student."""
-    return _case(patient, split, "CT", data / f"{patient}_ct.nii.gz", data / f"{patient}_tumour.nii.gz")
-
-
-def _sts_case(data: Path, patient: str, group: str, modality: str) -> Case:
-    stem = f"{patient}_{'MR_T1' if modality == 'MR' else modality}"
-    return _case(patient, group, modality, data / f"{stem}.nii.gz", data / f"{stem}_gtv.nii.gz")
-
-
-def _other(modality: str) -> str:
-    return next(other for other in MODALITIES if other != modality)
+def _fold(cohort: Mapping[str, Any], fold: Mapping[str, list[str]]) -> list[Case]:
+    """The cases of one fold, of files of the data folder."""
+    data = data_folder()
+    if cohort["kind"] == "sts":
+        modality = dict.fromkeys(SPLITS, cohort["student"]) | {"teacher": _other(cohort["student"])}
+        return [_sts_case(patient, group, modality[group]) for group in GROUPS for patient in fold[group]]
+    names = sorted(path.name for path in (data / "sts").glob("*_MR_T1.nii.gz"))
+    return [
+        *(lung_case(data / "msd_lung", patient, split) for split in SPLITS for patient in fold[split]),
+        *(_sts_case(name.removesuffix("_MR_T1.nii.gz"), "teacher", "MR") for name in names),
+    ]
 
 
 def real_images(experiment: Experiment, fold: int) -> dict[str, Case]:
@@ -207,15 +140,24 @@ def real_images(experiment: Experiment, fold: int) -> dict[str, Case]:
             f"The experiment {experiment.name} measures translated images, which needs both images of each test "
             "patient; only a cohort of the kind sts has them."
         )
-    data, test = data_folder() / "sts", cohort["folds"][fold - 1]["test"]
-    return {patient: _sts_case(data, patient, "test", _other(cohort["student"])) for patient in test}
+    teacher = _other(cohort["student"])
+    return {patient: _sts_case(patient, "test", teacher) for patient in cohort["folds"][fold - 1]["test"]}
+
+
+def lung_case(data: Path, patient: str, split: str) -> Case:
+    """A patient of the folder ``msd_lung``, for the student."""
+    return _case(patient, split, "CT", data / f"{patient}_ct.nii.gz", data / f"{patient}_tumour.nii.gz")
+
+
+def _sts_case(patient: str, group: str, modality: str) -> Case:
+    stem = str(data_folder() / "sts" / f"{patient}_{'MR_T1' if modality == 'MR' else modality}")
+    return _case(patient, group, modality, Path(f"{stem}.nii.gz"), Path(f"{stem}_gtv.nii.gz"))
+
+
+def _other(modality: str) -> str:
+    return next(other for other in MODALITIES if other != modality)
 
 
 def _case(patient: str, group: str, modality: str, image: Path, mask: Path) -> Case:
     role, split = ("teacher", "train") if group == "teacher" else ("student", group)
     return Case(patient, patient, modality, image, mask, role, split)
-
-
-Maker = Callable[..., Iterator[list[Case]]]
-MAKERS: dict[str, Maker] = {"phantom": phantoms, "organs": organs, "sts": sts, "msd_lung": msd_lung}
-"""By the ``kind`` of an experiment's cohort; the other entries are the maker's keywords."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,12 @@ from CMEDLSegmentLib.base.files import atomic_path
 
 from ..evaluation.comparison import INTERVAL_METHOD, TEST_METHOD, compare_patients, summary
 from ..evaluation.evaluation_file import write_json
-from ..evaluation.scoring import PatientFigures, mean_curve, mean_values
+from ..evaluation.scoring import PatientFigures
 from . import translation_results
 from .finished_runs import RESULTS, finished_runs, run_to_json
 from .plan import SYNTHESIS, Experiment, ExperimentRun
 from .result_pictures import PANELS, ROC, write_panels, write_roc
-from .result_tables import only_if_several, table_measures
-from .results_page import markdown
+from .results_page import markdown, only_if_several, table_measures
 from .run_states import FINISHED, FinishedRun, RunStatus, shared_runs
 from .runner import ExperimentRunner
 
@@ -58,8 +57,8 @@ def collect(
     single figures of its patients.
     """
     experiment = runner.experiment
-    by_cell = {run.cell: run for runs in finished.values() for run in runs}
-    measures = tuple(table_measures(experiment))
+    known = {run.cell: run for runs in finished.values() for run in runs}
+    measures = table_measures(experiment)
     configuration = {name: _configuration(experiment, name) for name in experiment.rows}
     results: dict[str, Any] = {
         "title": experiment.title,
@@ -68,19 +67,19 @@ def collect(
         },
         "reference": experiment.reference,
         "comparisons": {
-            name: {"reference": row.reference, **compared}
+            name: {"reference": row.reference, **_compared(shared, measures)}
             for name, row in experiment.rows.items()
-            if name != row.reference and (compared := _compared(finished[row.reference], finished[name], measures))
+            if name != row.reference and all(shared := shared_runs([finished[row.reference], finished[name]]))
         },
         "device": ", ".join(sorted({status.device for status in cells if status.device})),
         "complete": all(status.state == FINISHED for status in cells),
-        "measures": table_measures(experiment),
+        "measures": measures,
         "tolerance_mm": experiment.tolerance_mm,
         "note": experiment.note,
         "intervals": INTERVAL_METHOD,
         "test": TEST_METHOD,
         "configuration": configuration,
-        "cells": [run_to_json(experiment, status, by_cell.get(status.cell)) for status in cells],
+        "cells": [run_to_json(experiment, known.get(status.cell, status)) for status in cells],
         "missed": [lesion for runs in finished.values() for run in runs for lesion in run.missed],
     }
     if SYNTHESIS in experiment.measures:
@@ -91,24 +90,27 @@ def collect(
     return results
 
 
-def _figures(runs: Sequence[FinishedRun], measures: Sequence[str], features: str) -> dict[str, Any]:
+def _figures(runs: Sequence[FinishedRun], measures: Mapping[str, str], features: str) -> dict[str, Any]:
     """One row's figures over patients; ``features`` are those of its settings, which not every method uses."""
     patients = _pooled(runs)
-    whole = summary(patients)
-    by_label = {label: summary(patients, label) for label in _labels(patients)}
+
+    def spreads(label: str | None = None) -> dict[str, Any]:
+        by_measure = summary(patients, label)
+        return {measure: by_measure[measure] for measure in measures}
+
     missed = [bool(patient.missed) for run in runs for patient in run.patients]
-    minutes = [run.progressed.seconds / 60 for run in runs]
-    # What the students reached on validation patients, of the runs that know.
-    reached = [run.validation for run in runs if run.validation]
-    measured = reached[0] if reached else ()
+    validations = [run.validation for run in runs if run.validation]
+    validation = {
+        name: sum(reached[name] for reached in validations) / len(validations) for name in (*validations, {})[0]
+    }
     return {
-        **{measure: whole[measure] for measure in measures},
-        **only_if_several({label: {measure: row[measure] for measure in measures} for label, row in by_label.items()}),
+        **spreads(),
+        **only_if_several({label: spreads(label) for label in _labels(patients)}),
         "missed": {"times": sum(missed), "of": len(missed)},
-        "training_minutes": round(sum(minutes) / len(minutes), 1),
-        "features": features if any(run.progressed.contextual for run in runs) else "none",
+        "training_minutes": round(sum(run.seconds / 60 for run in runs) / len(runs), 1),
+        "features": features if any(run.contextual for run in runs) else "none",
         "runs": len(runs),
-        "validation": {name: sum(run[name] for run in reached) / len(reached) for name in measured} or None,
+        "validation": validation or None,
     }
 
 
@@ -123,51 +125,32 @@ def _pooled(runs: Sequence[FinishedRun]) -> list[PatientFigures]:
     for run in runs:
         for patient in run.patients:
             tested.setdefault(patient.cases, []).append(patient)
-    return [
-        replace(
-            several[0],
-            labels={label: mean_values(patient.labels[label] for patient in several) for label in several[0].labels},
-            missed=tuple(label for label in several[0].labels if any(label in patient.missed for patient in several)),
-            sensitivities=mean_curve(patient.sensitivities for patient in several),
-        )
-        for several in tested.values()
-    ]
+    return [PatientFigures.of(several) for several in tested.values()]
 
 
-def _compared(
-    reference: Sequence[FinishedRun], other: Sequence[FinishedRun], measures: Sequence[str]
-) -> dict[str, Any] | None:
-    """The reference minus another row on the folds and seeds of both; None where they share none.
+def _compared(shared: Sequence[Sequence[FinishedRun]], measures: Mapping[str, str]) -> dict[str, Any]:
+    """The reference minus another row, both on the same folds and seeds.
 
     ``delta_dsc`` and ``p`` are those of the first measure, which is a DSC; of several structures ``labels`` has the
     same of each.
     """
-    shared = shared_runs(reference, other)
-    if not shared[0]:
-        return None
     ours, theirs = map(_pooled, shared)
 
-    def differences(own: Sequence[PatientFigures], others: Sequence[PatientFigures]) -> dict[str, Any]:
-        by_measure = compare_patients(own, others)
+    def differences(label: str | None = None) -> dict[str, Any]:
+        by_measure = compare_patients(ours, theirs, label=label)
         for compared in by_measure.values():
-            compared.pop("sentence")
-        first = by_measure[measures[0]]
-        return {
-            "delta_dsc": first["delta_mean"],
-            "p": first["p"],
-            "measures": {measure: by_measure[measure] for measure in measures},
-        }
+            del compared["sentence"]
+        kept = {measure: by_measure[measure] for measure in measures}
+        first = next(iter(kept.values()))
+        return {"delta_dsc": first["delta_mean"], "p": first["p"], "measures": kept}
 
-    def alone(patients: Sequence[PatientFigures], label: str) -> list[PatientFigures]:
-        return [replace(patient, labels={label: patient.labels[label]}) for patient in patients]
-
-    by_label = {label: differences(alone(ours, label), alone(theirs, label)) for label in _labels(ours)}
-    return {**differences(ours, theirs), **only_if_several(by_label), "runs": len(shared[0])}
+    by_label = {label: differences(label) for label in _labels(ours)}
+    return {**differences(), **only_if_several(by_label), "runs": len(shared[0])}
 
 
 def _configuration(experiment: Experiment, row: str) -> dict[str, Any]:
     """A row's settings as they were run, less what differs from cell to cell and from machine to machine."""
-    settings = {**experiment.settings, **experiment.rows[row].settings}
+    settings = experiment.settings_of(row)
     cell = ExperimentRun(1, row, experiment.seeds[0])
     tree = asdict(experiment.configuration(cell, Path(), "auto"))
     for name in ("cohort", "device", "seed"):

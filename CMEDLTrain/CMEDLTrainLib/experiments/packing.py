@@ -49,11 +49,9 @@ _COLUMNS = ("patient", "case", "modality", "role", "split")
 
 def differences(slices: np.ndarray, both: bool) -> np.ndarray:
     """uint8 (n, y, x) -> differences along x, or along x and y, modulo 256: smooth images become small numbers."""
-    found = slices.copy()
     for axis in (2, 1)[: 1 + both]:
-        after, before = ((slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1)))
-        found[after] -= found[before].copy()
-    return found
+        slices = np.diff(slices, axis=axis, prepend=np.uint8(0))
+    return slices
 
 
 def sums(differing: np.ndarray, both: bool) -> np.ndarray:
@@ -75,33 +73,24 @@ def _released(pressed: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 @dataclass
 class _Pool:
-    """Slices of one size with their masks, each once."""
+    """Slices of one size, each once: the bytes of image and mask, and the slice's number."""
 
     pixels: int
-    images: list[np.ndarray] = field(default_factory=list)
-    masks: list[np.ndarray] = field(default_factory=list)
     numbers: dict[bytes, int] = field(default_factory=dict)
 
-    def add(self, images: np.ndarray, masks: np.ndarray) -> list[int]:
-        """The numbers of slices (n, pixels, pixels) uint8."""
-        found = []
-        for image, mask in zip(images, masks, strict=True):
-            key = image.tobytes() + mask.tobytes()
-            if key not in self.numbers:
-                self.numbers[key] = len(self.images)
-                self.images.append(image)
-                self.masks.append(mask)
-            found.append(self.numbers[key])
-        return found
+    def add(self, levels: np.ndarray, masks: np.ndarray) -> list[int]:
+        """The numbers of slices (n, pixels, pixels), their intensities as a store has them."""
+        images = to_bytes(levels / np.float32(LEVELS))
+        slices = (image.tobytes() + mask.tobytes() for image, mask in zip(images, masks, strict=True))
+        return [self.numbers.setdefault(each, len(self.numbers)) for each in slices]
 
     def pressed(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What is told of it, and its arrays."""
-        images = np.stack(self.images)
-        both, pressed = min(
-            ((both, _pressed(differences(images, both))) for both in (False, True)), key=lambda one: len(one[1])
-        )
-        arrays = {"images": pressed, "masks": _pressed(np.stack(self.masks))}
-        return {"count": len(images), "both": both}, {f"{name}-{self.pixels}": one for name, one in arrays.items()}
+        slices = np.frombuffer(b"".join(self.numbers), np.uint8).reshape(-1, 2, self.pixels, self.pixels)
+        along_x, along_both = (_pressed(differences(slices[:, 0], both)) for both in (False, True))
+        both, masks = len(along_both) < len(along_x), _pressed(slices[:, 1])
+        arrays = {f"images-{self.pixels}": along_both if both else along_x, f"masks-{self.pixels}": masks}
+        return {"count": len(slices), "both": both}, arrays
 
 
 class _Packer:
@@ -122,7 +111,7 @@ class _Packer:
         for fold in sorted({cell.fold for cell in experiment.cells}):
             table = tables[fold - 1]
             wanted = [experiment.configuration(cell, table, "cpu") for cell in experiment.cells if cell.fold == fold]
-            if len({(one.images, one.labels) for one in wanted}) > 1:
+            if len({(configuration.images, configuration.labels) for configuration in wanted}) > 1:
                 raise InputError(
                     f"The rows of the experiment {experiment.name} see images of several kinds; pack such rows apart."
                 )
@@ -130,8 +119,8 @@ class _Packer:
             whole = read_cohort(table, required=("mask", "role", "split"))
             digests = contents_of(whole, folder, self._progress)
             contents = {case.case: digests[2 * n : 2 * n + 2] for n, case in enumerate(whole)}
-            for one in {one.entry.roles: one for one in wanted}.values():
-                self._store(training_cases(one), images, labels, contents)
+            for configuration in {each.entry.roles: each for each in wanted}.values():
+                self._store(training_cases(configuration), images, labels, contents)
             scored = {
                 case.case: self._scored(case, images, labels, contents[case.case][0])
                 for case in whole
@@ -141,8 +130,8 @@ class _Packer:
                 [*(getattr(case, name) for name in _COLUMNS), *self._paths(case, contents[case.case], scored)]
                 for case in whole
             ]
-            for one in wanted:
-                self._files(one)
+            for configuration in wanted:
+                self._files(configuration)
 
     def _paths(self, case: Case, digests: Sequence[str], scored: Mapping[str, str]) -> tuple[str, str]:
         """Where the table of the work folder says that image and mask are, relative to that folder."""
@@ -168,17 +157,17 @@ class _Packer:
         if name in self.about["stores"]:
             return
         modalities, normalizations = normalizations_of(cases, images)
-        told = []
+        rows = []
         for case in cases:
             scan = self._scan(case, images, labels)
             levels, masks = scan.patches(normalizations[case.role], enclosed=case.split == "train")
-            numbers = self._pool(images).add(to_bytes(levels / np.float32(LEVELS)), masks)
-            told.append([[getattr(case, column) for column in _COLUMNS], scan.kept.tolist(), numbers])
+            numbers = self._pool(images).add(levels, masks)
+            rows.append([[getattr(case, column) for column in _COLUMNS], scan.kept.tolist(), numbers])
         self.about["stores"][name] = {
             "images": asdict(images),
             "modalities": modalities,
-            "normalisations": {role: one.to_dict() for role, one in normalizations.items()},
-            "cases": told,
+            "normalisations": {role: normalization.to_dict() for role, normalization in normalizations.items()},
+            "cases": rows,
         }
 
     def _scored(self, case: Case, images: Images, labels: int, digest: str) -> str:
@@ -193,16 +182,19 @@ class _Packer:
             here = np.isin(scan.kept, scan.student_slices)
             member = f"expert-{len(self.about['scored'])}"
             self.arrays[member] = _pressed(scan.expert)
+            known = PackedCaseEntries(
+                field=scan.field,
+                geometry=scan.geometry,
+                normalization=normalization,
+                modality=case.modality,
+                lung_slices=scan.lung_slices,
+            )
             self.about["scored"][name] = {
-                "patches": self._pool(images).add(to_bytes(levels[here] / np.float32(LEVELS)), masks[here]),
+                "patches": self._pool(images).add(levels[here], masks[here]),
                 "pixels": images.field,
                 "expert": member,
                 "slices": scan.student_slices.tolist(),
-                "field": asdict(scan.field),
-                "geometry": asdict(scan.geometry),
-                "normalisation": normalization.to_dict(),
-                "modality": case.modality,
-                "lung_slices": scan.lung_slices,
+                **known.entries_to_json(),
             }
         return name
 
@@ -254,23 +246,23 @@ def unpack(path: Path, work: Path) -> None:
             about = parse_object(_released(file["about"], (-1,)).tobytes().decode())
             if about["format"] != FORMAT:
                 raise InputError(f"The pack {path} is of another version; pack anew.")
-            pools = {
-                pixels: _read_pool(file, int(pixels), told["count"], told["both"])
-                for pixels, told in about["pools"].items()
-            }
+            pools = {pixels: _read_pool(file, int(pixels), **stated) for pixels, stated in about["pools"].items()}
             for name in file.files:
                 if name.startswith(f"{DATA_FOLDER}/") and not (work / name).is_file():
                     with atomic_path(work / name) as beside:
                         beside.write_bytes(file[name].tobytes())
-            for name, told in about["scored"].items():
+            for name, tree in about["scored"].items():
                 if not (work / name).is_file():
-                    _carried(told, file[told["expert"]], pools[str(told["pixels"])][0]).save(work / name)
-        for name, told in about["stores"].items():
+                    _packed_case(tree, file[tree["expert"]], pools[str(tree["pixels"])][0]).save(work / name)
+        for name, tree in about["stores"].items():
             if not (slices / name / "store.json").is_file():
-                _put(slices / name, told, *pools[str(told["images"]["field"])])
-        _remember(slices, {work / name: digest for name, digest in about["absent"].items()})
-        for name, rows in about["tables"].items():
-            write_cohort(work / name, [_case(row, work) for row in rows])  # last: with them, all is there
+                _write_store(slices / name, tree, *pools[str(tree["images"]["field"])])
+        # What the scans hold that are not there, so that the stores made of them are found.
+        known = {relative(work / name, slices): ["", digest] for name, digest in about["absent"].items()}
+        with atomic_path(slices / CONTENTS) as beside:
+            beside.write_text(json.dumps({**remembered_in(slices / CONTENTS), **known}), "utf-8")
+        for name, rows in about["tables"].items():  # last: with them, all is there
+            write_cohort(work / name, [_case(columns, work / image, work / mask) for *columns, image, mask in rows])
     except (*UNREADABLE, zlib.error) as error:
         raise InputError(f"{path} is not a pack, or was cut ({error}); copy it again.") from error
 
@@ -293,41 +285,32 @@ def _read_pool(file: Any, pixels: int, count: int, both: bool) -> tuple[np.ndarr
     return sums(_released(file[f"images-{pixels}"], shape), both), _released(file[f"masks-{pixels}"], shape)
 
 
-def _carried(told: Mapping[str, Any], expert: np.ndarray, images: np.ndarray) -> PackedCase:
+def _packed_case(tree: Mapping[str, Any], expert: np.ndarray, images: np.ndarray) -> PackedCase:
     arrays = {"patches", "pixels", "expert", "slices"}
-    known = read(PackedCaseEntries, {name: value for name, value in told.items() if name not in arrays})
+    known = read(PackedCaseEntries, {name: value for name, value in tree.items() if name not in arrays})
     return PackedCase(
         **vars(known),
-        images=images[told["patches"]],
-        slices=np.array(told["slices"], np.int64),
+        images=images[tree["patches"]],
+        slices=np.array(tree["slices"], np.int64),
         expert=_released(expert, known.geometry.shape),
     )
 
 
-def _put(folder: Path, told: Mapping[str, Any], images: np.ndarray, masks: np.ndarray) -> None:
+def _write_store(folder: Path, tree: Mapping[str, Any], images: np.ndarray, masks: np.ndarray) -> None:
     """Write a store of a pack as training reads it."""
     parts = (
         (
-            Case(**dict(zip(_COLUMNS, columns, strict=True)), image=Path(_ABSENT)),
+            _case(columns, Path(_ABSENT)),
             np.array(kept, np.int64),
             np.round(from_bytes(images[numbers]) * LEVELS).astype(np.int16),
             masks[numbers],
         )
-        for columns, kept, numbers in told["cases"]
+        for columns, kept, numbers in tree["cases"]
     )
-    normalizations = {role: Normalization.from_dict(one) for role, one in told["normalisations"].items()}
-    write_prepared(folder, parts, read(Images, told["images"]), told["modalities"], normalizations)
+    normalizations = {role: Normalization.from_dict(entry) for role, entry in tree["normalisations"].items()}
+    write_prepared(folder, parts, read(Images, tree["images"]), tree["modalities"], normalizations)
 
 
-def _remember(slices: Path, digests: Mapping[Path, str]) -> None:
-    """Note what the scans hold that are not there, so that the stores made of them are found."""
-    known = {relative(path, slices): ["", digest] for path, digest in digests.items()}
-    path = slices / CONTENTS
-    with atomic_path(path) as beside:
-        beside.write_text(json.dumps({**remembered_in(path), **known}), "utf-8")
-
-
-def _case(row: Sequence[str], work: Path) -> Case:
-    *columns, image, mask = row
-    told: dict[str, Any] = dict(zip(_COLUMNS, columns, strict=True))
-    return Case(**told, image=work / image, mask=work / mask)
+def _case(columns: Sequence[str], image: Path, mask: Path | None = None) -> Case:
+    stated: dict[str, Any] = dict(zip(_COLUMNS, columns, strict=True))
+    return Case(**stated, image=image, mask=mask)

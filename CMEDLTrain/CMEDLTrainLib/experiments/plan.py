@@ -103,15 +103,14 @@ class ExperimentEntries:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(ExperimentEntries):
-    """An experiment.
+    """An experiment; the file lies in ``folder``, and the results go there."""
 
-    Attributes:
-        name: its folder's name.
-        folder: where the file lies and the results go.
-    """
-
-    name: str
     folder: Path
+
+    @property
+    def name(self) -> str:
+        """Its folder's."""
+        return self.folder.name
 
     @property
     def region_of(self) -> dict[str, str]:
@@ -136,9 +135,12 @@ class Experiment(ExperimentEntries):
 
     def run_name(self, cell: ExperimentRun) -> str:
         """The name of a cell's run folder: the same in every experiment that asks for the same training."""
-        row = self.rows[cell.row]
-        asked = _digest([self.cohort, self.preset, {**self.settings, **row.settings}])
-        return f"fold{cell.fold}-{row.method}-seed{cell.seed}-{asked}"
+        asked = _digest([self.cohort, self.preset, self.settings_of(cell.row)])
+        return f"fold{cell.fold}-{self.rows[cell.row].method}-seed{cell.seed}-{asked}"
+
+    def settings_of(self, row: str) -> dict[str, Any]:
+        """The settings that a row is run with, as the file has them."""
+        return {**self.settings, **self.rows[row].settings}
 
     def configuration(self, cell: ExperimentRun, cohort: Path, device: str) -> Configuration:
         """The settings of a cell's run.
@@ -146,16 +148,14 @@ class Experiment(ExperimentEntries):
         Raises:
             InputError: a setting that there is not, or data that is not there.
         """
-        row = self.rows[cell.row]
-        base = replace(
-            PRESETS[self.preset], method=row.method, seed=cell.seed, cohort=str(cohort.resolve()), device=device
-        )
-        settings = {**self.settings, **row.settings}
-        return with_settings(base, [f"{key}={json.dumps(expanded(value))}" for key, value in settings.items()])
+        method, table = self.rows[cell.row].method, str(cohort.resolve())
+        base = replace(PRESETS[self.preset], method=method, seed=cell.seed, cohort=table, device=device)
+        settings = self.settings_of(cell.row).items()
+        return with_settings(base, [f"{key}={json.dumps(expanded(value))}" for key, value in settings])
 
     def files_of(self, cell: ExperimentRun) -> tuple[str, ...]:
         """The settings of a cell's run that name a file of the data folder, which lies elsewhere on each machine."""
-        settings = {**self.settings, **self.rows[cell.row].settings}
+        settings = self.settings_of(cell.row)
         return tuple(name for name in ("features", "initial") if str(settings.get(name, "")).startswith(DATA))
 
 
@@ -172,14 +172,18 @@ def read_experiment(name: str) -> Experiment:
     path, tree = experiment_file(name)
     for group, key in ((tree, "settings"), (tree.get("cohort"), "folds"), (tree, "regions")):
         if isinstance(group, dict) and isinstance(group.get(key), str):
-            group[key] = _read_beside(path.parent / group[key])
+            beside = path.parent / group[key]
+            try:
+                group[key] = json.loads(beside.read_text("utf-8"))  # an object or a list
+            except (OSError, ValueError) as error:
+                raise InputError(f"The file {beside} cannot be read ({error}); restore it.") from error
     with named(f"In the experiment {path}, the entry"):
-        found = read(ExperimentEntries, tree)
+        stated = read(ExperimentEntries, tree)
     rows = {
-        name: ExperimentRow(row.method or name, row.settings, row.reference or found.reference)
-        for name, row in found.rows.items()
+        name: ExperimentRow(row.method or name, row.settings, row.reference or stated.reference)
+        for name, row in stated.rows.items()
     }
-    experiment = Experiment(**{**vars(found), "rows": rows}, name=path.parent.name, folder=path.parent)
+    experiment = Experiment(**{**vars(stated), "rows": rows}, folder=path.parent)
     _check(experiment, path)
     return experiment
 
@@ -190,20 +194,13 @@ def experiment_file(name: str) -> tuple[Path, dict[str, Any]]:
     Raises:
         InputError: it is not there, or is no JSON object.
     """
-    path = _file(name)
+    known = REPOSITORY / "Testing" / "experiments"
+    path = next((path for path in (Path(name), Path(name) / FILE, known / name / FILE) if path.is_file()), None)
+    if path is None:
+        names = ", ".join(sorted(path.parent.name for path in known.glob(f"*/{FILE}")))
+        raise InputError(f"There is no experiment '{name}'; give a file, or one of: {names or 'none'}.")
+    path = path.resolve()
     return path, read_object(path, "give a JSON object; see Testing/experiments for examples")
-
-
-def _read_beside(path: Path) -> Any:
-    """Another JSON file of an experiment: an entry that several share, an object or a list.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"The file {path} cannot be read ({error}); restore it.") from error
 
 
 def _check(experiment: Experiment, path: Path) -> None:
@@ -218,19 +215,9 @@ def _check(experiment: Experiment, path: Path) -> None:
     absent = set(experiment.only_folds) - set(range(1, experiment.folds + 1))
     if absent:
         raise InputError(f"The experiment {path} asks for fold {min(absent)}; there are folds 1 to {experiment.folds}.")
-    if experiment.preset not in PRESETS:
-        raise InputError(
-            f"The experiment {path} has the preset '{experiment.preset}'; there are: {', '.join(PRESETS)}."
-        )
-
-
-def _file(name: str) -> Path:
-    known = REPOSITORY / "Testing" / "experiments"
-    for path in (Path(name), Path(name) / FILE, known / name / FILE):
-        if path.is_file():
-            return path.resolve()
-    there = sorted(path.parent.name for path in known.glob(f"*/{FILE}"))
-    raise InputError(f"There is no experiment '{name}'; give a file, or one of: {', '.join(there) or 'none'}.")
+    preset = experiment.preset
+    if preset not in PRESETS:
+        raise InputError(f"The experiment {path} has the preset '{preset}'; there are: {', '.join(PRESETS)}.")
 
 
 def data_folder() -> Path:

@@ -17,31 +17,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 from skimage.filters import threshold_otsu
 
 from CMEDLSegmentLib.agreement.cohort_agreement import CohortAgreement, pool_agreements
 from CMEDLSegmentLib.agreement.raters import Agreement, analyze
+from CMEDLSegmentLib.base.colors import MODEL_RED, RATER_COLORS
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path
 from CMEDLSegmentLib.base.progress import SILENT, Progress
+from CMEDLSegmentLib.base.schema import named, read
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.delineation import MODEL, Delineation, RatedCase
 from CMEDLSegmentLib.io.images import read_mask, read_volume
+from CMEDLSegmentLib.io.volume import axial_view
 from CMEDLSegmentLib.metrics.statistics import TEST_METHOD
 from CMEDLSegmentLib.models import registry
-from CMEDLSegmentLib.report.contour_drawing import save_png
+from CMEDLSegmentLib.report.contour_drawing import LUNG_WINDOW, Contour, save_png, whole_view
 
 from ..evaluation.comparison import INTERVAL_METHOD, spread
 from ..evaluation.evaluation_file import write_json
 from ..evaluation.scoring import SURFACE, measure_title
-from .nodule_panels import picture
+from ..figures.contour_panels import Cell, draw_panel, side_by_side, telling_slices, with_title
 from .plan import expanded, experiment_file
-from .result_tables import format_difference, format_p, format_spread, markdown_table
+from .results_page import format_difference, format_p, format_spread, markdown_table
 from .runner import machine
 
 KIND = "raters"
-ENTRIES = ("title", "about", "note", "kind", "student", "nodules", "tolerance_mm")
 LUNG_HU, SOFT_TISSUE_HU = -850.0, 40.0
 """What the two most frequent values of a crop are taken for: inflated lung and soft tissue."""
 SMOOTH = 2.0
@@ -57,18 +60,30 @@ RATERS = "raters"
 """The row of the raters among themselves."""
 
 
-@dataclass(frozen=True)
-class RatersExperiment:
+@dataclass(frozen=True, kw_only=True)
+class RatersEntries:
     """What the experiment's file says; see the module."""
 
-    name: str
-    folder: Path
     title: str
     about: str
     note: str
-    student: Path | str
-    nodules: Path
+    kind: str
+    student: str
+    nodules: str
     tolerance_mm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatersExperiment(RatersEntries):
+    """An experiment with raters, of the name of its ``folder``."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path | str:
+        """The student's file where one lies beside the experiment's, else its name."""
+        beside = self.folder / self.student
+        return beside if beside.is_file() else self.student
 
 
 def read_raters_experiment(name: str) -> RatersExperiment | None:
@@ -80,21 +95,8 @@ def read_raters_experiment(name: str) -> RatersExperiment | None:
     path, tree = experiment_file(name)
     if tree.get("kind") != KIND:
         return None
-    wrong = [key for key in ENTRIES if key not in tree] + sorted(set(tree) - set(ENTRIES))
-    if wrong:
-        raise InputError(f"The experiment {path} lacks or misspells '{wrong[0]}'; it has {', '.join(ENTRIES)}.")
-    try:
-        beside = path.parent / tree["student"]
-        return RatersExperiment(
-            name=path.parent.name,
-            folder=path.parent,
-            **{key: str(tree[key]) for key in ("title", "about", "note")},
-            student=beside if beside.is_file() else tree["student"],
-            nodules=Path(expanded(tree["nodules"])),
-            tolerance_mm=float(tree["tolerance_mm"]),
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The experiment {path} has an entry of the wrong type ({error}); correct it.") from error
+    with named(f"In the experiment {path}, the entry"):
+        return RatersExperiment(**vars(read(RatersEntries, tree)), folder=path.parent)
 
 
 def hounsfield(crop: np.ndarray) -> np.ndarray:
@@ -125,10 +127,11 @@ def rated_cases(experiment: RatersExperiment, device: str = "auto", progress: Pr
         InputError: there is no nodule, or one cannot be read.
         Cancelled: the user did.
     """
-    folders = sorted(path.parent for path in experiment.nodules.glob("*/image_8bit.nii.gz"))
+    nodules = Path(expanded(experiment.nodules))
+    folders = sorted(path.parent for path in nodules.glob("*/image_8bit.nii.gz"))
     if not folders:
-        raise InputError(f"There is no nodule in {experiment.nodules}; name the folder of the data by CMEDL_DATA.")
-    student = registry.load(experiment.student)
+        raise InputError(f"There is no nodule in {nodules}; name the folder of the data by CMEDL_DATA.")
+    student = registry.load(experiment.model)
     segmenter = Segmenter(replace(student, card=replace(student.card, slices="all")), device=device)
     for number, folder in enumerate(folders):
         progress.stop_if_cancelled()
@@ -157,7 +160,7 @@ def run_raters(experiment: RatersExperiment, device: str = "auto", progress: Pro
     for case in rated_cases(experiment, device, progress):
         cases.append(case)
         agreements.append(analyze(case, experiment.tolerance_mm))
-    card = registry.load(experiment.student).card
+    card = registry.load(experiment.model).card
     figures = collect(experiment, pool_agreements(agreements, same_people=False), agreements, card.name)
     results = {**figures, "weights_sha256": card.weights_sha256, "device": machine(device), "complete": True}
     save_png(picture(cases, agreements), experiment.folder / "nodules.png")
@@ -230,15 +233,18 @@ def markdown(experiment: RatersExperiment, results: Mapping[str, Any]) -> str:
     titles = {name: measure_title(name) for name in SURFACE}
     student, count = results["reference"], len(results["nodules"])
     missed = results["methods"][student]["missed"]
-    rows = []
-    for who, figures in results["methods"].items():
-        cv = [f"{figures[name]['cv']:.3f}" for name in ("dsc", "hd95_mm")]
-        words = "raters to each other" if who == RATERS else f"student `{who}` to the raters"
-        rows.append([words, *(format_spread(figures[name]) for name in titles), *cv])
+    rows = [
+        [
+            "raters to each other" if who == RATERS else f"student `{who}` to the raters",
+            *(format_spread(figures[name]) for name in titles),
+            *(f"{figures[name]['cv']:.3f}" for name in ("dsc", "hd95_mm")),
+        ]
+        for who, figures in results["methods"].items()
+    ]
     compared = results["comparisons"][RATERS]["measures"]
     lines = [f"# {experiment.title}", "", experiment.about, ""]
-    lines += [f"`cmedl-train experiment {experiment.name}` makes these results. {results['device']}.", ""]
-    lines += [*markdown_table(["", *titles.values(), "CV DSC", "CV HD95"], rows), ""]
+    lines += [f"`cmedl-train experiment {experiment.folder.name}` makes these results. {results['device']}.", ""]
+    lines += markdown_table(["", *titles.values(), "CV DSC", "CV HD95"], rows)
     lines += [
         f"Over {count} nodules; mean ± standard deviation [95 % interval of the mean]; median; N. Surface DSC at "
         f"{results['tolerance_mm']:g} mm. CV is the standard deviation over the mean of all single values, as in Table "
@@ -258,8 +264,8 @@ def markdown(experiment: RatersExperiment, results: Mapping[str, Any]) -> str:
         ]
         for name, title in titles.items()
     ]
-    lines += [*markdown_table(header, rows), ""]
     lines += [
+        *markdown_table(header, rows),
         "Within the range: the student's mean agreement with the raters is no worse than that of the rater who is "
         f"farthest from the others. {results['test']}",
         "",
@@ -271,3 +277,38 @@ def markdown(experiment: RatersExperiment, results: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def picture(cases: Sequence[RatedCase], agreements: Sequence[Agreement]) -> Image.Image:
+    """As Fig. 7: the worst, a middle and the best nodule by the student's mean DSC, below by the raters' pairs."""
+    of_student = np.array([agreement.raters[-1].values["dsc"].mean for agreement in agreements])
+    of_raters = np.array([agreement.spread["dsc"].mean for agreement in agreements])
+    rows = []
+    for who, values, other, others in (
+        ("student", of_student, "raters", of_raters),
+        ("raters", of_raters, "student", of_student),
+    ):
+        panels = [
+            _panel(cases[number], f"{who}: {word}, DSC {values[number]:.2f} ({other} {others[number]:.2f})")
+            for word, number in telling_slices(values)
+        ]
+        rows.append(side_by_side(panels))
+    entries = [("student", MODEL_RED)] + [(f"rater {n}", RATER_COLORS[n - 1]) for n in range(1, 5)]
+    return with_title("Nodules, each with raters of its own", entries, rows)
+
+
+def _panel(case: RatedCase, caption: str) -> Image.Image:
+    """The slice on which the raters together marked most."""
+    masks = [axial_view(rater.mask, case.geometry).array for rater in case.all]
+    z = int(np.argmax(sum(mask.sum(axis=(1, 2)) for mask in masks[: len(case.raters)])))
+    assert case.image is not None
+    view = axial_view(case.image, case.geometry)
+    low, high = LUNG_WINDOW
+    shown = np.clip(2.0 * (view.array[z] - low) / (high - low) - 1.0, -1.0, 1.0)
+    colors = [*RATER_COLORS[: len(case.raters)], MODEL_RED]
+    drawn = tuple(
+        Contour(mask[z], color, 1.6 if color == MODEL_RED else 1.2, rater.name)
+        for mask, color, rater in zip(masks, colors, case.all, strict=True)
+    )
+    spacing = view.spacing[1:]
+    return draw_panel(Cell(shown, drawn, caption), whole_view(shown.shape, spacing), spacing)

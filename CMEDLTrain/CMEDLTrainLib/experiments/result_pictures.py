@@ -54,31 +54,25 @@ def write_roc(rows: Mapping[str, Sequence[PatientFigures]], folder: Path) -> boo
 
     The area under such a mean is the mean of the patients' areas.
     """
-    curves = []
+    curves = {}
     for name, patients in rows.items():
         areas = [area for patient in patients if (area := patient.values["auc"]) is not None]
         heights = mean_curve(patient.sensitivities for patient in patients)
         if heights:
-            curve = Roc(float(np.mean(areas)), ((0.0, 0.0), *zip(RATES, heights, strict=True)))
-            curves.append((name, len(areas), curve))
-    same = len({count for _, count, _ in curves}) == 1
-    named = [(name if same else f"{name} (N = {count})", curve) for name, count, curve in curves]
-    if named:
+            curves[name, len(areas)] = Roc(float(np.mean(areas)), ((0.0, 0.0), *zip(RATES, heights, strict=True)))
+    same = len({count for _, count in curves}) == 1
+    if curves:
+        named = [(name if same else f"{name} (N = {count})", curve) for (name, count), curve in curves.items()]
         with atomic_path(folder / ROC) as path:
             path.write_text(roc_chart(named), "utf-8")
-    return bool(named)
+    return bool(curves)
 
 
 def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder: Path) -> bool:
     """Write :data:`PANELS`: the best, the median and the worst patient by the DSC, which is the mean over the rows.
 
-    Args:
-        rows: by name; of several seeds the first is shown.
-        regions: the part of the body by case.
-        folder: where it goes.
-
-    Returns:
-        False where no patient was tested by all rows that have a run; nothing is written then.
+    Of several seeds the first is shown; ``regions`` is the part of the body by case. False where no patient was tested
+    by all rows that have a run; nothing is written then.
     """
     snapshots = {name: _snapshots(tested) for name, tested in rows.items() if tested}
     shared = [case for case in next(iter(snapshots.values()), {}) if all(case in cases for cases in snapshots.values())]
@@ -87,16 +81,19 @@ def write_panels(rows: Mapping[str, Tested], regions: Mapping[str, str], folder:
     means = np.array([np.mean([cases[case].dsc for cases in snapshots.values()]) for case in shared])
     real = any("real" in snapshot.kept for cases in snapshots.values() for snapshot in cases.values())
     columns = len(snapshots) + real
-    parts = [_heading(columns)]
+    width = _width(columns)
+    heading = Image.new("RGB", (width, 2 * CAPTION), BACKGROUND)
+    entries = [("student", MODEL_RED), ("teacher", TEACHER_BLUE), ("expert", EXPERT_YELLOW)]
+    legend(ImageDraw.Draw(heading), width - GAP, CAPTION, entries)
+    parts = [heading]
     for word, place in reversed(telling_slices(means)):
         case = shared[place]
-        of = {name: cases[case] for name, cases in snapshots.items()}
+        by_row = {name: cases[case] for name, cases in snapshots.items()}
         where = f"{case}, {regions[case]}" if case in regions else case
-        first = next(iter(of.values())).kept
+        first = next(iter(by_row.values())).kept
         rank = f"the {word} of {len(shared)} patients" if len(shared) > 1 else "the only patient"
         line = f"{where}, slice {first['slice']} (0 to {first['slices'] - 1}): {rank}"
-        parts.append(text_line(shortened(line, _width(columns) - 2 * GAP, 15), _width(columns), CAPTION, 15))
-        parts += _patient(of, columns)
+        parts += [text_line(shortened(line, width - 2 * GAP, 15), width, CAPTION, 15), *_patient(by_row, columns)]
     # Shades of gray and a few lines: a palette shows them as well, at two thirds of the size.
     save_png(stack(parts).quantize(dither=Image.Dither.NONE), folder / PANELS)
     return True
@@ -130,14 +127,6 @@ def _snapshots(tested: Tested) -> dict[str, Snapshot]:
 def _width(columns: int) -> int:
     """Of the picture; that of two columns at least, for the legend."""
     return GAP + max(columns, 2) * (SIDE + GAP)
-
-
-def _heading(columns: int) -> Image.Image:
-    """The legend of colors."""
-    picture = Image.new("RGB", (_width(columns), 2 * CAPTION), BACKGROUND)
-    entries = [("student", MODEL_RED), ("teacher", TEACHER_BLUE), ("expert", EXPERT_YELLOW)]
-    legend(ImageDraw.Draw(picture), picture.width - GAP, CAPTION, entries)
-    return picture
 
 
 def _tiles(tiles: Sequence[tuple[Image.Image | None, str]], columns: int) -> Image.Image:

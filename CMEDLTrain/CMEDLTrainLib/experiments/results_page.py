@@ -1,4 +1,4 @@
-"""``results.md``: what ``results.json`` holds, for a reader."""
+"""``results.md``: what ``results.json`` holds, for a reader; and how figures are written in Markdown."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.scoring import measure_title
 from .plan import SYNTHESIS, Experiment
-from .result_tables import format_difference, format_p, format_spread, markdown_table, table_measures
 from .run_states import FINISHED
 from .translation_results import MEASURES as TRANSLATION_MEASURES
 
+VOLUMES = {name: measure_title(name) for name in ("dsc", "surface_dice", "auc", "hd95_mm")}
+"""The measures of the results, and their titles."""
+SLICES = {
+    "dsc_structure_slices": "DSC, slices with the structure",
+    "dsc": "DSC, all slices",
+    "auc": "AUC",
+    "false_cc_per_empty_slice": "false cc on a slice without",
+}
+"""The same where slices are missing between those that there are: nothing that takes slices for neighbors."""
 NOT_CONTIGUOUS = "Slices are missing between those that there are: no surfaces and no HD95, and DSC by slices."
 PICTURES = {
     "panels.png": "The best, the median and the worst patient by the mean DSC of the methods, of the runs that were at "
@@ -24,14 +33,7 @@ TRANSLATION_LEGEND = (
     "same grid: intensities as the networks see them (-1 to 1), where both images are."
 )
 MISSED_HEADER = (
-    "missed",
-    "region",
-    "method",
-    "seed",
-    "volume (cc)",
-    "slices",
-    "marked instead (cc)",
-    "nearest (mm)",
+    *("missed", "region", "method", "seed", "volume (cc)", "slices", "marked instead (cc)", "nearest (mm)"),
     "highest probability",
 )
 MISSED_LEGEND = (
@@ -50,15 +52,15 @@ def markdown(experiment: Experiment, results: Mapping[str, Any], pictures: Seque
     measures = table_measures(experiment)
     header = ["method", *measures.values(), "missed", "validation DSC", "features", "minutes a run", "runs"]
     lines += markdown_table(header, [_row(results, name, measures) for name in experiment.rows])
-    lines += ["", _legend(experiment, results), ""]
+    lines += [_legend(experiment, results), ""]
     if results["comparisons"]:
         first = next(iter(measures))
         rows = [
             [name, *(_tested(row["measures"][measure]) for measure in measures), str(row["measures"][first]["n"])]
             for name, row in _differences(results).items()
         ]
-        lines += [*markdown_table(["difference", *measures.values(), "N"], rows), "", results["test"], ""]
-    lines += _by_label(experiment, results)
+        lines += [*markdown_table(["difference", *measures.values(), "N"], rows), results["test"], ""]
+    lines += _by_label(measures, results)
     if SYNTHESIS in experiment.measures and results["methods"]:
         lines += _translations(results)
     for name in pictures:
@@ -66,38 +68,30 @@ def markdown(experiment: Experiment, results: Mapping[str, Any], pictures: Seque
     if results["missed"]:
         lines += _missed(results["missed"])
     if unfinished:
-        cells = (
-            f"- {cell['row']}, fold {cell['fold']}, seed {cell['seed']}: {cell['state']}, step {cell['step']} of "
-            f"{cell['steps'] or 'unknown'}"
-            for cell in unfinished
-        )
+        line = "- {row}, fold {fold}, seed {seed}: {state}, step {step} of {steps}"
+        cells = [line.format_map({**cell, "steps": cell["steps"] or "unknown"}) for cell in unfinished]
         lines += ["Not finished:", "", *cells, ""]
     return "\n".join(lines)
 
 
 def _legend(experiment: Experiment, results: Mapping[str, Any]) -> str:
+    first, title = next(iter(results["measures"].items()))
+    reached = {name: row["validation"][first] for name, row in results["methods"].items() if row["validation"]}
+    best = ""
+    if results["complete"] and len(reached) > 1:  # before that it could be another one
+        best = f"By validation patients `{max(reached, key=reached.__getitem__)}` is the best row."
     sentences = [
         "Mean ± standard deviation over the patients with a structure, each the mean over its runs; [95 % interval of "
         "the mean]; median; N.",
         f"Surface DSC at {results['tolerance_mm']:g} mm." if experiment.contiguous else NOT_CONTIGUOUS,
         "A patient with no voxel in common with the expert is missed: DSC 0, and no HD95 where nothing was marked at "
-        f"all. Validation DSC: {next(iter(results['measures'].values()))}, of the validation that chose the student, "
-        "mean over patients and runs.",
-        _best_by_validation(results),
+        f"all. Validation DSC: {title}, of the validation that chose the student, mean over patients and runs.",
+        best,
         results["intervals"],
         f"Trained on: {results['device'] or 'nothing yet'}.",
         results["note"],
     ]
     return " ".join(filter(None, sentences))
-
-
-def _best_by_validation(results: Mapping[str, Any]) -> str:
-    """Which row validation patients would choose; nothing before all of them can be."""
-    first = next(iter(results["measures"]))
-    reached = {name: row["validation"][first] for name, row in results["methods"].items() if row["validation"]}
-    if not results["complete"] or len(reached) < 2:
-        return ""
-    return f"By validation patients `{max(reached, key=reached.__getitem__)}` is the best row."
 
 
 def _row(results: Mapping[str, Any], name: str, measures: Mapping[str, str]) -> list[str]:
@@ -127,15 +121,15 @@ def _tested(measure: Mapping[str, Any]) -> str:
     return f"{format_difference(measure)}, p {format_p(measure['p'])}"
 
 
-def _by_label(experiment: Experiment, results: Mapping[str, Any]) -> list[str]:
+def _by_label(measures: Mapping[str, str], results: Mapping[str, Any]) -> list[str]:
     """Tables of each of several structures, for the first and the last measure (DSC and HD95 of volumes)."""
     methods = {name: row for name, row in results["methods"].items() if "labels" in row}
     if not methods:
         return []
-    measures = list(table_measures(experiment).items())
     labels = list(next(iter(methods.values()))["labels"])
     lines = []
-    for measure, title in (measures[0], measures[-1]):
+    first, *_, last = measures.items()
+    for measure, title in (first, last):
         rows = [
             [name, *(format_spread(part[measure]) for part in (*(row["labels"][label] for label in labels), row))]
             for name, row in methods.items()
@@ -144,17 +138,16 @@ def _by_label(experiment: Experiment, results: Mapping[str, Any]) -> list[str]:
             [name, *(_tested(part["measures"][measure]) for part in (*row["labels"].values(), row))]
             for name, row in _differences(results).items()
         ]
-        lines += [*markdown_table([title, *labels, "mean over structures"], rows), ""]
+        lines += markdown_table([title, *labels, "mean over structures"], rows)
     return lines
 
 
 def _translations(results: Mapping[str, Any]) -> list[str]:
     """The tables of each row's translated images, and how they differ."""
-    names = list(TRANSLATION_MEASURES)
-    measures = TRANSLATION_MEASURES.values()
+    names, measures = list(TRANSLATION_MEASURES), TRANSLATION_MEASURES.values()
     titles = [f"{measure.title} ({measure.unit})" if measure.unit else measure.title for measure in measures]
     rows = [[method, *(format_spread(row[name]) for name in names)] for method, row in results["methods"].items()]
-    lines = [*markdown_table(["translation", *titles], rows), "", TRANSLATION_LEGEND, ""]
+    lines = [*markdown_table(["translation", *titles], rows), TRANSLATION_LEGEND, ""]
     differences = [
         [
             method,
@@ -167,7 +160,7 @@ def _translations(results: Mapping[str, Any]) -> list[str]:
     ]
     if differences:
         tests = [f"p ({measure.title})" for measure in measures]
-        lines += [*markdown_table(["difference", *titles, *tests, "N"], differences), ""]
+        lines += markdown_table(["difference", *titles, *tests, "N"], differences)
     return lines
 
 
@@ -188,4 +181,43 @@ def _missed(lesions: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
         for lesion in sorted(lesions, key=lambda lesion: lesion["case"])
     ]
-    return [*markdown_table(MISSED_HEADER, rows), "", MISSED_LEGEND, ""]
+    return [*markdown_table(MISSED_HEADER, rows), MISSED_LEGEND, ""]
+
+
+def table_measures(experiment: Experiment) -> dict[str, str]:
+    """The measures of an experiment's results by their titles, the first one that of its tests."""
+    return VOLUMES if experiment.contiguous else SLICES
+
+
+def only_if_several(by_label: Mapping[str, Any]) -> dict[str, Any]:
+    """``labels``, where there are several: of one structure alone everything is said already."""
+    return {"labels": dict(by_label)} if len(by_label) > 1 else {}
+
+
+def format_spread(figures: Mapping[str, Any]) -> str:
+    """A cell of a table: mean, standard deviation, interval, median and N."""
+    if not figures["n"]:
+        return "-"
+    low, high = figures["ci95"] or (figures["mean"], figures["mean"])
+    return (
+        f"{figures['mean']:.3f} ± {figures['std']:.3f} [{low:.3f}, {high:.3f}]; {figures['median']:.3f}; {figures['n']}"
+    )
+
+
+def format_difference(measure: Mapping[str, Any]) -> str:
+    """A cell: the mean difference and its interval."""
+    if measure["delta_mean"] is None:
+        return "-"
+    interval = "" if not measure["ci95"] else " [{:+.3f}, {:+.3f}]".format(*measure["ci95"])
+    return f"{measure['delta_mean']:+.3f}{interval}"
+
+
+def format_p(value: float | None) -> str:
+    """A cell: the p value of a test."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table, and an empty one."""
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines] + [""]

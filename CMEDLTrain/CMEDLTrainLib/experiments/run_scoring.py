@@ -16,6 +16,7 @@ from CMEDLSegmentLib.models.model_file import load_model
 from ..computing.distribution import choose_device
 from ..evaluation.case_view import CaseView
 from ..evaluation.evaluate import evaluate
+from ..evaluation.evaluation_file import write_json
 from ..evaluation.evaluation_output import scored_cases, write_evaluation
 from ..evaluation.teacher_inference import TeacherInference
 from ..evaluation.translation_quality import PairQuality, pair_quality
@@ -23,7 +24,6 @@ from ..runs import run_folder
 from ..training.train_run import slices_of
 from .case_snapshots import CaseSnapshots
 from .plan import LOOKS_FILE, SYNTHESIS_FILE
-from .translation_results import write_translation_results
 
 
 def is_scored(run: run_folder.Run, synthesis: bool) -> bool:
@@ -48,15 +48,12 @@ def score(
         tolerance_mm: of the surface DSC.
         real: of each test case its patient's real image of the teacher's modality, to measure the translation against;
             None where that is not asked for.
-        device: as ``--device``.
-        progress: see ``progress.py``.
 
     Raises:
         InputError: the run or a case cannot be read.
         Cancelled: it was cancelled; nothing is written then but pictures.
     """
-    student, chosen = load_model(run.student), choose_device(device)
-    teacher = TeacherInference()
+    student, chosen, teacher = load_model(run.student), choose_device(device), TeacherInference()
     if run.last.is_file():
         teacher = TeacherInference.of(run, student.build().to(chosen), chosen)
     partners = real or {}
@@ -71,9 +68,7 @@ def score(
             pair = pair_quality(view, partners[case.case], normalization, teacher.translate, teacher.device)
             pairs.extend([pair] if pair else [])
 
-    cases = scored_cases(cohort)
-    result = evaluate(run.student, cases, device, progress, tolerance_mm=tolerance_mm, on_case=on_case)
-    write_evaluation(run, result)
+    write_evaluation(run, evaluate(run.student, scored_cases(cohort), device, progress, tolerance_mm, on_case))
     snapshots.write()
     if real is not None:
-        write_translation_results(run, pairs)
+        write_json(run.folder / SYNTHESIS_FILE, {"pairs": pairs})

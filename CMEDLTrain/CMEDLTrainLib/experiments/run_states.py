@@ -6,15 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from CMEDLSegmentLib.base.errors import InputError
 
+from ..evaluation.scoring import PatientFigures
+from ..runs.run_folder import Run
 from .plan import ExperimentRun
-
-if TYPE_CHECKING:
-    from ..evaluation.scoring import PatientFigures
-    from ..runs.run_folder import Run
 
 FINISHED, FAILED = "finished", "failed"
 """States of a cell beside those of a run: trained and scored; stopped by a loss that is not finite."""
@@ -42,12 +40,11 @@ class RunStatus:
     contextual: bool = False
 
 
-@dataclass(frozen=True)
-class FinishedRun:
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun(RunStatus):
     """A cell whose student was scored.
 
     Attributes:
-        progressed: its cell, where it was trained and how long that took.
         patients: its test patients that have a structure. Without one there is no DSC, or one of 0 as soon as a voxel
             is marked.
         validation: what the student reached on validation patients; None where that is not known.
@@ -56,27 +53,17 @@ class FinishedRun:
         run: None of a cell that was kept.
     """
 
-    progressed: RunStatus
     patients: tuple[PatientFigures, ...]
     validation: dict[str, float] | None
     missed: tuple[dict[str, Any], ...]
     translated: dict[str, dict[str, float]] | None
     run: Run | None = None
 
-    @property
-    def cell(self) -> ExperimentRun:
-        return self.progressed.cell
 
-
-def shared_runs(
-    reference: Sequence[FinishedRun], other: Sequence[FinishedRun]
-) -> tuple[list[FinishedRun], list[FinishedRun]]:
-    """Those of two rows on the folds and seeds that both have finished."""
-    folds = [{(run.cell.fold, run.cell.seed) for run in row} for row in (reference, other)]
-    ours, theirs = (
-        [run for run in row if (run.cell.fold, run.cell.seed) in folds[0] & folds[1]] for row in (reference, other)
-    )
-    return ours, theirs
+def shared_runs(rows: Sequence[Sequence[FinishedRun]]) -> list[list[FinishedRun]]:
+    """Of each row those on the folds and seeds that all rows have finished."""
+    shared = set.intersection(*({(run.cell.fold, run.cell.seed) for run in row} for row in rows))
+    return [[run for run in row if (run.cell.fold, run.cell.seed) in shared] for row in rows]
 
 
 def read_entry(path: Path, name: str) -> Any:

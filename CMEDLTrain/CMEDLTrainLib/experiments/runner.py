@@ -61,19 +61,18 @@ class ExperimentRunner:
 
     def progress_of(self, cell: ExperimentRun) -> RunStatus:
         """How far a cell is: read from its run's folder, unless it is finished elsewhere alone."""
-        here = self._progress_here(cell)
-        return self.kept[cell].progressed if here.state != FINISHED and cell in self.kept else here
-
-    def _progress_here(self, cell: ExperimentRun) -> RunStatus:
         run = self.run_of(cell)
-        if not (run.folder / "configuration.json").is_file():
-            return RunStatus(cell, "not begun")
-        status, events = run.status(), run.read_events()
+        begun = (run.folder / "configuration.json").is_file()
+        status, events = (run.status(), run.read_events()) if begun else ({"state": "not begun"}, [])
         state = status["state"]
         if state == FINISHED and not is_scored(run, SYNTHESIS in self.experiment.measures):
             state = "trained"
         elif state == "crashed" and events[-1]["event"] == FAILED:
             state = FAILED
+        if state != FINISHED and cell in self.kept:
+            return self.kept[cell]
+        if not begun:
+            return RunStatus(cell, state)
         device = next((event["name"] for event in reversed(events) if event["event"] == "machine"), "")
         contextual = any(name.startswith("contextual") for name in status["losses"])
         return RunStatus(cell, state, status["step"], status["steps"], training_seconds(run), device, contextual)
@@ -83,17 +82,13 @@ class ExperimentRunner:
         return [self.progress_of(cell) for cell in self.experiment.cells]
 
     def work_off(
-        self,
-        budget_s: float | None,
-        done: Callable[[ExperimentRun], None],
-        progress: Progress = SILENT,
+        self, budget_s: float | None, done: Callable[[ExperimentRun], None], progress: Progress = SILENT
     ) -> bool:
         """Train and score, in order, the cells that are not finished and that nobody else trains; True when all are.
 
         Args:
             budget_s: seconds after which no more is begun and the run at hand is stopped with a checkpoint; None: none.
             done: told of each cell as it is finished, or failed.
-            progress: see ``progress.py``.
 
         Raises:
             InputError: the cohort cannot be made, or a run's folder belongs to other settings.
@@ -103,10 +98,7 @@ class ExperimentRunner:
         def over() -> bool:
             return progress.cancelled() or (end is not None and time.monotonic() >= end)
 
-        watched = Progress(progress, over)
-
-        tables = None
-        cells = self.experiment.cells
+        watched, tables, cells = Progress(progress, over), None, self.experiment.cells
         for number, cell in enumerate(cells):
             if self.progress_of(cell).state in (FINISHED, "running"):
                 continue
@@ -125,7 +117,6 @@ class ExperimentRunner:
     def _work_off(self, cell: ExperimentRun, cohort: Path, progress: Progress) -> bool:
         """Train and score one cell; False if it was stopped before its end."""
         run = self._opened(cell, cohort)
-
         try:
             if not run.student.is_file():
                 with run.held():
@@ -157,12 +148,11 @@ class ExperimentRunner:
         begun = run.configuration()
         # A run goes on where it was begun, whatever device is named now.
         wanted = replace(wanted, device=begun.device)
-        there = self.experiment.files_of(cell)
+        elsewhere = ("cohort", *self.experiment.files_of(cell))
         settings = replace(
             begun,
-            cohort=wanted.cohort,
             optimization=replace(begun.optimization, graph=wanted.optimization.graph),
-            **{name: getattr(wanted, name) for name in there},
+            **{name: getattr(wanted, name) for name in elsewhere},
         )
         if settings != wanted:
             other = next(key for key, value in asdict(wanted).items() if asdict(settings)[key] != value)

@@ -12,29 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from CMEDLSegmentLib.metrics.measures import Measure
-
 from ..evaluation.comparison import difference, spread
-from ..evaluation.evaluation_file import write_json
-from ..evaluation.translation_quality import PairQuality
+from ..evaluation.scoring import patient_measure
 from ..runs.run_folder import Run
 from .plan import SYNTHESIS_FILE
 from .run_states import FinishedRun, read_entry, shared_runs
 
 MEASURES = {
-    measure.name: measure
-    for measure in (
-        Measure("kl", "KL", "", "low", False, "KL divergence of intensities, real from translated, mean over patients"),
-        Measure("ssim", "SSIM", "", "high", True, "SSIM of translated and real image, mean over patients"),
-        Measure("psnr", "PSNR", "dB", "high", True, "PSNR of translated and real image (dB), mean over patients"),
-    )
+    "kl": patient_measure("kl", "KL", "", "low", "KL divergence of intensities, real from translated"),
+    "ssim": patient_measure("ssim", "SSIM", "", "high", "SSIM of translated and real image"),
+    "psnr": patient_measure("psnr", "PSNR", "dB", "high", "PSNR of translated and real image (dB)"),
 }
 """By their names in the results."""
-
-
-def write_translation_results(run: Run, pairs: Sequence[PairQuality]) -> None:
-    """Keep the figures of a run's translated images."""
-    write_json(run.folder / SYNTHESIS_FILE, {"pairs": [vars(pair) for pair in pairs]})
 
 
 def read_translation_results(run: Run) -> dict[str, dict[str, float]]:
@@ -55,13 +44,12 @@ def figures(runs: Sequence[FinishedRun]) -> dict[str, Any]:
 
 def compared(reference: Sequence[FinishedRun], other: Sequence[FinishedRun], name: str) -> dict[str, Any]:
     """The reference's values minus those of the row ``name``, on the cases, folds and seeds of both."""
-    ours, theirs = map(_pooled, shared_runs(reference, other))
+    ours, theirs = map(_pooled, shared_runs([reference, other]))
     both = [case for case in ours if case in theirs]
-    if not both:
-        return {}
     return {
         measure: difference(measure, [(ours[case][measure], theirs[case][measure]) for case in both], name, MEASURES)
         for measure in MEASURES
+        if both
     }
 
 

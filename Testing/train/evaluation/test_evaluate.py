@@ -48,19 +48,19 @@ def test_a_student_that_thresholds_is_scored_against_the_threshold(tmp_path, mon
         a_case(tmp_path, "b", "p2", only_two),
         a_case(tmp_path, "c", "p2", truth),
     ]
-    seen = []
-    found = evaluate("any", cases, "cpu", on_case=lambda *told: seen.append(told))
-    assert [case.case for case in found.cases] == ["a", "b", "c"]
-    assert [patient.cases for patient in found.patients] == [("a",), ("b", "c")]
-    assert found.cases[0].values["dsc"] > 0.94
-    assert found.patients[1].values["dsc"] == pytest.approx(
-        np.mean([found.cases[1].values["dsc"], found.cases[2].values["dsc"]])
+    given = []
+    scored = evaluate("any", cases, "cpu", on_case=lambda *arguments: given.append(arguments))
+    assert [case.case for case in scored.cases] == ["a", "b", "c"]
+    assert [patient.cases for patient in scored.patients] == [("a",), ("b", "c")]
+    assert scored.cases[0].values["dsc"] > 0.94
+    assert scored.patients[1].values["dsc"] == pytest.approx(
+        np.mean([scored.cases[1].values["dsc"], scored.cases[2].values["dsc"]])
     )
-    assert [[tumor.outcome for tumor in case.tumors].count("extra") for case in found.cases] == [0, 1, 0]
-    assert found.roc[""].auc > 0.99
-    assert found.milliseconds_per_slice > 0
-    assert found.device == "cpu"
-    case, volume, expert, result = seen[1]
+    assert [[tumor.outcome for tumor in case.tumors].count("extra") for case in scored.cases] == [0, 1, 0]
+    assert scored.roc[""].auc > 0.99
+    assert scored.milliseconds_per_slice > 0
+    assert scored.device == "cpu"
+    case, volume, expert, result = given[1]
     assert case.case == "b"
     assert volume.array.shape == expert.shape == result.label.shape
     assert np.array_equal(expert, only_two)
@@ -80,13 +80,13 @@ def test_each_structure_has_its_figures_and_its_curve(tmp_path, monkeypatch):
     scored_with(monkeypatch, a_card(labels=2), start)
     truth = (blobs().array > -325).astype(np.uint8)
     truth[:, 30:] *= 2
-    found = evaluate("any", [a_case(tmp_path, "a", "p", truth)], "cpu")
-    assert found.labels == ("Tumor", "Organ 2")
-    assert all(values["dsc"] > 0.9 for values in found.cases[0].labels.values())
-    assert set(found.roc) == {"", "Tumor", "Organ 2"}
-    assert all(curve.auc > 0.99 for curve in found.roc.values())
-    told = found.to_json()
-    assert set(told["label_summary"]) == {"Tumor", "Organ 2"} == set(told["roc"]["labels"])
+    scored = evaluate("any", [a_case(tmp_path, "a", "p", truth)], "cpu")
+    assert scored.labels == ("Tumor", "Organ 2")
+    assert all(values["dsc"] > 0.9 for values in scored.cases[0].labels.values())
+    assert set(scored.roc) == {"", "Tumor", "Organ 2"}
+    assert all(curve.auc > 0.99 for curve in scored.roc.values())
+    tree = scored.to_json()
+    assert set(tree["label_summary"]) == {"Tumor", "Organ 2"} == set(tree["roc"]["labels"])
 
 
 def test_slices_that_the_student_passed_over_count_where_the_expert_marked_them(tmp_path, monkeypatch):
@@ -99,12 +99,12 @@ def test_slices_that_the_student_passed_over_count_where_the_expert_marked_them(
 
     monkeypatch.setattr(segmenter.Segmenter.func, "_region", some)
     truth = blobs().array > -325
-    found = evaluate("any", [a_case(tmp_path, "a", "p", truth)], "cpu")
+    scored = evaluate("any", [a_case(tmp_path, "a", "p", truth)], "cpu")
     passed = np.count_nonzero(truth[12:].any(axis=(1, 2)))
     share = np.count_nonzero(truth[:12]) / np.count_nonzero(truth)
     assert passed > 5
-    # The found ones rank above all, the others tie with the background at 0 (nearly all of it).
-    assert found.roc[""].auc == pytest.approx(share + (1 - share) / 2, abs=0.05)
+    # The scored ones rank above all, the others tie with the background at 0 (nearly all of it).
+    assert scored.roc[""].auc == pytest.approx(share + (1 - share) / 2, abs=0.05)
 
 
 def test_a_case_without_a_mask_or_no_case_is_an_error(tmp_path, monkeypatch):
@@ -171,32 +171,32 @@ def test_each_patient_has_an_area_and_a_curve_the_mean_over_the_cases(tmp_path, 
     truth = blobs().array > -325
     shifted, empty = np.roll(truth, 4, axis=2), np.zeros(truth.shape, bool)
     named = {"a": ("p1", truth), "b": ("p2", shifted), "c": ("p2", truth), "d": ("p3", empty)}
-    found = evaluate("any", [a_case(tmp_path, name, *given) for name, given in named.items()], "cpu")
-    areas = [case.values["auc"] for case in found.cases]
+    scored = evaluate("any", [a_case(tmp_path, name, *given) for name, given in named.items()], "cpu")
+    areas = [case.values["auc"] for case in scored.cases]
     assert areas[0] == pytest.approx(evaluate("any", [a_case(tmp_path, "a", "p1", truth)], "cpu").roc[""].auc)
     assert areas[0] > areas[1] > 0.5
-    assert [patient.values["auc"] for patient in found.patients] == [areas[0], np.mean(areas[1:3]), None]
-    assert [len(patient.sensitivities) for patient in found.patients] == [len(RATES), len(RATES), 0]
-    for patient in found.patients[:2]:
+    assert [patient.values["auc"] for patient in scored.patients] == [areas[0], np.mean(areas[1:3]), None]
+    assert [len(patient.sensitivities) for patient in scored.patients] == [len(RATES), len(RATES), 0]
+    for patient in scored.patients[:2]:
         heights = np.array(patient.sensitivities)
         area = np.sum(np.diff(RATES) * (heights[1:] + heights[:-1]) / 2)
         assert area == pytest.approx(patient.values["auc"], abs=5e-3)
-    assert type(found).from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert type(scored).from_json(json.loads(json.dumps(scored.to_json()))) == scored
 
 
 def test_charts_are_drawings_with_every_student_and_patient(tmp_path, monkeypatch):
     truth = blobs().array > -325
     cases = [a_case(tmp_path, name, name, np.roll(truth, n, axis=2)) for n, name in enumerate("abc")]
     scored_with(monkeypatch, a_card(), linear(20.0, HALF))
-    one = evaluate("any", cases, "cpu")
-    other = replace(one, student="another", patients=one.patients[:2])
-    found = charts(one, other)
-    assert set(found) == {"roc.svg", "paired.svg"}
-    for text in found.values():
+    own = evaluate("any", cases, "cpu")
+    other = replace(own, student="another", patients=own.patients[:2])
+    drawings = charts(own, other)
+    assert set(drawings) == {"roc.svg", "paired.svg"}
+    for text in drawings.values():
         drawn = ElementTree.fromstring(text)
-        words = " ".join(element.text or "" for element in drawn.iter() if element.tag.endswith("text"))
-        assert "narrow" in words
-        assert "another" in words
-    assert found["roc.svg"].count("<polyline") == 2
-    assert found["paired.svg"].count("<circle") == 3 * 2 * 2
-    assert charts(replace(one, roc={"": Roc(None, ())})) == {}
+        texts = " ".join(element.text or "" for element in drawn.iter() if element.tag.endswith("text"))
+        assert "narrow" in texts
+        assert "another" in texts
+    assert drawings["roc.svg"].count("<polyline") == 2
+    assert drawings["paired.svg"].count("<circle") == 3 * 2 * 2
+    assert charts(replace(own, roc={"": Roc(None, ())})) == {}

@@ -12,9 +12,9 @@ from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLTrainLib.evaluation.comparison import compare_patients, spread
 from CMEDLTrainLib.evaluation.evaluation_file import Evaluation, compare, read_evaluation
-from CMEDLTrainLib.evaluation.roc import Roc
 from CMEDLTrainLib.evaluation.scoring import MEASURES, MOST_EXTRA, CaseFigures, PatientFigures, score
 from harness.damaged_json import outcomes
+from train.evaluation.made_figures import case_figures, evaluation
 
 GRID = Geometry((4, 4, 5), (2.0, 5.0, 10.0))
 """A voxel is 0.1 cc."""
@@ -24,11 +24,11 @@ NODE = replace(TUMOR, value=2, name="Node")
 
 
 def masks() -> tuple[np.ndarray, np.ndarray]:
-    expert, found = np.zeros((2, 5, 4, 4), np.uint8)
+    expert, marked = np.zeros((2, 5, 4, 4), np.uint8)
     expert[1:3, :2, :2] = 1  # 8 voxels in slices 1 and 2
-    found[1, :2, :2] = 1  # 4 of them
-    found[3, 0, :3] = 1  # 3 false ones in an empty slice that was seen
-    return found, expert
+    marked[1, :2, :2] = 1  # 4 of them
+    marked[3, 0, :3] = 1  # 3 false ones in an empty slice that was seen
+    return marked, expert
 
 
 def cubes(*corners: tuple[int, int, int], value: int = 1, side: int = 6) -> np.ndarray:
@@ -38,33 +38,14 @@ def cubes(*corners: tuple[int, int, int], value: int = 1, side: int = 6) -> np.n
     return array
 
 
-def figures(case: str, *values: float | None, missed: tuple[str, ...] = ()) -> CaseFigures:
+def figures(case: str, *values: float | None, missed: bool = False) -> CaseFigures:
     """``values`` of the first measures; the others have none."""
-    named = dict(zip(MEASURES, values, strict=False))
-    return CaseFigures(case, {"Tumor": {**dict.fromkeys(MEASURES), **named}}, missed, 3, 2)
-
-
-def evaluation(*cases: CaseFigures, **changes) -> Evaluation:
-    whole = Evaluation(
-        student="s",
-        weights_sha256="0",
-        threshold=0.5,
-        tolerance_mm=2.0,
-        device="cpu",
-        runtime="torch fp32",
-        batch=1,
-        milliseconds_per_slice=3.0,
-        labels=("Tumor",),
-        cases=cases,
-        patients=tuple(PatientFigures.of([case]) for case in cases),
-        roc={"": Roc(0.75, ((0.0, 0.0), (0.5, 1.0), (1.0, 1.0)))},
-    )
-    return replace(whole, **changes)
+    return case_figures(case, missed, **dict(zip(MEASURES, values, strict=False)))
 
 
 def test_dsc_and_false_volume_are_those_counted_by_hand():
-    found, expert = masks()
-    case = score("c", found, expert, GRID, np.array([1, 2, 3, 4]), TUMORS)
+    marked, expert = masks()
+    case = score("c", marked, expert, GRID, np.array([1, 2, 3, 4]), TUMORS)
     assert case.values["dsc_structure_slices"] == pytest.approx(2 * 4 / (4 + 8))
     assert case.values["dsc"] == pytest.approx(2 * 4 / (7 + 8))
     assert (case.structure_slices, case.empty_slices) == (2, 2)
@@ -73,10 +54,12 @@ def test_dsc_and_false_volume_are_those_counted_by_hand():
 
 
 def test_figures_do_not_depend_on_how_the_volume_is_stored():
-    found, expert = masks()
+    marked, expert = masks()
     flipped = Geometry(GRID.size, GRID.spacing, (0.0, 0.0, 40.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0))
-    seen = np.array([1, 2, 3, 4])
-    assert score("c", found[::-1], expert[::-1], flipped, seen, TUMORS) == score("c", found, expert, GRID, seen, TUMORS)
+    slices = np.array([1, 2, 3, 4])
+    assert score("c", marked[::-1], expert[::-1], flipped, slices, TUMORS) == score(
+        "c", marked, expert, GRID, slices, TUMORS
+    )
 
 
 def test_surface_measures_of_a_cube_moved_by_three_millimeters():
@@ -98,8 +81,8 @@ def test_surface_measures_are_in_millimeters_of_the_volume_s_own_spacing():
 def test_tumors_are_matched_before_they_are_compared():
     """Two of three found, each shifted by one voxel; a fourth is extra. The largest measure is not the whole's."""
     expert = cubes((1, 1, 1), (1, 12, 12), (15, 1, 1))
-    found = cubes((1, 1, 2), (1, 12, 13), (15, 15, 15))
-    tumors = score("c", found, expert, CUBE, np.arange(24), TUMORS).tumors
+    marked = cubes((1, 1, 2), (1, 12, 13), (15, 15, 15))
+    tumors = score("c", marked, expert, CUBE, np.arange(24), TUMORS).tumors
     assert [tumor.outcome for tumor in tumors] == ["matched", "matched", "missed", "extra"]
     matched, missed, extra = tumors[0], tumors[2], tumors[3]
     assert matched.values["dsc"] == pytest.approx(5 / 6)
@@ -111,18 +94,18 @@ def test_tumors_are_matched_before_they_are_compared():
 
 
 def test_of_a_student_that_marks_specks_the_largest_are_listed_and_all_counted():
-    found = cubes((1, 1, 1))
-    found[12:22:3, ::3, ::3] = 1
-    case = score("c", found, np.zeros_like(found), CUBE, np.arange(24), TUMORS)
-    assert case.extra_tumors == 1 + 4 * 8 * 8 == ndimage.label(found, np.ones((3, 3, 3)))[1]
+    marked = cubes((1, 1, 1))
+    marked[12:22:3, ::3, ::3] = 1
+    case = score("c", marked, np.zeros_like(marked), CUBE, np.arange(24), TUMORS)
+    assert case.extra_tumors == 1 + 4 * 8 * 8 == ndimage.label(marked, np.ones((3, 3, 3)))[1]
     assert len(case.tumors) == MOST_EXTRA
     assert case.tumors[0].student_cc == pytest.approx(0.216)
     assert evaluation(case).missed()["extra_tumors"] == 257
 
 
 def test_a_missed_tumor_counts_as_zero_and_an_absent_one_is_left_out():
-    found, expert = masks()
-    nothing = np.zeros_like(found)
+    marked, expert = masks()
+    nothing = np.zeros_like(marked)
     missed = score("c", nothing, expert, GRID, np.arange(5), TUMORS)
     assert (missed.values["dsc"], missed.values["surface_dice"], missed.values["hd95_mm"]) == (0.0, 0.0, None)
     assert missed.missed == ("Tumor",)
@@ -141,12 +124,12 @@ def test_a_tumor_that_the_student_marked_elsewhere_is_missed_and_has_a_distance(
 
 def test_several_structures_are_scored_each_by_its_name():
     expert = cubes((1, 1, 1)) + cubes((12, 12, 12), value=2)
-    found = cubes((1, 1, 1)) + cubes((12, 12, 15), value=2)
-    case = score("c", found, expert, CUBE, np.arange(24), (TUMOR, NODE))
+    marked = cubes((1, 1, 1)) + cubes((12, 12, 15), value=2)
+    case = score("c", marked, expert, CUBE, np.arange(24), (TUMOR, NODE))
     assert case.labels["Tumor"]["dsc"] == 1
     assert case.labels["Node"]["dsc"] == pytest.approx(0.5)
     assert case.values["dsc"] == pytest.approx(0.75)
-    swapped = score("c", np.where(found, 3 - found, 0).astype(np.uint8), expert, CUBE, np.arange(24), (TUMOR, NODE))
+    swapped = score("c", np.where(marked, 3 - marked, 0).astype(np.uint8), expert, CUBE, np.arange(24), (TUMOR, NODE))
     assert swapped.missed == ("Tumor", "Node")
 
 
@@ -163,7 +146,7 @@ def test_a_student_of_one_structure_takes_whatever_the_expert_marked():
 
 def test_a_patient_with_two_scans_counts_once():
     patient = PatientFigures.of(
-        [figures("a", 0.4, 0.2, 8.0, 0.4, 1.0), figures("b", 0.8, 0.6, None, 0.8, None, missed=("Tumor",))]
+        [figures("a", 0.4, 0.2, 8.0, 0.4, 1.0), figures("b", 0.8, 0.6, None, 0.8, None, missed=True)]
     )
     assert patient.cases == ("a", "b")
     assert patient.values["dsc"] == pytest.approx(0.6)
@@ -174,7 +157,7 @@ def test_a_patient_with_two_scans_counts_once():
 def test_the_summary_counts_only_patients_that_have_the_figure():
     whole = evaluation(
         figures("a", 0.5, 0.3, 4.0, 0.4, 0.1),
-        figures("b", 0.0, 0.0, None, 0.0, None, missed=("Tumor",)),
+        figures("b", 0.0, 0.0, None, 0.0, None, missed=True),
         figures("c", None, None, None, None, 0.3),
     )
     summary = whole.summary()
@@ -184,16 +167,16 @@ def test_the_summary_counts_only_patients_that_have_the_figure():
     assert summary["false_cc_per_empty_slice"]["std"] == pytest.approx(np.std([0.1, 0.3], ddof=1))
     assert whole.missed() | {"patients": 1, "of_patients": 2} == whole.missed()
     assert "1 of 2 patients" in whole.report()
-    nothing = evaluation(figures("b", 0.0, 0.0, None, 0.0, None, missed=("Tumor",))).report()
+    nothing = evaluation(figures("b", 0.0, 0.0, None, 0.0, None, missed=True)).report()
     assert "HD95 of a patient's volume (mm), mean over patients: no patient has a value" in nothing
 
 
 def test_the_interval_of_a_mean_is_scipy_s_bootstrap():
     values = np.random.default_rng(4).normal(0.6, 0.2, 30)
-    found = spread(values)
+    summary = spread(values)
     expected = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
-    assert found["ci95"] == pytest.approx([expected.low, expected.high], abs=0.004)
-    assert found["median"] == np.median(values)
+    assert summary["ci95"] == pytest.approx([expected.low, expected.high], abs=0.004)
+    assert summary["median"] == np.median(values)
 
 
 def test_two_students_are_compared_on_the_same_patients():
@@ -202,19 +185,19 @@ def test_two_students_are_compared_on_the_same_patients():
     theirs[3] = mine[3]
     a = [figures(f"c{n}", value, value, 9.0 - n, value, 0.0) for n, value in enumerate(mine)]
     b = [figures(f"c{n}", value, value, 10.0, value, 0.0) for n, value in enumerate(theirs)]
-    b[5] = figures("c5", 0.0, 0.0, None, 0.0, 0.0, missed=("Tumor",))
+    b[5] = figures("c5", 0.0, 0.0, None, 0.0, 0.0, missed=True)
     theirs[5] = 0.0
-    found = compare(evaluation(*a), evaluation(*reversed(b), student="other"))
-    dsc = found["dsc"]
+    compared = compare(evaluation(*a), evaluation(*reversed(b), student="other"))
+    dsc = compared["dsc"]
     assert dsc["delta_mean"] == pytest.approx(np.mean(mine - theirs))
     assert dsc["delta_median"] == pytest.approx(np.median(mine - theirs))
     assert dsc["p"] == pytest.approx(stats.wilcoxon(mine, theirs, zero_method="wilcox").pvalue)
     assert (dsc["n"], dsc["ties"], dsc["excluded"]) == (12, 1, 0)
-    assert (found["hd95_mm"]["n"], found["hd95_mm"]["excluded"]) == (11, 1)
-    assert found["hd95_mm"]["delta_mean"] == pytest.approx(np.mean([-1.0 - n for n in range(12) if n != 5]))
+    assert (compared["hd95_mm"]["n"], compared["hd95_mm"]["excluded"]) == (11, 1)
+    assert compared["hd95_mm"]["delta_mean"] == pytest.approx(np.mean([-1.0 - n for n in range(12) if n != 5]))
     assert "that of other" in dsc["sentence"]
     assert "12 patients" in dsc["sentence"]
-    assert found["false_cc_per_empty_slice"]["p"] == 1
+    assert compared["false_cc_per_empty_slice"]["p"] == 1
 
 
 def test_only_patients_of_both_are_compared_and_none_is_an_error():
@@ -233,39 +216,39 @@ def test_other_tolerances_are_not_compared():
 
 
 def test_an_evaluation_is_read_back_as_it_was_written():
-    expert, found = cubes((1, 1, 1), (15, 1, 1)), cubes((1, 1, 2), (15, 15, 15))
-    real = score("c", found, expert, CUBE, np.arange(24), TUMORS)
-    whole = evaluation(real, figures("b", 0.0, 0.0, None, None, None, missed=("Tumor",)))
-    told = json.loads(json.dumps(whole.to_json(), allow_nan=False))
-    assert Evaluation.from_json(told) == whole
-    assert told["cases"][1] | {"case": "b", "dsc": 0.0, "hd95_mm": None, "missed": True} == told["cases"][1]
-    assert told["patients"][0]["cases"] == ["c"]
-    assert told["tumors"][0]["dsc"] == pytest.approx(5 / 6)
+    expert, marked = cubes((1, 1, 1), (15, 1, 1)), cubes((1, 1, 2), (15, 15, 15))
+    real = score("c", marked, expert, CUBE, np.arange(24), TUMORS)
+    whole = evaluation(real, figures("b", 0.0, 0.0, None, None, None, missed=True))
+    tree = json.loads(json.dumps(whole.to_json(), allow_nan=False))
+    assert Evaluation.from_json(tree) == whole
+    assert tree["cases"][1] | {"case": "b", "dsc": 0.0, "hd95_mm": None, "missed": True} == tree["cases"][1]
+    assert tree["patients"][0]["cases"] == ["c"]
+    assert tree["tumors"][0]["dsc"] == pytest.approx(5 / 6)
     # Two tumors, one of them missed; the extra one does not count.
-    assert told["pooled"]["dsc"]["mean"] == pytest.approx(5 / 12)
-    assert (told["pooled"]["hd95_mm"]["n"], told["pooled"]["hd95_mm"]["absent"]) == (1, 1)
-    assert "2 mm" in told["definitions"]["surface_dice"]
-    del told["tolerance_mm"]
+    assert tree["pooled"]["dsc"]["mean"] == pytest.approx(5 / 12)
+    assert (tree["pooled"]["hd95_mm"]["n"], tree["pooled"]["hd95_mm"]["absent"]) == (1, 1)
+    assert "2 mm" in tree["definitions"]["surface_dice"]
+    del tree["tolerance_mm"]
     with pytest.raises(InputError, match="tolerance_mm"):
-        Evaluation.from_json(told)
+        Evaluation.from_json(tree)
 
 
 def test_a_damaged_evaluation_is_refused_or_read_to_one_that_can_be_told(tmp_path):
-    expert, found = cubes((1, 1, 1), (15, 1, 1)), cubes((1, 1, 2), (15, 15, 15))
-    whole = evaluation(score("c", found, expert, CUBE, np.arange(24), TUMORS))
+    expert, marked = cubes((1, 1, 1), (15, 1, 1)), cubes((1, 1, 2), (15, 15, 15))
+    whole = evaluation(score("c", marked, expert, CUBE, np.arange(24), TUMORS))
 
     def read(text):
         (tmp_path / "evaluation.json").write_text(text, "utf-8")
         return read_evaluation(tmp_path / "evaluation.json")
 
-    for one in outcomes(read, json.loads(json.dumps(whole.to_json())), InputError):
-        assert one.cases
-        assert one.report()
+    for damaged in outcomes(read, json.loads(json.dumps(whole.to_json())), InputError):
+        assert damaged.cases
+        assert damaged.report()
 
 
 def test_tables_hold_every_figure_in_full_precision():
-    expert, found = cubes((1, 1, 1), (15, 1, 1)), cubes((1, 1, 2))
-    tables = evaluation(score("c", found, expert, CUBE, np.arange(24), TUMORS)).tables()
+    expert, marked = cubes((1, 1, 1), (15, 1, 1)), cubes((1, 1, 2))
+    tables = evaluation(score("c", marked, expert, CUBE, np.arange(24), TUMORS)).tables()
     header, row = tables["cases.csv"].csv().splitlines()
     cells = dict(zip(header.split(","), row.split(","), strict=False))
     assert float(cells["dsc"]) == 2 * 180 / (216 * 3)

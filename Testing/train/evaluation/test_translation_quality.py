@@ -45,8 +45,8 @@ def ct_view() -> CaseView:
     return CaseView("ct", volume(GRID), np.zeros(GRID.shape, np.uint8), result, card)
 
 
-def teacher_case(folder: Path, found: Volume) -> Case:
-    write_image(folder / "mr.nrrd", found.array, found.geometry)
+def teacher_case(folder: Path, image: Volume) -> Case:
+    write_image(folder / "mr.nrrd", image.array, image.geometry)
     return Case("p", "mr", "MR", folder / "mr.nrrd", role="teacher", split="test")
 
 
@@ -66,18 +66,18 @@ def test_the_divergence_is_that_of_the_definition():
 
 def test_every_intensity_is_counted_once_the_ends_too():
     values = np.array([-1.0, -1.0, 1.0, 0.999, 0.0, 1.2, -5.0])
-    found = translation_quality.counts(values)
-    assert found.sum() == len(values)
-    assert (found[0], found[-1], found[translation_quality.BINS // 2]) == (3, 3, 1)
+    histogram = translation_quality.counts(values)
+    assert histogram.sum() == len(values)
+    assert (histogram[0], histogram[-1], histogram[translation_quality.BINS // 2]) == (3, 3, 1)
 
 
 def test_the_same_image_on_another_grid_is_found_again(tmp_path):
     finer = Geometry((90, 90, 12), (1.0, 1.0, 3.0), (-45.0, -45.0, -6.0))
     partner = teacher_case(tmp_path, volume(finer))
-    found = translation_quality.pair_quality(ct_view(), partner, AS_CT, lambda images: images, CPU)
-    assert found.slices == 6
-    assert found.psnr_db > 40
-    assert found.ssim > 0.99
+    quality = translation_quality.pair_quality(ct_view(), partner, AS_CT, lambda images: images, CPU)
+    assert quality.slices == 6
+    assert quality.psnr_db > 40
+    assert quality.ssim > 0.99
     moved = Geometry(finer.size, finer.spacing, (-35.0, -45.0, -6.0))
     shifted = teacher_case(tmp_path, Volume(volume(finer).array, moved))
     assert translation_quality.pair_quality(ct_view(), shifted, AS_CT, lambda images: images, CPU).psnr_db < 25
@@ -87,13 +87,13 @@ def test_figures_are_scikit_image_s_where_both_fill_the_slice(tmp_path):
     case = ct_view()
     partner = teacher_case(tmp_path, volume(GRID))
     noise = 0.2 * torch.randn(6, 1, PIXELS, PIXELS, generator=torch.Generator().manual_seed(3))
-    found = translation_quality.pair_quality(case, partner, AS_CT, lambda images: images + noise[: len(images)], CPU)
+    quality = translation_quality.pair_quality(case, partner, AS_CT, lambda images: images + noise[: len(images)], CPU)
     real = AS_CT.fit(case.axial.array)(case.axial.array)
     pseudo = real + noise[:, 0].numpy()
-    assert found.psnr_db == pytest.approx(peak_signal_noise_ratio(real, pseudo, data_range=2), abs=1e-3)
+    assert quality.psnr_db == pytest.approx(peak_signal_noise_ratio(real, pseudo, data_range=2), abs=1e-3)
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 2.0}
     maps = [structural_similarity(a, b, full=True, **settings)[1] for a, b in zip(real, pseudo, strict=True)]
-    assert found.ssim == pytest.approx(np.mean(maps), abs=1e-4)
+    assert quality.ssim == pytest.approx(np.mean(maps), abs=1e-4)
 
 
 def test_what_only_one_of_them_covers_does_not_count(tmp_path):
@@ -105,9 +105,9 @@ def test_what_only_one_of_them_covers_does_not_count(tmp_path):
         wrong[..., 21:] = 1.0
         return wrong
 
-    found = translation_quality.pair_quality(ct_view(), partner, AS_CT, wrong_beyond, CPU)
-    assert found.slices == 3
-    assert found.psnr_db > 60
+    quality = translation_quality.pair_quality(ct_view(), partner, AS_CT, wrong_beyond, CPU)
+    assert quality.slices == 3
+    assert quality.psnr_db > 60
     far = teacher_case(tmp_path, volume(Geometry((20, 20, 3), (2.0, 2.0, 4.0), (400.0, 0.0, 0.0))))
     assert translation_quality.pair_quality(ct_view(), far, AS_CT, wrong_beyond, CPU) is None
 
@@ -118,18 +118,18 @@ def test_a_pair_is_one_patient_in_one_split():
 
     students = [case("a-ct", "a", "student"), case("b-ct", "b", "student"), case("c-ct", "c", "student")]
     teachers = [case("a-mr1", "a", "teacher"), case("a-mr2", "a", "teacher"), case("b-mr", "b", "teacher", "train")]
-    found = translation_quality.partners(students, [*students, *teachers])
-    assert {name: partner.case for name, partner in found.items()} == {"a-ct": "a-mr1"}
+    partners = translation_quality.partners(students, [*students, *teachers])
+    assert {name: partner.case for name, partner in partners.items()} == {"a-ct": "a-mr1"}
 
 
 def test_translations_are_counted_in_all_and_inside_the_structure():
     case = ct_view()
     case.expert[2:4, 10:20, 10:20] = TUMOR.value
-    found = translation_quality.Intensities()
-    translation_quality.add_translations(found, case, lambda images: torch.full_like(images, 0.5), CPU)
+    histograms = translation_quality.Intensities()
+    translation_quality.add_translations(histograms, case, lambda images: torch.full_like(images, 0.5), CPU)
     where = int((0.5 + 1) / 2 * translation_quality.BINS)
-    assert found.everything[where] == found.everything.sum() == 6 * PIXELS**2
-    assert found.structure[where] == found.structure.sum() == 2 * 100
+    assert histograms.everything[where] == histograms.everything.sum() == 6 * PIXELS**2
+    assert histograms.structure[where] == histograms.structure.sum() == 2 * 100
 
 
 def test_the_summary_has_means_over_the_pairs():
@@ -138,9 +138,9 @@ def test_the_summary_has_means_over_the_pairs():
         translation_quality.PairQuality("a", "a-mr", 5, 0.5, 20.0, 0.1),
         translation_quality.PairQuality("b", "b-mr", 4, 0.7, 16.0, 0.3),
     ]
-    found = translation_quality.summary(real, real, pairs)
-    assert found["kl"] == pytest.approx(0)
-    assert np.isnan(found["kl_structure"])
-    ssim = found["paired"]["ssim"]
+    summary = translation_quality.summary(real, real, pairs)
+    assert summary["kl"] == pytest.approx(0)
+    assert np.isnan(summary["kl_structure"])
+    ssim = summary["paired"]["ssim"]
     assert (ssim["mean"], ssim["std"], ssim["n"]) == pytest.approx((0.6, np.std([0.5, 0.7], ddof=1), 2))
-    assert found["paired"]["psnr_db"]["mean"] == pytest.approx(18)
+    assert summary["paired"]["psnr_db"]["mean"] == pytest.approx(18)

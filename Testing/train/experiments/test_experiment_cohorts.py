@@ -1,6 +1,5 @@
 """Cohorts of experiments: phantoms drawn anew where a structure is out of sight, organs, and the lungs' five folds."""
 
-import inspect
 import json
 import sys
 from pathlib import Path
@@ -15,32 +14,19 @@ from CMEDLSegmentLib.phantom import ORGANS, thorax_ct
 from CMEDLTrainLib.experiments import experiment_cohorts
 from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort
 from CMEDLTrainLib.experiments.plan import read_experiment
+from gpu.plans import PHANTOMS
+from train.experiments.experiment_results import write_experiment
 
 COMMITTED = Path(__file__).resolve().parents[2] / "experiments"
-THORAX = {
-    "kind": "phantom",
-    "seed": 3,
-    "counts": {"train": 1, "validation": 1, "test": 1, "teacher": 1},
-    "size": [6, 32, 32],
-    "spacing": [8.0, 6.0, 6.0],
-    "tumor": "mediastinum",
-}
+THORAX = {**PHANTOMS, "counts": {"train": 1, "validation": 1, "test": 1, "teacher": 1}}
 ABDOMEN = {
     "kind": "organs",
     "seed": 5,
-    "counts": {"train": 1, "validation": 1, "test": 1, "teacher": 2},
+    "counts": {**THORAX["counts"], "teacher": 2},
     "size": [6, 32, 32],
     "spacing": [12.0, 8.0, 8.0],
     "student": "T1",
 }
-
-
-def experiment(folder: Path, cohort):
-    folder.mkdir(parents=True, exist_ok=True)
-    tree = {"title": "t", "cohort": cohort, "preset": "tiny", "rows": {"cmedl": {}}, "reference": "cmedl"}
-    path = folder / "experiment.json"
-    path.write_text(json.dumps(tree), "utf-8")
-    return read_experiment(str(path))
 
 
 def own_seed(number: int, draw: int) -> int:
@@ -54,13 +40,13 @@ def test_a_phantom_without_a_tumor_on_its_slices_is_drawn_anew_and_the_others_st
             phantom.mask[:] = 0
         return phantom
 
-    found = {}
+    drawn = {}
     for name, make in (("as drawn", thorax_ct), ("two out of sight", out_of_sight)):
         monkeypatch.setattr("CMEDLSegmentLib.phantom.thorax_ct", make)
-        (table,) = make_cohort(experiment(tmp_path / name, THORAX), tmp_path / name)
-        found[name] = {case.case: read_volume(case.image).array for case in read_cohort(table)}
+        (table,) = make_cohort(write_experiment(tmp_path / name, cohort=THORAX), tmp_path / name)
+        drawn[name] = {case.case: read_volume(case.image).array for case in read_cohort(table)}
         assert all(read_volume(case.mask).array.any() for case in read_cohort(table))
-    plain, redrawn = found.values()
+    plain, redrawn = drawn.values()
     assert [name for name in plain if not np.array_equal(plain[name], redrawn[name])] == ["ct002"]
     size, spacing = tuple(THORAX["size"]), tuple(THORAX["spacing"])
     assert np.array_equal(redrawn["ct002"], thorax_ct(own_seed(1, 2), size, spacing, tumor="mediastinum").image.array)
@@ -80,19 +66,18 @@ def test_phantoms_that_never_show_a_tumor_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("CMEDLSegmentLib.phantom.thorax_ct", empty)
     monkeypatch.setattr(experiment_cohorts, "DRAWS", 2)
     with pytest.raises(InputError):
-        make_cohort(experiment(tmp_path / "empty", THORAX), tmp_path)
+        make_cohort(write_experiment(tmp_path / "empty", cohort=THORAX), tmp_path)
 
 
 @pytest.mark.parametrize(("student", "teacher"), [("T1", "T2"), ("T2", "T1")])
 def test_organs_have_two_contrasts_of_mr_and_no_patient_twice(tmp_path, student, teacher):
-    (table,) = make_cohort(experiment(tmp_path / "e", {**ABDOMEN, "student": student}), tmp_path)
+    (table,) = make_cohort(write_experiment(tmp_path / "e", cohort={**ABDOMEN, "student": student}), tmp_path)
     cases = read_cohort(table)
     assert {case.modality for case in cases} == {"MR"}
     assert len({case.patient for case in cases}) == 5
     for case in cases:
         contrast = teacher if case.role == "teacher" else student
-        words = (case.image.parent / f"{case.case}.txt").read_text("utf-8")
-        assert f"{contrast}-like" in words
+        assert f"{contrast}-like" in (case.image.parent / f"{case.case}.txt").read_text("utf-8")
         assert set(np.unique(read_volume(case.mask).array)) <= {0, *ORGANS}
 
 
@@ -110,7 +95,7 @@ def test_organs_have_two_contrasts_of_mr_and_no_patient_twice(tmp_path, student,
 )
 def test_a_cohort_that_is_badly_described_is_refused_with_what_is_wrong(tmp_path, cohort, name):
     with pytest.raises(InputError, match=name):
-        make_cohort(experiment(tmp_path / "bad", cohort), tmp_path)
+        make_cohort(write_experiment(tmp_path / "bad", cohort=cohort), tmp_path)
 
 
 def test_what_goes_wrong_inside_a_maker_is_not_taken_for_a_bad_description(tmp_path, monkeypatch):
@@ -119,13 +104,7 @@ def test_what_goes_wrong_inside_a_maker_is_not_taken_for_a_bad_description(tmp_p
 
     monkeypatch.setattr("CMEDLSegmentLib.phantom.thorax_ct", wrong)
     with pytest.raises(KeyError, match="ours"):
-        make_cohort(experiment(tmp_path / "e", THORAX), tmp_path)
-
-
-def test_every_makers_description_is_its_keywords():
-    for maker in experiment_cohorts.MAKERS.values():
-        kinds = [one.kind for one in inspect.signature(maker).parameters.values()]
-        assert kinds[3:] == [inspect.Parameter.KEYWORD_ONLY] * len(kinds[3:])
+        make_cohort(write_experiment(tmp_path / "e", cohort=THORAX), tmp_path)
 
 
 def test_the_folds_of_msd_lung_test_each_patient_once():

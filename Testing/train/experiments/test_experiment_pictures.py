@@ -18,7 +18,7 @@ from CMEDLSegmentLib.models.normalization import CT_WINDOW
 from CMEDLTrainLib.evaluation.case_view import CaseView
 from CMEDLTrainLib.evaluation.evaluation_file import write_json
 from CMEDLTrainLib.evaluation.roc import RATES
-from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures, PatientFigures
+from CMEDLTrainLib.evaluation.scoring import PatientFigures
 from CMEDLTrainLib.evaluation.teacher_inference import TeacherInference
 from CMEDLTrainLib.experiments.case_snapshots import (
     SIDE,
@@ -30,18 +30,19 @@ from CMEDLTrainLib.experiments.case_snapshots import (
 from CMEDLTrainLib.experiments.plan import ExperimentRun
 from CMEDLTrainLib.experiments.result_pictures import CAPTION, PANELS, ROC, write_panels, write_roc
 from CMEDLTrainLib.runs.run_folder import Run
+from train.evaluation.made_figures import case_figures
 
 SHAPE, SPACING = (10, 40, 40), (4.0, 2.0, 2.0)
 GEOMETRY = Geometry(SHAPE[::-1], SPACING[::-1], (0.0, 0.0, 0.0))
 CARD = SimpleNamespace(normalization=CT_WINDOW, labels=(TUMOR,))
 
 
-def segmented(found: np.ndarray, probability: float = 0.25) -> SimpleNamespace:
+def segmented(labels: np.ndarray, probability: float = 0.25) -> SimpleNamespace:
     """A segmentation with these labels, whose probability is the same everywhere."""
     planes = [(z, np.full(SHAPE[1:], probability, np.float32)) for z in range(SHAPE[0])]
     field = ModelField(SHAPE[1:], SPACING[1:], (19.5, 19.5), 40, 2.0)
     field = SimpleNamespace(slices=np.arange(SHAPE[0]), field=field, planes=lambda label: planes)
-    return SimpleNamespace(label=found, probability=field)
+    return SimpleNamespace(label=labels, probability=field)
 
 
 def cube(z: int, y: int, x: int, side: int = 3) -> np.ndarray:
@@ -55,23 +56,23 @@ def air() -> Volume:
 
 
 def test_a_missed_tumor_is_told_with_what_was_marked_instead():
-    expert, found = cube(2, 10, 10), cube(2, 10, 20) + cube(7, 30, 30, side=2)
-    result = segmented(found)
-    (told,) = missed_structures(CaseView("c", air(), expert, result, CARD))
+    expert, marked = cube(2, 10, 10), cube(2, 10, 20) + cube(7, 30, 30, side=2)
+    result = segmented(marked)
+    (missed,) = missed_structures(CaseView("c", air(), expert, result, CARD))
     voxel = 4 * 2 * 2 / 1000
-    assert told["structure_cc"] == pytest.approx(27 * voxel)
-    assert told["marked_cc"] == pytest.approx((27 + 8) * voxel)
-    assert told["slices"] == [2, 4, 10]
-    assert told["nearest_mm"] == pytest.approx((20 - 12) * 2.0)
-    assert told["highest_probability"] == pytest.approx(0.25)
+    assert missed["structure_cc"] == pytest.approx(27 * voxel)
+    assert missed["marked_cc"] == pytest.approx((27 + 8) * voxel)
+    assert missed["slices"] == [2, 4, 10]
+    assert missed["nearest_mm"] == pytest.approx((20 - 12) * 2.0)
+    assert missed["highest_probability"] == pytest.approx(0.25)
 
 
 def test_nothing_marked_has_no_distance_and_a_found_tumor_is_not_missed():
-    for found, count in ((np.zeros(SHAPE, np.uint8), 1), (cube(4, 12, 12), 0)):
-        result = segmented(found)
-        told = missed_structures(CaseView("c", air(), cube(2, 10, 10), result, CARD))
-        assert len(told) == count
-        assert all(one["nearest_mm"] is None and one["marked_cc"] == 0 for one in told)
+    for marked, count in ((np.zeros(SHAPE, np.uint8), 1), (cube(4, 12, 12), 0)):
+        result = segmented(marked)
+        missed = missed_structures(CaseView("c", air(), cube(2, 10, 10), result, CARD))
+        assert len(missed) == count
+        assert all(lesion["nearest_mm"] is None and lesion["marked_cc"] == 0 for lesion in missed)
 
 
 def test_of_each_case_the_slice_with_most_of_the_tumor_is_kept_with_both_contours(tmp_path):
@@ -127,8 +128,7 @@ def test_the_real_image_is_kept_where_it_is_known_on_the_student_s_grid(tmp_path
 
 
 def patient(case: str, dsc: float | None, auc: float | None = None, heights: tuple[float, ...] = ()) -> PatientFigures:
-    values = {**dict.fromkeys(MEASURES), "dsc": dsc, "auc": auc}
-    return PatientFigures.of([CaseFigures(case, {"Tumor": values}, (), 3, 2, sensitivities=heights)])
+    return PatientFigures.of([case_figures(case, curve=heights, dsc=dsc, auc=auc)])
 
 
 def run_with(folder, shades, pseudo: bool = False, missed_cases=()) -> Run:
@@ -142,16 +142,7 @@ def run_with(folder, shades, pseudo: bool = False, missed_cases=()) -> Run:
             cases[case] |= {"pseudo": f"looks/{case}-pseudo.png", "pseudo_name": "pMRI"}
             Image.new("RGB", (SIDE, SIDE), (shade + 10,) * 3).save(folder / "looks" / f"{case}-pseudo.png")
         if case in missed_cases:
-            cases[case]["missed"] = [
-                {
-                    "label": "Tumor",
-                    "structure_cc": 4.04,
-                    "slices": [2, 5, 9],
-                    "marked_cc": 0.0,
-                    "nearest_mm": None,
-                    "highest_probability": 0.126,
-                }
-            ]
+            cases[case]["missed"] = [{"label": "Tumor", "structure_cc": 4.04, "nearest_mm": None}]
     write_json(folder / "looks.json", {"cases": cases})
     return Run(folder)
 
@@ -171,8 +162,8 @@ def test_the_best_the_median_and_the_worst_patient_are_shown_as_each_row_sees_th
     column = SIDE + 12
     assert pixels.shape[1] == 12 + 2 * column
     shades = [pixels[:, 12 + SIDE // 2], pixels[:, 12 + column + SIDE // 2]]
-    found = [[shade for shade in range(30, 200, 10) if (np.abs(line - shade) <= 3).sum() > SIDE / 2] for line in shades]
-    assert found == [[40, 60, 80], [140, 150, 160, 170, 180, 190]]
+    shown = [[shade for shade in range(30, 200, 10) if (np.abs(line - shade) <= 3).sum() > SIDE / 2] for line in shades]
+    assert shown == [[40, 60, 80], [140, 150, 160, 170, 180, 190]]
     # The median: a caption's letters have a pixel of any shade.
     order = [float(np.median(np.flatnonzero(np.abs(shades[0] - shade) <= 3))) for shade in (80, 60, 40)]
     assert order == sorted(order)
@@ -199,10 +190,10 @@ def test_the_curve_of_a_row_is_the_mean_over_its_patients_and_so_is_the_area(tmp
     }
     assert write_roc(rows, tmp_path)
     drawn = ElementTree.fromstring((tmp_path / ROC).read_text("utf-8"))
-    words = [element.text for element in drawn.iter() if element.tag.endswith("text")]
-    assert f"{(2 / 3 + 4 / 5) / 2:.4f}" in words
-    assert f"{2 / 3:.4f}" in words
-    assert {"ct-only (N = 2)", "cmedl (N = 1)"} <= set(words)
+    texts = [element.text for element in drawn.iter() if element.tag.endswith("text")]
+    assert f"{(2 / 3 + 4 / 5) / 2:.4f}" in texts
+    assert f"{2 / 3:.4f}" in texts
+    assert {"ct-only (N = 2)", "cmedl (N = 1)"} <= set(texts)
     first, second = (element for element in drawn.iter() if element.tag.endswith("polyline"))
     heights = [
         np.array([float(point.split(",")[1]) for point in line.get("points").split()]) for line in (first, second)
@@ -214,9 +205,10 @@ def test_the_curve_of_a_row_is_the_mean_over_its_patients_and_so_is_the_area(tmp
 
 def test_missed_patients_are_listed_with_their_region(tmp_path):
     run = run_with(tmp_path / "one", {"b": 40, "a": 60}, missed_cases=("a", "b"))
-    found = missed_lesions(ExperimentRun(2, "cmedl", 1), run, {"a": "thigh"})
-    assert json.loads(json.dumps(found)) == found
-    assert [(one["case"], one["region"], one["row"], one["fold"], one["seed"]) for one in found] == [
-        ("b", None, "cmedl", 2, 1),
-        ("a", "thigh", "cmedl", 2, 1),
+    missed = missed_lesions(ExperimentRun(2, "cmedl", 1), run, {"a": "thigh"})
+    assert json.loads(json.dumps(missed)) == missed
+    run_keys = {"row": "cmedl", "fold": 2, "seed": 1}
+    assert [(lesion["case"], lesion["region"], lesion | run_keys == lesion) for lesion in missed] == [
+        ("b", None, True),
+        ("a", "thigh", True),
     ]

@@ -1,6 +1,5 @@
 """Results of experiments with several structures, with slices that are not contiguous, and the validation's figures."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,34 +9,18 @@ from scipy import stats
 from CMEDLTrainLib.evaluation.evaluation_file import write_json
 from CMEDLTrainLib.evaluation.scoring import MEASURES, CaseFigures
 from CMEDLTrainLib.experiments.finished_runs import kept_runs
-from CMEDLTrainLib.experiments.plan import ExperimentRun, read_experiment
+from CMEDLTrainLib.experiments.plan import ExperimentRun
 from CMEDLTrainLib.experiments.results_page import markdown
 from CMEDLTrainLib.experiments.runner import ExperimentRunner
 from segment.models.making import a_model_file
-from train.experiments.experiment_results import results_of, write_scored
+from train.experiments.experiment_results import results_of, write_experiment, write_scored
 
 ORGANS = ("Liver", "Spleen")
-COHORT = {
-    "kind": "organs",
-    "seed": 1,
-    "counts": dict.fromkeys(("train", "validation", "test", "teacher"), 1),
-    "size": [4, 16, 16],
-    "spacing": [8.0, 8.0, 8.0],
-    "student": "T1",
-}
 
 
 def runner_of(folder: Path, **changes) -> ExperimentRunner:
-    tree = {
-        "title": "t",
-        "cohort": COHORT,
-        "preset": "tiny",
-        "rows": {"ct-only": {}, "cmedl": {}},
-        "reference": "cmedl",
-    }
-    (folder / "e").mkdir()
-    (folder / "e" / "experiment.json").write_text(json.dumps({**tree, **changes}), "utf-8")
-    return ExperimentRunner(read_experiment(str(folder / "e")), folder / "work")
+    rows = {"rows": {"ct-only": {}, "cmedl": {}}, "reference": "cmedl"}
+    return ExperimentRunner(write_experiment(folder / "e", **rows, **changes), folder / "work")
 
 
 def finished(runner: ExperimentRunner, row: str, values: dict[str, dict[str, np.ndarray]], seed: int = 0):
@@ -60,18 +43,18 @@ def test_each_of_several_structures_has_its_own_figures_and_tests(tmp_path):
         row: {name: {"dsc": random.uniform(0.3, 0.9, 8), "hd95_mm": random.uniform(2, 9, 8)} for name in ORGANS}
         for row in ("ct-only", "cmedl")
     }
-    for row, found in values.items():
-        finished(runner, row, found)
+    for row, columns in values.items():
+        finished(runner, row, columns)
     results = results_of(runner)
-    for row, found in values.items():
-        told = results["methods"][row]
+    for row, columns in values.items():
+        figures = results["methods"][row]
         for name in ORGANS:
-            assert told["labels"][name]["dsc"]["mean"] == pytest.approx(found[name]["dsc"].mean())
-            assert told["labels"][name]["hd95_mm"]["std"] == pytest.approx(found[name]["hd95_mm"].std(ddof=1))
-        both = (found["Liver"]["dsc"] + found["Spleen"]["dsc"]) / 2
-        assert told["dsc"]["mean"] == pytest.approx(both.mean())
+            assert figures["labels"][name]["dsc"]["mean"] == pytest.approx(columns[name]["dsc"].mean())
+            assert figures["labels"][name]["hd95_mm"]["std"] == pytest.approx(columns[name]["hd95_mm"].std(ddof=1))
+        both = (columns["Liver"]["dsc"] + columns["Spleen"]["dsc"]) / 2
+        assert figures["dsc"]["mean"] == pytest.approx(both.mean())
         (cell,) = (cell for cell in results["cells"] if cell["row"] == row)
-        assert cell["patients"][3]["labels"]["Spleen"]["dsc"] == pytest.approx(found["Spleen"]["dsc"][3])
+        assert cell["patients"][3]["labels"]["Spleen"]["dsc"] == pytest.approx(columns["Spleen"]["dsc"][3])
     for name in ORGANS:
         ours, theirs = (values[row][name]["dsc"] for row in ("cmedl", "ct-only"))
         compared = results["comparisons"]["ct-only"]["labels"][name]
@@ -96,14 +79,14 @@ def test_where_slices_are_missing_nothing_is_told_of_surfaces(tmp_path):
         row: {"dsc": random.uniform(0, 1, 7), "dsc_structure_slices": random.uniform(0, 1, 7)}
         for row in ("ct-only", "cmedl")
     }
-    for row, found in values.items():
-        finished(runner, row, {"Tumor": {**found, "false_cc_per_empty_slice": np.full(7, 0.25)}})
+    for row, columns in values.items():
+        finished(runner, row, {"Tumor": {**columns, "false_cc_per_empty_slice": np.full(7, 0.25)}})
     results = results_of(runner)
-    told = results["methods"]["cmedl"]
-    assert told["dsc_structure_slices"]["mean"] == pytest.approx(values["cmedl"]["dsc_structure_slices"].mean())
-    assert told["dsc"]["mean"] == pytest.approx(values["cmedl"]["dsc"].mean())
-    assert told["false_cc_per_empty_slice"]["mean"] == 0.25
-    assert not {"hd95_mm", "surface_dice"} & set(told)
+    figures = results["methods"]["cmedl"]
+    assert figures["dsc_structure_slices"]["mean"] == pytest.approx(values["cmedl"]["dsc_structure_slices"].mean())
+    assert figures["dsc"]["mean"] == pytest.approx(values["cmedl"]["dsc"].mean())
+    assert figures["false_cc_per_empty_slice"]["mean"] == 0.25
+    assert not {"hd95_mm", "surface_dice"} & set(figures)
     compared = results["comparisons"]["ct-only"]
     ours, theirs = (values[row]["dsc_structure_slices"] for row in ("cmedl", "ct-only"))
     assert compared["delta_dsc"] == pytest.approx((ours - theirs).mean())

@@ -15,7 +15,6 @@ from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.evaluation.evaluation_file import write_json
 from CMEDLTrainLib.evaluation.roc import RATES
-from CMEDLTrainLib.evaluation.scoring import CaseFigures
 from CMEDLTrainLib.experiments import plan
 from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort
 from CMEDLTrainLib.experiments.finished_runs import finished_runs, kept_runs
@@ -24,63 +23,44 @@ from CMEDLTrainLib.experiments.results_page import markdown
 from CMEDLTrainLib.experiments.run_states import RunStatus
 from CMEDLTrainLib.experiments.runner import ExperimentRunner, training_seconds
 from CMEDLTrainLib.runs import run_folder
+from gpu.plans import PHANTOMS
 from harness.damaged_json import outcomes
-from train.experiments.experiment_results import results_of, write_scored
+from train.evaluation.made_figures import case_figures
+from train.experiments.experiment_results import TREE, read_results, results_of, write_experiment, write_scored
 
 COMMITTED = Path(__file__).resolve().parents[2] / "experiments"
-PHANTOMS = {
-    "kind": "phantom",
-    "seed": 3,
-    "counts": {"train": 1, "validation": 1, "test": 2, "teacher": 1},
-    "size": [6, 32, 32],
-    "spacing": [8.0, 6.0, 6.0],
-    "tumor": "mediastinum",
-}
-TREE = {
-    "title": "Two rows",
-    "cohort": PHANTOMS,
-    "preset": "tiny",
-    "settings": {
-        "images.field": 32,
-        "images.slices": "all",
-        "optimization.epochs": 2,
-        "optimization.batch": 2,
-        "optimization.ema_half_life_steps": 0,
-    },
-    "rows": {"ct-only": {}, "strict": {"method": "ct-only", "settings": {"loss.recall": 0.3}}},
-    "reference": "strict",
-}
-
-
-def written(folder, **changes):
-    """An experiment's file in a folder of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "experiment.json"
-    path.write_text(json.dumps({**TREE, **changes}), "utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A small experiment that was stopped by its budget, then finished; its folder and the first results."""
     folder = tmp_path_factory.mktemp("experiments") / "two-rows"
-    path = written(folder)
-    assert main(["experiment", str(path), "--device", "cpu", "--budget", "0"]) == 3
-    first = json.loads((folder / "results.json").read_text("utf-8"))
-    assert main(["experiment", str(path), "--device", "cpu"]) == 0
+    write_experiment(folder)
+    assert main(["experiment", str(folder), "--device", "cpu", "--budget", "0"]) == 3
+    first = read_results(folder)
+    assert main(["experiment", str(folder), "--device", "cpu"]) == 0
     return folder, first
 
 
-def test_before_anything_is_trained_the_results_say_so(trained):
-    _, first = trained
+@pytest.fixture
+def on_trained_runs(trained, tmp_path):
+    """Makes runners of changed experiments, whose runs lie beside those of ``trained``."""
+
+    def make(**changes) -> ExperimentRunner:
+        return ExperimentRunner(write_experiment(tmp_path / "changed", **changes), trained[0].parent / "local", "cpu")
+
+    return make
+
+
+ONE_ROW = {"rows": {"ct-only": {}}, "reference": "ct-only"}
+
+
+def test_an_experiment_trains_scores_and_compares_all_its_cells_and_names_no_path_of_the_machine(trained):
+    folder, first = trained
     assert first["complete"] is False
     assert first["methods"] == first["comparisons"] == {}
     assert [cell["state"] for cell in first["cells"]] == ["not begun", "not begun"]
-
-
-def test_an_experiment_trains_scores_and_compares_all_its_cells(trained):
-    folder, _ = trained
-    results = json.loads((folder / "results.json").read_text("utf-8"))
+    results = read_results(folder)
     assert results["complete"] is True
     assert results["methods"].keys() == {"ct-only", "strict"}
     assert results["methods"]["strict"]["dsc"]["n"] <= 2
@@ -88,10 +68,6 @@ def test_an_experiment_trains_scores_and_compares_all_its_cells(trained):
     assert results["configuration"]["strict"]["loss"]["recall"] == 0.3
     assert "CPU" in results["device"]
     assert all(cell["training_minutes"] >= 0 and cell["step"] == cell["steps"] > 0 for cell in results["cells"])
-
-
-def test_the_committed_results_name_no_path_of_the_machine(trained):
-    folder, _ = trained
     for name in ("results.json", "results.md"):
         assert str(folder.parent) not in (folder / name).read_text("utf-8")
 
@@ -103,50 +79,36 @@ def test_a_second_call_trains_nothing_again(trained):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_other_settings_are_another_run_and_the_same_settings_are_not(trained, tmp_path):
-    folder, _ = trained
+def test_other_settings_are_another_run_and_the_same_settings_are_not(on_trained_runs):
     cell = ExperimentRun(1, "ct-only", 0)
-    one, same, other = (
-        ExperimentRunner(read_experiment(str(written(tmp_path / name, **changes))), folder.parent / "local").run_of(
-            cell
-        )
-        for name, changes in {
-            "one": {},
-            "same": {"title": "Another title", "rows": {"ct-only": {}, "cmedl": {}}, "reference": "cmedl"},
-            "other": {"settings": {**TREE["settings"], "optimization.learning_rate": 0.1}},
-        }.items()
-    )
-    assert one.folder == same.folder != other.folder
+    same = {"title": "Another title", "rows": {"ct-only": {}, "cmedl": {}}, "reference": "cmedl"}
+    other = {"settings": {**TREE["settings"], "optimization.learning_rate": 0.1}}
+    runs = [on_trained_runs(**changes).run_of(cell) for changes in ({}, same, other)]
+    assert runs[0].folder == runs[1].folder != runs[2].folder
 
 
 def test_a_run_begun_by_another_program_is_not_taken_for_this_one(tmp_path, capsys):
-    path = written(tmp_path / "changed", seeds=[8])
-    runner = ExperimentRunner(read_experiment(str(path)), tmp_path / "local", "cpu")
+    runner = ExperimentRunner(write_experiment(tmp_path / "changed", seeds=[8]), tmp_path / "local", "cpu")
     cell = runner.experiment.cells[0]
     ours = runner.experiment.configuration(cell, tmp_path / "c.csv", "cpu")
     run_folder.create(runner.run_of(cell).folder, replace(ours, labels=("Nodule",)))
-    assert main(["experiment", str(path), "--work", str(tmp_path / "local"), "--device", "cpu"]) == 2
-    assert "other settings ('" in capsys.readouterr().err
+    where = [str(tmp_path / "changed"), "--work", str(tmp_path / "local"), "--device", "cpu"]
+    assert main(["experiment", *where]) == 2
+    assert runner.run_of(cell).folder.name in capsys.readouterr().err
 
 
-def test_a_cell_that_another_process_trains_is_left_to_it(trained, tmp_path):
-    folder, _ = trained
-    path = written(tmp_path / "shared", seeds=[9])
-    runner = ExperimentRunner(read_experiment(str(path)), folder.parent / "local", "cpu")
+def test_a_cell_that_another_process_trains_is_left_to_it(on_trained_runs):
+    runner = on_trained_runs(seeds=[9])
     theirs, ours = runner.experiment.cells
-    run = run_folder.create(
-        runner.run_of(theirs).folder, runner.experiment.configuration(theirs, tmp_path / "c.csv", "cpu")
-    )
+    run = run_folder.create(runner.run_of(theirs).folder, runner.experiment.configuration(theirs, Path("c.csv"), "cpu"))
     done = []
     with run.held():
         assert runner.work_off(None, done.append) is False
     assert done == [ours]
 
 
-def test_a_cell_that_another_process_begins_in_the_same_moment_is_left_to_it(trained, tmp_path, monkeypatch):
-    folder, _ = trained
-    path = written(tmp_path / "shared", seeds=[10], rows={"ct-only": {}}, reference="ct-only")
-    runner = ExperimentRunner(read_experiment(str(path)), folder.parent / "local", "cpu")
+def test_a_cell_that_another_process_begins_in_the_same_moment_is_left_to_it(on_trained_runs, monkeypatch):
+    runner = on_trained_runs(**ONE_ROW, seeds=[10])
     (theirs,) = runner.experiment.cells
     (table,) = make_cohort(runner.experiment, runner.work)
     run = run_folder.create(runner.run_of(theirs).folder, runner.experiment.configuration(theirs, table, "cpu"))
@@ -156,10 +118,8 @@ def test_a_cell_that_another_process_begins_in_the_same_moment_is_left_to_it(tra
     assert not run.events.exists()
 
 
-def test_a_cell_that_was_stopped_goes_on_where_it_was(trained, tmp_path):
-    folder, _ = trained
-    path = written(tmp_path / "cut", rows={"ct-only": {}}, reference="ct-only", seeds=[5])
-    runner = ExperimentRunner(read_experiment(str(path)), folder.parent / "local", "cpu")
+def test_a_cell_that_was_stopped_goes_on_where_it_was(on_trained_runs):
+    runner = on_trained_runs(**ONE_ROW, seeds=[5])
     (cell,) = runner.experiment.cells
     run = runner.run_of(cell)
     assert runner.work_off(None, lambda cell: None, progress=Progress(cancelled=run.last.is_file)) is False
@@ -171,13 +131,12 @@ def test_a_cell_that_was_stopped_goes_on_where_it_was(trained, tmp_path):
     assert runner.progress_of(cell).state == "finished"
 
 
-def test_a_run_whose_loss_is_no_number_is_told_and_the_others_go_on(trained, tmp_path):
-    folder, _ = trained
+def test_a_run_whose_loss_is_no_number_is_told_and_the_others_go_on(on_trained_runs):
     settings = {**TREE["settings"], "optimization.learning_rate": 1e38}
     rows = {"wild": {"method": "ct-only", "settings": settings}, "ct-only": {}}
-    path = written(tmp_path / "wild", rows=rows, reference="ct-only", seeds=[6])
-    assert main(["experiment", str(path), "--work", str(folder.parent / "local"), "--device", "cpu"]) == 3
-    results = json.loads((path.parent / "results.json").read_text("utf-8"))
+    runner = on_trained_runs(rows=rows, reference="ct-only", seeds=[6])
+    assert main(["experiment", str(runner.out), "--work", str(runner.work), "--device", "cpu"]) == 3
+    results = read_results(runner.out)
     assert {cell["row"]: cell["state"] for cell in results["cells"]} == {"wild": "failed", "ct-only": "finished"}
     assert results["complete"] is False
 
@@ -189,22 +148,15 @@ def cases(dsc, hd95, missed=(), free=None, curve=()):
     """Cases case0, case1, ... with a structure that the expert marked in all but ``free``."""
     auc = float(np.mean(curve)) if curve else None
     return [
-        CaseFigures(
+        case_figures(
             f"case{number}",
-            {
-                "Tumor": {
-                    "dsc": value,
-                    "surface_dice": value / 2,
-                    "hd95_mm": distance,
-                    "dsc_structure_slices": None if number == free else value,
-                    "false_cc_per_empty_slice": None,
-                    "auc": auc,
-                }
-            },
-            ("Tumor",) if number in missed else (),
-            3,
-            2,
-            sensitivities=curve,
+            number in missed,
+            curve,
+            dsc=value,
+            surface_dice=value / 2,
+            hd95_mm=distance,
+            dsc_structure_slices=None if number == free else value,
+            auc=auc,
         )
         for number, (value, distance) in enumerate(zip(dsc, hd95, strict=True))
     ]
@@ -212,7 +164,7 @@ def cases(dsc, hd95, missed=(), free=None, curve=()):
 
 @pytest.fixture
 def runner(tmp_path):
-    return ExperimentRunner(read_experiment(str(written(tmp_path / "by-hand", seeds=[0, 1]))), tmp_path / "local")
+    return ExperimentRunner(write_experiment(tmp_path / "by-hand", seeds=[0, 1]), tmp_path / "local")
 
 
 def test_figures_are_means_over_seeds_then_over_patients(runner):
@@ -220,28 +172,28 @@ def test_figures_are_means_over_seeds_then_over_patients(runner):
     dsc = {(row, seed): random.uniform(0.2, 0.9, 9) for row in ("ct-only", "strict") for seed in (0, 1)}
     far = random.uniform(2, 30, 9)
     for (row, seed), values in dsc.items():
-        distances = [None if number == 2 and seed == 0 else one for number, one in enumerate(far + seed)]
+        distances = [None if number == 2 and seed == 0 else each for number, each in enumerate(far + seed)]
         run = write_scored(
             runner, ExperimentRun(1, row, seed), cases(values, distances, missed=(2,) if seed == 0 else ())
         )
-    found = results_of(runner)
+    results = results_of(runner)
     ours, theirs = ((dsc[row, 0] + dsc[row, 1]) / 2 for row in ("strict", "ct-only"))
-    told = found["methods"]["strict"]
-    assert told["dsc"]["mean"] == pytest.approx(ours.mean())
-    assert told["dsc"]["std"] == pytest.approx(ours.std(ddof=1))
-    assert told["dsc"]["median"] == pytest.approx(np.median(ours))
-    low, high = told["dsc"]["ci95"]
+    strict = results["methods"]["strict"]
+    assert strict["dsc"]["mean"] == pytest.approx(ours.mean())
+    assert strict["dsc"]["std"] == pytest.approx(ours.std(ddof=1))
+    assert strict["dsc"]["median"] == pytest.approx(np.median(ours))
+    low, high = strict["dsc"]["ci95"]
     assert low < ours.mean() < high
-    assert told["surface_dice"]["mean"] == pytest.approx(ours.mean() / 2)
+    assert strict["surface_dice"]["mean"] == pytest.approx(ours.mean() / 2)
     # The patient that one seed missed has the distance of the other seed.
-    assert told["hd95_mm"]["mean"] == pytest.approx(np.where(np.arange(9) == 2, far + 1, far + 0.5).mean())
-    assert told["missed"] == {"times": 1, "of": 18}
-    compared = found["comparisons"]["ct-only"]
+    assert strict["hd95_mm"]["mean"] == pytest.approx(np.where(np.arange(9) == 2, far + 1, far + 0.5).mean())
+    assert strict["missed"] == {"times": 1, "of": 18}
+    compared = results["comparisons"]["ct-only"]
     assert compared["delta_dsc"] == pytest.approx((ours - theirs).mean())
     assert compared["p"] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
     assert training_seconds(run) == pytest.approx(120.0)
-    assert told["training_minutes"] == 2.0
-    first = next(cell for cell in found["cells"] if (cell["row"], cell["seed"]) == ("strict", 0))
+    assert strict["training_minutes"] == 2.0
+    first = next(cell for cell in results["cells"] if (cell["row"], cell["seed"]) == ("strict", 0))
     assert first["patients"][3]["cases"] == ["case3"]
     assert first["patients"][3]["dsc"] == pytest.approx(dsc["strict", 0][3])
     assert [patient["missed"] for patient in first["patients"][1:4]] == [[], ["Tumor"], []]
@@ -251,15 +203,13 @@ def test_a_row_is_compared_with_the_one_that_it_names(tmp_path):
     rows = {"a": {"method": "ct-only"}, "b": {"method": "ct-only"}, "c": {"method": "ct-only", "reference": "b"}}
     for number, row in enumerate(rows):
         rows[row]["settings"] = {"loss.recall": 0.1 * (number + 1)}
-    runner = ExperimentRunner(
-        read_experiment(str(written(tmp_path / "named", rows=rows, reference="a"))), tmp_path / "local"
-    )
+    runner = ExperimentRunner(write_experiment(tmp_path / "named", rows=rows, reference="a"), tmp_path / "local")
     for row, dsc in (("a", 0.1), ("b", 0.3), ("c", 0.7)):
         write_scored(runner, ExperimentRun(1, row, 0), cases([dsc, dsc], [1.0, 2.0]))
-    found = results_of(runner)
-    assert {name: compared["reference"] for name, compared in found["comparisons"].items()} == {"b": "a", "c": "b"}
-    assert found["comparisons"]["c"]["delta_dsc"] == pytest.approx(-0.4)
-    assert "| b minus c | -0.400" in markdown(runner.experiment, found)
+    results = results_of(runner)
+    assert {name: compared["reference"] for name, compared in results["comparisons"].items()} == {"b": "a", "c": "b"}
+    assert results["comparisons"]["c"]["delta_dsc"] == pytest.approx(-0.4)
+    assert "| b minus c | -0.400" in markdown(runner.experiment, results)
 
 
 def test_rows_are_compared_on_the_runs_that_both_have_finished(runner):
@@ -267,13 +217,13 @@ def test_rows_are_compared_on_the_runs_that_both_have_finished(runner):
     write_scored(runner, ExperimentRun(1, "strict", 0), cases(few, distances))
     write_scored(runner, ExperimentRun(1, "strict", 1), cases(few + 0.3, distances))
     write_scored(runner, ExperimentRun(1, "ct-only", 1), cases(few + 0.1, distances, free=2))
-    found = results_of(runner)
-    assert found["complete"] is False
-    assert found["comparisons"]["ct-only"]["runs"] == 1
-    assert found["comparisons"]["ct-only"]["delta_dsc"] == pytest.approx(0.2)
+    results = results_of(runner)
+    assert results["complete"] is False
+    assert results["comparisons"]["ct-only"]["runs"] == 1
+    assert results["comparisons"]["ct-only"]["delta_dsc"] == pytest.approx(0.2)
     # A patient without a structure has no DSC that means anything.
-    assert found["methods"]["ct-only"]["dsc"]["n"] == 2
-    text = markdown(runner.experiment, found)
+    assert results["methods"]["ct-only"]["dsc"]["n"] == 2
+    text = markdown(runner.experiment, results)
     assert "1 of 4 runs are not finished" in text
     assert "- ct-only, fold 1, seed 0: not begun, step 0 of unknown" in text
 
@@ -288,17 +238,10 @@ def test_kept_results_are_the_same_without_their_runs(trained, tmp_path):
     arguments = ["experiment", str(there), "--device", "cpu", "--work", str(tmp_path / "nothing"), "--keep"]
     assert main(arguments) == 0
     assert not (tmp_path / "nothing" / "runs").exists()
-    before, after = (json.loads((at / "results.json").read_text("utf-8")) for at in (folder, there))
-    assert after == before
+    assert read_results(there) == read_results(folder)
     assert (there / "results.md").read_text("utf-8") == (folder / "results.md").read_text("utf-8")
-
-
-def test_without_keep_the_results_are_of_the_runs_at_hand_alone(trained, tmp_path):
-    folder, _ = trained
-    there = tmp_path / "two-rows"
-    shutil.copytree(folder, there)
     assert main(["experiment", str(there), "--work", str(tmp_path / "nothing"), "--budget", "0"]) == 3
-    assert json.loads((there / "results.json").read_text("utf-8"))["methods"] == {}
+    assert read_results(there)["methods"] == {}  # without --keep those of the runs at hand alone
 
 
 def test_runs_at_hand_and_kept_figures_add_up_to_what_one_machine_would_have(runner, tmp_path):
@@ -306,9 +249,9 @@ def test_runs_at_hand_and_kept_figures_add_up_to_what_one_machine_would_have(run
     elsewhere = ExperimentRunner(runner.experiment, tmp_path / "elsewhere")
     for number, cell in enumerate(runner.experiment.cells):
         curve = tuple(np.linspace(0.0, 1.0, len(RATES)) ** (number + 1))
-        found = cases(random.uniform(0.2, 0.9, 5), [None, *random.uniform(2, 30, 4)], missed=(0,), curve=curve)
+        scored = cases(random.uniform(0.2, 0.9, 5), [None, *random.uniform(2, 30, 4)], missed=(0,), curve=curve)
         for at in (runner, elsewhere) if number < 3 else (elsewhere,):
-            write_scored(at, cell, found)
+            write_scored(at, cell, scored)
     whole = results_of(elsewhere)
     write_json(runner.experiment.folder / "results.json", whole)
     kept = kept_runs(runner.experiment)
@@ -316,14 +259,11 @@ def test_runs_at_hand_and_kept_figures_add_up_to_what_one_machine_would_have(run
     mixed = ExperimentRunner(runner.experiment, runner.work, kept=kept)
     assert results_of(runner)["complete"] is False
     assert results_of(mixed) == whole
-    found = finished_runs(mixed, mixed.progress())
-    assert [one.run is None for one in found["strict"]] == [False, True]
-    curves = [
-        {name: [one.patients[1].sensitivities for one in several] for name, several in row.items()}
-        for row in (found, finished_runs(elsewhere, elsewhere.progress()))
-    ]
-    for name, several in curves[0].items():
-        assert np.allclose(several, curves[1][name], atol=1e-5)
+    here, there = (finished_runs(at, at.progress()) for at in (mixed, elsewhere))
+    assert [run.run is None for run in here["strict"]] == [False, True]
+    for name in here:
+        for ours, theirs in zip(here[name], there[name], strict=True):
+            assert np.allclose(ours.patients[1].sensitivities, theirs.patients[1].sensitivities, atol=1e-5)
 
 
 def test_what_was_trained_otherwise_is_not_kept(runner, tmp_path):
@@ -338,7 +278,7 @@ def test_what_was_trained_otherwise_is_not_kept(runner, tmp_path):
         ({"contiguous": False}, set()),
         ({"measures": ["synthesis"]}, set()),
     ):
-        changed = read_experiment(str(written(tmp_path / "changed", **{"seeds": [0, 1], **changes})))
+        changed = write_experiment(tmp_path / "changed", **{"seeds": [0, 1], **changes})
         write_json(changed.folder / "results.json", results)
         assert {cell.row for cell in kept_runs(changed)} == rows
     assert len(kept_runs(runner.experiment)) == 0  # nothing was written there
@@ -380,30 +320,29 @@ def test_results_that_do_not_tell_enough_cannot_be_kept(runner):
 )
 def test_a_file_that_is_no_experiment_is_refused(tmp_path, changes, name):
     with pytest.raises(InputError, match=name):
-        read_experiment(str(written(tmp_path / "bad", **changes)))
+        write_experiment(tmp_path / "bad", **changes)
 
 
 def test_a_damaged_experiment_is_refused_or_asks_for_runs(tmp_path):
     def read(text):
-        written(tmp_path / "damaged").write_text(text, "utf-8")
-        return read_experiment(str(tmp_path / "damaged"))
+        (tmp_path / "experiment.json").write_text(text, "utf-8")
+        return read_experiment(str(tmp_path))
 
-    for one in outcomes(read, TREE, InputError):
-        assert all(one.run_name(cell) for cell in one.cells)
+    for experiment in outcomes(read, TREE, InputError):
+        assert all(experiment.run_name(cell) for cell in experiment.cells)
 
 
 def test_settings_of_a_file_beside_are_the_experiments(tmp_path):
     (tmp_path / "shared.json").write_text(json.dumps(TREE["settings"]), "utf-8")
-    one = read_experiment(str(written(tmp_path / "one")))
-    shared = read_experiment(str(written(tmp_path / "two", settings="../shared.json")))
-    assert one.configuration(one.cells[0], Path("c"), "cpu") == shared.configuration(shared.cells[0], Path("c"), "cpu")
-    assert one.run_name(one.cells[0]) == shared.run_name(shared.cells[0])
+    own, shared = write_experiment(tmp_path / "one"), write_experiment(tmp_path / "two", settings="../shared.json")
+    assert own.configuration(own.cells[0], Path("c"), "cpu") == shared.configuration(shared.cells[0], Path("c"), "cpu")
+    assert own.run_name(own.cells[0]) == shared.run_name(shared.cells[0])
 
 
 def test_an_experiment_may_ask_for_some_of_the_folds_and_shares_their_runs_with_those_that_ask_for_all(tmp_path):
     folds = {"cohort": {**PHANTOMS, "folds": [{}, {}, {}]}}
-    every = read_experiment(str(written(tmp_path / "every", **folds)))
-    second = read_experiment(str(written(tmp_path / "second", **folds, only_folds=[2])))
+    every = write_experiment(tmp_path / "every", **folds)
+    second = write_experiment(tmp_path / "second", **folds, only_folds=[2])
     assert {cell.fold for cell in every.cells} == {1, 2, 3}
     assert set(second.cells) == {cell for cell in every.cells if cell.fold == 2}
     assert all(second.run_name(cell) == every.run_name(cell) for cell in second.cells)

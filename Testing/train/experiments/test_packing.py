@@ -28,9 +28,10 @@ from CMEDLTrainLib.experiments.packing import differences, sums, unpack, write_p
 from CMEDLTrainLib.experiments.plan import read_experiment
 from CMEDLTrainLib.experiments.runner import ExperimentRunner
 from CMEDLTrainLib.training.train_run import slices_of, training_cases
-from gpu.plans import PHANTOMS, TINY, read
+from gpu.plans import read
 from harness.damaged_json import outcomes
 from segment.inference.small_models import a_card, a_model
+from train.experiments.experiment_results import read_results, write_experiment
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -73,9 +74,9 @@ def test_differences_add_up_to_what_they_are_of(both):
 
 def test_bytes_are_half_a_level_from_the_intensities_and_stay_as_they_are():
     values = np.linspace(-1, 1, 1001, dtype=np.float32)
-    found = from_bytes(to_bytes(values))
-    assert np.abs(found - values).max() <= 0.5 / 127.5 + 1e-6
-    assert np.array_equal(to_bytes(found), to_bytes(values))
+    restored = from_bytes(to_bytes(values))
+    assert np.abs(restored - values).max() <= 0.5 / 127.5 + 1e-6
+    assert np.array_equal(to_bytes(restored), to_bytes(values))
 
 
 @pytest.mark.parametrize("row", ["ct-only", "cmedl"])
@@ -91,11 +92,11 @@ def test_slices_are_read_back_as_they_were_packed_and_no_scan_is_opened(
 
     monkeypatch.setattr(preparation, "open_case", opened)
     run = ExperimentRunner(experiment, work, "cpu")._opened(cell, table_in(work, experiment))
-    found = slices_of(run)
-    assert (found.modalities, found.normalizations) == (own.modalities, own.normalizations)
-    assert list(found.patches) == list(own.patches)
+    store = slices_of(run)
+    assert (store.modalities, store.normalizations) == (own.modalities, own.normalizations)
+    assert list(store.patches) == list(own.patches)
     every = np.arange(len(own.patches))
-    (images, masks), (expected, wanted) = found.read(every), own.read(every)
+    (images, masks), (expected, wanted) = store.read(every), own.read(every)
     levels = np.round(from_bytes(to_bytes(expected)) * LEVELS).astype(np.int16)
     assert np.array_equal(images, levels.astype(np.float32) / LEVELS)
     assert np.array_equal(masks, wanted)
@@ -118,8 +119,8 @@ def test_a_student_is_scored_from_a_pack_as_from_the_scans(experiment, scans, wo
     table = table_in(work, experiment)
     shown = from_bytes(read_packed_case(scored_cases(table)[0].image).images)
     student = a_student_that_marks(tmp_path / "student.safetensors", shown, images)
-    expected, found = (evaluate(student, scored_cases(cohort), "cpu") for cohort in (scans, table))
-    for theirs, ours in zip(expected.cases, found.cases, strict=True):
+    expected, packed = (evaluate(student, scored_cases(cohort), "cpu") for cohort in (scans, table))
+    for theirs, ours in zip(expected.cases, packed.cases, strict=True):
         assert ours.case == theirs.case
         assert (ours.structure_slices, ours.empty_slices) == (theirs.structure_slices, theirs.empty_slices)
         assert ours.values["dsc"] == pytest.approx(theirs.values["dsc"], abs=0.01)
@@ -150,9 +151,9 @@ def test_a_damaged_case_is_refused_or_read(work, tmp_path):
         return read_packed_case(tmp_path / "damaged.npz")
 
     tree = json.loads(str(arrays["about"]))
-    for one in outcomes(read, tree, InputError, most=200):
-        assert one.images.dtype == np.uint8
-        assert isinstance(one.modality, str)
+    for case in outcomes(read, tree, InputError, most=200):
+        assert case.images.dtype == np.uint8
+        assert isinstance(case.modality, str)
 
 
 def test_a_student_that_sees_other_images_is_refused(experiment, work, tmp_path):
@@ -218,14 +219,10 @@ def test_how_steps_run_may_be_other_than_when_a_run_was_begun(experiment, work):
 
 def test_the_command_needs_no_data_with_a_pack_and_puts_results_where_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("CMEDL_DATA", str(tmp_path / "nowhere"))
-    tree = {"title": "Packed", "cohort": PHANTOMS, "preset": "tiny", "settings": TINY}
-    (tmp_path / "experiment.json").write_text(
-        json.dumps({**tree, "rows": {"ct-only": {}}, "reference": "ct-only"}), "utf-8"
-    )
-    write_pack([read_experiment(str(tmp_path))], tmp_path / "pack.npz")
+    write_pack([write_experiment(tmp_path, rows={"ct-only": {}}, reference="ct-only")], tmp_path / "pack.npz")
     where = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"), "--pack", str(tmp_path / "pack.npz")]
     assert main(["experiment", str(tmp_path), "--device", "cpu", *where]) == 0
-    assert json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))["complete"] is True
+    assert read_results(tmp_path / "out")["complete"] is True
     assert not (tmp_path / "results.json").exists()
     assert not list((tmp_path / "work").rglob("*.nii.gz"))
     shutil.rmtree(tmp_path / "work")
@@ -234,14 +231,14 @@ def test_the_command_needs_no_data_with_a_pack_and_puts_results_where_it_is_told
 
 
 def test_a_table_of_a_pack_names_all_cases_as_the_cohort_s_does(experiment, scans, work):
-    found, expected = (
+    packed, expected = (
         [
             (case.patient, case.case, case.modality, case.role, case.split)
             for case in read_cohort(table, check_files=False)
         ]
         for table in (table_in(work, experiment), scans)
     )
-    assert found == expected
+    assert packed == expected
 
 
 @pytest.mark.slow
@@ -258,10 +255,10 @@ def test_forty_patients_are_scored_from_a_pack_as_from_their_scans(data_root, mo
     student = load_model(ROOT / "Resources" / "Models" / "sarcoma-ct.safetensors").path
     for table in (tables[0], table_in(tmp_path / "work", sarcoma)):
         assert table.is_file()
-    expected, found = (
+    expected, packed = (
         evaluate(student, scored_cases(table), "cpu") for table in (tables[0], table_in(tmp_path / "work", sarcoma))
     )
     for name in ("dsc", "dsc_structure_slices"):
-        assert found.summary()[name]["mean"] == pytest.approx(expected.summary()[name]["mean"], abs=1e-3)
-    apart = [a.values["dsc"] - b.values["dsc"] for a, b in zip(found.cases, expected.cases, strict=True)]
+        assert packed.summary()[name]["mean"] == pytest.approx(expected.summary()[name]["mean"], abs=1e-3)
+    apart = [a.values["dsc"] - b.values["dsc"] for a, b in zip(packed.cases, expected.cases, strict=True)]
     assert np.abs(apart).max() < 5e-3

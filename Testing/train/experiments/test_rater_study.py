@@ -82,10 +82,10 @@ def test_the_peaks_of_a_crop_become_lung_and_soft_tissue_however_its_levels_were
     hu = np.where(random.random((8, 64, 64)) < 0.7, -850.0, 40.0) + random.normal(0, 25, (8, 64, 64))
     for low, high in ((-1200, 800), (-1024, 3000)):
         crop = np.rint(np.clip((hu - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-        found = hounsfield(crop)
-        assert found.dtype == np.float32
+        guessed = hounsfield(crop)
+        assert guessed.dtype == np.float32
         level = (high - low) / 255
-        assert np.abs(found - hu).mean() < 2 * level
+        assert np.abs(guessed - hu).mean() < 2 * level
     two = np.array([[10] * 30 + [200] * 10], np.uint8)
     assert np.unique(hounsfield(two)) == pytest.approx([LUNG_HU, SOFT_TISSUE_HU], abs=0.01)
 
@@ -97,40 +97,37 @@ def test_a_crop_of_one_value_is_refused():
 
 def test_the_figures_are_means_over_nodules_of_each_ones_pairs(folder, results):
     cases = {case.name: case for case in rated_cases(read_raters_experiment(str(folder)), "cpu")}
-    raters = {name: [one.mask for one in case.raters] for name, case in cases.items()}
+    raters = {name: [each.mask for each in case.raters] for name, case in cases.items()}
     pairs = {name: [dice(a, b) for a, b in combinations(masks, 2)] for name, masks in raters.items()}
     to_raters = {name: [dice(cases[name].model.mask, mask) for mask in raters[name]] for name in cases}
-    told = results["methods"]
-    of_raters, of_student = ([np.mean(values) for values in found.values()] for found in (pairs, to_raters))
-    assert told["raters"]["dsc"]["mean"] == pytest.approx(np.mean(of_raters))
-    assert told["raters"]["dsc"]["std"] == pytest.approx(np.std(of_raters, ddof=1))
-    assert told["bright"]["dsc"]["mean"] == pytest.approx(np.mean(of_student))
+    methods = results["methods"]
+    of_raters, of_student = ([np.mean(values) for values in dsc.values()] for dsc in (pairs, to_raters))
+    assert methods["raters"]["dsc"]["mean"] == pytest.approx(np.mean(of_raters))
+    assert methods["raters"]["dsc"]["std"] == pytest.approx(np.std(of_raters, ddof=1))
+    assert methods["bright"]["dsc"]["mean"] == pytest.approx(np.mean(of_student))
     singles = np.concatenate(list(pairs.values()))
-    assert told["raters"]["dsc"]["cv"] == pytest.approx(np.std(singles, ddof=1) / np.mean(singles))
+    assert methods["raters"]["dsc"]["cv"] == pytest.approx(np.std(singles, ddof=1) / np.mean(singles))
     volumes = [[mask.sum() for mask in masks] for masks in raters.values()]
-    cv = np.mean([np.std(one, ddof=1) / np.mean(one) for one in volumes])
-    assert told["raters"]["volume_cv"]["mean"] == pytest.approx(cv)
+    cv = np.mean([np.std(each, ddof=1) / np.mean(each) for each in volumes])
+    assert methods["raters"]["volume_cv"]["mean"] == pytest.approx(cv)
     compared = results["comparisons"]["raters"]
     assert compared["delta_dsc"] == pytest.approx(np.mean(of_student) - np.mean(of_raters))
     assert compared["p"] == pytest.approx(wilcoxon(of_student, of_raters).pvalue)
-    assert told["bright"]["dsc"]["n"] == 3
+    assert methods["bright"]["dsc"]["n"] == 3
 
 
 def test_what_the_student_marks_beside_the_nodule_counts_and_a_missed_nodule_is_told(results):
     nodules = results["nodules"]
-    assert [name for name, one in nodules.items() if one["missed"]] == ["nodule-c"]
+    assert [name for name, nodule in nodules.items() if nodule["missed"]] == ["nodule-c"]
     assert results["methods"]["bright"]["missed"] == {"times": 1, "of": 3}
     assert nodules["nodule-a"]["bright"]["dsc"] < 0.9  # the wall is bright, too
     assert results["within"]["dsc"]["of"] == 3
 
 
-def test_there_is_no_figure_of_a_person(folder, results):
+def test_there_is_a_picture_and_no_figure_of_a_person(folder, results):
     assert "nobody" in results["people"]
     text = (folder / "results.json").read_text("utf-8") + (folder / "results.md").read_text("utf-8")
     assert not any(f"R{number}" in text for number in range(1, 5))
-
-
-def test_the_picture_is_there(folder, results):
     with Image.open(folder / "nodules.png") as picture:
         assert picture.width > 900
 
@@ -155,17 +152,19 @@ def test_an_experiment_with_raters_that_lacks_something_is_refused(folder, tmp_p
 
 def test_the_committed_experiment_is_read_and_an_experiment_that_trains_is_another_one(monkeypatch, tmp_path):
     monkeypatch.setenv("CMEDL_DATA", str(tmp_path))
-    found = read_raters_experiment("raters")
-    assert (found.student, found.nodules) == ("lung-ct", tmp_path / "lidc_raters")
+    experiment = read_raters_experiment("raters")
+    assert experiment.model == "lung-ct"
+    with pytest.raises(InputError, match=str(tmp_path / "lidc_raters")):
+        next(rated_cases(experiment))
     assert read_raters_experiment("phantom") is None
     with pytest.raises(InputError, match="'kind'"):
         read_experiment("raters")
 
 
 def test_the_committed_results_are_of_all_nodules():
-    told = json.loads((COMMITTED / "results.json").read_text("utf-8"))
-    assert told["complete"] is True
-    assert len(told["nodules"]) == told["methods"]["raters"]["dsc"]["n"] == 78
-    worst = min(told["nodules"], key=lambda name: told["nodules"][name]["raters"]["dsc"])
+    results = json.loads((COMMITTED / "results.json").read_text("utf-8"))
+    assert results["complete"] is True
+    assert len(results["nodules"]) == results["methods"]["raters"]["dsc"]["n"] == 78
+    worst = min(results["nodules"], key=lambda name: results["nodules"][name]["raters"]["dsc"])
     assert worst == "LIDC-IDRI-0497_nodule-0"
-    assert told["nodules"][worst]["raters"]["dsc"] == pytest.approx(0.62, abs=0.01)
+    assert results["nodules"][worst]["raters"]["dsc"] == pytest.approx(0.62, abs=0.01)

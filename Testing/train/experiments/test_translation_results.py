@@ -15,60 +15,55 @@ from CMEDLSegmentLib.phantom import thorax_ct
 from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.experiments.experiment_cohorts import make_cohort, real_images
 from CMEDLTrainLib.experiments.plan import ExperimentRun, read_experiment
-from CMEDLTrainLib.experiments.run_states import FINISHED, FinishedRun, RunStatus
+from CMEDLTrainLib.experiments.run_states import FINISHED, FinishedRun
 from CMEDLTrainLib.experiments.runner import ExperimentRunner
 from CMEDLTrainLib.experiments.translation_results import MEASURES, compared, figures, read_translation_results
+from gpu.plans import TINY
+from train.experiments.experiment_results import read_results, write_experiment
 
 FOLD = {"train": ["STS_001"], "validation": ["STS_002"], "test": ["STS_003", "STS_004"], "teacher": ["STS_005"]}
-TREE = {
-    "title": "Translations",
+CHANGES = {
     "cohort": {"kind": "sts", "student": "CT", "folds": [FOLD]},
-    "preset": "tiny",
-    "settings": {
-        "images.field": 32,
-        "images.spacing_mm": 6.0,
-        "images.slices": "all",
-        "optimization.epochs": 1,
-        "optimization.batch": 2,
-        "optimization.ema_half_life_steps": 0,
-    },
+    "settings": {**TINY, "images.spacing_mm": 6.0, "optimization.epochs": 1},
     "rows": {"ct-only": {}, "cmedl-without-contextual": {}},
     "reference": "cmedl-without-contextual",
 }
+CELLS = [ExperimentRun(1, row, 0) for row in CHANGES["rows"]]
 
 
 def test_figures_are_means_over_seeds_then_over_patients_and_are_compared_in_pairs():
     random = np.random.default_rng(5)
     values = {(row, seed): random.uniform(0.1, 0.9, (8, 3)) for row in "ab" for seed in (0, 1)}
 
-    def found(row, seeds=(0, 1), first=0):
+    def runs(row, seeds=(0, 1), first=0):
         return [
             FinishedRun(
-                RunStatus(ExperimentRun(1, row, seed), FINISHED),
-                (),
-                None,
-                (),
-                {f"c{n}": dict(zip(MEASURES, values[row, seed][n], strict=True)) for n in range(first, 8)},
+                cell=ExperimentRun(1, row, seed),
+                state=FINISHED,
+                patients=(),
+                validation=None,
+                missed=(),
+                translated={f"c{n}": dict(zip(MEASURES, values[row, seed][n], strict=True)) for n in range(first, 8)},
             )
             for seed in seeds
         ]
 
     means = {row: (values[row, 0] + values[row, 1]) / 2 for row in "ab"}
-    told = figures(found("a"))
+    spreads = figures(runs("a"))
     for place, measure in enumerate(MEASURES):
-        assert told[measure]["mean"] == pytest.approx(means["a"][:, place].mean())
-        assert told[measure]["std"] == pytest.approx(means["a"][:, place].std(ddof=1))
-        assert told[measure]["n"] == 8
-    differences = compared(found("a"), found("b", first=1), "b")
+        assert spreads[measure]["mean"] == pytest.approx(means["a"][:, place].mean())
+        assert spreads[measure]["std"] == pytest.approx(means["a"][:, place].std(ddof=1))
+        assert spreads[measure]["n"] == 8
+    differences = compared(runs("a"), runs("b", first=1), "b")
     ssim = list(MEASURES).index("ssim")
     ours, theirs = means["a"][1:, ssim], means["b"][1:, ssim]
     assert differences["ssim"]["delta_mean"] == pytest.approx((ours - theirs).mean())
     assert differences["ssim"]["p"] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
     assert differences["ssim"]["n"] == 7
     # Of a row that has one seed so far, the other's values for that seed alone.
-    once = compared(found("a"), found("b", seeds=(1,)), "b")["kl"]
+    once = compared(runs("a"), runs("b", seeds=(1,)), "b")["kl"]
     assert once["delta_mean"] == pytest.approx((values["a", 1][:, 0] - values["b", 1][:, 0]).mean())
-    assert compared(found("a"), [], "b") == {}
+    assert compared(runs("a"), [], "b") == {}
 
 
 # A tiny experiment on files named as those of sts
@@ -90,19 +85,12 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CMEDL_DATA", str(folder))
         for name, measures in (("plain", []), ("measured", ["synthesis"])):
-            (folder / name).mkdir()
-            path = folder / name / "experiment.json"
-            path.write_text(json.dumps({**TREE, "measures": measures}), "utf-8")
-            states = [
-                ExperimentRunner(read_experiment(str(path)), folder / "local").progress_of(cell).state for cell in CELLS
-            ]
-            assert states == {"plain": ["not begun"] * 2, "measured": ["trained"] * 2}[name]
-            assert main(["experiment", str(path), "--device", "cpu"]) == 0
-            results[name] = json.loads((folder / name / "results.json").read_text("utf-8"))
+            experiment = write_experiment(folder / name, **CHANGES, measures=measures)
+            states = {ExperimentRunner(experiment, folder / "local").progress_of(cell).state for cell in CELLS}
+            assert states == {"not begun" if name == "plain" else "trained"}
+            assert main(["experiment", str(folder / name), "--device", "cpu"]) == 0
+            results[name] = read_results(folder / name)
     return folder, results
-
-
-CELLS = [ExperimentRun(1, row, 0) for row in TREE["rows"]]
 
 
 def test_a_run_that_exists_is_measured_and_not_trained_again(trained):
@@ -163,10 +151,9 @@ def test_the_real_images_are_those_of_the_test_patients_and_no_part_of_the_cohor
 
 
 def test_translations_of_patients_with_one_image_each_cannot_be_measured(tmp_path):
-    phantoms = {"cohort": {"kind": "phantom"}, "measures": ["synthesis"]}
-    (tmp_path / "experiment.json").write_text(json.dumps({**TREE, **phantoms}), "utf-8")
-    with pytest.raises(InputError):
-        real_images(read_experiment(str(tmp_path)), 1)
+    experiment = write_experiment(tmp_path, measures=["synthesis"])
+    with pytest.raises(InputError, match=experiment.name):
+        real_images(experiment, 1)
 
 
 def test_the_synthesis_of_sts_asks_for_runs_that_other_experiments_make():
