@@ -64,13 +64,13 @@ def test_distances_near_and_far_are_those_of_a_distance_transform(spacing):
     from scipy.ndimage import distance_transform_edt
 
     random = np.random.default_rng(4)
-    # One reaches to within a voxel of the other and far beyond what is looked at before a tree is searched.
+    # One reaches to within a voxel of the other and far beyond it.
     a, b = np.zeros((20, 90, 120), bool), np.zeros((20, 90, 120), bool)
     a[:, :30] = random.random((20, 30, 120)) < 0.01
     b[3:9, 28:31, 5:9] = True
     grid = Grid(bounding_box(a | b), spacing)
-    one, other = MaskSurface(a, grid), MaskSurface(b, grid)
-    for here, there in ((one.boundary, other.boundary), (other.boundary, one.boundary)):
+    boundaries = [MaskSurface(mask, grid).boundary for mask in (a, b)]
+    for here, there in (boundaries, boundaries[::-1]):
         on_there = np.ones(grid.shape, bool)
         on_there.flat[there.places] = False
         order, distances = here.distances_to(there)
