@@ -13,7 +13,7 @@ from CMEDLSegmentLib.io.delineation import RatedCase
 from CMEDLSegmentLib.io.volume import axial_view
 from CMEDLSegmentLib.report.contour_drawing import LUNG_WINDOW, Contour, whole_view
 
-from ..figures.contour_panels import Cell, draw_panel, side_by_side, telling_slices, with_title
+from ..figures.contour_panels import draw_panel, side_by_side, telling_slices, with_title
 
 
 def picture(cases: Sequence[RatedCase], agreements: Sequence[Agreement]) -> Image.Image:
@@ -49,8 +49,7 @@ def _panel(case: RatedCase, caption: str) -> Image.Image:
     shown = np.clip(2.0 * (view.array[z] - low) / (high - low) - 1.0, -1.0, 1.0)
     colors = [*RATER_COLORS[: len(case.raters)], MODEL_RED]
     drawn = tuple(
-        Contour(mask[z], color, 1.6 if color == MODEL_RED else 1.2, rater.name)
-        for mask, color, rater in zip(masks, colors, case.all, strict=True)
+        Contour(mask[z], color, 1.6 if color == MODEL_RED else 1.2) for mask, color in zip(masks, colors, strict=True)
     )
     spacing = view.spacing[1:]
-    return draw_panel(Cell(shown, drawn, caption), whole_view(shown.shape, spacing), spacing)
+    return draw_panel(shown, drawn, caption, whole_view(shown.shape, spacing), spacing)

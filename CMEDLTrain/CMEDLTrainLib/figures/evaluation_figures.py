@@ -216,12 +216,12 @@ class Figures:
     ) -> Image.Image:
         """A student's contours on the image it saw, under captions with the DSC."""
         scores = view.scores(view.predicted[list(slices)], np.array(slices))
-        cells = []
-        for z, score, caption in zip(slices, scores, captions, strict=True):
+        panels = []
+        for z, score, caption, square in zip(slices, scores, captions, squares, strict=True):
             drawn = contour_panels.contours(view, z, view.predicted[z], color)
             caption = contour_panels.score_caption(contour_panels.shortened(caption, 190, 15), score)
-            cells.append(contour_panels.Cell(view.image(z), drawn, caption))
-        return contour_panels.draw_row(cells, squares, view.spacing)
+            panels.append(contour_panels.draw_panel(view.image(z), drawn, caption, square, view.spacing))
+        return contour_panels.side_by_side(panels)
 
     def _teacher_row(self, view: CaseView, slices: Sequence[int], squares: Sequence[View]) -> Image.Image:
         """The translated slices with the teacher's contours; with the student's where there is no teacher."""
@@ -232,11 +232,13 @@ class Figures:
         else:
             scores, color = view.scores(labels, np.array(slices)), TEACHER_BLUE
             captions = [contour_panels.score_caption(f"{self._teacher.pseudo}, teacher", score) for score in scores]
-        cells = [
-            contour_panels.Cell(image, contour_panels.contours(view, z, label, color), caption)
-            for image, z, label, caption in zip(images, slices, labels, captions, strict=True)
+        panels = [
+            contour_panels.draw_panel(
+                image, contour_panels.contours(view, z, label, color), caption, square, view.spacing
+            )
+            for image, z, label, caption, square in zip(images, slices, labels, captions, squares, strict=True)
         ]
-        return contour_panels.draw_row(cells, squares, view.spacing)
+        return contour_panels.side_by_side(panels)
 
     def _overview(self) -> dict[str, Any]:
         """The pictures of the worst, the median and the best case, by the mean DSC of their slices, in one."""
@@ -309,8 +311,8 @@ class Figures:
             maps.insert(0, Maps(f"teacher on {self._teacher.pseudo}", _first_maps(layers)))
         (square,) = contour_panels.squares_around(view, [z])
         drawn = contour_panels.contours(view, z, view.predicted[z], MODEL_RED)
-        cell = contour_panels.Cell(view.image(z), drawn, "expert yellow, student red")
-        panel = contour_panels.draw_panel(cell, square, view.spacing)
+        caption = "expert yellow, student red"
+        panel = contour_panels.draw_panel(view.image(z), drawn, caption, square, view.spacing)
         self._largest = _LargestSlice(view.case, z, float(areas[z]), panel, maps)
 
 
