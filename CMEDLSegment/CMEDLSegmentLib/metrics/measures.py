@@ -271,8 +271,8 @@ def compare(
 
     >>> a = np.zeros((14, 14, 14), bool)
     >>> a[2:12, 2:12, 2:12] = True
-    >>> found = compare(a, np.roll(a, 1, axis=0), (1.0, 1.0, 1.0))
-    >>> found["dsc"], found["hd95_mm"], found["surface_dice"], found["volume_a_cc"]
+    >>> row = compare(a, np.roll(a, 1, axis=0), (1.0, 1.0, 1.0))
+    >>> row["dsc"], row["hd95_mm"], row["surface_dice"], row["volume_a_cc"]
     (0.9, 1.0, 1.0, 1.0)
     """
     measures = measure(a, b, spacing, tolerance_mm)

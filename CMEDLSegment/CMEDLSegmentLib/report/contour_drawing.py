@@ -123,8 +123,8 @@ def contour_panel(
         draw.rectangle([*corners[0], *corners[1]], outline=DIM, width=OVERSAMPLING)
     for contour in contours:
         for line in outlines(contour.mask):
-            for piece in _dashes(np.array(place(line)), [length * OVERSAMPLING for length in contour.dash]):
-                draw.line(piece, contour.color, round(contour.width * OVERSAMPLING), joint="curve")
+            for dash in _dashes(np.array(place(line)), [length * OVERSAMPLING for length in contour.dash]):
+                draw.line(dash, contour.color, round(contour.width * OVERSAMPLING), joint="curve")
     panel = panel.reduce(OVERSAMPLING)
     _annotate(panel, bar_mm, scale / OVERSAMPLING, sides)
     return panel
@@ -148,7 +148,7 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _dashes(line: np.ndarray, dash: Sequence[float]) -> list[list[tuple[float, float]]]:
-    """The drawn pieces of a line (n, 2) that is broken into lines and gaps of the lengths ``dash``, in turn."""
+    """The drawn dashes of a line (n, 2) that is broken into lines and gaps of the lengths ``dash``, in turn."""
     if not dash:
         return [list(map(tuple, line.tolist()))]
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])

@@ -36,7 +36,7 @@ class LineStyle:
 
 
 def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
-    """A look for each of ``names``, in their order; :data:`MODEL` is the model."""
+    """A style for each of ``names``, in their order; :data:`MODEL` is the model."""
     raters = [name for name in names if name != MODEL]
     styles = {
         name: LineStyle(RATER_COLORS[k % len(RATER_COLORS)], DASHES[k % len(DASHES)], 2.0)

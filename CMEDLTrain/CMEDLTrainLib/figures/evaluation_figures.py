@@ -244,8 +244,8 @@ class Figures:
         """The pictures of the worst, the median and the best case, by the mean DSC of their slices, in one."""
         names = list(self._drawn)
         ranked = contour_panels.telling_slices(np.array([drawn.dsc for drawn in self._drawn.values()]))
-        words = [f"the {word} of {len(names)} cases" if len(names) > 1 else "the only case" for word, _ in ranked]
-        parts = [(line, self._drawn[names[place]].path) for line, (_, place) in zip(words, ranked, strict=True)]
+        lines = [f"the {word} of {len(names)} cases" if len(names) > 1 else "the only case" for word, _ in ranked]
+        parts = [(line, self._drawn[names[place]].path) for line, (_, place) in zip(lines, ranked, strict=True)]
         save_png(contour_panels.draw_overview(parts), self._folder / "contours.png")
         files = {name: f"contours/{drawn.path.name}" for name, drawn in self._drawn.items()}
         return {"file": "contours.png", "shown": [names[place] for _, place in ranked], "cases": files}

@@ -52,9 +52,9 @@ def test_staple_has_the_probabilities_of_simpleitk(raters: int):
     masks = noisy_masks(raters, seed=raters)
     marks = np.stack([mask.ravel() for mask in masks], axis=1)
     patterns, which, counts = np.unique(marks, axis=0, return_inverse=True, return_counts=True)
-    found = staple(patterns, counts)[which.ravel()].reshape(masks[0].shape)
+    probability = staple(patterns, counts)[which.ravel()].reshape(masks[0].shape)
     # Both stop when sensitivity and specificity change by less than 1e-7.
-    assert np.abs(found - filter_of(masks)).max() < 1e-6
+    assert np.abs(probability - filter_of(masks)).max() < 1e-6
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -122,9 +122,9 @@ def test_thousands_of_raters_have_a_consensus():
 
 def test_who_is_not_there_cannot_be_left_out_and_somebody_must_be_left():
     case = rated_case({"A": row(1)}, model=row(1))
-    with pytest.raises(InputError, match="No rater is called 'B'"):
+    with pytest.raises(InputError, match="'B'"):
         consensus_mask(case, "majority", without="B")
-    with pytest.raises(InputError, match="only rater"):
+    with pytest.raises(InputError):
         consensus_mask(case, "majority", without="A")
-    with pytest.raises(InputError, match="majority or staple"):
+    with pytest.raises(InputError, match="average"):
         consensus_mask(case, "average")
