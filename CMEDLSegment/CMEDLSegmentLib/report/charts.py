@@ -52,7 +52,8 @@ def heat_map(names: Sequence[str], matrix: np.ndarray, measure: str, width: floa
         middle = (i + 0.5) * side
         if side >= size:
             drawing.text(left - 6, top + middle + size * 0.35, rows[i], size, "end")
-            drawing.tilted(left + middle - 2, top - 5, columns[i], size)
+            x, y = left + middle - 2, top - 5
+            drawing.text(x, y, columns[i], size, transform=f"rotate(-38 {x:.1f} {y:.1f})")
         for j, other in enumerate(names):
             value, x, y = float(matrix[i, j]), left + j * side, top + i * side
             fill, dark = shade(math.nan if name == other else value, measure, worst)

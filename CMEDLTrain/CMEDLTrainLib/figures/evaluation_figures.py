@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,8 +25,6 @@ from CMEDLSegmentLib.inference.segmenter import Segmentation
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.volume import Volume
 from CMEDLSegmentLib.models import registry
-from CMEDLSegmentLib.models.model_card import Card
-from CMEDLSegmentLib.models.model_file import ModelNetwork
 from CMEDLSegmentLib.networks import Segmentor
 from CMEDLSegmentLib.report.contour_drawing import View, save_png
 
@@ -41,28 +39,19 @@ from . import contour_panels, tsne_map
 from .feature_sheet import Maps, sheet
 
 
-@dataclass
 class _Reader:
     """A student whose features are looked at, and the pixels' features that it gave so far."""
 
-    name: str
-    card: Card
-    network: ModelNetwork
-    features: list[np.ndarray] = field(default_factory=list)
-    inside: list[np.ndarray] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, path: Path | str, device: torch.device, name: str = "") -> _Reader:
+    def __init__(self, path: Path | str, device: torch.device, name: str = "") -> None:
         student = registry.load(path)
-        return cls(name or student.card.name, student.card, student.build().to(device))
+        self.name, self.card = name or student.card.name, student.card
+        self.network = student.build().to(device)
+        self.features: list[np.ndarray] = []
+        self.inside: list[np.ndarray] = []
 
     def layers(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Feature maps of the last two layers for images (n, 1, f, f)."""
         return last_features(cast(Segmentor, self.network.networks[-1]), lambda: self.network(images))
-
-    def maps(self, images: Tensor) -> np.ndarray:
-        """The last layer's feature maps (c, h, w) of the first image."""
-        return _first_maps(self.layers(images))
 
 
 @dataclass(frozen=True)
@@ -111,8 +100,8 @@ class Figures:
         against: Path | str | None = None,
     ) -> None:
         self._folder, self._device = folder, choose_device(device)
-        self._own = _Reader.of(run.student, self._device, "student")
-        self._against = None if against is None else _Reader.of(against, self._device)
+        self._own = _Reader(run.student, self._device, "student")
+        self._against = None if against is None else _Reader(against, self._device)
         self._teacher = TeacherInference.of(run, self._own.network, self._device)
         if self._teacher.translate is not None:
             store = slices_of(run)
@@ -160,7 +149,7 @@ class Figures:
         self._sample(self._against, view)
         if self._largest is not None and self._largest.case == case.case:
             images = next(view.images(np.array([self._largest.slice]), self._device))
-            self._largest.maps.insert(0, Maps(self._against.name, self._against.maps(images), group=1))
+            self._largest.maps.insert(0, Maps(self._against.name, _first_maps(self._against.layers(images)), group=1))
 
     def finish(self, progress: Progress = SILENT) -> dict[str, Any]:
         """Write the pictures over all cases.
@@ -303,7 +292,7 @@ class Figures:
         if self._largest is not None and areas[z] <= self._largest.area_mm2:
             return
         images = next(view.images(np.array([z]), self._device))
-        maps = [Maps("student", self._own.maps(images))]
+        maps = [Maps("student", _first_maps(self._own.layers(images)))]
         teacher = self._teacher.teacher
         if teacher is not None and self._teacher.translate is not None:
             pseudo = self._teacher.translate(images)
