@@ -258,13 +258,10 @@ def _range(
 ) -> RangeAnswer | None:
     if len(names) == n_raters:
         return None
-    sided = [name for name, measure in MEASURES.items() if measure.better]
-    return within_raters_range(
-        names[:n_raters],
-        {name: matrices[name][:n_raters, n_raters] for name in sided},
-        {name: matrices[name][:n_raters, :n_raters] for name in sided},
-        [name for name, box in zip(names, votes.boxes[:n_raters], strict=False) if box is None],
-    )
+    sided = {name: matrices[name][:n_raters] for name, measure in MEASURES.items() if measure.better}
+    model, raters = ({name: rows[:, of] for name, rows in sided.items()} for of in (n_raters, slice(n_raters)))
+    silent = [name for name, box in zip(names, votes.boxes[:n_raters], strict=False) if box is None]
+    return within_raters_range(names[:n_raters], model, raters, silent)
 
 
 def _notes(case: RatedCase, votes: VoteMap) -> tuple[str, ...]:

@@ -39,43 +39,38 @@ _MARGIN = 2
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """Every surface element's distance (mm) to the other surface, ascending, and its area (mm^2); of two surfaces."""
+    """Of two surfaces each element's distance (mm) to the other surface, ascending, and its area (mm^2)."""
 
-    a_to_b: np.ndarray
-    a_areas: np.ndarray
-    b_to_a: np.ndarray
-    b_areas: np.ndarray
+    directed: tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def area(self) -> float:
+        """Of both surfaces together (mm^2)."""
+        return float(self.directed[0][1].sum() + self.directed[1][1].sum())
 
     def surface_dice(self, tolerance_mm: float) -> float:
         """Share of both surfaces' area that lies within ``tolerance_mm`` of the other surface."""
-        within = sum(
-            areas[: np.searchsorted(distances, tolerance_mm, side="right")].sum() for distances, areas in self._directed
-        )
-        return float(within / (self.a_areas.sum() + self.b_areas.sum()))
+        ends = (np.searchsorted(distances, tolerance_mm, side="right") for distances, _ in self.directed)
+        return float(sum(areas[:end].sum() for (_, areas), end in zip(self.directed, ends, strict=True)) / self.area)
 
     def hausdorff(self, percent: float = 100.0) -> float:
         """The larger of the two directed, area-weighted ``percent`` percentiles (mm)."""
-        return max(_percentile(distances, areas, percent) for distances, areas in self._directed)
+        return max(_percentile(distances, areas, percent) for distances, areas in self.directed)
 
     def pooled(self, percent: float) -> float:
         """The area-weighted ``percent`` percentile (mm) of both directions' distances taken together."""
-        distances, areas = np.concatenate([self.a_to_b, self.b_to_a]), np.concatenate([self.a_areas, self.b_areas])
+        distances, areas = (np.concatenate(both) for both in zip(*self.directed, strict=True))
         # Stable, because that one is fast with two ascending runs.
         order = np.argsort(distances, kind="stable")
         return _percentile(distances[order], areas[order], percent)
 
     def average(self) -> float:
         """Mean distance (mm) over the area of both surfaces together."""
-        total = sum(distances @ areas for distances, areas in self._directed)
-        return float(total / (self.a_areas.sum() + self.b_areas.sum()))
+        return float(sum(distances @ areas for distances, areas in self.directed) / self.area)
 
     def mean_of_averages(self) -> float:
         """Mean of the two directed mean distances (mm), each over one surface's area."""
-        return float(sum(distances @ areas / areas.sum() for distances, areas in self._directed) / 2)
-
-    @property
-    def _directed(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-        return (self.a_to_b, self.a_areas), (self.b_to_a, self.b_areas)
+        return float(sum(distances @ areas / areas.sum() for distances, areas in self.directed) / 2)
 
 
 class Grid:
@@ -247,7 +242,7 @@ def surface_distances(a: MaskSurface, b: MaskSurface) -> tuple[SurfaceDistances,
     both_ways = [(a.surface, b.surface), (b.surface, a.surface), (a.boundary, b.boundary), (b.boundary, a.boundary)]
     jobs = [partial(here.distances_to, other) for here, other in both_ways]
     (order_a, to_b), (order_b, to_a), (_, voxels_to_b), (_, voxels_to_a) = in_threads(jobs, a.inside.size)
-    return SurfaceDistances(to_b, a.areas[order_a], to_a, b.areas[order_b]), [voxels_to_b, voxels_to_a]
+    return SurfaceDistances(((to_b, a.areas[order_a]), (to_a, b.areas[order_b]))), [voxels_to_b, voxels_to_a]
 
 
 def in_threads(jobs: Sequence[Callable[[], Result]], voxels: int) -> list[Result]:

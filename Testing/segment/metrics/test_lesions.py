@@ -41,13 +41,6 @@ def test_exchanged_masks_exchange_missed_and_extra():
     assert (first.missed, first.extra) == (second.extra, second.missed)
 
 
-def test_one_tumor_over_two_is_matched_with_the_one_it_shares_more_with():
-    two = boxes(np.s_[3:5, 5:10, 5:10], np.s_[3:5, 5:10, 12:20])
-    match = match_lesions(two, boxes(np.s_[3:5, 5:10, 5:20]), SPACING)
-    assert [pair.a.centroid[2] for pair in match.pairs] == [15.5]
-    assert [tumor.centroid[2] for tumor in match.missed] == [7.0]
-
-
 def test_the_most_shared_in_all_is_matched_even_if_no_pair_is_the_best_of_its_own():
     # The first of a shares 11 with the first of b and 10 with the second, which shares with no other; the second of a
     # shares 8 with the first of b. Greedily 11 would be matched, and 10 and 8 lost.
