@@ -204,33 +204,27 @@ class MaskSurface:
         )
 
     def _find_elements(self) -> None:
-        """Find all elements in one pass over some slices at a time, because those stay in the processor's cache."""
         grid, inside = self._grid, self.inside.reshape(-1)
         plane, row, _ = grid.strides
-        places: tuple[list[np.ndarray], ...] = ([], [], [])
-        codes = []
         # Nothing is in the first slice and the last two, whose neighbors would be off the array.
-        some, end = max(1, _CHUNK // plane) * plane, len(inside) - 2 * plane
-        for start in range(plane, end, some):
-            stop = min(start + some, end)
+        count = len(inside) - 3 * plane
 
-            def moved(step: int, start: int = start, stop: int = stop) -> np.ndarray:
-                return inside[start + step : stop + step]
+        def moved(step: int) -> np.ndarray:
+            return inside[plane + step : plane + step + count]
 
-            code = _codes(inside[start:], stop - start, row, plane)
-            here = moved(0)
-            in_slice = moved(1) & moved(-1) & moved(row) & moved(-row)
-            contour = here & ~in_slice
-            boundary = here & ~(in_slice & moved(plane) & moved(-plane))
-            # All inside becomes 0 and all outside 1, so that one comparison does for both.
-            surface = code + np.uint8(1) > 1
-            for kept, which in zip(places, (surface, boundary.view(bool), contour.view(bool)), strict=True):
-                kept.append(np.flatnonzero(which) + start)
-            codes.append(code[places[0][-1] - start])
-        on_surface, on_boundary, on_contours = (np.concatenate(kept) for kept in places)
-        self.areas = _element_areas(grid.spacing)[np.concatenate(codes)]
-        self.surface, self.boundary = Elements(grid, on_surface), Elements(grid, on_boundary)
-        self.contours = Elements(grid, on_contours, in_slices=True)
+        # Bit 4i + 2j + k of a corner's code: whether voxel (i, j, k) of its eight is inside.
+        pairs = inside[plane:-1] | inside[plane + 1 :] << np.uint8(1)
+        fours = pairs[:-row] | pairs[row:] << np.uint8(2)
+        code = fours[:count] | fours[plane : plane + count] << np.uint8(4)
+        in_slice = moved(1) & moved(-1) & moved(row) & moved(-row)
+        contours = moved(0) & ~in_slice
+        boundary = moved(0) & ~(in_slice & moved(plane) & moved(-plane))
+        # All inside becomes 0 and all outside 1, so that one comparison does for both.
+        on_surface = np.flatnonzero(code + np.uint8(1) > 1)
+        self.areas = _element_areas(grid.spacing)[code[on_surface]]
+        self.surface = Elements(grid, on_surface + plane)
+        self.boundary = Elements(grid, np.flatnonzero(boundary.view(bool)) + plane)
+        self.contours = Elements(grid, np.flatnonzero(contours.view(bool)) + plane, in_slices=True)
 
 
 def surface_distances(a: MaskSurface, b: MaskSurface) -> tuple[SurfaceDistances, list[np.ndarray]]:
@@ -310,16 +304,6 @@ def _percentile(distances: np.ndarray, areas: np.ndarray, percent: float) -> flo
     """The least of the ascending distances within which ``percent`` of the area lies."""
     share = np.cumsum(areas) / areas.sum()
     return float(distances[min(int(np.searchsorted(share, percent / 100.0 - _ROUNDING)), len(distances) - 1)])
-
-
-def _codes(inside: np.ndarray, count: int, row: int, plane: int) -> np.ndarray:
-    """The codes of the first ``count`` voxel corners of a flat mask (0 and 1) with ``row`` and ``plane`` strides.
-
-    Bit 4i + 2j + k of a code: whether voxel (i, j, k) of the corner's eight is inside.
-    """
-    pairs = inside[: count + plane + row] | inside[1 : count + plane + row + 1] << np.uint8(1)
-    fours = pairs[: count + plane] | pairs[row : count + plane + row] << np.uint8(2)
-    return fours[:count] | fours[plane : count + plane] << np.uint8(4)
 
 
 @functools.lru_cache(maxsize=8)
