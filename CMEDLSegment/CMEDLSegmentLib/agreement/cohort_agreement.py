@@ -26,6 +26,7 @@ REFUSED = (
     "A table per rater is not given: it is not said that the raters are the same people in all cases, and a row of "
     "different people would be nobody's. The spread among the raters of each case is given instead."
 )
+_SIDED = [name for name, measure in MEASURES.items() if measure.better]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class CaseRow:
     model: dict[str, Spread] | None
     volume: Spread
     within: dict[str, bool | None]
+
+    @classmethod
+    def of(cls, agreement: Agreement) -> CaseRow:
+        """The row of a case."""
+        model = agreement.raters[-1].values if agreement.has_model else None
+        within = {name: row.within for name, row in agreement.range.rows.items()} if agreement.range else {}
+        raters = len(agreement.rater_names)
+        return cls(agreement.case, raters, agreement.spread, model, agreement.volume, within)
 
 
 @dataclass(frozen=True)
@@ -118,29 +127,14 @@ def pool_agreements(agreements: Sequence[Agreement], same_people: bool) -> Cohor
         person_tests = {name: _tests(with_model, name) for name in raters} if with_model else {}
     return CohortAgreement(
         tolerance_mm=tolerances.pop(),
-        cases=tuple(_case_row(agreement) for agreement in agreements),
+        cases=tuple(map(CaseRow.of, agreements)),
         people=people,
         refusal="" if same_people else REFUSED,
         model=model,
         spread={name: Spread.of(np.concatenate([each.rater_pairs(name) for each in agreements])) for name in MEASURES},
-        within={name: _within(agreements, name) for name in _sided()},
+        within={name: _within(agreements, name) for name in _SIDED},
         tests=_tests(with_model) if with_model else {},
         person_tests=person_tests,
-    )
-
-
-def _sided() -> list[str]:
-    return [name for name, measure in MEASURES.items() if measure.better]
-
-
-def _case_row(agreement: Agreement) -> CaseRow:
-    return CaseRow(
-        case=agreement.case,
-        n_raters=len(agreement.rater_names),
-        raters=agreement.spread,
-        model=agreement.raters[-1].values if agreement.has_model else None,
-        volume=agreement.volume,
-        within={name: row.within for name, row in agreement.range.rows.items()} if agreement.range else {},
     )
 
 
@@ -159,7 +153,7 @@ def _within(agreements: Sequence[Agreement], measure: str) -> tuple[int, int]:
 def _tests(agreements: Sequence[Agreement], person: str | None = None) -> dict[str, PairedTest]:
     """The model against the pairs of raters, or against one person; both with the same other raters."""
     tests = {}
-    for name in _sided():
+    for name in _SIDED:
         model, raters = [], []
         for agreement in agreements:
             if person is None:

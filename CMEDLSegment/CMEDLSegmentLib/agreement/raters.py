@@ -7,6 +7,7 @@ the reference.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -153,55 +154,6 @@ def analyze(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
     names = tuple(delineation.name for delineation in case.all)
     n_raters = len(case.raters)
     votes = VoteMap.of([delineation.mask for delineation in case.all])
-    measured = _measure_all(case, votes, tolerance_mm, progress)
-    matrices = {name: _matrix(name, measured.directed, votes) for name in MEASURES}
-    counts = votes.counts.sum(axis=0)
-    voxel_cc = math.prod(case.spacing) / 1000.0
-    marks = votes.patterns[:, :n_raters]
-    volumes = [float(counts @ column * voxel_cc) for column in votes.patterns.T]
-    slices = slice_rows(votes, names, n_raters, case.spacing, measured.model_slices)
-    return Agreement(
-        case=case.name,
-        names=names,
-        tolerance_mm=float(tolerance_mm),
-        spacing=case.spacing,
-        notes=_notes(case, votes),
-        pairs=tuple(Pair(names[a], names[b], pair) for (a, b), pair in sorted(measured.directed.items()) if a < b),
-        raters=tuple(_row(names[who], who, n_raters, matrices, volumes[who]) for who in range(len(names))),
-        spread={name: Spread.of(_between(name, matrices[name], n_raters)) for name in MEASURES},
-        volume=Spread.of(volumes[:n_raters]),
-        consensus=measured.consensus,
-        range=_range(names, n_raters, matrices, votes),
-        slices=slices,
-        worst=worst_first(slices),
-        tumors=measured.tumors,
-        map=votes.count_map(slice(0, n_raters)),
-        box=votes.box,
-        full_cc=float(counts @ marks.all(axis=1) * voxel_cc),
-        any_cc=float(counts @ marks.any(axis=1) * voxel_cc),
-        _matrices=matrices,
-    )
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """All that needs the masks again.
-
-    Attributes:
-        directed: by the numbers of the reference and the tested one, every ordered pair.
-        consensus, tumors: as in :class:`Agreement`.
-        model_slices: the model against the majority, by the slice's index.
-    """
-
-    directed: dict[tuple[int, int], PairMeasures]
-    consensus: dict[str, dict[str, PairMeasures]]
-    model_slices: dict[int, dict[str, float]]
-    tumors: dict[str, LesionMatch]
-
-
-def _measure_all(case: RatedCase, votes: VoteMap, tolerance_mm: float, progress: Progress) -> _Measured:
-    names = [delineation.name for delineation in case.all]
-    n_raters = len(case.raters)
     agreed = {method: _consensus(votes, method, len(names), n_raters) for method in METHODS}
     # A consensus that is the mask of somebody, or that both methods find, is prepared and measured once.
     columns = [*votes.patterns.T, *(column for of_method in agreed.values() for column in of_method.values())]
@@ -211,17 +163,15 @@ def _measure_all(case: RatedCase, votes: VoteMap, tolerance_mm: float, progress:
     people = [number[column.tobytes()] for column in votes.patterns.T]
 
     directed: dict[tuple[int, int], PairMeasures] = {}
-    for a, b in _watched(_to_and_fro(len(names)), progress.part(0.0, 0.5), "Comparing the raters"):
+    unordered = list(itertools.combinations(range(len(names)), 2))
+    for a, b in _watched(unordered, progress.part(0.0, 0.5), "Comparing the raters"):
         directed[a, b] = masks.pair(people[a], people[b])
         directed[b, a] = masks.pair(people[b], people[a])
-
     tested = [(method, who) for who in range(len(names)) for method in METHODS if who in agreed[method]]
     consensus: dict[str, dict[str, PairMeasures]] = {method: {} for method in METHODS}
     for method, who in _watched(tested, progress.part(0.5, 0.9), "Comparing with the consensus"):
         consensus[method][names[who]] = masks.pair(number[agreed[method][who].tobytes()], people[who])
-
-    corner = tuple(axis.start for axis in votes.box)
-    majority = agreed["majority"]
+    corner, majority = tuple(axis.start for axis in votes.box), agreed["majority"]
     model_slices = {}
     if case.model:
         rows = masks.slices(number[majority[n_raters].tobytes()], people[n_raters])
@@ -232,19 +182,45 @@ def _measure_all(case: RatedCase, votes: VoteMap, tolerance_mm: float, progress:
         reference, own = votes.where(majority[who], votes.patterns[:, who])
         known = consensus["majority"][names[who]]
         tumors[names[who]] = match_lesions(reference, own, case.spacing, tolerance_mm, corner, known)
-    return _Measured(directed, consensus, model_slices, tumors)
+
+    matrices = {name: _matrix(name, directed, votes) for name in MEASURES}
+    counts = votes.counts.sum(axis=0)
+    voxel_cc = math.prod(case.spacing) / 1000.0
+    marks = votes.patterns[:, :n_raters]
+    volumes = [float(counts @ column * voxel_cc) for column in votes.patterns.T]
+    slices = slice_rows(votes, names, n_raters, case.spacing, model_slices)
+    return Agreement(
+        case=case.name,
+        names=names,
+        tolerance_mm=float(tolerance_mm),
+        spacing=case.spacing,
+        notes=_notes(case, votes),
+        pairs=tuple(Pair(names[a], names[b], directed[a, b]) for a, b in unordered),
+        raters=tuple(
+            RaterRow(
+                name, {key: Spread.of(_over_others(matrices[key], who, n_raters)) for key in MEASURES}, volumes[who]
+            )
+            for who, name in enumerate(names)
+        ),
+        spread={name: Spread.of(_between(name, matrices[name], n_raters)) for name in MEASURES},
+        volume=Spread.of(volumes[:n_raters]),
+        consensus=consensus,
+        range=_range(names, n_raters, matrices, votes),
+        slices=slices,
+        worst=worst_first(slices),
+        tumors=tumors,
+        map=votes.count_map(slice(0, n_raters)),
+        box=votes.box,
+        full_cc=float(counts @ marks.all(axis=1) * voxel_cc),
+        any_cc=float(counts @ marks.any(axis=1) * voxel_cc),
+        _matrices=matrices,
+    )
 
 
 def _consensus(votes: VoteMap, method: Method, n_all: int, n_raters: int) -> dict[int, np.ndarray]:
     """For everybody, the patterns in the consensus of the other raters; nothing for a lone rater."""
     others = {who: [rater for rater in range(n_raters) if rater != who] for who in range(n_all)}
     return {who: chosen_patterns(votes, raters, method) for who, raters in others.items() if raters}
-
-
-def _to_and_fro(count: int) -> list[tuple[int, int]]:
-    """Every unordered pair once, so that each has a mask of one of the last few pairs, which is still prepared."""
-    rows = [[(a, b) for b in range(a + 1, count)] for a in range(count)]
-    return [pair for a, row in enumerate(rows) for pair in (row if a % 2 == 0 else reversed(row))]
 
 
 def _watched(items: Sequence[_Item], progress: Progress, stage: str) -> Iterator[_Item]:
@@ -262,11 +238,6 @@ def _matrix(measure: str, directed: Mapping[tuple[int, int], PairMeasures], vote
     for (a, b), measures in directed.items():
         matrix[a, b] = measures.values[measure]
     return matrix
-
-
-def _row(who: str, column: int, n_raters: int, matrices: Mapping[str, np.ndarray], volume_cc: float) -> RaterRow:
-    values = {name: Spread.of(_over_others(matrix, column, n_raters)) for name, matrix in matrices.items()}
-    return RaterRow(who, values, volume_cc)
 
 
 def _over_others(matrix: np.ndarray, column: int, n_raters: int) -> np.ndarray:
@@ -287,13 +258,10 @@ def _range(
 ) -> RangeAnswer | None:
     if len(names) == n_raters:
         return None
-    sided = [name for name, measure in MEASURES.items() if measure.better]
-    return within_raters_range(
-        names[:n_raters],
-        {name: matrices[name][:n_raters, n_raters] for name in sided},
-        {name: matrices[name][:n_raters, :n_raters] for name in sided},
-        [name for name, box in zip(names, votes.boxes[:n_raters], strict=False) if box is None],
-    )
+    sided = {name: matrices[name][:n_raters] for name, measure in MEASURES.items() if measure.better}
+    model, raters = ({name: rows[:, of] for name, rows in sided.items()} for of in (n_raters, slice(n_raters)))
+    silent = [name for name, box in zip(names, votes.boxes[:n_raters], strict=False) if box is None]
+    return within_raters_range(names[:n_raters], model, raters, silent)
 
 
 def _notes(case: RatedCase, votes: VoteMap) -> tuple[str, ...]:
@@ -310,13 +278,12 @@ def _notes(case: RatedCase, votes: VoteMap) -> tuple[str, ...]:
             "infinite, which no mean of distances contains; two empty ones have no value. What is left out is counted."
         )
     marks = votes.patterns.T
-    for a in range(len(marks)):
-        for b in range(a + 1, len(marks)):
-            if votes.boxes[a] is not None and np.array_equal(marks[a], marks[b]):
-                notes.append(
-                    f"{case.all[a].name} and {case.all[b].name} marked the very same voxels; if one file was given "
-                    "twice, leave one of them out, because it counts as two that agree perfectly."
-                )
+    for a, b in itertools.combinations(range(len(marks)), 2):
+        if votes.boxes[a] is not None and np.array_equal(marks[a], marks[b]):
+            notes.append(
+                f"{case.all[a].name} and {case.all[b].name} marked the very same voxels; if one file was given twice, "
+                "leave one of them out, because it counts as two that agree perfectly."
+            )
     if case.geometry.is_sheared:
         notes.append("The image's slices are sheared (a tilted gantry): distances are measured as if they were not.")
     if len(case.raters) == 1:

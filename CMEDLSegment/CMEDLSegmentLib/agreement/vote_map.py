@@ -67,7 +67,7 @@ class VoteMap:
             np.bincount(pattern[end - here : end], minlength=len(patterns))
             for here, end in zip(np.diff(ends, prepend=0), ends, strict=True)
         ]
-        counts = np.stack(on_slices) if on_slices else np.zeros((0, len(patterns)), np.int64)
+        counts = np.array(on_slices, np.int64).reshape(len(marked), len(patterns))
         numbers = np.zeros(marked.shape, np.min_scalar_type(len(patterns)))
         numbers[marked] = pattern + 1
         return cls(box, patterns, counts, boxes, numbers)
@@ -84,7 +84,9 @@ class VoteMap:
     def overlaps(self) -> np.ndarray:
         """Voxels that each pair of masks both mark on each slice of the box: (z, n, n), areas on the diagonal."""
         votes = self.patterns.astype(float)
-        return np.stack([(votes.T * counts) @ votes for counts in self.counts]) if len(self.counts) else _nothing(votes)
+        return np.array([(votes.T * counts) @ votes for counts in self.counts]).reshape(
+            -1, votes.shape[1], votes.shape[1]
+        )
 
     def _filled(self, values: np.ndarray, dtype: type[bool | np.unsignedinteger]) -> np.ndarray:
         table = np.append(0, values).astype(dtype)
@@ -185,7 +187,3 @@ def worst_first(rows: Sequence[SliceRow]) -> list[int]:
         return -row.with_model_cc, 2.0 if np.isnan(row.dsc_mean) else row.dsc_mean, row.index
 
     return [row.index for row in sorted(rows, key=order)]
-
-
-def _nothing(votes: np.ndarray) -> np.ndarray:
-    return np.zeros((0, votes.shape[1], votes.shape[1]))

@@ -232,7 +232,7 @@ def compare_cohort(
     if agreements:
         cohort = pool_agreements(agreements, same_people)
         links = [f"{folders[number].name}/{REPORT}" for number in done]
-        files = write_cohort_report(cohort, agreements, links, folder, len(errors), overwrite, progress)
+        files = write_cohort_report(cohort, agreements, links, folder, len(errors), overwrite)
     progress("Done", 1.0)
     reports = {number: comparison.files[REPORT] for number, comparison in done.items()}
     code = min(codes - {0}, default=0)

@@ -188,30 +188,27 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def _row(measure: str, model: float, raters: dict[str, float], mean: float, interval: tuple[float, float]) -> RangeRow:
-    high = MEASURES[measure].better == "high"
-    known = [value for value in raters.values() if not math.isnan(value)]
-    worst, best = (math.nan, math.nan) if not known else (min(known), max(known)) if high else (max(known), min(known))
-    within = None
-    if known and not math.isnan(model):
-        # Means of the same values in another order are not farther.
-        beyond = worst - model if high else model - worst
-        within = model == worst or beyond <= 10.0**-_ROUNDING_DIGITS
+    # Of values that are better the lower they are, and of their negatives, the greatest is the worst.
+    sign = -1 if MEASURES[measure].better == "high" else 1
+    known = sorted((value for value in raters.values() if not math.isnan(value)), key=lambda value: sign * value)
+    best, worst = (known[0], known[-1]) if known else (math.nan, math.nan)
     difference = model - mean if math.isfinite(model) and math.isfinite(mean) else math.nan
     title, in_words = MEASURES[measure].title, MEASURES[measure].in_sentence
-    if within is None:
+    if not known or math.isnan(model):
         sentence = f"{title}: there is no answer, because the model or the raters have no value."
-    else:
-        lowest, highest = (in_words(value) for value in sorted((worst, best)))
-        sentence = (
-            f"{title}: the model's mean to the raters is {in_words(model)}; the raters' means to each other "
-            f"are {lowest} to {highest}, on average {in_words(mean)}. The model is "
-            f"{'within' if within else 'outside'} the raters' range"
-        )
-        if math.isfinite(difference) and math.isfinite(interval[0]):
-            low, upper = (in_words(value, signed=True) for value in interval)
-            sentence += f"; difference {in_words(difference, signed=True)} (95 % interval {low} to {upper})"
-        sentence += "."
-    return RangeRow(measure, model, raters, mean, worst, best, difference, interval, within, sentence)
+        return RangeRow(measure, model, raters, mean, worst, best, difference, interval, None, sentence)
+    # Means of the same values in another order are not farther.
+    within = model == worst or sign * (model - worst) <= 10.0**-_ROUNDING_DIGITS
+    lowest, highest = (in_words(value) for value in sorted((worst, best)))
+    sentence = (
+        f"{title}: the model's mean to the raters is {in_words(model)}; the raters' means to each other "
+        f"are {lowest} to {highest}, on average {in_words(mean)}. The model is "
+        f"{'within' if within else 'outside'} the raters' range"
+    )
+    if math.isfinite(difference) and math.isfinite(interval[0]):
+        low, upper = (in_words(value, signed=True) for value in interval)
+        sentence += f"; difference {in_words(difference, signed=True)} (95 % interval {low} to {upper})"
+    return RangeRow(measure, model, raters, mean, worst, best, difference, interval, within, f"{sentence}.")
 
 
 def _answer(rows: Mapping[str, RangeRow]) -> tuple[bool | None, str]:

@@ -7,7 +7,7 @@ was asked for names.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,7 @@ def write_texts(folder: Path, texts: Mapping[str, str], progress: Progress) -> d
         Cancelled: nothing was written.
     """
     paths = {name: folder / name for name in texts}
-    writers: dict[Path, Callable[[Path], None]] = {paths[n]: functools.partial(_write, t) for n, t in texts.items()}
-    write_together(writers, progress)
+    write_together({path: functools.partial(_write, texts[name]) for name, path in paths.items()}, progress)
     return paths
 
 

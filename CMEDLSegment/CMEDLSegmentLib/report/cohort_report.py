@@ -9,7 +9,7 @@ import numpy as np
 
 from ..agreement.cohort_agreement import CohortAgreement
 from ..agreement.raters import Agreement
-from ..base.progress import SILENT, Progress
+from ..base.progress import SILENT
 from ..base.text import counted, format_p
 from ..io.delineation import MODEL
 from ..metrics.measures import MEASURES
@@ -42,7 +42,6 @@ def write_cohort_report(
     folder: Path,
     failed: int = 0,
     overwrite: bool = False,
-    progress: Progress = SILENT,
 ) -> dict[str, Path]:
     """Write :data:`COHORT_FILES`; those of a case hold all cases' rows, with the case in a last column.
 
@@ -60,12 +59,9 @@ def write_cohort_report(
     """
     check_outputs(folder, COHORT_FILES, overwrite)
     tables = [(agreement.case, case_tables(agreement)) for agreement in agreements]
-    texts = {
-        name: join_tables([(case, of_case[name]) for case, of_case in tables]).csv()
-        for name in ("pairs.csv", "slices.csv", "tumors.csv")
-    }
-    texts["raters.csv"] = people_table(cohort).csv()
-    texts["cases.csv"] = cases_table(cohort).csv()
+    joined = ("pairs.csv", "slices.csv", "tumors.csv")
+    texts = {name: join_tables([(case, of_case[name]) for case, of_case in tables]).csv() for name in joined}
+    texts |= {"raters.csv": people_table(cohort).csv(), "cases.csv": cases_table(cohort).csv()}
     texts[FIGURES] = as_json(cohort, {"failed_cases": failed})
     texts[REPORT] = cohort_page(cohort, agreements, links, failed)
     return write_texts(folder, texts, SILENT)
@@ -95,8 +91,6 @@ def cohort_page(cohort: CohortAgreement, agreements: Sequence[Agreement], links:
 
 
 def _answer(cohort: CohortAgreement) -> str:
-    if not cohort.model:
-        return ""
     counts = [
         f"{within} of {known} by {MEASURES[measure].title}"
         for measure, (within, known) in cohort.within.items()
@@ -112,21 +106,13 @@ def _tests(cohort: CohortAgreement) -> str:
     """The model against the raters, one value each for every case."""
     if not cohort.tests:
         return ""
-    rows = [
-        (
-            "",
-            [
-                escape_text(MEASURES[measure].title_at(cohort.tolerance_mm)),
-                MEASURES[measure].format(test.model),
-                MEASURES[measure].format(test.raters),
-                MEASURES[measure].format(test.difference, signed=True),
-                format_ends(measure, test.interval, signed=True),
-                escape_text(format_p(test.p)),
-                f"{test.n}<small>{test.excluded} left out</small>" if test.excluded else str(test.n),
-            ],
-        )
-        for measure, test in cohort.tests.items()
-    ]
+    rows = []
+    for name, test in cohort.tests.items():
+        measure = MEASURES[name]
+        difference = measure.format(test.difference, signed=True), format_ends(name, test.interval, signed=True)
+        cases = f"{test.n}<small>{test.excluded} left out</small>" if test.excluded else str(test.n)
+        figures = [measure.format(test.model), measure.format(test.raters), *difference, escape_text(format_p(test.p))]
+        rows.append(("", [escape_text(measure.title_at(cohort.tolerance_mm)), *figures, cases]))
     header = ("Mean over the cases", "Model", "Raters", "Difference", "95 % interval", "p", "Cases")
     return section("The model and the raters", table(header, rows), paragraph(cohort.test_method, "lesser"))
 

@@ -42,14 +42,12 @@ class Contour:
         mask: (y, x), non-zero is inside.
         color: red, green, blue, 0 to 255.
         width: of the line, in pixels of the panel.
-        label: what a legend calls it.
         dash: lengths of lines and gaps in turn, in pixels of the panel; empty for an unbroken line.
     """
 
     mask: np.ndarray
     color: tuple[int, int, int]
     width: float = 2.0
-    label: str = ""
     dash: tuple[float, ...] = ()
 
 
@@ -125,8 +123,8 @@ def contour_panel(
         draw.rectangle([*corners[0], *corners[1]], outline=DIM, width=OVERSAMPLING)
     for contour in contours:
         for line in outlines(contour.mask):
-            for piece in _dashes(np.array(place(line)), [length * OVERSAMPLING for length in contour.dash]):
-                draw.line(piece, contour.color, round(contour.width * OVERSAMPLING), joint="curve")
+            for dash in _dashes(np.array(place(line)), [length * OVERSAMPLING for length in contour.dash]):
+                draw.line(dash, contour.color, round(contour.width * OVERSAMPLING), joint="curve")
     panel = panel.reduce(OVERSAMPLING)
     _annotate(panel, bar_mm, scale / OVERSAMPLING, sides)
     return panel
@@ -150,7 +148,7 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _dashes(line: np.ndarray, dash: Sequence[float]) -> list[list[tuple[float, float]]]:
-    """The drawn pieces of a line (n, 2) that is broken into lines and gaps of the lengths ``dash``, in turn."""
+    """The drawn dashes of a line (n, 2) that is broken into lines and gaps of the lengths ``dash``, in turn."""
     if not dash:
         return [list(map(tuple, line.tolist()))]
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
@@ -220,8 +218,6 @@ def comparison(
     expert: np.ndarray,
     title: str,
     notes: Sequence[str],
-    names: tuple[str, str] = ("model", "expert"),
-    window: tuple[float, float] = LUNG_WINDOW,
 ) -> Image.Image:
     """The model's contour in red over the expert's in yellow, on the telling slices: whole, and close by.
 
@@ -231,8 +227,6 @@ def comparison(
         model, expert: masks of the image's shape.
         title: above the panels.
         notes: lines under the panels.
-        names: what the legend calls the red and the yellow contour.
-        window: intensities shown black and white.
     """
     chosen = telling_slices(model, expert)
     score = slice_dice(model, expert)
@@ -244,20 +238,17 @@ def comparison(
     canvas = Image.new("RGB", (width, top + caption + 2 * (PANEL + GAP) + 24 * len(notes) + GAP), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     draw.text((GAP, top / 2), title, BRIGHT, font(24), anchor="lm")
-    legend(draw, width - GAP, top / 2, ((names[0], MODEL_RED), (names[1], EXPERT_YELLOW)))
+    legend(draw, width - GAP, top / 2, (("model", MODEL_RED), ("expert", EXPERT_YELLOW)))
     for column, ((word, z), around) in enumerate(zip(chosen, zooms, strict=True)):
         left = GAP + column * (PANEL + GAP)
         agreement = f", DSC {score[z]:.2f}" if np.isfinite(score[z]) else ""
         place = (left + PANEL / 2, top + caption / 2)
         draw.text(place, f"{word}: slice {z} (0 to {len(image) - 1}){agreement}", BRIGHT, font(17), anchor="mm")
-        contours = [
-            Contour(expert[z], EXPERT_YELLOW, 1.6, names[1]),
-            Contour(model[z], MODEL_RED, 1.6, names[0]),
-        ]
+        contours = [Contour(expert[z], EXPERT_YELLOW, 1.6), Contour(model[z], MODEL_RED, 1.6)]
         near = View(around.center, side, side)
-        whole = contour_panel(image[z], spacing[1:], contours, window=window, bar_mm=50, frame=near)
+        whole = contour_panel(image[z], spacing[1:], contours, bar_mm=50, frame=near)
         canvas.paste(whole, (left, top + caption))
-        close = contour_panel(image[z], spacing[1:], contours, window=window, view=near, bar_mm=10)
+        close = contour_panel(image[z], spacing[1:], contours, view=near, bar_mm=10)
         canvas.paste(close, (left, top + caption + PANEL + GAP))
     for row, note in enumerate(notes):
         y = canvas.height - GAP - 24 * (len(notes) - row) + 12

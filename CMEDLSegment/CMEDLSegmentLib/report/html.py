@@ -156,5 +156,5 @@ def figure(drawn: str, caption: str = "", heading: str = "") -> str:
 
 
 def embed_png(png: bytes, description: str) -> str:
-    """A PNG within the page; ``told`` is for those who do not see it."""
+    """A PNG within the page; ``description`` is for those who do not see it."""
     return f'<img alt="{escape_text(description)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'

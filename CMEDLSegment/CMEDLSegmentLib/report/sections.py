@@ -71,22 +71,14 @@ def answer_section(agreement: Agreement, styles: Mapping[str, LineStyle]) -> str
     answer = agreement.range
     if answer is None:
         return f'<p class="answer">{escape_text(_raters_in_words(agreement))}</p>\n'
-    measures = [measure for measure in MAIN if measure in answer.rows]
-    rows = [
-        (
-            "",
-            [
-                escape_text(title),
-                MEASURES[measure].format(answer.rows[measure].model),
-                MEASURES[measure].format(answer.rows[measure].raters_mean),
-                format_ends(measure, sorted((answer.rows[measure].worst, answer.rows[measure].best))),
-                MEASURES[measure].format(answer.rows[measure].difference, signed=True),
-                format_ends(measure, answer.rows[measure].interval, signed=True),
-                {True: "within", False: "<b>outside</b>", None: "no answer"}[answer.rows[measure].within],
-            ],
-        )
-        for measure, title in zip(measures, titles(measures, agreement.tolerance_mm), strict=True)
-    ]
+    rows = []
+    for row in (answer.rows[name] for name in MAIN if name in answer.rows):
+        measure = MEASURES[row.measure]
+        figures = [measure.format(row.model), measure.format(row.raters_mean)]
+        figures.append(format_ends(row.measure, sorted((row.worst, row.best))))
+        difference = measure.format(row.difference, signed=True), format_ends(row.measure, row.interval, signed=True)
+        within = {True: "within", False: "<b>outside</b>", None: "no answer"}[row.within]
+        rows.append(("", [escape_text(measure.title_at(agreement.tolerance_mm)), *figures, *difference, within]))
     header = ("Mean to the raters", "Model", "Raters", "Raters' range", "Difference", "95 % interval", "Model is")
     caption = (
         "Discs: each rater's mean to the other raters; band: their range; diamond: the model's mean to the raters "
@@ -94,7 +86,10 @@ def answer_section(agreement: Agreement, styles: Mapping[str, LineStyle]) -> str
     )
     return (
         f'<p class="answer">{escape_text(answer.sentence)}</p>\n{paragraph(_raters_in_words(agreement))}'
-        + figure(range_chart(answer, measures, styles) + _key(agreement, styles), caption)
+        + figure(
+            range_chart(answer, [name for name in MAIN if name in answer.rows], styles) + _key(agreement, styles),
+            caption,
+        )
         + table(header, rows)
         + paragraph(
             "Within means: the model is no farther from the raters than the rater who is farthest from the others. "
@@ -196,13 +191,12 @@ def matrices_section(agreement: Agreement) -> str:
 
 def further_matrices_section(agreement: Agreement) -> str:
     """The matrices of the other measures, small."""
-
-    def small(measure: str) -> str:
-        return heat_map(agreement.names, agreement.matrix(measure), measure, width=236.0)
-
+    further = [measure for measure in MEASURES if measure not in MAIN]
     return section(
         "Further measures",
-        measure_charts(small, agreement.tolerance_mm, [m for m in MEASURES if m not in MAIN], columns="three"),
+        measure_charts(
+            lambda m: heat_map(agreement.names, agreement.matrix(m), m, 236.0), agreement.tolerance_mm, further, "three"
+        ),
         paragraph("Rows are the reference, columns are tested against it. The darker, the less they agree.", "lesser"),
     )
 
@@ -221,8 +215,9 @@ def slices_section(
         "Below: volume that some but not all marked. Numbered slices have a picture. Slices count from 0 to "
         f"{case.geometry.size[2] - 1}, as they are stored.",
     )
+    counts = np.bincount(agreement.map.ravel(), minlength=len(agreement.rater_names) + 1)[1:]
     bar = figure(
-        votes_bar(_votes(agreement)),
+        votes_bar((counts * float(np.prod(agreement.spacing)) / 1000.0).tolist()),
         "Volume by the number of raters who marked it; the last is full agreement. Any disagreement: "
         f"{format_cc(agreement.disagreement_cc)}.",
         "How many raters marked it",
@@ -246,13 +241,6 @@ def slices_section(
             f"<figcaption>{least}</figcaption></figure>\n"
         )
     return section("Slice by slice", strip, bar) + section("The slices with most disagreement", *drawn)
-
-
-def _votes(agreement: Agreement) -> list[float]:
-    """Volume (cc) that one, two, ... all of the raters marked."""
-    n = len(agreement.rater_names)
-    counts = np.bincount(agreement.map.ravel(), minlength=n + 1)[1:]
-    return (counts * float(np.prod(agreement.spacing)) / 1000.0).tolist()
 
 
 def _key(agreement: Agreement, styles: Mapping[str, LineStyle]) -> str:
@@ -297,21 +285,17 @@ def _count_and_volume(lesions: Sequence[Lesion]) -> str:
 
 
 def _one_by_one(match: LesionMatch, tolerance_mm: float) -> str:
-    def row(
-        outcome: str, reference: Lesion | None, tested: Lesion | None, values: Mapping[str, float] | None = None
-    ) -> tuple[str, list[str]]:
-        known = reference or tested
-        assert known is not None
-        volumes = ("" if lesion is None else format_value(lesion.volume_cc, "cc") for lesion in (reference, tested))
-        measured = ("" if values is None else MEASURES[measure].format(values[measure]) for measure in _OF_LESIONS)
-        return "", [outcome, f"{known.slices[0]} to {known.slices[1]}", *volumes, *measured]
-
-    rows = [
-        row(f"{number}. matched", pair.a, pair.b, pair.measures.values)
+    lesions: list[tuple[str, Lesion, Lesion | None, Lesion | None, Mapping[str, float]]] = [
+        (f"{number}. matched", pair.a, pair.a, pair.b, pair.measures.values)
         for number, pair in enumerate(match.pairs, start=1)
     ]
-    rows += [row("<b>missed</b>", lesion, None) for lesion in match.missed]
-    rows += [row("<b>extra</b>", None, lesion) for lesion in match.extra]
+    lesions += [("<b>missed</b>", lesion, lesion, None, {}) for lesion in match.missed]
+    lesions += [("<b>extra</b>", lesion, None, lesion, {}) for lesion in match.extra]
+    rows = []
+    for outcome, known, *both, values in lesions:
+        volumes = ("" if lesion is None else format_value(lesion.volume_cc, "cc") for lesion in both)
+        measured = (MEASURES[name].format(values[name]) if values else "" for name in _OF_LESIONS)
+        rows.append(("", [outcome, f"{known.slices[0]} to {known.slices[1]}", *volumes, *measured]))
     header = ("", "Slices", "Raters (cc)", "Model (cc)", *titles(_OF_LESIONS, tolerance_mm))
     return table(header, rows, left=2, caption="The model's tumors against the majority of all raters")
 

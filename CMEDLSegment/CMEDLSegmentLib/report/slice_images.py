@@ -89,21 +89,15 @@ def worst_slices(case: RatedCase, agreement: Agreement, n: int = PICTURES) -> li
     if not chosen:
         return []
     plane = SlicePlane.of(case)
-    images = [_image(case, plane, z) for z in chosen]
+    image = np.broadcast_to(np.float32(_NO_IMAGE), case.geometry.shape) if case.image is None else case.image
+    images = [plane.show(image, z) for z in chosen]
     marked = [np.logical_or.reduce([plane.show(delineation.mask, z) != 0 for delineation in case.all]) for z in chosen]
     views = [zoom(mask, plane.spacing, MARGIN_MM, SMALLEST_MM) for mask in marked]
     side = max(view.width_mm for view in views)
     views = [View(view.center, side, side) for view in views]
     window = _window(case, images, marked, views, plane.spacing)
-    return [
-        (z, _picture(case, plane, z, image, view, window)) for z, image, view in zip(chosen, images, views, strict=True)
-    ]
-
-
-def _image(case: RatedCase, plane: SlicePlane, z: int) -> np.ndarray:
-    if case.image is None:
-        return np.full(plane.show(case.raters[0].mask, z).shape, _NO_IMAGE, np.float32)
-    return plane.show(case.image, z)
+    shown = zip(chosen, images, views, strict=True)
+    return [(z, _picture(case, plane, z, image, view, window)) for z, image, view in shown]
 
 
 def _window(
@@ -128,11 +122,10 @@ def _window(
 
 def _inside(image: np.ndarray, view: View, spacing: tuple[float, float]) -> np.ndarray:
     """What of an image a view shows."""
-    reach = [side / step / 2 for side, step in zip((view.height_mm, view.width_mm), spacing, strict=True)]
-    ends = [
-        slice(max(int(center - half), 0), int(center + half) + 2)
-        for center, half in zip(view.center, reach, strict=True)
-    ]
+    ends = []
+    for center, side, step in zip(view.center, (view.height_mm, view.width_mm), spacing, strict=True):
+        half = side / step / 2
+        ends.append(slice(max(int(center - half), 0), int(center + half) + 2))
     return image[ends[0], ends[1]]
 
 

@@ -17,7 +17,7 @@ from ..io.delineation import MODEL
 DASHES: tuple[tuple[float, ...], ...] = ((), (9, 5), (2.5, 3.5), (10, 4, 2.5, 4), (18, 6))
 """Lengths of lines and gaps in pixels. Five, so that with six colors the pairs repeat after thirty raters."""
 
-SMALL, CAPITAL, WIDE = 0.61, 0.73, 1.0
+_SMALL, _CAPITAL, _WIDE = 0.61, 0.73, 1.0
 """Width of a letter as a share of the type's size: of most, of capitals, and of East Asian ones; of a wide font."""
 
 
@@ -36,7 +36,7 @@ class LineStyle:
 
 
 def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
-    """A look for each of ``names``, in their order; :data:`MODEL` is the model."""
+    """A style for each of ``names``, in their order; :data:`MODEL` is the model."""
     raters = [name for name in names if name != MODEL]
     styles = {
         name: LineStyle(RATER_COLORS[k % len(RATER_COLORS)], DASHES[k % len(DASHES)], 2.0)
@@ -55,7 +55,7 @@ def printable(text: str) -> str:
 def text_width(text: str, size: float) -> float:
     """How wide a text of type of ``size`` is at most, about, in the same unit; no font is asked."""
     return size * sum(
-        WIDE if unicodedata.east_asian_width(letter) in "WF" else CAPITAL if letter.isupper() else SMALL
+        _WIDE if unicodedata.east_asian_width(letter) in "WF" else _CAPITAL if letter.isupper() else _SMALL
         for letter in text
         if not unicodedata.combining(letter)
     )

@@ -28,10 +28,6 @@ class Drawing:
         """A straight line."""
         self._add("line", "", x1=x1, y1=y1, x2=x2, y2=y2, stroke=color, stroke_width=width, **style)
 
-    def path(self, points: Sequence[tuple[float, float]], fill: str, tip: str = "", **style: object) -> None:
-        """A closed polygon."""
-        self._add("polygon", tip, points=_joined(points), fill=fill, **style)
-
     def curve(self, points: Sequence[tuple[float, float]], color: str, width: float = 1.0, **style: object) -> None:
         """A line through points."""
         self._add("polyline", "", points=_joined(points), fill="none", stroke=color, stroke_width=width, **style)
@@ -42,20 +38,14 @@ class Drawing:
 
     def diamond(self, x: float, y: float, radius: float, fill: str, tip: str = "") -> None:
         """The model's value."""
-        corners = [(x, y - radius), (x + radius, y), (x, y + radius), (x - radius, y)]
-        self.path(corners, fill, tip, stroke=INK, stroke_width=0.9)
+        corners = _joined([(x, y - radius), (x + radius, y), (x, y + radius), (x - radius, y)])
+        self._add("polygon", tip, points=corners, fill=fill, stroke=INK, stroke_width=0.9)
 
     def text(
         self, x: float, y: float, text: str, size: float = 12.0, anchor: str = "start", fill: str = INK, **style: object
     ) -> None:
         """A line of text; ``y`` is the baseline."""
         self._add("text", "", printable(text), x=x, y=y, font_size=size, text_anchor=anchor, fill=fill, **style)
-
-    def tilted(self, x: float, y: float, text: str, size: float) -> None:
-        """A column's heading that rises to the right from its foot."""
-        self._add(
-            "text", "", printable(text), x=x, y=y, font_size=size, fill=INK, transform=f"rotate(-38 {x:.1f} {y:.1f})"
-        )
 
     def svg(self) -> str:
         """The element, for a page of HTML or, as it stands, a file."""

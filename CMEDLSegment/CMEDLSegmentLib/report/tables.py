@@ -7,24 +7,27 @@ coordinates count from 0, along the axes of the stored image.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .. import __version__
 from ..agreement.cohort_agreement import CohortAgreement
-from ..agreement.raters import Agreement, RaterRow
+from ..agreement.raters import Agreement
 from ..base.text import csv_table
 from ..metrics.lesions import Lesion
-from ..metrics.measures import MEASURES, PairMeasures
+from ..metrics.measures import MEASURES
+from ..metrics.statistics import Spread
 
 DEFINITIONS = "surface distances weighted by area per surface element; HD95 the larger directed (surface-distance)"
 """The choices that tell these measures from others of the same names; the JSON and the report define each."""
 
 _FIRST = ("dsc", "surface_dice", "hd95_mm", "assd_mm")
-_FURTHER = tuple(name for name in MEASURES if name not in _FIRST)
 _OF_SPREAD = ("mean", "std", "cv", "n", "excluded")
+_SPREADS = tuple(f"{name}_{part}" for name in MEASURES for part in _OF_SPREAD)
+_STATED = ("tolerance_mm", "definitions")
 _MODEL_SLICE = ("dsc", "hd_mm", "added_path_length_mm", "disagreement_mm2")
+_TUMOR = ("volume_cc", "first_slice", "last_slice", "centroid_z", "centroid_y", "centroid_x")
 _REVIEW = ("rater", "score", "reason", "comment", "reviewer", "date")
 
 
@@ -47,22 +50,23 @@ def join_tables(tables: Sequence[tuple[str, Table]]) -> Table:
     return Table((*columns, "case"), rows)
 
 
+def _stated(tolerance_mm: float) -> dict[str, Any]:
+    return dict(zip(_STATED, (tolerance_mm, DEFINITIONS), strict=True))
+
+
+def _spreads(of: Mapping[str, Spread], prefix: str = "") -> dict[str, Any]:
+    return {f"{prefix}{name}_{part}": getattr(of[name], part) for name in MEASURES for part in _OF_SPREAD}
+
+
 def pairs_table(agreement: Agreement) -> Table:
     """One row for each unordered pair of raters and model; ``a`` is the reference of directional measures."""
-    columns = ("a", "b", *_FIRST, "volume_a_cc", "volume_b_cc", *_FURTHER, "empty", "tolerance_mm", "definitions")
-    rows = tuple({"a": pair.a, "b": pair.b, **_measured(pair.measures)} for pair in agreement.pairs)
-    return Table(columns, rows)
-
-
-def _measured(measures: PairMeasures) -> dict[str, Any]:
-    return {
-        **measures.values,
-        "volume_a_cc": measures.volume_a_cc,
-        "volume_b_cc": measures.volume_b_cc,
-        "empty": measures.empty,
-        "tolerance_mm": measures.tolerance_mm,
-        "definitions": DEFINITIONS,
-    }
+    further = [name for name in MEASURES if name not in _FIRST]
+    columns = ("a", "b", *_FIRST, "volume_a_cc", "volume_b_cc", *further, "empty", *_STATED)
+    rows = []
+    for pair in agreement.pairs:
+        measures = vars(pair.measures)
+        rows.append({"a": pair.a, "b": pair.b, **measures, **measures["values"], "definitions": DEFINITIONS})
+    return Table(columns, tuple({name: row[name] for name in columns} for row in rows))
 
 
 def raters_table(agreement: Agreement) -> Table:
@@ -75,48 +79,32 @@ def raters_table(agreement: Agreement) -> Table:
             if row.name in pairs
             for measure, value in pairs[row.name].values.items()
         }
-        rows.append({**_rater(row, agreement.tolerance_mm), "volume_cc": row.volume_cc, **against})
+        known = {"name": row.name, "volume_cc": row.volume_cc, **_spreads(row.values), **against}
+        rows.append({**known, **_stated(agreement.tolerance_mm)})
     columns = (f"{method}_{measure}" for method in agreement.consensus for measure in MEASURES)
-    return Table(("name", "volume_cc", *_spread_columns(), *columns, "tolerance_mm", "definitions"), tuple(rows))
+    return Table(("name", "volume_cc", *_SPREADS, *columns, *_STATED), tuple(rows))
 
 
 def people_table(cohort: CohortAgreement) -> Table:
     """A row for each person over the cohort; only the model's where the raters are not the same people."""
-    rows = tuple(_rater(row, cohort.tolerance_mm) for row in cohort.rows)
-    return Table(("name", *_spread_columns(), "tolerance_mm", "definitions"), rows)
-
-
-def _rater(row: RaterRow, tolerance_mm: float) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        **{f"{name}_{part}": getattr(row.values[name], part) for name in MEASURES for part in _OF_SPREAD},
-        "tolerance_mm": tolerance_mm,
-        "definitions": DEFINITIONS,
-    }
-
-
-def _spread_columns() -> Iterator[str]:
-    return (f"{name}_{part}" for name in MEASURES for part in _OF_SPREAD)
+    stated = _stated(cohort.tolerance_mm)
+    rows = tuple({"name": row.name, **_spreads(row.values), **stated} for row in cohort.rows)
+    return Table(("name", *_SPREADS, *_STATED), rows)
 
 
 def cases_table(cohort: CohortAgreement) -> Table:
     """A row for each case: the spread among its raters, the model over them, and whether it is in their range."""
     rows = []
     for case in cohort.cases:
-        row: dict[str, Any] = {"case": case.case, "n_raters": case.n_raters}
-        row |= {f"volume_{part}_cc": getattr(case.volume, part) for part in ("mean", "std")}
-        row["volume_cv"] = case.volume.cv
-        for name in MEASURES:
-            for who, spreads in (("raters", case.raters), ("candidate", case.model)):
-                row |= {f"{who}_{name}_{part}": getattr(spreads[name], part) for part in _OF_SPREAD} if spreads else {}
-            inside = case.within.get(name)
-            row |= {} if inside is None else {f"within_{name}": int(inside)}
-        rows.append({**row, "tolerance_mm": cohort.tolerance_mm, "definitions": DEFINITIONS})
-    figures = [f"{who}_{name}_{part}" for name in MEASURES for who in ("raters", "candidate") for part in _OF_SPREAD]
-    within = [f"within_{name}" for name in MEASURES]
+        volume = {"volume_mean_cc": case.volume.mean, "volume_std_cc": case.volume.std, "volume_cv": case.volume.cv}
+        model = _spreads(case.model, "candidate_") if case.model else {}
+        within = {f"within_{name}": int(inside) for name, inside in case.within.items() if inside is not None}
+        row = {"case": case.case, "n_raters": case.n_raters, **volume, **_spreads(case.raters, "raters_")}
+        rows.append({**row, **model, **within, **_stated(cohort.tolerance_mm)})
     volumes = ("volume_mean_cc", "volume_std_cc", "volume_cv")
-    columns = ("case", "n_raters", *volumes, *figures, *within, "tolerance_mm", "definitions")
-    return Table(columns, tuple(rows))
+    figures = [f"{who}_{name}_{part}" for name in MEASURES for who in ("raters", "candidate") for part in _OF_SPREAD]
+    within_columns = [f"within_{name}" for name in MEASURES]
+    return Table(("case", "n_raters", *volumes, *figures, *within_columns, *_STATED), tuple(rows))
 
 
 def slices_table(agreement: Agreement) -> Table:
@@ -143,36 +131,27 @@ def slices_table(agreement: Agreement) -> Table:
         }
         for row in agreement.slices
     ]
-    counts = ("voxels_any_rater", "voxels_all_raters", "disagreement_cc", "disagreement_with_candidate_cc")
-    model = (f"candidate_{name}" for name in of_model)
-    columns = ("slice", "rank", "dsc_mean", "dsc_min", "worst_a", "worst_b", *counts, *areas.values(), *model)
-    return Table(columns, tuple(rows))
+    columns = ("slice", "rank", "dsc_mean", "dsc_min", "worst_a", "worst_b", "voxels_any_rater", "voxels_all_raters")
+    further = ("disagreement_cc", "disagreement_with_candidate_cc", *areas.values())
+    return Table((*columns, *further, *(f"candidate_{name}" for name in of_model)), tuple(rows))
 
 
 def tumors_table(agreement: Agreement) -> Table:
     """Everybody's tumors against those of the majority of the other raters: matched, missed and extra ones."""
     rows: list[dict[str, Any]] = []
     for name, match in agreement.tumors.items():
-        stated = {"name": name, "tolerance_mm": agreement.tolerance_mm, "definitions": DEFINITIONS}
         for pair in match.pairs:
             tumors = {**_tumor(pair.a, "reference_"), **_tumor(pair.b)}
-            rows.append({**stated, "outcome": "matched", **tumors, **pair.measures.values})
-        rows += [{**stated, "outcome": "missed", **_tumor(lesion, "reference_")} for lesion in match.missed]
-        rows += [{**stated, "outcome": "extra", **_tumor(lesion)} for lesion in match.extra]
-    parts = ("volume_cc", "first_slice", "last_slice", "centroid_z", "centroid_y", "centroid_x")
-    columns = ("name", "outcome", *(f"reference_{part}" for part in parts), *parts, *MEASURES)
-    return Table((*columns, "tolerance_mm", "definitions"), tuple(rows))
+            rows.append({"name": name, "outcome": "matched", **tumors, **pair.measures.values})
+        rows += [{"name": name, "outcome": "missed", **_tumor(lesion, "reference_")} for lesion in match.missed]
+        rows += [{"name": name, "outcome": "extra", **_tumor(lesion)} for lesion in match.extra]
+    columns = ("name", "outcome", *(f"reference_{part}" for part in _TUMOR), *_TUMOR, *MEASURES, *_STATED)
+    return Table(columns, tuple({**row, **_stated(agreement.tolerance_mm)} for row in rows))
 
 
 def _tumor(tumor: Lesion, prefix: str = "") -> dict[str, Any]:
-    centroid = zip(("centroid_z", "centroid_y", "centroid_x"), tumor.centroid, strict=True)
-    parts = {
-        "volume_cc": tumor.volume_cc,
-        "first_slice": tumor.slices[0],
-        "last_slice": tumor.slices[1],
-        **dict(centroid),
-    }
-    return {f"{prefix}{part}": value for part, value in parts.items()}
+    values = (tumor.volume_cc, *tumor.slices, *tumor.centroid)
+    return {f"{prefix}{part}": value for part, value in zip(_TUMOR, values, strict=True)}
 
 
 def reviews_table(reviews: Iterable[Mapping[str, Any]]) -> Table:

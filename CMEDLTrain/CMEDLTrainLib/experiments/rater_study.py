@@ -39,7 +39,7 @@ from CMEDLSegmentLib.report.contour_drawing import LUNG_WINDOW, Contour, save_pn
 from ..evaluation.comparison import INTERVAL_METHOD, spread
 from ..evaluation.evaluation_file import write_json
 from ..evaluation.scoring import SURFACE, measure_title
-from ..figures.contour_panels import Cell, draw_panel, side_by_side, telling_slices, with_title
+from ..figures.contour_panels import draw_panel, side_by_side, telling_slices, with_title
 from .plan import expanded, experiment_file
 from .results_page import format_difference, format_p, format_spread, markdown_table
 from .runner import machine
@@ -307,8 +307,7 @@ def _panel(case: RatedCase, caption: str) -> Image.Image:
     shown = np.clip(2.0 * (view.array[z] - low) / (high - low) - 1.0, -1.0, 1.0)
     colors = [*RATER_COLORS[: len(case.raters)], MODEL_RED]
     drawn = tuple(
-        Contour(mask[z], color, 1.6 if color == MODEL_RED else 1.2, rater.name)
-        for mask, color, rater in zip(masks, colors, case.all, strict=True)
+        Contour(mask[z], color, 1.6 if color == MODEL_RED else 1.2) for mask, color in zip(masks, colors, strict=True)
     )
     spacing = view.spacing[1:]
-    return draw_panel(Cell(shown, drawn, caption), whole_view(shown.shape, spacing), spacing)
+    return draw_panel(shown, drawn, caption, whole_view(shown.shape, spacing), spacing)

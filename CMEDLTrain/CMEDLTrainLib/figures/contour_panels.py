@@ -8,7 +8,6 @@ one scale, and intensities are shown as the networks see them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +41,6 @@ NORMALIZED_WINDOW = (-1.0, 1.0)
 """Intensities after normalization."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One panel: a native slice (y, x) in -1..1, the contours on it, and what stands above."""
-
-    image: np.ndarray
-    contours: tuple[Contour, ...]
-    caption: str
-
-
 def telling_slices(scores: np.ndarray) -> list[tuple[str, int]]:
     """Of n scores the positions of the worst, the median (the lower of two) and the best; fewer where n is."""
     order = np.argsort(scores, kind="stable")
@@ -61,8 +51,8 @@ def telling_slices(scores: np.ndarray) -> list[tuple[str, int]]:
 
 def contours(view: CaseView, z: int, labels: np.ndarray, color: Color) -> tuple[Contour, ...]:
     """The expert's contours on axial slice ``z``, and above them those of ``labels`` (y, x)."""
-    expert = [Contour(mask, EXPERT_YELLOW, 1.6, "") for mask in view.contour_masks(view.expert[z])]
-    return (*expert, *(Contour(mask, color, 1.6, "") for mask in view.contour_masks(labels)))
+    expert = [Contour(mask, EXPERT_YELLOW, 1.6) for mask in view.contour_masks(view.expert[z])]
+    return (*expert, *(Contour(mask, color, 1.6) for mask in view.contour_masks(labels)))
 
 
 def squares_around(view: CaseView, slices: Sequence[int]) -> list[View]:
@@ -73,19 +63,16 @@ def squares_around(view: CaseView, slices: Sequence[int]) -> list[View]:
     return [View(square.center, side, side) for square in around]
 
 
-def draw_panel(cell: Cell, view: View, spacing: tuple[float, float]) -> Image.Image:
-    """One panel under its caption; ``spacing`` (y, x) in mm."""
+def draw_panel(
+    image: np.ndarray, drawn: Sequence[Contour], caption: str, view: View, spacing: tuple[float, float]
+) -> Image.Image:
+    """A native slice (y, x) in -1..1 with contours under its caption; ``spacing`` (y, x) in mm."""
     picture = Image.new("RGB", (SIDE, CAPTION + SIDE), BACKGROUND)
     draw = ImageDraw.Draw(picture)
-    draw.text((SIDE / 2, CAPTION / 2), cell.caption, BRIGHT, font(15), anchor="mm")
-    drawn = contour_panel(cell.image, spacing, cell.contours, (SIDE, SIDE), view, NORMALIZED_WINDOW, bar_mm=20)
-    picture.paste(drawn, (0, CAPTION))
+    draw.text((SIDE / 2, CAPTION / 2), caption, BRIGHT, font(15), anchor="mm")
+    panel = contour_panel(image, spacing, drawn, (SIDE, SIDE), view, NORMALIZED_WINDOW, bar_mm=20)
+    picture.paste(panel, (0, CAPTION))
     return picture
-
-
-def draw_row(cells: Sequence[Cell], around: Sequence[View], spacing: tuple[float, float]) -> Image.Image:
-    """Panels of one scan side by side."""
-    return side_by_side([draw_panel(cell, view, spacing) for cell, view in zip(cells, around, strict=True)])
 
 
 def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
@@ -122,9 +109,9 @@ def draw_overview(ranked: Sequence[tuple[str, Path]]) -> Image.Image:
         ranked: what a picture is, such as "worst of 12 cases", and its file.
     """
     parts = []
-    for words, path in ranked:
+    for rank, path in ranked:
         with Image.open(path) as picture:
-            parts += [text_line(words, picture.width), picture.convert("RGB")]
+            parts += [text_line(rank, picture.width), picture.convert("RGB")]
     return stack(parts)
 
 
@@ -145,6 +132,6 @@ def shortened(text: str, width: int, size: int = 19) -> str:
     return text + "…"
 
 
-def score_caption(words: str, score: float) -> str:
-    """``words`` with a DSC behind."""
-    return f"{words}, DSC {score:.2f}" if np.isfinite(score) else words
+def score_caption(caption: str, score: float) -> str:
+    """``caption`` with a DSC behind, where there is one."""
+    return f"{caption}, DSC {score:.2f}" if np.isfinite(score) else caption

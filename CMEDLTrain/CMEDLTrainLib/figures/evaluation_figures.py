@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,8 +25,6 @@ from CMEDLSegmentLib.inference.segmenter import Segmentation
 from CMEDLSegmentLib.io.cohort_table import Case
 from CMEDLSegmentLib.io.volume import Volume
 from CMEDLSegmentLib.models import registry
-from CMEDLSegmentLib.models.model_card import Card
-from CMEDLSegmentLib.models.model_file import ModelNetwork
 from CMEDLSegmentLib.networks import Segmentor
 from CMEDLSegmentLib.report.contour_drawing import View, save_png
 
@@ -41,28 +39,19 @@ from . import contour_panels, tsne_map
 from .feature_sheet import Maps, sheet
 
 
-@dataclass
 class _Reader:
     """A student whose features are looked at, and the pixels' features that it gave so far."""
 
-    name: str
-    card: Card
-    network: ModelNetwork
-    features: list[np.ndarray] = field(default_factory=list)
-    inside: list[np.ndarray] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, path: Path | str, device: torch.device, name: str = "") -> _Reader:
+    def __init__(self, path: Path | str, device: torch.device, name: str = "") -> None:
         student = registry.load(path)
-        return cls(name or student.card.name, student.card, student.build().to(device))
+        self.name, self.card = name or student.card.name, student.card
+        self.network = student.build().to(device)
+        self.features: list[np.ndarray] = []
+        self.inside: list[np.ndarray] = []
 
     def layers(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Feature maps of the last two layers for images (n, 1, f, f)."""
         return last_features(cast(Segmentor, self.network.networks[-1]), lambda: self.network(images))
-
-    def maps(self, images: Tensor) -> np.ndarray:
-        """The last layer's feature maps (c, h, w) of the first image."""
-        return _first_maps(self.layers(images))
 
 
 @dataclass(frozen=True)
@@ -111,8 +100,8 @@ class Figures:
         against: Path | str | None = None,
     ) -> None:
         self._folder, self._device = folder, choose_device(device)
-        self._own = _Reader.of(run.student, self._device, "student")
-        self._against = None if against is None else _Reader.of(against, self._device)
+        self._own = _Reader(run.student, self._device, "student")
+        self._against = None if against is None else _Reader(against, self._device)
         self._teacher = TeacherInference.of(run, self._own.network, self._device)
         if self._teacher.translate is not None:
             store = slices_of(run)
@@ -160,7 +149,7 @@ class Figures:
         self._sample(self._against, view)
         if self._largest is not None and self._largest.case == case.case:
             images = next(view.images(np.array([self._largest.slice]), self._device))
-            self._largest.maps.insert(0, Maps(self._against.name, self._against.maps(images), group=1))
+            self._largest.maps.insert(0, Maps(self._against.name, _first_maps(self._against.layers(images)), group=1))
 
     def finish(self, progress: Progress = SILENT) -> dict[str, Any]:
         """Write the pictures over all cases.
@@ -216,12 +205,12 @@ class Figures:
     ) -> Image.Image:
         """A student's contours on the image it saw, under captions with the DSC."""
         scores = view.scores(view.predicted[list(slices)], np.array(slices))
-        cells = []
-        for z, score, caption in zip(slices, scores, captions, strict=True):
+        panels = []
+        for z, score, caption, square in zip(slices, scores, captions, squares, strict=True):
             drawn = contour_panels.contours(view, z, view.predicted[z], color)
             caption = contour_panels.score_caption(contour_panels.shortened(caption, 190, 15), score)
-            cells.append(contour_panels.Cell(view.image(z), drawn, caption))
-        return contour_panels.draw_row(cells, squares, view.spacing)
+            panels.append(contour_panels.draw_panel(view.image(z), drawn, caption, square, view.spacing))
+        return contour_panels.side_by_side(panels)
 
     def _teacher_row(self, view: CaseView, slices: Sequence[int], squares: Sequence[View]) -> Image.Image:
         """The translated slices with the teacher's contours; with the student's where there is no teacher."""
@@ -232,18 +221,20 @@ class Figures:
         else:
             scores, color = view.scores(labels, np.array(slices)), TEACHER_BLUE
             captions = [contour_panels.score_caption(f"{self._teacher.pseudo}, teacher", score) for score in scores]
-        cells = [
-            contour_panels.Cell(image, contour_panels.contours(view, z, label, color), caption)
-            for image, z, label, caption in zip(images, slices, labels, captions, strict=True)
+        panels = [
+            contour_panels.draw_panel(
+                image, contour_panels.contours(view, z, label, color), caption, square, view.spacing
+            )
+            for image, z, label, caption, square in zip(images, slices, labels, captions, squares, strict=True)
         ]
-        return contour_panels.draw_row(cells, squares, view.spacing)
+        return contour_panels.side_by_side(panels)
 
     def _overview(self) -> dict[str, Any]:
         """The pictures of the worst, the median and the best case, by the mean DSC of their slices, in one."""
         names = list(self._drawn)
         ranked = contour_panels.telling_slices(np.array([drawn.dsc for drawn in self._drawn.values()]))
-        words = [f"the {word} of {len(names)} cases" if len(names) > 1 else "the only case" for word, _ in ranked]
-        parts = [(line, self._drawn[names[place]].path) for line, (_, place) in zip(words, ranked, strict=True)]
+        lines = [f"the {word} of {len(names)} cases" if len(names) > 1 else "the only case" for word, _ in ranked]
+        parts = [(line, self._drawn[names[place]].path) for line, (_, place) in zip(lines, ranked, strict=True)]
         save_png(contour_panels.draw_overview(parts), self._folder / "contours.png")
         files = {name: f"contours/{drawn.path.name}" for name, drawn in self._drawn.items()}
         return {"file": "contours.png", "shown": [names[place] for _, place in ranked], "cases": files}
@@ -301,7 +292,7 @@ class Figures:
         if self._largest is not None and areas[z] <= self._largest.area_mm2:
             return
         images = next(view.images(np.array([z]), self._device))
-        maps = [Maps("student", self._own.maps(images))]
+        maps = [Maps("student", _first_maps(self._own.layers(images)))]
         teacher = self._teacher.teacher
         if teacher is not None and self._teacher.translate is not None:
             pseudo = self._teacher.translate(images)
@@ -309,8 +300,8 @@ class Figures:
             maps.insert(0, Maps(f"teacher on {self._teacher.pseudo}", _first_maps(layers)))
         (square,) = contour_panels.squares_around(view, [z])
         drawn = contour_panels.contours(view, z, view.predicted[z], MODEL_RED)
-        cell = contour_panels.Cell(view.image(z), drawn, "expert yellow, student red")
-        panel = contour_panels.draw_panel(cell, square, view.spacing)
+        caption = "expert yellow, student red"
+        panel = contour_panels.draw_panel(view.image(z), drawn, caption, square, view.spacing)
         self._largest = _LargestSlice(view.case, z, float(areas[z]), panel, maps)
 
 

@@ -141,8 +141,8 @@ def picture(maps: Sequence[tuple[str, Embedding]], structure: str = "tumor") -> 
         draw.text((left, TITLE / 2), f"{name}, {len(embedding.points)} pixels", BRIGHT, font(17), anchor="lm")
         canvas.paste(_scatter(embedding), (left, TITLE))
     below = TITLE + SIDE + TITLE / 2
-    words = f"t-SNE, perplexity {PERPLEXITY}, {ITERATIONS} iterations"
-    draw.text((GAP, below), words, DIM, font(14), anchor="lm")
+    settings = f"t-SNE, perplexity {PERPLEXITY}, {ITERATIONS} iterations"
+    draw.text((GAP, below), settings, DIM, font(14), anchor="lm")
     legend(draw, canvas.width - GAP, below, ((structure, INSIDE), ("background", OUTSIDE)))
     return canvas
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from CMEDLSegmentLib.base.boxes import bounding_box
 from CMEDLSegmentLib.metrics.surface_distance import Grid, MaskSurface
+from segment.agreement.rated import nodule
 
 Pair = tuple[np.ndarray, np.ndarray, tuple[float, float, float]]
 
@@ -57,9 +58,6 @@ def marked(mask: np.ndarray, spacing: tuple[float, float, float]) -> MaskSurface
 
 def nodules(data_root: Path) -> Iterator[tuple[str, list[np.ndarray], tuple[float, float, float]]]:
     """Every real nodule: its name, its four radiologists' masks and the spacing (z, y, x)."""
-    import SimpleITK as sitk
-
     for folder in sorted((data_root / "lidc_raters").iterdir()):
-        images = [sitk.ReadImage(str(path)) for path in sorted(folder.glob("rater*.nii.gz"))]
-        masks = [sitk.GetArrayFromImage(image) > 0 for image in images]
-        yield folder.name, masks, images[0].GetSpacing()[::-1]
+        case = nodule(folder)
+        yield case.name, [rater.mask for rater in case.raters], case.spacing

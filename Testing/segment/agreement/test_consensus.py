@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.agreement.consensus import METHODS, consensus_mask, staple
+from CMEDLSegmentLib.base.boxes import bounding_box
 from CMEDLSegmentLib.base.errors import InputError
 from segment.agreement.rated import noisy_masks, rated_case
 
@@ -25,10 +26,6 @@ def filter_of(masks: list[np.ndarray]) -> np.ndarray:
 
     images = [sitk.GetImageFromArray(mask.astype(np.uint8)) for mask in masks]
     return sitk.GetArrayFromImage(sitk.STAPLE(images, 1.0))
-
-
-def cropped(masks: list[np.ndarray]) -> tuple[slice, ...]:
-    return tuple(slice(place.min(), place.max() + 1) for place in np.nonzero(np.logical_or.reduce(masks)))
 
 
 def test_a_majority_is_more_than_half_and_a_tie_is_none():
@@ -52,9 +49,9 @@ def test_staple_has_the_probabilities_of_simpleitk(raters: int):
     masks = noisy_masks(raters, seed=raters)
     marks = np.stack([mask.ravel() for mask in masks], axis=1)
     patterns, which, counts = np.unique(marks, axis=0, return_inverse=True, return_counts=True)
-    found = staple(patterns, counts)[which.ravel()].reshape(masks[0].shape)
+    probability = staple(patterns, counts)[which.ravel()].reshape(masks[0].shape)
     # Both stop when sensitivity and specificity change by less than 1e-7.
-    assert np.abs(found - filter_of(masks)).max() < 1e-6
+    assert np.abs(probability - filter_of(masks)).max() < 1e-6
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -62,7 +59,7 @@ def test_the_staple_mask_is_simpleitks_in_the_box_around_the_marks_and_a_voxel(s
     masks = [np.pad(mask, 2) for mask in noisy_masks(3 + seed % 3, seed)]
     case = rated_case({f"R{number}": mask for number, mask in enumerate(masks)})
     expected = np.zeros(masks[0].shape, bool)
-    box = cropped(masks)
+    box = bounding_box(np.logical_or.reduce(masks))
     expected[box] = filter_of([np.pad(mask[box], 1) for mask in masks])[1:-1, 1:-1, 1:-1] > 0.5
     assert np.array_equal(consensus_mask(case, "staple"), expected)
 
@@ -84,29 +81,25 @@ def test_a_consensus_does_not_depend_on_the_order_of_the_raters(method: str):
     assert np.array_equal(consensus_mask(rated_case(masks), method), consensus_mask(rated_case(backwards), method))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_of_one_rater_and_of_equal_ones_the_consensus_is_their_mask(method: str):
-    mask = noisy_masks(1, seed=3)[0]
-    assert np.array_equal(consensus_mask(rated_case({"A": mask}), method), mask)
-    assert np.array_equal(consensus_mask(rated_case({"A": mask, "B": mask, "C": mask}), method), mask)
+FULL, NOISY = np.ones((1, 1, 6), bool), noisy_masks(1, seed=3)[0]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_masks_that_fill_the_image_and_masks_with_nothing_in_them_have_a_consensus(method: str):
-    full, empty = np.ones((2, 3, 4), bool), np.zeros((2, 3, 4), bool)
-    assert consensus_mask(rated_case({"A": full, "B": full}), method).all()
-    assert not consensus_mask(rated_case({"A": empty, "B": empty}), method).any()
-    assert np.array_equal(consensus_mask(rated_case({"A": full, "B": full, "C": empty}), method), full)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_two_raters_of_whom_one_marked_nothing_agree_on_nothing(method: str):
-    assert not consensus_mask(rated_case({"A": row(1, 2), "B": row()}), method).any()
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_raters_who_share_nothing_agree_on_nothing(method: str):
-    assert not consensus_mask(rated_case({"A": row(0), "B": row(2), "C": row(4)}), method).any()
+@pytest.mark.parametrize(
+    ("masks", "expected"),
+    [
+        ([NOISY], NOISY),
+        ([NOISY, NOISY, NOISY], NOISY),
+        ([FULL, FULL], FULL),
+        ([FULL, FULL, row()], FULL),
+        ([row(), row()], row()),
+        ([row(1, 2), row()], row()),
+        ([row(0), row(2), row(4)], row()),
+    ],
+)
+def test_equal_full_and_empty_masks_and_those_that_share_nothing_have_a_consensus(method: str, masks, expected):
+    case = rated_case({f"R{number}": mask for number, mask in enumerate(masks)})
+    assert np.array_equal(consensus_mask(case, method), expected)
 
 
 def test_thousands_of_raters_have_a_consensus():
@@ -122,9 +115,9 @@ def test_thousands_of_raters_have_a_consensus():
 
 def test_who_is_not_there_cannot_be_left_out_and_somebody_must_be_left():
     case = rated_case({"A": row(1)}, model=row(1))
-    with pytest.raises(InputError, match="No rater is called 'B'"):
+    with pytest.raises(InputError, match="'B'"):
         consensus_mask(case, "majority", without="B")
-    with pytest.raises(InputError, match="only rater"):
+    with pytest.raises(InputError):
         consensus_mask(case, "majority", without="A")
-    with pytest.raises(InputError, match="majority or staple"):
+    with pytest.raises(InputError, match="average"):
         consensus_mask(case, "average")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from CMEDLSegmentLib.io.delineation import MODEL, RatedCase
 from CMEDLSegmentLib.io.volume import Geometry
 from CMEDLSegmentLib.metrics.lesions import match_lesions
 from CMEDLSegmentLib.metrics.measures import MEASURES, measure
-from segment.agreement.rated import nodule, noisy_case, rated_case
+from segment.agreement.rated import noisy_case, rated_case
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -45,17 +44,17 @@ def same(a: object, b: object) -> bool:
 
 
 def test_the_matrix_holds_everybody_against_everybody():
-    found = by_hand()
-    assert found.names == ("A", "B", "C", MODEL)
+    agreement = by_hand()
+    assert agreement.names == ("A", "B", "C", MODEL)
     a_b, a_c, b_c = 2 * 2 / 8, 2 * 4 / 10, 2 * 4 / 10
     a_s, b_s, c_s = 2 * 3 / 9, 2 * 4 / 9, 2 * 5 / 11
-    assert found.matrix("dsc") == pytest.approx(
+    assert agreement.matrix("dsc") == pytest.approx(
         np.array([[1, a_b, a_c, a_s], [a_b, 1, b_c, b_s], [a_c, b_c, 1, c_s], [a_s, b_s, c_s, 1]])
     )
-    assert np.array_equal(np.diagonal(found.matrix("hd95_mm")), np.zeros(4))
+    assert np.array_equal(np.diagonal(agreement.matrix("hd95_mm")), np.zeros(4))
     # Rows are the reference: of A's four columns B marked two, of C's six both A and B marked four.
-    assert found.matrix("sensitivity")[0] == pytest.approx([1, 2 / 4, 1, 3 / 4])
-    assert found.matrix("sensitivity")[2] == pytest.approx([4 / 6, 4 / 6, 1, 5 / 6])
+    assert agreement.matrix("sensitivity")[0] == pytest.approx([1, 2 / 4, 1, 3 / 4])
+    assert agreement.matrix("sensitivity")[2] == pytest.approx([4 / 6, 4 / 6, 1, 5 / 6])
 
 
 def test_a_row_is_the_mean_over_the_other_raters_and_the_model_is_in_nobodys():
@@ -73,52 +72,40 @@ def test_a_row_is_the_mean_over_the_other_raters_and_the_model_is_in_nobodys():
 
 
 def test_the_spread_is_over_the_pairs_of_raters_in_both_directions_of_directional_measures():
-    found = by_hand()
-    assert found.spread["dsc"].mean == pytest.approx((0.5 + 0.8 + 0.8) / 3)
-    assert found.spread["dsc"].n == 3
-    assert found.spread["sensitivity"].n == 6
-    assert found.spread["sensitivity"].mean == pytest.approx((2 / 4 + 2 / 4 + 1 + 4 / 6 + 1 + 4 / 6) / 6)
+    agreement = by_hand()
+    assert agreement.spread["dsc"].mean == pytest.approx((0.5 + 0.8 + 0.8) / 3)
+    assert agreement.spread["dsc"].n == 3
+    assert agreement.spread["sensitivity"].n == 6
+    assert agreement.spread["sensitivity"].mean == pytest.approx((2 / 4 + 2 / 4 + 1 + 4 / 6 + 1 + 4 / 6) / 6)
     volumes = np.array([16, 16, 24]) * 2 / 1000
-    assert found.volume.cv == pytest.approx(np.std(volumes, ddof=1) / np.mean(volumes))
-
-
-def test_each_unordered_pair_is_there_once_with_the_model_second():
-    found = by_hand()
-    assert [(pair.a, pair.b) for pair in found.pairs] == [
-        ("A", "B"),
-        ("A", "C"),
-        ("A", MODEL),
-        ("B", "C"),
-        ("B", MODEL),
-        ("C", MODEL),
-    ]
+    assert agreement.volume.cv == pytest.approx(np.std(volumes, ddof=1) / np.mean(volumes))
 
 
 def test_the_rater_under_test_is_left_out_of_the_consensus():
-    found = by_hand().consensus["majority"]
+    majority = by_hand().consensus["majority"]
     # Without A: what both B and C marked, columns 4 to 7, of which A marked two; all three: columns 2 to 7.
-    assert found["A"].values["dsc"] == pytest.approx(2 * 2 / 8)
-    assert found["C"].values["dsc"] == pytest.approx(2 * 2 / 8)
-    assert found[MODEL].values["dsc"] == pytest.approx(2 * 5 / 11)
-    assert found[MODEL].values["sensitivity"] == pytest.approx(5 / 6)
+    assert majority["A"].values["dsc"] == pytest.approx(2 * 2 / 8)
+    assert majority["C"].values["dsc"] == pytest.approx(2 * 2 / 8)
+    assert majority[MODEL].values["dsc"] == pytest.approx(2 * 5 / 11)
+    assert majority[MODEL].values["sensitivity"] == pytest.approx(5 / 6)
 
 
 def test_volumes_of_full_agreement_and_of_any_disagreement():
-    found = by_hand()
+    agreement = by_hand()
     # Columns 4 and 5 are marked by all three, 2 to 7 by somebody.
-    assert found.full_cc == pytest.approx(2 * 4 * 2 / 1000)
-    assert found.any_cc == pytest.approx(6 * 4 * 2 / 1000)
-    assert found.disagreement_cc == pytest.approx(4 * 4 * 2 / 1000)
-    assert found.disagreement_cc == pytest.approx(sum(row.disagreement_cc for row in found.slices))
+    assert agreement.full_cc == pytest.approx(2 * 4 * 2 / 1000)
+    assert agreement.any_cc == pytest.approx(6 * 4 * 2 / 1000)
+    assert agreement.disagreement_cc == pytest.approx(4 * 4 * 2 / 1000)
+    assert agreement.disagreement_cc == pytest.approx(sum(row.disagreement_cc for row in agreement.slices))
     whole = np.zeros((4, 6, 12), int)
-    whole[found.box] = found.map
+    whole[agreement.box] = agreement.map
     assert whole[1, 2].tolist() == [0, 0, 2, 2, 3, 3, 2, 2, 0, 0, 0, 0]
 
 
 def test_slices_say_how_the_model_stands_to_the_majority_of_the_raters():
-    found = by_hand()
-    assert [row.index for row in found.slices] == [1, 2]
-    for row in found.slices:
+    agreement = by_hand()
+    assert [row.index for row in agreement.slices] == [1, 2]
+    for row in agreement.slices:
         # The majority has columns 2 to 7 in two rows, the model all but the first.
         assert row.model["dsc"] == pytest.approx(2 * 5 / 11)
         assert row.model["disagreement_mm2"] == pytest.approx(2.0)
@@ -128,11 +115,11 @@ def test_slices_say_how_the_model_stands_to_the_majority_of_the_raters():
 
 
 def test_tumors_are_those_of_the_model_or_of_every_rater_where_there_is_none():
-    one, other = block(range(1, 4)), block(range(7, 10))
-    raters = {"A": one | other, "B": one | other, "C": one}
-    with_model = analyze(rated_case(raters, model=other)).tumors
+    left, right = block(range(1, 4)), block(range(7, 10))
+    raters = {"A": left | right, "B": left | right, "C": left}
+    with_model = analyze(rated_case(raters, model=right)).tumors
     assert set(with_model) == {MODEL}
-    assert [len(found) for found in (with_model[MODEL].pairs, with_model[MODEL].missed)] == [1, 1]
+    assert [len(lesions) for lesions in (with_model[MODEL].pairs, with_model[MODEL].missed)] == [1, 1]
     (pair,) = with_model[MODEL].pairs
     assert pair.b.centroid == pytest.approx((1.5, 2.5, 8.0))
     assert pair.measures.values["dsc"] == 1.0
@@ -148,25 +135,25 @@ def test_tumors_are_those_of_the_model_or_of_every_rater_where_there_is_none():
 def test_everything_equals_measuring_the_masks_one_pair_at_a_time(model: bool):
     case = noisy_case(4, seed=model)
     case = case if model else dataclasses.replace(case, model=None)
-    found = analyze(case, tolerance_mm=1.5)
-    masks = {one.name: one.mask for one in case.all}
-    for row, a in enumerate(found.names):
-        for column, b in enumerate(found.names):
+    agreement = analyze(case, tolerance_mm=1.5)
+    masks = {delineation.name: delineation.mask for delineation in case.all}
+    for row, a in enumerate(agreement.names):
+        for column, b in enumerate(agreement.names):
             expected = measure(masks[a], masks[b], case.spacing, 1.5)
             for name in MEASURES:
-                assert found.matrix(name)[row, column] == pytest.approx(expected.values[name], abs=1e-9), name
-    for pair in found.pairs:
+                assert agreement.matrix(name)[row, column] == pytest.approx(expected.values[name], abs=1e-9), name
+    for pair in agreement.pairs:
         expected = measure(masks[pair.a], masks[pair.b], case.spacing, 1.5)
         assert same(dataclasses.asdict(pair.measures), dataclasses.asdict(expected))
-    for method, answers in found.consensus.items():
-        for name, got in answers.items():
+    for method, answers in agreement.consensus.items():
+        for name, measured in answers.items():
             without = None if name == MODEL else name
             expected = measure(consensus_mask(case, method, without), masks[name], case.spacing, 1.5)
-            assert same(dataclasses.asdict(got), dataclasses.asdict(expected))
-    for name, got in found.tumors.items():
+            assert same(dataclasses.asdict(measured), dataclasses.asdict(expected))
+    for name, measured in agreement.tumors.items():
         without = None if name == MODEL else name
         expected = match_lesions(consensus_mask(case, "majority", without), masks[name], case.spacing, 1.5)
-        assert same(as_json(got), as_json(expected))
+        assert same(as_json(measured), as_json(expected))
 
 
 def as_json(value: object) -> object:
@@ -180,44 +167,35 @@ def test_the_order_of_the_raters_changes_nothing_but_the_order():
     places = [second.names.index(name) for name in first.names]
     for name in MEASURES:
         assert second.matrix(name)[np.ix_(places, places)] == pytest.approx(first.matrix(name))
-    one, other = first.to_json(), second.to_json()
-    for found in (one, other):
-        found["raters"].sort(key=lambda row: row["name"])
-        for row in found["slices"]:
+    figures = first.to_json(), second.to_json()
+    for written in figures:
+        written["raters"].sort(key=lambda row: row["name"])
+        for row in written["slices"]:
             row["worst_pair"] = sorted(row["worst_pair"] or [])
         for key in ("names", "pairs", "matrices"):
-            del found[key]
-    assert same(one, other)
+            del written[key]
+    assert same(*figures)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_flipping_an_axis_changes_no_figure(axis: int):
     case = noisy_case(3, seed=8)
 
-    def flipped(one):
-        return dataclasses.replace(one, mask=np.flip(one.mask, axis))
+    def flipped(delineation):
+        return dataclasses.replace(delineation, mask=np.flip(delineation.mask, axis))
 
     turned = RatedCase(case.name, case.geometry, tuple(map(flipped, case.raters)), flipped(case.model))
-    one, other = (analyze(each).to_json() for each in (case, turned))
+    straight, flipped_figures = (analyze(each).to_json() for each in (case, turned))
     for key in ("pairs", "raters", "spread", "consensus", "range", "full_cc", "any_cc"):
-        assert same(one[key], other[key]), key
-
-
-def test_the_surface_dice_alone_follows_the_tolerance_and_never_falls_with_it():
-    case = noisy_case(3, seed=9)
-    narrow, wide = analyze(case, tolerance_mm=1.0), analyze(case, tolerance_mm=3.0)
-    assert (wide.matrix("surface_dice") >= narrow.matrix("surface_dice")).all()
-    assert wide.matrix("surface_dice").sum() > narrow.matrix("surface_dice").sum()
-    assert np.array_equal(wide.matrix("hd95_mm"), narrow.matrix("hd95_mm"))
-    assert narrow.to_json()["tolerance_mm"] == 1.0
+        assert same(straight[key], flipped_figures[key]), key
 
 
 def test_json_is_strict_and_brings_every_definition():
-    found = json.loads(json.dumps(noisy_case_with_an_empty_rater().to_json(), allow_nan=False))
-    assert found["definitions"]["hd95_mm"]["definition"]
-    assert set(found["definitions"]) == set(MEASURES) == set(found["matrices"])
-    assert found["empty"] == ["R2"]
-    assert found["matrices"]["hd95_mm"][0][1] is None
+    written = json.loads(json.dumps(noisy_case_with_an_empty_rater().to_json(), allow_nan=False))
+    assert written["definitions"]["hd95_mm"]["definition"]
+    assert set(written["definitions"]) == set(MEASURES) == set(written["matrices"])
+    assert written["empty"] == ["R2"]
+    assert written["matrices"]["hd95_mm"][0][1] is None
 
 
 def noisy_case_with_an_empty_rater() -> Agreement:
@@ -227,70 +205,62 @@ def noisy_case_with_an_empty_rater() -> Agreement:
 
 
 def test_a_rater_who_marked_nothing_counts_as_zero_overlap_and_is_named():
-    found = noisy_case_with_an_empty_rater()
-    first = found.raters[0].values
+    agreement = noisy_case_with_an_empty_rater()
+    first = agreement.raters[0].values
     assert (first["dsc"].n, first["dsc"].excluded) == (2, 0)
-    assert first["dsc"].mean == pytest.approx(found.matrix("dsc")[2, 0] / 2)
+    assert first["dsc"].mean == pytest.approx(agreement.matrix("dsc")[2, 0] / 2)
     assert (first["hd95_mm"].n, first["hd95_mm"].excluded) == (1, 1)
-    assert (found.raters[1].values["hd95_mm"].n, found.raters[1].values["hd95_mm"].excluded) == (0, 2)
-    assert found.empty == ("R2",)
-    assert any("Nothing is marked by R2" in note for note in found.notes)
-    assert "R2 marked nothing" in found.range.sentence
-    assert np.isnan(found.matrix("dsc")[1, 1])
+    assert (agreement.raters[1].values["hd95_mm"].n, agreement.raters[1].values["hd95_mm"].excluded) == (0, 2)
+    assert agreement.empty == ("R2",)
+    assert any("Nothing is marked by R2" in note for note in agreement.notes)
+    assert "R2 marked nothing" in agreement.range.sentence
+    assert np.isnan(agreement.matrix("dsc")[1, 1])
 
 
 def test_everything_empty_has_no_figures_and_says_so():
     empty = np.zeros((3, 4, 5), bool)
-    found = analyze(rated_case({"A": empty, "B": empty}, model=empty))
-    assert found.spread["dsc"].n == 0
-    assert found.spread["dsc"].excluded == 1
-    assert (found.full_cc, found.any_cc, found.slices, found.worst) == (0.0, 0.0, (), [])
-    assert found.range.within is None
-    assert any("Nobody marked anything" in note for note in found.notes)
-    assert [pair.measures.empty for pair in found.pairs] == ["both"] * 3
-    json.dumps(found.to_json(), allow_nan=False)
+    agreement = analyze(rated_case({"A": empty, "B": empty}, model=empty))
+    assert agreement.spread["dsc"].n == 0
+    assert agreement.spread["dsc"].excluded == 1
+    assert (agreement.full_cc, agreement.any_cc, agreement.slices, agreement.worst) == (0.0, 0.0, (), [])
+    assert agreement.range.within is None
+    assert any("Nobody marked anything" in note for note in agreement.notes)
+    assert [pair.measures.empty for pair in agreement.pairs] == ["both"] * 3
+    json.dumps(agreement.to_json(), allow_nan=False)
 
 
 def test_a_lone_rater_is_compared_with_the_model_alone():
-    found = analyze(rated_case({"A": block(range(2, 6))}, model=block(range(3, 6))))
-    assert found.range is None
-    assert any("one rater only" in note for note in found.notes)
-    assert found.raters[0].values["dsc"].n == 0
-    assert found.raters[1].values["dsc"].mean == pytest.approx(6 / 7)
+    agreement = analyze(rated_case({"A": block(range(2, 6))}, model=block(range(3, 6))))
+    assert agreement.range is None
+    assert any("one rater only" in note for note in agreement.notes)
+    assert agreement.raters[0].values["dsc"].n == 0
+    assert agreement.raters[1].values["dsc"].mean == pytest.approx(6 / 7)
     for method in ("majority", "staple"):
-        assert set(found.consensus[method]) == {MODEL}
-        assert found.consensus[method][MODEL].values["dsc"] == pytest.approx(6 / 7)
-    assert set(found.tumors) == {MODEL}
+        assert set(agreement.consensus[method]) == {MODEL}
+        assert agreement.consensus[method][MODEL].values["dsc"] == pytest.approx(6 / 7)
+    assert set(agreement.tumors) == {MODEL}
 
 
 def test_a_lone_rater_without_a_model_has_an_area_and_nothing_else():
-    found = analyze(rated_case({"A": block(range(2, 6))}))
-    assert (found.pairs, found.range, found.tumors) == ((), None, {})
-    assert found.matrix("dsc").tolist() == [[1.0]]
-    assert found.worst == [1, 2]
-    json.dumps(found.to_json(), allow_nan=False)
-
-
-def test_two_raters_and_no_model():
-    found = analyze(rated_case({"A": block(range(2, 6)), "B": block(range(4, 8))}))
-    assert found.range is None
-    assert not found.has_model
-    assert found.rater_names == ("A", "B")
-    # The consensus of the others is the other one.
-    assert found.consensus["staple"]["A"].values["dsc"] == pytest.approx(0.5)
+    agreement = analyze(rated_case({"A": block(range(2, 6))}))
+    assert not agreement.has_model
+    assert (agreement.pairs, agreement.range, agreement.tumors) == ((), None, {})
+    assert agreement.matrix("dsc").tolist() == [[1.0]]
+    assert agreement.worst == [1, 2]
+    json.dumps(agreement.to_json(), allow_nan=False)
 
 
 def test_raters_with_the_very_same_voxels_are_pointed_out():
-    found = analyze(rated_case({"A": block(range(2, 6)), "B": block(range(2, 6)), "C": block(range(2, 7))}))
-    assert sum("very same voxels" in note for note in found.notes) == 1
-    assert any(note.startswith("A and B marked") for note in found.notes)
+    agreement = analyze(rated_case({"A": block(range(2, 6)), "B": block(range(2, 6)), "C": block(range(2, 7))}))
+    assert sum("very same voxels" in note for note in agreement.notes) == 1
+    assert any(note.startswith("A and B marked") for note in agreement.notes)
 
 
 def test_notes_of_the_case_and_of_everybody_are_passed_on():
     case = noisy_case(2, seed=1)
     first = dataclasses.replace(case.raters[0], notes=("Brought to the image's grid.",))
-    found = analyze(dataclasses.replace(case, raters=(first, case.raters[1]), notes=("A note.",)))
-    assert found.notes[:2] == ("A note.", "R1: Brought to the image's grid.")
+    agreement = analyze(dataclasses.replace(case, raters=(first, case.raters[1]), notes=("A note.",)))
+    assert agreement.notes[:2] == ("A note.", "R1: Brought to the image's grid.")
 
 
 def test_a_tilted_gantry_is_said():
@@ -299,18 +269,11 @@ def test_a_tilted_gantry_is_said():
     assert any("sheared" in note for note in analyze(dataclasses.replace(case, geometry=tilted)).notes)
 
 
-def test_names_are_only_data():
-    strange = {"<b>\"A', \n": block(range(2, 6)), "Ж" * 300: block(range(3, 7))}
-    found = analyze(rated_case(strange, model=block(range(2, 7))))
-    assert found.rater_names == tuple(strange)
-    assert list(found.to_json()["slices"][0]["areas_mm2"]) == [*strange, MODEL]
-
-
 def test_progress_rises_to_the_end_and_what_it_raises_ends_the_work():
-    seen: list[float] = []
-    analyze(noisy_case(3, seed=2), progress=Progress(lambda stage, fraction: seen.append(fraction)))
-    assert seen == sorted(seen)
-    assert (seen[0], seen[-1]) == (0.0, 1.0)
+    fractions: list[float] = []
+    analyze(noisy_case(3, seed=2), progress=Progress(lambda stage, fraction: fractions.append(fraction)))
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
 
     def stop(stage: str, fraction: float) -> None:
         if fraction > 0.3:
@@ -321,16 +284,6 @@ def test_progress_rises_to_the_end_and_what_it_raises_ends_the_work():
 
 
 def test_the_matrix_handed_out_is_a_copy():
-    found = by_hand()
-    found.matrix("dsc")[:] = 0
-    assert found.matrix("dsc")[0, 0] == 1
-
-
-def test_the_real_strong_disagreement_has_the_known_mean_dice(data_root: Path):
-    found = analyze(nodule(data_root / "lidc_raters" / "LIDC-IDRI-0497_nodule-0"))
-    assert found.spread["dsc"].mean == pytest.approx(0.62, abs=0.005)
-    assert found.spread["dsc"].n == 6
-    assert np.isfinite(found.matrix("hd95_mm")).all()
-    assert found.slices[[row.index for row in found.slices].index(found.worst[0])].disagreement_cc == max(
-        row.disagreement_cc for row in found.slices
-    )
+    agreement = by_hand()
+    agreement.matrix("dsc")[:] = 0
+    assert agreement.matrix("dsc")[0, 0] == 1

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.agreement.vote_map import VoteMap, slice_rows, worst_first
-from CMEDLSegmentLib.base.errors import InputError
 from segment.agreement.rated import noisy_masks
 
 
@@ -25,9 +24,9 @@ def test_any_number_of_raters_is_counted():
     random = np.random.default_rng(0)
     masks = [random.random((3, 4, 5)) < 0.5 for _ in range(300)]
     votes = VoteMap.of(masks)
-    found = votes.count_map(slice(0, 300))
-    assert found.dtype == np.uint16
-    assert np.array_equal(found, np.sum(masks, axis=0)[votes.box])
+    counts = votes.count_map(slice(0, 300))
+    assert counts.dtype == np.uint16
+    assert np.array_equal(counts, np.sum(masks, axis=0)[votes.box])
 
 
 def test_overlaps_and_counts_are_those_of_the_masks_on_every_slice():
@@ -41,8 +40,8 @@ def test_overlaps_and_counts_are_those_of_the_masks_on_every_slice():
 def test_each_mask_can_be_had_back_from_the_patterns():
     masks = noisy_masks(3, seed=3)
     votes = VoteMap.of(masks)
-    for mask, found in zip(masks, votes.where(*votes.patterns.T), strict=True):
-        assert np.array_equal(found, mask[votes.box])
+    for mask, filled in zip(masks, votes.where(*votes.patterns.T), strict=True):
+        assert np.array_equal(filled, mask[votes.box])
 
 
 def test_nothing_marked_is_an_empty_box():
@@ -50,11 +49,6 @@ def test_nothing_marked_is_an_empty_box():
     assert votes.count_map(slice(0, 2)).shape == (0, 0, 0)
     assert votes.boxes == (None, None)
     assert slice_rows(votes, ("A", "B"), 2, (1, 1, 1), {}) == ()
-
-
-def test_masks_of_different_shapes_are_refused():
-    with pytest.raises(InputError, match="shape"):
-        VoteMap.of([np.zeros((3, 4, 5), bool), np.zeros((3, 4, 6), bool)])
 
 
 def slices_by_hand() -> tuple[tuple, VoteMap]:

@@ -54,17 +54,19 @@ def test_the_matching_shares_as_much_as_the_best_of_all(seed: int):
         sum(shared[row, column] for row, column in enumerate(columns))
         for columns in itertools.permutations(range(shared.shape[1]), len(shared))
     )
-    found = match_lesions(a, b, (1, 1, 1))
+    match = match_lesions(a, b, (1, 1, 1))
     # 2 |a and b| = dsc (|a| + |b|), in voxels of 1 mm^3.
-    got = sum(pair.measures.values["dsc"] * (pair.a.volume_cc + pair.b.volume_cc) * 1000 / 2 for pair in found.pairs)
-    assert got == pytest.approx(best)
-    assert len(found.pairs) + len(found.missed) == count_a
-    assert len(found.pairs) + len(found.extra) == count_b
+    matched = sum(
+        pair.measures.values["dsc"] * (pair.a.volume_cc + pair.b.volume_cc) * 1000 / 2 for pair in match.pairs
+    )
+    assert matched == pytest.approx(best)
+    assert len(match.pairs) + len(match.missed) == count_a
+    assert len(match.pairs) + len(match.extra) == count_b
 
 
 def test_a_part_of_the_array_and_known_measures_change_nothing():
     mask, other = noisy_masks(2, seed=4)
-    a, b = (ndimage.label(one, structure=NEIGHBORS)[0] == 1 for one in (mask, other))
+    a, b = (ndimage.label(each, structure=NEIGHBORS)[0] == 1 for each in (mask, other))
     inside = np.pad(a, 3), np.pad(b, 3)
     whole = match_lesions(*inside, (2, 1, 1), 1.0)
     assert match_lesions(a, b, (2, 1, 1), 1.0, origin=(3, 3, 3), whole=measure(a, b, (2, 1, 1), 1.0)) == whole
@@ -76,5 +78,5 @@ def test_known_measures_of_the_whole_are_not_taken_for_one_tumor_of_several():
     a[1, 1:4, 1:3] = a[1, 1:4, 6:8] = True
     b = a.copy()
     b[1, 1, 1] = False
-    found = match_lesions(a, b, (1, 1, 1), whole=measure(a, b, (1, 1, 1)))
-    assert sorted(pair.measures.values["dsc"] for pair in found.pairs) == pytest.approx([10 / 11, 1.0])
+    match = match_lesions(a, b, (1, 1, 1), whole=measure(a, b, (1, 1, 1)))
+    assert sorted(pair.measures.values["dsc"] for pair in match.pairs) == pytest.approx([10 / 11, 1.0])

@@ -55,9 +55,9 @@ HOSTILE = (
 @pytest.fixture(scope="module")
 def case() -> RatedCase:
     """Three raters and a model on an image of noise."""
-    found = noisy_case(3, seed=5, name="")
-    image = np.random.default_rng(0).normal(-200, 300, found.geometry.shape).astype(np.int16)
-    return replace(found, image=image)
+    rated = noisy_case(3, seed=5, name="")
+    image = np.random.default_rng(0).normal(-200, 300, rated.geometry.shape).astype(np.int16)
+    return replace(rated, image=image)
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +122,9 @@ def luminance(color: str) -> float:
 def test_pairs_have_one_row_for_each_unordered_pair_in_full_precision(agreement):
     text = case_tables(agreement)["pairs.csv"].csv()
     assert text.startswith(PAIRS)
-    found = rows(text)
-    assert [(row["a"], row["b"]) for row in found] == list(itertools.combinations(["R1", "R2", "R3", MODEL], 2))
-    for row, pair in zip(found, agreement.pairs, strict=True):
+    pairs = rows(text)
+    assert [(row["a"], row["b"]) for row in pairs] == list(itertools.combinations(["R1", "R2", "R3", MODEL], 2))
+    for row, pair in zip(pairs, agreement.pairs, strict=True):
         assert {name: float(row[name]) for name in MEASURES} == pair.measures.values
         assert float(row["volume_b_cc"]) == pair.measures.volume_b_cc
         assert float(row["tolerance_mm"]) == agreement.tolerance_mm
@@ -135,9 +135,9 @@ def test_empty_masks_stay_nan_and_inf_in_the_tables_and_null_in_the_json(tmp_pat
     some[1:3, 2:5, 2:5] = True
     case = rated_case({"A": empty, "B": empty, "C": some})
     write_report(case, analyze(case), tmp_path)
-    both, one, _ = rows((tmp_path / "pairs.csv").read_text("utf-8"))
+    both, single, _ = rows((tmp_path / "pairs.csv").read_text("utf-8"))
     assert (both["empty"], both["dsc"], both["hd95_mm"]) == ("both", "nan", "nan")
-    assert (one["empty"], one["dsc"], one["hd95_mm"]) == ("a", "0.0", "inf")
+    assert (single["empty"], single["dsc"], single["hd95_mm"]) == ("a", "0.0", "inf")
     figures = json.loads((tmp_path / FIGURES).read_text("utf-8"), parse_constant=lambda text: pytest.fail(text))
     assert figures["pairs"][0]["measures"]["values"]["dsc"] is None
     page = Page((tmp_path / REPORT).read_text("utf-8"))
@@ -169,14 +169,13 @@ def test_raters_slices_and_tumors_say_what_the_agreement_says(agreement):
         assert float(row["staple_dsc"]) == agreement.consensus["staple"][rater.name].values["dsc"]
     assert [int(row["slice"]) for row in sorted(tables["slices.csv"], key=lambda r: int(r["rank"]))] == agreement.worst
     assert float(tables["slices.csv"][0]["area_mm2 R2"]) == agreement.slices[0].areas_mm2["R2"]
-    for row, found in zip(tables["slices.csv"], agreement.slices, strict=True):
-        told = "" if found.model is None else repr(found.model["dsc"])
-        assert row["candidate_dsc"] == told
+    for row, expected in zip(tables["slices.csv"], agreement.slices, strict=True):
+        assert row["candidate_dsc"] == ("" if expected.model is None else repr(expected.model["dsc"]))
     assert any(row["candidate_dsc"] for row in tables["slices.csv"])
-    for name, found in agreement.tumors.items():
+    for name, match in agreement.tumors.items():
         outcomes = [row["outcome"] for row in tables["tumors.csv"] if row["name"] == name]
-        expected = {"matched": len(found.pairs), "missed": len(found.missed), "extra": len(found.extra)}
-        assert {word: outcomes.count(word) for word in expected} == expected
+        expected = {"matched": len(match.pairs), "missed": len(match.missed), "extra": len(match.extra)}
+        assert {outcome: outcomes.count(outcome) for outcome in expected} == expected
 
 
 def test_names_of_any_kind_come_back_from_the_tables_as_they_were(hostile, tmp_path):
@@ -184,8 +183,8 @@ def test_names_of_any_kind_come_back_from_the_tables_as_they_were(hostile, tmp_p
     with files["raters.csv"].open(encoding="utf-8", newline="") as stream:
         names = [row["name"] for row in csv.DictReader(stream)]
     # A lone surrogate is no text, which a file of text cannot hold, and no CSV of Python 3.10 holds a null character.
-    told = [name.replace("\ud800", "?").replace("\0", "\N{REPLACEMENT CHARACTER}") for name in HOSTILE]
-    assert names == [*told, MODEL]
+    readable = [name.replace("\ud800", "?").replace("\0", "\N{REPLACEMENT CHARACTER}") for name in HOSTILE]
+    assert names == [*readable, MODEL]
 
 
 def test_the_page_shows_hostile_names_as_text_and_asks_for_nothing(hostile, tmp_path):
@@ -212,16 +211,16 @@ def test_the_page_shows_hostile_names_as_text_and_asks_for_nothing(hostile, tmp_
 
 
 def test_every_chart_is_well_formed_also_with_hostile_names(hostile):
-    found = analyze(hostile)
-    styles = line_styles(found.names)
-    volumes = {row.name: row.volume_cc for row in found.raters}
+    agreement = analyze(hostile)
+    styles = line_styles(agreement.names)
+    volumes = {row.name: row.volume_cc for row in agreement.raters}
     charts = [
-        *(heat_map(found.names, found.matrix(measure), measure) for measure in MEASURES),
-        range_chart(found.range, MAIN, styles),
-        box_plot(found.names, [found.values(name, "dsc") for name in found.names], "dsc", styles),
+        *(heat_map(agreement.names, agreement.matrix(measure), measure) for measure in MEASURES),
+        range_chart(agreement.range, MAIN, styles),
+        box_plot(agreement.names, [agreement.values(name, "dsc") for name in agreement.names], "dsc", styles),
         volume_chart(volumes, styles),
-        slice_strip(found.slices, found.names, {found.worst[0]: 1}, None),
-        case_chart(HOSTILE, [found.rater_pairs("dsc")] * len(HOSTILE), [np.zeros(0)] * len(HOSTILE), "dsc"),
+        slice_strip(agreement.slices, agreement.names, {agreement.worst[0]: 1}, None),
+        case_chart(HOSTILE, [agreement.rater_pairs("dsc")] * len(HOSTILE), [np.zeros(0)] * len(HOSTILE), "dsc"),
     ]
     for chart in charts:
         drawing(chart)
@@ -252,7 +251,7 @@ def test_the_answer_stands_above_everything_else(case, agreement, tmp_path):
 
 def test_files_that_exist_are_kept_unless_replacing_is_asked_for(case, agreement, tmp_path):
     (tmp_path / "slices.csv").write_text("mine", "utf-8")
-    with pytest.raises(InputError, match=r"slices\.csv exists already"):
+    with pytest.raises(InputError, match=r"slices\.csv"):
         write_report(case, agreement, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["slices.csv"]
     write_report(case, agreement, tmp_path, overwrite=True)
@@ -298,19 +297,11 @@ def test_the_worst_slices_come_first_with_every_contour_and_once_without(case, a
     assert picture.shape[0] == SIDE
     left, right = picture[:, :SIDE], picture[:, -SIDE:]
     row = next(row for row in agreement.slices if row.index == agreement.worst[0])
-    for name, look in line_styles(agreement.names).items():
-        near = np.abs(left - np.array(look.color)).sum(axis=-1) < 90
+    for name, style in line_styles(agreement.names).items():
+        near = np.abs(left - np.array(style.color)).sum(axis=-1) < 90
         assert near.any() == bool(row.areas_mm2[name]), name
     # The copy without contours is gray, but for the letters, which are nearly so.
     assert (right.max(axis=-1) - right.min(axis=-1)).max() < 24
-
-
-def test_the_first_rater_is_yellow_and_the_model_red():
-    found = line_styles(["A", "B", MODEL])
-    assert found["A"].color == EXPERT_YELLOW
-    assert found["A"].dash == ()
-    assert found[MODEL].color == MODEL_RED
-    assert found[MODEL].width > found["A"].width
 
 
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
@@ -357,15 +348,18 @@ def test_colors_can_be_told_apart_with_every_kind_of_sight():
     colors = np.array([MODEL_RED, *RATER_COLORS]) / 255
     linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
     for sight, matrix in sights.items():
-        seen = np.clip(linear @ np.array(matrix).T, 0, 1)
-        lab = rgb2lab(np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055))
+        simulated = np.clip(linear @ np.array(matrix).T, 0, 1)
+        lab = rgb2lab(np.where(simulated <= 0.0031308, simulated * 12.92, 1.055 * simulated ** (1 / 2.4) - 0.055))
         for a, b in itertools.combinations(range(len(lab)), 2):
             assert deltaE_ciede2000(lab[a], lab[b]) > 13, (sight, a, b)
 
 
-def test_thirty_raters_have_thirty_looks():
-    found = line_styles([f"R{k}" for k in range(len(RATER_COLORS) * len(DASHES))])
-    assert len({(look.color, look.dash) for look in found.values()}) == 30
+def test_thirty_raters_have_thirty_styles():
+    styles = line_styles([f"R{k}" for k in range(len(RATER_COLORS) * len(DASHES))])
+    assert len({(style.color, style.dash) for style in styles.values()}) == 30
+    styles = line_styles(["A", "B", MODEL])
+    assert (styles["A"].color, styles["A"].dash, styles[MODEL].color) == (EXPERT_YELLOW, (), MODEL_RED)
+    assert styles[MODEL].width > styles["A"].width
 
 
 def test_a_heat_map_is_darker_where_there_is_less_agreement_and_shows_the_figures():
@@ -386,12 +380,12 @@ def test_a_heat_map_is_darker_where_there_is_less_agreement_and_shows_the_figure
 
 def test_the_models_diamond_lies_in_the_raters_band_exactly_if_it_is_within(case):
     for seed in range(6):
-        found = analyze(noisy_case(3, seed))
-        root = drawing(range_chart(found.range, MAIN, line_styles(found.names)))
+        agreement = analyze(noisy_case(3, seed))
+        root = drawing(range_chart(agreement.range, MAIN, line_styles(agreement.names)))
         bands = [rect for rect in root.findall("rect") if "range" in (rect.findtext("title") or "")]
         diamonds = [polygon.get("points").split()[0].split(",") for polygon in root.findall("polygon")]
         for measure, band, (x, _) in zip(MAIN, bands, diamonds, strict=True):
-            row = found.range.rows[measure]
+            row = agreement.range.rows[measure]
             # The band is drawn around the discs, 7 units beyond their centers.
             start, stop = float(band.get("x")) + 7, float(band.get("x")) + float(band.get("width")) - 7
             high = MEASURES[measure].better == "high"
@@ -414,8 +408,8 @@ def test_boxes_have_the_quartiles_and_say_how_many_values_they_leave_out():
 def test_the_strip_has_a_place_for_every_slice_also_those_between_that_nobody_marked():
     mask = np.zeros((9, 6, 6), bool)
     mask[[1, 7], 2:4, 2:4] = True
-    found = analyze(rated_case({"A": mask, "B": mask}))
-    root = drawing(slice_strip(found.slices, found.names, {1: 1}, ("inferior", "superior")))
+    agreement = analyze(rated_case({"A": mask, "B": mask}))
+    root = drawing(slice_strip(agreement.slices, agreement.names, {1: 1}, ("inferior", "superior")))
     lanes = [rect for rect in root.findall("rect") if (rect.findtext("title") or "").startswith("A, slice")]
     xs = [float(rect.get("x")) for rect in lanes]
     assert xs[1] - xs[0] == pytest.approx(6 * float(lanes[0].get("width")), rel=0.02)
@@ -459,12 +453,12 @@ def test_a_cohort_of_strangers_has_no_row_for_a_person(tmp_path):
 
 def test_the_real_strong_disagreement_is_reported(data_root: Path, tmp_path):
     case = nodule(data_root / "lidc_raters" / "LIDC-IDRI-0497_nodule-0")
-    found = analyze(case)
-    files = write_report(case, found, tmp_path)
+    agreement = analyze(case)
+    files = write_report(case, agreement, tmp_path)
     values = [float(row["dsc"]) for row in rows(files["pairs.csv"].read_text("utf-8"))]
     assert len(values) == 6
     assert np.mean(values) == pytest.approx(0.62, abs=0.005)
     page = Page(files[REPORT].read_text("utf-8"))
     assert f"DSC is {np.mean(values):.3f} on average" in page.text
-    assert f"1. Slice {found.worst[0]}" in page.text
+    assert f"1. Slice {agreement.worst[0]}" in page.text
     assert sum(tag == "img" for tag, _ in page.tags) == 6

@@ -18,13 +18,13 @@ from CMEDLTrainLib.figures import contour_panels
 SIZE = 32
 
 
-def seen(expert: np.ndarray, found: np.ndarray, labels=(TUMOR,), direction=(1.0, 1.0, 1.0)) -> CaseView:
+def case_view(expert: np.ndarray, predicted: np.ndarray, labels=(TUMOR,), direction=(1.0, 1.0, 1.0)) -> CaseView:
     """A case of ``expert.shape`` voxels of 2 mm, its field the whole slice."""
     geometry = Geometry(expert.shape[::-1], (2.0, 2.0, 3.0), direction=tuple(np.diag(direction).ravel()))
     volume = Volume(np.full(expert.shape, -700, np.int16), geometry)
     field = ModelField(expert.shape[1:], (2.0, 2.0), ((SIZE - 1) / 2, (SIZE - 1) / 2), SIZE, 2.0)
     probability = SimpleNamespace(slices=np.arange(len(expert)), field=field)
-    result = SimpleNamespace(label=found, probability=probability)
+    result = SimpleNamespace(label=predicted, probability=probability)
     return CaseView("case", volume, expert, result, SimpleNamespace(normalization=CT_WINDOW, labels=labels))
 
 
@@ -43,27 +43,27 @@ def test_the_worst_the_median_and_the_best_are_chosen():
 
 
 def test_the_dsc_of_a_slice_is_the_one_counted_by_hand():
-    case = seen(squares(4, 4, 0), squares(4, 2, 0))
+    case = case_view(squares(4, 4, 0), squares(4, 2, 0))
     scores = case.scores(case.predicted, np.arange(3))
     assert scores[:2] == pytest.approx([1.0, 2 * 4 / (16 + 4)])
     assert np.isnan(scores[2])
 
 
 def test_the_dsc_of_several_labels_is_the_mean_of_those_that_are_there():
-    expert, found = squares(4), squares(4)
+    expert, predicted = squares(4), squares(4)
     expert[0, 20:24, 20:24] = 2  # the student misses it
-    case = seen(expert, found, labels=[SimpleNamespace(value=value) for value in (1, 2, 3)])
+    case = case_view(expert, predicted, labels=[SimpleNamespace(value=value) for value in (1, 2, 3)])
     assert case.scores(case.predicted, np.array([0])) == pytest.approx([0.5])
     assert len(case.contour_masks(case.expert[0])) == 2
 
 
 def test_a_single_label_takes_whatever_value_the_expert_used():
-    case = seen(squares(4, value=7), squares(4))
+    case = case_view(squares(4, value=7), squares(4))
     assert case.scores(case.predicted, np.array([0])) == pytest.approx([1.0])
 
 
 def test_slices_count_from_below_however_the_volume_is_stored():
-    upside_down = seen(squares(4, 4, 0), squares(4, 2, 0), direction=(1.0, 1.0, -1.0))
+    upside_down = case_view(squares(4, 4, 0), squares(4, 2, 0), direction=(1.0, 1.0, -1.0))
     assert upside_down.structure_slices().tolist() == [1, 2]
     assert upside_down.scores(upside_down.predicted[1:], np.array([1, 2])) == pytest.approx([0.4, 1.0])
 
@@ -74,13 +74,9 @@ def colored(picture: Image.Image, color) -> np.ndarray:
 
 
 def test_a_panel_shows_the_student_s_contour_inside_the_expert_s():
-    case = seen(squares(16), squares(8))
-    cell = contour_panels.Cell(
-        case.image(0),
-        contour_panels.contours(case, 0, case.predicted[0], MODEL_RED),
-        "",
-    )
-    panel = contour_panels.draw_panel(cell, whole_view((SIZE, SIZE), case.spacing), case.spacing)
+    case = case_view(squares(16), squares(8))
+    drawn = contour_panels.contours(case, 0, case.predicted[0], MODEL_RED)
+    panel = contour_panels.draw_panel(case.image(0), drawn, "", whole_view((SIZE, SIZE), case.spacing), case.spacing)
     scale, top = contour_panels.SIDE / SIZE, contour_panels.CAPTION
     for color, side in ((MODEL_RED, 8), (EXPERT_YELLOW, 16)):
         # Where they share an edge the student's covers the expert's: the far edges tell.
@@ -90,9 +86,9 @@ def test_a_panel_shows_the_student_s_contour_inside_the_expert_s():
 
 
 def test_panels_of_a_case_have_one_scale_and_show_what_either_marked():
-    expert, found = squares(4, 4), squares(4, 0)
-    found[0, 26:30, 26:30] = 1  # a false one far away
-    case = seen(expert, found)
+    expert, predicted = squares(4, 4), squares(4, 0)
+    predicted[0, 26:30, 26:30] = 1  # a false one far away
+    case = case_view(expert, predicted)
     first, second = contour_panels.squares_around(case, [0, 1])
     assert first.width_mm == second.width_mm
     assert first.width_mm >= 2 * (30 - 8)

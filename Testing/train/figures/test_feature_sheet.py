@@ -38,9 +38,9 @@ def test_of_a_student_that_translates_first_the_segmentor_s_features_are_taken()
         NetworkSpec("segmentor", "unet", {}, (IMAGE, "to_teacher")),
     )
     network = ModelNetwork(specs, [generator, segmentor])
-    found = last_features(segmentor, lambda: network(images))
+    features = last_features(segmentor, lambda: network(images))
     expected = segmentor(torch.cat((images, generator(images)), dim=1))[1]
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(features, expected, strict=True))
 
 
 def tile(picture: Image.Image, channel: int, left: int = 12) -> np.ndarray:

@@ -39,9 +39,9 @@ def alone(cohort):
 
 def evaluated(run, capsys, *options: str) -> dict:
     assert main(["evaluate", str(run), "--figures", "--json", *options]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == json.loads((run / "evaluation.json").read_text("utf-8"))
-    return told["figures"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((run / "evaluation.json").read_text("utf-8"))
+    return printed["figures"]
 
 
 def height(picture) -> int:
@@ -54,17 +54,17 @@ def test_a_joint_method_against_another_shows_rows_maps_and_figures_of_both(coho
     monkeypatch.setattr(tsne_map, "ITERATIONS", 250)
     run = trained(cohort, "cmedl")
     capsys.readouterr()
-    found = evaluated(run, capsys, "--against", str(alone))
+    figures = evaluated(run, capsys, "--against", str(alone))
     folder = run / "evaluation"
     row = contour_panels.CAPTION + contour_panels.SIDE + 12
-    picture = next(iter(found["contours"]["cases"].values()))
+    picture = next(iter(figures["contours"]["cases"].values()))
     assert height(folder / picture) == contour_panels.TITLE + 3 * row
-    assert height(folder / found["contours"]["file"]) == height(folder / picture) + contour_panels.CAPTION
-    assert found["features"]["networks"] == ["ct-only", "teacher on pMRI", "student"]
-    assert [one["student"] for one in found["embedding"]["maps"]] == ["ct-only", "student"]
+    assert height(folder / figures["contours"]["file"]) == height(folder / picture) + contour_panels.CAPTION
+    assert figures["features"]["networks"] == ["ct-only", "teacher on pMRI", "student"]
+    assert [made["student"] for made in figures["embedding"]["maps"]] == ["ct-only", "student"]
     assert height(folder / "embedding.png") > tsne_map.SIDE
     assert height(folder / "features.png") > 0
-    translation = found["translation"]
+    translation = figures["translation"]
     assert translation["kl"] > 0
     assert translation["paired"]["ssim"]["n"] == len(translation["pairs"]) == 1
     assert 0 < translation["paired"]["psnr_db"]["mean"] < 40
@@ -75,17 +75,17 @@ def test_a_joint_method_against_another_shows_rows_maps_and_figures_of_both(coho
 def test_a_translation_without_a_teacher_shows_the_student_s_contour_on_it(cohort, capsys):
     run = trained(cohort, "pmri-cycle")
     capsys.readouterr()
-    found = evaluated(run, capsys)
-    assert found["features"]["networks"] == ["student"]
-    assert found["translation"]["pairs"]
-    picture = run / "evaluation" / next(iter(found["contours"]["cases"].values()))
+    figures = evaluated(run, capsys)
+    assert figures["features"]["networks"] == ["student"]
+    assert figures["translation"]["pairs"]
+    picture = run / "evaluation" / next(iter(figures["contours"]["cases"].values()))
     assert height(picture) == contour_panels.TITLE + 2 * (contour_panels.CAPTION + contour_panels.SIDE + 12)
 
 
 def test_a_student_alone_leaves_translation_out_and_says_why_there_is_no_map(alone, capsys):
-    found = evaluated(alone, capsys)
-    assert "translation" not in found
+    figures = evaluated(alone, capsys)
+    assert "translation" not in figures
     # The phantom's tumor has too few pixels of 6 mm for the paper's perplexity.
-    assert "pixels" in found["embedding"]["left_out"]
+    assert "pixels" in figures["embedding"]["left_out"]
     assert (alone / "evaluation" / "features.png").exists()
     assert not (alone / "evaluation" / "embedding.png").exists()

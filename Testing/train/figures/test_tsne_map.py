@@ -15,10 +15,10 @@ from CMEDLTrainLib.figures.evaluation_figures import Figures
 
 def masks() -> np.ndarray:
     """Three slices of 64 x 64: none, a tumor of 6 x 10 in a corner, one of 8 x 8 in the middle."""
-    found = np.zeros((3, 64, 64), bool)
-    found[1, 2:8, 1:11] = True
-    found[2, 28:36, 30:38] = True
-    return found
+    marked = np.zeros((3, 64, 64), bool)
+    marked[1, 2:8, 1:11] = True
+    marked[2, 28:36, 30:38] = True
+    return marked
 
 
 def test_as_many_pixels_of_the_tumor_as_of_the_background_none_twice():
@@ -49,8 +49,8 @@ def test_the_background_is_that_of_the_patch_around_the_tumor_moved_inside_the_s
 def test_a_pixel_has_the_features_of_both_layers_that_cover_it():
     coarse, fine = torch.randn(5, 4, 8), torch.randn(3, 8, 16)
     rows, columns = np.array([0, 7, 3]), np.array([15, 0, 9])
-    found = tsne_map.features_at((coarse, fine), rows, columns)
-    for row, column, features in zip(rows, columns, found, strict=True):
+    taken = tsne_map.features_at((coarse, fine), rows, columns)
+    for row, column, features in zip(rows, columns, taken, strict=True):
         assert features[:5] == pytest.approx(coarse[:, row // 2, column // 2].numpy())
         assert features[5:] == pytest.approx(fine[:, row, column].numpy())
 
@@ -63,11 +63,11 @@ def test_two_kinds_of_pixels_lie_apart_whatever_the_scale_of_the_channels(monkey
     features[inside, :3] += 6.0
     # The channels that tell nothing have the large numbers.
     features *= (1e-3, 1e-3, 1e-3, 50, 50, 50)
-    found = tsne_map.embed(features.astype(np.float32), inside)
-    distances = np.linalg.norm(found.points[:, None] - found.points[None], axis=2)
+    embedding = tsne_map.embed(features.astype(np.float32), inside)
+    distances = np.linalg.norm(embedding.points[:, None] - embedding.points[None], axis=2)
     np.fill_diagonal(distances, np.inf)
     assert (inside[distances.argmin(axis=1)] == inside).mean() > 0.98
-    assert np.isfinite(found.divergence)
+    assert np.isfinite(embedding.divergence)
 
 
 def test_too_few_pixels_are_said():
