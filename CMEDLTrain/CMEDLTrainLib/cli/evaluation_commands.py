@@ -56,7 +56,7 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
             from ..figures.evaluation_figures import Figures
     run = run_folder.open_run(options.run)
     student = run.finished_student()
-    cohort = options.cohort or Path(run.configuration().cohort)
+    cohort = options.cohort or Path(run.configuration.cohort)
     cases = scored_cases(cohort, options.split)
     against = _student(options.against) if options.against else None
     if against is not None:

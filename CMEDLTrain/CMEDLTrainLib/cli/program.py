@@ -150,12 +150,14 @@ def _estimate(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 
 def _resume(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    run = run_folder.open_run(options.run)
+    first = run_folder.first_process()
+    # The others read its settings when the first one has moved the cohort.
+    run = run_folder.open_run(options.run) if first else run_folder.Run(options.run.resolve())
     if run.student.is_file() and run.status()["state"] == "finished":
-        if run_folder.first_process():
+        if first:
             print(f"The run is finished already; the student is {run.student}.")
         return 0
-    if options.cohort is not None and run_folder.first_process():
+    if options.cohort is not None and first:
         read_cohort(options.cohort, required=("mask", "role", "split"), check_files=False)
         run.move_cohort(options.cohort)
     return _train(run, interrupt)

@@ -61,7 +61,7 @@ def train(folder: Path, processes: Processes = ALONE, stop_after: int = 0) -> li
 
     def kept(number):
         terms = step(number)
-        losses.append(trainer._check(terms))
+        losses.append(trainer._checked(terms))
         return terms
 
     trainer._step = kept

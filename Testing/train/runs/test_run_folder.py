@@ -90,8 +90,8 @@ def test_a_folder_that_holds_something_is_never_taken_for_a_new_run(tmp_path):
 
 def test_what_did_no_step_is_begun_anew_and_what_did_one_never(run):
     run.report("estimate", batch=4)  # then it was refused, say for a device that is not there
-    changed = replace(run.configuration(), device="cpu", seed=7)
-    assert run_folder.create(run.folder, changed).configuration().seed == 7
+    changed = replace(run.configuration, device="cpu", seed=7)
+    assert run_folder.create(run.folder, changed).configuration.seed == 7
     assert run.read_events() == []
     with run.held(), pytest.raises(InputError, match="not empty"):
         run_folder.create(run.folder, changed)
@@ -274,4 +274,4 @@ def test_a_run_that_was_killed_while_its_settings_were_written_is_begun_anew(tmp
     folder.mkdir()
     (folder / ".cmedl-0123456789ab.json").write_text("{", "utf-8")
     run = run_folder.create(folder, PRESETS["tiny"])
-    assert run.configuration() == PRESETS["tiny"]
+    assert run.configuration == PRESETS["tiny"]

@@ -40,7 +40,7 @@ def hungry(step_bytes, fails_above=None, error=None):
 
     class Hungry:
         def __init__(self, run, store):
-            self.batch = run.configuration().optimization.batch
+            self.batch = run.configuration.optimization.batch
             self.steps_per_epoch = 24 // self.batch
 
         def _step(self, step):

@@ -151,4 +151,4 @@ def test_a_run_killed_before_torch_was_imported_can_be_resumed(environment, coho
     assert "libtorch" not in libraries
     run = run_folder.open_run(folder)
     assert run.status() | {"state": "crashed", "step": 0} == run.status()
-    assert run.configuration().translation == PRESETS["tiny"].translation
+    assert run.configuration.translation == PRESETS["tiny"].translation
