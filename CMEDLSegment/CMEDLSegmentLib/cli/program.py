@@ -7,23 +7,29 @@ imported by the command that needs them.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..base.errors import InputError
 from ..inference.pipeline import DEFAULT_MODEL, PipelineResult, SegmentationJob, SegmentationOptions, run
-from .console import Bar, Interrupt, Parser, Report, add_device, command_line, emit_json
+from .console import (
+    Bar,
+    Interrupt,
+    Parser,
+    Report,
+    add_command,
+    add_device,
+    add_json,
+    command_line,
+    command_parser,
+    emit_json,
+)
 
 PROGRAM = "cmedl-segment"
-
-EPILOG = """\
-exit codes: 0 done, 2 bad input or argument, 3 cancelled, 1 a fault of the program.
-Research use, not a medical device.
-"""
+JSON = "print one JSON object on one line, and no progress"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,14 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> Parser:
     """The whole command line."""
-    top = Parser(
-        prog=PROGRAM,
-        description="Segment tumors with a model: a network, its card and its figures in one file.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    description = "Segment tumors with a model: a network, its card and its figures in one file."
+    top, commands = command_parser(PROGRAM, description, __version__, "cancelled")
     _add_demo(commands)
     _add_run(commands)
     _add_batch(commands)
@@ -50,7 +50,7 @@ def parser() -> Parser:
 
 
 def _add_demo(commands: Any) -> None:
-    demo = _command(
+    demo = add_command(
         commands,
         "demo",
         _demo,
@@ -67,11 +67,11 @@ def _add_demo(commands: Any) -> None:
         help="folder for the results (default: %(default)s)",
     )
     _add_model(demo)
-    _add_json(demo)
+    add_json(demo, JSON)
 
 
 def _add_run(commands: Any) -> None:
-    run = _command(
+    run = add_command(
         commands,
         "run",
         _run,
@@ -110,11 +110,11 @@ def _add_run(commands: Any) -> None:
         help="also write a DICOM RT Structure Set, .dcm (DICOM input only)",
     )
     run.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    _add_json(run)
+    add_json(run, JSON)
 
 
 def _add_batch(commands: Any) -> None:
-    batch = _command(
+    batch = add_command(
         commands,
         "batch",
         _batch,
@@ -128,11 +128,11 @@ def _add_batch(commands: Any) -> None:
     batch.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     _add_model(batch)
     _add_rules(batch)
-    _add_json(batch)
+    add_json(batch, JSON)
 
 
 def _add_compare(commands: Any) -> None:
-    compare = _command(
+    compare = add_command(
         commands,
         "compare",
         _compare,
@@ -190,7 +190,7 @@ def _add_compare(commands: Any) -> None:
         help="let the outputs name the image or the cases, which may be patients' names (default: they do not)",
     )
     compare.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    _add_json(compare)
+    add_json(compare, JSON)
 
 
 def _add_models(commands: Any) -> None:
@@ -208,7 +208,7 @@ def _add_models(commands: Any) -> None:
         ("remove", "NAME", "delete all installed versions of a model"),
         ("rollback", "NAME", "use an earlier version of a model, or the bundled one; none is deleted"),
     ):
-        sub = _command(actions, name, _models, text, "")
+        sub = add_command(actions, name, _models, text)
         if noun:
             sub.add_argument("model", metavar=noun, nargs="?" if name == "verify" else None)
         if name == "rollback":
@@ -218,20 +218,7 @@ def _add_models(commands: Any) -> None:
                 nargs="?",
                 help='as "models show" lists it, or its beginning (default: the one before the one in use)',
             )
-        _add_json(sub)
-
-
-def _command(
-    commands: Any,
-    name: str,
-    action: Callable[[argparse.Namespace, Interrupt], int],
-    text: str,
-    more: str,
-) -> Parser:
-    description = f"{text[0].upper()}{text[1:]}. {more}".strip()
-    sub: Parser = commands.add_parser(name, help=text, description=description)
-    sub.set_defaults(command=action)
-    return sub
+        add_json(sub, JSON)
 
 
 def _add_model(sub: Parser) -> None:
@@ -263,10 +250,6 @@ def _add_rules(sub: Parser) -> None:
         metavar="V",
         help="drop components smaller than V cubic centimeters (default: %(default)g)",
     )
-
-
-def _add_json(sub: Parser) -> None:
-    sub.add_argument("--json", action="store_true", help="print one JSON object on one line, and no progress")
 
 
 def _fraction(text: str) -> float:
@@ -307,7 +290,7 @@ def _number(text: str) -> float:
 def _demo(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .demo import run_demo
 
-    with _progress(options, interrupt) as bar:
+    with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
         demo = run_demo(options.output, SegmentationOptions(options.model, options.device), bar)
         _warn(bar, demo.result)
     _tell(demo, options)
@@ -324,7 +307,7 @@ def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
         rtstruct=options.rtstruct,
         overwrite=options.overwrite,
     )
-    with _progress(options, interrupt) as bar:
+    with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
         result = run(job, progress=bar)
         _warn(bar, result)
     _tell(result, options)
@@ -344,7 +327,7 @@ def _rules(options: argparse.Namespace) -> SegmentationOptions:
 def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from ..inference.batch import run_batch
 
-    with _progress(options, interrupt) as bar:
+    with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
         result = run_batch(options.manifest, options.output, _rules(options), bar)
     _tell(result, options)
     return result.exit_code
@@ -359,7 +342,7 @@ def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
         given = {"--rater": options.rater, "--model": options.model, "--segment": options.segment}
         for name in (name for name, value in {**given, "--series": options.series}.items() if value):
             raise InputError(f"{name} goes with one IMAGE; a manifest says such things itself.")
-        with _progress(options, interrupt) as bar:
+        with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
             cohort = compare_cohort(
                 options.manifest,
                 options.output,
@@ -385,7 +368,7 @@ def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
         names=options.names,
         overwrite=options.overwrite,
     )
-    with _progress(options, interrupt) as bar:
+    with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
         found = compare_case(job, bar)
     _tell(found, options)
     return 0
@@ -395,16 +378,6 @@ def _models(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .model_commands import ACTIONS
 
     return ACTIONS[options.action](options)
-
-
-@contextlib.contextmanager
-def _progress(options: argparse.Namespace, interrupt: Interrupt) -> Iterator[Bar]:
-    """A bar on stderr that is gone when the work ends, however it ends."""
-    bar = Bar(sys.stderr, quiet=options.json, cancelled=interrupt)
-    try:
-        yield bar
-    finally:
-        bar.clear()
 
 
 def _warn(bar: Bar, result: PipelineResult) -> None:
