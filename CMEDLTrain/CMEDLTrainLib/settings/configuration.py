@@ -7,7 +7,7 @@ of training stands here once, with the paper's value where the paper gives one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,17 +25,21 @@ class MethodEntry:
         builder: file and function of ``methods`` that build it from a configuration.
         description: what it is.
         roles: the cohort's roles that it learns from.
+        changes: settings that it has in any case, by group and name.
     """
 
     builder: str
     description: str
     roles: tuple[str, ...] = ("student", "teacher")
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 METHODS = {
     "ct-only": MethodEntry("ct_only.student_only", "the student alone", ("student",)),
     "cmedl": MethodEntry("joint.cmedl", "student, teacher and CycleGAN together"),
-    "vae-cmedl": MethodEntry("joint.vae_cmedl", "student, teacher and DRIT together"),
+    "vae-cmedl": MethodEntry(
+        "joint.cmedl", "student, teacher and DRIT together", changes={"translation": {"kind": "drit"}}
+    ),
     "pmri-cmedl": MethodEntry("joint.pmri_cmedl", "as cmedl, but the teacher segments translated images at test time"),
     "weak": MethodEntry("joint.cmedl", "cmedl; student and teacher are MR and CT in the table, hints alone"),
     "weak+pseudo": MethodEntry(
@@ -52,14 +56,23 @@ METHODS = {
     "output-distillation": MethodEntry(
         "joint.output_distillation", "as cmedl, with the teacher's outputs in place of its features"
     ),
-    "cmedl-without-contextual": MethodEntry("joint.without_contextual", "cmedl without the contextual loss"),
-    "cmedl-without-cycle": MethodEntry("joint.without_cycle", "cmedl without the cycle loss"),
-    "cmedl-without-real-labels": MethodEntry("joint.without_real_labels", "cmedl without the teacher's own contours"),
+    # Table VIII.
+    "cmedl-without-contextual": MethodEntry(
+        "joint.cmedl", "cmedl without the contextual loss", changes={"translation": {"contextual": 0.0}}
+    ),
+    "cmedl-without-cycle": MethodEntry(
+        "joint.cmedl", "cmedl without the cycle loss", changes={"translation": {"cycle": 0.0}}
+    ),
+    "cmedl-without-real-labels": MethodEntry(
+        "joint.cmedl", "cmedl without the teacher's own contours", changes={"distillation": {"teacher_real": 0.0}}
+    ),
     "cmedl-without-pseudo-labels": MethodEntry(
-        "joint.without_pseudo_labels", "cmedl without translated images for the teacher"
+        "joint.cmedl",
+        "cmedl without translated images for the teacher",
+        changes={"distillation": {"teacher_pseudo": 0.0}},
     ),
 }
-"""Method by the name that ``--method`` takes; another one is a function and a line."""
+"""Method by the name that ``--method`` takes; another one is a line, and a function where it is no change of one."""
 
 FORMAT = 1
 """Version of ``configuration.json``; raised when an old run could no longer be read."""

@@ -34,7 +34,6 @@ class CycleGan:
 
     generators = ("to_teacher", "to_student")
     discriminators = ("judge_teacher", "judge_student")
-    student_needs = ("to_teacher",)
 
     def __init__(self, settings: TranslationSettings, contextual: Contextual | None = None) -> None:
         if settings.contextual and contextual is None:
@@ -51,17 +50,16 @@ class CycleGan:
             name: create_network("generator", **arguments) for name in self.generators
         }
         self.networks |= {name: PatchDiscriminator(width=settings.width) for name in self.discriminators}
-        pools = {"pool_teacher": ImagePool(settings.pool), "pool_student": ImagePool(settings.pool)}
-        self.networks |= pools if settings.pool else {}
-        self.pools = tuple(pools) if settings.pool else ()
+        if settings.pool:
+            self.networks |= {name: ImagePool(settings.pool) for name in ("pool_teacher", "pool_student")}
 
-    def translate(self, student: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
+    def translate(self, student: Tensor, networks: Mapping[str, nn.Module]) -> Tensor:
         """See :meth:`.base.Translation.translate`."""
-        return (networks or self.networks)["to_teacher"](student)
+        return networks["to_teacher"](student)
 
-    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
+    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module]) -> Tensor:
         """See :meth:`.base.Translation.back`; equation 6's inner part."""
-        return (networks or self.networks)["to_student"](pseudo)
+        return networks["to_student"](pseudo)
 
     def generator_losses(self, student: Tensor, teacher: Tensor, shared: dict[str, Tensor]) -> dict[str, Tensor]:
         """Equation 7 without the hint and segmentation terms, which are the method's.
@@ -109,7 +107,7 @@ class CycleGan:
         losses = {}
         for role, real in (("teacher", teacher), ("student", student)):
             fake = shared[f"pseudo_{role}"].detach()
-            if self.pools:
+            if self.settings.pool:
                 fake = self.networks[f"pool_{role}"](fake, step_random)
             scores = self.networks[f"judge_{role}"](torch.cat((real, fake)))
             of_real, of_fake = scores.split((len(real), len(fake)))

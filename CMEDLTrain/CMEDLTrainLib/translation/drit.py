@@ -89,8 +89,6 @@ class Drit:
 
     generators = ("to_teacher", "to_student", "style_teacher", "style_student")
     discriminators = ("judge_teacher", "judge_student", "judge_content")
-    pools: tuple[str, ...] = ()
-    student_needs = ("to_teacher",)
 
     def __init__(self, settings: TranslationSettings, contextual: Contextual | None = None) -> None:
         self.settings = settings
@@ -108,13 +106,12 @@ class Drit:
             "judge_content": ContentDiscriminator(4 * width),
         }
 
-    def translate(self, student: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
+    def translate(self, student: Tensor, networks: Mapping[str, nn.Module]) -> Tensor:
         """See :meth:`.base.Translation.translate`; drawn in the mean style."""
-        return (networks or self.networks)["to_teacher"](student)
+        return networks["to_teacher"](student)
 
-    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
+    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module]) -> Tensor:
         """See :meth:`.base.Translation.back`: the content of ``pseudo`` in the mean style of ``student``."""
-        networks = networks or self.networks
         mean, _ = networks["style_student"](student)
         return networks["to_student"](
             networks["to_teacher"].content(pseudo), mean, (student.shape[-2], student.shape[-1])

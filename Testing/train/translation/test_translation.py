@@ -14,6 +14,7 @@ from CMEDLSegmentLib.networks import create_network
 from CMEDLTrainLib.settings.translation_settings import TranslationSettings
 from CMEDLTrainLib.translation import TRANSLATIONS, create
 from CMEDLTrainLib.translation.discriminators import ContentDiscriminator, PatchDiscriminator
+from CMEDLTrainLib.translation.image_pool import ImagePool
 from segment.models.making import a_card
 from train.translation import translation_reference as reference
 
@@ -119,12 +120,9 @@ def test_the_pseudo_images_carry_the_graph_and_the_discriminators_leave_it_alone
 @pytest.mark.parametrize("kind", TRANSLATIONS)
 def test_every_network_is_updated_in_exactly_one_phase_or_is_a_pool(kind):
     translation = narrow(kind)
-    assert sorted((*translation.generators, *translation.discriminators, *translation.pools)) == sorted(
-        translation.networks
-    )
-    assert set(translation.student_needs) <= set(translation.generators)
-    for name in translation.pools:
-        assert not list(translation.networks[name].parameters())
+    learning = {name for name, network in translation.networks.items() if not isinstance(network, ImagePool)}
+    assert sorted((*translation.generators, *translation.discriminators)) == sorted(learning)
+    assert {spec.name for spec in translation.student_specs} <= set(translation.generators)
 
 
 @pytest.mark.parametrize("kind", TRANSLATIONS)
@@ -193,11 +191,11 @@ def test_a_student_with_the_translation_translates_as_in_training(kind, size, tm
             weight.mul_(3)
     segmentor = create_network("unet", width=2).eval()
     specs = (*translation.student_specs, NetworkSpec("segmentor", "unet", {"width": 2}, ("to_teacher",)))
-    modules = {name: translation.networks[name] for name in translation.student_needs} | {"segmentor": segmentor}
+    modules = {name: translation.networks.get(name, segmentor) for name in ("to_teacher", "segmentor")}
     save_model(tmp_path / "pmri.safetensors", a_card(networks=specs), modules)
     image = torch.rand(1, 1, *size) * 2 - 1
     with torch.no_grad():
-        pseudo = translation.translate(image)
+        pseudo = translation.translate(image, translation.networks)
         expected = segmentor(pseudo)[0]
         found = load_model(tmp_path / "pmri.safetensors").build()(image)
     assert pseudo.shape == image.shape
@@ -211,9 +209,9 @@ def test_an_average_of_the_networks_can_translate_in_their_place(kind):
     with torch.no_grad():
         for weight in other.networks["to_teacher"].parameters():
             weight.mul_(2)
-        expected = other.translate(images(1))
+        expected = other.translate(images(1), other.networks)
         assert torch.equal(translation.translate(images(1), other.networks), expected)
-        assert not torch.equal(translation.translate(images(1)), expected)
+        assert not torch.equal(translation.translate(images(1), translation.networks), expected)
 
 
 def test_drit_translates_in_the_mean_style_at_test_time():
