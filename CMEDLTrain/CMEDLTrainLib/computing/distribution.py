@@ -59,9 +59,7 @@ class Processes:
         if self.count == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with _noticing_losses():
-            dist.all_reduce(flat)
-        _fill(tensors, flat / self.count)
+        _fill(tensors, self.summed(flat) / self.count)
 
     def copy_first(self, tensors: Sequence[Tensor]) -> None:
         """Put the first process's values into each tensor; all of one type, on one device."""
@@ -73,7 +71,7 @@ class Processes:
         _fill(tensors, flat)
 
     def summed(self, values: Tensor) -> Tensor:
-        """The sum over the processes of a tensor in memory."""
+        """The sum over the processes, put into ``values`` too."""
         if self.count > 1:
             with _noticing_losses():
                 dist.all_reduce(values)
@@ -89,10 +87,10 @@ class Processes:
         """What each process has of a tensor in memory, shaped alike: all of them in the first, none in the others."""
         if self.count == 1:
             return [values]
-        found = [torch.empty_like(values) for _ in range(self.count)] if self.first else None
+        gathered = [torch.empty_like(values) for _ in range(self.count)] if self.first else None
         with _noticing_losses():
-            dist.gather(values, found)
-        return found or []
+            dist.gather(values, gathered)
+        return gathered or []
 
     def wait(self) -> None:
         """Until all of them are here."""
@@ -160,10 +158,7 @@ class _Pooled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, sums: Tensor, count: int) -> Tensor:
         ctx.count = count
-        total = sums.clone()
-        with _noticing_losses():
-            dist.all_reduce(total)
-        return total
+        return _pooling.summed(sums.clone())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

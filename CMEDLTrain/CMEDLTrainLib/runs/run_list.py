@@ -117,8 +117,8 @@ def rivals(entries: Iterable[Entry], device: str) -> list[Entry]:
     return [entry for entry in entries if entry.here and _may_share(device, (entry.holder or {}).get("device", "auto"))]
 
 
-def _may_share(one: str, other: str) -> bool:
-    return "auto" in (one, other) or _full(one) == _full(other)
+def _may_share(device: str, other: str) -> bool:
+    return "auto" in (device, other) or _full(device) == _full(other)
 
 
 def _full(device: str) -> str:

@@ -376,10 +376,10 @@ _NAMES_NOW = {entry.limits.formerly: name for name, entry in entries(Configurati
 def _configuration(tree: dict[str, Any], what: str) -> Configuration:
     """The configuration that a tree describes; ``what`` is how an error begins, which goes on with the key."""
     with named(what):
-        found = read(Configuration, tree)
-        window, scale = found.images.window_hu, found.augmentation.scale
+        configuration = read(Configuration, tree)
+        window, scale = configuration.images.window_hu, configuration.augmentation.scale
         if window[0] >= window[1]:
             raise wrong("images.window_hu", "a range with the lower value first", window)
         if scale[0] > scale[1]:
             raise wrong("augmentation.scale", "a range with the lower value first", scale)
-    return found
+    return configuration
