@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import re
 import urllib.error
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def images(side: int = 24, seed: int = 0) -> Tensor:
 
 def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:
     assert [layer.shape for layer in found] == [layer.shape for layer in expected]
-    for one, other in zip(found, expected, strict=True):
-        assert float((one - other).norm() / other.norm()) < 1e-5
+    for ours, theirs in zip(found, expected, strict=True):
+        assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["vgg16", "vgg19"])
@@ -151,8 +152,8 @@ def test_the_memory_format_is_kept_under_autocast():
         found = network(images(64).contiguous(memory_format=torch.channels_last))
     assert all(layer.is_contiguous(memory_format=torch.channels_last) for layer in found)
     assert all(layer.dtype == torch.bfloat16 for layer in found)
-    for one, other in zip(found, network(images(64)), strict=True):
-        assert float((one.float() - other).norm() / other.norm()) < 0.05
+    for rounded, exact in zip(found, network(images(64)), strict=True):
+        assert float((rounded.float() - exact).norm() / exact.norm()) < 0.05
 
 
 def test_random_features_are_the_same_each_time_do_not_fade_and_leave_the_random_state_alone():
@@ -165,16 +166,16 @@ def test_random_features_are_the_same_each_time_do_not_fade_and_leave_the_random
 
 @pytest.mark.parametrize("source", ["", "nothing.pth", "random:0", "random:wide", "$CMEDL_NOWHERE/vgg16", "vgg11"])
 def test_what_is_no_source_is_refused_and_random_features_are_not_taken_instead(source):
-    with pytest.raises(InputError, match="random"):
+    with pytest.raises(InputError, match=re.escape(f"'{source}'")):
         load_features(source)
 
 
 def test_a_folder_with_several_candidates_or_none_is_refused(tmp_path):
-    with pytest.raises(InputError, match="0 files"):
+    with pytest.raises(InputError, match=tmp_path.name):
         load_features(str(tmp_path))
     for name in ("a.pth", "b.npz"):
         (tmp_path / name).touch()
-    with pytest.raises(InputError, match="2 files"):
+    with pytest.raises(InputError, match=tmp_path.name):
         load_features(str(tmp_path))
 
 
@@ -183,7 +184,7 @@ def test_a_folder_with_several_candidates_or_none_is_refused(tmp_path):
 def test_files_that_are_no_weights_are_refused_with_a_sentence(suffix, content, tmp_path):
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read as weights"):
+    with pytest.raises(InputError, match=path.name):
         load_features(str(path))
 
 
@@ -206,7 +207,7 @@ def test_nothing_of_a_file_is_run(suffix, tmp_path):
             pickle.dump({"features.0.weight": harmful}, file, protocol=2)
     else:
         np.savez(path, **{"features.0.weight": np.array([harmful], dtype=object)})
-    with pytest.raises(InputError, match="cannot be read as weights"):
+    with pytest.raises(InputError, match=path.name):
         load_features(str(path))
     assert not mark.exists()
 
@@ -217,24 +218,24 @@ def changed(state: dict[str, Tensor], key: str, value: Tensor | None) -> dict[st
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "words"),
+    ("key", "value"),
     [
-        ("features.14.bias", None, "has no 'features.14.bias'"),
-        ("features.19.weight", None, "has no 'features.19.weight'"),
-        ("features.0.weight", torch.zeros(WIDTH, 1, 3, 3), "of shape"),
-        ("features.5.weight", torch.zeros(2 * WIDTH, WIDTH, 5, 5), "of shape"),
-        ("features.7.bias", torch.zeros(WIDTH), "of shape"),
-        ("features.10.bias", torch.full((4 * WIDTH,), torch.nan), "not finite"),
+        ("features.14.bias", None),
+        ("features.19.weight", None),
+        ("features.0.weight", torch.zeros(WIDTH, 1, 3, 3)),
+        ("features.5.weight", torch.zeros(2 * WIDTH, WIDTH, 5, 5)),
+        ("features.7.bias", torch.zeros(WIDTH)),
+        ("features.10.bias", torch.full((4 * WIDTH,), torch.nan)),
     ],
 )
-def test_weights_of_another_network_or_damaged_ones_are_refused(key, value, words):
-    with pytest.raises(InputError, match=words):
+def test_weights_of_another_network_or_damaged_ones_are_refused(key, value):
+    with pytest.raises(InputError, match=key.rpartition(".")[0]):
         VggFeatures(changed(a_state("vgg19"), key, value))
 
 
 def test_vgg_with_batch_norm_is_refused():
     state = {f"features.{number}.{part}": torch.zeros(3) for number in (0, 1, 3) for part in ("weight", "bias")}
-    with pytest.raises(InputError, match="neither VGG16 nor VGG19"):
+    with pytest.raises(InputError, match="features"):
         VggFeatures(state)
 
 
@@ -246,12 +247,6 @@ def served(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
     path = (folder / "plain.pth").rename(folder / f"{kind}-{prefix or digest}.pth")
     monkeypatch.setitem(module.PUBLISHED, kind, path.as_uri())
     return path
-
-
-def test_published_files_are_those_of_torchvision():
-    names = {kind: url.rpartition("/")[2] for kind, url in module.PUBLISHED.items()}
-    assert names == {"vgg19": "vgg19-dcbb9e9d.pth", "vgg16": "vgg16-397923af.pth"}
-    assert all(url.startswith("https://download.pytorch.org/models/") for url in module.PUBLISHED.values())
 
 
 @pytest.mark.parametrize("kind", ["vgg16", "vgg19"])
@@ -273,7 +268,7 @@ def test_a_damaged_download_is_fetched_anew(tmp_path, monkeypatch):
 
 def test_what_has_another_checksum_is_not_kept(tmp_path, monkeypatch):
     served("vgg16", tmp_path / "server", monkeypatch, prefix="00000000")
-    with pytest.raises(InputError, match="SHA-256 does not begin with 00000000"):
+    with pytest.raises(InputError, match="00000000"):
         load_features("vgg16", tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -283,7 +278,7 @@ def test_a_given_file_is_checked_against_the_hash_in_its_name(tmp_path, monkeypa
     assert load_features(str(path)).kind == "vgg19"
     with path.open("ab") as file:
         file.write(b"more")
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match=path.name):
         load_features(str(path))
 
 
@@ -295,10 +290,10 @@ def test_without_a_network_the_ways_are_told_and_nothing_is_left(error, tmp_path
         raise error
 
     monkeypatch.setattr(module.urllib.request, "urlopen", unreachable)
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as refused:
         load_features("vgg19", tmp_path)
-    for words in ("vgg19-dcbb9e9d.pth", str(tmp_path), ".safetensors", "random"):
-        assert words in str(told.value)
+    for way in ("vgg19-dcbb9e9d.pth", str(tmp_path), ".safetensors", "random"):
+        assert way in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -322,7 +317,7 @@ def test_a_connection_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
             return b"0" * 1000
 
     monkeypatch.setattr(module.urllib.request, "urlopen", lambda url, timeout: Broken())
-    with pytest.raises(InputError, match="could not be downloaded"):
+    with pytest.raises(InputError, match=r"vgg19-dcbb9e9d\.pth"):
         load_features("vgg19", tmp_path)
     assert list(tmp_path.iterdir()) == []
 

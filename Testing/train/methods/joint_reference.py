@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from CMEDLTrainLib import methods
 from CMEDLTrainLib.methods import Batch, Method, Step
-from CMEDLTrainLib.settings.configuration import PRESETS, Configuration, Network, with_settings
+from CMEDLTrainLib.settings.configuration import Configuration
+from train.training import tiny_runs
 
 
 def settings(method: str, *changes: str) -> Configuration:
-    base = replace(PRESETS["tiny"], method=method, network=Network(arguments={"width": 2}), device="cpu")
-    return with_settings(base, ("optimization.epochs=3", "optimization.batch=2", "translation.width=2", *changes))
+    return tiny_runs.settings(method, "optimization.epochs=3", "optimization.batch=2", *changes)
 
 
 def prepared(configuration: Configuration, size: int = 32) -> tuple[Method, dict[str, Batch], Step]:
@@ -41,21 +39,24 @@ def plain_dice(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def plain_contextual(features: nn.Module, generated: Tensor, target: Tensor, over: int = 0) -> Tensor:
+    """The contextual loss of images, summed over the layers of ``features``; see :func:`plain_contextual_of_layer`."""
+    pairs = zip(features(generated), features(target), strict=True)
+    return sum(plain_contextual_of_layer(*pair, over) for pair in pairs)
+
+
+def plain_contextual_of_layer(layer: Tensor, layer_target: Tensor, over: int = 0) -> Tensor:
     """Equations 3 and 4 for one image after the other; the maximum over the generated features, or (1) the targets."""
-    losses = []
-    for layer, layer_target in zip(features(generated), features(target), strict=True):
-        values = []
-        for g, m in zip(layer, layer_target, strict=True):
-            g, m = (x.flatten(1).T for x in (g, m))
-            center = m.mean(dim=0)
-            g, m = F.normalize(g - center, dim=1), F.normalize(m - center, dim=1)
-            distance = (1 - g @ m.T) / 2
-            relative = distance / (distance.min(dim=1, keepdim=True).values + 1e-5)
-            similarity = torch.exp((1 - relative) / 0.5)
-            similarity = similarity / similarity.sum(dim=1, keepdim=True)
-            values.append(-similarity.max(dim=over).values.mean().log())
-        losses.append(torch.stack(values).mean())
-    return sum(losses)
+    values = []
+    for g, m in zip(layer, layer_target, strict=True):
+        g, m = (x.flatten(1).T for x in (g, m))
+        center = m.mean(dim=0)
+        g, m = F.normalize(g - center, dim=1), F.normalize(m - center, dim=1)
+        distance = (1 - g @ m.T) / 2
+        relative = distance / (distance.min(dim=1, keepdim=True).values + 1e-5)
+        similarity = torch.exp((1 - relative) / 0.5)
+        similarity = similarity / similarity.sum(dim=1, keepdim=True)
+        values.append(-similarity.max(dim=over).values.mean().log())
+    return torch.stack(values).mean()
 
 
 def gradients(networks: dict[str, nn.Module], loss: Tensor) -> dict[str, list[Tensor]]:

@@ -7,7 +7,6 @@ from the device and nothing comes from the host.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -16,11 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLTrainLib.runs import run_folder
-from CMEDLTrainLib.settings.configuration import PRESETS, Configuration, Network, with_settings
+from CMEDLTrainLib.settings.configuration import Configuration
 from CMEDLTrainLib.training import engine
 from CMEDLTrainLib.training.divergence_guard import DivergenceGuard, TrainingFailed
 from CMEDLTrainLib.training.engine import Trainer
 from train.cohort.stores import disc_store
+from train.training import tiny_runs
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,7 @@ def store(tmp_path_factory):
 
 
 def settings(method: str, *changes: str) -> Configuration:
-    base = replace(PRESETS["tiny"], method=method, network=Network(arguments={"width": 2}), device="cpu")
-    return with_settings(base, ("optimization.batch=2", "translation.width=2", *changes))
+    return tiny_runs.settings(method, "optimization.batch=2", *changes)
 
 
 def trainer_of(folder, store, configuration: Configuration) -> Trainer:
@@ -54,7 +53,7 @@ def test_compiled_networks_learn_as_plain_ones(tmp_path, store, monkeypatch, met
 
 
 def test_a_graph_is_refused_where_there_is_none(tmp_path, store):
-    with pytest.raises(InputError, match=r"optimization\.graph=false"):
+    with pytest.raises(InputError, match=r"optimization\.graph"):
         trainer_of(tmp_path / "run", store, settings("ct-only", "optimization.graph=true"))
 
 
@@ -120,14 +119,14 @@ def test_losses_explode_above_a_thousand_times_their_median(before, value, fails
     if not fails:
         watch.losses({"hint": value, "cycle": 1.0}, 9)
         return
-    with pytest.raises(TrainingFailed, match=r"'hint'.*step 9") as caught:
+    with pytest.raises(TrainingFailed, match="step 9") as caught:
         watch.losses({"cycle": 1.0, "hint": value}, 9)
     assert caught.value.term == "hint"
 
 
 def test_an_exploding_loss_stops_the_run_before_anything_is_saved(tmp_path, store):
     trainer = trainer_of(tmp_path / "run", store, settings("cmedl", "distillation.hint=1e9"))
-    with pytest.raises(TrainingFailed, match="'hint' exploded"), trainer.run.held():
+    with pytest.raises(TrainingFailed, match="hint"), trainer.run.held():
         trainer.train()
     assert not trainer.run.last.exists()
     assert trainer.run.read_events()[-1]["term"] == "hint"
@@ -140,7 +139,7 @@ def test_weights_that_are_no_numbers_are_not_saved_though_the_losses_were(tmp_pa
     before = trainer.run.last.read_bytes()
     with torch.no_grad():
         next(trainer.networks["to_student"].parameters()).flatten()[3] = math.inf
-    with pytest.raises(TrainingFailed, match="'to_student'"):
+    with pytest.raises(TrainingFailed, match="to_student"):
         trainer.save()
     assert trainer.run.last.read_bytes() == before
 
@@ -156,7 +155,7 @@ def test_a_disk_that_takes_no_more_leaves_the_last_checkpoint_and_says_so(tmp_pa
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
     try:
-        with pytest.raises(InputError, match="could not be written"):
+        with pytest.raises(InputError, match=trainer.run.last.name):
             trainer.save()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

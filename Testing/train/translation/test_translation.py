@@ -16,6 +16,7 @@ from CMEDLTrainLib.translation import TRANSLATIONS, create
 from CMEDLTrainLib.translation.discriminators import ContentDiscriminator, PatchDiscriminator
 from CMEDLTrainLib.translation.image_pool import ImagePool
 from segment.models.making import a_card
+from train.training.tiny_runs import environment
 from train.translation import translation_reference as reference
 
 SMALL = TranslationSettings(width=4, blocks=1, pool=3)
@@ -224,11 +225,9 @@ def test_drit_translates_in_the_mean_style_at_test_time():
 
 
 def test_drit_refuses_batches_that_it_cannot_pair():
-    with pytest.raises(
-        InputError, match=r"the student has 2 training slices for a batch of 3; set optimization\.batch=2"
-    ):
+    with pytest.raises(InputError, match=r"student has 2 .*optimization\.batch=2"):
         narrow("drit").generator_losses(images(1), images(2, n=3), {})
-    with pytest.raises(InputError, match="the teacher has 1 training slice for a batch of 2"):
+    with pytest.raises(InputError, match=r"teacher has 1 .*optimization\.batch=1"):
         narrow("drit").generator_losses(images(1), images(2, n=1), {})
 
 
@@ -249,21 +248,21 @@ def test_what_no_loss_asks_for_is_not_made():
 
 
 @pytest.mark.parametrize(
-    ("changes", "contextual", "error", "words"),
+    ("changes", "contextual", "error", "named"),
     [
-        ({"kind": "unit"}, difference, InputError, "no translation 'unit'; there are: cyclegan, drit"),
-        ({}, None, InputError, "contextual loss compares features of a pretrained network, and none was given"),
-        ({"gan": "wgan"}, difference, InputError, "no adversarial loss 'wgan'; there are: lsgan, log"),
-        ({"kind": "drit", "gan": "wgan"}, None, InputError, "no adversarial loss 'wgan'"),
-        ({"blocks": -1}, difference, ModelError, "'blocks' must be a whole number"),
-        ({"kind": "drit", "codes": 0}, None, ModelError, "'codes' must be a whole number"),
+        ({"kind": "unit"}, difference, InputError, "'unit'"),
+        ({}, None, InputError, "contextual"),
+        ({"gan": "wgan"}, difference, InputError, "'wgan'"),
+        ({"kind": "drit", "gan": "wgan"}, None, InputError, "'wgan'"),
+        ({"blocks": -1}, difference, ModelError, "'blocks'"),
+        ({"kind": "drit", "codes": 0}, None, ModelError, "'codes'"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_by_its_name(changes, contextual, error, words):
-    with pytest.raises(error, match=words):
+def test_a_setting_that_cannot_be_is_refused_by_its_name(changes, contextual, error, named):
+    with pytest.raises(error, match=named):
         create(dataclasses.replace(SMALL, **changes), contextual)
 
 
 def test_settings_are_read_without_torch():
     code = "import sys; from CMEDLTrainLib.translation import TranslationSettings; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], env=environment()).returncode == 0
