@@ -142,9 +142,9 @@ def test_two_processes_reach_the_losses_and_weights_of_one_with_the_doubled_batc
         expected = train(alone)
     finally:
         torch.set_default_dtype(torch.float32)
-    found = json.loads((folder / "losses.json").read_text("utf-8"))
-    assert len(found) == len(expected) == 6
-    for ours, theirs in zip(found, expected, strict=True):
+    shared_losses = json.loads((folder / "losses.json").read_text("utf-8"))
+    assert len(shared_losses) == len(expected) == 6
+    for ours, theirs in zip(shared_losses, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-6)
     ours, theirs = load_file(folder / "shared" / "last.safetensors"), load_file(alone / "last.safetensors")
     assert ours.keys() == theirs.keys()

@@ -54,9 +54,9 @@ def images(side: int = 24, seed: int = 0) -> Tensor:
     return torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:
-    assert [layer.shape for layer in found] == [layer.shape for layer in expected]
-    for ours, theirs in zip(found, expected, strict=True):
+def assert_same(features: list[Tensor], expected: list[Tensor]) -> None:
+    assert [layer.shape for layer in features] == [layer.shape for layer in expected]
+    for ours, theirs in zip(features, expected, strict=True):
         assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
 
 
@@ -68,15 +68,15 @@ def test_features_of_torchvisions_weights_are_those_of_torchvisions_network_and_
     rgb = ((images() + 1) / 2).repeat(1, 3, 1, 1)
     mean, std = (torch.tensor(three)[:, None, None] for three in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     prepared = (rgb - mean) / std
-    found = load_features(str(tmp_path / "weights.pth"))
-    assert found.kind == kind
-    assert_same(found(images()), [network[: after[name]](prepared).detach() for name in TAPS[kind]])
+    loaded = load_features(str(tmp_path / "weights.pth"))
+    assert loaded.kind == kind
+    assert_same(loaded(images()), [network[: after[name]](prepared).detach() for name in TAPS[kind]])
 
 
 def caffe(weights: dict[str, np.ndarray], kind: str, batch: Tensor) -> list[Tensor]:
     """Caffe's network as its data's README states it: BGR, 0..255, minus (103.939, 116.779, 123.68)."""
     x = ((batch + 1) / 2 * 255).repeat(1, 3, 1, 1) - torch.tensor([103.939, 116.779, 123.68])[:, None, None]
-    found, number = [], 0
+    taps, number = [], 0
     for name in PUBLISHED[kind][: PUBLISHED[kind].index("4_1") + 1]:
         if name == "M":
             x, number = F.max_pool2d(x, 2, 2), number + 1
@@ -84,17 +84,17 @@ def caffe(weights: dict[str, np.ndarray], kind: str, batch: Tensor) -> list[Tens
         weight, bias = (torch.from_numpy(weights[f"features.{number}.{part}"]) for part in ("weight", "bias"))
         x, number = F.conv2d(x, weight, bias, padding=1).relu(), number + 2
         if name in TAPS[kind]:
-            found.append(x)
-    return found
+            taps.append(x)
+    return taps
 
 
 @pytest.mark.parametrize("kind", ["vgg16", "vgg19"])
 def test_features_of_caffes_weights_are_those_of_caffes_preprocessing(kind, tmp_path):
     arrays = {key: value.numpy() for key, value in a_state(kind).items()}
     np.savez(tmp_path / "weights.npz", **arrays)
-    found = load_features(str(tmp_path / "weights.npz"))
+    loaded = load_features(str(tmp_path / "weights.npz"))
     expected = caffe(arrays, kind, images())
-    assert_same(found(images()), expected)
+    assert_same(loaded(images()), expected)
     # The reference tells the conventions apart: swapped channels or the other's means are not within rounding.
     other = load_features(f"torchvision:{tmp_path / 'weights.npz'}")(images())
     assert float((other[0] - expected[0]).norm() / expected[0].norm()) > 0.01
@@ -106,16 +106,16 @@ def test_the_oxford_weights_are_read_by_their_folder_and_compute_what_caffes_net
     if not folder.is_dir():
         pytest.skip("no vgg16 among the data")
     monkeypatch.setenv("CMEDL_DATA", str(data_root))
-    found = load_features("$CMEDL_DATA/vgg16")
+    loaded = load_features("$CMEDL_DATA/vgg16")
     with np.load(next(folder.glob("*.npz"))) as arrays:
         expected = caffe({key: arrays[key].astype(np.float32) for key in arrays.files}, "vgg16", images(32))
     assert [layer.shape[1:] for layer in expected] == [(256, 8, 8), (256, 8, 8), (512, 4, 4)]
-    assert_same(found(images(32)), expected)
+    assert_same(loaded(images(32)), expected)
 
 
 def test_a_picture_of_256_gives_the_sizes_that_the_paper_states():
-    found = load_features("random:8")(images(256)[:1])
-    assert [tuple(layer.shape[1:]) for layer in found] == [(32, 64, 64), (32, 64, 64), (64, 32, 32)]
+    loaded = load_features("random:8")(images(256)[:1])
+    assert [tuple(layer.shape[1:]) for layer in loaded] == [(32, 64, 64), (32, 64, 64), (64, 32, 32)]
     shapes = {key: tuple(value.shape) for key, value in module.random_features().state_dict().items()}
     assert shapes["features.14.weight"] == (256, 256, 3, 3)
     assert shapes["features.19.weight"] == (512, 256, 3, 3)
@@ -130,10 +130,10 @@ def test_each_kind_of_file_gives_the_same_weights(suffix, tmp_path):
         save_file(state, path)
     else:
         np.savez(path, **{key: value.numpy() for key, value in state.items()})
-    found = load_features(f"torchvision:{path}").state_dict()
-    assert found.keys() == {key for key in state if key.startswith("features.") and "21" not in key}
-    assert all(torch.equal(value, state[key]) for key, value in found.items())
-    assert load_features(f"torchvision:{tmp_path}").state_dict().keys() == found.keys()
+    loaded = load_features(f"torchvision:{path}").state_dict()
+    assert loaded.keys() == {key for key in state if key.startswith("features.") and "21" not in key}
+    assert all(torch.equal(value, state[key]) for key, value in loaded.items())
+    assert load_features(f"torchvision:{tmp_path}").state_dict().keys() == loaded.keys()
 
 
 def test_weights_are_out_of_reach_and_images_receive_gradients():
@@ -149,10 +149,10 @@ def test_weights_are_out_of_reach_and_images_receive_gradients():
 def test_the_memory_format_is_kept_under_autocast():
     network = load_features("random:8").to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
-        found = network(images(64).contiguous(memory_format=torch.channels_last))
-    assert all(layer.is_contiguous(memory_format=torch.channels_last) for layer in found)
-    assert all(layer.dtype == torch.bfloat16 for layer in found)
-    for rounded, exact in zip(found, network(images(64)), strict=True):
+        loaded = network(images(64).contiguous(memory_format=torch.channels_last))
+    assert all(layer.is_contiguous(memory_format=torch.channels_last) for layer in loaded)
+    assert all(layer.dtype == torch.bfloat16 for layer in loaded)
+    for rounded, exact in zip(loaded, network(images(64)), strict=True):
         assert float((rounded.float() - exact).norm() / exact.norm()) < 0.05
 
 

@@ -46,8 +46,8 @@ def test_dice_loss_of_several_labels_is_the_mean_of_each_label_alone():
     for label in (1, 2, 3):
         p, t = softmax[:, label], mask == label
         each.append(1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1))
-    found = soft_dice_loss(torch.from_numpy(logits), torch.from_numpy(mask))
-    assert float(found) == pytest.approx(np.mean(each), rel=1e-5)
+    pooled = soft_dice_loss(torch.from_numpy(logits), torch.from_numpy(mask))
+    assert float(pooled) == pytest.approx(np.mean(each), rel=1e-5)
 
 
 def test_cross_entropy_is_the_mean_negative_log_likelihood():

@@ -62,29 +62,29 @@ def plain_contextual_of_layer(layer: Tensor, layer_target: Tensor, over: int = 0
 def gradients(networks: dict[str, nn.Module], loss: Tensor) -> dict[str, list[Tensor]]:
     """Of every weight of every network, zeros where it has none."""
     weights = [weight for network in networks.values() for weight in network.parameters()]
-    found = iter(torch.autograd.grad(loss, weights, allow_unused=True, retain_graph=True))
+    computed = iter(torch.autograd.grad(loss, weights, allow_unused=True, retain_graph=True))
     return {
-        name: [g if (g := next(found)) is not None else torch.zeros_like(w) for w in network.parameters()]
+        name: [g if (g := next(computed)) is not None else torch.zeros_like(w) for w in network.parameters()]
         for name, network in networks.items()
     }
 
 
 def descended(made: Method, batches: dict[str, Batch], step: Step) -> dict[str, list[Tensor]]:
     """Gradients of every network that a phase updates, each phase run as the engine runs it, without an update."""
-    found = {}
+    computed = {}
     for phase in made.phases:
         for name, network in made.networks.items():
             network.requires_grad_(name in phase.modules)
             network.zero_grad(set_to_none=True)
         sum(phase.losses(batches, step).values()).backward()
-        found |= {name: [w.grad.clone() for w in made.networks[name].parameters()] for name in phase.modules}
-    return found
+        computed |= {name: [w.grad.clone() for w in made.networks[name].parameters()] for name in phase.modules}
+    return computed
 
 
-def assert_same_gradients(found: dict[str, list[Tensor]], expected: dict[str, list[Tensor]]) -> None:
+def assert_same_gradients(computed: dict[str, list[Tensor]], expected: dict[str, list[Tensor]]) -> None:
     """Each network's gradients agree to 1e-6 of their norm, and are not zero."""
-    assert found.keys() == expected.keys()
+    assert computed.keys() == expected.keys()
     for name, wanted in expected.items():
-        ours, theirs = (torch.cat([g.flatten() for g in each]) for each in (found[name], wanted))
+        ours, theirs = (torch.cat([g.flatten() for g in each]) for each in (computed[name], wanted))
         assert theirs.norm() > 0, name
         assert (ours - theirs).norm() < 1e-6 * theirs.norm(), name

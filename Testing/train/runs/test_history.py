@@ -91,13 +91,6 @@ def test_a_curve_keeps_evenly_spaced_points_of_all_its_length() -> None:
     assert curves.values["a"] == [float(number) if number > 5 else None for number in curves.steps]
 
 
-def test_a_figure_that_comes_later_is_missing_before() -> None:
-    curves = Curves()
-    curves.add(1, {"a": 1.0})
-    curves.add(2, {"b": 2.0})
-    assert curves.values == {"a": [1.0, None], "b": [None, 2.0]}
-
-
 def test_a_hundred_thousand_events_are_read_in_small_portions(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     terms = {f"term {number}": 0.123456 for number in range(10)}

@@ -41,15 +41,6 @@ def test_the_paper_preset_holds_the_settings_of_section_iii_c():
     assert paper.images.window_hu == (-1000.0, 500.0)
 
 
-def test_settings_reach_every_depth_of_the_tree():
-    changed = with_settings(
-        Configuration(), ["seed=3", "optimization.epochs=7", "augmentation.scale=[0.5, 2]", "network.arguments.width=8"]
-    )
-    assert (changed.seed, changed.optimization.epochs) == (3, 7)
-    assert changed.augmentation.scale == (0.5, 2.0)
-    assert changed.network.arguments == {"width": 8}
-
-
 @pytest.mark.parametrize(
     ("setting", "named"),
     [
@@ -107,11 +98,6 @@ def test_every_preset_is_within_the_limits_and_every_number_has_some():
     for setting in settings_of(Configuration()):
         if isinstance(setting.value, (int, float, tuple)) and not isinstance(setting.value, bool):
             assert " from " in setting.wanted, setting.key
-
-
-def test_a_folder_without_configuration_is_no_run(tmp_path):
-    with pytest.raises(InputError, match=tmp_path.name):
-        run_folder.open_run(tmp_path)
 
 
 def test_a_new_run_is_stopped_at_step_zero(run):

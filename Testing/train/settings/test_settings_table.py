@@ -42,9 +42,9 @@ def test_each_setting_says_what_it_means_and_what_it_may_be() -> None:
 
 
 def test_a_damaged_configuration_is_refused_or_read_to_one_that_comes_back_equal() -> None:
-    found = outcomes(from_json, json.loads(PRESETS["fast"].to_json()), InputError)
-    assert found
-    for configuration in found:
+    configurations = outcomes(from_json, json.loads(PRESETS["fast"].to_json()), InputError)
+    assert configurations
+    for configuration in configurations:
         assert from_json(configuration.to_json()) == with_settings(configuration, []) == configuration
 
 
@@ -52,8 +52,8 @@ def test_a_damaged_configuration_is_refused_or_read_to_one_that_comes_back_equal
 def test_any_value_of_any_setting_is_taken_or_refused_by_name(value: str) -> None:
     for setting in settings_of(PRESETS["paper"]):
         try:
-            found = with_settings(PRESETS["paper"], [f"{setting.key}={value}"])
+            changed = with_settings(PRESETS["paper"], [f"{setting.key}={value}"])
         except InputError as error:
             assert f"'{setting.key}" in str(error)  # noqa: PT017 - either is right
         else:
-            assert with_settings(found, []) == found
+            assert with_settings(changed, []) == changed

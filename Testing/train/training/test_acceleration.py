@@ -42,9 +42,9 @@ def test_compiled_networks_learn_as_plain_ones(tmp_path, store, monkeypatch, met
     plain = trainer_of(tmp_path / "plain", store, settings(method))
     compiled = trainer_of(tmp_path / "compiled", store, settings(method, "optimization.compile=true"))
     for step in range(2):
-        expected, found = plain._step(step), compiled._step(step)
+        expected, ours = plain._step(step), compiled._step(step)
         for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-5)
     assert torch._dynamo.utils.counters["frames"]["ok"] > 0
     for trainer in (plain, compiled):
         trainer.save()
@@ -75,16 +75,16 @@ def test_the_device_s_part_of_a_step_waits_for_nothing(tmp_path, store, method):
     trainer = trainer_of(tmp_path / "run", store, settings(method))
     trainer._step(0)  # optimizer states and image pools exist from now on
     update = trainer._update
-    looked = []
+    watched_terms = []
 
     def watched(batches):
         with NothingWaits():
-            looked.append(update(batches))
-        return looked[-1]
+            watched_terms.append(update(batches))
+        return watched_terms[-1]
 
     trainer._update = watched
     trainer._step(1)
-    assert looked
+    assert watched_terms
 
 
 def test_learning_rates_as_tensors_which_a_graph_needs_teach_the_same(tmp_path, store):
@@ -92,8 +92,8 @@ def test_learning_rates_as_tensors_which_a_graph_needs_teach_the_same(tmp_path, 
     for group in tensors.optimizers["segmentation"].param_groups:
         group["lr"] = torch.tensor(0.0)
     for step in range(4):
-        expected, found = plain._step(step), tensors._step(step)
-        torch.testing.assert_close(found["segmentation"], expected["segmentation"], rtol=1e-5, atol=1e-6)
+        expected, ours = plain._step(step), tensors._step(step)
+        torch.testing.assert_close(ours["segmentation"], expected["segmentation"], rtol=1e-5, atol=1e-6)
     rate = tensors.optimizers["segmentation"].param_groups[0]["lr"]
     assert float(rate) == pytest.approx(plain.optimizers["segmentation"].param_groups[0]["lr"])
 

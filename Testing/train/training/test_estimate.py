@@ -199,16 +199,22 @@ def chosen(*arguments):
 
 
 def test_options_become_the_configuration_and_set_has_the_last_word():
-    found = chosen("--preset", "paper", "--segmentor", "mrrn", "--translation", "drit", "--labels", "Liver, Spleen")
-    assert (found.network.kind, found.translation.kind, found.labels) == ("mrrn", "drit", ("Liver", "Spleen"))
+    configuration = chosen(
+        "--preset", "paper", "--segmentor", "mrrn", "--translation", "drit", "--labels", "Liver, Spleen"
+    )
+    assert (configuration.network.kind, configuration.translation.kind, configuration.labels) == (
+        "mrrn",
+        "drit",
+        ("Liver", "Spleen"),
+    )
     assert chosen("--translation", "drit", "--set", "translation.kind=cyclegan").translation.kind == "cyclegan"
     assert chosen("--preset", "tiny").translation == PRESETS["tiny"].translation
 
 
 @pytest.mark.parametrize("method", ["cmedl", "pmri-cmedl", "output-distillation"])
 def test_the_translation_that_is_chosen_is_the_one_that_is_trained(method):
-    found = chosen("--preset", "tiny", "--method", method, "--translation", "drit")
-    built = methods.create(found)
+    configuration = chosen("--preset", "tiny", "--method", method, "--translation", "drit")
+    built = methods.create(configuration)
     assert type(built.translation).__name__ == "Drit"
     assert "features" not in built.networks
     assert type(methods.create(chosen("--preset", "tiny", "--method", method)).translation).__name__ == "CycleGan"

@@ -97,9 +97,9 @@ def test_tensorboard_gets_every_figure_where_it_is_installed(run, clock, scalars
     report.losses(50, {"student": 0.5}, 1.0)
     report.validated(60, {"dsc": 0.75}, {"student": 0.4}, 3)
     assert scalars[0] == (str(run.folder / "tensorboard"), 40)
-    found = {(name, step): value for name, value, step in scalars[1:]}
-    assert found.pop(("memory_gb", 50)) > 0
-    assert found == {
+    by_step = {(name, step): value for name, value, step in scalars[1:]}
+    assert by_step.pop(("memory_gb", 50)) > 0
+    assert by_step == {
         ("losses/student", 50): 0.5,
         ("learning_rate", 50): 1.0,
         ("images_per_second", 50): 8.0,
