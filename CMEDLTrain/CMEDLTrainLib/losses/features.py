@@ -68,8 +68,6 @@ class VggFeatures(nn.Module):
 
     def __init__(self, weights: Mapping[str, Tensor], convention: str = "torchvision", title: str = "VGG") -> None:
         super().__init__()
-        if convention not in CONVENTIONS:
-            raise ValueError(f"no convention '{convention}'; there are: {', '.join(CONVENTIONS)}")
         self.kind = "vgg19" if "features.16.weight" in weights else "vgg16"
         self.features = nn.ModuleDict()
         channels = 3

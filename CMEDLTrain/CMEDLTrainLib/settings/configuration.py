@@ -14,7 +14,7 @@ from typing import Any
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.schema import entries, named, parse_object, read, setting, write, wrong
 
-from .translation_settings import TranslationSettings
+from .translation_settings import TranslationSettings, weight
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ class Augmentation:
 class Loss:
     """Weights of the segmentation loss (paper: Dice alone; READING option: with cross-entropy)."""
 
-    dice: float = setting(1.0, low=0, high=1e9)
-    cross_entropy: float = setting(0.0, low=0, high=1e9)
+    dice: float = weight(1.0)
+    cross_entropy: float = weight(0.0)
     recall: float = setting(
         0.5,
         low=0,
@@ -167,23 +167,20 @@ class Loss:
 class Distillation:
     """What teacher and student descend in joint training (equations 1, 2, 7 and 13); a weight of 0 is an ablation."""
 
-    segmentation: float = setting(
+    segmentation: float = weight(
         5.0,
-        low=0,
-        high=1e9,
-        help="Of all three parts of L_seg: the student's, and the teacher's on pseudo and on real images of its "
-        "modality.",
+        "Of all three parts of L_seg: the student's, and the teacher's on pseudo and on real images of its modality.",
     )
-    teacher_pseudo: float = setting(1.0, low=0, high=1e9)
-    teacher_real: float = setting(1.0, low=0, high=1e9)
-    student_pseudo: float = setting(
-        0.0, low=0, high=1e9, help="Of the student on teacher images that were translated into its modality (Table VI)."
+    teacher_pseudo: float = weight(1.0)
+    teacher_real: float = weight(1.0)
+    student_pseudo: float = weight(
+        0.0, "Of the student on teacher images that were translated into its modality (Table VI)."
     )
-    hint: float = setting(1.0, low=0, high=1e9)
+    hint: float = weight(1.0)
     hints: str = setting(
         "high", help="Depth of the features that are compared: high (the paper's last two), mid or low."
     )
-    output: float = setting(0.0, low=0, high=1e9, help="Of output distillation, which the paper compares hints with.")
+    output: float = weight(0.0, "Of output distillation, which the paper compares hints with.")
     temperature: float = setting(0.5, low=1e-3, high=1e3, help="Of output distillation.")
     separate: bool = setting(
         False,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.networks import create_network
 
-from ..computing.precision import to_float32
+from ..computing.precision import l1_loss
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..settings.translation_settings import TranslationSettings
 from .base import Contextual
@@ -87,13 +86,9 @@ class CycleGan:
             score = networks[f"judge_{role}"](made[f"pseudo_{role}"])
             losses[f"adversarial_{role}"] = weights.adversarial * generator_loss(score, self._gan)  # eq. 5
             if weights.cycle:
-                losses[f"cycle_{role}"] = weights.cycle * F.l1_loss(
-                    to_float32(made[f"back_{role}"]), to_float32(real)
-                )  # eq. 6
+                losses[f"cycle_{role}"] = weights.cycle * l1_loss(made[f"back_{role}"], real)  # eq. 6
             if weights.identity:
-                losses[f"identity_{role}"] = weights.identity * F.l1_loss(
-                    to_float32(made[f"same_{role}"]), to_float32(real)
-                )
+                losses[f"identity_{role}"] = weights.identity * l1_loss(made[f"same_{role}"], real)
             if weights.contextual and self._contextual and (role == "teacher" or weights.both_ways):
                 losses[f"contextual_{role}"] = weights.contextual * self._contextual(
                     made[f"pseudo_{role}"], real
