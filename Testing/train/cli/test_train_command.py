@@ -160,47 +160,49 @@ def test_a_cohort_that_was_moved_is_the_run_s_own_and_one_of_other_splits_is_not
     assert not is_own_cohort(run_folder.open_run(older), moved)
 
 
+def export(run, folder, entries, *options) -> int:
+    """Export the run's student to ``folder`` with these entries of the card; the exit code."""
+    (folder / "card.json").write_text(json.dumps(entries), "utf-8")
+    output = folder / "student.safetensors"
+    return main(["export", str(run), "-o", str(output), "--card", str(folder / "card.json"), "--overwrite", *options])
+
+
 def test_an_exported_student_carries_the_card_that_was_given(run, tmp_path):
     entries = {
         "name": "tiny-phantom",
         "data": [{"name": "phantom", "license": "none", "attribution": "made by this program"}],
         "figures": [{"measure": "DSC", "value": 0.1, "n": 1, "data": "phantom"}],
     }
-    card_file, output = tmp_path / "card.json", tmp_path / "student.safetensors"
-    card_file.write_text(json.dumps(entries), "utf-8")
-    assert main(["export", str(run), "-o", str(output), "--card", str(card_file)]) == 0
-    card = read_card(output)
+    assert export(run, tmp_path, entries) == 0
+    card = read_card(tmp_path / "student.safetensors")
     assert card.name == "tiny-phantom"
     assert card.data[0]["license"] == "none"
     assert card.training["method"] == "ct-only"
     # Half precision: about half the size of the run's own.
-    assert output.stat().st_size < 0.7 * (run / "student.safetensors").stat().st_size
+    sizes = [(folder / "student.safetensors").stat().st_size for folder in (tmp_path, run)]
+    assert sizes[0] < 0.7 * sizes[1]
 
 
 def test_a_student_can_be_exported_with_weights_of_8_bits_which_says_how_they_agree(run, tmp_path, capsys):
     sizes = {}
     for option in ("--full-precision", "--small"):
-        output = tmp_path / f"{option[2:]}.safetensors"
-        assert main(["export", str(run), "-o", str(output), option, "--json"]) == 0
+        assert export(run, tmp_path, {}, option, "--json") == 0
         assert ("DSC" in json.loads(capsys.readouterr().out)["int8"]) == (option == "--small")
-        sizes[option] = output.stat().st_size
+        sizes[option] = (tmp_path / "student.safetensors").stat().st_size
     assert sizes["--small"] < 0.75 * sizes["--full-precision"]  # of networks this narrow, many layers stay
 
 
 @pytest.mark.parametrize(("entries", "kept"), [({}, True), ({"threshold": 0.3}, False), ({"smoothing_mm": 3}, False)])
 def test_figures_are_left_out_where_the_card_makes_the_student_mark_otherwise(entries, kept, run, tmp_path):
     assert main(["evaluate", str(run), "--device", "cpu"]) == 0
-    card_file, output = tmp_path / "card.json", tmp_path / "student.safetensors"
-    card_file.write_text(json.dumps(entries), "utf-8")
-    assert main(["export", str(run), "-o", str(output), "--card", str(card_file)]) == 0
-    assert bool(read_card(output).figures) == kept
+    assert export(run, tmp_path, entries) == 0
+    assert bool(read_card(tmp_path / "student.safetensors").figures) == kept
 
 
 def test_an_unknown_entry_of_the_card_is_refused(run, tmp_path, capsys):
-    (tmp_path / "card.json").write_text('{"color": "red"}', "utf-8")
-    arguments = ["export", str(run), "-o", str(tmp_path / "s.safetensors"), "--card", str(tmp_path / "card.json")]
-    assert main(arguments) == 2
+    assert export(run, tmp_path, {"color": "red"}) == 2
     assert "'color'" in capsys.readouterr().err
+    assert not (tmp_path / "student.safetensors").exists()
 
 
 def test_a_run_can_start_from_the_weights_of_another_student(run, cohort, tmp_path):
