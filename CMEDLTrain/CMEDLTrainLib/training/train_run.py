@@ -50,13 +50,14 @@ def train(run: Run, progress: Progress) -> bool:
     """
     with joined() as processes:
         configuration = run.configuration  # not before: the first process may be making the run, or moving its cohort
+        table = _read_table(configuration)
         new = processes.first and not run.last.is_file()
         if new:
             progress("Building the networks", 0.0)
             check_settings(configuration, processes)
-            # So that the cohort is known again where it was moved.
-            run.report("cohort", table_sha256=table_digest(_read_table(configuration)))
-        store = processes.in_turn(lambda: slices_of(run, progress.part(0, 0.02)))
+            run.report("cohort", table_sha256=table_digest(table))  # known by it again where it was moved
+        cases = _training_cases(configuration, table)
+        store = processes.in_turn(lambda: _prepared(run, cases, progress.part(0, 0.02)))
         if new:  # the others wait, as what does not fit is refused
             progress("Trying a step", 0.02)
             estimate = dry_step(configuration, store)
@@ -78,9 +79,7 @@ def slices_of(run: Run, progress: Progress = SILENT) -> Store:
     Raises:
         InputError: the cohort has no case of the method's roles, or one that cannot be read.
     """
-    configuration = run.configuration
-    parent = run_folder.slices_folder(run.folder)
-    return prepare(training_cases(configuration), configuration.images, len(configuration.labels), parent, progress)
+    return _prepared(run, training_cases(run.configuration), progress)
 
 
 def training_cases(configuration: Configuration) -> list[Case]:
@@ -89,10 +88,17 @@ def training_cases(configuration: Configuration) -> list[Case]:
     Raises:
         InputError: the table cannot be used, or has no such case where the method needs one.
     """
+    return _training_cases(configuration, _read_table(configuration))
+
+
+def _prepared(run: Run, cases: Sequence[Case], progress: Progress) -> Store:
+    images, labels = run.configuration.images, len(run.configuration.labels)
+    return prepare(cases, images, labels, run_folder.slices_folder(run.folder), progress)
+
+
+def _training_cases(configuration: Configuration, table: Sequence[Case]) -> list[Case]:
     roles = configuration.entry.roles
-    cases = [
-        case for case in _read_table(configuration) if case.role in roles and case.split in ("train", "validation")
-    ]
+    cases = [case for case in table if case.role in roles and case.split in ("train", "validation")]
     present = {(case.role, case.split) for case in cases}
     for role, split in (*((role, "train") for role in roles), ("student", "validation")):
         if (role, split) not in present:  # told before slices are prepared for hours
