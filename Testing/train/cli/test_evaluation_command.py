@@ -56,5 +56,5 @@ def test_a_run_too_short_to_tell_has_no_time_of_a_step(run):
 @pytest.mark.parametrize("text", ["{", "[]", '{"cases": []}', '{"tumors": 3}'])
 def test_a_file_that_is_no_evaluation_is_refused(tmp_path, text):
     (tmp_path / "evaluation.json").write_text(text, "utf-8")
-    with pytest.raises(InputError, match=r"evaluation\.json"):
+    with pytest.raises(InputError):
         read_evaluation(tmp_path / "evaluation.json")
