@@ -260,7 +260,7 @@ class CMEDLTrainLogic(ScriptedLoadableModuleLogic):
             InputError: it is being trained, or the trainer cannot be started.
         """
         table = run.folder.parents[1] / TABLE
-        lost = not Path(run.configuration().cohort).is_file() and table.is_file()
+        lost = not Path(run.configuration.cohort).is_file() and table.is_file()
         self.trainers.start(self.program, run, [f"--cohort={table}"] if lost else [])
 
     def take(self, parameters: CMEDLTrainParameterNode, settings: configuration.Configuration) -> None:

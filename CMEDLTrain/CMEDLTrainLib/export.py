@@ -62,13 +62,13 @@ def export(run: Run, path: Path, entries: dict[str, Any], stored: str, int8: boo
     if store is None:
         return ""
     if not int8:
-        device = choose_device(run.configuration().device)
+        device = choose_device(run.configuration.device)
         plain, rounded = (_running(load_model(file), device) for file in (student_file, path))
         figures = agreement(card, plain, rounded, _patients(store))
         return f"Rounded weights agree with fp32 to a DSC of {_agreement(figures)}."
     # int8 is calibrated and checked on the weights as they were just stored.
     student = load_model(path)
-    random = np.random.default_rng(run.configuration().seed)
+    random = np.random.default_rng(run.configuration.seed)
     train = store.select("train")
     chosen = random.choice(train, min(CALIBRATION_SLICES, len(train)), replace=False)
     ranges = calibrate_int8(student.build(), (_images(store, part) for part in np.array_split(chosen, BATCH)))

@@ -109,7 +109,7 @@ class OutcomeSection(Section):
         assert scored is not None
         name = scored.cases[row].case
         with show_errors(_("The case cannot be shown.")):
-            cases = read_cohort(run.configuration().cohort, check_files=False)
+            cases = read_cohort(run.configuration.cohort, check_files=False)
             case = next((case for case in cases if case.case == name), None)
             if case is None:
                 raise InputError(_("The cohort has no case {name} any more; evaluate the run anew.").format(name=name))

@@ -150,14 +150,14 @@ class RunSection(Section):
         """Go on with a run."""
         run = self._entry.run
         with show_errors(_("The run could not be resumed.")):
-            if self._agreed(run.configuration().device) and dependencies.ensure("train"):
+            if self._agreed(run.configuration.device) and dependencies.ensure("train"):
                 self.logic.resume(run)
         self.refreshSoon()
 
     def onDuplicate(self, checked: bool = False) -> None:
         """Take the run's settings to the section Training, to start another run with them or with changed ones."""
         with show_errors(_("The settings of this run cannot be taken.")):
-            self.logic.take(self.parameters, self._entry.run.configuration())
+            self.logic.take(self.parameters, self._entry.run.configuration)
             self.ui.trainingCollapsibleButton.collapsed = False
 
     def onDelete(self, checked: bool = False) -> None:

@@ -45,6 +45,38 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f'{sentence}; "{self.prog} --help" shows what can be given.')
 
 
+def command_parser(program: str, description: str, version: str, cancelled: str) -> tuple[Parser, Any]:
+    """The command line of a program, and what :func:`add_command` adds its commands to.
+
+    Args:
+        program: its name.
+        description: what it does, a sentence.
+        version: its version.
+        cancelled: what exit code 3 means, in a word or two.
+    """
+    top = Parser(
+        prog=program,
+        description=description,
+        epilog=f"exit codes: 0 done, 2 bad input or argument, 3 {cancelled}, 1 a fault of the program.\n"
+        "Research use, not a medical device.\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"{program} {version}")
+    return top, top.add_subparsers(metavar="COMMAND", required=True)
+
+
+def add_command(commands: Any, name: str, action: Command, text: str, more: str = "") -> Parser:
+    """Add a command that carries out ``action``: ``text`` is its line of help, ``more`` is in its own help alone."""
+    sub: Parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}".strip())
+    sub.set_defaults(command=action)
+    return sub
+
+
+def add_json(sub: Parser, text: str = "print one JSON object on one line") -> None:
+    """Add ``--json``."""
+    sub.add_argument("--json", action="store_true", help=text)
+
+
 class Report(Protocol):
     """What a command has to tell, for a program and for a person."""
 
@@ -57,6 +89,8 @@ class Report(Protocol):
 
 class Bar(Progress):
     """Progress on one stream: a redrawn bar on a terminal, a line per stage elsewhere, nothing when quiet.
+
+    ``with`` clears it, however the work inside ends.
 
     Args:
         stream: where to draw, usually stderr.
@@ -100,6 +134,12 @@ class Bar(Progress):
             self._draw(self._line(stage, fraction, now - self._start))
             self._drawn = now
         self._stage = stage
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
 
     def say(self, text: str) -> None:
         """Print a line of its own above the bar."""
@@ -231,6 +271,14 @@ class Interrupt:
         self._asked.set()
 
 
+Command = Callable[[argparse.Namespace, Interrupt], int]
+"""What a command does: from the parsed options to the exit code."""
+
+
+def _existing(names: Sequence[str]) -> list[signal.Signals]:
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
 def command_line(program: str, parser: Callable[[], Parser], argv: Sequence[str] | None) -> int:
     """Parse ``argv`` (default: the process's own) and carry out the chosen command; returns the exit code.
 
@@ -242,7 +290,8 @@ def command_line(program: str, parser: Callable[[], Parser], argv: Sequence[str]
             options = parser().parse_args(arguments)
         except SystemExit as ending:  # --help and --version
             return int(ending.code or 0)
-        return int(options.command(options, interrupt))
+        command: Command = options.command
+        return command(options, interrupt)
 
     return guarded(program, list(sys.argv[1:] if argv is None else argv), work)
 

@@ -7,9 +7,8 @@ imported by the command that needs them.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,21 @@ from ..base.errors import InputError
 from ..inference.options import SegmentationOptions
 from ..inference.pipeline import PipelineResult, SegmentationJob, run
 from ..models import DEFAULT
-from .console import Bar, Interrupt, Parser, Report, add_device, amount, command_line, emit_json, number
+from .console import (
+    Bar,
+    Interrupt,
+    Parser,
+    Report,
+    add_command,
+    add_device,
+    amount,
+    command_line,
+    command_parser,
+    emit_json,
+    number,
+)
 
 PROGRAM = "cmedl-segment"
-
-EPILOG = """\
-exit codes: 0 done, 2 bad input or argument, 3 cancelled, 1 a fault of the program.
-Research use, not a medical device.
-"""
-
-
 IMAGE = "NIfTI, NRRD or MetaImage file, or a folder with a DICOM series"
 
 
@@ -38,21 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> Parser:
     """The whole command line."""
-    top = Parser(
-        prog=PROGRAM,
-        description="Segment tumors with a model: a network, its card and its figures in one file.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    description = "Segment tumors with a model: a network, its card and its figures in one file."
+    top, commands = command_parser(PROGRAM, description, __version__, "cancelled")
     for add in (_add_demo, _add_run, _add_batch, _add_compare, _add_models):
         add(commands)
     return top
 
 
 def _add_demo(commands: Any) -> None:
-    demo = _command(
+    demo = add_command(
         commands,
         "demo",
         _demo,
@@ -72,7 +70,7 @@ def _add_demo(commands: Any) -> None:
 
 
 def _add_run(commands: Any) -> None:
-    run = _command(
+    run = add_command(
         commands,
         "run",
         _run,
@@ -105,7 +103,7 @@ def _add_run(commands: Any) -> None:
 
 
 def _add_batch(commands: Any) -> None:
-    batch = _command(
+    batch = add_command(
         commands,
         "batch",
         _batch,
@@ -121,7 +119,7 @@ def _add_batch(commands: Any) -> None:
 
 
 def _add_compare(commands: Any) -> None:
-    compare = _command(
+    compare = add_command(
         commands,
         "compare",
         _compare,
@@ -187,7 +185,7 @@ def _add_models(commands: Any) -> None:
         ("remove", "NAME", "delete all installed versions of a model"),
         ("rollback", "NAME", "use an earlier version of a model, or the bundled one; none is deleted"),
     ):
-        sub = _command(actions, name, _models, text, "")
+        sub = add_command(actions, name, _models, text)
         if noun:
             sub.add_argument("model", metavar=noun, nargs="?" if name == "verify" else None)
         if name == "rollback":
@@ -198,15 +196,6 @@ def _add_models(commands: Any) -> None:
                 help='as "models show" lists it, or its beginning (default: the one before the one in use)',
             )
         _add(sub, "--json")
-
-
-def _command(
-    commands: Any, name: str, action: Callable[[argparse.Namespace, Interrupt], int], text: str, more: str
-) -> Parser:
-    description = f"{text[0].upper()}{text[1:]}. {more}".strip()
-    sub: Parser = commands.add_parser(name, help=text, description=description)
-    sub.set_defaults(command=action)
-    return sub
 
 
 SHARED: dict[str, dict[str, Any]] = {
@@ -256,7 +245,7 @@ def _rater(text: str) -> tuple[str, str]:
 def _demo(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .demo import run_demo
 
-    with _progress(options, interrupt) as bar:
+    with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
         demo = run_demo(options.output, SegmentationOptions(options.model, options.device), bar)
         _warn(bar, demo.result)
     _tell(demo, options)
@@ -273,7 +262,7 @@ def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
         rtstruct=options.rtstruct,
         overwrite=options.overwrite,
     )
-    with _progress(options, interrupt) as bar:
+    with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
         result = run(job, progress=bar)
         _warn(bar, result)
     _tell(result, options)
@@ -293,7 +282,7 @@ def _segmentation_options(options: argparse.Namespace) -> SegmentationOptions:
 def _batch(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from ..inference.batch import run_batch
 
-    with _progress(options, interrupt) as bar:
+    with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
         result = run_batch(options.manifest, options.output, _segmentation_options(options), bar)
     _tell(result, options)
     return result.exit_code
@@ -308,7 +297,7 @@ def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
         given = {"--rater": options.rater, "--model": options.model, "--segment": options.segment}
         for name in (name for name, value in {**given, "--series": options.series}.items() if value):
             raise InputError(f"{name} goes with one IMAGE; a manifest says such things itself.")
-        with _progress(options, interrupt) as bar:
+        with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
             cohort = compare_cohort(
                 options.manifest,
                 options.output,
@@ -322,7 +311,7 @@ def _compare(options: argparse.Namespace, interrupt: Interrupt) -> int:
         return cohort.exit_code
     if options.same_raters:
         raise InputError("--same-raters goes with --manifest: one image has no other to share its raters with.")
-    with _progress(options, interrupt) as bar:
+    with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
         comparison = compare_case(
             options.image,
             options.rater,
@@ -344,16 +333,6 @@ def _models(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .model_commands import ACTIONS
 
     return ACTIONS[options.action](options)
-
-
-@contextlib.contextmanager
-def _progress(options: argparse.Namespace, interrupt: Interrupt) -> Iterator[Bar]:
-    """A bar on stderr that is gone when the work ends, however it ends."""
-    bar = Bar(sys.stderr, quiet=options.json, cancelled=interrupt)
-    try:
-        yield bar
-    finally:
-        bar.clear()
 
 
 def _warn(bar: Bar, result: PipelineResult) -> None:

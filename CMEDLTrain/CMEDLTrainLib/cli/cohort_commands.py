@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.text import counted
-from CMEDLSegmentLib.cli.console import Bar, Interrupt, Parser, emit_json
+from CMEDLSegmentLib.cli.console import Bar, Interrupt, add_command, add_json, emit_json
 from CMEDLSegmentLib.io.case_folders import TABLE, edit_table
 from CMEDLSegmentLib.io.cohort_table import MODALITIES, ROLES, SPLITS, Case, survey_cohort, write_cohort
 
 from ..settings import configuration
 
-Action = Callable[[argparse.Namespace, Interrupt], int]
 
-
-def register(add: Callable[[str, Action, str], Parser]) -> None:
-    """Add the commands to the command line; ``add`` takes a name, what is done, and a line of help."""
-    prepare = add("prepare", _prepare, "make a cohort's table from folders of scans, or add to it, or divide it")
+def register(commands: Any) -> None:
+    """Add the commands to the command line."""
+    text = "make a cohort's table from folders of scans, or add to it, or divide it"
+    prepare = add_command(commands, "prepare", _prepare, text)
     prepare.add_argument(
         "source",
         type=Path,
@@ -62,13 +61,13 @@ def register(add: Callable[[str, Action, str], Parser]) -> None:
     prepare.add_argument("--folds", type=int, metavar="K", help="also write cohort-fold1.csv ... for cross-validation")
     prepare.add_argument("--seed", type=int, default=0, help="of the division (default: 0)")
     prepare.add_argument("--resplit", action="store_true", help="divide again what is divided, and write folds again")
-    prepare.add_argument("--json", action="store_true", help="print one JSON object on one line")
+    add_json(prepare)
 
-    check = add("check", _check, "look at every case of a cohort and tell all that is wrong")
+    check = add_command(commands, "check", _check, "look at every case of a cohort and tell all that is wrong")
     check.add_argument("cohort", type=Path, metavar="COHORT.csv", help="the cohort's table")
     check.add_argument("--labels", default="Tumor", metavar="A,B", help="names of the masks' values (default: Tumor)")
     check.add_argument("--method", default="", metavar="ID", help="what is to be trained (default: whatever there is)")
-    check.add_argument("--json", action="store_true", help="print one JSON object on one line")
+    add_json(check)
 
 
 def _shares(text: str) -> tuple[float, ...]:
@@ -91,8 +90,7 @@ def _prepare(options: argparse.Namespace, interrupt: Interrupt) -> int:
     for table in fold_tables:
         if table.exists() and not options.resplit:
             raise InputError(f"{table} exists; add --resplit to write the folds again.")
-    bar = Bar(sys.stderr, quiet=options.json, cancelled=interrupt)
-    try:
+    with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
         if options.source is not None:
             modality = options.modality or ("MR" if options.role == "teacher" else "CT")
             rules = CollectionOptions(
@@ -102,12 +100,10 @@ def _prepare(options: argparse.Namespace, interrupt: Interrupt) -> int:
         else:
             made = Collected(read_table(options.output.absolute()))
         made.cases = _divide(options, made.cases, fold_tables)
-    finally:
-        bar.clear()
     table = options.output / TABLE
-    told = {"added": made.added, "there": made.there, "refused": made.refused, "notes": made.notes}
     if options.json:
-        emit_json({"table": table, "cases": len(made.cases), **told})
+        outcome = {"added": made.added, "there": made.there, "refused": made.refused, "notes": made.notes}
+        emit_json({"table": table, "cases": len(made.cases), **outcome})
     else:
         for title, pairs in (("note", made.notes), ("not taken", made.refused)):
             for name, sentence in pairs:
@@ -150,20 +146,16 @@ def _check(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
     method = configuration.Configuration(method=options.method).entry if options.method else None
     cases, problems = survey_cohort(options.cohort)
-    present = {case.role for case in cases} | {"student"}
-    roles = method.roles if method else tuple(present)
+    roles = method.roles if method else tuple({case.role for case in cases} | {"student"})
     labels = configuration.labels_of(options.labels)
-    bar = Bar(sys.stderr, quiet=options.json, cancelled=interrupt)
-    try:
+    with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
         findings = check_cohort(cases, labels, roles, bar)
-    finally:
-        bar.clear()
-    findings = [Finding(ERROR, one.case, one.sentence, one.line) for one in problems] + findings
-    errors = sum(one.severity == ERROR for one in findings)
+    findings = [Finding(ERROR, problem.case, problem.sentence, problem.line) for problem in problems] + findings
+    errors = sum(finding.severity == ERROR for finding in findings)
     if options.json:
         emit_json(
             {
-                "findings": [asdict(one) for one in findings],
+                "findings": [asdict(finding) for finding in findings],
                 "errors": errors,
                 "warnings": len(findings) - errors,
                 "cases": len(cases),
@@ -171,9 +163,9 @@ def _check(options: argparse.Namespace, interrupt: Interrupt) -> int:
             }
         )
     else:
-        for one in findings:
-            where = f"{one.case or 'the cohort'}{f' (line {one.line})' if one.line else ''}"
-            print(f"{one.severity}: {where}: {one.sentence}")
+        for finding in findings:
+            where = f"{finding.case or 'the cohort'}{f' (line {finding.line})' if finding.line else ''}"
+            print(f"{finding.severity}: {where}: {finding.sentence}")
         counts = f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}"
         print(f"{counts}. {summary(cases, errors)}")
     return InputError.exit_code if errors else 0

@@ -1,30 +1,25 @@
-"""``cmedl-train evaluate``: a run's student scored on whole volumes, by itself or against another student.
-
-Only light modules are imported here, as in ``cli``.
-"""
+"""``cmedl-train evaluate``: a run's student scored on whole volumes, by itself or against another student."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from CMEDLSegmentLib.base.progress import Progress
-from CMEDLSegmentLib.cli.console import Bar, Interrupt, Parser, add_device, amount, emit_json
+from CMEDLSegmentLib.cli.console import Bar, Interrupt, add_command, add_device, add_json, amount, emit_json
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 
 from ..evaluation.evaluation_output import evaluation_folder, is_own_cohort, scored_cases, write_evaluation
 from ..runs import run_folder
 from .python_package import python_package_only
 
-Action = Callable[[argparse.Namespace, Interrupt], int]
 
-
-def register(add: Callable[[str, Action, str], Parser]) -> None:
-    """Add the command to ``cmedl-train``; ``add`` makes a sub-command of a name, an action and a sentence."""
-    sub = add("evaluate", _evaluate, "score a run's student on whole volumes of the cohort's test patients")
+def register(commands: Any) -> None:
+    """Add the command to the command line."""
+    text = "score a run's student on whole volumes of the cohort's test patients"
+    sub = add_command(commands, "evaluate", _evaluate, text)
     sub.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     sub.add_argument("--against", metavar="STUDENT", help="compare with this student: a file, a name or a run's folder")
     sub.add_argument("--cohort", type=Path, metavar="COHORT.csv", help="another cohort than the run's own")
@@ -42,7 +37,7 @@ def register(add: Callable[[str, Action, str], Parser]) -> None:
         help="pictures of contours, features and t-SNE, and how good translated images are; takes minutes more",
     )
     add_device(sub)
-    sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
+    add_json(sub)
 
 
 def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
@@ -56,28 +51,26 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
             from ..figures.evaluation_figures import Figures
     run = run_folder.open_run(options.run)
     student = run.finished_student()
-    cohort = options.cohort or Path(run.configuration().cohort)
+    cohort = options.cohort or Path(run.configuration.cohort)
     cases = scored_cases(cohort, options.split)
     against = _student(options.against) if options.against else None
     if against is not None:
         # What is wrong with it shows now, and not after half of the work.
         check_structures(*(len(registry.load(file).card.labels) for file in (student, against)))
     figures, other, pictures = None, None, None
-    bar = Bar(sys.stderr, quiet=options.json, cancelled=interrupt)
-    first, second, last = _shares(bar, against is not None, options.figures)
+    folder = evaluation_folder(run, options.split)
     score = partial(evaluate, cases=cases, device=options.device, tolerance_mm=options.tolerance)
-    try:
+    # Of the bar: the run's student and the other one, then the pictures.
+    scored = 0.8 if options.figures else 1.0
+    half = scored / 2 if against is not None else scored
+    with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
         if options.figures:
-            figures = Figures(
-                run, evaluation_folder(run, options.split), cases, read_cohort(cohort), options.device, against
-            )
-        result = score(student, progress=first, on_case=figures.student if figures else None)
+            figures = Figures(run, folder, cases, read_cohort(cohort), options.device, against)
+        result = score(student, progress=bar.part(0.0, half), on_case=figures.student if figures else None)
         if against is not None:
-            other = score(against, progress=second, on_case=figures.compared if figures else None)
+            other = score(against, progress=bar.part(half, scored), on_case=figures.compared if figures else None)
         if figures is not None:
-            pictures = figures.finish(last)
-    finally:
-        bar.clear()
+            pictures = figures.finish(bar.part(scored, 1.0))
     written = write_evaluation(run, result, options.split, is_own_cohort(run, cohort), other, pictures)
     if options.json:
         emit_json(written)
@@ -86,15 +79,8 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
     if other is not None:
         print(f"\nAgainst {other.student}, on the same patients:")
         print("\n".join(row["sentence"] for row in written["against"]["comparisons"].values()))
-    print(f"\nFigures and tables: {evaluation_folder(run, options.split)}")
+    print(f"\nFigures and tables: {folder}")
     return 0
-
-
-def _shares(bar: Progress, two: bool, figures: bool) -> tuple[Progress, Progress, Progress]:
-    """The parts of the bar for the run's student, the other one, and the pictures at the end."""
-    end = 0.8 if figures else 1.0
-    middle = end / 2 if two else end
-    return bar.part(0.0, middle), bar.part(middle, end), bar.part(end, 1.0)
 
 
 def _student(given: str) -> Path | str:

@@ -1,18 +1,14 @@
-"""``cmedl-train experiment``: run what an experiment has not done yet, and rewrite its results.
-
-Only light modules are imported here, as in ``cli``.
-"""
+"""``cmedl-train experiment``: run what an experiment has not done yet, and rewrite its results."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from CMEDLSegmentLib.base.errors import Cancelled
-from CMEDLSegmentLib.cli.console import Bar, Interrupt, Parser, add_device, amount
+from CMEDLSegmentLib.cli.console import Bar, Interrupt, add_command, add_device, amount
 
 from .python_package import python_package_only
 
@@ -20,9 +16,10 @@ if TYPE_CHECKING:
     from ..experiments.plan import ExperimentRun
 
 
-def register(add: Callable[[str, Callable[[argparse.Namespace, Interrupt], int], str], Parser]) -> None:
-    """Add the command to ``cmedl-train``; ``add`` makes a sub-command of a name, an action and a sentence."""
-    sub = add("experiment", _experiment, "run what an experiment has not done yet, and rewrite its results")
+def register(commands: Any) -> None:
+    """Add the command to the command line."""
+    text = "run what an experiment has not done yet, and rewrite its results"
+    sub = add_command(commands, "experiment", _experiment, text)
     sub.add_argument("name", metavar="NAME|FILE", help="a folder of Testing/experiments, or an experiment's JSON file")
     sub.add_argument(
         "--work", type=Path, metavar="DIR", help="runs and slices (default: local, beside the experiment's folder)"
@@ -57,13 +54,10 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
         from ..experiments.rater_study import read_raters_experiment, run_raters
         from ..experiments.runner import ExperimentRunner
 
-    bar = Bar(sys.stderr, cancelled=interrupt)
     rated = read_raters_experiment(options.name)
     if rated is not None:  # takes minutes and is not done in parts
-        try:
+        with Bar(sys.stderr, cancelled=interrupt) as bar:
             results = run_raters(rated, options.device, bar)
-        finally:
-            bar.clear()
         print(f"{len(results['nodules'])} nodules are scored; see {rated.folder / 'results.md'}.")
         return 0
     experiment = read_experiment(options.name)
@@ -75,15 +69,14 @@ def _experiment(options: argparse.Namespace, interrupt: Interrupt) -> int:
         kept = kept_runs(experiment) | (kept_runs(experiment, options.out) if options.out else {})
     runner = ExperimentRunner(experiment, work, options.device, kept, options.out)
 
-    def done(cell: ExperimentRun) -> None:
-        bar.clear()
-        print(f"{cell.name}: {runner.progress_of(cell).state}", flush=True)
-        write_results(runner)
+    with Bar(sys.stderr, cancelled=interrupt) as bar:
 
-    try:
+        def done(cell: ExperimentRun) -> None:
+            bar.clear()
+            print(f"{cell.name}: {runner.progress_of(cell).state}", flush=True)
+            write_results(runner)
+
         finished = runner.work_off(None if options.budget is None else 60.0 * options.budget, done, bar)
-    finally:
-        bar.clear()
     results = write_results(runner)
     states = [cell["state"] for cell in results["cells"]]
     print(f"{states.count('finished')} of {len(states)} runs are finished; see {runner.out / 'results.md'}.")

@@ -10,14 +10,23 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError
 from CMEDLSegmentLib.base.text import counted
-from CMEDLSegmentLib.cli.console import Bar, Interrupt, Parser, command_line, emit_json
+from CMEDLSegmentLib.cli.console import (
+    Bar,
+    Command,
+    Interrupt,
+    Parser,
+    add_command,
+    add_json,
+    command_line,
+    command_parser,
+    emit_json,
+)
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 
 from .. import __version__
@@ -28,10 +37,6 @@ from . import experiment_commands as experiments
 from .run_options import add_options, chosen
 
 PROGRAM = "cmedl-train"
-EPILOG = """\
-exit codes: 0 done, 2 bad input or argument, 3 stopped before the end, 1 a fault of the program.
-Research use, not a medical device.
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,37 +46,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> Parser:
     """The whole command line."""
-    top = Parser(
-        prog=PROGRAM,
-        description="Train student networks for cmedl-segment.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    top, commands = command_parser(
+        PROGRAM, "Train student networks for cmedl-segment.", __version__, "stopped before the end"
     )
-    top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
 
-    phantom = _command(commands, "phantom", _phantom, "make a cohort of synthetic cases to try the program with")
+    phantom = add_command(commands, "phantom", _phantom, "make a cohort of synthetic cases to try the program with")
     phantom.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder, new or empty")
     phantom.add_argument("--cases", type=_count, default=8, metavar="N", help="cases of either role (default: 8)")
     phantom.add_argument("--seed", type=int, default=0, help="of the anatomies (default: 0)")
     phantom.add_argument("--organs", action="store_true", help="abdomens on T1 and T2 MR with four organs, not tumors")
 
-    cohort.register(partial(_command, commands))
+    cohort.register(commands)
 
-    run = _command(commands, "run", _run, "train a student in a new run folder")
+    run = add_command(commands, "run", _run, "train a student in a new run folder")
     add_options(run)
     run.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="the run's folder, new or empty")
 
-    estimate = _command(commands, "estimate", _estimate, "try steps of a run and tell what it would take")
+    estimate = add_command(commands, "estimate", _estimate, "try steps of a run and tell what it would take")
     add_options(estimate)
     estimate.add_argument("-o", "--output", type=Path, metavar="RUN", help="where the run would be: finds its slices")
-    estimate.add_argument("--json", action="store_true", help="print one JSON object on one line")
+    add_json(estimate)
 
     resume = _on_run(commands, "resume", _resume, "go on with a run that was stopped or killed")
     resume.add_argument("--cohort", type=Path, metavar="COHORT.csv", help="where the run's cohort was moved to")
     _on_run(commands, "stop", _stop, "ask a running trainer to stop after its current step")
     status = _on_run(commands, "status", _status, "tell how a run is doing")
-    status.add_argument("--json", action="store_true", help="print one JSON object on one line")
+    add_json(status)
 
     export = _on_run(commands, "export", _export, "write a run's student, with its card, to one file")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
@@ -83,20 +83,14 @@ def parser() -> Parser:
         "--small", action="store_true", help="weights in 8 bits, half the size again; says how they agree"
     )
     export.add_argument("--overwrite", action="store_true", help="replace a file that exists")
-    export.add_argument("--json", action="store_true", help="print one JSON object on one line")
-    evaluation.register(partial(_command, commands))
-    experiments.register(partial(_command, commands))
+    add_json(export)
+    evaluation.register(commands)
+    experiments.register(commands)
     return top
 
 
-def _command(commands: Any, name: str, action: Callable[[argparse.Namespace, Interrupt], int], text: str) -> Parser:
-    sub: Parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    sub.set_defaults(command=action)
-    return sub
-
-
-def _on_run(commands: Any, name: str, action: Callable[[argparse.Namespace, Interrupt], int], text: str) -> Parser:
-    sub = _command(commands, name, action, text)
+def _on_run(commands: Any, name: str, action: Command, text: str) -> Parser:
+    sub = add_command(commands, name, action, text)
     sub.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     return sub
 
@@ -113,11 +107,8 @@ def _phantom(options: argparse.Namespace, interrupt: Interrupt) -> int:
     if run_folder.holds_something(options.output):
         raise InputError(f"{options.output} exists and is not empty; name a new folder for the cohort.")
     anatomy = "abdomen" if options.organs else "thorax"
-    bar = Bar(sys.stderr, cancelled=interrupt)
-    try:
+    with Bar(sys.stderr, cancelled=interrupt) as bar:
         table = write_cohort_phantoms(options.output, options.cases, options.seed, None, None, bar, anatomy)
-    finally:
-        bar.clear()
     images = "synthetic T1 and {0} synthetic T2 MR" if options.organs else "synthetic CT and {0} synthetic MR"
     print(f"{table} names {options.cases} {images.format(options.cases)} cases; they prove nothing.")
     if options.organs:
@@ -136,26 +127,25 @@ def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
 def _estimate(options: argparse.Namespace, interrupt: Interrupt) -> int:
     settings = chosen(options)
     read_cohort(options.cohort, required=("mask", "role", "split"), check_files=False)
-    bar = Bar(sys.stderr, quiet=options.json, cancelled=interrupt)
-    try:
+    with Bar(sys.stderr, quiet=options.json, cancelled=interrupt) as bar:
         bar("Starting", 0.0)
         from ..training.estimate import estimate
 
         slices = run_folder.slices_folder((options.output or options.cohort).resolve())
         needs = estimate(settings, slices, bar)
-    finally:
-        bar.clear()
     emit_json(needs.to_json()) if options.json else print(needs.report())
     return 0
 
 
 def _resume(options: argparse.Namespace, interrupt: Interrupt) -> int:
-    run = run_folder.open_run(options.run)
+    first = run_folder.first_process()
+    # The others read its settings when the first one has moved the cohort.
+    run = run_folder.open_run(options.run) if first else run_folder.Run(options.run.resolve())
     if run.student.is_file() and run.status()["state"] == "finished":
-        if run_folder.first_process():
+        if first:
             print(f"The run is finished already; the student is {run.student}.")
         return 0
-    if options.cohort is not None and run_folder.first_process():
+    if options.cohort is not None and first:
         read_cohort(options.cohort, required=("mask", "role", "split"), check_files=False)
         run.move_cohort(options.cohort)
     return _train(run, interrupt)
@@ -164,15 +154,14 @@ def _resume(options: argparse.Namespace, interrupt: Interrupt) -> int:
 def _train(run: run_folder.Run, interrupt: Interrupt) -> int:
     first = run_folder.first_process()
     # No forecast: a run that is resumed is not at its beginning.
-    bar = Bar(sys.stderr, quiet=not first, forecast=False, cancelled=interrupt)
-    try:
-        with run.held() if first else contextlib.nullcontext():
-            bar("Starting", 0.0)
-            from ..training.train_run import train
+    with (
+        Bar(sys.stderr, quiet=not first, forecast=False, cancelled=interrupt) as bar,
+        run.held() if first else contextlib.nullcontext(),
+    ):
+        bar("Starting", 0.0)
+        from ..training.train_run import train
 
-            finished = train(run, bar)
-    finally:
-        bar.clear()
+        finished = train(run, bar)
     if not first:
         return 0 if finished else Cancelled.exit_code
     if finished:
@@ -201,8 +190,8 @@ def _status(options: argparse.Namespace, interrupt: Interrupt) -> int:
     epochs = counted(status["epoch"], "epoch")
     print(f"{status['state']}, step {status['step']} of {status['steps'] or 'unknown'}, {epochs} done")
     for title in ("losses", "validation"):
-        words = ", ".join(f"{name} {value:.3f}" for name, value in status[title].items())
-        print(f"{title}: {words or 'none yet'}")
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in status[title].items())
+        print(f"{title}: {figures or 'none yet'}")
     if status["seconds_left"] is not None:
         print(f"about {status['seconds_left'] / 60:.0f} min left")
     return 0
@@ -221,11 +210,11 @@ def _export(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from ..export import export
 
     stored = "float32" if options.full_precision else "int8" if options.small else "float16"
-    said = export(run, options.output, entries, stored, options.int8)
+    sentence = export(run, options.output, entries, stored, options.int8)
     if options.json:
-        emit_json({"student": options.output, "int8": said})
+        emit_json({"student": options.output, "int8": sentence})
         return 0
-    if said:
-        print(said)
+    if sentence:
+        print(sentence)
     print(f'{options.output} is ready; "cmedl-segment models install {options.output}" installs it.')
     return 0

@@ -56,24 +56,25 @@ class Processes:
 
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Put the mean over the processes into each tensor; all of one type, on one device."""
-        if self.count == 1 or not tensors:
-            return
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with _noticing_losses():
-            dist.all_reduce(flat)
-        _fill(tensors, flat / self.count)
+        self._exchange(tensors, lambda flat: self.summed(flat).div_(self.count))
 
     def copy_first(self, tensors: Sequence[Tensor]) -> None:
         """Put the first process's values into each tensor; all of one type, on one device."""
+        self._exchange(tensors, lambda flat: dist.broadcast(flat, 0))
+
+    def _exchange(self, tensors: Sequence[Tensor], exchange: Callable[[Tensor], object]) -> None:
+        """Let ``exchange`` change all values at once, where there are several processes."""
         if self.count == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         with _noticing_losses():
-            dist.broadcast(flat, 0)
-        _fill(tensors, flat)
+            exchange(flat)
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        values = [part.view(tensor.shape) for tensor, part in zip(tensors, parts, strict=True)]
+        torch._foreach_copy_(list(tensors), values)
 
     def summed(self, values: Tensor) -> Tensor:
-        """The sum over the processes of a tensor in memory."""
+        """The sum over the processes, put into ``values`` too."""
         if self.count > 1:
             with _noticing_losses():
                 dist.all_reduce(values)
@@ -89,10 +90,10 @@ class Processes:
         """What each process has of a tensor in memory, shaped alike: all of them in the first, none in the others."""
         if self.count == 1:
             return [values]
-        found = [torch.empty_like(values) for _ in range(self.count)] if self.first else None
+        gathered = [torch.empty_like(values) for _ in range(self.count)] if self.first else None
         with _noticing_losses():
-            dist.gather(values, found)
-        return found or []
+            dist.gather(values, gathered)
+        return gathered or []
 
     def wait(self) -> None:
         """Until all of them are here."""
@@ -160,10 +161,7 @@ class _Pooled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, sums: Tensor, count: int) -> Tensor:
         ctx.count = count
-        total = sums.clone()
-        with _noticing_losses():
-            dist.all_reduce(total)
-        return total
+        return _pooling.summed(sums.clone())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -190,11 +188,6 @@ def choose_device(name: str, processes: Processes = ALONE) -> torch.device:
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True  # patches are of one size
     return device
-
-
-def _fill(tensors: Sequence[Tensor], flat: Tensor) -> None:
-    parts = flat.split([tensor.numel() for tensor in tensors])
-    torch._foreach_copy_(list(tensors), [part.view(tensor.shape) for tensor, part in zip(tensors, parts, strict=True)])
 
 
 @contextlib.contextmanager

@@ -55,11 +55,11 @@ def available(device: torch.device) -> int | None:
 
 def _limits() -> list[int]:
     """What a container allows."""
-    found = []
+    limits = []
     for path in _CGROUP_LIMITS:
         with contextlib.suppress(OSError, ValueError):  # the file says "max" where there is no limit
-            found.append(int(Path(path).read_text("ascii")))
-    return found
+            limits.append(int(Path(path).read_text("ascii")))
+    return limits
 
 
 def _status(name: str) -> int:

@@ -42,7 +42,7 @@ def is_own_cohort(run: run_folder.Run, cohort: Path) -> bool:
     Raises:
         InputError: the table cannot be used.
     """
-    own = Path(run.configuration().cohort)
+    own = Path(run.configuration.cohort)
     if cohort.resolve() == own:
         return True
     noted = [event["table_sha256"] for event in run.read_events() if event["event"] == "cohort"]

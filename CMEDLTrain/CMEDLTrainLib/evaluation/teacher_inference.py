@@ -47,13 +47,13 @@ class TeacherInference:
         Raises:
             InputError: the run has no checkpoint, or it or its cohort cannot be read.
         """
-        if "teacher" not in run.configuration().entry.roles:
+        if "teacher" not in run.configuration.entry.roles:
             return cls()
         method, networks = networks_of(run)
         networks |= {spec.name: network for spec, network in zip(student.specs, student.networks, strict=True)}
         for network in networks.values():
             network.to(device)
-        modality = next(case.modality for case in training_cases(run.configuration()) if case.role == "teacher")
+        modality = next(case.modality for case in training_cases(run.configuration) if case.role == "teacher")
         translation = method.translation
         return cls(
             None if translation is None else lambda images: translation.translate(images, networks),

@@ -120,7 +120,7 @@ class ExperimentRunner:
         try:
             if not run.student.is_file():
                 with run.held():
-                    run.report("machine", name=machine(run.configuration().device))
+                    run.report("machine", name=machine(run.configuration.device))
                     if not train(run, progress.part(0.0, 0.95)):
                         return False
             experiment = self.experiment
@@ -145,7 +145,7 @@ class ExperimentRunner:
             wanted = replace(wanted, optimization=replace(wanted.optimization, graph=self.graph))
         if not (run.folder / "configuration.json").is_file():
             return run_folder.create(run.folder, wanted)
-        begun = run.configuration()
+        begun = run.configuration
         # A run goes on where it was begun, whatever device is named now.
         wanted = replace(wanted, device=begun.device)
         elsewhere = ("cohort", *self.experiment.files_of(cell))

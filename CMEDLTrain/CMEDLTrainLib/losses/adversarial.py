@@ -13,7 +13,7 @@ from torch import Tensor
 from ..computing.precision import to_float32
 
 KINDS = ("lsgan", "log")
-"""Least squares, or logarithms of the sigmoid of the scores."""
+"""Least squares, or logarithms of the sigmoid of the scores; a translation refuses others."""
 
 
 def generator_loss(fake: Tensor, kind: str = "lsgan") -> Tensor:
@@ -26,7 +26,7 @@ def generator_loss(fake: Tensor, kind: str = "lsgan") -> Tensor:
         fake: scores of generated images, with the graph to the generator.
     """
     fake = to_float32(fake)
-    return (fake - 1).square().mean() if _least_squares(kind) else F.softplus(-fake).mean()
+    return (fake - 1).square().mean() if kind == "lsgan" else F.softplus(-fake).mean()
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "lsgan") -> Tensor:
@@ -40,12 +40,6 @@ def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "lsgan") -> Tenso
         fake: scores of generated images that were detached from their generator.
     """
     real, fake = to_float32(real), to_float32(fake)
-    if _least_squares(kind):
+    if kind == "lsgan":
         return (real - 1).square().mean() + fake.square().mean()
     return F.softplus(-real).mean() + F.softplus(fake).mean()
-
-
-def _least_squares(kind: str) -> bool:
-    if kind not in KINDS:
-        raise ValueError(f"no adversarial loss '{kind}'; there are: {', '.join(KINDS)}")
-    return kind == "lsgan"

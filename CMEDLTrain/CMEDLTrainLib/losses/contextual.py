@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from ..computing.precision import to_float32
 
 ORDERS = ("targets", "generated")
+"""What the maximum is taken for, see :func:`contextual_loss`; the method refuses others."""
 CHUNK_ELEMENTS = 1 << 21
 """Elements of one matrix of pairs that are worked on at a time (8 MB in float32): small beside the features, and within
 the cache of a large GPU."""
@@ -58,10 +59,8 @@ def contextual_loss(
         A scalar in float32 (float64 for float64 features).
 
     Raises:
-        ValueError: number of images or channels differ, or there is no such order.
+        ValueError: number of images or channels differ.
     """
-    if order not in ORDERS:
-        raise ValueError(f"no order '{order}' of the contextual loss; there are: {', '.join(ORDERS)}")
     if generated.shape[:2] != target.shape[:2]:
         shapes = f"{tuple(generated.shape)} and {tuple(target.shape)}"
         raise ValueError(f"features of generated and target images do not match: {shapes}")
@@ -84,7 +83,7 @@ def contextual_loss_of_images(
     with torch.no_grad():
         targets = features(target)
     pairs = zip(features(generated), targets, strict=True)
-    return torch.stack([contextual_loss(one, other, order=order) for one, other in pairs]).sum()
+    return torch.stack([contextual_loss(layer, of_target, order=order) for layer, of_target in pairs]).sum()
 
 
 class _Similarity(torch.autograd.Function):
@@ -110,10 +109,10 @@ class _Similarity(torch.autograd.Function):
             value, index = similarity.max(dim=1)
             winner = torch.where(value > best, index + part.start, winner)
             best = torch.maximum(value, best)
-        found = similar if order == "generated" else best
-        ctx.save_for_backward(ours, theirs, closest, nearest, sharpness, found, winner)
+        winning = similar if order == "generated" else best
+        ctx.save_for_backward(ours, theirs, closest, nearest, sharpness, winning, winner)
         ctx.bandwidth, ctx.order, ctx.rows = bandwidth, order, rows
-        return found.mean(dim=1)
+        return winning.mean(dim=1)
 
     @staticmethod
     @once_differentiable
@@ -133,8 +132,8 @@ def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None
 
     where the last term comes through s_i, and is so short because the dL/dz_ij of a row add up to 0.
     """
-    ours, theirs, closest, nearest, sharpness, found, winner = ctx.saved_tensors
-    gains = (gradient / found.shape[1])[:, None] * found  # G CX of the winners
+    ours, theirs, closest, nearest, sharpness, winning, winner = ctx.saved_tensors
+    gains = (gradient / winning.shape[1])[:, None] * winning  # G CX of the winners
     lost = gains
     if ctx.order == "targets":
         lost = torch.zeros_like(sharpness).scatter_add_(1, winner, gains)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import pickle
 import re
+import shutil
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.files import atomic_path, sha256_of
-from CMEDLSegmentLib.base.progress import SILENT, Progress
 
 CONVOLUTIONS = {"vgg16": (0, 2, 5, 7, 10, 12, 14, 17), "vgg19": (0, 2, 5, 7, 10, 12, 14, 16, 19)}
 """Numbers of the convolutions conv1_1 to conv4_1 in torchvision's ``features``. A step of 2 passes a ReLU, one of 3 a
@@ -61,7 +60,7 @@ class VggFeatures(nn.Module):
         weights: ``features.N.weight`` and ``features.N.bias`` of at least ``CONVOLUTIONS``; which of the two networks
             it is shows in the numbers. More is ignored.
         convention: of ``CONVENTIONS``.
-        title: what these weights are, in words for a run's record.
+        title: what these weights are, for the words of an error.
 
     Raises:
         InputError: the weights are not those of such a network, or not finite.
@@ -69,9 +68,6 @@ class VggFeatures(nn.Module):
 
     def __init__(self, weights: Mapping[str, Tensor], convention: str = "torchvision", title: str = "VGG") -> None:
         super().__init__()
-        if convention not in CONVENTIONS:
-            raise ValueError(f"no convention '{convention}'; there are: {', '.join(CONVENTIONS)}")
-        self.title = title
         self.kind = "vgg19" if "features.16.weight" in weights else "vgg16"
         self.features = nn.ModuleDict()
         channels = 3
@@ -93,14 +89,14 @@ class VggFeatures(nn.Module):
 
         At 256 x 256 these are (n, 256, 64, 64) twice and (n, 512, 32, 32).
         """
-        x, before, found = images * self.scale + self.offset, 0, []
+        x, before, taps = images * self.scale + self.offset, 0, []
         for number in CONVOLUTIONS[self.kind]:
             if number - before == 3:
                 x = F.max_pool2d(x, 2)
             x, before = self.features[str(number)](x), number
             if number in TAPS[self.kind]:
-                found.append(x)
-        return found
+                taps.append(x)
+        return taps
 
 
 class _Convolution(nn.Module):
@@ -118,7 +114,7 @@ class _Convolution(nn.Module):
         return F.relu(F.conv2d(x, self.weight, self.bias, padding=1))
 
 
-def load_features(source: str, cache: Path | None = None, progress: Progress = SILENT) -> VggFeatures:
+def load_features(source: str, cache: Path | None = None) -> VggFeatures:
     """The features that ``source`` names, in memory; move them to the device afterwards.
 
     Args:
@@ -129,7 +125,6 @@ def load_features(source: str, cache: Path | None = None, progress: Progress = S
             ``random`` or ``random:WIDTH``: VGG19 with random filters, always the same, ``WIDTH`` of them (64) in the
             first layer. Never chosen unless asked for.
         cache: folder for downloads; by default torch's own, which torchvision uses too.
-        progress: told of a download.
 
     Raises:
         InputError: no such source, or it cannot be had or read; the message says the ways there are.
@@ -141,7 +136,7 @@ def load_features(source: str, cache: Path | None = None, progress: Progress = S
         return random_features(int(rest) if colon else 64)
     if source in PUBLISHED:
         folder = cache or Path(torch.hub.get_dir(), "checkpoints")
-        path, convention = _published(PUBLISHED[source], folder, progress), "torchvision"
+        path, convention = _published(PUBLISHED[source], folder), "torchvision"
     else:
         path = _file(rest if name in CONVENTIONS else source)
         convention = "caffe" if path.suffix == ".npz" else "torchvision"
@@ -172,9 +167,9 @@ def _taken(weights: Mapping[str, Tensor], name: str, channels: int, title: str) 
         raise InputError(f"{title} has no '{min(missing)}', so it is neither VGG16 nor VGG19. {WAYS}")
     weight, bias = (weights[f"{name}.{part}"].detach().float().contiguous() for part in ("weight", "bias"))
     if weight.ndim != 4 or tuple(weight.shape[1:]) != (channels, 3, 3) or bias.shape != weight.shape[:1]:
-        found = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
+        shapes = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
         raise InputError(
-            f"{title} has a convolution '{name}' of shape {found} where filters of {(channels, 3, 3)} are needed, so "
+            f"{title} has a convolution '{name}' of shape {shapes} where filters of {(channels, 3, 3)} are needed, so "
             f"it is neither VGG16 nor VGG19. {WAYS}"
         )
     if not (weight.isfinite().all() and bias.isfinite().all()):
@@ -225,8 +220,8 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _hash_in(name: str) -> str:
     """The beginning of its SHA-256 that a file's name carries, as in ``vgg19-dcbb9e9d.pth``; else empty."""
-    found = re.fullmatch(r".*-([0-9a-f]{8,64})\.\w+", name)
-    return found[1] if found else ""
+    match = re.fullmatch(r".*-([0-9a-f]{8,64})\.\w+", name)
+    return match[1] if match else ""
 
 
 def _whole(path: Path) -> bool:
@@ -234,36 +229,23 @@ def _whole(path: Path) -> bool:
     return not _hash_in(path.name) or sha256_of(path).startswith(_hash_in(path.name))
 
 
-def _published(url: str, folder: Path, progress: Progress) -> Path:
+def _published(url: str, folder: Path) -> Path:
     """The file of ``url`` in ``folder``, downloaded unless a whole one lies there."""
     path = folder / url.rpartition("/")[2]
     if path.is_file() and _whole(path):
         return path
-    prefix = _hash_in(path.name)
-    digest = hashlib.sha256()
-    with atomic_path(path) as beside, beside.open("wb") as file:
-        for block, fraction in _downloaded(url, folder):
-            digest.update(block)
-            file.write(block)
-            progress(f"Downloading {path.name}", fraction)
-        if not digest.hexdigest().startswith(prefix):
+    with atomic_path(path) as beside:
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, beside.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+        except (OSError, HTTPException) as error:
             raise InputError(
-                f"What came from {url} is not the published file: its SHA-256 does not begin with {prefix}. Try "
-                f"again, or download it elsewhere and put it into {folder}."
+                f"{url} could not be downloaded ({error}). Download it elsewhere and put it into {folder}, or take "
+                f"another way. {WAYS}"
+            ) from error
+        if not sha256_of(beside).startswith(_hash_in(path.name)):
+            raise InputError(
+                f"What came from {url} is not the published file: its SHA-256 does not begin with "
+                f"{_hash_in(path.name)}. Try again, or download it elsewhere and put it into {folder}."
             )
     return path
-
-
-def _downloaded(url: str, folder: Path) -> Iterator[tuple[bytes, float]]:
-    """The bytes behind ``url`` in blocks, each with the fraction that has come (0 where the length is not told)."""
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            length, come = int(answer.headers.get("Content-Length") or 0), 0
-            while block := answer.read(1 << 20):
-                come += len(block)
-                yield block, come / length if length else 0.0
-    except (OSError, HTTPException) as error:
-        raise InputError(
-            f"{url} could not be downloaded ({error}). Download it elsewhere and put it into {folder}, or take "
-            f"another way. {WAYS}"
-        ) from error

@@ -21,10 +21,11 @@ def create(configuration: Configuration, features: bool = True) -> Method:
     Raises:
         InputError: no such method, or the features cannot be had.
     """
-    module, _, function = configuration.entry.builder.partition(".")
+    entry = configuration.entry
+    for group, values in (*entry.changes.items(), *(() if features else (("translation", {"contextual": 0.0}),))):
+        configuration = replace(configuration, **{group: replace(getattr(configuration, group), **values)})
+    module, _, function = entry.builder.partition(".")
     build: Callable[[Configuration], Method] = getattr(import_module(f".{module}", __name__), function)
-    if not features:
-        configuration = replace(configuration, translation=replace(configuration.translation, contextual=0.0))
     return build(configuration)
 
 

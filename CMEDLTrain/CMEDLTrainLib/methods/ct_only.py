@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
-from torch import Tensor
-
-from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.networks import create_segmentor
 
-from ..losses.segmentation import segmentation_loss
 from ..settings.configuration import Configuration
-from .method import SEGMENTOR, Batch, Losses, Method, OptimizedPart, Phase, Step, segmentor_arguments
+from .method import SEGMENTOR, Batch, Losses, Method, OptimizedPart, Phase, Step, segmentation_loss_of, segmentor_spec
 
 
 def student_only(configuration: Configuration) -> Method:
     """One network, one phase, the segmentation loss of equation 1's last term."""
-    kind, arguments = configuration.network.kind, segmentor_arguments(configuration)
-    student = create_segmentor(kind, **arguments)
-    loss: Callable[..., Tensor] = partial(segmentation_loss, **vars(configuration.loss))
+    spec, loss = segmentor_spec(configuration), segmentation_loss_of(configuration)
+    student = create_segmentor(spec.kind, **spec.arguments)
 
     def losses(batches: dict[str, Batch], step: Step) -> Losses:
         batch = batches["student"]
         logits, _ = student(batch.images)
         return {"segmentation": loss(logits, batch.masks)}
 
-    return Method(
-        networks={SEGMENTOR: student},
-        phases=(
-            Phase("segmentation", (OptimizedPart((SEGMENTOR,), configuration.optimization.learning_rate),), losses),
-        ),
-        student=(NetworkSpec(SEGMENTOR, kind, arguments),),
-        validation_loss=loss,
-    )
+    learned = OptimizedPart((SEGMENTOR,), configuration.optimization.learning_rate)
+    phase = Phase("segmentation", (learned,), losses)
+    return Method({SEGMENTOR: student}, (phase,), student=(spec,), validation_loss=loss)

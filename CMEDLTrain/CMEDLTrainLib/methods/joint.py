@@ -1,13 +1,13 @@
-"""Joint training of translation, teacher and student, unpaired: CMEDL, VAE-CMEDL, and what is taken out of them.
+"""Joint training of translation, teacher and student on unpaired images: CMEDL and what is taken out of it.
 
-A step has two phases. In the first, generators, teacher and student descend one sum of all their terms, equation 7 with
-CycleGAN and equation 13 with DRIT: one set of weights for all of them, so that one forward pass of each network and one
-backward pass serve all. In the second, the discriminators learn from what the generators made. The paper's gradients
-carry weights for the generators and none for the segmentors (section III-A3); ``distillation.separate`` takes that
-reading: generators, discriminators, and the segmentors last, on the translations that the step began with.
+A step has two phases. In the first, generators, teacher and student descend one sum of all their terms (equation 7 with
+CycleGAN, equation 13 with DRIT), so that one pass of each network serves all. In the second, the discriminators learn
+from what the generators made. The paper's gradients carry weights for the generators and none for the segmentors
+(section III-A3); ``distillation.separate`` takes that reading: generators, discriminators, and the segmentors last, on
+the translations that the step began with.
 
-Roles are student and teacher: with CT as student and MR as teacher the teacher is an informative one, with the roles
-exchanged a weak one, and with two contrasts of MR an equal one; the cohort's table says which.
+The cohort's table says which modality teaches: CT taught by MR has an informative teacher, MR taught by CT a weak one,
+and of two contrasts of MR one is an equal teacher.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from functools import partial
 from torch import Tensor
 
 from CMEDLSegmentLib.base.errors import InputError
-from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.networks import create_segmentor
 
 from ..losses.contextual import ORDERS, contextual_loss_of_images
 from ..losses.distillation import distillation_loss
 from ..losses.features import VggFeatures, load_features
 from ..losses.hint import hint_loss
-from ..losses.segmentation import segmentation_loss
 from ..settings.configuration import Configuration, Distillation
 from ..translation import Contextual, Translation
 from ..translation import create as create_translation
@@ -41,7 +39,8 @@ from .method import (
     Step,
     discriminators_phase,
     keep_statistics,
-    segmentor_arguments,
+    segmentation_loss_of,
+    segmentor_spec,
     translation_part,
 )
 
@@ -50,13 +49,11 @@ FEATURES = "features"
 
 
 def cmedl(configuration: Configuration) -> Method:
-    """The paper's default: CycleGAN (or another translation), the contextual loss, hints, the student at test time."""
+    """The paper's default: CycleGAN (or another translation), the contextual loss, hints, the student at test time.
+
+    With DRIT, the paper's VAE-CMEDL, there is no contextual loss: equation 13 has none.
+    """
     return _joint(configuration)
-
-
-def vae_cmedl(configuration: Configuration) -> Method:
-    """The same with DRIT, whose equation 13 has no contextual loss."""
-    return _joint(replace(configuration, translation=replace(configuration.translation, kind="drit")))
 
 
 def pmri_cmedl(configuration: Configuration) -> Method:
@@ -67,44 +64,24 @@ def pmri_cmedl(configuration: Configuration) -> Method:
 def weak_with_pseudo(configuration: Configuration) -> Method:
     """Table VI, last row: the student also learns from teacher images translated into its modality."""
     weight = configuration.distillation.student_pseudo or 1.0
-    return cmedl(replace(configuration, distillation=replace(configuration.distillation, student_pseudo=weight)))
+    return _joint(replace(configuration, distillation=replace(configuration.distillation, student_pseudo=weight)))
 
 
 def output_distillation(configuration: Configuration) -> Method:
     """The teacher's output is imitated in place of its features (section IV-H)."""
     distillation = replace(configuration.distillation, hint=0.0, output=configuration.distillation.output or 1.0)
-    return cmedl(replace(configuration, distillation=distillation))
-
-
-def without_contextual(configuration: Configuration) -> Method:
-    """Table VIII, row 1: without L_cx."""
-    return cmedl(replace(configuration, translation=replace(configuration.translation, contextual=0.0)))
-
-
-def without_cycle(configuration: Configuration) -> Method:
-    """Table VIII, row 2: without L_cyc."""
-    return cmedl(replace(configuration, translation=replace(configuration.translation, cycle=0.0)))
-
-
-def without_real_labels(configuration: Configuration) -> Method:
-    """Table VIII, row 3: the teacher never sees a contour drawn on a real image of its modality."""
-    return cmedl(replace(configuration, distillation=replace(configuration.distillation, teacher_real=0.0)))
-
-
-def without_pseudo_labels(configuration: Configuration) -> Method:
-    """Table VIII, row 4: the teacher does not learn from translated images."""
-    return cmedl(replace(configuration, distillation=replace(configuration.distillation, teacher_pseudo=0.0)))
+    return _joint(replace(configuration, distillation=distillation))
 
 
 def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
     """Teacher and student with the configured translation between their domains; see the module."""
     student_name, teacher_name = ("student", SEGMENTOR) if use_teacher else (SEGMENTOR, "teacher")
-    optimization, hints_at = configuration.optimization, configuration.distillation.hints
-    kind, arguments = configuration.network.kind, segmentor_arguments(configuration)
-    student, teacher = (create_segmentor(kind, **arguments, hints=hints_at) for _ in range(2))
+    spec = segmentor_spec(configuration)
+    hints_at = configuration.distillation.hints
+    student, teacher = (create_segmentor(spec.kind, **spec.arguments, hints=hints_at) for _ in range(2))
     contextual, features = _contextual(configuration)
     translation = create_translation(configuration.translation, contextual)
-    segmentation: Callable[..., Tensor] = partial(segmentation_loss, **vars(configuration.loss))
+    segmentation = segmentation_loss_of(configuration)
 
     def segmentors(batches: dict[str, Batch], made: dict[str, Tensor], weights: Distillation) -> Losses:
         """L_seg and L_hint (equations 1 and 2); ``made`` holds the translated images."""
@@ -131,19 +108,13 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
             terms["teacher_real"] = weights.segmentation * weights.teacher_real * loss
         return terms
 
-    learned = OptimizedPart((student_name, teacher_name), optimization.learning_rate)
-    specs: tuple[NetworkSpec, ...] = (NetworkSpec(SEGMENTOR, kind, arguments),)
-    if use_teacher:
-        specs = (*translation.student_specs, replace(specs[0], inputs=translation.student_needs))
+    learned = OptimizedPart((student_name, teacher_name), configuration.optimization.learning_rate)
+    networks = {student_name: student, teacher_name: teacher, **translation.networks}
+    translated = replace(spec, inputs=tuple(needed.name for needed in translation.student_specs))
     return Method(
-        networks={
-            student_name: student,
-            teacher_name: teacher,
-            **translation.networks,
-            **({} if features is None else {FEATURES: features}),
-        },
+        networks=networks if features is None else {**networks, FEATURES: features},
         phases=_phases(translation, segmentors, learned, configuration),
-        student=specs,
+        student=(*translation.student_specs, translated) if use_teacher else (spec,),
         validation_loss=segmentation,
         translation=translation,
         teacher=teacher_name,
@@ -175,10 +146,8 @@ def _phases(
 ) -> tuple[Phase, ...]:
     """One sum for generators and segmentors, then the discriminators; or a phase for each of the three."""
     weights, rate = configuration.distillation, configuration.optimization.translation_learning_rate
-    translators, discriminators = (
-        translation_part(translation.generators, rate),
-        discriminators_phase(translation, rate),
-    )
+    translators = translation_part(translation.generators, rate)
+    discriminators = discriminators_phase(translation, rate)
 
     def translate(batches: dict[str, Batch], step: Step, weights: Distillation) -> Losses:
         terms = translation.generator_losses(batches["student"].images, batches["teacher"].images, step.tensors)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from torch import Generator, Tensor, nn
 
-from CMEDLSegmentLib.models.model_card import NetworkSpec
+from CMEDLSegmentLib.models.model_card import IMAGE, NetworkSpec
 from CMEDLSegmentLib.models.model_file import ModelNetwork
 
+from ..losses.segmentation import segmentation_loss
 from ..settings.configuration import Configuration
 from ..translation import Translation
 
@@ -122,10 +123,18 @@ def keep_statistics(network: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def segmentor_arguments(configuration: Configuration) -> dict[str, Any]:
-    """What the configured segmentor is made of: one image in; one class for one label, else the background too."""
+def segmentor_spec(configuration: Configuration, inputs: tuple[str, ...] = (IMAGE,)) -> NetworkSpec:
+    """The configured segmentor of ``inputs``, one channel each: one class for one label, else the background too."""
     labels = len(configuration.labels)
-    return {"in_channels": 1, "classes": 1 if labels == 1 else 1 + labels, **configuration.network.arguments}
+    arguments = {"in_channels": 1, "classes": 1 if labels == 1 else 1 + labels, **configuration.network.arguments}
+    if inputs != (IMAGE,):
+        arguments["in_channels"] = len(inputs)
+    return NetworkSpec(SEGMENTOR, configuration.network.kind, arguments, inputs)
+
+
+def segmentation_loss_of(configuration: Configuration) -> Callable[[Tensor, Tensor], Tensor]:
+    """The configured segmentation loss of logits and masks."""
+    return partial(segmentation_loss, **vars(configuration.loss))
 
 
 def translation_part(names: tuple[str, ...], learning_rate: float) -> OptimizedPart:

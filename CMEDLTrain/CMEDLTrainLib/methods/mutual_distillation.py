@@ -1,38 +1,31 @@
-"""Mutual distillation after Li et al. (AAAI 2020), the paper's reference [13], which Tables II and III compare with.
+"""Mutual distillation after Li et al. (AAAI 2020), the paper's reference [13]: two segmentors that teach each other.
 
-An image alignment module translates the teacher's images into the student's modality (pCT), so that two segmentors of
-that one modality can learn from both cohorts. Each is taught by the experts of one cohort and by the other segmentor
-on the images of the other, where that one is the expert. With x_s, y_s the student's images and masks, x_ts, y_t the
-teacher's translated images and their masks, S_s the student and S_t its counterpart:
+CycleGAN translates the teacher's images into the student's modality (pCT), so that two segmentors of that one modality
+can learn from both cohorts: each from the experts of one, and from the other segmentor on the images of the other. With
+x_s, y_s the student's images and masks, x_ts, y_t the teacher's translated images and their masks, S_s the student and
+S_t its counterpart:
 
     S_s descends  L_seg(S_s(x_s), y_s)   + w T^2 E[-sum_k p_k log q_k],  p = S_t(x_ts) / T, q = S_s(x_ts) / T
     S_t descends  L_seg(S_t(x_ts), y_t)  + w T^2 E[-sum_k p_k log q_k],  p = S_s(x_s) / T,  q = S_t(x_s) / T
 
-with the softmax (one class: the sigmoid) of the scaled logits. The soft cross-entropy has the gradient of the
-Kullback-Leibler divergence, because the imitated outputs p are targets that receive none.
+with the softmax (one class: the sigmoid) of the scaled logits; the imitated outputs p receive no gradient.
 
 What the paper leaves open, and the reading here:
 
-- Table II gives it a CT segmentor, no contextual and no hint loss: the alignment is CycleGAN alone.
-- The alignment learns from its own losses; no segmentation reaches it, as with the other strategies of Table II.
+- Table II gives it a CT segmentor, no contextual and no hint loss. The translation learns from its own losses alone; no
+  segmentation reaches it, as with the other strategies of Table II.
 - T and w are ``distillation.temperature`` and ``distillation.output`` (where that is 0: 1).
-- Li et al. average both segmentors at test time. Here the student is S_s alone, as for every other method, so that the
-  comparison is between single networks.
+- Li et al. average both segmentors at test time. Here the student is S_s alone, so that single networks are compared,
+  as for every other method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
-from torch import Tensor
-
-from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.networks import create_segmentor
 
 from ..losses.distillation import distillation_loss
-from ..losses.segmentation import segmentation_loss
 from ..settings.configuration import Configuration
 from ..translation import create as create_translation
 from .method import (
@@ -44,7 +37,8 @@ from .method import (
     Phase,
     Step,
     keep_statistics,
-    segmentor_arguments,
+    segmentation_loss_of,
+    segmentor_spec,
     translation_phases,
 )
 
@@ -55,9 +49,8 @@ COUNTERPART = "counterpart"
 def mutual(configuration: Configuration) -> Method:
     """Two segmentors of the student's modality that imitate each other; see the module."""
     translation = create_translation(replace(configuration.translation, kind="cyclegan", contextual=0.0))
-    kind, arguments = configuration.network.kind, segmentor_arguments(configuration)
-    student, counterpart = (create_segmentor(kind, **arguments) for _ in range(2))
-    segmentation: Callable[..., Tensor] = partial(segmentation_loss, **vars(configuration.loss))
+    spec, segmentation = segmentor_spec(configuration), segmentation_loss_of(configuration)
+    student, counterpart = (create_segmentor(spec.kind, **spec.arguments) for _ in range(2))
     weight, temperature = configuration.distillation.output or 1.0, configuration.distillation.temperature
 
     def descend(batches: dict[str, Batch], step: Step) -> Losses:
@@ -81,7 +74,7 @@ def mutual(configuration: Configuration) -> Method:
             *translation_phases(translation, configuration.optimization.translation_learning_rate),
             Phase("segmentation", (learned,), descend),
         ),
-        student=(NetworkSpec(SEGMENTOR, kind, arguments),),
+        student=(spec,),
         validation_loss=segmentation,
         translation=translation,
     )

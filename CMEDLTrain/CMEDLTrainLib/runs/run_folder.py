@@ -21,6 +21,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,9 @@ class Run:
         """Who trains now."""
         return self.folder / "trainer.json"
 
+    @cached_property
     def configuration(self) -> Configuration:
-        """The settings the run was created with.
+        """The settings the run was created with, read once: another ``Run`` of the folder reads them anew.
 
         Raises:
             InputError: the folder is not a run, or its settings cannot be read.
@@ -93,7 +95,7 @@ class Run:
         Raises:
             InputError: the run is being trained, or cannot be written.
         """
-        self.change(replace(self.configuration(), cohort=str(Path(cohort).resolve())))
+        self.change(replace(self.configuration, cohort=str(Path(cohort).resolve())))
 
     def change(self, configuration: Configuration) -> None:
         """Put other settings in the place of the run's own: where files lie, how steps run, nothing that it learns by.
@@ -107,6 +109,7 @@ class Run:
     def _write(self, configuration: Configuration) -> None:
         with atomic_path(self.folder / "configuration.json") as path:
             path.write_text(configuration.to_json(), "utf-8")
+        vars(self).pop("configuration", None)  # what was read before
 
     def finished_student(self) -> Path:
         """The finished student's file.
@@ -174,7 +177,7 @@ class Run:
         Raises:
             BeingTrained: it is held already.
         """
-        with lock.hold(self.trainer, device=self.configuration().device) as mine:
+        with lock.hold(self.trainer, device=self.configuration.device) as mine:
             if not mine:
                 raise BeingTrained(
                     f"The run {self.folder} is being trained already; stop it first, or wait for its end."
@@ -255,5 +258,5 @@ def open_run(folder: Path) -> Run:
         InputError: it is none.
     """
     run = Run(Path(folder).resolve())
-    run.configuration()
+    run.configuration  # noqa: B018 - refuses what is no run
     return run

@@ -12,7 +12,6 @@ from CMEDLSegmentLib.process import lock
 
 from ..cohort.contents import stamp_of
 from ..cohort.folder import RUNS, place_in_bin
-from ..settings.configuration import Configuration
 from .history import History, latest
 from .run_folder import Run
 from .trainers import LOG, log_end
@@ -62,9 +61,9 @@ class Entry:
 
 @dataclass
 class _Known:
-    """What was read of a run, and of which files: they are not read again until they change."""
+    """A run, what was read of it, and of which files: they are not read again until they change."""
 
-    configuration: Configuration | None = None
+    run: Run
     problem: str = ""
     history: History = field(default_factory=History)
     said: list[str] = field(default_factory=list)
@@ -84,27 +83,28 @@ class RunList:
     def look(self) -> list[Entry]:
         """The runs as they are now, in the order of their names."""
         folders = [path.parent for path in sorted((self.cohort / RUNS).glob("*/configuration.json"))]
-        self._known = {folder: self._known.get(folder) or _Known() for folder in folders}
-        return [self._entry(Run(folder), known) for folder, known in self._known.items()]
+        self._known = {folder: self._known.get(folder) or _Known(Run(folder)) for folder in folders}
+        return [self._entry(known) for known in self._known.values()]
 
-    def _entry(self, run: Run, known: _Known) -> Entry:
-        configured, happened = _stamp(run.folder / "configuration.json"), _stamp(run.events)
+    def _entry(self, known: _Known) -> Entry:
+        folder = known.run.folder
+        configured, happened, logged = map(_stamp, (folder / "configuration.json", known.run.events, folder / LOG))
         if configured != known.configured:
-            known.configured, known.configuration, known.problem = configured, None, ""
+            known.configured, known.run, known.problem = configured, Run(folder), ""
             try:
-                known.configuration = run.configuration()
+                known.run.configuration  # noqa: B018 - is read here
             except CMEDLError as error:
                 known.problem = str(error)
+        run = known.run
         if happened != known.happened:
             known.happened, known.history = happened, latest(run.events)
-        logged = _stamp(run.folder / LOG)
         if logged != known.logged:
             known.logged, known.said = logged, log_end(run)
         now: dict[str, Any] = {"holder": run.holder(), "said": known.said, "asked": run.stop_asked_at()}
-        if known.configuration is None:
+        if known.problem:
             return Entry(run, "", {}, known.problem, **now)
         history = known.history
-        return Entry(run, known.configuration.method, run.status_of(history), "", history.term, history.rates, **now)
+        return Entry(run, run.configuration.method, run.status_of(history), "", history.term, history.rates, **now)
 
 
 def rivals(entries: Iterable[Entry], device: str) -> list[Entry]:
@@ -117,8 +117,8 @@ def rivals(entries: Iterable[Entry], device: str) -> list[Entry]:
     return [entry for entry in entries if entry.here and _may_share(device, (entry.holder or {}).get("device", "auto"))]
 
 
-def _may_share(one: str, other: str) -> bool:
-    return "auto" in (one, other) or _full(one) == _full(other)
+def _may_share(device: str, other: str) -> bool:
+    return "auto" in (device, other) or _full(device) == _full(other)
 
 
 def _full(device: str) -> str:

@@ -7,14 +7,14 @@ of training stands here once, with the paper's value where the paper gives one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.schema import entries, named, parse_object, read, setting, write, wrong
 
-from .translation_settings import TranslationSettings
+from .translation_settings import TranslationSettings, weight
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,21 @@ class MethodEntry:
         builder: file and function of ``methods`` that build it from a configuration.
         description: what it is.
         roles: the cohort's roles that it learns from.
+        changes: settings that it has in any case, by group and name.
     """
 
     builder: str
     description: str
     roles: tuple[str, ...] = ("student", "teacher")
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 METHODS = {
     "ct-only": MethodEntry("ct_only.student_only", "the student alone", ("student",)),
     "cmedl": MethodEntry("joint.cmedl", "student, teacher and CycleGAN together"),
-    "vae-cmedl": MethodEntry("joint.vae_cmedl", "student, teacher and DRIT together"),
+    "vae-cmedl": MethodEntry(
+        "joint.cmedl", "student, teacher and DRIT together", changes={"translation": {"kind": "drit"}}
+    ),
     "pmri-cmedl": MethodEntry("joint.pmri_cmedl", "as cmedl, but the teacher segments translated images at test time"),
     "weak": MethodEntry("joint.cmedl", "cmedl; student and teacher are MR and CT in the table, hints alone"),
     "weak+pseudo": MethodEntry(
@@ -52,14 +56,23 @@ METHODS = {
     "output-distillation": MethodEntry(
         "joint.output_distillation", "as cmedl, with the teacher's outputs in place of its features"
     ),
-    "cmedl-without-contextual": MethodEntry("joint.without_contextual", "cmedl without the contextual loss"),
-    "cmedl-without-cycle": MethodEntry("joint.without_cycle", "cmedl without the cycle loss"),
-    "cmedl-without-real-labels": MethodEntry("joint.without_real_labels", "cmedl without the teacher's own contours"),
+    # Table VIII.
+    "cmedl-without-contextual": MethodEntry(
+        "joint.cmedl", "cmedl without the contextual loss", changes={"translation": {"contextual": 0.0}}
+    ),
+    "cmedl-without-cycle": MethodEntry(
+        "joint.cmedl", "cmedl without the cycle loss", changes={"translation": {"cycle": 0.0}}
+    ),
+    "cmedl-without-real-labels": MethodEntry(
+        "joint.cmedl", "cmedl without the teacher's own contours", changes={"distillation": {"teacher_real": 0.0}}
+    ),
     "cmedl-without-pseudo-labels": MethodEntry(
-        "joint.without_pseudo_labels", "cmedl without translated images for the teacher"
+        "joint.cmedl",
+        "cmedl without translated images for the teacher",
+        changes={"distillation": {"teacher_pseudo": 0.0}},
     ),
 }
-"""Method by the name that ``--method`` takes; another one is a function and a line."""
+"""Method by the name that ``--method`` takes; another one is a line, and a function where it is no change of one."""
 
 FORMAT = 1
 """Version of ``configuration.json``; raised when an old run could no longer be read."""
@@ -140,8 +153,8 @@ class Augmentation:
 class Loss:
     """Weights of the segmentation loss (paper: Dice alone; READING option: with cross-entropy)."""
 
-    dice: float = setting(1.0, low=0, high=1e9)
-    cross_entropy: float = setting(0.0, low=0, high=1e9)
+    dice: float = weight(1.0)
+    cross_entropy: float = weight(0.0)
     recall: float = setting(
         0.5,
         low=0,
@@ -154,23 +167,20 @@ class Loss:
 class Distillation:
     """What teacher and student descend in joint training (equations 1, 2, 7 and 13); a weight of 0 is an ablation."""
 
-    segmentation: float = setting(
+    segmentation: float = weight(
         5.0,
-        low=0,
-        high=1e9,
-        help="Of all three parts of L_seg: the student's, and the teacher's on pseudo and on real images of its "
-        "modality.",
+        "Of all three parts of L_seg: the student's, and the teacher's on pseudo and on real images of its modality.",
     )
-    teacher_pseudo: float = setting(1.0, low=0, high=1e9)
-    teacher_real: float = setting(1.0, low=0, high=1e9)
-    student_pseudo: float = setting(
-        0.0, low=0, high=1e9, help="Of the student on teacher images that were translated into its modality (Table VI)."
+    teacher_pseudo: float = weight(1.0)
+    teacher_real: float = weight(1.0)
+    student_pseudo: float = weight(
+        0.0, "Of the student on teacher images that were translated into its modality (Table VI)."
     )
-    hint: float = setting(1.0, low=0, high=1e9)
+    hint: float = weight(1.0)
     hints: str = setting(
         "high", help="Depth of the features that are compared: high (the paper's last two), mid or low."
     )
-    output: float = setting(0.0, low=0, high=1e9, help="Of output distillation, which the paper compares hints with.")
+    output: float = weight(0.0, "Of output distillation, which the paper compares hints with.")
     temperature: float = setting(0.5, low=1e-3, high=1e3, help="Of output distillation.")
     separate: bool = setting(
         False,
@@ -363,10 +373,10 @@ _NAMES_NOW = {entry.limits.formerly: name for name, entry in entries(Configurati
 def _configuration(tree: dict[str, Any], what: str) -> Configuration:
     """The configuration that a tree describes; ``what`` is how an error begins, which goes on with the key."""
     with named(what):
-        found = read(Configuration, tree)
-        window, scale = found.images.window_hu, found.augmentation.scale
+        configuration = read(Configuration, tree)
+        window, scale = configuration.images.window_hu, configuration.augmentation.scale
         if window[0] >= window[1]:
             raise wrong("images.window_hu", "a range with the lower value first", window)
         if scale[0] > scale[1]:
             raise wrong("augmentation.scale", "a range with the lower value first", scale)
-    return found
+    return configuration

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from CMEDLSegmentLib.base.schema import setting
+
+
+def weight(default: float, text: str = "") -> Any:
+    """A number that is not negative, as the weights of losses are; ``text`` is its help."""
+    return setting(default, low=0, high=1e9, help=text)
 
 
 @dataclass(frozen=True)
@@ -21,15 +27,13 @@ class TranslationSettings:
     gan: str = setting(
         "", help="lsgan or log; empty: what each was published with, least squares in CycleGAN, logarithms in DRIT."
     )
-    adversarial: float = setting(1.0, low=0, high=1e9, help="Of L_adv (equations 5 and 11).")
-    cycle: float = setting(10.0, low=0, high=1e9, help="CycleGAN: of L_cyc (equation 6).")
-    identity: float = setting(
+    adversarial: float = weight(1.0, "Of L_adv (equations 5 and 11).")
+    cycle: float = weight(10.0, "CycleGAN: of L_cyc (equation 6).")
+    identity: float = weight(
         0.0,
-        low=0,
-        high=1e9,
-        help="CycleGAN: of the L1 change that a generator makes to an image of its own target; absent from equation 7.",
+        "CycleGAN: of the L1 change that a generator makes to an image of its own target; absent from equation 7.",
     )
-    contextual: float = setting(1.0, low=0, high=1e9, help="CycleGAN: of L_cx (equation 4).")
+    contextual: float = weight(1.0, "CycleGAN: of L_cx (equation 4).")
     both_ways: bool = setting(
         False,
         help="CycleGAN: the contextual loss of pseudo-student images too; equation 4 has pseudo-teacher ones alone.",
@@ -46,13 +50,11 @@ class TranslationSettings:
         help="CycleGAN: translated images kept for the discriminators, of each modality; 0: none are.",
     )
     codes: int = setting(8, low=1, high=1024, help="DRIT: length of the style vector.")
-    content: float = setting(1.0, low=0, high=1e9, help="DRIT, lambda_c: of L_adv^c (equation 8).")
-    vae: float = setting(1.0, low=0, high=1e9, help="DRIT, lambda_vae: of L_VAE (equation 10).")
-    kl: float = setting(
+    content: float = weight(1.0, "DRIT, lambda_c: of L_adv^c (equation 8).")
+    vae: float = weight(1.0, "DRIT, lambda_vae: of L_VAE (equation 10).")
+    kl: float = weight(
         1.0,
-        low=0,
-        high=1e9,
-        help="DRIT: of the KL divergence within L_VAE, which equation 10 shows as it is; DRIT was published with 0.01.",
+        "DRIT: of the KL divergence within L_VAE, which equation 10 shows as it is; DRIT was published with 0.01.",
     )
-    content_code: float = setting(10.0, low=0, high=1e9, help="DRIT, lambda_cc: of L_cc (equation 9).")
-    latent: float = setting(10.0, low=0, high=1e9, help="DRIT, lambda_lr: of L_lr (equation 12).")
+    content_code: float = weight(10.0, "DRIT, lambda_cc: of L_cc (equation 9).")
+    latent: float = weight(10.0, "DRIT, lambda_lr: of L_lr (equation 12).")

@@ -35,9 +35,9 @@ def augment(
     height, width = images.shape[-2:]
     center = torch.zeros(len(images), 2)
     if settings.window:
-        center = window_centers(masks.cpu(), settings.window, generator)
+        center = _window_centers(masks.cpu(), settings.window, generator)
         height, width = min(height, settings.window), min(width, settings.window)
-    grid = sampling_grid((height, width), center, images.shape[-2:], settings, spacing_mm, generator, images.device)
+    grid = _sampling_grid((height, width), center, images.shape[-2:], settings, spacing_mm, generator, images.device)
     images = F.grid_sample(images + 1, grid, mode="bilinear", padding_mode="zeros", align_corners=False) - 1
     sampled = F.grid_sample(
         masks[:, None].to(images.dtype), grid, mode="nearest", padding_mode="zeros", align_corners=False
@@ -50,7 +50,7 @@ def augment(
     return images.clamp(-1, 1), sampled[:, 0].to(masks.dtype)
 
 
-def window_centers(masks: Tensor, side: int, generator: torch.Generator) -> Tensor:
+def _window_centers(masks: Tensor, side: int, generator: torch.Generator) -> Tensor:
     """Centers of random windows inside patches: (n, 2) as (x, y) pixels from the middle of a patch.
 
     Three of four windows of a patch with a structure are near one of its pixels, within a quarter of a side; the
@@ -67,25 +67,19 @@ def window_centers(masks: Tensor, side: int, generator: torch.Generator) -> Tens
     return torch.where(wanted[:, None], near.clamp(-room, room), anywhere)
 
 
-def sampling_grid(
+def _sampling_grid(
     shape: tuple[int, int],
     center: Tensor,
     source: tuple[int, int],
     settings: Augmentation,
     spacing_mm: float,
     generator: torch.Generator,
-    device: torch.device | str = "cpu",
+    device: torch.device,
 ) -> Tensor:
-    """Where each output pixel comes from: (n, h, w, 2) as ``grid_sample`` wants it (align_corners off).
+    """Where each output pixel of ``shape`` comes from: (n, h, w, 2) as ``grid_sample`` wants it (align_corners off).
 
-    Args:
-        shape: height and width of the output, pixels.
-        center: (n, 2) as (x, y), the pixels of the source that come to the middle of the output, from its own middle.
-        source: height and width of the patches that are sampled.
-        settings: what may change and how far.
-        spacing_mm: size of a pixel.
-        generator: source of all randomness, on the CPU.
-        device: where the grid is made, from the few numbers that were drawn.
+    ``center`` (n, 2) as (x, y) comes to the middle of the output, in pixels from the middle of a patch of the shape
+    ``source``. The grid is made on ``device``, from the few numbers that were drawn.
     """
     (height, width), count = shape, len(center)
     low, high = (math.log(value) for value in settings.scale)

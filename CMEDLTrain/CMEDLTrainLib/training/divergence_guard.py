@@ -38,7 +38,7 @@ class DivergenceGuard:
     """Keeps the last values of each loss term, and refuses those that show that training has failed."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, deque[float]] = {}
+        self._values: dict[str, deque[float]] = {}
 
     def losses(self, losses: Mapping[str, float], step: int) -> None:
         """Look at the weighted loss terms by name, as they were in the last step before ``step``.
@@ -49,11 +49,11 @@ class DivergenceGuard:
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise TrainingFailed(name, f"The loss term '{name}' became {value} before step {step}")
-            seen = self._seen.setdefault(name, deque(maxlen=REMEMBERED))
-            usual = statistics.median(map(abs, seen)) if seen else math.inf
+            recent = self._values.setdefault(name, deque(maxlen=REMEMBERED))
+            usual = statistics.median(map(abs, recent)) if recent else math.inf
             if abs(value) > min(ABSURD, JUMP * max(1.0, usual)):
                 raise TrainingFailed(name, f"The loss term '{name}' exploded to {value:.3g} before step {step}")
-            seen.append(value)
+            recent.append(value)
 
 
 def check_validation(loss: float, step: int) -> None:

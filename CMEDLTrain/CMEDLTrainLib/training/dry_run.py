@@ -152,21 +152,21 @@ def _tried(configuration: Configuration, store: Store, batch: int) -> _Trial | N
 
 def _seconds(trainer: Trainer, steps: int) -> list[float]:
     """Of each step, until the device has done it."""
-    found: list[float] = []
+    seconds: list[float] = []
     for step in range(steps):
         started = time.perf_counter()
         for loss in trainer._step(step).values():
             loss.item()
-        found.append(time.perf_counter() - started)
-        if found[0] > PATIENCE_S:
+        seconds.append(time.perf_counter() - started)
+        if seconds[0] > PATIENCE_S:
             break
-    return found
+    return seconds
 
 
 def _lacks_memory(error: Exception) -> bool:
     # The CPU's allocator and Apple's devices raise a plain RuntimeError.
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
+    messages = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(text in str(error) for text in messages)
 
 
 def _needed(trials: Mapping[int, _Trial], batch: int) -> float:

@@ -7,10 +7,9 @@ can train one run (:mod:`.distribution`): all of them go through this loop in st
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +27,6 @@ from ..cohort.store import Store
 from ..computing.distribution import ALONE, Processes, pooling
 from ..methods import Batch, Phase, Step
 from ..runs.run_folder import Run
-from ..settings.configuration import Configuration
 from . import checkpoints, previews
 from .augmentation import augment
 from .cuda_graph import StepGraph
@@ -76,7 +74,7 @@ class Trainer:
             DeviceError: the configured device is absent.
         """
         self.run, self.store, self.processes = run, store, processes
-        self.configuration: Configuration = run.configuration()
+        self.configuration = run.configuration
         settings = self.configuration.optimization
         self.device = device_of(self.configuration, processes)
         torch.manual_seed(self.configuration.seed)
@@ -93,15 +91,17 @@ class Trainer:
         self.steps_per_epoch = self.samplers["student"].steps_per_epoch
         self.steps = settings.epochs * self.steps_per_epoch
         self.steps_between_validations = settings.validate_every * self.steps_per_epoch
-        self.progress = TrainingProgress(processes=processes.count)
-        if run.last.is_file():
-            self.progress = self._continued()
+        self._modules = checkpoints.modules_of(self.networks, self.average.networks, processes)
+        self.progress = self._continued() if run.last.is_file() else TrainingProgress(processes=processes.count)
         # Equal already but for the rounding of another machine's initialization.
         processes.copy_first([weight.data for weight in self.networks.parameters()])
-        self._watch = DivergenceGuard()
-        self._reports: ProgressReports | None = None
+        self._guard = DivergenceGuard()
+        self._reports: ProgressReports | None = None  # of the first process
         self._random = torch.Generator(self.device)
-        self._update = self._accelerated()
+        if settings.compile:
+            for network in self.networks.values():
+                network.compile(backend=COMPILER, dynamic=False)
+        self._update = StepGraph(self._descend, (self._random,)) if settings.graph else self._descend
 
     def train(self, progress: Progress = SILENT) -> bool:
         """Train until the end, the early stop, or a request to stop; True when the run is finished.
@@ -110,32 +110,44 @@ class Trainer:
             TrainingFailed: a loss term or a weight is not finite, or a loss term exploded.
             ProcessLost: one of several processes ended.
         """
-        saved = reported = time.monotonic()
-        writing_s = 0.0
-        images = self.configuration.optimization.batch * self.processes.count
         if self.processes.first:
             lock.update(self.run.trainer, device=str(self.device))
+            images = self.configuration.optimization.batch * self.processes.count
             self._reports = ProgressReports(self.run, self.device, images, self.steps, self.steps_per_epoch, progress)
             self._reports.start(self.progress.step, self.processes.count, self.progress.validation)
-        while self.progress.step < self.steps and not self._stopping_early():
-            step = self.progress.step
-            terms = self._step(step)
-            self.progress.step = step + 1
+        try:
+            finished = self._train(progress)
+        except TrainingFailed as error:
+            self._tell("failed", step=self.progress.step, term=error.term)
+            raise
+        if finished:
+            self._tell("finished", step=self.progress.step, best_epoch=self.progress.best_epoch)
+        else:
+            self._tell("stopped", step=self.progress.step)
+        return finished
+
+    def _train(self, progress: Progress) -> bool:
+        """The loop: a step, what it tells, and after some steps a validation and a checkpoint; True at its end."""
+        saved = reported = time.monotonic()
+        writing_s = 0.0
+        while not self._ended():
+            terms = self._step(self.progress.step)
+            self.progress.step += 1
             now = time.monotonic()
             asked, late, silent_long = self.processes.any_wants(
                 progress.cancelled() or self.run.stop_asked(), now - saved > CHECKPOINT_S, now - reported > REPORT_S
             )
             if self.progress.step % REPORT_STEPS == 0 or silent_long:
-                self._report(terms)
+                self._report(self._checked(terms))
                 reported = now
             if self._reports is not None:
                 self._reports.show(self.progress.step)
             due = self.progress.step % self.steps_between_validations == 0 or self.progress.step == self.steps
             if due or late or asked:
-                losses = self._check(terms)
+                losses = self._checked(terms)
                 if due:
                     self._validate(losses)
-                ended = self.progress.step == self.steps or self._stopping_early()
+                ended = self._ended()
                 before = time.monotonic()
                 worth_it = writing_s <= WRITING_SHARE * (before - saved)
                 if any(self.processes.any_wants(late or asked or ended or worth_it)):
@@ -143,19 +155,25 @@ class Trainer:
                     saved = time.monotonic()
                     writing_s = saved - before
             if asked:
-                self._tell("stopped", step=self.progress.step)
                 return False
-        self._tell("finished", step=self.progress.step, best_epoch=self.progress.best_epoch)
         return True
 
+    def _ended(self) -> bool:
+        """Whether all steps are done, or early stopping ends the run."""
+        epoch = self.progress.step // self.steps_per_epoch
+        patience = self.configuration.optimization.patience
+        return self.progress.step >= self.steps or epoch - max(self.progress.best_epoch, 0) > patience
+
     def save(self, ended: bool = False) -> None:
-        """Write the checkpoint that a later start resumes from, unless a weight is not finite.
+        """Write the checkpoint that a later start resumes from.
 
         One of a run that has ended is without the optimizers' state, two thirds of its size: nothing resumes from it.
+
+        Raises:
+            TrainingFailed: a weight is not finite; nothing is written then.
         """
-        with self._telling_failure():
-            check_weights(self.networks, self.progress.step)
-        modules = self._modules() | checkpoints.pools_of_others(self.networks, self.processes)
+        check_weights(self.networks, self.progress.step)
+        modules = self._modules | checkpoints.pools_of_others(self.networks, self.processes)
         if self.processes.first:
             checkpoints.save(self.run.last, modules, {} if ended else self.optimizers, vars(self.progress))
 
@@ -196,14 +214,6 @@ class Trainer:
         self.average.update()
         return terms
 
-    def _accelerated(self) -> Callable[[dict[str, Batch]], dict[str, Tensor]]:
-        """The update as the settings want it: networks compiled, the whole of it as a CUDA graph, both or neither."""
-        settings = self.configuration.optimization
-        if settings.compile:
-            for network in self.networks.values():
-                network.compile(backend=COMPILER, dynamic=False)
-        return StepGraph(self._descend, (self._random,)) if settings.graph else self._descend
-
     def _batch(self, indices: np.ndarray, generator: torch.Generator) -> Batch:
         images, masks = self.store.read(indices)
         settings = self.configuration
@@ -226,8 +236,7 @@ class Trainer:
         epoch = self.progress.step // self.steps_per_epoch
         with self._autocast():
             figures = validate(self.average.networks, self.method, self.store, self.device, self.processes)
-        with self._telling_failure():
-            check_validation(figures["loss"], self.progress.step)
+        check_validation(figures["loss"], self.progress.step)
         self._preview()
         self.progress.validation = figures
         if figures["loss"] < self.progress.best_loss:
@@ -238,12 +247,7 @@ class Trainer:
         if self._reports is not None:
             self._reports.validated(self.progress.step, figures, losses, self.progress.best_epoch)
 
-    def _stopping_early(self) -> bool:
-        epoch = self.progress.step // self.steps_per_epoch
-        return epoch - max(self.progress.best_epoch, 0) > self.configuration.optimization.patience
-
-    def _report(self, terms: dict[str, Tensor]) -> None:
-        losses = self._check(terms)
+    def _report(self, losses: dict[str, float]) -> None:
         if self._reports is not None:
             self._reports.losses(self.progress.step, losses, self._rate(self.progress.step))
             if not (self.run.folder / "previews").exists():
@@ -255,30 +259,21 @@ class Trainer:
                 networks = {**self.networks, **self.average.networks}
                 previews.write(self.run, self.method, networks, self.store, self.progress.step)
 
-    def _check(self, terms: dict[str, Tensor]) -> dict[str, float]:
-        """The loss terms as numbers, the mean over the processes; stops the run, before anything is saved, when one
-        shows that training has failed."""
+    def _checked(self, terms: dict[str, Tensor]) -> dict[str, float]:
+        """The loss terms as numbers, the mean over the processes.
+
+        Raises:
+            TrainingFailed: one shows that training has failed; this comes before anything is saved.
+        """
         values = torch.stack([value.float() for value in terms.values()])
         self.processes.average([values])
         losses = dict(zip(terms, values.tolist(), strict=True))
-        with self._telling_failure():
-            self._watch.losses(losses, self.progress.step)
+        self._guard.losses(losses, self.progress.step)
         return losses
 
     def _tell(self, event: str, **figures: Any) -> None:
         if self._reports is not None:
             self._reports.tell(event, **figures)
-
-    @contextlib.contextmanager
-    def _telling_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except TrainingFailed as error:
-            self._tell("failed", step=self.progress.step, term=error.term)
-            raise
-
-    def _modules(self) -> dict[str, nn.Module]:
-        return checkpoints.modules_of(self.networks, self.average.networks, self.processes)
 
     def _continued(self) -> TrainingProgress:
         """Restore the last checkpoint."""
@@ -288,7 +283,7 @@ class Trainer:
                 f"The run was trained by {progress.processes} processes, and these are {self.processes.count}; resume "
                 "it with as many as before."
             )
-        checkpoints.load(self.run.last, self._modules(), self.optimizers)
+        checkpoints.load(self.run.last, self._modules, self.optimizers)
         return progress
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:

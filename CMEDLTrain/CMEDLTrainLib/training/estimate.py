@@ -45,13 +45,13 @@ def estimate(configuration: Configuration, slices: Path, progress: Progress = SI
     if store is not None:
         return dry_step(configuration, store)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        found = dry_step(configuration, _synthetic(cases, configuration, Path(folder)))
+        takes = dry_step(configuration, _synthetic(cases, configuration, Path(folder)))
     most = 0
     for case in cases:
         progress.stop_if_cancelled()
         if (case.role, case.split) == ("student", "train"):
             most += _slices(case.image)
-    return replace(found, steps_per_epoch=max(1, most // found.batch), prepared=False)
+    return replace(takes, steps_per_epoch=max(1, most // takes.batch), prepared=False)
 
 
 def _synthetic(cases: Sequence[Case], configuration: Configuration, folder: Path) -> Store:

@@ -88,8 +88,8 @@ def panels(
     device = next(weight.device for network in networks.values() for weight in network.parameters())
     student = torch.from_numpy(images)[:, None].to(device)
     expert = (masks, EXPERT_YELLOW)
-    found = _labels(method.segment(networks, student))
-    columns = {"student": _column(student, expert, (found, MODEL_RED))}
+    marked = _labels(method.segment(networks, student))
+    columns = {"student": _column(student, expert, (marked, MODEL_RED))}
     if method.translation is not None:
         pseudo = method.translation.translate(student, networks)
         taught = [(_labels(networks[method.teacher](pseudo)[0]), TEACHER_BLUE)] if method.teacher else []

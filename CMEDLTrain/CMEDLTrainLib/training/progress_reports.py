@@ -1,4 +1,7 @@
-"""How training tells how it is doing: events in the run's folder, TensorBoard, and a line for whoever watches."""
+"""How training tells how it is doing: events in the run's folder, TensorBoard, and a line for whoever watches.
+
+The same figures are scalars below ``tensorboard`` in the run's folder where that package is installed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from CMEDLSegmentLib.base.text import duration
 
 from ..computing import memory
 from ..runs.run_folder import Run
-from .tensorboard_log import TensorBoardLog
+
+GROUPS = ("losses", "validation")
+RATES = ("learning_rate", "images_per_second", "gpu_memory_gb", "memory_gb")
+"""Figures of an event that TensorBoard gets."""
 
 
 class ProgressReports:
@@ -32,8 +38,8 @@ class ProgressReports:
     ) -> None:
         self._run, self._device, self._images, self._progress = run, device, images, progress
         self._steps, self._per_epoch = steps, steps_per_epoch
-        self._words = "Training"
-        self._board: TensorBoardLog | None = None
+        self._text = "Training"
+        self._board: Any = None
         self._first, self._started = 0, time.monotonic()
         self._validation: Mapping[str, float] = {}
 
@@ -41,21 +47,31 @@ class ProgressReports:
         """Training begins at ``step``; ``validation`` are the last figures, empty where there are none."""
         self._validation = validation
         self._first, self._started = step, time.monotonic()
-        self._board = TensorBoardLog(self._run.folder, step)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            pass
+        else:  # what it has of later steps is trained again and left out
+            self._board = SummaryWriter(str(self._run.folder / "tensorboard"), purge_step=step)
         self.tell(
             "start",
             step=step,
             steps=self._steps,
             device=str(self._device),
             processes=processes,
-            tensorboard=self._board.installed,
+            tensorboard=self._board is not None,
         )
 
     def tell(self, event: str, **figures: Any) -> None:
         """Write one event."""
         self._run.report(event, **figures)
-        if self._board is not None:
-            self._board.take(figures)
+        if self._board is None or "step" not in figures:
+            return
+        scalars = {f"{group}/{name}": value for group in GROUPS for name, value in figures.get(group, {}).items()}
+        scalars |= {name: figures[name] for name in RATES if name in figures}
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, figures["step"])
+        self._board.flush()
 
     def losses(self, step: int, losses: Mapping[str, float], rate: float) -> None:
         """The loss terms after ``step`` steps, with the learning rate as a fraction of the configured one."""
@@ -68,32 +84,38 @@ class ProgressReports:
             "learning_rate": rate,
             "images_per_second": round(self._images / seconds, 2),
             **self._memory(),
-            "seconds_left": self._say(step, losses),
+            "seconds_left": self._describe(step, losses),
         }
         self.tell("step", **figures, **({"validation": dict(self._validation)} if self._validation else {}))
 
     def validated(self, step: int, figures: Mapping[str, float], losses: Mapping[str, float], best_epoch: int) -> None:
         """The validation figures after ``step`` steps, with the loss terms of the last one."""
         self._validation = figures
-        told: dict[str, Any] = {"validation": dict(figures), "losses": dict(losses), "best_epoch": best_epoch}
-        told["seconds_left"] = self._say(step, losses)
-        self.tell("epoch", epoch=step // self._per_epoch, step=step, **told)
+        self.tell(
+            "epoch",
+            epoch=step // self._per_epoch,
+            step=step,
+            validation=dict(figures),
+            losses=dict(losses),
+            best_epoch=best_epoch,
+            seconds_left=self._describe(step, losses),
+        )
 
     def show(self, step: int) -> None:
         """Let whoever watches see that ``step`` steps are done."""
         epoch = min(step // self._per_epoch + 1, self._steps // self._per_epoch)
-        self._progress(f"Epoch {epoch} of {self._steps // self._per_epoch}: {self._words}", step / self._steps)
+        self._progress(f"Epoch {epoch} of {self._steps // self._per_epoch}: {self._text}", step / self._steps)
 
     def _seconds(self, step: int) -> float:
         """A step's mean so far, with validations and checkpoints."""
         return (time.monotonic() - self._started) / max(1, step - self._first)
 
-    def _say(self, step: int, losses: Mapping[str, float]) -> int:
-        """Make the words that are shown, what matters most first; the seconds left."""
+    def _describe(self, step: int, losses: Mapping[str, float]) -> int:
+        """Make the text that is shown, what matters most first; the seconds left."""
         left = round((self._steps - step) * self._seconds(step))
         parts = [f"{duration(left)} left"]
         parts += [f"validation DSC {self._validation['dsc']:.3f}"] if "dsc" in self._validation else []
-        self._words = ", ".join([*parts, *(f"{name} {value:.3f}" for name, value in losses.items())])
+        self._text = ", ".join([*parts, *(f"{name} {value:.3f}" for name, value in losses.items())])
         return left
 
     def _memory(self) -> dict[str, float]:

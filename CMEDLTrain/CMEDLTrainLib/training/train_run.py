@@ -21,7 +21,7 @@ from .. import methods
 from ..cohort.contents import table_digest
 from ..cohort.preparation import prepare
 from ..cohort.store import Store
-from ..computing.distribution import Processes, joined
+from ..computing.distribution import joined
 from ..runs import run_folder
 from ..runs.run_folder import Run
 from ..settings.configuration import Configuration
@@ -49,27 +49,26 @@ def train(run: Run, progress: Progress) -> bool:
         ProcessLost: one of several processes ended.
     """
     with joined() as processes:
-        if processes.first and not run.last.is_file():
+        configuration = run.configuration  # not before: the first process may be making the run, or moving its cohort
+        table = _read_table(configuration)
+        new = processes.first and not run.last.is_file()
+        if new:
             progress("Building the networks", 0.0)
-            check_settings(run.configuration(), processes)
-            note_cohort(run)
-        store = processes.in_turn(lambda: slices_of(run, progress.part(0, 0.02)))
-        if processes.first and not run.last.is_file():
-            _try_a_step(run, store, processes, progress)
+            check_settings(configuration, processes)
+            run.report("cohort", table_sha256=table_digest(table))  # known by it again where it was moved
+        cases = _training_cases(configuration, table)
+        store = processes.in_turn(lambda: _prepared(run, cases, progress.part(0, 0.02)))
+        if new:  # the others wait, as what does not fit is refused
+            progress("Trying a step", 0.02)
+            estimate = dry_step(configuration, store)
+            estimate = replace(estimate, steps_per_epoch=max(1, estimate.steps_per_epoch // processes.count))
+            run.report("estimate", **estimate.to_json())
+            progress(estimate.report(), 0.02)
         trainer = Trainer(run, store, processes)
         finished = trainer.train(progress.part(0.02, 1.0))
     if finished and processes.first:
-        save_model(run.student, _card(run.configuration(), trainer), best_networks(run))
+        save_model(run.student, _card(trainer), best_networks(run))
     return finished
-
-
-def _try_a_step(run: Run, store: Store, processes: Processes, progress: Progress) -> None:
-    """Tell what the run will take, by the first process alone while the others wait; refuse what does not fit."""
-    progress("Trying a step", 0.02)
-    found = dry_step(run.configuration(), store)
-    found = replace(found, steps_per_epoch=max(1, found.steps_per_epoch // processes.count))
-    run.report("estimate", **found.to_json())
-    progress(found.report(), 0.02)
 
 
 def slices_of(run: Run, progress: Progress = SILENT) -> Store:
@@ -80,16 +79,7 @@ def slices_of(run: Run, progress: Progress = SILENT) -> Store:
     Raises:
         InputError: the cohort has no case of the method's roles, or one that cannot be read.
     """
-    configuration = run.configuration()
-    cases = training_cases(configuration)
-    parent = run_folder.slices_folder(run.folder)
-    return prepare(cases, configuration.images, len(configuration.labels), parent, progress)
-
-
-def _read_table(cohort: Path) -> tuple[Case, ...]:
-    if not cohort.is_file():
-        raise InputError(f"The cohort {cohort} is not there any more; resume the run with --cohort and its new place.")
-    return read_cohort(cohort, required=("mask", "role", "split"), check_files=False)
+    return _prepared(run, training_cases(run.configuration), progress)
 
 
 def training_cases(configuration: Configuration) -> list[Case]:
@@ -98,33 +88,38 @@ def training_cases(configuration: Configuration) -> list[Case]:
     Raises:
         InputError: the table cannot be used, or has no such case where the method needs one.
     """
-    cohort, roles = Path(configuration.cohort), configuration.entry.roles
-    found = _read_table(cohort)
-    cases = [case for case in found if case.role in roles and case.split in ("train", "validation")]
-    there = {(case.role, case.split) for case in cases}
+    return _training_cases(configuration, _read_table(configuration))
+
+
+def _prepared(run: Run, cases: Sequence[Case], progress: Progress) -> Store:
+    images, labels = run.configuration.images, len(run.configuration.labels)
+    return prepare(cases, images, labels, run_folder.slices_folder(run.folder), progress)
+
+
+def _training_cases(configuration: Configuration, table: Sequence[Case]) -> list[Case]:
+    roles = configuration.entry.roles
+    cases = [case for case in table if case.role in roles and case.split in ("train", "validation")]
+    present = {(case.role, case.split) for case in cases}
     for role, split in (*((role, "train") for role in roles), ("student", "validation")):
-        if (role, split) not in there:  # told before slices are prepared for hours
+        if (role, split) not in present:  # told before slices are prepared for hours
             raise InputError(
-                f"The cohort {cohort} has no case of role {role} in split {split}; mark some in the table."
+                f"The cohort {configuration.cohort} has no case of role {role} in split {split}; mark some in the "
+                "table."
             )
     return cases
 
 
-def note_cohort(run: Run) -> None:
-    """Tell which cohort the run learns from, so that it is known again where it was moved.
-
-    Raises:
-        InputError: the table cannot be used.
-    """
-    run.report("cohort", table_sha256=table_digest(_read_table(Path(run.configuration().cohort))))
+def _read_table(configuration: Configuration) -> tuple[Case, ...]:
+    cohort = Path(configuration.cohort)
+    if not cohort.is_file():
+        raise InputError(f"The cohort {cohort} is not there any more; resume the run with --cohort and its new place.")
+    return read_cohort(cohort, required=("mask", "role", "split"), check_files=False)
 
 
 def best_networks(run: Run) -> dict[str, nn.Module]:
     """The student's networks with the averaged weights of the best validation."""
-    method = methods.create(run.configuration(), features=False)
-    networks = {spec.name: method.networks[spec.name] for spec in method.student}
-    checkpoints.load(run.best, networks, {})
-    return {name: network.eval() for name, network in networks.items()}
+    method = methods.create(run.configuration, features=False)
+    return _restored({spec.name: method.networks[spec.name] for spec in method.student}, run.best)
 
 
 def networks_of(run: Run) -> tuple[methods.Method, dict[str, nn.Module]]:
@@ -138,25 +133,30 @@ def networks_of(run: Run) -> tuple[methods.Method, dict[str, nn.Module]]:
     """
     if not run.last.is_file():
         raise InputError(f"The run {run.folder} has no checkpoint yet; let it train until its first validation.")
-    method = methods.create(run.configuration(), features=False)
+    method = methods.create(run.configuration, features=False)
     networks = {name: network for name, network in method.networks.items() if any(True for _ in network.parameters())}
-    checkpoints.load(run.last, networks, {})
-    return method, {name: network.eval().requires_grad_(False) for name, network in networks.items()}
+    return method, _restored(networks, run.last)
 
 
-def _card(configuration: Configuration, trainer: Trainer) -> Card:
+def _restored(networks: dict[str, nn.Module], checkpoint: Path) -> dict[str, nn.Module]:
+    """The networks with a checkpoint's weights, to be used and not to be trained."""
+    checkpoints.load(checkpoint, networks, {})
+    return {name: network.eval().requires_grad_(False) for name, network in networks.items()}
+
+
+def _card(trainer: Trainer) -> Card:
     """What the program knows of the student; title, data and use are for the person who exports it to say."""
-    network, settings = configuration.network, configuration.optimization
-    modality = trainer.store.modalities["student"]
+    configuration, store, progress = trainer.configuration, trainer.store, trainer.progress
+    modality = store.modalities["student"]
     slices = configuration.images.slices if modality == "CT" else "all"
     return Card(
         name=trainer.run.folder.name[:80].strip() or "student",
-        title=f"{network.kind} student, {configuration.method}",
+        title=f"{configuration.network.kind} student, {configuration.method}",
         summary="A model trained with CMEDLTrain; research use, not a medical device.",
         networks=trainer.method.student,
         labels=card_labels(configuration.labels, slices),
         modality=modality,
-        normalization=trainer.store.normalizations["student"],
+        normalization=store.normalizations["student"],
         spacing_mm=configuration.images.spacing_mm,
         field=configuration.images.field,
         slices=slices,
@@ -165,11 +165,11 @@ def _card(configuration: Configuration, trainer: Trainer) -> Card:
             "method": configuration.method,
             "preset": configuration.preset,
             "seed": configuration.seed,
-            "epochs_best": trainer.progress.best_epoch,
-            "steps": trainer.progress.step,
-            "batch": settings.batch,
-            "patients": sum(1 for role in trainer.store.modalities for _ in trainer.store.by_patient("train", role)),
-            "validation": trainer.progress.best_validation,
+            "epochs_best": progress.best_epoch,
+            "steps": progress.step,
+            "batch": configuration.optimization.batch,
+            "patients": sum(len(list(store.by_patient("train", role))) for role in store.modalities),
+            "validation": progress.best_validation,
         },
         intended_use="Research on the segmentation of the structure it was trained on, reviewed by a clinician.",
         unintended_use=NOT_FOR,

@@ -62,20 +62,20 @@ def _of_patient(
     ]
     logits = torch.cat(parts)
     predicted = probabilities(logits)
-    found = (predicted > 0.5).float()
-    wanted = one_hot(targets, predicted.shape[1])
+    marked = (predicted > 0.5).float()
+    expert = one_hot(targets, predicted.shape[1])
     holds = (targets > 0).flatten(1).any(dim=1)
     return (
         float(method.validation_loss(logits, targets)),
-        _dice(found, wanted),
-        _dice(found[holds], wanted[holds]),
-        float(found[~holds].sum()),
+        _dice(marked, expert),
+        _dice(marked[holds], expert[holds]),
+        float(marked[~holds].sum()),
         float((~holds).sum()),
     )
 
 
-def _dice(found: torch.Tensor, wanted: torch.Tensor) -> float:
+def _dice(marked: torch.Tensor, expert: torch.Tensor) -> float:
     """DSC pooled over slices, mean over labels; 1 when both are empty."""
-    overlap = 2 * (found * wanted).sum(dim=(0, 2, 3))
-    total = found.sum(dim=(0, 2, 3)) + wanted.sum(dim=(0, 2, 3))
+    overlap = 2 * (marked * expert).sum(dim=(0, 2, 3))
+    total = marked.sum(dim=(0, 2, 3)) + expert.sum(dim=(0, 2, 3))
     return float(torch.where(total > 0, overlap / total.clamp(min=1), torch.ones_like(total)).mean())

@@ -27,26 +27,22 @@ class Translation(Protocol):
     Random numbers of ``generator_losses`` come from the default generator of the images' device.
 
     Attributes:
-        networks: everything a checkpoint keeps, by name; image pools among it.
+        networks: everything a checkpoint keeps, by name; image pools, which have no parameters, among it.
         generators: the names updated together with the segmentors.
         discriminators: the names updated in the discriminators' phase.
-        pools: the names of the image pools, which have no parameters; each process fills its own.
-        student_needs: the names that translate at test time, ``to_teacher``, which takes student images.
-        student_specs: what a student's card says of these.
+        student_specs: what a card says of those that translate the student's images at test time.
     """
 
     networks: dict[str, nn.Module]
     generators: tuple[str, ...]
     discriminators: tuple[str, ...]
-    pools: tuple[str, ...]
-    student_needs: tuple[str, ...]
     student_specs: tuple[NetworkSpec, ...]
 
-    def translate(self, student: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
-        """The pseudo-teacher images as at test time, by ``networks`` (an average of the own ones) if given."""
+    def translate(self, student: Tensor, networks: Mapping[str, nn.Module]) -> Tensor:
+        """The pseudo-teacher images as at test time, by ``networks``: the own ones or an average of them."""
         ...
 
-    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
+    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module]) -> Tensor:
         """Student images as their translations ``pseudo`` give them back; to look at, without randomness."""
         ...
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.networks import create_network
 
-from ..computing.precision import to_float32
+from ..computing.precision import l1_loss
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..settings.translation_settings import TranslationSettings
 from .base import Contextual
@@ -34,7 +33,6 @@ class CycleGan:
 
     generators = ("to_teacher", "to_student")
     discriminators = ("judge_teacher", "judge_student")
-    student_needs = ("to_teacher",)
 
     def __init__(self, settings: TranslationSettings, contextual: Contextual | None = None) -> None:
         if settings.contextual and contextual is None:
@@ -51,17 +49,16 @@ class CycleGan:
             name: create_network("generator", **arguments) for name in self.generators
         }
         self.networks |= {name: PatchDiscriminator(width=settings.width) for name in self.discriminators}
-        pools = {"pool_teacher": ImagePool(settings.pool), "pool_student": ImagePool(settings.pool)}
-        self.networks |= pools if settings.pool else {}
-        self.pools = tuple(pools) if settings.pool else ()
+        if settings.pool:
+            self.networks |= {name: ImagePool(settings.pool) for name in ("pool_teacher", "pool_student")}
 
-    def translate(self, student: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
+    def translate(self, student: Tensor, networks: Mapping[str, nn.Module]) -> Tensor:
         """See :meth:`.base.Translation.translate`."""
-        return (networks or self.networks)["to_teacher"](student)
+        return networks["to_teacher"](student)
 
-    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
+    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module]) -> Tensor:
         """See :meth:`.base.Translation.back`; equation 6's inner part."""
-        return (networks or self.networks)["to_student"](pseudo)
+        return networks["to_student"](pseudo)
 
     def generator_losses(self, student: Tensor, teacher: Tensor, shared: dict[str, Tensor]) -> dict[str, Tensor]:
         """Equation 7 without the hint and segmentation terms, which are the method's.
@@ -89,13 +86,9 @@ class CycleGan:
             score = networks[f"judge_{role}"](made[f"pseudo_{role}"])
             losses[f"adversarial_{role}"] = weights.adversarial * generator_loss(score, self._gan)  # eq. 5
             if weights.cycle:
-                losses[f"cycle_{role}"] = weights.cycle * F.l1_loss(
-                    to_float32(made[f"back_{role}"]), to_float32(real)
-                )  # eq. 6
+                losses[f"cycle_{role}"] = weights.cycle * l1_loss(made[f"back_{role}"], real)  # eq. 6
             if weights.identity:
-                losses[f"identity_{role}"] = weights.identity * F.l1_loss(
-                    to_float32(made[f"same_{role}"]), to_float32(real)
-                )
+                losses[f"identity_{role}"] = weights.identity * l1_loss(made[f"same_{role}"], real)
             if weights.contextual and self._contextual and (role == "teacher" or weights.both_ways):
                 losses[f"contextual_{role}"] = weights.contextual * self._contextual(
                     made[f"pseudo_{role}"], real
@@ -109,7 +102,7 @@ class CycleGan:
         losses = {}
         for role, real in (("teacher", teacher), ("student", student)):
             fake = shared[f"pseudo_{role}"].detach()
-            if self.pools:
+            if self.settings.pool:
                 fake = self.networks[f"pool_{role}"](fake, step_random)
             scores = self.networks[f"judge_{role}"](torch.cat((real, fake)))
             of_real, of_fake = scores.split((len(real), len(fake)))

@@ -26,7 +26,7 @@ from CMEDLSegmentLib.base.text import counted
 from CMEDLSegmentLib.models.model_card import NetworkSpec
 from CMEDLSegmentLib.networks import StyleGenerator, create_network, initialize
 
-from ..computing.precision import to_float32
+from ..computing.precision import l1_loss, to_float32
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..settings.translation_settings import TranslationSettings
 from .base import Contextual
@@ -89,8 +89,6 @@ class Drit:
 
     generators = ("to_teacher", "to_student", "style_teacher", "style_student")
     discriminators = ("judge_teacher", "judge_student", "judge_content")
-    pools: tuple[str, ...] = ()
-    student_needs = ("to_teacher",)
 
     def __init__(self, settings: TranslationSettings, contextual: Contextual | None = None) -> None:
         self.settings = settings
@@ -108,13 +106,12 @@ class Drit:
             "judge_content": ContentDiscriminator(4 * width),
         }
 
-    def translate(self, student: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
+    def translate(self, student: Tensor, networks: Mapping[str, nn.Module]) -> Tensor:
         """See :meth:`.base.Translation.translate`; drawn in the mean style."""
-        return (networks or self.networks)["to_teacher"](student)
+        return networks["to_teacher"](student)
 
-    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module] | None = None) -> Tensor:
+    def back(self, student: Tensor, pseudo: Tensor, networks: Mapping[str, nn.Module]) -> Tensor:
         """See :meth:`.base.Translation.back`: the content of ``pseudo`` in the mean style of ``student``."""
-        networks = networks or self.networks
         mean, _ = networks["style_student"](student)
         return networks["to_student"](
             networks["to_teacher"].content(pseudo), mean, (student.shape[-2], student.shape[-1])
@@ -169,14 +166,12 @@ class Drit:
             losses[f"adversarial_{role}"] = weights.adversarial * generator_loss(scores, self._gan)
             vae = {
                 "kl": weights.kl * _kl_to_normal(*codes[role]),
-                "self": F.l1_loss(to_float32(itself[role]), to_float32(real[role])),
-                "cycle": F.l1_loss(to_float32(back[role]), to_float32(real[role])),
+                "self": l1_loss(itself[role], real[role]),
+                "cycle": l1_loss(back[role], real[role]),
             }
             losses |= {f"{name}_{role}": weights.vae * value for name, value in vae.items()}  # eq. 10
-            losses[f"latent_{role}"] = weights.latent * F.l1_loss(regressed[role], sampled[role])  # eq. 12
-            losses[f"content_code_{role}"] = weights.content_code * F.l1_loss(
-                to_float32(again[role]), to_float32(content[role])
-            )
+            losses[f"latent_{role}"] = weights.latent * l1_loss(regressed[role], sampled[role])  # eq. 12
+            losses[f"content_code_{role}"] = weights.content_code * l1_loss(again[role], content[role])
         score = self.networks["judge_content"](torch.cat(tuple(content.values())))
         # Taken for either modality: log D + log(1 - D) of each code; the mean over both batches is half their sum.
         losses["adversarial_content"] = 2 * weights.content * discriminator_loss(score, score, self._gan)  # eq. 8

@@ -1,7 +1,6 @@
 """``cmedl-train`` from a phantom cohort to a student that ``cmedl-segment`` runs, in one pass."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.evaluation.evaluation_output import is_own_cohort
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.training.train_run import card_labels
+from train.training.tiny_runs import environment, stopped_after_a_step
 
 PREPARING = """
 import sys, time
@@ -46,13 +46,8 @@ def cohort(tmp_path_factory):
 def run(cohort, tmp_path_factory):
     """A tiny run that was stopped after its first step and resumed."""
     folder = tmp_path_factory.mktemp("runs") / "tiny-run"
-    stop = run_folder.Run.stop_asked
-    run_folder.Run.stop_asked = lambda self: True
-    try:
-        arguments = ["run", str(cohort), "-o", str(folder), "--preset", "tiny", "--device", "cpu"]
-        assert main(arguments) == 3
-    finally:
-        run_folder.Run.stop_asked = stop
+    with stopped_after_a_step():
+        assert main(["run", str(cohort), "-o", str(folder), "--preset", "tiny", "--device", "cpu"]) == 3
     assert run_folder.open_run(folder).status()["step"] == 1
     assert not (folder / "student.safetensors").exists()
     assert main(["resume", str(folder)]) == 0
@@ -82,7 +77,8 @@ def test_a_cohort_that_lacks_cases_is_refused_before_slices_are_prepared(role, s
     table = cohort.parent / f"without-{role}-{split}.csv"
     table.write_text("\n".join(left), "utf-8")
     assert main(["run", str(table), "-o", str(tmp_path / "run"), "--preset", "tiny", "--method", "cmedl"]) == 2
-    assert f"no case of role {role} in split {split}" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert all(name in message for name in (table.name, role, split))
     assert not (tmp_path / "slices").exists()
 
 
@@ -164,47 +160,49 @@ def test_a_cohort_that_was_moved_is_the_run_s_own_and_one_of_other_splits_is_not
     assert not is_own_cohort(run_folder.open_run(older), moved)
 
 
+def export(run, folder, entries, *options) -> int:
+    """Export the run's student to ``folder`` with these entries of the card; the exit code."""
+    (folder / "card.json").write_text(json.dumps(entries), "utf-8")
+    output = folder / "student.safetensors"
+    return main(["export", str(run), "-o", str(output), "--card", str(folder / "card.json"), "--overwrite", *options])
+
+
 def test_an_exported_student_carries_the_card_that_was_given(run, tmp_path):
     entries = {
         "name": "tiny-phantom",
         "data": [{"name": "phantom", "license": "none", "attribution": "made by this program"}],
         "figures": [{"measure": "DSC", "value": 0.1, "n": 1, "data": "phantom"}],
     }
-    card_file, output = tmp_path / "card.json", tmp_path / "student.safetensors"
-    card_file.write_text(json.dumps(entries), "utf-8")
-    assert main(["export", str(run), "-o", str(output), "--card", str(card_file)]) == 0
-    card = read_card(output)
+    assert export(run, tmp_path, entries) == 0
+    card = read_card(tmp_path / "student.safetensors")
     assert card.name == "tiny-phantom"
     assert card.data[0]["license"] == "none"
     assert card.training["method"] == "ct-only"
     # Half precision: about half the size of the run's own.
-    assert output.stat().st_size < 0.7 * (run / "student.safetensors").stat().st_size
+    sizes = [(folder / "student.safetensors").stat().st_size for folder in (tmp_path, run)]
+    assert sizes[0] < 0.7 * sizes[1]
 
 
 def test_a_student_can_be_exported_with_weights_of_8_bits_which_says_how_they_agree(run, tmp_path, capsys):
     sizes = {}
     for option in ("--full-precision", "--small"):
-        output = tmp_path / f"{option[2:]}.safetensors"
-        assert main(["export", str(run), "-o", str(output), option, "--json"]) == 0
+        assert export(run, tmp_path, {}, option, "--json") == 0
         assert ("DSC" in json.loads(capsys.readouterr().out)["int8"]) == (option == "--small")
-        sizes[option] = output.stat().st_size
+        sizes[option] = (tmp_path / "student.safetensors").stat().st_size
     assert sizes["--small"] < 0.75 * sizes["--full-precision"]  # of networks this narrow, many layers stay
 
 
-@pytest.mark.parametrize(("entries", "told"), [({}, True), ({"threshold": 0.3}, False), ({"smoothing_mm": 3}, False)])
-def test_figures_are_left_out_where_the_card_makes_the_student_mark_otherwise(entries, told, run, tmp_path):
+@pytest.mark.parametrize(("entries", "kept"), [({}, True), ({"threshold": 0.3}, False), ({"smoothing_mm": 3}, False)])
+def test_figures_are_left_out_where_the_card_makes_the_student_mark_otherwise(entries, kept, run, tmp_path):
     assert main(["evaluate", str(run), "--device", "cpu"]) == 0
-    card_file, output = tmp_path / "card.json", tmp_path / "student.safetensors"
-    card_file.write_text(json.dumps(entries), "utf-8")
-    assert main(["export", str(run), "-o", str(output), "--card", str(card_file)]) == 0
-    assert bool(read_card(output).figures) == told
+    assert export(run, tmp_path, entries) == 0
+    assert bool(read_card(tmp_path / "student.safetensors").figures) == kept
 
 
 def test_an_unknown_entry_of_the_card_is_refused(run, tmp_path, capsys):
-    (tmp_path / "card.json").write_text('{"color": "red"}', "utf-8")
-    arguments = ["export", str(run), "-o", str(tmp_path / "s.safetensors"), "--card", str(tmp_path / "card.json")]
-    assert main(arguments) == 2
+    assert export(run, tmp_path, {"color": "red"}) == 2
     assert "'color'" in capsys.readouterr().err
+    assert not (tmp_path / "student.safetensors").exists()
 
 
 def test_a_run_can_start_from_the_weights_of_another_student(run, cohort, tmp_path):
@@ -216,7 +214,7 @@ def test_a_run_can_start_from_the_weights_of_another_student(run, cohort, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "named"),
     [
         (["--device", "cuda:77"], "'cuda:77'"),
         (["--method", "magic"], "'magic'"),
@@ -224,12 +222,12 @@ def test_a_run_can_start_from_the_weights_of_another_student(run, cohort, tmp_pa
         (["--method", "cmedl", "--set", "features=nowhere.pth"], "'nowhere.pth'"),
         (["--init", "nobody"], "'nobody'"),
         (["--init", "lung-ct"], "'segmentor'"),
-        (["--set", "optimization.graph=true", "--device", "cpu"], "CUDA graph"),
+        (["--set", "optimization.graph=true", "--device", "cpu"], "optimization.graph"),
     ],
 )
-def test_what_cannot_be_built_is_refused_before_slices_are_prepared(options, words, cohort, tmp_path, capsys):
+def test_what_cannot_be_built_is_refused_before_slices_are_prepared(options, named, cohort, tmp_path, capsys):
     assert main(["run", str(cohort), "-o", str(tmp_path / "run"), "--preset", "tiny", *options]) == 2
-    assert words in capsys.readouterr().err
+    assert named in capsys.readouterr().err
     assert not (tmp_path / "slices").exists()
 
 
@@ -237,8 +235,7 @@ def test_what_cannot_be_built_is_refused_before_slices_are_prepared(options, wor
 def test_stop_ends_the_preparation_of_slices_too(cohort, tmp_path, capsys):
     folder, preparing = tmp_path / "run", tmp_path / "preparing"
     arguments = [str(preparing), "run", str(cohort), "-o", str(folder), "--preset", "tiny", "--device", "cpu"]
-    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-c", PREPARING, *arguments], env=here) as trainer:
+    with subprocess.Popen([sys.executable, "-c", PREPARING, *arguments], env=environment()) as trainer:
         while not preparing.exists():
             assert trainer.poll() is None
             time.sleep(0.05)
@@ -249,20 +246,20 @@ def test_stop_ends_the_preparation_of_slices_too(cohort, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "named"),
     [
         (["run", "missing.csv", "-o", "new"], "missing.csv"),
-        (["status", "."], "not a run"),
-        (["stop", "."], "not a run"),
+        (["status", "."], "configuration.json"),
+        (["stop", "."], "configuration.json"),
         (["evaluate", ".", "--tolerance", "-1"], '"-1"'),
         (["train"], "--help"),
         (["run"], "--help"),
     ],
 )
-def test_bad_arguments_end_with_2_and_a_sentence(arguments, words, tmp_path, monkeypatch, capsys):
+def test_bad_arguments_end_with_2_and_a_sentence(arguments, named, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
-    assert words in capsys.readouterr().err
+    assert named in capsys.readouterr().err
 
 
 def test_stop_on_a_run_that_nobody_trains_says_so(run, capsys):

@@ -30,9 +30,10 @@ from CMEDLTrainLib.computing.distribution import ALONE, Processes, joined
 from CMEDLTrainLib.losses.features import load_features
 from CMEDLTrainLib.methods import joint
 from CMEDLTrainLib.runs import run_folder
-from CMEDLTrainLib.settings.configuration import PRESETS, Augmentation, Configuration, Network, with_settings
+from CMEDLTrainLib.settings.configuration import Augmentation, Configuration
 from CMEDLTrainLib.training.engine import Trainer
 from train.cohort.stores import disc_store
+from train.training import tiny_runs
 
 HERE = Path(__file__).resolve()
 NONE = Augmentation(flip=False, scale=(1.0, 1.0), rotation_degrees=0.0, shift_mm=0.0, elastic_mm=0.0)
@@ -44,8 +45,7 @@ LONGEST_S = 240
 
 
 def settings(method: str, *changes: str) -> Configuration:
-    base = replace(PRESETS["tiny"], method=method, network=Network(arguments={"width": 2}), device="cpu")
-    return with_settings(base, ("translation.width=2", "translation.pool=4", "optimization.epochs=1", *changes))
+    return tiny_runs.settings(method, "translation.pool=4", "optimization.epochs=1", *changes)
 
 
 def made(folder: Path, configuration: Configuration) -> Path:
@@ -61,7 +61,7 @@ def train(folder: Path, processes: Processes = ALONE, stop_after: int = 0) -> li
 
     def kept(number):
         terms = step(number)
-        losses.append(trainer._check(terms))
+        losses.append(trainer._checked(terms))
         return terms
 
     trainer._step = kept
@@ -125,11 +125,10 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def started(arguments: list[str], **environment: object) -> subprocess.Popen[str]:
-    more = {"OMP_NUM_THREADS": 1, "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+def started(arguments: list[str], **more: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *arguments],
-        env={**os.environ, **{name: str(value) for name, value in {**more, **environment}.items()}},
+        env=tiny_runs.environment(OMP_NUM_THREADS=1, MASTER_ADDR="127.0.0.1", **more),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -143,9 +142,9 @@ def test_two_processes_reach_the_losses_and_weights_of_one_with_the_doubled_batc
         expected = train(alone)
     finally:
         torch.set_default_dtype(torch.float32)
-    found = json.loads((folder / "losses.json").read_text("utf-8"))
-    assert len(found) == len(expected) == 6
-    for ours, theirs in zip(found, expected, strict=True):
+    shared_losses = json.loads((folder / "losses.json").read_text("utf-8"))
+    assert len(shared_losses) == len(expected) == 6
+    for ours, theirs in zip(shared_losses, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-6)
     ours, theirs = load_file(folder / "shared" / "last.safetensors"), load_file(alone / "last.safetensors")
     assert ours.keys() == theirs.keys()
@@ -163,10 +162,7 @@ def test_processes_stopped_and_resumed_end_as_if_they_had_not_been(folder, metho
     assert run_folder.open_run(folder / f"{method}-stopped").status()["step"] == 3
     run = run_folder.open_run(folder / f"{method}-cut")
     assert run.status()["state"] == "finished"
-    expected, found = load_file(folder / f"{method}-whole" / "last.safetensors"), load_file(run.last)
-    assert expected.keys() == found.keys()
-    for name, tensor in expected.items():
-        assert torch.equal(tensor, found[name]), name
+    tiny_runs.assert_same_tensors(run.last, folder / f"{method}-whole" / "last.safetensors")
     # One log, one line for each event, by the first process alone.
     assert [event["event"] for event in run.read_events()].count("start") == 2
 
@@ -179,7 +175,7 @@ def test_every_process_keeps_its_own_image_pool_and_the_checkpoint_all_of_them(f
 
 
 def test_a_run_of_two_processes_is_not_resumed_by_one(folder):
-    with pytest.raises(InputError, match="2 processes"):
+    with pytest.raises(InputError, match="2"):
         Trainer(run_folder.open_run(folder / "cmedl-whole"), Store(folder / "store"))
 
 

@@ -211,10 +211,10 @@ def test_a_run_that_was_stopped_and_moved_ends_as_one_that_was_not(experiment, p
 def test_how_steps_run_may_be_other_than_when_a_run_was_begun(experiment, work):
     cell, table = experiment.cells[0], table_in(work, experiment)
     begun = ExperimentRunner(experiment, work, "cpu", graph=True)._opened(cell, table)
-    assert begun.configuration().optimization.graph is True
+    assert begun.configuration.optimization.graph is True
     again = ExperimentRunner(experiment, work, "cpu", graph=False)._opened(cell, table)
     assert again.folder == begun.folder
-    assert again.configuration().optimization.graph is False
+    assert again.configuration.optimization.graph is False
 
 
 def test_the_command_needs_no_data_with_a_pack_and_puts_results_where_it_is_told(tmp_path, monkeypatch):

@@ -64,13 +64,11 @@ def test_sure_outputs_stay_finite_at_a_low_temperature():
 def test_outputs_in_bfloat16_are_compared_in_float32(classes, autocast):
     student, teacher = logits(classes, 7).bfloat16(), logits(classes, 8).bfloat16()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        found = distillation_loss(student, teacher)
-    assert found.dtype == torch.float32
-    assert float(found) == pytest.approx(float(distillation_loss(student.double(), teacher.double())), rel=1e-5)
+        loss = distillation_loss(student, teacher)
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(float(distillation_loss(student.double(), teacher.double())), rel=1e-5)
 
 
-def test_outputs_that_do_not_match_and_a_temperature_of_zero_are_refused():
-    with pytest.raises(ValueError, match="do not match"):
+def test_outputs_that_do_not_match_are_refused():
+    with pytest.raises(ValueError, match=r"\(2, 4, 4, 3\)"):
         distillation_loss(logits(1, 0), logits(4, 0))
-    with pytest.raises(ValueError, match="above zero"):
-        distillation_loss(logits(1, 0), logits(1, 1), 0.0)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import re
 import urllib.error
 from pathlib import Path
 
@@ -53,10 +54,10 @@ def images(side: int = 24, seed: int = 0) -> Tensor:
     return torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:
-    assert [layer.shape for layer in found] == [layer.shape for layer in expected]
-    for one, other in zip(found, expected, strict=True):
-        assert float((one - other).norm() / other.norm()) < 1e-5
+def assert_same(features: list[Tensor], expected: list[Tensor]) -> None:
+    assert [layer.shape for layer in features] == [layer.shape for layer in expected]
+    for ours, theirs in zip(features, expected, strict=True):
+        assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["vgg16", "vgg19"])
@@ -67,15 +68,15 @@ def test_features_of_torchvisions_weights_are_those_of_torchvisions_network_and_
     rgb = ((images() + 1) / 2).repeat(1, 3, 1, 1)
     mean, std = (torch.tensor(three)[:, None, None] for three in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     prepared = (rgb - mean) / std
-    found = load_features(str(tmp_path / "weights.pth"))
-    assert found.kind == kind
-    assert_same(found(images()), [network[: after[name]](prepared).detach() for name in TAPS[kind]])
+    loaded = load_features(str(tmp_path / "weights.pth"))
+    assert loaded.kind == kind
+    assert_same(loaded(images()), [network[: after[name]](prepared).detach() for name in TAPS[kind]])
 
 
 def caffe(weights: dict[str, np.ndarray], kind: str, batch: Tensor) -> list[Tensor]:
     """Caffe's network as its data's README states it: BGR, 0..255, minus (103.939, 116.779, 123.68)."""
     x = ((batch + 1) / 2 * 255).repeat(1, 3, 1, 1) - torch.tensor([103.939, 116.779, 123.68])[:, None, None]
-    found, number = [], 0
+    taps, number = [], 0
     for name in PUBLISHED[kind][: PUBLISHED[kind].index("4_1") + 1]:
         if name == "M":
             x, number = F.max_pool2d(x, 2, 2), number + 1
@@ -83,17 +84,17 @@ def caffe(weights: dict[str, np.ndarray], kind: str, batch: Tensor) -> list[Tens
         weight, bias = (torch.from_numpy(weights[f"features.{number}.{part}"]) for part in ("weight", "bias"))
         x, number = F.conv2d(x, weight, bias, padding=1).relu(), number + 2
         if name in TAPS[kind]:
-            found.append(x)
-    return found
+            taps.append(x)
+    return taps
 
 
 @pytest.mark.parametrize("kind", ["vgg16", "vgg19"])
 def test_features_of_caffes_weights_are_those_of_caffes_preprocessing(kind, tmp_path):
     arrays = {key: value.numpy() for key, value in a_state(kind).items()}
     np.savez(tmp_path / "weights.npz", **arrays)
-    found = load_features(str(tmp_path / "weights.npz"))
+    loaded = load_features(str(tmp_path / "weights.npz"))
     expected = caffe(arrays, kind, images())
-    assert_same(found(images()), expected)
+    assert_same(loaded(images()), expected)
     # The reference tells the conventions apart: swapped channels or the other's means are not within rounding.
     other = load_features(f"torchvision:{tmp_path / 'weights.npz'}")(images())
     assert float((other[0] - expected[0]).norm() / expected[0].norm()) > 0.01
@@ -105,16 +106,16 @@ def test_the_oxford_weights_are_read_by_their_folder_and_compute_what_caffes_net
     if not folder.is_dir():
         pytest.skip("no vgg16 among the data")
     monkeypatch.setenv("CMEDL_DATA", str(data_root))
-    found = load_features("$CMEDL_DATA/vgg16")
+    loaded = load_features("$CMEDL_DATA/vgg16")
     with np.load(next(folder.glob("*.npz"))) as arrays:
         expected = caffe({key: arrays[key].astype(np.float32) for key in arrays.files}, "vgg16", images(32))
     assert [layer.shape[1:] for layer in expected] == [(256, 8, 8), (256, 8, 8), (512, 4, 4)]
-    assert_same(found(images(32)), expected)
+    assert_same(loaded(images(32)), expected)
 
 
 def test_a_picture_of_256_gives_the_sizes_that_the_paper_states():
-    found = load_features("random:8")(images(256)[:1])
-    assert [tuple(layer.shape[1:]) for layer in found] == [(32, 64, 64), (32, 64, 64), (64, 32, 32)]
+    loaded = load_features("random:8")(images(256)[:1])
+    assert [tuple(layer.shape[1:]) for layer in loaded] == [(32, 64, 64), (32, 64, 64), (64, 32, 32)]
     shapes = {key: tuple(value.shape) for key, value in module.random_features().state_dict().items()}
     assert shapes["features.14.weight"] == (256, 256, 3, 3)
     assert shapes["features.19.weight"] == (512, 256, 3, 3)
@@ -129,10 +130,10 @@ def test_each_kind_of_file_gives_the_same_weights(suffix, tmp_path):
         save_file(state, path)
     else:
         np.savez(path, **{key: value.numpy() for key, value in state.items()})
-    found = load_features(f"torchvision:{path}").state_dict()
-    assert found.keys() == {key for key in state if key.startswith("features.") and "21" not in key}
-    assert all(torch.equal(value, state[key]) for key, value in found.items())
-    assert load_features(f"torchvision:{tmp_path}").state_dict().keys() == found.keys()
+    loaded = load_features(f"torchvision:{path}").state_dict()
+    assert loaded.keys() == {key for key in state if key.startswith("features.") and "21" not in key}
+    assert all(torch.equal(value, state[key]) for key, value in loaded.items())
+    assert load_features(f"torchvision:{tmp_path}").state_dict().keys() == loaded.keys()
 
 
 def test_weights_are_out_of_reach_and_images_receive_gradients():
@@ -148,11 +149,11 @@ def test_weights_are_out_of_reach_and_images_receive_gradients():
 def test_the_memory_format_is_kept_under_autocast():
     network = load_features("random:8").to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
-        found = network(images(64).contiguous(memory_format=torch.channels_last))
-    assert all(layer.is_contiguous(memory_format=torch.channels_last) for layer in found)
-    assert all(layer.dtype == torch.bfloat16 for layer in found)
-    for one, other in zip(found, network(images(64)), strict=True):
-        assert float((one.float() - other).norm() / other.norm()) < 0.05
+        loaded = network(images(64).contiguous(memory_format=torch.channels_last))
+    assert all(layer.is_contiguous(memory_format=torch.channels_last) for layer in loaded)
+    assert all(layer.dtype == torch.bfloat16 for layer in loaded)
+    for rounded, exact in zip(loaded, network(images(64)), strict=True):
+        assert float((rounded.float() - exact).norm() / exact.norm()) < 0.05
 
 
 def test_random_features_are_the_same_each_time_do_not_fade_and_leave_the_random_state_alone():
@@ -161,21 +162,20 @@ def test_random_features_are_the_same_each_time_do_not_fade_and_leave_the_random
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(torch.equal(value, second.state_dict()[key]) for key, value in first.state_dict().items())
     assert all(0.1 < float(layer.std()) < 10 for layer in first(images(64)))
-    assert "random" in first.title
 
 
 @pytest.mark.parametrize("source", ["", "nothing.pth", "random:0", "random:wide", "$CMEDL_NOWHERE/vgg16", "vgg11"])
 def test_what_is_no_source_is_refused_and_random_features_are_not_taken_instead(source):
-    with pytest.raises(InputError, match="random"):
+    with pytest.raises(InputError, match=re.escape(f"'{source}'")):
         load_features(source)
 
 
 def test_a_folder_with_several_candidates_or_none_is_refused(tmp_path):
-    with pytest.raises(InputError, match="0 files"):
+    with pytest.raises(InputError, match=tmp_path.name):
         load_features(str(tmp_path))
     for name in ("a.pth", "b.npz"):
         (tmp_path / name).touch()
-    with pytest.raises(InputError, match="2 files"):
+    with pytest.raises(InputError, match=tmp_path.name):
         load_features(str(tmp_path))
 
 
@@ -184,7 +184,7 @@ def test_a_folder_with_several_candidates_or_none_is_refused(tmp_path):
 def test_files_that_are_no_weights_are_refused_with_a_sentence(suffix, content, tmp_path):
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read as weights"):
+    with pytest.raises(InputError, match=path.name):
         load_features(str(path))
 
 
@@ -207,7 +207,7 @@ def test_nothing_of_a_file_is_run(suffix, tmp_path):
             pickle.dump({"features.0.weight": harmful}, file, protocol=2)
     else:
         np.savez(path, **{"features.0.weight": np.array([harmful], dtype=object)})
-    with pytest.raises(InputError, match="cannot be read as weights"):
+    with pytest.raises(InputError, match=path.name):
         load_features(str(path))
     assert not mark.exists()
 
@@ -218,24 +218,24 @@ def changed(state: dict[str, Tensor], key: str, value: Tensor | None) -> dict[st
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "words"),
+    ("key", "value"),
     [
-        ("features.14.bias", None, "has no 'features.14.bias'"),
-        ("features.19.weight", None, "has no 'features.19.weight'"),
-        ("features.0.weight", torch.zeros(WIDTH, 1, 3, 3), "of shape"),
-        ("features.5.weight", torch.zeros(2 * WIDTH, WIDTH, 5, 5), "of shape"),
-        ("features.7.bias", torch.zeros(WIDTH), "of shape"),
-        ("features.10.bias", torch.full((4 * WIDTH,), torch.nan), "not finite"),
+        ("features.14.bias", None),
+        ("features.19.weight", None),
+        ("features.0.weight", torch.zeros(WIDTH, 1, 3, 3)),
+        ("features.5.weight", torch.zeros(2 * WIDTH, WIDTH, 5, 5)),
+        ("features.7.bias", torch.zeros(WIDTH)),
+        ("features.10.bias", torch.full((4 * WIDTH,), torch.nan)),
     ],
 )
-def test_weights_of_another_network_or_damaged_ones_are_refused(key, value, words):
-    with pytest.raises(InputError, match=words):
+def test_weights_of_another_network_or_damaged_ones_are_refused(key, value):
+    with pytest.raises(InputError, match=key.rpartition(".")[0]):
         VggFeatures(changed(a_state("vgg19"), key, value))
 
 
 def test_vgg_with_batch_norm_is_refused():
     state = {f"features.{number}.{part}": torch.zeros(3) for number in (0, 1, 3) for part in ("weight", "bias")}
-    with pytest.raises(InputError, match="neither VGG16 nor VGG19"):
+    with pytest.raises(InputError, match="features"):
         VggFeatures(state)
 
 
@@ -249,20 +249,12 @@ def served(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
     return path
 
 
-def test_published_files_are_those_of_torchvision():
-    names = {kind: url.rpartition("/")[2] for kind, url in module.PUBLISHED.items()}
-    assert names == {"vgg19": "vgg19-dcbb9e9d.pth", "vgg16": "vgg16-397923af.pth"}
-    assert all(url.startswith("https://download.pytorch.org/models/") for url in module.PUBLISHED.values())
-
-
 @pytest.mark.parametrize("kind", ["vgg16", "vgg19"])
 def test_a_published_file_is_downloaded_once(kind, tmp_path, monkeypatch):
-    path, told = served(kind, tmp_path / "server", monkeypatch), []
+    path = served(kind, tmp_path / "server", monkeypatch)
     cache = tmp_path / "new" / "cache"
-    found = load_features(kind, cache, lambda stage, fraction: told.append((stage, fraction)))
-    assert found.kind == kind
+    assert load_features(kind, cache).kind == kind
     assert [file.name for file in cache.iterdir()] == [path.name]
-    assert told[-1] == (f"Downloading {path.name}", 1.0)
     path.unlink()
     assert load_features(kind, cache).kind == kind
 
@@ -276,7 +268,7 @@ def test_a_damaged_download_is_fetched_anew(tmp_path, monkeypatch):
 
 def test_what_has_another_checksum_is_not_kept(tmp_path, monkeypatch):
     served("vgg16", tmp_path / "server", monkeypatch, prefix="00000000")
-    with pytest.raises(InputError, match="SHA-256 does not begin with 00000000"):
+    with pytest.raises(InputError, match="00000000"):
         load_features("vgg16", tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -286,7 +278,7 @@ def test_a_given_file_is_checked_against_the_hash_in_its_name(tmp_path, monkeypa
     assert load_features(str(path)).kind == "vgg19"
     with path.open("ab") as file:
         file.write(b"more")
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match=path.name):
         load_features(str(path))
 
 
@@ -298,10 +290,10 @@ def test_without_a_network_the_ways_are_told_and_nothing_is_left(error, tmp_path
         raise error
 
     monkeypatch.setattr(module.urllib.request, "urlopen", unreachable)
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as refused:
         load_features("vgg19", tmp_path)
-    for words in ("vgg19-dcbb9e9d.pth", str(tmp_path), ".safetensors", "random"):
-        assert words in str(told.value)
+    for way in ("vgg19-dcbb9e9d.pth", str(tmp_path), ".safetensors", "random"):
+        assert way in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -325,7 +317,7 @@ def test_a_connection_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
             return b"0" * 1000
 
     monkeypatch.setattr(module.urllib.request, "urlopen", lambda url, timeout: Broken())
-    with pytest.raises(InputError, match="could not be downloaded"):
+    with pytest.raises(InputError, match=r"vgg19-dcbb9e9d\.pth"):
         load_features("vgg19", tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from CMEDLTrainLib import methods
 from CMEDLTrainLib.methods import Batch, Method, Step
-from CMEDLTrainLib.settings.configuration import PRESETS, Configuration, Network, with_settings
+from CMEDLTrainLib.settings.configuration import Configuration
+from train.training import tiny_runs
 
 
 def settings(method: str, *changes: str) -> Configuration:
-    base = replace(PRESETS["tiny"], method=method, network=Network(arguments={"width": 2}), device="cpu")
-    return with_settings(base, ("optimization.epochs=3", "optimization.batch=2", "translation.width=2", *changes))
+    return tiny_runs.settings(method, "optimization.epochs=3", "optimization.batch=2", *changes)
 
 
 def prepared(configuration: Configuration, size: int = 32) -> tuple[Method, dict[str, Batch], Step]:
@@ -41,49 +39,52 @@ def plain_dice(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def plain_contextual(features: nn.Module, generated: Tensor, target: Tensor, over: int = 0) -> Tensor:
+    """The contextual loss of images, summed over the layers of ``features``; see :func:`plain_contextual_of_layer`."""
+    pairs = zip(features(generated), features(target), strict=True)
+    return sum(plain_contextual_of_layer(*pair, over) for pair in pairs)
+
+
+def plain_contextual_of_layer(layer: Tensor, layer_target: Tensor, over: int = 0) -> Tensor:
     """Equations 3 and 4 for one image after the other; the maximum over the generated features, or (1) the targets."""
-    losses = []
-    for layer, layer_target in zip(features(generated), features(target), strict=True):
-        values = []
-        for g, m in zip(layer, layer_target, strict=True):
-            g, m = (x.flatten(1).T for x in (g, m))
-            center = m.mean(dim=0)
-            g, m = F.normalize(g - center, dim=1), F.normalize(m - center, dim=1)
-            distance = (1 - g @ m.T) / 2
-            relative = distance / (distance.min(dim=1, keepdim=True).values + 1e-5)
-            similarity = torch.exp((1 - relative) / 0.5)
-            similarity = similarity / similarity.sum(dim=1, keepdim=True)
-            values.append(-similarity.max(dim=over).values.mean().log())
-        losses.append(torch.stack(values).mean())
-    return sum(losses)
+    values = []
+    for g, m in zip(layer, layer_target, strict=True):
+        g, m = (x.flatten(1).T for x in (g, m))
+        center = m.mean(dim=0)
+        g, m = F.normalize(g - center, dim=1), F.normalize(m - center, dim=1)
+        distance = (1 - g @ m.T) / 2
+        relative = distance / (distance.min(dim=1, keepdim=True).values + 1e-5)
+        similarity = torch.exp((1 - relative) / 0.5)
+        similarity = similarity / similarity.sum(dim=1, keepdim=True)
+        values.append(-similarity.max(dim=over).values.mean().log())
+    return torch.stack(values).mean()
 
 
 def gradients(networks: dict[str, nn.Module], loss: Tensor) -> dict[str, list[Tensor]]:
     """Of every weight of every network, zeros where it has none."""
     weights = [weight for network in networks.values() for weight in network.parameters()]
-    found = iter(torch.autograd.grad(loss, weights, allow_unused=True, retain_graph=True))
+    computed = iter(torch.autograd.grad(loss, weights, allow_unused=True, retain_graph=True))
     return {
-        name: [g if (g := next(found)) is not None else torch.zeros_like(w) for w in network.parameters()]
+        name: [g if (g := next(computed)) is not None else torch.zeros_like(w) for w in network.parameters()]
         for name, network in networks.items()
     }
 
 
 def descended(made: Method, batches: dict[str, Batch], step: Step) -> dict[str, list[Tensor]]:
     """Gradients of every network that a phase updates, each phase run as the engine runs it, without an update."""
-    found = {}
+    computed = {}
     for phase in made.phases:
         for name, network in made.networks.items():
             network.requires_grad_(name in phase.modules)
             network.zero_grad(set_to_none=True)
         sum(phase.losses(batches, step).values()).backward()
-        found |= {name: [w.grad.clone() for w in made.networks[name].parameters()] for name in phase.modules}
-    return found
+        computed |= {name: [w.grad.clone() for w in made.networks[name].parameters()] for name in phase.modules}
+    return computed
 
 
-def assert_same_gradients(found: dict[str, list[Tensor]], expected: dict[str, list[Tensor]]) -> None:
+def assert_same_gradients(computed: dict[str, list[Tensor]], expected: dict[str, list[Tensor]]) -> None:
     """Each network's gradients agree to 1e-6 of their norm, and are not zero."""
-    assert found.keys() == expected.keys()
+    assert computed.keys() == expected.keys()
     for name, wanted in expected.items():
-        ours, theirs = (torch.cat([g.flatten() for g in each]) for each in (found[name], wanted))
+        ours, theirs = (torch.cat([g.flatten() for g in each]) for each in (computed[name], wanted))
         assert theirs.norm() > 0, name
         assert (ours - theirs).norm() < 1e-6 * theirs.norm(), name

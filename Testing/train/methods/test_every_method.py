@@ -17,6 +17,7 @@ from CMEDLTrainLib.cli import main
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.settings.configuration import METHODS
 from CMEDLTrainLib.training.train_run import slices_of
+from train.training.tiny_runs import stopped_after_a_step
 
 QUICK = ("mutual",)
 """The others by ``-m slow``; ``test_train_command.py`` has a student alone and one that translates first."""
@@ -50,8 +51,7 @@ def lived(cohort: Path, folder: Path, method: str, *settings: str, segmentor: st
     arguments += ["--segmentor", segmentor]
     for setting in (*SMALL, *settings):
         arguments += ["--set", setting]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_folder.Run, "stop_asked", lambda self: True)
+    with stopped_after_a_step():
         assert main(arguments) == 3
     assert run_folder.open_run(run).status()["step"] == 1
     assert main(["resume", str(run)]) == 0

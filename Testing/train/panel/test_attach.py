@@ -122,7 +122,7 @@ def test_a_run_goes_on_without_its_panel_and_a_fresh_one_shows_the_same_curves(h
     slicer_app.wait_until(lambda: row(panel, "mine")[STATE] == "running here")
     slicer_app.wait_until(lambda: len(curve()) > len(points))
     assert curve()[: len(points)] == points
-    assert run.configuration().cohort == str(moved / "cohort.csv")
+    assert run.configuration.cohort == str(moved / "cohort.csv")
     assert not cohort.exists()
     assert not slicer_app.messages
 

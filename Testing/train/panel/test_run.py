@@ -112,7 +112,7 @@ def test_a_run_that_was_moved_with_its_cohort_is_finished_where_it_is(filled, co
     slicer_app.wait_until(lambda: row(filled, "first")[STATE] == "finished")
     run = run_folder.Run(moved / "runs" / "first")
     assert run.student.is_file()
-    assert run.configuration().cohort == str(moved / "cohort.csv")
+    assert run.configuration.cohort == str(moved / "cohort.csv")
     assert not filled.ui.resumeButton.enabled
 
 
@@ -291,7 +291,7 @@ def test_a_duplicate_asks_for_the_same_settings(filled, cohort: Path, slicer_app
     changes = ["optimization.epochs=7", "images.window_hu=[-200, 300]", "translation.kind=drit", "seed=3"]
     settings = configuration.with_settings(configuration.PRESETS["tiny"], [*changes, "network.arguments.width=6"])
     run = made(cohort, **{name: getattr(settings, name) for name in ("optimization", "images", "translation", "seed")})
-    whole = replace(run.configuration(), network=settings.network, labels=("Liver", "Spleen"), method="vae-cmedl")
+    whole = replace(run.configuration, network=settings.network, labels=("Liver", "Spleen"), method="vae-cmedl")
     (run.folder / "configuration.json").write_text(whole.to_json(), "utf-8")
     filled.parameters.changes = ["optimization.batch=99"]
     select(filled, slicer_app, "first")

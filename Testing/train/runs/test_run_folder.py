@@ -1,4 +1,4 @@
-"""A run's folder tells its true state, whatever happened to the trainer; nothing here needs torch."""
+"""A run's folder tells its true state, whatever happened to the trainer."""
 
 import json
 import os
@@ -18,6 +18,7 @@ from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.settings.configuration import PRESETS, Configuration, from_json, with_settings
 from CMEDLTrainLib.settings.settings_table import settings_of
 from segment.process.processes import soon
+from train.training.tiny_runs import environment
 
 
 @pytest.fixture
@@ -40,17 +41,8 @@ def test_the_paper_preset_holds_the_settings_of_section_iii_c():
     assert paper.images.window_hu == (-1000.0, 500.0)
 
 
-def test_settings_reach_every_depth_of_the_tree():
-    changed = with_settings(
-        Configuration(), ["seed=3", "optimization.epochs=7", "augmentation.scale=[0.5, 2]", "network.arguments.width=8"]
-    )
-    assert (changed.seed, changed.optimization.epochs) == (3, 7)
-    assert changed.augmentation.scale == (0.5, 2.0)
-    assert changed.network.arguments == {"width": 8}
-
-
 @pytest.mark.parametrize(
-    ("setting", "words"),
+    ("setting", "named"),
     [
         ("epochs=7", "'epochs'"),
         ("optimization.epoch=7", "epochs"),
@@ -58,20 +50,20 @@ def test_settings_reach_every_depth_of_the_tree():
         ("optimization.epochs=1.5", "optimization.epochs"),
         ("optimization=3", "optimization"),
         ("augmentation.scale=[1]", "augmentation.scale"),
-        ("seed", "key=value"),
-        ("seed.deeper=1", "deeper"),
+        ("seed", "'seed'"),
+        ("seed.deeper=1", r"seed\.deeper"),
         ("seed=-1", "from 0"),
         ("optimization.epochs=0", "from 1"),
         ("optimization.batch=0", "from 1"),
         ("optimization.learning_rate=NaN", "from 0"),
         ("optimization.schedule=linear", "constant, cosine"),
         ("images.spacing_mm=-1", "0.05 to 20"),
-        ("images.window_hu=[500, -1000]", "lower value first"),
-        ("augmentation.scale=[2, 0.5]", "lower value first"),
+        ("images.window_hu=[500, -1000]", r"images\.window_hu"),
+        ("augmentation.scale=[2, 0.5]", r"augmentation\.scale"),
     ],
 )
-def test_a_bad_setting_is_refused_and_named(setting, words):
-    with pytest.raises(InputError, match=words):
+def test_a_bad_setting_is_refused_and_named(setting, named):
+    with pytest.raises(InputError, match=named):
         with_settings(Configuration(), [setting])
 
 
@@ -83,20 +75,20 @@ def test_a_damaged_configuration_is_refused(text):
 
 def test_a_folder_that_holds_something_is_never_taken_for_a_new_run(tmp_path):
     (tmp_path / "notes.txt").write_text("mine", "utf-8")
-    with pytest.raises(InputError, match="not empty"):
+    with pytest.raises(InputError, match=tmp_path.name):
         run_folder.create(tmp_path, PRESETS["tiny"])
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_what_did_no_step_is_begun_anew_and_what_did_one_never(run):
     run.report("estimate", batch=4)  # then it was refused, say for a device that is not there
-    changed = replace(run.configuration(), device="cpu", seed=7)
-    assert run_folder.create(run.folder, changed).configuration().seed == 7
+    changed = replace(run.configuration, device="cpu", seed=7)
+    assert run_folder.create(run.folder, changed).configuration.seed == 7
     assert run.read_events() == []
-    with run.held(), pytest.raises(InputError, match="not empty"):
+    with run.held(), pytest.raises(InputError, match=run.folder.name):
         run_folder.create(run.folder, changed)
     run.report("start", step=0, steps=10)
-    with pytest.raises(InputError, match="not empty"):
+    with pytest.raises(InputError, match=run.folder.name):
         run_folder.create(run.folder, changed)
 
 
@@ -106,11 +98,6 @@ def test_every_preset_is_within_the_limits_and_every_number_has_some():
     for setting in settings_of(Configuration()):
         if isinstance(setting.value, (int, float, tuple)) and not isinstance(setting.value, bool):
             assert " from " in setting.wanted, setting.key
-
-
-def test_a_folder_without_configuration_is_no_run(tmp_path):
-    with pytest.raises(InputError, match="not a run"):
-        run_folder.open_run(tmp_path)
 
 
 def test_a_new_run_is_stopped_at_step_zero(run):
@@ -125,11 +112,11 @@ def test_a_new_run_is_stopped_at_step_zero(run):
     }
 
 
-@pytest.mark.parametrize(("epoch", "words"), [(0, "0 epochs done"), (1, "1 epoch done"), (2, "2 epochs done")])
-def test_the_status_in_words_knows_one_epoch_from_several(run, capsys, epoch, words):
+@pytest.mark.parametrize(("epoch", "text"), [(0, "0 epochs done"), (1, "1 epoch done"), (2, "2 epochs done")])
+def test_the_status_in_words_knows_one_epoch_from_several(run, capsys, epoch, text):
     run.report("step", step=50, steps=100, epoch=epoch, losses={"student": 0.5})
     assert main(["status", str(run.folder)]) == 0
-    assert f"step 50 of 100, {words}\n" in capsys.readouterr().out
+    assert f"step 50 of 100, {text}\n" in capsys.readouterr().out
 
 
 def test_a_held_run_is_running_and_takes_no_second_trainer(run):
@@ -138,7 +125,7 @@ def test_a_held_run_is_running_and_takes_no_second_trainer(run):
         run.report("step", step=5, losses={"segmentation": 0.5}, seconds_left=3)
         assert run.status()["state"] == "running"
         assert run.status()["seconds_left"] == 3
-        with pytest.raises(InputError, match="already"), run.held():
+        with pytest.raises(run_folder.BeingTrained, match=run.folder.name), run.held():
             pass
     assert not run.running()
 
@@ -151,12 +138,8 @@ def test_a_trainer_that_was_killed_leaves_a_crashed_run_that_can_be_held_again(r
         "    run.report('start', step=0, steps=10)\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )
-    paths = os.pathsep.join(path for path in sys.path if path)
     with subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": paths},
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
     ) as trainer:
         assert trainer.stdout.readline() == b"held\n"
         assert run.status()["state"] == "running"
@@ -196,9 +179,9 @@ def test_a_trainer_that_cannot_be_looked_at_is_alive_while_its_heartbeat_is_fres
 def test_the_trainers_file_says_where_on_what_and_since_when_it_trains(run):
     with run.held():
         lock.update(run.trainer, device="cpu")
-        told = json.loads(run.trainer.read_text("utf-8"))
-    assert (told["pid"], told["host"], told["device"]) == (os.getpid(), socket.gethostname(), "cpu")
-    assert time.time() - 60 < told["started"] <= time.time()
+        trainer = json.loads(run.trainer.read_text("utf-8"))
+    assert (trainer["pid"], trainer["host"], trainer["device"]) == (os.getpid(), socket.gethostname(), "cpu")
+    assert time.time() - 60 < trainer["started"] <= time.time()
 
 
 def test_a_trainer_that_was_killed_before_it_began_leaves_a_crashed_run(run):
@@ -227,17 +210,8 @@ def test_what_is_reported_after_a_crash_does_not_join_the_line_that_it_cut(run):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
 def test_events_that_a_full_disk_does_not_take_are_told_in_a_sentence(run):
     run.events.symlink_to("/dev/full")
-    with pytest.raises(InputError, match=r"No space left on device.*checkpoint is intact"):
+    with pytest.raises(InputError, match=run.events.name):
         run.report("step", step=5)
-
-
-def test_a_line_cut_by_a_crash_does_not_hide_the_lines_before_it(run):
-    run.report("start", step=0, steps=10)
-    run.report("stopped", step=4)
-    with run.events.open("a", encoding="utf-8") as stream:
-        stream.write('{"time": 1, "event": "st')
-    assert run.status()["state"] == "stopped"
-    assert run.status()["step"] == 4
 
 
 def test_a_wish_to_stop_is_seen_and_forgotten_at_the_next_start(run):
@@ -253,12 +227,9 @@ def test_reading_a_run_imports_no_heavy_package(run):
         f"assert cli.main(['status', {str(run.folder)!r}, '--json']) == 0\n"
         "assert not {'torch', 'SimpleITK', 'numpy'} & set(sys.modules)"
     )
-    paths = os.pathsep.join(path for path in sys.path if path)
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONPATH": paths}
-    )
-    assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout)["state"] == "stopped"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=environment())
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["state"] == "stopped"
 
 
 def test_settings_of_runs_and_experiments_in_the_old_spelling_are_read():
@@ -274,4 +245,4 @@ def test_a_run_that_was_killed_while_its_settings_were_written_is_begun_anew(tmp
     folder.mkdir()
     (folder / ".cmedl-0123456789ab.json").write_text("{", "utf-8")
     run = run_folder.create(folder, PRESETS["tiny"])
-    assert run.configuration() == PRESETS["tiny"]
+    assert run.configuration == PRESETS["tiny"]

@@ -20,6 +20,7 @@ from CMEDLTrainLib.runs.history import TAIL_BYTES, latest
 from CMEDLTrainLib.runs.run_list import Entry, RunList, rivals
 from CMEDLTrainLib.settings.configuration import PRESETS
 from segment.process.processes import soon
+from train.training.tiny_runs import environment
 
 MODULE = "CMEDLTrainLib"
 HOLDING = """
@@ -44,15 +45,15 @@ def run(tmp_path: Path) -> run_folder.Run:
 def test_a_trainer_is_starting_until_it_holds_the_run_and_is_started_once(run, tmp_path: Path) -> None:
     script = tmp_path / "holding.py"
     script.write_text(HOLDING, "utf-8")
-    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    here = environment()
     held = trainers.Trainers()
     held.start(Program([sys.executable, str(script), "1", str(run.trainer)], here, MODULE), run)
     assert held.starting(run)
-    with pytest.raises(InputError, match="being trained already"):
+    with pytest.raises(InputError, match=run.folder.name):
         held.start(Program([sys.executable], here, MODULE), run)
     assert soon(run.running)
     assert not held.starting(run)
-    with pytest.raises(InputError, match="being trained already"):
+    with pytest.raises(InputError, match=run.folder.name):
         trainers.Trainers().start(Program([sys.executable], here, MODULE), run)
     # It prepares slices, say, and looks at no file: the signal reaches it.
     trainers.stop(run)
@@ -60,10 +61,10 @@ def test_a_trainer_is_starting_until_it_holds_the_run_and_is_started_once(run, t
     assert not run.trainer.exists()
 
 
-def test_one_that_ends_at_once_is_not_starting_and_its_words_are_kept(run) -> None:
+def test_one_that_ends_at_once_is_not_starting_and_its_last_lines_are_kept(run) -> None:
     held = trainers.Trainers()
-    words = [sys.executable, "-c", "print('x' * 100000); print('Preparing\\rNo cohort there.')"]
-    held.start(Program(words, dict(os.environ), MODULE), run)
+    command = [sys.executable, "-c", "print('x' * 100000); print('Preparing\\rNo cohort there.')"]
+    held.start(Program(command, dict(os.environ), MODULE), run)
     assert soon(lambda: not held.starting(run))
     assert soon(lambda: trainers.log_end(run)[-2:] == ["Preparing", "No cohort there."])
     assert len(trainers.log_end(run)) == 2
@@ -74,11 +75,11 @@ def test_nobody_else_s_process_is_ended(run) -> None:
     try:
         other = {**lock.this_process(), "pid": sleeping.pid}
         # Another machine's process of the same number, and one that had the number before.
-        for told in ({**other, "host": "node7"}, {**other, "mark": "another-boot 1"}):
-            run.trainer.write_text(json.dumps(told), "utf-8")
+        for owner in ({**other, "host": "node7"}, {**other, "mark": "another-boot 1"}):
+            run.trainer.write_text(json.dumps(owner), "utf-8")
             trainers.stop(run)
-            if told["host"] == "node7":
-                with pytest.raises(InputError, match="another machine"):
+            if owner["host"] == "node7":
+                with pytest.raises(InputError, match=run.folder.name):
                     trainers.end(run)
             else:
                 trainers.end(run)
@@ -97,7 +98,7 @@ def test_nobody_else_s_process_is_ended(run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "told", "asks"),
+    ("device", "trained_on", "asks"),
     [
         ("cpu", "cpu", True),
         ("cuda", "cuda:0", True),
@@ -107,8 +108,10 @@ def test_nobody_else_s_process_is_ended(run) -> None:
         ("cpu", "cuda:0", False),
     ],
 )
-def test_runs_on_the_same_device_are_rivals_on_this_machine_alone(run, device: str, told: str, asks: bool) -> None:
-    here = Entry(run, "cmedl", {"state": "running"}, holder={**lock.this_process(), "device": told})
+def test_runs_on_the_same_device_are_rivals_on_this_machine_alone(
+    run, device: str, trained_on: str, asks: bool
+) -> None:
+    here = Entry(run, "cmedl", {"state": "running"}, holder={**lock.this_process(), "device": trained_on})
     far = Entry(run, "cmedl", {"state": "running"}, holder={**here.holder, "host": "node7"})
     assert rivals([here, far, Entry(run, "cmedl", {"state": "stopped"})], device) == ([here] if asks else [])
 
@@ -118,10 +121,10 @@ def test_the_end_of_the_events_tells_where_a_run_is(run) -> None:
     for step in range(1, 1500):
         run.report("step", step=step, steps=9000, losses={"segmentation": 0.5}, images_per_second=step)
     assert run.events.stat().st_size > TAIL_BYTES
-    found = latest(run.events)
-    assert (found.state, found.figures["step"], found.rates["images_per_second"]) == ("running", 1499, 1499)
-    (entry,) = (seen := RunList(run.folder.parents[1])).look()
+    history = latest(run.events)
+    assert (history.state, history.figures["step"], history.rates["images_per_second"]) == ("running", 1499, 1499)
+    (entry,) = (runs := RunList(run.folder.parents[1])).look()
     assert (entry.state, entry.status["step"]) == ("crashed", 1499)
     run.report("stopped", step=1500)
-    (entry,) = seen.look()
+    (entry,) = runs.look()
     assert (entry.state, entry.status["step"]) == ("stopped", 1500)

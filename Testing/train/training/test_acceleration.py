@@ -7,7 +7,6 @@ from the device and nothing comes from the host.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -16,11 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLTrainLib.runs import run_folder
-from CMEDLTrainLib.settings.configuration import PRESETS, Configuration, Network, with_settings
+from CMEDLTrainLib.settings.configuration import Configuration
 from CMEDLTrainLib.training import engine
 from CMEDLTrainLib.training.divergence_guard import DivergenceGuard, TrainingFailed
 from CMEDLTrainLib.training.engine import Trainer
 from train.cohort.stores import disc_store
+from train.training import tiny_runs
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,7 @@ def store(tmp_path_factory):
 
 
 def settings(method: str, *changes: str) -> Configuration:
-    base = replace(PRESETS["tiny"], method=method, network=Network(arguments={"width": 2}), device="cpu")
-    return with_settings(base, ("optimization.batch=2", "translation.width=2", *changes))
+    return tiny_runs.settings(method, "optimization.batch=2", *changes)
 
 
 def trainer_of(folder, store, configuration: Configuration) -> Trainer:
@@ -43,9 +42,9 @@ def test_compiled_networks_learn_as_plain_ones(tmp_path, store, monkeypatch, met
     plain = trainer_of(tmp_path / "plain", store, settings(method))
     compiled = trainer_of(tmp_path / "compiled", store, settings(method, "optimization.compile=true"))
     for step in range(2):
-        expected, found = plain._step(step), compiled._step(step)
+        expected, ours = plain._step(step), compiled._step(step)
         for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-5)
     assert torch._dynamo.utils.counters["frames"]["ok"] > 0
     for trainer in (plain, compiled):
         trainer.save()
@@ -54,7 +53,7 @@ def test_compiled_networks_learn_as_plain_ones(tmp_path, store, monkeypatch, met
 
 
 def test_a_graph_is_refused_where_there_is_none(tmp_path, store):
-    with pytest.raises(InputError, match=r"optimization\.graph=false"):
+    with pytest.raises(InputError, match=r"optimization\.graph"):
         trainer_of(tmp_path / "run", store, settings("ct-only", "optimization.graph=true"))
 
 
@@ -76,16 +75,16 @@ def test_the_device_s_part_of_a_step_waits_for_nothing(tmp_path, store, method):
     trainer = trainer_of(tmp_path / "run", store, settings(method))
     trainer._step(0)  # optimizer states and image pools exist from now on
     update = trainer._update
-    looked = []
+    watched_terms = []
 
     def watched(batches):
         with NothingWaits():
-            looked.append(update(batches))
-        return looked[-1]
+            watched_terms.append(update(batches))
+        return watched_terms[-1]
 
     trainer._update = watched
     trainer._step(1)
-    assert looked
+    assert watched_terms
 
 
 def test_learning_rates_as_tensors_which_a_graph_needs_teach_the_same(tmp_path, store):
@@ -93,8 +92,8 @@ def test_learning_rates_as_tensors_which_a_graph_needs_teach_the_same(tmp_path, 
     for group in tensors.optimizers["segmentation"].param_groups:
         group["lr"] = torch.tensor(0.0)
     for step in range(4):
-        expected, found = plain._step(step), tensors._step(step)
-        torch.testing.assert_close(found["segmentation"], expected["segmentation"], rtol=1e-5, atol=1e-6)
+        expected, ours = plain._step(step), tensors._step(step)
+        torch.testing.assert_close(ours["segmentation"], expected["segmentation"], rtol=1e-5, atol=1e-6)
     rate = tensors.optimizers["segmentation"].param_groups[0]["lr"]
     assert float(rate) == pytest.approx(plain.optimizers["segmentation"].param_groups[0]["lr"])
 
@@ -120,14 +119,14 @@ def test_losses_explode_above_a_thousand_times_their_median(before, value, fails
     if not fails:
         watch.losses({"hint": value, "cycle": 1.0}, 9)
         return
-    with pytest.raises(TrainingFailed, match=r"'hint'.*step 9") as caught:
+    with pytest.raises(TrainingFailed, match="step 9") as caught:
         watch.losses({"cycle": 1.0, "hint": value}, 9)
     assert caught.value.term == "hint"
 
 
 def test_an_exploding_loss_stops_the_run_before_anything_is_saved(tmp_path, store):
     trainer = trainer_of(tmp_path / "run", store, settings("cmedl", "distillation.hint=1e9"))
-    with pytest.raises(TrainingFailed, match="'hint' exploded"), trainer.run.held():
+    with pytest.raises(TrainingFailed, match="hint"), trainer.run.held():
         trainer.train()
     assert not trainer.run.last.exists()
     assert trainer.run.read_events()[-1]["term"] == "hint"
@@ -140,7 +139,7 @@ def test_weights_that_are_no_numbers_are_not_saved_though_the_losses_were(tmp_pa
     before = trainer.run.last.read_bytes()
     with torch.no_grad():
         next(trainer.networks["to_student"].parameters()).flatten()[3] = math.inf
-    with pytest.raises(TrainingFailed, match="'to_student'"):
+    with pytest.raises(TrainingFailed, match="to_student"):
         trainer.save()
     assert trainer.run.last.read_bytes() == before
 
@@ -156,7 +155,7 @@ def test_a_disk_that_takes_no_more_leaves_the_last_checkpoint_and_says_so(tmp_pa
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
     try:
-        with pytest.raises(InputError, match="could not be written"):
+        with pytest.raises(InputError, match=trainer.run.last.name):
             trainer.save()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

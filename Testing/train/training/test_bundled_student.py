@@ -47,9 +47,9 @@ def test_the_figures_of_a_bundled_student_s_card_are_measured_again(
     monkeypatch.setenv("CMEDL_DATA", str(data_root))
     path = registry.find(name)
     stated = {figure["measure"]: figure for figure in read_card(path).figures}
-    found = evaluate(path, cases(data_root, tmp_path), device="cpu").summary()
+    measured = evaluate(path, cases(data_root, tmp_path), device="cpu").summary()
     for measure in measures:
         figure = stated[definition(measure, 2.0)]
-        assert found[measure]["n"] == figure["n"] == count
+        assert measured[measure]["n"] == figure["n"] == count
         # The card's figures are of fp32 in full precision; the file is half precision, and the lungs' runs in int8.
-        assert found[measure]["mean"] == pytest.approx(figure["value"], rel=0.03, abs=0.02)
+        assert measured[measure]["mean"] == pytest.approx(figure["value"], rel=0.03, abs=0.02)

@@ -8,14 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from CMEDLSegmentLib.base.errors import Cancelled, InputError
+from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.base.progress import Progress
 from CMEDLTrainLib.runs import run_folder
-from CMEDLTrainLib.settings.configuration import PRESETS, Augmentation, Configuration, Network, with_settings
+from CMEDLTrainLib.settings.configuration import Augmentation, Configuration
 from CMEDLTrainLib.training import checkpoints, engine
 from CMEDLTrainLib.training.engine import Trainer, TrainingFailed
 from CMEDLTrainLib.training.validation import validate
 from train.cohort.stores import disc_store
+from train.training import tiny_runs
+from train.training.tiny_runs import assert_same_tensors
 
 
 @pytest.fixture
@@ -24,16 +26,11 @@ def store(tmp_path):
 
 
 def settings(*changes: str) -> Configuration:
-    base = replace(PRESETS["tiny"], network=Network(arguments={"width": 4}), device="cpu")
-    return with_settings(base, ("optimization.epochs=3", *changes))
+    return tiny_runs.settings("ct-only", "network.arguments.width=4", "optimization.epochs=3", *changes)
 
 
 def trained(folder, store, configuration=None, cancelled=lambda: False):
-    run = run_folder.create(folder, configuration or settings()) if not folder.exists() else run_folder.open_run(folder)
-    with run.held():
-        trainer = Trainer(run, store)
-        trainer.train(progress=Progress(cancelled=cancelled))
-    return run, trainer
+    return tiny_runs.trained(folder, store, configuration or settings(), cancelled)
 
 
 def test_training_lowers_the_loss_and_finds_the_discs(tmp_path, store):
@@ -52,10 +49,7 @@ def test_a_run_stopped_and_resumed_ends_with_the_very_weights_of_one_that_was_no
     assert cut.status()["state"] == "stopped"
     assert cut.status()["step"] == after
     trained(tmp_path / "cut", store)
-    expected, found = load_file(whole.last), load_file(cut.last)
-    assert expected.keys() == found.keys()
-    for name, tensor in expected.items():
-        assert torch.equal(tensor, found[name]), name
+    assert_same_tensors(cut.last, whole.last)
     assert cut.status()["state"] == "finished"
 
 
@@ -104,7 +98,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_names_the_term_and_keeps_the_ch
     trainer.progress.step -= 1
     with torch.no_grad():
         next(trainer.networks["segmentor"].parameters()).fill_(math.nan)
-    with pytest.raises(TrainingFailed, match="'segmentation'"):
+    with pytest.raises(TrainingFailed, match="segmentation"):
         trainer.train()
     assert run.last.read_bytes() == before
     assert run.read_events()[-1]["event"] == "failed"
@@ -115,7 +109,7 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run_too(tmp_path, store,
     before = run.last.read_bytes(), run.best.read_bytes()
     monkeypatch.setattr(engine, "validate", lambda *arguments: {"loss": math.nan, "dsc": 0.0})
     trainer.progress.step -= 1
-    with pytest.raises(TrainingFailed, match="validation loss became nan"):
+    with pytest.raises(TrainingFailed):
         trainer.train()
     assert (run.last.read_bytes(), run.best.read_bytes()) == before
     assert run.read_events()[-1]["term"] == "validation"
@@ -153,42 +147,19 @@ def test_where_writing_takes_long_a_validation_is_followed_by_no_checkpoint(tmp_
     assert run.best.is_file()  # of a validation that is lost with its steps, and comes again
     assert not run.last.exists()
     trained(tmp_path / "run", store)
-    ours, theirs = load_file(run.last), load_file(whole.last)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert_same_tensors(run.last, whole.last)
     assert checkpoints.progress(run.best) == checkpoints.progress(whole.best)
 
 
 def test_a_cut_checkpoint_is_refused_with_a_sentence(tmp_path, store):
     run, _ = trained(tmp_path / "run", store)
     run.last.write_bytes(run.last.read_bytes()[:-100])
-    with pytest.raises(InputError, match="checkpoint"):
+    with pytest.raises(InputError, match=run.last.name):
         Trainer(run, store)
     for metadata in (None, {}, {"progress": "3"}, {"progress": "{"}):
         save_file({"a": torch.zeros(1)}, run.last, metadata)
-        with pytest.raises(InputError, match="checkpoint"):
+        with pytest.raises(InputError, match=run.last.name):
             checkpoints.progress(run.last)
-
-
-def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(tmp_path, store, monkeypatch):
-    run, trainer = trained(tmp_path / "run", store)
-    before = run.last.read_bytes()
-
-    def full(tensors, path, metadata):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(InputError, match="No space left"):
-        trainer.save()
-    assert run.last.read_bytes() == before
-    assert sorted(path.name for path in run.folder.iterdir()) == [
-        "best.safetensors",
-        "configuration.json",
-        "events.jsonl",
-        "last.safetensors",
-        "previews",
-    ]
 
 
 def test_validation_counts_what_a_perfect_and_a_blind_student_deserve(tmp_path, store):
@@ -216,15 +187,3 @@ def test_events_are_lines_of_json_with_what_a_panel_shows(tmp_path, store):
     step = next(line for line in lines if line["event"] == "step")
     assert {"step", "steps", "epoch", "losses", "images_per_second", "seconds_left"} <= step.keys()
     assert set(step["losses"]) == {"segmentation"}
-
-
-def test_cancelled_is_not_swallowed_by_preparation(tmp_path):
-    from CMEDLSegmentLib.io.cohort_table import Case
-    from CMEDLTrainLib.cohort.preparation import prepare
-
-    image = tmp_path / "image.nii.gz"
-    image.write_bytes(b"x")
-    case = Case("p", "c", "CT", image, image, "student", "train")
-    with pytest.raises(Cancelled):
-        prepare([case], settings().images, 1, tmp_path / "slices", progress=Progress(cancelled=lambda: True))
-    assert not any(path.is_dir() for path in (tmp_path / "slices").iterdir())

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 import SimpleITK as sitk
 import torch
-from safetensors.torch import load_file
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.cohort_table import read_cohort
@@ -27,6 +26,7 @@ from CMEDLTrainLib.settings.configuration import PRESETS, with_settings
 from CMEDLTrainLib.training import dry_run, estimate
 from CMEDLTrainLib.training.engine import Trainer
 from train.cohort.stores import disc_store
+from train.training.tiny_runs import assert_same_tensors, stopped_after_a_step
 
 MB = 10**6
 
@@ -40,7 +40,7 @@ def hungry(step_bytes, fails_above=None, error=None):
 
     class Hungry:
         def __init__(self, run, store):
-            self.batch = run.configuration().optimization.batch
+            self.batch = run.configuration.optimization.batch
             self.steps_per_epoch = 24 // self.batch
 
         def _step(self, step):
@@ -62,15 +62,15 @@ def measured(trainer, *changes):
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of resident memory is read from /proc")
 def test_a_step_is_measured_as_it_is():
     before = memory._status("VmRSS")
-    found = measured(hungry(50 * MB), "optimization.batch=6")
-    assert found.memory_gb * 1000 == pytest.approx((before / MB) + 300, abs=60)
-    assert 0.01 <= found.seconds_per_step < 30
-    assert (found.batch, found.steps_per_epoch, found.epochs) == (6, 4, 2)
-    told = found.to_json()
-    assert told["steps"] == 8
-    assert told["seconds"] == pytest.approx(8 * told["seconds_per_step"])
-    assert told["seconds_per_epoch"] == pytest.approx(4 * told["seconds_per_step"])
-    assert json.loads(json.dumps(told)) == told
+    takes = measured(hungry(50 * MB), "optimization.batch=6")
+    assert takes.memory_gb * 1000 == pytest.approx((before / MB) + 300, abs=60)
+    assert 0.01 <= takes.seconds_per_step < 30
+    assert (takes.batch, takes.steps_per_epoch, takes.epochs) == (6, 4, 2)
+    figures = takes.to_json()
+    assert figures["steps"] == 8
+    assert figures["seconds"] == pytest.approx(8 * figures["seconds_per_step"])
+    assert figures["seconds_per_epoch"] == pytest.approx(4 * figures["seconds_per_step"])
+    assert json.loads(json.dumps(figures)) == figures
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of resident memory is read from /proc")
@@ -79,9 +79,9 @@ def test_a_batch_that_the_cpus_memory_does_not_hold_is_refused_before_it_is_trie
     monkeypatch.setattr(memory, "available", lambda device: before + 1320 * MB)
     with pytest.raises(InputError, match=r"optimization\.batch=[456]\.$") as refused:
         measured(hungry(200 * MB, fails_above=3, error=AssertionError()), "optimization.batch=40")
-    told = float(re.search(r"batch 40 takes about ([\d.]+) GB", str(refused.value))[1])
+    gigabytes = float(re.search(r"batch 40 takes about ([\d.]+) GB", str(refused.value))[1])
     # What the process holds besides, some MB to and fro, counts by the step from one batch to the next.
-    assert told * 1000 == pytest.approx((before / MB) + 40 * 200, abs=40 * 60)
+    assert gigabytes * 1000 == pytest.approx((before / MB) + 40 * 200, abs=40 * 60)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,7 @@ def test_a_batch_that_the_cpus_memory_does_not_hold_is_refused_before_it_is_trie
 )
 def test_lack_of_memory_becomes_a_sentence_with_the_batch_that_fits(monkeypatch, error):
     monkeypatch.setattr(memory, "available", lambda device: None)
-    with pytest.raises(
-        InputError, match=r"batch 8 takes about.*not enough. A batch of 2 fits: --set optimization\.batch=2"
-    ):
+    with pytest.raises(InputError, match=r"batch 8 .*optimization\.batch=2\."):
         measured(hungry(MB, 3, error), "optimization.batch=8")
 
 
@@ -110,12 +108,12 @@ def test_the_networks_that_were_tried_are_gone_when_the_run_builds_its_own_and_n
         patch.setattr(dry_run, "Trainer", Kept)
         dry_run.dry_step(settings("optimization.compile=true", "optimization.batch=3"), store)
     assert tried
-    assert not any(one() for one in tried)
+    assert not any(trainer() for trainer in tried)
 
 
 def test_where_not_even_one_image_fits_the_sentence_says_what_else_could_help(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda device: None)
-    with pytest.raises(InputError, match=r"Not even a batch of 1 fits.*width.*field.*bf16"):
+    with pytest.raises(InputError, match=r"width.*field.*bf16"):
         measured(hungry(MB, 0), "optimization.batch=2")
 
 
@@ -141,13 +139,11 @@ def test_a_dry_step_leaves_no_trace_in_the_training(method, tmp_path):
     def weights(name):
         run = run_folder.create(tmp_path / name, configuration)
         Trainer(run, store).train()
-        return load_file(run.last)
+        return run.last
 
     without = weights("without")
-    found = dry_run.dry_step(configuration, store)
-    after = weights("after")
-    assert found.steps_per_epoch == 4
-    assert all(torch.equal(value, after[name]) for name, value in without.items())
+    assert dry_run.dry_step(configuration, store).steps_per_epoch == 4
+    assert_same_tensors(weights("after"), without)
 
 
 @pytest.fixture(scope="module")
@@ -175,11 +171,10 @@ def test_the_command_estimates_before_the_slices_are_prepared_and_after(cohort, 
     assert next(event for event in events if event["event"] == "estimate")["steps"] == start["steps"]
 
 
-def test_a_cohort_that_was_moved_is_told_and_found_again(cohort, tmp_path, capsys, monkeypatch):
+def test_a_cohort_that_was_moved_is_told_and_found_again(cohort, tmp_path, capsys):
     shutil.copytree(cohort.parent, tmp_path / "first")
     arguments = ["--preset", "tiny", "--device", "cpu", "--set", "optimization.epochs=1", "-o", str(tmp_path / "run")]
-    with monkeypatch.context() as stopping:
-        stopping.setattr(run_folder.Run, "stop_asked", lambda self: True)
+    with stopped_after_a_step():
         assert main(["run", str(tmp_path / "first" / "cohort.csv"), *arguments]) == 3
     (tmp_path / "first").rename(tmp_path / "second")
     assert main(["resume", str(tmp_path / "run")]) == 2
@@ -204,16 +199,22 @@ def chosen(*arguments):
 
 
 def test_options_become_the_configuration_and_set_has_the_last_word():
-    found = chosen("--preset", "paper", "--segmentor", "mrrn", "--translation", "drit", "--labels", "Liver, Spleen")
-    assert (found.network.kind, found.translation.kind, found.labels) == ("mrrn", "drit", ("Liver", "Spleen"))
+    configuration = chosen(
+        "--preset", "paper", "--segmentor", "mrrn", "--translation", "drit", "--labels", "Liver, Spleen"
+    )
+    assert (configuration.network.kind, configuration.translation.kind, configuration.labels) == (
+        "mrrn",
+        "drit",
+        ("Liver", "Spleen"),
+    )
     assert chosen("--translation", "drit", "--set", "translation.kind=cyclegan").translation.kind == "cyclegan"
     assert chosen("--preset", "tiny").translation == PRESETS["tiny"].translation
 
 
 @pytest.mark.parametrize("method", ["cmedl", "pmri-cmedl", "output-distillation"])
 def test_the_translation_that_is_chosen_is_the_one_that_is_trained(method):
-    found = chosen("--preset", "tiny", "--method", method, "--translation", "drit")
-    built = methods.create(found)
+    configuration = chosen("--preset", "tiny", "--method", method, "--translation", "drit")
+    built = methods.create(configuration)
     assert type(built.translation).__name__ == "Drit"
     assert "features" not in built.networks
     assert type(methods.create(chosen("--preset", "tiny", "--method", method)).translation).__name__ == "CycleGan"
@@ -235,7 +236,7 @@ def test_the_slices_that_are_counted_are_the_axial_ones(cohort, tmp_path):
     assert sagittal.GetSize() == (24, 64, 64)
     assert estimate._slices(tmp_path / "sagittal.nii.gz") == 24
     sitk.WriteImage(sitk.Image(5, 5, sitk.sitkInt16), str(tmp_path / "picture.nrrd"))
-    with pytest.raises(InputError, match="no volume"):
+    with pytest.raises(InputError, match=r"picture\.nrrd"):
         estimate._slices(tmp_path / "picture.nrrd")
 
 
@@ -244,17 +245,17 @@ def test_the_segmentors_that_are_offered_are_those_that_there_are():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "named"),
     [
         (("--labels", "A,,B"), "A,,B"),
-        (("--labels", "A,A"), "different names"),
+        (("--labels", "A,A"), "A,A"),
         (("--method", "magic"), "ct-only"),
         (("--translation", "magic"), "cyclegan"),
         (("--segmentor", "magic"), "mrrn"),
     ],
 )
-def test_a_bad_option_is_refused_in_a_sentence(arguments, words):
-    with pytest.raises(InputError, match=words):
+def test_a_bad_option_is_refused_in_a_sentence(arguments, named):
+    with pytest.raises(InputError, match=named):
         chosen(*arguments)
 
 

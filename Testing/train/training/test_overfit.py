@@ -49,6 +49,6 @@ def test_a_segmentor_learns_four_slices_by_heart(slices, kind):
         schedule.step()
     network.eval()
     with torch.no_grad():
-        found = made.segment(made.networks, slices.images)[:, 0] > 0
-    wanted = slices.masks > 0
-    assert 2 * (found & wanted).sum() / (found.sum() + wanted.sum()) > 0.95
+        marked = made.segment(made.networks, slices.images)[:, 0] > 0
+    expert = slices.masks > 0
+    assert 2 * (marked & expert).sum() / (marked.sum() + expert.sum()) > 0.95

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from CMEDLSegmentLib.phantom import write_cohort_phantoms
 from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.settings.configuration import PRESETS, with_settings
 from CMEDLTrainLib.training.train_run import slices_of
+from train.training.tiny_runs import environment
 
 WITHOUT = """
 import sys
@@ -43,7 +43,7 @@ def test_a_run_goes_from_prepared_slices_to_its_student_with_three_packages_and_
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, *command, "--set", "optimization.epochs=1"],
         cwd=away,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        env=environment(),
         capture_output=True,
         encoding="utf-8",
         check=False,

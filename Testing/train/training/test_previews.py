@@ -76,9 +76,9 @@ def test_panels_show_image_translation_and_way_back_with_the_outlines_of_each():
 def test_several_labels_each_have_an_outline_where_they_touch():
     labels = np.zeros((1, 6, 6), int)
     labels[0, 1:5, 1:3], labels[0, 1:5, 3:5] = 1, 2
-    found = previews._outline(labels)[0]
-    assert found[1:5, 1:5].all()
-    assert found.sum() == 16
+    edges = previews._outline(labels)[0]
+    assert edges[1:5, 1:5].all()
+    assert edges.sum() == 16
 
 
 def test_a_png_is_read_back_by_another_reader(tmp_path):

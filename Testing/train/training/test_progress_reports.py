@@ -12,7 +12,6 @@ from CMEDLTrainLib.runs import run_folder
 from CMEDLTrainLib.settings.configuration import PRESETS
 from CMEDLTrainLib.training import progress_reports
 from CMEDLTrainLib.training.progress_reports import ProgressReports
-from CMEDLTrainLib.training.tensorboard_log import TensorBoardLog
 
 
 @pytest.fixture
@@ -49,14 +48,14 @@ def clock(monkeypatch):
     return now
 
 
-def told(run, progress, device="cpu"):
+def reports(run, progress, device="cpu"):
     return ProgressReports(run, torch.device(device), images=4, steps=200, steps_per_epoch=20, progress=progress)
 
 
 def test_a_report_has_losses_rates_memory_validation_and_time_left(run, clock, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     shown = []
-    report = told(run, lambda words, fraction: shown.append((words, fraction)))
+    report = reports(run, lambda words, fraction: shown.append((words, fraction)))
     report.start(100, 1, {"dsc": 0.25, "loss": 0.7})
     report.show(101)
     clock[0] += 25
@@ -88,18 +87,19 @@ def test_a_report_has_losses_rates_memory_validation_and_time_left(run, clock, m
         ("Epoch 9 of 10: 20 s left, validation DSC 0.750, student 0.400", 0.8),
     ]
     assert run.status()["validation"] == {"dsc": 0.75, "loss": 0.2}
+    assert not (run.folder / "tensorboard").exists()
 
 
 def test_tensorboard_gets_every_figure_where_it_is_installed(run, clock, scalars):
-    report = told(run, lambda words, fraction: None)
+    report = reports(run, lambda words, fraction: None)
     report.start(40, 1, {})
     clock[0] += 5
     report.losses(50, {"student": 0.5}, 1.0)
     report.validated(60, {"dsc": 0.75}, {"student": 0.4}, 3)
     assert scalars[0] == (str(run.folder / "tensorboard"), 40)
-    found = {(name, step): value for name, value, step in scalars[1:]}
-    assert found.pop(("memory_gb", 50)) > 0
-    assert found == {
+    by_step = {(name, step): value for name, value, step in scalars[1:]}
+    assert by_step.pop(("memory_gb", 50)) > 0
+    assert by_step == {
         ("losses/student", 50): 0.5,
         ("learning_rate", 50): 1.0,
         ("images_per_second", 50): 8.0,
@@ -107,14 +107,6 @@ def test_tensorboard_gets_every_figure_where_it_is_installed(run, clock, scalars
         ("validation/dsc", 60): 0.75,
     }
     assert run.read_events()[0]["tensorboard"] is True
-
-
-def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    board = TensorBoardLog(tmp_path, 0)
-    board.take({"step": 1, "losses": {"student": 0.5}})
-    assert not board.installed
-    assert not list(tmp_path.iterdir())
 
 
 class Terminal(io.StringIO):

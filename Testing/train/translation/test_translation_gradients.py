@@ -37,7 +37,7 @@ def leaves(translation):
     return {
         name: {key: value.detach().clone().requires_grad_(True) for key, value in network.named_parameters()}
         for name, network in translation.networks.items()
-        if name not in translation.pools
+        if name in (*translation.generators, *translation.discriminators)
     }
 
 
