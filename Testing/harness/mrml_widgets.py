@@ -9,8 +9,7 @@ from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 from PySide6.QtGui import QColor
 
-from harness.folding import ctkCollapsibleButton
-from harness.widgets import declared, stand_in
+from harness.widgets import declared, in_a_row, stand_in
 
 
 @stand_in(slicer)
@@ -36,14 +35,6 @@ class qMRMLWidget(QtWidgets.QWidget):
 @stand_in(slicer)
 class qSlicerWidget(qMRMLWidget):
     """The same for Slicer's own panels."""
-
-
-@stand_in(slicer)
-class qMRMLCollapsibleButton(ctkCollapsibleButton):
-    """A folding section that knows the scene."""
-
-    def setMRMLScene(self, scene) -> None:
-        self._scene = scene
 
 
 @stand_in(slicer)
@@ -77,10 +68,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
         self._box = QtWidgets.QComboBox()
-        row.addWidget(self._box)
+        in_a_row(self, self._box)
         self._box.activated.connect(self._picked)
         self._scene, self._observers, self._attributes = None, [], []
         self._ids: list[str] = []
@@ -253,55 +242,6 @@ class qMRMLSegmentsTableView(QtWidgets.QTableWidget):
     def selectedSegmentIDs(self) -> list[str]:
         rows = self.selectionModel().selectedRows()
         return [self.item(index.row(), 2).data(Qt.ItemDataRole.UserRole) for index in rows]
-
-
-@stand_in(slicer)
-class qMRMLSegmentSelectorWidget(QtWidgets.QWidget):
-    """Chooses a segmentation and one of its segments."""
-
-    currentNodeChanged = Signal(object)
-    currentSegmentChanged = Signal(str)
-    SIGNATURES: ClassVar = {
-        "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
-        "currentSegmentChanged(QString)": "currentSegmentChanged",
-    }
-    noneEnabled = declared(bool, "noneEnabled", False)
-    segmentNodeSelectorVisible = declared(bool, "segmentNodeSelectorVisible", True)
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        self._nodes, self._segments = qMRMLNodeComboBox(), QtWidgets.QComboBox()
-        self._nodes.nodeTypes = ["vtkMRMLSegmentationNode"]
-        self._nodes.noneEnabled, self._nodes.addEnabled = True, False
-        row.addWidget(self._nodes)
-        row.addWidget(self._segments)
-        self._nodes.currentNodeChanged.connect(self._fill)
-        self._segments.currentIndexChanged.connect(
-            lambda index: self.currentSegmentChanged.emit(self.currentSegmentID())
-        )
-
-    def setMRMLScene(self, scene) -> None:
-        self._nodes.setMRMLScene(scene)
-
-    def _fill(self, node) -> None:
-        self._segments.clear()
-        for identifier in node.GetSegmentation().GetSegmentIDs() if node else ():
-            self._segments.addItem(node.GetSegmentation().GetSegment(identifier).GetName(), identifier)
-        self.currentNodeChanged.emit(node)
-
-    def currentNode(self):
-        return self._nodes.currentNode()
-
-    def setCurrentNode(self, node) -> None:
-        self._nodes.setCurrentNode(node)
-
-    def currentSegmentID(self) -> str:
-        return self._segments.currentData or ""
-
-    def setCurrentSegmentID(self, identifier: str) -> None:
-        self._segments.setCurrentIndex(self._segments.findData(identifier))
 
 
 @stand_in(slicer)
