@@ -90,12 +90,14 @@ class ctkSliderWidget(QtWidgets.QWidget):
             self.valueChanged.emit(self._product())
 
 
-# Those that differ from Qt's in nothing that these modules use: the binding of parameters compares their class.
+# Those that these modules use as Qt's, and those whose names Slicer's own parameterNodeWrapper wants.
 for _name, _base in {
     "ctkCheckBox": QtWidgets.QCheckBox,
+    "ctkDirectoryButton": QtWidgets.QPushButton,
     "ctkFittedTextBrowser": QtWidgets.QTextBrowser,
     "ctkMenuButton": QtWidgets.QPushButton,
     "ctkMessageBox": QtWidgets.QMessageBox,
+    "ctkRangeWidget": QtWidgets.QWidget,
     "ctkSearchBox": QtWidgets.QLineEdit,
 }.items():
     stand_in(ctk)(type(_name, (_base,), {}))

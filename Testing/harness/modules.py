@@ -117,52 +117,30 @@ class ScriptedModuleWidget(qSlicerWidget):
 
 
 class SegmentEditor:
-    """Segment Editor's widget: which segmentation and volume it was opened with."""
-
-    def __init__(self) -> None:
-        self.parameterSetNode = None
-        self._nodes: dict[str, object] = {"segmentation": None, "volume": None}
-        self._segment = ""
-        self.editor = self
-
-    def setMRMLScene(self, scene) -> None:
-        """It has the scene."""
-
-    def setMRMLSegmentEditorNode(self, node) -> None:
-        self.parameterSetNode = node
-
-    def setSegmentationNode(self, node) -> None:
-        self._nodes["segmentation"] = node
-
-    def segmentationNode(self):
-        return self._nodes["segmentation"]
-
-    def setSourceVolumeNode(self, node) -> None:
-        self._nodes["volume"] = node
-
-    def sourceVolumeNode(self):
-        return self._nodes["volume"]
-
-    def setCurrentSegmentID(self, identifier: str) -> None:
-        self._segment = identifier
-
-    def currentSegmentID(self) -> str:
-        return self._segment
-
-
-class SegmentEditorModule:
-    """``slicer.modules.segmenteditor``."""
+    """``slicer.modules.segmenteditor``, its panel and its widget in one: what it was opened with."""
 
     name, title, path = "SegmentEditor", "Segment Editor", ""
 
     def __init__(self) -> None:
-        self._editor = SegmentEditor()
+        self._segmentation = self._volume = None
+        self.editor = self
 
-    def widgetRepresentation(self) -> object:
+    def widgetRepresentation(self) -> SegmentEditor:
         return self
 
-    def self(self) -> SegmentEditor:
-        return self._editor
+    self = widgetRepresentation
+
+    def setSegmentationNode(self, node) -> None:
+        self._segmentation = node
+
+    def segmentationNode(self):
+        return self._segmentation
+
+    def setSourceVolumeNode(self, node) -> None:
+        self._volume = node
+
+    def sourceVolumeNode(self):
+        return self._volume
 
 
 def install() -> None:
@@ -170,6 +148,5 @@ def install() -> None:
     slicer.qSlicerScriptedLoadableModule = ScriptedModule
     slicer.qSlicerScriptedLoadableModuleWidget = ScriptedModuleWidget
     slicer.selfTests = {}
-    slicer.modules.segmenteditor = SegmentEditorModule()
-    slicer.modules.SegmentEditorWidget = slicer.modules.segmenteditor.self()
+    slicer.modules.segmenteditor = slicer.modules.SegmentEditorWidget = SegmentEditor()
     samples.install()

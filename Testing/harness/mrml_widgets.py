@@ -6,8 +6,7 @@ from typing import ClassVar
 
 import slicer
 from PySide6 import QtWidgets
-from PySide6.QtCore import Property, Qt, Signal
-from PySide6.QtGui import QColor
+from PySide6.QtCore import Property, Signal
 
 from harness.widgets import declared, in_a_row, stand_in
 
@@ -171,9 +170,6 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         known = identifier if identifier in self._ids else ""
         self._choose(known or (self._ids[0] if self._ids and not self.noneEnabled else ""))
 
-    def nodeCount(self) -> int:
-        return len(self._ids)
-
     currentNodeID = Property(str, lambda self: self._current, setCurrentNodeID, notify=currentNodeIDChanged)
 
 
@@ -185,63 +181,6 @@ def _letting_go(subject, tags: list[int]):
             subject.RemoveObserver(tag)
 
     return let_go
-
-
-@stand_in(slicer)
-class qMRMLSegmentsTableView(QtWidgets.QTableWidget):
-    """Visibility, color and name of a segmentation's segments."""
-
-    selectionChanged_ = Signal(object, object)
-    SIGNATURES: ClassVar = {"selectionChanged(QItemSelection,QItemSelection)": "selectionChanged_"}
-    opacityColumnVisible = declared(bool, "opacityColumnVisible", True)
-    visibilityColumnVisible = declared(bool, "visibilityColumnVisible", True)
-    colorColumnVisible = declared(bool, "colorColumnVisible", True)
-    statusColumnVisible = declared(bool, "statusColumnVisible", False)
-    headerVisible = declared(bool, "headerVisible", True)
-    readOnly = declared(bool, "readOnly", False)
-    filterBarVisible = declared(bool, "filterBarVisible", False)
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(0, 3, parent)
-        self.setHorizontalHeaderLabels(["", "Color", "Name"])
-        self.itemSelectionChanged.connect(lambda: self.selectionChanged_.emit(None, None))
-        self._node, self._observers = None, []
-
-    def setMRMLScene(self, scene) -> None:
-        self._scene = scene
-
-    def segmentationNode(self):
-        return self._node
-
-    def setSegmentationNode(self, node) -> None:
-        for subject, tag in self._observers:
-            subject.RemoveObserver(tag)
-        self._node, self._observers = node, []
-        if node:
-            segmentation = node.GetSegmentation()
-            events = (segmentation.SegmentAdded, segmentation.SegmentRemoved, segmentation.SegmentModified)
-            self._observers = [(segmentation, segmentation.AddObserver(event, self._fill)) for event in events]
-            self.destroyed.connect(_letting_go(segmentation, [tag for _, tag in self._observers]))
-        self._fill()
-
-    def _fill(self, *arguments: object) -> None:
-        ids = list(self._node.GetSegmentation().GetSegmentIDs()) if self._node else []
-        display = self._node.GetDisplayNode() if self._node else None
-        self.setRowCount(len(ids))
-        for row, identifier in enumerate(ids):
-            segment = self._node.GetSegmentation().GetSegment(identifier)
-            shown, color, name = (QtWidgets.QTableWidgetItem() for _ in range(3))
-            visible = display and display.GetSegmentVisibility(identifier)
-            shown.setCheckState(Qt.CheckState.Checked if visible else Qt.CheckState.Unchecked)
-            color.setBackground(QColor.fromRgbF(*segment.GetColor()))
-            name.setText(segment.GetName())
-            name.setData(Qt.ItemDataRole.UserRole, identifier)
-            for column, item in enumerate((shown, color, name)):
-                self.setItem(row, column, item)
-
-    def selectedSegmentIDs(self) -> list[str]:
-        rows = self.selectionModel().selectedRows()
-        return [self.item(index.row(), 2).data(Qt.ItemDataRole.UserRole) for index in rows]
 
 
 @stand_in(slicer)

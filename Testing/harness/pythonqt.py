@@ -162,10 +162,6 @@ class _Connections:
         for made in [made for made in self._made if made[0] is sender]:
             self.disconnect(sender, made[1], made[2])
 
-    def count(self, sender: QtCore.QObject) -> int:
-        """How many connections of ``sender`` stand."""
-        return sum(made[0] is sender for made in self._made)
-
 
 connections = _Connections()
 

@@ -88,7 +88,7 @@ def test_a_widget_that_slicer_could_not_bind_is_refused(wrapped) -> None:
     for name, widget in (("allSlices", ctk.ctkCheckBox()), ("threshold", qt.QSpinBox()), ("ct", qt.QComboBox())):
         with pytest.raises(RuntimeError, match=type(widget).__name__):
             kind(node).connectParametersToGui({name: widget})
-    with pytest.raises(RuntimeError, match="unbounded"):
+    with pytest.raises(RuntimeError):
         annotated(cc=float)(node).connectParametersToGui({"cc": ctk.ctkSliderWidget()})
 
 
