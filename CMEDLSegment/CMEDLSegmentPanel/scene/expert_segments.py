@@ -20,7 +20,7 @@ from . import subject_hierarchy
 from .attributes import DROPPED, PREFIX, set_tag, tag
 from .coordinates import apply, array_of, own_matrix, parent_matrix, world_matrix
 from .result_nodes import is_result
-from .segment_masks import ON_GRID, Mask, cropped, mask_of, segment_of
+from .segment_masks import ON_GRID, Mask, cropped, mask_of, new_segmentation, segment_of
 
 RTSTRUCT, SEG, LABELMAP, DRAWN, MODEL = "RTSTRUCT", "SEG", "labelmap", "drawn", "model"
 
@@ -189,22 +189,19 @@ def one_line(text: str) -> str:
 def _as_segmentation(ref: SegmentRef) -> SegmentRef:
     """A segmentation of a labelmap volume, one segment for each of its values; the first one's reference."""
     volume = _node(ref)
-    scene = volume.GetScene()
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(volume.GetName()))
-    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node = new_segmentation(volume, volume.GetName())
     imported = slicer.vtkSlicerSegmentationsModuleLogic.ImportLabelmapToSegmentationNode(volume, node)
-    count = node.GetSegmentation().GetNumberOfSegments()
+    segmentation = node.GetSegmentation()
+    count = segmentation.GetNumberOfSegments()
     if not imported or not count:
-        scene.RemoveNode(node)
+        volume.GetScene().RemoveNode(node)
         raise InputError(f"The labelmap '{volume.GetName()}' marks nothing; choose another one.")
     if count == 1:
-        node.GetSegmentation().GetNthSegment(0).SetName(volume.GetName())
+        segmentation.GetNthSegment(0).SetName(volume.GetName())
     node.SetNodeReferenceID(_MADE_OF, volume.GetID())
     node.CreateDefaultDisplayNodes()
     subject_hierarchy.place_beside(node, volume)
-    first = node.GetSegmentation().GetNthSegmentID(0)
-    return SegmentRef(node.GetID(), first, node.GetSegmentation().GetNthSegment(0).GetName(), LABELMAP)
+    return SegmentRef(node.GetID(), segmentation.GetNthSegmentID(0), segmentation.GetNthSegment(0).GetName(), LABELMAP)
 
 
 def problems(ref: SegmentRef, volume_node: slicer.vtkMRMLScalarVolumeNode) -> list[str]:

@@ -22,7 +22,7 @@ from CMEDLSegmentLib.metrics.connected_components import ConnectedComponent, con
 from .attributes import COMPONENTS, DROPPED, LABEL, get_json, set_json
 from .coordinates import apply, array_of, parent_matrix
 from .rejected_candidates import holds, label_segments, remember_rejected, set_rejected
-from .result_nodes import is_edited, is_result, mark_written, probability_of
+from .result_nodes import component_entry, is_edited, is_result, mark_written, probability_of
 from .segment_masks import Mask, cropped, mask_of, on_grid, reference_grid, set_mask
 
 NEAR_MM = 5.0
@@ -186,14 +186,7 @@ class LesionCandidates:
         fresh.sort(key=lambda pair: (-(pair[1][0] or 0.0), -pair[0].voxels))
         last = max((entry["number"] for entry in stored), default=0)
         for number, (component, (mean, peak)) in enumerate(fresh, start=last + 1):
-            entry = {
-                "number": number,
-                "label": component.label,
-                "voxels": component.voxels,
-                "centre": [round(float(at), 3) for at in component.ijk],
-                "mean": mean,
-                "peak": peak,
-            }
+            entry = component_entry(number, component.label, component.voxels, component.ijk, mean, peak)
             stored.append(entry)
             matched.append((component, entry))
         if fresh:

@@ -16,7 +16,17 @@ from CMEDLSegmentLib.io.segmentation_writer import terminology_entry
 from .attributes import BOX, COMPONENTS, LABEL, PREFIX, PROBABILITY_ROLE, WRITTEN, escaped, get_json, set_json
 from .coordinates import array_of, lend, own_matrix, to_vtk, voxel_cc
 from .rejected_candidates import divided, label_segments, set_rejected
-from .segment_masks import Mask, add_segment, cropped, mask_of, on_grid, reference_grid, set_mask
+from .segment_masks import (
+    Mask,
+    add_segment,
+    cropped,
+    mask_of,
+    new_segmentation,
+    on_grid,
+    reference_grid,
+    set_mask,
+    show_outlines,
+)
 from .subject_hierarchy import place_beside
 
 if TYPE_CHECKING:
@@ -54,18 +64,13 @@ def add_result(volume_node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome) ->
         InputError: the volume was removed, or has another grid than it had.
     """
     _check_volume(volume_node, outcome.label)
-    scene, summary = volume_node.GetScene(), outcome.summary
+    summary = outcome.summary
     facts = _facts(summary)
     matrix, extent = own_matrix(volume_node), volume_node.GetImageData().GetExtent()
     box = bounding_box(outcome.label)
     part = outcome.label[box] if box is not None else outcome.label[:0]
     first = tuple(at + (box[2 - axis].start if box else 0) for axis, at in enumerate(extent[::2]))
-    node = scene.AddNewNodeByClass(
-        "vtkMRMLSegmentationNode", scene.GenerateUniqueName(f"{volume_node.GetName()} {summary['student']}")
-    )
-    # The transform first: the reference geometry is kept in the coordinates that the node has at this moment.
-    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    node = new_segmentation(volume_node, f"{volume_node.GetName()} {summary['student']}")
     for label in summary["labels"]:
         tags = {f"{PREFIX}{key}": escaped(value) for key, value in facts.items()}
         tags[f"{PREFIX}{LABEL}"] = str(label["value"])
@@ -76,10 +81,7 @@ def add_result(volume_node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome) ->
         node.SetAttribute(PREFIX + key, value)
     set_json(node, COMPONENTS, _in_indices(summary["components"], volume_node))
     mark_written(node)
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.SetVisibility2DFill(False)
-    display.SetSliceIntersectionThickness(2)
+    show_outlines(node)
     place_beside(node, volume_node)
     return node
 
@@ -112,17 +114,19 @@ def _in_indices(components: list[dict[str, Any]], volume_node: slicer.vtkMRMLSca
     entries = []
     for number, component in enumerate(components, start=1):
         center = geometry.to_index(np.array([component["center_mm"]]))[0] + start
+        voxels = round(component["volume_cc"] / geometry.voxel_cc)
         entries.append(
-            {
-                "number": number,
-                "label": component["label"],
-                "voxels": round(component["volume_cc"] / geometry.voxel_cc),
-                "centre": [round(float(at), 3) for at in center],
-                "mean": component["mean"],
-                "peak": component["peak"],
-            }
+            component_entry(number, component["label"], voxels, center, component["mean"], component["peak"])
         )
     return entries
+
+
+def component_entry(
+    number: int, label: int, voxels: int, center: np.ndarray, mean: float | None, peak: float | None
+) -> dict[str, Any]:
+    """A component as the attribute ``COMPONENTS`` has it; ``center`` in voxel indices (i, j, k)."""
+    centre = [round(float(at), 3) for at in center]
+    return {"number": number, "label": label, "voxels": voxels, "centre": centre, "mean": mean, "peak": peak}
 
 
 def is_result(node: slicer.vtkMRMLNode | None) -> bool:
@@ -188,27 +192,48 @@ def add_probability(
         raise InputError("The run was not asked for the probability; ask for it and segment again.")
     _check_volume(volume_node, outcome.probability)
     scene = volume_node.GetScene()
-    image = vtk.vtkImageData()
     # The node takes the array's memory over, so it has to be its own.
     array = np.require(outcome.probability, np.float32, ["C", "W"])
-    lend(image, array, volume_node.GetImageData().GetExtent()[::2])
     node = scene.AddNewNodeByClass(
         "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(f"{result_node.GetName()} probability")
     )
-    display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
-    # Before the voxels are there: an automatic window would look at all of them.
-    display.SetAutoWindowLevel(False)
+    lay_over(node, volume_node, array, volume_node.GetImageData().GetExtent()[::2], own_matrix(volume_node))
+    display = node.GetDisplayNode()
     display.SetWindowLevelMinMax(0.0, 1.0)
     display.SetAndObserveColorNodeID(_COLORS)
-    display.SetApplyThreshold(True)
     display.SetThreshold(LOWEST, 1.0)
-    node.SetAndObserveDisplayNodeID(display.GetID())
-    node.SetIJKToRASMatrix(to_vtk(own_matrix(volume_node)))
-    node.SetAndObserveImageData(image)
-    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     result_node.SetNodeReferenceID(PROBABILITY_ROLE, node.GetID())
     place_beside(node, volume_node)
     return node
+
+
+def lay_over(
+    node: slicer.vtkMRMLScalarVolumeNode,
+    volume_node: slicer.vtkMRMLScalarVolumeNode,
+    array: np.ndarray,
+    first: tuple[int, int, int],
+    matrix: np.ndarray,
+) -> None:
+    """Give a volume node that is shown over another one its voxels, and a display where it has none yet.
+
+    Args:
+        node: the volume.
+        volume_node: whose transform it follows.
+        array: the voxels (z, y, x), whose memory the node takes over.
+        first: index (i, j, k) of the first one.
+        matrix: (4, 4) from indices to the node's own RAS.
+    """
+    if node.GetDisplayNode() is None:
+        display = node.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+        # Before the voxels are there: an automatic window would look at all of them.
+        display.SetAutoWindowLevel(False)
+        display.SetApplyThreshold(True)
+        node.SetAndObserveDisplayNodeID(display.GetID())
+    image = vtk.vtkImageData()
+    lend(image, array, first)
+    node.SetIJKToRASMatrix(to_vtk(matrix))
+    node.SetAndObserveImageData(image)
+    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
 
 
 def probability_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:

@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 import vtk
 
-from CMEDLSegmentLib.base.boxes import Box, bounding_box, box_corners
+from CMEDLSegmentLib.base.boxes import Box, bounding_box, box_corners, box_within, moved_box
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.volume import triple
 
@@ -43,12 +43,6 @@ class Mask:
     def box(self) -> Box:
         """Where the array lies in an array (z, y, x) of the whole grid."""
         return tuple(slice(at, at + n) for at, n in zip(self.first[::-1], self.array.shape, strict=True))
-
-    def corners(self) -> np.ndarray:
-        """(8, 3) RAS of the outermost voxels' outer corners."""
-        low = np.array(self.first) - 0.5
-        high = low + np.array(self.array.shape[::-1])
-        return apply(self.matrix, box_corners(low, high))
 
     @classmethod
     def nothing(cls, first: tuple[int, int, int], matrix: np.ndarray) -> Mask:
@@ -131,6 +125,24 @@ def set_mask(node: slicer.vtkMRMLSegmentationNode, segment_id: str, mask: Mask) 
         # In place, because the segmentation observes this object.
         present.ShallowCopy(image)
         present.Modified()
+
+
+def new_segmentation(volume_node: slicer.vtkMRMLVolumeNode, name: str) -> slicer.vtkMRMLSegmentationNode:
+    """Add an empty segmentation on a volume's grid and under its transform; its name is ``name`` or begins so."""
+    scene = volume_node.GetScene()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    # The transform first: the reference geometry is kept in the coordinates that the node has at this moment.
+    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    return node
+
+
+def show_outlines(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Give a segmentation a display of outlines without a fill."""
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetVisibility2DFill(False)
+    display.SetSliceIntersectionThickness(2)
 
 
 def add_segment(
@@ -221,14 +233,15 @@ def mask_on_volume(
     if mask.empty:
         return Mask.nothing((0, 0, 0), matrix)
     moved = on_grid(mask, matrix)
-    return resampled(mask, matrix, volume_node.GetImageData().GetExtent()) if moved is None else moved
+    return _resampled(mask, matrix, volume_node.GetImageData().GetExtent()) if moved is None else moved
 
 
-def resampled(mask: Mask, matrix: np.ndarray, extent: tuple[int, ...]) -> Mask:
+def _resampled(mask: Mask, matrix: np.ndarray, extent: tuple[int, ...]) -> Mask:
     """The mask on another grid, each voxel taken from the one that its center lies in."""
-    index = np.linalg.inv(matrix) @ np.concatenate([mask.corners(), np.ones((8, 1))], axis=1).T
-    low = np.maximum(np.ceil(index[:3].min(axis=1)).astype(int), extent[::2])
-    high = np.minimum(np.floor(index[:3].max(axis=1)).astype(int), extent[1::2])
+    corner = np.array(mask.first) - 0.5
+    index = apply(np.linalg.inv(matrix) @ mask.matrix, box_corners(corner, corner + mask.array.shape[::-1]))
+    low = np.maximum(np.ceil(index.min(axis=0)).astype(int), extent[::2])
+    high = np.minimum(np.floor(index.max(axis=0)).astype(int), extent[1::2])
     if (high < low).any():
         return Mask.nothing(tuple(low.tolist()), matrix)
     back = np.linalg.inv(mask.matrix) @ matrix
@@ -236,27 +249,20 @@ def resampled(mask: Mask, matrix: np.ndarray, extent: tuple[int, ...]) -> Mask:
     result = np.zeros((high - low + 1)[::-1], dtype=bool)
     limits = np.array(mask.array.shape[::-1])
     for k in range(low[2], high[2] + 1):
-        found = [
+        places = [
             np.rint(back[a, 0] * i[None, :] + back[a, 1] * j[:, None] + back[a, 2] * k + back[a, 3]).astype(int)
             - mask.first[a]
             for a in range(3)
         ]
-        inside = np.logical_and.reduce([(at >= 0) & (at < n) for at, n in zip(found, limits, strict=True)])
-        x, y, z = (at[inside] for at in found)
+        inside = np.logical_and.reduce([(at >= 0) & (at < n) for at, n in zip(places, limits, strict=True)])
+        x, y, z = (at[inside] for at in places)
         result[k - low[2]][inside] = mask.array[z, y, x]
     return Mask(result, tuple(low.tolist()), matrix)
 
 
 def paste(mask: Mask, result: np.ndarray, start: tuple[int, ...]) -> None:
     """Set in ``result``, whose first voxel has the index ``start``, what ``mask`` marks; what lies outside is lost."""
-    if mask.empty:
-        return
-    to, of = [], []
-    for axis in (2, 1, 0):
-        at, n, whole = mask.first[axis] - start[axis], mask.array.shape[2 - axis], result.shape[2 - axis]
-        low, high = max(at, 0), min(at + n, whole)
-        if high <= low:
-            return
-        to.append(slice(low, high))
-        of.append(slice(low - at, high - at))
-    result[tuple(to)] |= mask.array[tuple(of)]
+    box = moved_box(mask.box, [-at for at in start[::-1]])
+    inside = tuple(slice(max(part.start, 0), min(part.stop, n)) for part, n in zip(box, result.shape, strict=True))
+    if all(part.start < part.stop for part in inside):
+        result[inside] |= mask.array[box_within(inside, box)]
