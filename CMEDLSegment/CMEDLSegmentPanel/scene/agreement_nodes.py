@@ -21,7 +21,7 @@ from .attributes import PREFIX
 from .expert_segments import one_line
 from .rated_scene import RatedScene, middle_of
 from .result_nodes import lay_over
-from .segment_masks import add_segment, cropped, new_segmentation, show_outlines
+from .segment_masks import add_segment, new_segmentation, show_outlines
 from .subject_hierarchy import place_beside
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def set_map(rated: RatedScene, agreement: Agreement) -> slicer.vtkMRMLScalarVolu
     matrix = counts.matrix.copy()
     matrix[:3, 3] += matrix[:3, :3] @ counts.first
     new = node.GetDisplayNode() is None
-    lay_over(node, volume, counts.array, (0, 0, 0), matrix)
+    array = np.zeros((1, 1, 1), counts.array.dtype) if counts.empty else counts.array
+    lay_over(node, volume, array, (0, 0, 0), matrix)
     raters = len(rated.case.raters)
     display = node.GetDisplayNode()
     if new:
@@ -144,9 +145,8 @@ def add_consensus(rated: RatedScene, marked: np.ndarray, method: str) -> slicer.
     """
     volume, title = _volume(rated), METHODS[method]
     node = new_segmentation(volume, f"{volume.GetName()} consensus ({title})")
-    whole = rated.mask(marked)
-    mask = cropped(whole.array, whole.first, whole.matrix)
-    add_segment(node, "Consensus", f"Consensus ({title})", CONSENSUS_COLOR, mask, {f"{PREFIX}consensus": method})
+    tags = {f"{PREFIX}consensus": method}
+    add_segment(node, "Consensus", f"Consensus ({title})", CONSENSUS_COLOR, rated.mask(marked), tags)
     show_outlines(node)
     place_beside(node, volume)
     return node

@@ -14,35 +14,10 @@ from CMEDLSegmentLib.base.errors import InputError
 from .attributes import PREFIX
 from .coordinates import apply, own_matrix, parent_matrix, to_numpy, world_matrix
 from .expert_segments import SegmentRef, role_of
-from .layouts import (
-    EXPERTS_VIEW,
-    MODEL_VIEW,
-    OVERLAY,
-    SIDE_BY_SIDE,
-    current_layout,
-    set_layout,
-    slice_views,
-)
+from .layouts import EXPERTS_VIEW, MODEL_VIEW, OVERLAY, SIDE_BY_SIDE, current_layout, set_layout, slice_views
 from .rejected_candidates import label_segments
 from .result_nodes import is_result
 from .segment_masks import SURFACE, mask_of, show_surface
-
-__all__ = [
-    "EXPERTS_VIEW",
-    "MODEL_VIEW",
-    "OVERLAY",
-    "SIDE_BY_SIDE",
-    "crosshair",
-    "current_layout",
-    "is_visible",
-    "jump",
-    "set_style",
-    "set_visible",
-    "show",
-    "step",
-    "tumor_center",
-    "tumor_places",
-]
 
 OUTLINE, FILL = 2, 0.0
 """Pixels, and opacity from 0 to 1: thin outlines hide least of the anatomy."""
