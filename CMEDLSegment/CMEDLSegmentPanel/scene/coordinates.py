@@ -54,9 +54,14 @@ def world_matrix(volume_node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     return parent_matrix(volume_node) @ own_matrix(volume_node)
 
 
-def voxel_cc(volume_node: slicer.vtkMRMLVolumeNode) -> float:
-    """Volume of a voxel in the world in cm^3."""
-    return float(abs(np.linalg.det(world_matrix(volume_node)[:3, :3]))) / 1000.0
+def voxel_cc(matrix: np.ndarray) -> float:
+    """Volume in cm^3 of a voxel whose indices ``matrix`` (4, 4) maps to mm."""
+    return float(abs(np.linalg.det(matrix[:3, :3]))) / 1000.0
+
+
+def axial_axis(matrix: np.ndarray) -> int:
+    """Which index (i, j, k) of a grid runs most along the patient, as ``matrix`` (4, 4) maps it to RAS."""
+    return int(np.argmax(np.abs(matrix[2, :3]) / np.linalg.norm(matrix[:3, :3], axis=0)))
 
 
 def geometry_of(matrix: np.ndarray, extent: tuple[int, ...]) -> Geometry:

@@ -66,13 +66,11 @@ def all_segments() -> list[SegmentRef]:
         if node.GetHideFromEditors():
             continue
         used.add(node.GetNodeReferenceID(_MADE_OF))
-        segmentation, source = node.GetSegmentation(), _source(node)
-        for index in range(segmentation.GetNumberOfSegments()):
-            segment = segmentation.GetNthSegment(index)
+        source = _source(node)
+        for segment_id in node.GetSegmentation().GetSegmentIDs():
+            segment = node.GetSegmentation().GetSegment(segment_id)
             if tag(segment, DROPPED) is None:
-                segments.append(
-                    SegmentRef(node.GetID(), segmentation.GetNthSegmentID(index), segment.GetName(), source)
-                )
+                segments.append(SegmentRef(node.GetID(), segment_id, segment.GetName(), source))
     for node in slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode"):
         if node.GetID() not in used and not node.GetHideFromEditors():
             segments.append(SegmentRef(node.GetID(), "", node.GetName(), LABELMAP))
@@ -85,16 +83,11 @@ def _source(node: slicer.vtkMRMLSegmentationNode) -> str:
         return MODEL
     if node.GetNodeReferenceID(_MADE_OF):
         return LABELMAP
-    modality = subject_hierarchy.attribute(
-        node, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
-    )
+    modality = subject_hierarchy.dicom_modality(node)
     contours = slicer.vtkSegmentationConverter.GetSegmentationPlanarContourRepresentationName()
     planar = node.GetSegmentation().GetSourceRepresentationName() == contours
-    if (
-        modality == RTSTRUCT
-        or planar
-        or any(name.startswith(_RT_PREFIX) for name in subject_hierarchy.attribute_names(node))
-    ):
+    from_rt = any(name.startswith(_RT_PREFIX) for name in subject_hierarchy.attribute_names(node))
+    if modality == RTSTRUCT or planar or from_rt:
         return RTSTRUCT
     return SEG if modality == SEG else DRAWN
 
@@ -166,11 +159,9 @@ def _color_for(ref: SegmentRef, rater: str, keep: bool) -> tuple[float, float, f
     for name, color in others:
         if name == rater:
             return color
-    taken = {tuple(round(part, 2) for part in color) for _, color in others}
-    present = color_of(ref)
-    if keep and tuple(round(part, 2) for part in present) not in taken:
-        return present
-    free = [color for color in COLORS if tuple(round(part, 2) for part in color) not in taken]
+    taken = {tuple(np.round(color, 2)) for _, color in others}
+    present = [color_of(ref)] if keep else []
+    free = [color for color in (*present, *COLORS) if tuple(np.round(color, 2)) not in taken]
     return free[0] if free else COLORS[len({name for name, _ in others}) % len(COLORS)]
 
 

@@ -21,10 +21,10 @@ def label_segments(node: slicer.vtkMRMLSegmentationNode, kind: str = LABEL) -> d
     """Segment id of each label's value; ``kind`` is ``LABEL`` (what is kept) or ``DROPPED``."""
     segmentation = node.GetSegmentation()
     segments: dict[int, str] = {}
-    for index in range(segmentation.GetNumberOfSegments()):
-        value = tag(segmentation.GetNthSegment(index), kind)
+    for segment_id in segmentation.GetSegmentIDs():
+        value = tag(segmentation.GetSegment(segment_id), kind)
         if value is not None:
-            segments.setdefault(int(value), segmentation.GetNthSegmentID(index))
+            segments.setdefault(int(value), segment_id)
     return segments
 
 

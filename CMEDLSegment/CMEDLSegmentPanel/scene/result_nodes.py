@@ -14,7 +14,7 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.segmentation_writer import terminology_entry
 
 from .attributes import BOX, COMPONENTS, LABEL, PREFIX, PROBABILITY_ROLE, WRITTEN, escaped, get_json, set_json
-from .coordinates import array_of, lend, own_matrix, to_vtk, voxel_cc
+from .coordinates import array_of, lend, own_matrix, to_vtk, voxel_cc, world_matrix
 from .rejected_candidates import divided, label_segments, set_rejected
 from .segment_masks import (
     Mask,
@@ -246,7 +246,7 @@ def rethreshold(result_node: slicer.vtkMRMLSegmentationNode, threshold: float) -
     """Mark what has at least this probability, at once and without another run.
 
     Candidates that were dropped stay dropped, components below the run's smallest volume stay away, and the surface
-    of the 3-D view is left to ``segments.show_surface``. The result and its provenance tell the new threshold.
+    of the 3-D view is left to :func:`show_surface`. The result and its provenance tell the new threshold.
 
     Raises:
         InputError: somebody edited the result, it has no probability volume or several labels, or the threshold is
@@ -273,7 +273,7 @@ def rethreshold(result_node: slicer.vtkMRMLSegmentationNode, threshold: float) -
         marked = cropped(array[box] >= np.float32(threshold), first, own_matrix(source))
     ((value, segment_id),) = kept.items()
     smallest_cc = float(result_node.GetAttribute(PREFIX + "minimum_cc") or 0)
-    kept_mask, dropped_mask = divided(result_node, marked, smallest_cc / voxel_cc(source) - 1e-6)
+    kept_mask, dropped_mask = divided(result_node, marked, smallest_cc / voxel_cc(world_matrix(source)) - 1e-6)
     set_mask(result_node, segment_id, kept_mask)
     set_rejected(result_node, value, dropped_mask)
     result_node.SetAttribute(PREFIX + "threshold", f"{threshold:.4g}")

@@ -112,7 +112,7 @@ def set_mask(node: slicer.vtkMRMLSegmentationNode, segment_id: str, mask: Mask) 
     segment = segment_of(node, segment_id)
     segmentation = node.GetSegmentation()
     shared = segment.GetRepresentation(LABELMAP)
-    others = [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
+    others = map(segmentation.GetSegment, segmentation.GetSegmentIDs())
     # After loading, segments that do not overlap share one labelmap with different values.
     if shared is not None and sum(other.GetRepresentation(LABELMAP) is shared for other in others) > 1:
         segmentation.SeparateSegmentLabelmap(segment_id)
