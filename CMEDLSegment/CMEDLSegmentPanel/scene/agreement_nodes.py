@@ -87,7 +87,7 @@ def set_map(rated: RatedScene, agreement: Agreement) -> slicer.vtkMRMLScalarVolu
     matrix = counts.matrix.copy()
     matrix[:3, 3] += matrix[:3, :3] @ counts.first
     new = node.GetDisplayNode() is None
-    array = np.zeros((1, 1, 1), counts.array.dtype) if counts.empty else counts.array
+    array = np.zeros((1, 1, 1), agreement.map.dtype) if counts.empty else counts.array
     lay_over(node, volume, array, (0, 0, 0), matrix)
     raters = len(rated.case.raters)
     display = node.GetDisplayNode()
