@@ -130,33 +130,6 @@ class _Binding:
             self._callback = None
 
 
-class _Cached:
-    """A parameter's value in one node, read again when the node says that it was modified."""
-
-    def __init__(self, parameter: _Parameter, node: slicer.vtkMRMLScriptedModuleNode) -> None:
-        self.parameter, self.node = parameter, node
-        self.value = parameter.read(node)
-        self._writing = False
-        itself = weakref.ref(self)
-        self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: itself()._modified())
-
-    def __del__(self) -> None:
-        self.node.RemoveObserver(self._tag)
-
-    def _modified(self) -> None:
-        if not self._writing:
-            self.value = self.parameter.read(self.node)
-
-    def write(self, value: object) -> None:
-        self._writing = True
-        try:
-            with slicer.util.NodeModify(self.node):
-                self.parameter.write(self.node, value)
-                self.value = self.parameter.read(self.node)
-        finally:
-            self._writing = False
-
-
 class _Wrapper:
     """What the decorator adds to a class of parameters."""
 
@@ -167,18 +140,20 @@ class _Wrapper:
         self._guis: dict[int, dict[str, _Binding]] = {}
         self._tags = 0
         self._updating = False
-        self._values = {name: _Cached(parameter, parameterNode) for name, parameter in self.allParameters.items()}
+        for name in self.allParameters:
+            self.getValue(name)  # which writes a default
 
-    def _value(self, name: str) -> _Cached:
-        if name not in self._values:
+    def _known(self, name: str) -> _Parameter:
+        if name not in self.allParameters:
             raise ValueError(f"Cannot find a param with the given name: {name}")
-        return self._values[name]
+        return self.allParameters[name]
 
     def getValue(self, name: str) -> object:
-        return self._value(name).value
+        return self._known(name).read(self.parameterNode)
 
     def setValue(self, name: str, value: object) -> None:
-        self._value(name).write(value)
+        with slicer.util.NodeModify(self.parameterNode):
+            self._known(name).write(self.parameterNode, value)
 
     def connectGui(self, gui: object) -> None:
         """Bind every widget that carries the property ``SlicerParameterName``; returns nothing, as in Slicer."""
@@ -187,7 +162,7 @@ class _Wrapper:
 
     def connectParametersToGui(self, mapping: dict[str, qt.QWidget]) -> int:
         """Bind widgets to the parameters named; returns a tag for ``disconnectGui``."""
-        bindings = {name: _Binding(self._value(name).parameter, widget) for name, widget in mapping.items()}
+        bindings = {name: _Binding(self._known(name), widget) for name, widget in mapping.items()}
         tag, self._tags = self._tags, self._tags + 1
         self._guis[tag] = bindings
         for name, binding in bindings.items():

@@ -230,11 +230,10 @@ def _chart(
     chart.SetTitle(kind)
     chart.SetXAxisTitle(axes[0])
     chart.SetYAxisTitle(axes[1])
-    kinds = slicer.vtkMRMLPlotSeriesNode
     for column, color in columns.items():
         series = own("vtkMRMLPlotSeriesNode", f"{kind}: {column}", rated)
         series.SetAndObserveTableNodeID(table.GetID())
-        series.SetPlotType(kinds.PlotTypeBar if bars else kinds.PlotTypeScatter)
+        series.SetPlotType(series.PlotTypeBar if bars else series.PlotTypeScatter)
         series.SetLabelColumnName(along if bars else "")
         series.SetXColumnName("" if bars else along)
         series.SetYColumnName(column)

@@ -236,7 +236,7 @@ def _mask(ref: SegmentRef) -> tuple[Mask, bool]:
     if not ref.segment_id:
         image = node.GetImageData()
         if image is None or image.GetPointData().GetScalars() is None:
-            return Mask.nothing((0, 0, 0), np.eye(4)), True
+            return Mask.nothing(np.eye(4)), True
         mask, own = cropped(array_of(image) != 0, image.GetExtent()[::2], own_matrix(node)), True
     else:
         mask = mask_of(node, ref.segment_id)

@@ -108,7 +108,7 @@ class LesionCandidates:
         grid = reference_grid(self._node)
         if grid is None:
             raise InputError(f"'{self._node.GetName()}' has lost its reference geometry; segment again.")
-        self._matrix = grid[0]
+        self._matrix = grid
         world = parent_matrix(self._node) @ self._matrix
         axial = axial_axis(world)
         self._rows, self._components = [], {}
@@ -163,7 +163,7 @@ class LesionCandidates:
         """A segment's mask in indices of the reference grid."""
         mask = mask_of(self._node, segment_id)
         if mask.empty:
-            return Mask(mask.array, (0, 0, 0), self._matrix)
+            return Mask.nothing(self._matrix)
         placed = on_grid(mask, self._matrix)
         if placed is None:
             raise InputError(f"'{self._node.GetName()}' is no longer on the grid of its image; segment again.")

@@ -77,7 +77,7 @@ class RatedScene:
         native, matrix = self._view.to_native(whole), own_matrix(slicer.mrmlScene.GetNodeByID(self.volume_id))
         box = bounding_box(native)
         if box is None:
-            return Mask.nothing(self._start, matrix)
+            return Mask.nothing(matrix)
         corner = triple(part.start + at for part, at in zip(box[::-1], self._start, strict=True))
         return Mask(np.ascontiguousarray(native[box]), corner, matrix)
 

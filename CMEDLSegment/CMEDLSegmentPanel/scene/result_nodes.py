@@ -173,7 +173,7 @@ def _digest(node: slicer.vtkMRMLSegmentationNode) -> str:
         if mask.empty:
             # As good as absent: no label is edited by being empty.
             continue
-        placed = on_grid(mask, grid[0]) if grid is not None else mask
+        placed = on_grid(mask, grid) if grid is not None else mask
         place = placed.first if placed is not None else "off the grid"
         digest.update(f"{value} {place} {mask.array.shape}\n".encode())
         digest.update(np.packbits(mask.array).tobytes())
@@ -267,7 +267,7 @@ def rethreshold(result_node: slicer.vtkMRMLSegmentationNode, threshold: float) -
     array, start = array_of(image), image.GetExtent()[::2]
     box = _reachable(result_node, array)
     if box is None:
-        marked = Mask.nothing(start, own_matrix(source))
+        marked = Mask.nothing(own_matrix(source))
     else:
         first = tuple(at + part.start for at, part in zip(start, box[::-1], strict=True))
         marked = cropped(array[box] >= np.float32(threshold), first, own_matrix(source))

@@ -45,16 +45,16 @@ class Mask:
         return tuple(slice(at, at + n) for at, n in zip(self.first[::-1], self.array.shape, strict=True))
 
     @classmethod
-    def nothing(cls, first: tuple[int, int, int], matrix: np.ndarray) -> Mask:
+    def nothing(cls, matrix: np.ndarray) -> Mask:
         """The mask of an empty segment."""
-        return cls(np.zeros((0, 0, 0), dtype=bool), first, matrix)
+        return cls(np.zeros((0, 0, 0), dtype=bool), (0, 0, 0), matrix)
 
 
 def cropped(array: np.ndarray, first: tuple[int, int, int], matrix: np.ndarray) -> Mask:
     """The mask of what is not 0 in ``array`` (z, y, x), whose first voxel has the index ``first`` (i, j, k)."""
     box = bounding_box(array)
     if box is None:
-        return Mask.nothing(first, matrix)
+        return Mask.nothing(matrix)
     start = tuple(at + part.start for at, part in zip(first, box[::-1], strict=True))
     return Mask(array[box] != 0, start, matrix)
 
@@ -73,11 +73,15 @@ def mask_of(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> Mask:
     if image is None:
         image, value = _converted(node, segment_id), 1
     x0, x1, y0, y1, z0, z1 = image.GetExtent()
+    if x1 < x0 or y1 < y0 or z1 < z0 or image.GetPointData().GetScalars() is None:
+        return Mask.nothing(_matrix_of(image))
+    return cropped(array_of(image) == value, (x0, y0, z0), _matrix_of(image))
+
+
+def _matrix_of(image: slicer.vtkOrientedImageData) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
-    if x1 < x0 or y1 < y0 or z1 < z0 or image.GetPointData().GetScalars() is None:
-        return Mask.nothing((0, 0, 0), to_numpy(matrix))
-    return cropped(array_of(image) == value, (x0, y0, z0), to_numpy(matrix))
+    return to_numpy(matrix)
 
 
 def segment_of(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> slicer.vtkSegment:
@@ -184,17 +188,15 @@ def show_surface(node: slicer.vtkMRMLSegmentationNode) -> None:
     node.CreateClosedSurfaceRepresentation()
 
 
-def reference_grid(node: slicer.vtkMRMLSegmentationNode) -> tuple[np.ndarray, tuple[int, ...]] | None:
-    """(4, 4) from indices to the node's own RAS and the extent of the reference geometry; None where none is set."""
+def reference_grid(node: slicer.vtkMRMLSegmentationNode) -> np.ndarray | None:
+    """(4, 4) from indices of the reference geometry to the node's own RAS; None where none is set."""
     text = node.GetSegmentation().GetConversionParameter(
         slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
     )
     image = slicer.vtkOrientedImageData()
     if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False):
         return None
-    matrix = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    return to_numpy(matrix), image.GetExtent()
+    return _matrix_of(image)
 
 
 def on_grid(mask: Mask, matrix: np.ndarray) -> Mask | None:
@@ -231,7 +233,7 @@ def mask_on_volume(
     to_volume = np.linalg.inv(parent_matrix(volume_node)) @ parent_matrix(node)
     mask = Mask(mask.array, mask.first, to_volume @ mask.matrix)
     if mask.empty:
-        return Mask.nothing((0, 0, 0), matrix)
+        return Mask.nothing(matrix)
     moved = on_grid(mask, matrix)
     return _resampled(mask, matrix, volume_node.GetImageData().GetExtent()) if moved is None else moved
 
@@ -243,7 +245,7 @@ def _resampled(mask: Mask, matrix: np.ndarray, extent: tuple[int, ...]) -> Mask:
     low = np.maximum(np.ceil(index.min(axis=0)).astype(int), extent[::2])
     high = np.minimum(np.floor(index.max(axis=0)).astype(int), extent[1::2])
     if (high < low).any():
-        return Mask.nothing(tuple(low.tolist()), matrix)
+        return Mask.nothing(matrix)
     back = np.linalg.inv(mask.matrix) @ matrix
     i, j = np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1)
     result = np.zeros((high - low + 1)[::-1], dtype=bool)
