@@ -226,25 +226,18 @@ def tumor_places(
     """
     places: list[tuple[np.ndarray, int]] = []
     marks = [] if result is None else [(result, segment_id) for segment_id in label_segments(result).values()]
-    for ref in experts:
-        node = slicer.mrmlScene.GetNodeByID(ref.node_id)
-        if node is not None and ref.segment_id:
-            marks.append((node, ref.segment_id))
+    marks += [(slicer.mrmlScene.GetNodeByID(ref.node_id), ref.segment_id) for ref in experts if ref.segment_id]
     for node, segment_id in marks:
-        mask = mask_of(node, segment_id)
-        if mask.empty:
+        if node is None:
             continue
+        mask = mask_of(node, segment_id)
         matrix = parent_matrix(node) @ mask.matrix
-        axial = axial_axis(matrix)
-        slices = np.moveaxis(mask.array, 2 - axial, 0)
-        for number in np.flatnonzero(slices.any(axis=(1, 2))):
-            rows, columns = np.nonzero(slices[number])
-            index = np.zeros(3)
-            index[axial] = number
-            # Array axes are z, y, x without the axial one; index axes are their reverse.
-            slow, fast = (axis for axis in (2, 1, 0) if axis != axial)
-            index[slow], index[fast] = rows.mean(), columns.mean()
-            places.append((apply(matrix, index + mask.first), len(rows)))
+        voxels = np.argwhere(mask.array)[:, ::-1]
+        slices = voxels[:, axial_axis(matrix)]
+        counts = np.bincount(slices)
+        sums = np.stack([np.bincount(slices, voxels[:, axis]) for axis in range(3)], axis=1)
+        for number in np.flatnonzero(counts):
+            places.append((apply(matrix, sums[number] / counts[number] + mask.first), int(counts[number])))
     return sorted(places, key=lambda place: place[0][2])
 
 

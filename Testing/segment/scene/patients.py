@@ -14,6 +14,8 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from CMEDLSegmentLib.io.labels import TUMOR, Label
+from CMEDLSegmentPanel.scene.expert_segments import SegmentRef, all_segments
+from CMEDLSegmentPanel.scene.volume_nodes import volume_of
 
 SHAPE = (20, 30, 40)
 SPACING = (1.5, 2.0, 3.0)
@@ -124,8 +126,6 @@ def an_outcome(
     """What the worker would say of ``label``, its components found by scipy, independently of the scene's code."""
     from scipy import ndimage
 
-    from CMEDLSegmentPanel.scene.volume_nodes import volume_of
-
     geometry = volume_of(node).geometry
     components = []
     for entry in labels:
@@ -190,3 +190,8 @@ def a_segmentation(
         segment.AddRepresentation("Binary labelmap", image)
         node.GetSegmentation().AddSegment(segment)
     return node
+
+
+def refs_of(node: slicer.vtkMRMLSegmentationNode) -> list[SegmentRef]:
+    """The segments of a node as the panel lists them."""
+    return [ref for ref in all_segments() if ref.node_id == node.GetID()]

@@ -22,6 +22,7 @@ from segment.scene.patients import (
     grid,
     moved,
     put_under,
+    refs_of,
     saved_and_loaded,
     world,
 )
@@ -32,9 +33,8 @@ LARGER = (slice(4, 10), slice(8, 15), slice(20, 27))
 def rated(volume, names: dict[str, np.ndarray], structure: str = "Tumor") -> slicer.vtkMRMLSegmentationNode:
     """A segmentation on the volume whose segments are all experts'."""
     node = a_segmentation(volume, names, name=structure)
-    for ref in expert_segments.all_segments():
-        if ref.node_id == node.GetID():
-            expert_segments.set_role(ref, ref.name, structure)
+    for ref in refs_of(node):
+        expert_segments.set_role(ref, ref.name, structure)
     return node
 
 
@@ -95,8 +95,7 @@ def test_the_model_is_a_candidate_until_an_expert_takes_the_result_over(scene) -
     result = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
     assert [delineation.name for delineation in collected(volume, result).case.all] == ["Ann", "Bob", MODEL]
-    own = next(ref for ref in expert_segments.all_segments() if ref.node_id == result.GetID())
-    expert_segments.set_role(own, "Cleo")
+    expert_segments.set_role(refs_of(result)[0], "Cleo")
     case = collected(volume, result).case
     assert case.model is None
     assert {rater.name for rater in case.raters} == {"Ann", "Bob", "Cleo"}
@@ -107,9 +106,7 @@ def test_only_what_marks_the_chosen_structure_is_compared_and_parts_of_one_rater
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(BLOB)})
     rated(volume, {"Ann": box_label(FAR)}, structure="Node")
     second = rated(volume, {"More": box_label(FAR)})
-    expert_segments.set_role(
-        next(ref for ref in expert_segments.all_segments() if ref.node_id == second.GetID()), "Ann", "tumor"
-    )
+    expert_segments.set_role(refs_of(second)[0], "Ann", "tumor")
     assert rated_scene.structures() == ["Tumor", "Node"]
     case = collected(volume).case
     assert [rater.name for rater in case.raters] == ["Ann", "Bob"]
@@ -181,9 +178,7 @@ def test_the_map_is_made_once_and_follows(scene) -> None:
     volume = a_volume()
     node = rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
     first = agreement_nodes.set_map(*analyzed(volume))
-    expert_segments.set_role(
-        next(ref for ref in expert_segments.all_segments() if ref.node_id == node.GetID() and ref.name == "Bob"), None
-    )
+    expert_segments.set_role(refs_of(node)[1], None)
     rated(volume, {"Cleo": box_label(BLOB), "Dan": box_label(FAR)})
     assert agreement_nodes.set_map(*analyzed(volume)) is first
     assert agreement_nodes.map_of(volume) is first

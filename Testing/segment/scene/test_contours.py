@@ -23,6 +23,7 @@ from segment.scene.patients import (
     axes_of,
     box_label,
     put_under,
+    refs_of,
     rotation,
     saved_and_loaded,
     world,
@@ -51,8 +52,7 @@ def a_case(kind: str = "plain", transformed: bool = False) -> tuple[object, obje
     result = result_nodes.add_result(volume, an_outcome(volume, box_label(MODEL, shape=SHAPE)))
     segments = {name: box_label(box, shape=SHAPE) for name, box in (("Anna", ANNA), ("Bob", BOB), ("Heart", MODEL))}
     node = a_segmentation(volume, segments)
-    refs = [ref for ref in expert_segments.all_segments() if ref.node_id == node.GetID()]
-    return volume, result, [expert_segments.set_role(ref, ref.name) for ref in refs[:2]]
+    return volume, result, [expert_segments.set_role(ref, ref.name) for ref in refs_of(node)[:2]]
 
 
 def test_a_node_of_many_structures_gets_no_surfaces_by_itself(slicer_app) -> None:
@@ -185,8 +185,8 @@ def test_side_by_side_scrolls_and_zooms_together_and_alone(slicer_app: object) -
 def test_only_the_chosen_raters_are_shown(slicer_app: object) -> None:
     volume, result, refs = a_case()
     contour_views.show(OVERLAY, result, refs, volume)
+    (model,) = refs_of(result)
     heart = next(ref for ref in expert_segments.all_segments() if ref.name == "Heart")
-    model = next(ref for ref in expert_segments.all_segments() if ref.source == expert_segments.MODEL)
     assert not contour_views.is_visible(heart)
     assert all(contour_views.is_visible(ref) for ref in (*refs, model))
     contour_views.set_visible(refs[0], False)

@@ -27,15 +27,12 @@ from segment.scene.patients import (
     box_label,
     grid,
     put_under,
+    refs_of,
     saved_and_loaded,
 )
 
 YELLOW = pytest.approx([part / 255 for part in EXPERT_YELLOW], abs=1e-6)
 ODD_NAMES = ("<b>Dr. Müller</b>", "x" * 300, "A|B:C;D~E%41^F", '"quoted" & <img src=x>', "山田")
-
-
-def refs_of(node: slicer.vtkMRMLSegmentationNode) -> list[SegmentRef]:
-    return [ref for ref in expert_segments.all_segments() if ref.node_id == node.GetID()]
 
 
 def test_every_kind_of_segment_is_listed(scene: object) -> None:
@@ -255,7 +252,7 @@ def test_roles_survive_saving_and_loading_the_scene(scene: object, tmp_path: Pat
     for ref, name in zip(refs, ODD_NAMES, strict=True):
         expert_segments.set_role(ref, name, "Tumor")
     labelmap = a_volume(box_label(FAR), kind="vtkMRMLLabelMapVolumeNode")
-    (raw,) = [ref for ref in expert_segments.all_segments() if ref.node_id == labelmap.GetID()]
+    (raw,) = refs_of(labelmap)
     refs.append(expert_segments.set_role(raw, "Anna"))
 
     def shown(refs: list[SegmentRef]) -> list[tuple]:
