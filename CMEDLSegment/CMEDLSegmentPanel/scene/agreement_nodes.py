@@ -44,10 +44,6 @@ _KIND, _OF = PREFIX + "agreement", PREFIX + "agreementOf"
 _MAP = "map"
 
 
-def _volume(rated: RatedScene) -> slicer.vtkMRMLScalarVolumeNode:
-    return slicer.mrmlScene.GetNodeByID(rated.volume_id)
-
-
 def find_all(class_name: str, kind: str, volume: slicer.vtkMRMLVolumeNode | None) -> list[slicer.vtkMRMLNode]:
     """Our nodes of this kind that belong to a CT."""
     nodes = slicer.util.getNodesByClass(class_name) if volume is not None else []
@@ -56,7 +52,7 @@ def find_all(class_name: str, kind: str, volume: slicer.vtkMRMLVolumeNode | None
 
 def own(class_name: str, kind: str, rated: RatedScene, several: bool = False) -> slicer.vtkMRMLNode:
     """Our node of this kind for the CT of a case, made if it is not there or if there can be several."""
-    volume, scene = _volume(rated), slicer.mrmlScene
+    volume, scene = rated.volume, slicer.mrmlScene
     there = [] if several else find_all(class_name, kind, volume)
     if there:
         return there[0]
@@ -81,7 +77,7 @@ def set_map(rated: RatedScene, agreement: Agreement) -> slicer.vtkMRMLScalarVolu
 
     It is as large as what anybody marked, and no view shows it until asked (:func:`show_map`).
     """
-    volume = _volume(rated)
+    volume = rated.volume
     counts = rated.mask(agreement.map, tuple(part.start for part in agreement.box))
     node = own("vtkMRMLScalarVolumeNode", _MAP, rated)
     matrix = counts.matrix.copy()
@@ -143,7 +139,7 @@ def add_consensus(rated: RatedScene, marked: np.ndarray, method: str) -> slicer.
         marked: bool (z, y, x) on the case's grid.
         method: one of :data:`METHODS`.
     """
-    volume, title = _volume(rated), METHODS[method]
+    volume, title = rated.volume, METHODS[method]
     node = new_segmentation(volume, f"{volume.GetName()} consensus ({title})")
     tags = {f"{PREFIX}consensus": method}
     add_segment(node, "Consensus", f"Consensus ({title})", CONSENSUS_COLOR, rated.mask(marked), tags)

@@ -82,7 +82,7 @@ class Review:
         reviewer = one_line(reviewer)
         if not reviewer:
             raise InputError("A review tells who scored; give the reviewer's name or initials.")
-        if pending(slicer.mrmlScene.GetNodeByID(rated.volume_id)):
+        if pending(rated.volume):
             raise InputError("A review of these contours is unfinished; continue or cancel it first.")
         names = [entry.name for entry in rated.entries]
         secrets.SystemRandom().shuffle(names)
@@ -212,7 +212,7 @@ class Blind:
 
     def __init__(self, rated: RatedScene, review: Review, outline: int = 2) -> None:
         self._review = review
-        volume = slicer.mrmlScene.GetNodeByID(rated.volume_id)
+        volume = rated.volume
         self._node = new_segmentation(volume, "Blinded review")
         self._node.SetHideFromEditors(True)
         self._node.SetSaveWithScene(False)

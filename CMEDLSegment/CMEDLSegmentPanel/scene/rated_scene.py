@@ -62,6 +62,11 @@ class RatedScene:
     _crop: Box
     _start: tuple[int, int, int]
 
+    @property
+    def volume(self) -> slicer.vtkMRMLScalarVolumeNode:
+        """The CT; None when it is gone."""
+        return slicer.mrmlScene.GetNodeByID(self.volume_id)
+
     def ras(self, place: tuple[float, float, float]) -> np.ndarray:
         """RAS in the world of a voxel (z, y, x) of the case."""
         return self.case.geometry.to_physical(np.array([place[::-1]], dtype=float))[0] @ FLIP[:3, :3]
@@ -74,7 +79,7 @@ class RatedScene:
         whole = np.zeros(self._view.array.shape, dtype=array.dtype)
         start = [at + part.start for at, part in zip(first, self._crop, strict=True)]
         whole[tuple(slice(at, at + n) for at, n in zip(start, array.shape, strict=True))] = array
-        native, matrix = self._view.to_native(whole), own_matrix(slicer.mrmlScene.GetNodeByID(self.volume_id))
+        native, matrix = self._view.to_native(whole), own_matrix(self.volume)
         box = bounding_box(native)
         if box is None:
             return Mask.nothing(matrix)
