@@ -6,13 +6,14 @@ large scan are quick. The slices stay all of the CT's, from the feet to the head
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 import slicer
 
-from CMEDLSegmentLib.base.boxes import Box, bounding_box, box_shape, enclosing_box
+from CMEDLSegmentLib.base.boxes import Box, bounding_box, box_shape
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.delineation import MODEL, Delineation, RatedCase
 from CMEDLSegmentLib.io.volume import AxialView, Geometry, axial_view, triple
@@ -151,9 +152,11 @@ class RatedSceneReader:
         start = volume.GetImageData().GetExtent()[::2]
         masks_of = [[self._mask_of(ref, volume) for ref in entry.refs] for entry in rated]
         self._known = {ref: self._known[ref] for entry in rated for ref in entry.refs}
-        native = _around([mask for masks in masks_of for mask, _ in masks], start, image.array.shape)
         view = axial_view(image.array, image.geometry)
-        crop = _in_axial(native, image.geometry, view)
+        marked = np.zeros(image.array.shape, dtype=bool)
+        for mask, _ in itertools.chain.from_iterable(masks_of):
+            paste(mask, marked, start)
+        crop = _around(view.to_axial(marked), view.spacing)
         delineations = []
         for entry, masks in zip(rated, masks_of, strict=True):
             whole = np.zeros(image.array.shape, dtype=bool)
@@ -210,31 +213,13 @@ def _marks(ref: SegmentRef) -> Hashable:
     return representation and representation.GetMTime(), segment.GetLabelValue(), parent_matrix(node).tobytes()
 
 
-def _around(masks: list[Mask], start: tuple[int, ...], shape: tuple[int, ...]) -> Box:
-    """The box (z, y, x) of a volume's array around what masks mark of it; the whole array where they mark nothing.
-
-    Args:
-        masks: in the volume's indices.
-        start: the volume's first index (i, j, k).
-        shape: of its array.
-    """
-    whole = tuple(slice(first, first + size) for first, size in zip(start[::-1], shape, strict=True))
-    box = []
-    for part, limit in zip(enclosing_box(mask.box for mask in masks if not mask.empty) or whole, whole, strict=True):
-        low, high = max(part.start, limit.start) - limit.start, min(part.stop, limit.stop) - limit.start
-        box.append(slice(low, high) if low < high else slice(0, limit.stop - limit.start))
-    return tuple(box)
-
-
-def _in_axial(native: Box, geometry: Geometry, view: AxialView) -> Box:
-    """The part of the axial view to compare in: every slice, and in each one a box with a margin."""
-    ends = np.array([[part.start for part in native[::-1]], [part.stop - 1 for part in native[::-1]]])
-    index = np.rint(view.geometry.to_index(geometry.to_physical(ends))).astype(int)
-    crop = [slice(0, view.array.shape[0])]
-    for axis, size, step in zip((1, 0), view.array.shape[1:], view.spacing[1:], strict=True):
-        low, high = int(index[:, axis].min()), int(index[:, axis].max()) + 1
+def _around(marked: np.ndarray, spacing: tuple[float, float, float]) -> Box:
+    """The part (z, y, x) to compare in: every slice, and in each one what is marked with a margin; else all of it."""
+    box = bounding_box(marked) or tuple(slice(0, size) for size in marked.shape)
+    crop = [slice(0, marked.shape[0])]
+    for part, size, step in zip(box[1:], marked.shape[1:], spacing[1:], strict=True):
         margin = int(np.ceil(MARGIN_MM / step))
-        crop.append(slice(max(low - margin, 0), min(high + margin, size)))
+        crop.append(slice(max(part.start - margin, 0), min(part.stop + margin, size)))
     return tuple(crop)
 
 
