@@ -39,15 +39,6 @@ def test_a_name_that_is_property_and_static_method_is_both(qt, slicer_app) -> No
     timer.stop()
 
 
-def test_a_slot_gets_as_many_arguments_as_it_takes(qt) -> None:
-    box = qt.QSpinBox()
-    got: list[object] = []
-    box.connect("valueChanged(int)", got.append)
-    box.connect("valueChanged(int)", lambda: got.append("none"))
-    box.value = 7
-    assert got == [7, "none"]
-
-
 def test_an_unknown_signal_raises(qt) -> None:
     with pytest.raises(ValueError, match=r"pressed\(int\)"):
         qt.QPushButton().connect("pressed(int)", print)

@@ -66,16 +66,13 @@ def add_result(volume_node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome) ->
     _check_volume(volume_node, outcome.label)
     summary = outcome.summary
     facts = _facts(summary)
-    matrix, extent = own_matrix(volume_node), volume_node.GetImageData().GetExtent()
-    box = bounding_box(outcome.label)
-    part = outcome.label[box] if box is not None else outcome.label[:0]
-    first = tuple(at + (box[2 - axis].start if box else 0) for axis, at in enumerate(extent[::2]))
+    matrix, first = own_matrix(volume_node), volume_node.GetImageData().GetExtent()[::2]
     node = new_segmentation(volume_node, f"{volume_node.GetName()} {summary['student']}")
     for label in summary["labels"]:
         tags = {f"{PREFIX}{key}": escaped(value) for key, value in facts.items()}
         tags[f"{PREFIX}{LABEL}"] = str(label["value"])
         tags[slicer.vtkSegment.GetTerminologyEntryTagName()] = terminology_entry(label["terminology"])
-        mask = cropped(part == label["value"], first, matrix)
+        mask = cropped(outcome.label == label["value"], first, matrix)
         add_segment(node, f"Segment_{label['value']}", label["name"], tuple(label["color"]), mask, tags)
     for key, value in facts.items():
         node.SetAttribute(PREFIX + key, value)
