@@ -68,6 +68,15 @@ class SampleDataLogic:
         known = slicer.modules.sampleDataSources
         return known if category is None else known.get(category, [])
 
+    @staticmethod
+    def downloadSample(sampleName: str) -> object:
+        """The first node of a sample.
+
+        Raises:
+            IndexError: nothing was loaded; Slicer's does not say more either.
+        """
+        return downloadSamples(sampleName)[0]
+
 
 def _source(sampleName: str) -> SampleDataSource:
     everything = [source for sources in slicer.modules.sampleDataSources.values() for source in sources]
