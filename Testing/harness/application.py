@@ -249,14 +249,6 @@ class Application:
         node.SetFieldOfView(across * factor, up * factor, depth)
         logic.EndSliceNodeInteraction()
 
-    def render(self, path: Path | str, layout: int | None = None) -> Path:
-        """Draw all views, in ``layout`` if one is given, and write a picture of them."""
-        if layout is not None:
-            self.layout_manager.setLayout(layout)
-        self.process_events()
-        self.layout_manager.draw()
-        return self.grab(self.layout_manager, path)
-
     def grab(self, what: object, path: Path | str) -> Path:
         """Write a picture of a panel (the Python widget that ``open`` returned) or of any widget."""
         target = what if isinstance(what, QtWidgets.QWidget) else what.parent

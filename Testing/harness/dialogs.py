@@ -10,14 +10,8 @@ from PySide6 import QtCore, QtWidgets
 
 Box = QtWidgets.QMessageBox
 ANSWERS = {
-    "yes": Box.StandardButton.Yes,
-    "no": Box.StandardButton.No,
-    "ok": Box.StandardButton.Ok,
-    "cancel": Box.StandardButton.Cancel,
-    "retry": Box.StandardButton.Retry,
-    "close": Box.StandardButton.Close,
-    "save": Box.StandardButton.Save,
-    "discard": Box.StandardButton.Discard,
+    name.lower(): Box.StandardButton[name]
+    for name in ("Yes", "No", "Ok", "Cancel", "Retry", "Close", "Save", "Discard")
 }
 
 

@@ -134,9 +134,6 @@ class ctkCollapsibleButton(_Folding, QtWidgets.QAbstractButton):
         inside = QtWidgets.QWidget.layout(self)
         return QtWidgets.QAbstractButton.minimumSizeHint(self).expandedTo(title) if inside else title
 
-    def hitButton(self, position: QtCore.QPoint) -> bool:
-        return position.y() < self._title_size().height()
-
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         painter, option = QtWidgets.QStylePainter(self), self._option()
         option.rect.setHeight(self._title_size().height())

@@ -42,30 +42,9 @@ class Canvas(QtWidgets.QWidget):
         self.update()
         return pixels
 
-    def forceRender(self) -> None:
-        self.pixels()
-
-    scheduleRender = forceRender
-
-    def mrmlSliceNode(self):
-        return self.view.node
-
-    mrmlViewNode = mrmlSliceNode
-
-    def renderWindow(self):
-        return self.view.window
-
-    def interactor(self):
-        return self.view.interactor
-
-    def displayableManagerByClassName(self, name: str):
-        return self.view.group.GetDisplayableManagerByClassName(name)
-
     def resetFocalPoint(self) -> None:
         """Look at everything that is shown (3-D views)."""
         self.view.reset_camera()
-
-    resetCamera = resetFocalPoint
 
 
 class ViewWidget(QtWidgets.QWidget):
@@ -104,18 +83,8 @@ class ViewWidget(QtWidgets.QWidget):
     def mrmlSliceNode(self):
         return self.view.node
 
-    mrmlViewNode = mrmlSliceNode
-
     def mrmlSliceCompositeNode(self):
         return self.view.logic.GetSliceCompositeNode()
-
-    def sliceController(self) -> QtWidgets.QLabel:
-        return self._bar
-
-    threeDController = sliceController
-
-    def fitSliceToBackground(self) -> None:
-        self.view.logic.FitSliceToBackground()
 
 
 class LayoutManager(QtWidgets.QWidget):
@@ -132,7 +101,8 @@ class LayoutManager(QtWidgets.QWidget):
         self._widgets: dict[str, ViewWidget] = {}
         self._shown: tuple = ()
         self._mapped: list[str] = []
-        QtWidgets.QVBoxLayout(self).setContentsMargins(0, 0, 0, 0)
+        self._column = QtWidgets.QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
         self.resize(900, 700)
         node = self._logic.GetLayoutNode()
         node.AddObserver("ModifiedEvent", self._follow)
@@ -149,12 +119,11 @@ class LayoutManager(QtWidgets.QWidget):
         for widget in self._widgets.values():
             widget.setParent(self)
             widget.hide()
-        outer = QtWidgets.QVBoxLayout.itemAt(QtWidgets.QWidget.layout(self), 0)
-        if outer:
+        if outer := self._column.itemAt(0):
             outer.widget().deleteLater()
-            QtWidgets.QWidget.layout(self).removeItem(outer)
+            self._column.removeItem(outer)
         self._mapped = []
-        QtWidgets.QWidget.layout(self).addWidget(self._build(ElementTree.fromstring(wanted[1])))
+        self._column.addWidget(self._build(ElementTree.fromstring(wanted[1])))
         for identifier, widget in self._widgets.items():
             widget.view.node.SetMappedInLayout(1 if identifier in self._mapped else 0)
         self.layoutChanged.emit(wanted[0])
@@ -224,12 +193,6 @@ class LayoutManager(QtWidgets.QWidget):
     @property
     def threeDViewCount(self) -> int:
         return len(self._views(ThreeDView))
-
-    tableViewCount = 0
-
-    @property
-    def plotViewCount(self) -> int:
-        return len(self._views(PlotView))
 
     def plotWidget(self, which: int) -> ViewWidget | None:
         views = self._views(PlotView)

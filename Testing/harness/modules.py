@@ -117,31 +117,31 @@ class ScriptedModuleWidget(qSlicerWidget):
 
 
 class SegmentEditor:
-    """Segment Editor's widget: which segmentation and volume it was opened with."""
+    """``slicer.modules.segmenteditor``, its panel and its widget in one: what it was opened with."""
+
+    name, title, path = "SegmentEditor", "Segment Editor", ""
 
     def __init__(self) -> None:
-        self.parameterSetNode = None
-        self._nodes: dict[str, object] = {"segmentation": None, "volume": None}
+        self._segmentation = self._volume = None
         self._segment = self.effect = ""
         self.editor = self
 
-    def setMRMLScene(self, scene) -> None:
-        """It has the scene."""
+    def widgetRepresentation(self) -> SegmentEditor:
+        return self
 
-    def setMRMLSegmentEditorNode(self, node) -> None:
-        self.parameterSetNode = node
+    self = widgetRepresentation
 
     def setSegmentationNode(self, node) -> None:
-        self._nodes["segmentation"] = node
+        self._segmentation = node
 
     def segmentationNode(self):
-        return self._nodes["segmentation"]
+        return self._segmentation
 
     def setSourceVolumeNode(self, node) -> None:
-        self._nodes["volume"] = node
+        self._volume = node
 
     def sourceVolumeNode(self):
-        return self._nodes["volume"]
+        return self._volume
 
     def setCurrentSegmentID(self, identifier: str) -> None:
         self._segment = identifier
@@ -153,26 +153,10 @@ class SegmentEditor:
         self.effect = name
 
 
-class SegmentEditorModule:
-    """``slicer.modules.segmenteditor``."""
-
-    name, title, path = "SegmentEditor", "Segment Editor", ""
-
-    def __init__(self) -> None:
-        self._editor = SegmentEditor()
-
-    def widgetRepresentation(self) -> object:
-        return self
-
-    def self(self) -> SegmentEditor:
-        return self._editor
-
-
 def install() -> None:
     """Put the stand-ins where modules import them from; once per process."""
     slicer.qSlicerScriptedLoadableModule = ScriptedModule
     slicer.qSlicerScriptedLoadableModuleWidget = ScriptedModuleWidget
     slicer.selfTests = {}
-    slicer.modules.segmenteditor = SegmentEditorModule()
-    slicer.modules.SegmentEditorWidget = slicer.modules.segmenteditor.self()
+    slicer.modules.segmenteditor = slicer.modules.SegmentEditorWidget = SegmentEditor()
     samples.install()

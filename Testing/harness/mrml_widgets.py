@@ -6,11 +6,9 @@ from typing import ClassVar
 
 import slicer
 from PySide6 import QtWidgets
-from PySide6.QtCore import Property, Qt, Signal
-from PySide6.QtGui import QColor
+from PySide6.QtCore import Property, Signal
 
-from harness.folding import ctkCollapsibleButton
-from harness.widgets import declared, stand_in
+from harness.widgets import declared, in_a_row, stand_in
 
 
 @stand_in(slicer)
@@ -36,14 +34,6 @@ class qMRMLWidget(QtWidgets.QWidget):
 @stand_in(slicer)
 class qSlicerWidget(qMRMLWidget):
     """The same for Slicer's own panels."""
-
-
-@stand_in(slicer)
-class qMRMLCollapsibleButton(ctkCollapsibleButton):
-    """A folding section that knows the scene."""
-
-    def setMRMLScene(self, scene) -> None:
-        self._scene = scene
 
 
 @stand_in(slicer)
@@ -77,10 +67,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
         self._box = QtWidgets.QComboBox()
-        row.addWidget(self._box)
+        in_a_row(self, self._box)
         self._box.activated.connect(self._picked)
         self._scene, self._observers, self._attributes = None, [], []
         self._ids: list[str] = []
@@ -182,9 +170,6 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         known = identifier if identifier in self._ids else ""
         self._choose(known or (self._ids[0] if self._ids and not self.noneEnabled else ""))
 
-    def nodeCount(self) -> int:
-        return len(self._ids)
-
     currentNodeID = Property(str, lambda self: self._current, setCurrentNodeID, notify=currentNodeIDChanged)
 
 
@@ -196,112 +181,6 @@ def _letting_go(subject, tags: list[int]):
             subject.RemoveObserver(tag)
 
     return let_go
-
-
-@stand_in(slicer)
-class qMRMLSegmentsTableView(QtWidgets.QTableWidget):
-    """Visibility, color and name of a segmentation's segments."""
-
-    selectionChanged_ = Signal(object, object)
-    SIGNATURES: ClassVar = {"selectionChanged(QItemSelection,QItemSelection)": "selectionChanged_"}
-    opacityColumnVisible = declared(bool, "opacityColumnVisible", True)
-    visibilityColumnVisible = declared(bool, "visibilityColumnVisible", True)
-    colorColumnVisible = declared(bool, "colorColumnVisible", True)
-    statusColumnVisible = declared(bool, "statusColumnVisible", False)
-    headerVisible = declared(bool, "headerVisible", True)
-    readOnly = declared(bool, "readOnly", False)
-    filterBarVisible = declared(bool, "filterBarVisible", False)
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(0, 3, parent)
-        self.setHorizontalHeaderLabels(["", "Color", "Name"])
-        self.itemSelectionChanged.connect(lambda: self.selectionChanged_.emit(None, None))
-        self._node, self._observers = None, []
-
-    def setMRMLScene(self, scene) -> None:
-        self._scene = scene
-
-    def segmentationNode(self):
-        return self._node
-
-    def setSegmentationNode(self, node) -> None:
-        for subject, tag in self._observers:
-            subject.RemoveObserver(tag)
-        self._node, self._observers = node, []
-        if node:
-            segmentation = node.GetSegmentation()
-            events = (segmentation.SegmentAdded, segmentation.SegmentRemoved, segmentation.SegmentModified)
-            self._observers = [(segmentation, segmentation.AddObserver(event, self._fill)) for event in events]
-            self.destroyed.connect(_letting_go(segmentation, [tag for _, tag in self._observers]))
-        self._fill()
-
-    def _fill(self, *arguments: object) -> None:
-        ids = list(self._node.GetSegmentation().GetSegmentIDs()) if self._node else []
-        display = self._node.GetDisplayNode() if self._node else None
-        self.setRowCount(len(ids))
-        for row, identifier in enumerate(ids):
-            segment = self._node.GetSegmentation().GetSegment(identifier)
-            shown, color, name = (QtWidgets.QTableWidgetItem() for _ in range(3))
-            visible = display and display.GetSegmentVisibility(identifier)
-            shown.setCheckState(Qt.CheckState.Checked if visible else Qt.CheckState.Unchecked)
-            color.setBackground(QColor.fromRgbF(*segment.GetColor()))
-            name.setText(segment.GetName())
-            name.setData(Qt.ItemDataRole.UserRole, identifier)
-            for column, item in enumerate((shown, color, name)):
-                self.setItem(row, column, item)
-
-    def selectedSegmentIDs(self) -> list[str]:
-        rows = self.selectionModel().selectedRows()
-        return [self.item(index.row(), 2).data(Qt.ItemDataRole.UserRole) for index in rows]
-
-
-@stand_in(slicer)
-class qMRMLSegmentSelectorWidget(QtWidgets.QWidget):
-    """Chooses a segmentation and one of its segments."""
-
-    currentNodeChanged = Signal(object)
-    currentSegmentChanged = Signal(str)
-    SIGNATURES: ClassVar = {
-        "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
-        "currentSegmentChanged(QString)": "currentSegmentChanged",
-    }
-    noneEnabled = declared(bool, "noneEnabled", False)
-    segmentNodeSelectorVisible = declared(bool, "segmentNodeSelectorVisible", True)
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        self._nodes, self._segments = qMRMLNodeComboBox(), QtWidgets.QComboBox()
-        self._nodes.nodeTypes = ["vtkMRMLSegmentationNode"]
-        self._nodes.noneEnabled, self._nodes.addEnabled = True, False
-        row.addWidget(self._nodes)
-        row.addWidget(self._segments)
-        self._nodes.currentNodeChanged.connect(self._fill)
-        self._segments.currentIndexChanged.connect(
-            lambda index: self.currentSegmentChanged.emit(self.currentSegmentID())
-        )
-
-    def setMRMLScene(self, scene) -> None:
-        self._nodes.setMRMLScene(scene)
-
-    def _fill(self, node) -> None:
-        self._segments.clear()
-        for identifier in node.GetSegmentation().GetSegmentIDs() if node else ():
-            self._segments.addItem(node.GetSegmentation().GetSegment(identifier).GetName(), identifier)
-        self.currentNodeChanged.emit(node)
-
-    def currentNode(self):
-        return self._nodes.currentNode()
-
-    def setCurrentNode(self, node) -> None:
-        self._nodes.setCurrentNode(node)
-
-    def currentSegmentID(self) -> str:
-        return self._segments.currentData or ""
-
-    def setCurrentSegmentID(self, identifier: str) -> None:
-        self._segments.setCurrentIndex(self._segments.findData(identifier))
 
 
 @stand_in(slicer)

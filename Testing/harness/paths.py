@@ -9,7 +9,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Signal
 
 from harness.ctk_widgets import ctk
-from harness.widgets import declared, delegated, stand_in
+from harness.widgets import declared, delegated, in_a_row, stand_in
 
 MOST_PATHS = 5
 """In the list of earlier ones."""
@@ -33,16 +33,12 @@ class ctkPathLineEdit(QtWidgets.QWidget):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(0)
         self._box, self._edit, self._browse = QtWidgets.QComboBox(), QtWidgets.QLineEdit(), QtWidgets.QToolButton()
         # One that Python made: a box's own line is gone for Python sooner than for Qt.
         self._box.setLineEdit(self._edit)
         self._box.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
         self._browse.setText("...")
-        row.addWidget(self._box)
-        row.addWidget(self._browse)
+        in_a_row(self, self._box, self._browse).setSpacing(0)
         policy = QtWidgets.QSizePolicy.Policy
         self.setSizePolicy(policy.Expanding, policy.Fixed)
         self._valid = False

@@ -71,12 +71,12 @@ def expose_properties(cls: type) -> None:
     methods hide (``QPushButton.sizeHint``)."""
     meta = cls.staticMetaObject
     for index in range(meta.propertyCount()):
-        found = meta.property(index)
-        if index < meta.propertyOffset() and found.name() not in cls.__dict__:
+        prop = meta.property(index)
+        if index < meta.propertyOffset() and prop.name() not in cls.__dict__:
             continue
-        original = cls.__dict__.get(found.name())
+        original = cls.__dict__.get(prop.name())
         if not isinstance(original, (property, _Attribute)):
-            setattr(cls, found.name(), _Attribute(found.name(), original, found.typeName(), found.isWritable()))
+            setattr(cls, prop.name(), _Attribute(prop.name(), original, prop.typeName(), prop.isWritable()))
 
 
 def _arguments(signature: str) -> list[str]:
@@ -103,11 +103,11 @@ def signal_of(sender: QtCore.QObject, signature: str) -> object:
     signals = [method for method in methods if method.methodType() == QtCore.QMetaMethod.MethodType.Signal]
     if wanted not in [bytes(method.methodSignature().data()).decode() for method in signals]:
         raise ValueError(f"{meta.className()} object has no signal '{wanted}'")
-    found = getattr(sender, name)
+    signal = getattr(sender, name)
     try:
-        return found[wanted.partition("(")[2].rstrip(")")]
+        return signal[wanted.partition("(")[2].rstrip(")")]
     except (KeyError, IndexError, TypeError):
-        return found
+        return signal
 
 
 def _taken(function: Callable) -> int | None:
@@ -161,10 +161,6 @@ class _Connections:
         """Undo all connections of ``sender``."""
         for made in [made for made in self._made if made[0] is sender]:
             self.disconnect(sender, made[1], made[2])
-
-    def count(self, sender: QtCore.QObject) -> int:
-        """How many connections of ``sender`` stand."""
-        return sum(made[0] is sender for made in self._made)
 
 
 connections = _Connections()

@@ -27,17 +27,11 @@ class ScriptedLoadableModule:
             if Path(icon).is_file():
                 parent.icon = qt.QIcon(icon)
                 break
-        if not hasattr(slicer, "selfTests"):
-            slicer.selfTests = {}
         slicer.selfTests[self.moduleName] = self.runTest
 
     def resourcePath(self, filename: str) -> str:
         """The path of a file in the module's folder ``Resources``."""
         return str(Path(self.parent.path).parent / "Resources" / filename)
-
-    def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:
-        """A sentence with a link, for the help text."""
-        return f'<p>For more information see the <a href="{docPage or self.moduleName}">online documentation</a>.</p>'
 
     def runTest(self, msec: int = 100, **kwargs: object) -> None:
         """Run the module's self-test class."""
@@ -49,19 +43,12 @@ class ScriptedLoadableModule:
 class ScriptedLoadableModuleWidget:
     """A module's panel."""
 
-    def __init__(self, parent=None) -> None:
+    def __init__(self, parent) -> None:
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
         self.developerMode = slicer.util.settingsValue("Developer/DeveloperMode", False, converter=slicer.util.toBool)
         self.parent = parent
-        if not parent:
-            self.parent = slicer.qMRMLWidget()
-            self.parent.setLayout(qt.QVBoxLayout())
-            self.parent.setMRMLScene(slicer.mrmlScene)
         self.layout = self.parent.layout()
-        if not parent:
-            self.setup()
-            self.parent.show()
         slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def resourcePath(self, filename: str) -> str:
@@ -110,31 +97,16 @@ class ScriptedLoadableModuleLogic:
     def __init__(self, parent=None) -> None:
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Logic")
-        self.isSingletonParameterNode = True
 
     def getParameterNode(self):
-        """The module's parameter node in the scene, made if there is none."""
-        if self.isSingletonParameterNode:
-            node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
-            if node:
-                node.SetAttribute("ModuleName", self.moduleName)
-                return node
-        elif self.getAllParameterNodes():
-            return self.getAllParameterNodes()[0]
-        return slicer.mrmlScene.AddNode(self.createParameterNode())
-
-    def getAllParameterNodes(self) -> list:
-        """Every parameter node of this module in the scene."""
-        nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
-        return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
-
-    def createParameterNode(self):
-        """A parameter node that is not in the scene yet."""
-        node = slicer.vtkMRMLScriptedModuleNode()
-        if self.isSingletonParameterNode:
+        """The module's one parameter node in the scene, made if there is none."""
+        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            node = slicer.vtkMRMLScriptedModuleNode()
             node.SetSingletonTag(self.moduleName)
+            node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
+            node = slicer.mrmlScene.AddNode(node)
         node.SetAttribute("ModuleName", self.moduleName)
-        node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
         return node
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6 import QtCore
@@ -51,22 +49,11 @@ class ExtensionsManager:
         return self.server
 
 
-class Environment(dict):
-    """``QProcessEnvironment`` as ``slicer.util.startupEnvironment`` reads it."""
-
-    def value(self, name: str) -> str:
-        return self[name]
-
-
 class SlicerApplication(QtCore.QObject):
     """The application object; what it lacks raises AttributeError."""
 
     startupCompleted = QtCore.Signal()
-    applicationName = mainApplicationName = "Slicer"
-    documentationBaseUrl = "https://slicer.readthedocs.io/"
-    majorVersion, minorVersion = 5, 12
-    applicationVersion = "5.12.0"
-    revision = "0"
+    applicationName = "Slicer"
     slicerHome = sys.prefix
 
     def __init__(self, harness: Application) -> None:
@@ -90,13 +77,8 @@ class SlicerApplication(QtCore.QObject):
     def coreIOManager(self) -> object:
         return self._harness.io
 
-    ioManager = coreIOManager
-
     def applicationLogic(self) -> object:
         return self._harness.core.application_logic
-
-    def mrmlScene(self) -> object:
-        return self._harness.core.scene
 
     def layoutManager(self) -> object:
         return self._harness.layout_manager
@@ -105,17 +87,11 @@ class SlicerApplication(QtCore.QObject):
         """False: boxes come up, so that a test can read them."""
         return False
 
-    def commandOptions(self) -> SimpleNamespace:
-        return SimpleNamespace(noMainWindow=False, testingEnabled=False)
-
     def processEvents(self, *flags: object) -> None:
         waiting.process()
 
     def topLevelWidgets(self) -> list:
         return self._harness.qt_application.topLevelWidgets()
-
-    def startupEnvironment(self) -> Environment:
-        return Environment(os.environ)
 
     def setOverrideCursor(self, cursor: object) -> None:
         self._harness.qt_application.setOverrideCursor(cursor)
@@ -125,8 +101,6 @@ class SlicerApplication(QtCore.QObject):
 
     def userSettings(self) -> QtCore.QSettings:
         return QtCore.QSettings()
-
-    settings = userSettings
 
     def pauseRender(self) -> None:
         """Views are drawn on demand here."""

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from harness import scenes
-
 TESTING = Path(__file__).resolve().parents[1]
 MODULES = ["CMEDLSegment", "CMEDLTrain"]
 
@@ -112,37 +110,6 @@ def test_panel_and_views_are_written_as_pictures(slicer_app, tmp_path: Path) -> 
         assert window.width() > 2 * panel.width()
 
 
-def test_a_scene_is_saved_and_loaded(slicer_app, tmp_path: Path) -> None:
-    import numpy as np
-    import slicer
-
-    mask = np.zeros((8, 12, 14), bool)
-    mask[3:5, 4:8, 5:9] = True
-    grid = np.diag([-1.0, -1.0, 2.0, 1.0])
-    volume = scenes.add_volume(np.where(mask, 40, -900).astype(np.int16), grid)
-    scenes.add_segment(volume, mask, "Tumor", scenes.RED)
-    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
-    slicer.mrmlScene.Clear(0)
-    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
-    volume = slicer.util.getNode("CT")
-    segmentation = slicer.util.getNode("Tumor")
-    assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "Tumor", volume) > 0, mask)
-
-
-def test_files_are_loaded_saved_and_exported(slicer_app, tmp_path: Path) -> None:
-    import numpy as np
-    import slicer
-
-    array = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
-    volume = scenes.add_volume(array, np.diag([-1.0, -1.0, 2.0, 1.0]))
-    assert slicer.util.exportNode(volume, str(tmp_path / "ct.nrrd"), {})
-    assert volume.GetStorageNode() is None, "an export must not bind the node to the file"
-    again = slicer.util.loadVolume(str(tmp_path / "ct.nrrd"), {"name": "again"})
-    assert (again.GetName(), slicer.util.arrayFromVolume(again).tolist()) == ("again", array.tolist())
-    with pytest.raises(RuntimeError, match="Failed to load"):
-        slicer.util.loadVolume(str(tmp_path / "missing.nrrd"), {})
-
-
 def test_what_is_not_translated_can_be_seen(slicer_app) -> None:
     import slicer
     from slicer.i18n import tr, translate
@@ -150,11 +117,6 @@ def test_what_is_not_translated_can_be_seen(slicer_app) -> None:
     slicer_app.translator = str.upper
     assert (tr("Segment"), translate("context", "tumor")) == ("SEGMENT", "TUMOR")
     assert slicer.app.translate("context", "cc") == "CC"
-
-
-def test_a_condition_that_never_comes_true_ends_the_waiting(slicer_app) -> None:
-    with pytest.raises(TimeoutError):
-        slicer_app.wait_until(lambda: False, seconds=0.05)
 
 
 OWN_BASES = {
@@ -197,5 +159,5 @@ def test_a_folder_without_them_is_told(slicer_app, tmp_path: Path, monkeypatch: 
     from harness.application import slicer_python
 
     monkeypatch.setenv("CMEDL_SLICER_PYTHON", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="CMEDL_SLICER_PYTHON is"):
+    with pytest.raises(FileNotFoundError, match="CMEDL_SLICER_PYTHON"):
         slicer_python()

@@ -13,32 +13,32 @@ def ctk(slicer_app):
 
 
 def test_a_path_is_told_only_while_there_is_one(ctk) -> None:
-    line, told = ctk.ctkPathLineEdit(), []
-    line.connect("currentPathChanged(QString)", lambda path: told.append(path))
-    line.connect("validInputChanged(bool)", lambda valid: told.append(valid))
+    line, emitted = ctk.ctkPathLineEdit(), []
+    line.connect("currentPathChanged(QString)", lambda path: emitted.append(path))
+    line.connect("validInputChanged(bool)", lambda valid: emitted.append(valid))
     line.currentPath = "/data/a"
     line.currentPath = "/data/b"
     line.currentPath = ""
-    assert told == ["/data/a", True, "/data/b", False]
+    assert emitted == ["/data/a", True, "/data/b", False]
 
 
 def test_a_path_of_another_kind_of_file_is_not_told(ctk) -> None:
-    line, told = ctk.ctkPathLineEdit(), []
+    line, emitted = ctk.ctkPathLineEdit(), []
     line.nameFilters = ["Tables (*.csv)"]
-    line.connect("currentPathChanged(QString)", lambda path: told.append(path))
-    line.connect("validInputChanged(bool)", lambda valid: told.append(valid))
+    line.connect("currentPathChanged(QString)", lambda path: emitted.append(path))
+    line.connect("validInputChanged(bool)", lambda valid: emitted.append(valid))
     line.currentPath = "/data/table.txt"
     line.currentPath = "/data/table.csv"
     line.currentPath = "/data/table.txt"
-    assert told == ["/data/table.csv", True, False]
+    assert emitted == ["/data/table.csv", True, False]
 
 
 def test_a_path_is_remembered_only_when_it_is_put_into_the_history(ctk, slicer_app) -> None:
     line = ctk.ctkPathLineEdit()
     line.settingKey = "harness/folders"
     line.currentPath = "/data/a"
-    later, told = ctk.ctkPathLineEdit(), []
-    later.connect("currentPathChanged(QString)", lambda path: told.append(path))
+    later, emitted = ctk.ctkPathLineEdit(), []
+    later.connect("currentPathChanged(QString)", lambda path: emitted.append(path))
     later.settingKey = "harness/folders"
     assert later.currentPath == ""
     for path in ("/data/a", "/data/b"):
@@ -50,7 +50,7 @@ def test_a_path_is_remembered_only_when_it_is_put_into_the_history(ctk, slicer_a
     later.currentPath = "/data/c"
     later.retrieveHistory()
     assert later.currentPath == "/data/c"
-    assert told == ["/data/c"]
+    assert emitted == ["/data/c"]
 
 
 def folded(qt, widget):
@@ -111,14 +111,14 @@ def test_a_section_is_as_wide_as_its_title_and_as_its_contents_would_like(ctk, s
 
 
 def test_a_slider_does_not_round(ctk) -> None:
-    slider, told = ctk.ctkSliderWidget(), []
-    slider.connect("valueChanged(double)", told.append)
+    slider, emitted = ctk.ctkSliderWidget(), []
+    slider.connect("valueChanged(double)", emitted.append)
     slider.minimum, slider.maximum, slider.singleStep, slider.decimals = 0.0, 1.0, 0.01, 2
     slider.value = 0.35
     assert slider.value == pytest.approx(0.35)
     assert slider.value != 0.35
-    assert told == [slider.value]
+    assert emitted == [slider.value]
     slider.value = 0.35
-    assert len(told) == 1
+    assert len(emitted) == 1
     slider.value = 7
     assert slider.value == 1.0

@@ -2,64 +2,63 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import pytest
 
 
-class Side(enum.Enum):
-    LEFT = 1
-    RIGHT = 2
+def annotated(**kinds: object) -> type:
+    """A class of parameters, wrapped. Slicer evaluates annotations as they are written; here they are of a function."""
+    from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+    defaults = {"model": "lung-ct", "threshold": 0.5}
+    return parameterNodeWrapper(type("Parameters", (), {"__annotations__": kinds, **defaults}))
 
 
 @pytest.fixture
 def wrapped(slicer_app):
     import slicer
-    from slicer import vtkMRMLScalarVolumeNode
-    from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterNodeWrapper
+    from slicer.parameterNodeWrapper import WithinRange
 
-    class Parameters:
-        ct: vtkMRMLScalarVolumeNode
-        model: str = "lung-ct"
-        threshold: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
-        allSlices: bool
-        width: Annotated[int, Default(3)]
-        device: Annotated[str, Choice(["auto", "cpu"])] = "auto"
-        side: Side = Side.RIGHT
-        folder: Path
-        raters: list[str]
-
-    # Slicer evaluates annotations as these were written; here they are text and of this function.
-    names = {"vtkMRMLScalarVolumeNode": vtkMRMLScalarVolumeNode, "Choice": Choice, "Default": Default}
-    names |= {"WithinRange": WithinRange, "Annotated": Annotated, "Side": Side, "Path": Path}
-    Parameters.__annotations__ = {name: eval(kind, names) for name, kind in Parameters.__annotations__.items()}
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
-    return parameterNodeWrapper(Parameters), node
+    kind = annotated(
+        ct=slicer.vtkMRMLScalarVolumeNode,
+        model=str,
+        threshold=Annotated[float, WithinRange(0.0, 1.0)],
+        allSlices=bool,
+        width=int,
+        raters=list[str],
+    )
+    return kind, slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
 
 
 def test_defaults_and_changes_live_in_the_node(wrapped) -> None:
     import slicer
 
     kind, node = wrapped
-    one, two = kind(node), kind(node)
-    assert (one.ct, one.model, one.threshold, one.allSlices, one.width) == (None, "lung-ct", 0.5, False, 3)
-    assert (one.side, one.folder, one.raters) == (Side.RIGHT, Path(), [])
-    one.ct = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
-    one.allSlices, one.side, one.folder, one.raters = True, Side.LEFT, Path("/cohort"), ["A", "B"]
-    assert (two.ct, two.allSlices, two.side, two.folder, two.raters) == (
-        one.ct, True, Side.LEFT, Path("/cohort"), ["A", "B"]
-    )  # fmt: skip
+    first, second = kind(node), kind(node)
+    assert (first.ct, first.model, first.threshold, first.allSlices) == (None, "lung-ct", 0.5, False)
+    assert (first.width, first.raters) == (0, [])
+    first.ct = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    first.allSlices, first.width, first.raters = True, 3, ["A", "B"]
+    assert (second.ct, second.allSlices, second.width, second.raters) == (first.ct, True, 3, ["A", "B"])
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("threshold", 1.5), ("device", "gpu"), ("width", 2.5), ("model", None), ("ct", "CT")]
+    ("name", "value"), [("threshold", 1.5), ("width", 2.5), ("model", None), ("ct", "CT"), ("raters", ("A",))]
 )
 def test_what_does_not_fit_is_refused(wrapped, name: str, value: object) -> None:
     kind, node = wrapped
     with pytest.raises((TypeError, ValueError)):
         setattr(kind(node), name, value)
+
+
+def test_types_and_names_that_are_not_known_are_refused(slicer_app) -> None:
+    for kind in (Path, list[int], Annotated[int, "a note"]):
+        with pytest.raises(TypeError, match="width"):
+            annotated(width=kind)
+    with pytest.raises(ValueError, match="isCached"):
+        annotated(isCached=bool)
 
 
 def test_widgets_and_node_follow_each_other_until_they_are_disconnected(wrapped) -> None:
@@ -68,12 +67,12 @@ def test_widgets_and_node_follow_each_other_until_they_are_disconnected(wrapped)
 
     kind, node = wrapped
     parameters = kind(node)
-    slider, box = ctk.ctkSliderWidget(), qt.QComboBox()
-    tag = parameters.connectParametersToGui({"threshold": slider, "device": box})
-    assert (slider.minimum, slider.maximum, slider.value, box.count) == (0, 1, 0.5, 2)
+    slider, box = ctk.ctkSliderWidget(), qt.QCheckBox()
+    tag = parameters.connectParametersToGui({"threshold": slider, "allSlices": box})
+    assert (slider.minimum, slider.maximum, slider.value, box.checked) == (0, 1, 0.5, False)
     slider.value = 0.25
-    box.currentIndex = 1
-    assert (parameters.threshold, parameters.device) == (0.25, "cpu")
+    box.checked = True
+    assert (parameters.threshold, parameters.allSlices) == (0.25, True)
     parameters.threshold = 0.75
     assert slider.value == 0.75
     parameters.disconnectGui(tag)
@@ -83,10 +82,14 @@ def test_widgets_and_node_follow_each_other_until_they_are_disconnected(wrapped)
 
 def test_a_widget_that_slicer_could_not_bind_is_refused(wrapped) -> None:
     import ctk
+    import qt
 
     kind, node = wrapped
-    with pytest.raises(RuntimeError, match="Unable to create GUI connector"):
-        kind(node).connectParametersToGui({"allSlices": ctk.ctkCheckBox()})
+    for name, widget in (("allSlices", ctk.ctkCheckBox()), ("threshold", qt.QSpinBox()), ("ct", qt.QComboBox())):
+        with pytest.raises(RuntimeError, match=type(widget).__name__):
+            kind(node).connectParametersToGui({name: widget})
+    with pytest.raises(RuntimeError):
+        annotated(cc=float)(node).connectParametersToGui({"cc": ctk.ctkSliderWidget()})
 
 
 def test_connecting_a_whole_panel_returns_nothing_as_in_slicer(wrapped) -> None:

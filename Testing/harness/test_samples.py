@@ -23,30 +23,17 @@ def test_a_source_without_lists_is_refused(logic) -> None:
         logic.registerCustomSampleDataSource(category="T", sampleName="made", uris=["http://a"], fileNames=[])
 
 
-def test_only_the_button_calls_a_source_s_own_downloader(logic) -> None:
-    import SampleData
-
+def test_a_source_is_offered_once_and_made_by_its_button(logic) -> None:
     from harness.samples import press
 
     made: list[str] = []
 
-    def make(source: SampleData.SampleDataSource) -> None:
+    def make(source: object) -> None:
         made.append(source.sampleName)
 
     for _ in range(2):
         logic.registerCustomSampleDataSource("T", "made", uris=[], fileNames=[], customDownloader=make)
     assert len(logic.sampleDataSourcesByCategory("T")) == 1
-    assert logic.downloadSamples("made") == []
-    with pytest.raises(IndexError):
-        logic.downloadSample("made")
     assert made == []
     press("made")
     assert made == ["made"]
-
-
-def test_nothing_is_downloaded(logic) -> None:
-    logic.registerCustomSampleDataSource("T", "far", uris="http://a", fileNames="a.nrrd", nodeNames="a")
-    with pytest.raises(NotImplementedError):
-        logic.downloadSample("far")
-    with pytest.raises(IndexError):
-        logic.downloadSample("none")

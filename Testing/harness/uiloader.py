@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
-# paths is imported so that its stand-in is known.
-from harness import paths  # noqa: F401
+# Imported so that their stand-ins are known.
+from harness import folding, paths  # noqa: F401
 from harness.pythonqt import connections
 from harness.widgets import custom
 

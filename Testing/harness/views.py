@@ -82,11 +82,6 @@ class View:
         width, height, _ = image.GetDimensions()
         return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, 3)[::-1].copy()
 
-    def close(self) -> None:
-        """Let go of the node and of the window's memory."""
-        self.group.SetMRMLDisplayableNode(None)
-        self.window.Finalize()
-
 
 class SliceView(View):
     """One slice node's view: its volumes blended by its slice logic, and what the managers draw over them."""
@@ -105,7 +100,6 @@ class SliceView(View):
         self._image.GetProperty().SetDisplayLocationToBackground()
         super().__init__(slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance(), SLICE_MANAGERS, core, node)
         self.logic.SetDisplayableManagerGroup(self.group)
-        self._core = core
         self.renderer.GetActiveCamera().ParallelProjectionOn()
 
     def prepare(self) -> None:
@@ -130,10 +124,6 @@ class SliceView(View):
         # In Slicer the voxels of XY (i, j) fill the pixel in column i, and in row j from below.
         return self.window.GetSize()[1] - 1 - y, x, depth
 
-    def close(self) -> None:
-        self._core.slice_logics.RemoveItem(self.logic)
-        super().close()
-
 
 class ThreeDView(View):
     """One 3-D view."""
@@ -144,7 +134,6 @@ class ThreeDView(View):
         core.view_logics.AddItem(self.logic)
         self.logic.SetMRMLScene(core.scene)
         super().__init__(slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance(), THREE_D_MANAGERS, core, node)
-        self._core = core
         self.renderer.SetUseDepthPeeling(True)
 
     def reset_camera(self) -> None:
@@ -152,10 +141,6 @@ class ThreeDView(View):
         bounds = self.renderer.ComputeVisiblePropBounds()
         if bounds[0] <= bounds[1]:
             self.renderer.ResetCamera(bounds)
-
-    def close(self) -> None:
-        self._core.view_logics.RemoveItem(self.logic)
-        super().close()
 
 
 class PlotView:
@@ -211,8 +196,3 @@ class PlotView:
         if chart is not None:
             scene.AddItem(chart)
         return View.pixels(self)
-
-    def close(self) -> None:
-        """Let go of the window's memory."""
-        self.view.GetScene().ClearItems()
-        self.window.Finalize()

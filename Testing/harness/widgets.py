@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 
-from PySide6 import QtCore
+from PySide6 import QtCore, QtWidgets
 
 custom: dict[str, type] = {}
 """The stand-ins by class name: what a ``.ui`` file may name besides Qt's own classes."""
@@ -53,20 +53,25 @@ def delegated(kind: type | str, part: str, name: str):
     return QtCore.Property(kind, get, put)
 
 
-def with_setters(cls: type) -> type:
-    """Class decorator: a ``setName`` for each property ``name`` of the class that has none."""
-    for name, value in list(vars(cls).items()):
-        setter = f"set{name[0].upper()}{name[1:]}"
-        if isinstance(value, QtCore.Property) and setter not in vars(cls):
-            setattr(cls, setter, lambda self, value, name=name: setattr(self, name, value))
-    return cls
+def in_a_row(widget: QtWidgets.QWidget, *parts: QtWidgets.QWidget) -> QtWidgets.QHBoxLayout:
+    """Lay the inner widgets of ``widget`` side by side."""
+    row = QtWidgets.QHBoxLayout(widget)
+    row.setContentsMargins(0, 0, 0, 0)
+    for part in parts:
+        row.addWidget(part)
+    return row
 
 
 def stand_in(module: types.ModuleType) -> Callable[[type], type]:
-    """Class decorator: put the class into ``module`` under its name, let the loader build it, give it its setters."""
+    """Class decorator: put the class into ``module`` under its name, let the loader build it, and give it a ``setName``
+    for each property ``name`` that has none."""
 
     def add(cls: type) -> type:
-        setattr(module, cls.__name__, with_setters(cls))
+        for name, value in list(vars(cls).items()):
+            setter = f"set{name[0].upper()}{name[1:]}"
+            if isinstance(value, QtCore.Property) and setter not in vars(cls):
+                setattr(cls, setter, lambda self, value, name=name: setattr(self, name, value))
+        setattr(module, cls.__name__, cls)
         custom[cls.__name__] = cls
         return cls
 

@@ -18,10 +18,10 @@ from CMEDLSegmentLib.io.volume import triple
 from CMEDLSegmentLib.metrics.measures import MEASURES
 
 from .attributes import PREFIX
-from .coordinates import lend, to_vtk
 from .expert_segments import one_line
 from .rated_scene import RatedScene, middle_of
-from .segment_masks import add_segment, cropped
+from .result_nodes import lay_over
+from .segment_masks import add_segment, new_segmentation, show_outlines
 from .subject_hierarchy import place_beside
 
 if TYPE_CHECKING:
@@ -44,19 +44,15 @@ _KIND, _OF = PREFIX + "agreement", PREFIX + "agreementOf"
 _MAP = "map"
 
 
-def _volume(rated: RatedScene) -> slicer.vtkMRMLScalarVolumeNode:
-    return slicer.mrmlScene.GetNodeByID(rated.volume_id)
-
-
 def find_all(class_name: str, kind: str, volume: slicer.vtkMRMLVolumeNode | None) -> list[slicer.vtkMRMLNode]:
     """Our nodes of this kind that belong to a CT."""
-    found = slicer.util.getNodesByClass(class_name) if volume is not None else []
-    return [node for node in found if node.GetAttribute(_KIND) == kind and node.GetNodeReference(_OF) is volume]
+    nodes = slicer.util.getNodesByClass(class_name) if volume is not None else []
+    return [node for node in nodes if node.GetAttribute(_KIND) == kind and node.GetNodeReference(_OF) is volume]
 
 
 def own(class_name: str, kind: str, rated: RatedScene, several: bool = False) -> slicer.vtkMRMLNode:
     """Our node of this kind for the CT of a case, made if it is not there or if there can be several."""
-    volume, scene = _volume(rated), slicer.mrmlScene
+    volume, scene = rated.volume, slicer.mrmlScene
     there = [] if several else find_all(class_name, kind, volume)
     if there:
         return there[0]
@@ -81,28 +77,21 @@ def set_map(rated: RatedScene, agreement: Agreement) -> slicer.vtkMRMLScalarVolu
 
     It is as large as what anybody marked, and no view shows it until asked (:func:`show_map`).
     """
-    volume = _volume(rated)
+    volume = rated.volume
     counts = rated.mask(agreement.map, tuple(part.start for part in agreement.box))
     node = own("vtkMRMLScalarVolumeNode", _MAP, rated)
-    image = vtk.vtkImageData()
-    lend(image, counts.array)
     matrix = counts.matrix.copy()
     matrix[:3, 3] += matrix[:3, :3] @ counts.first
-    node.SetIJKToRASMatrix(to_vtk(matrix))
-    if node.GetDisplayNode() is None:
-        display = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
-        # Before the voxels are there: an automatic window would look at all of them.
-        display.SetAutoWindowLevel(False)
-        display.SetInterpolate(False)
-        display.SetApplyThreshold(True)
-        node.SetAndObserveDisplayNodeID(display.GetID())
+    new = node.GetDisplayNode() is None
+    array = np.zeros((1, 1, 1), agreement.map.dtype) if counts.empty else counts.array
+    lay_over(node, volume, array, (0, 0, 0), matrix)
     raters = len(rated.case.raters)
     display = node.GetDisplayNode()
+    if new:
+        display.SetInterpolate(False)
     display.SetAndObserveColorNodeID(_colors(rated, raters).GetID())
     display.SetWindowLevelMinMax(0, raters)
     display.SetThreshold(1, raters)
-    node.SetAndObserveImageData(image)
-    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     return node
 
 
@@ -139,7 +128,7 @@ def hide_map(node: slicer.vtkMRMLScalarVolumeNode) -> None:
 def map_is_shown(node: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
     """Whether a view shows the map."""
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-    return node is not None and node.GetID() in {one.GetForegroundVolumeID() for one in composites}
+    return node is not None and any(view.GetForegroundVolumeID() == node.GetID() for view in composites)
 
 
 def add_consensus(rated: RatedScene, marked: np.ndarray, method: str) -> slicer.vtkMRMLSegmentationNode:
@@ -150,20 +139,11 @@ def add_consensus(rated: RatedScene, marked: np.ndarray, method: str) -> slicer.
         marked: bool (z, y, x) on the case's grid.
         method: one of :data:`METHODS`.
     """
-    volume, scene = _volume(rated), slicer.mrmlScene
-    title = METHODS[method]
-    node = scene.AddNewNodeByClass(
-        "vtkMRMLSegmentationNode", scene.GenerateUniqueName(f"{volume.GetName()} consensus ({title})")
-    )
-    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    whole = rated.mask(marked)
-    mask = cropped(whole.array, whole.first, whole.matrix)
-    add_segment(node, "Consensus", f"Consensus ({title})", CONSENSUS_COLOR, mask, {f"{PREFIX}consensus": method})
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.SetVisibility2DFill(False)
-    display.SetSliceIntersectionThickness(2)
+    volume, title = rated.volume, METHODS[method]
+    node = new_segmentation(volume, f"{volume.GetName()} consensus ({title})")
+    tags = {f"{PREFIX}consensus": method}
+    add_segment(node, "Consensus", f"Consensus ({title})", CONSENSUS_COLOR, rated.mask(marked), tags)
+    show_outlines(node)
     place_beside(node, volume)
     return node
 
@@ -180,21 +160,13 @@ def set_tables(rated: RatedScene, agreement: Agreement) -> list[slicer.vtkMRMLNo
         if kind == "slices":
             columns[POSITION] = [float(middle_of(rated, row.index)[2]) for row in agreement.slices]
         fill_table(nodes[kind], columns)
-    plots = slicer.vtkMRMLPlotSeriesNode
-    blue, orange = (0.0, 0.45, 0.70), (0.90, 0.62, 0.0)
-    bars, lines = (plots.PlotTypeBar, "name"), (plots.PlotTypeScatter, POSITION)
-    mean = {"dsc_mean": blue}
+    mean, least = {"dsc_mean": (0.0, 0.45, 0.70)}, {"dsc_min": (0.90, 0.62, 0.0)}
+    by_rater = ("", "Mean DSC with the other raters")
+    by_slice = ("Position, feet to head (mm)", "Mean and least DSC of the pairs")
     return [
         *nodes.values(),
-        _chart(rated, "DSC by rater", nodes["raters"], bars, mean, ("", "Mean DSC with the other raters")),
-        _chart(
-            rated,
-            "DSC by slice",
-            nodes["slices"],
-            lines,
-            {**mean, "dsc_min": orange},
-            ("Position, feet to head (mm)", "Mean and least DSC of the pairs"),
-        ),
+        _chart(rated, "DSC by rater", nodes["raters"], "name", mean, by_rater, bars=True),
+        _chart(rated, "DSC by slice", nodes["slices"], POSITION, mean | least, by_slice),
     ]
 
 
@@ -235,16 +207,17 @@ def _chart(
     rated: RatedScene,
     kind: str,
     table: slicer.vtkMRMLTableNode,
-    along: tuple[int, str],
+    along: str,
     columns: dict[str, tuple[float, float, float]],
     axes: tuple[str, str],
+    bars: bool = False,
 ) -> slicer.vtkMRMLPlotChartNode:
     """A plot of a table's columns.
 
     Args:
         kind: its title.
         table: what is plotted.
-        along: the type of plot, and the column of the horizontal axis, or of the bars' names.
+        along: the column of the horizontal axis, or of the bars' names.
         columns: the columns of the vertical axis, and their colors.
         axes: their titles.
     """
@@ -253,13 +226,12 @@ def _chart(
     chart.SetTitle(kind)
     chart.SetXAxisTitle(axes[0])
     chart.SetYAxisTitle(axes[1])
-    bars = along[0] == slicer.vtkMRMLPlotSeriesNode.PlotTypeBar
     for column, color in columns.items():
         series = own("vtkMRMLPlotSeriesNode", f"{kind}: {column}", rated)
         series.SetAndObserveTableNodeID(table.GetID())
-        series.SetPlotType(along[0])
-        series.SetLabelColumnName(along[1] if bars else "")
-        series.SetXColumnName("" if bars else along[1])
+        series.SetPlotType(series.PlotTypeBar if bars else series.PlotTypeScatter)
+        series.SetLabelColumnName(along if bars else "")
+        series.SetXColumnName("" if bars else along)
         series.SetYColumnName(column)
         series.SetColor(*color)
         chart.AddAndObservePlotSeriesNodeID(series.GetID())

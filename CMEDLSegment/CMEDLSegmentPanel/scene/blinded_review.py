@@ -21,7 +21,7 @@ from .attributes import PREFIX, get_json, set_json
 from .expert_segments import one_line
 from .rated_scene import RatedScene
 from .result_nodes import is_result, probability_of
-from .segment_masks import add_segment, cropped, show_surface
+from .segment_masks import add_segment, new_segmentation, show_surface
 
 SCORES = ("accept", "minor edit", "major edit", "reject")
 """From best to worst: can be used as it is; usable after small, after large corrections; would be drawn anew."""
@@ -82,13 +82,14 @@ class Review:
         reviewer = one_line(reviewer)
         if not reviewer:
             raise InputError("A review tells who scored; give the reviewer's name or initials.")
-        if pending(slicer.mrmlScene.GetNodeByID(rated.volume_id)):
+        if pending(rated.volume):
             raise InputError("A review of these contours is unfinished; continue or cancel it first.")
         names = [entry.name for entry in rated.entries]
         secrets.SystemRandom().shuffle(names)
-        found = cls(own("vtkMRMLTableNode", _KIND, rated, several=True))
-        found._write(reviewer=reviewer, started=_now(), ended="", contours=[asdict(Scored(name)) for name in names])
-        return found
+        review = cls(own("vtkMRMLTableNode", _KIND, rated, several=True))
+        contours = [asdict(Scored(name)) for name in names]
+        set_json(review.node, _STATE, {"reviewer": reviewer, "started": _now(), "ended": "", "contours": contours})
+        return review
 
     def resume(self, rated: RatedScene) -> None:
         """Go on with a review: contours that are gone and have no score yet are left out of it.
@@ -97,10 +98,10 @@ class Review:
             InputError: none of its contours is there any more.
         """
         names = {entry.name for entry in rated.entries}
-        contours = [one for one in self.contours if one.score or one.rater in names]
-        if not names & {one.rater for one in contours}:
+        contours = [contour for contour in self.contours if contour.score or contour.rater in names]
+        if not names & {contour.rater for contour in contours}:
             raise InputError("None of the contours of this review is there any more; cancel it and start another one.")
-        self._write(**{**self._state, "contours": [asdict(one) for one in contours]})
+        self._change(contours=[asdict(contour) for contour in contours])
 
     @property
     def reviewer(self) -> str:
@@ -115,12 +116,12 @@ class Review:
     @property
     def contours(self) -> list[Scored]:
         """The contours in the order in which they are shown."""
-        return [Scored(**one) for one in self._state["contours"]]
+        return [Scored(**contour) for contour in self._state["contours"]]
 
     @property
     def complete(self) -> bool:
         """Whether every contour has a score."""
-        return all(one.score for one in self.contours)
+        return all(contour.score for contour in self.contours)
 
     def score(self, number: int, **changes: str) -> None:
         """Change ``score``, ``reason`` or ``comment`` of a contour.
@@ -136,7 +137,7 @@ class Review:
             changes["comment"] = one_line(changes["comment"])
         contours = self.contours
         contours[number] = replace(contours[number], **changes)
-        self._write(**{**self._state, "contours": [asdict(one) for one in contours]})
+        self._change(contours=[asdict(contour) for contour in contours])
 
     def end(self) -> None:
         """Keep the scores and name the raters.
@@ -146,7 +147,7 @@ class Review:
         """
         if not self.complete:
             raise InputError("Not every contour is scored; score them all, then the names are told.")
-        self._write(**{**self._state, "ended": _now()})
+        self._change(ended=_now())
         rows = self.rows()
         fill_table(self.node, {key.capitalize(): [row[key] for row in rows] for key in rows[0]})
 
@@ -159,22 +160,20 @@ class Review:
         ``date``; empty as long as it is going on, because the names are not to be told."""
         if not self.ended:
             return []
-        return [{**asdict(one), "reviewer": self.reviewer, "date": self.ended} for one in self.contours]
+        return [{**asdict(contour), "reviewer": self.reviewer, "date": self.ended} for contour in self.contours]
 
     @property
     def _state(self) -> dict[str, Any]:
         return get_json(self.node, _STATE)
 
-    def _write(self, **state: Any) -> None:
-        set_json(self.node, _STATE, state)
+    def _change(self, **changes: Any) -> None:
+        set_json(self.node, _STATE, {**self._state, **changes})
 
 
 def reviews(volume: slicer.vtkMRMLVolumeNode | None) -> list[Review]:
     """The reviews of contours on a CT, oldest first."""
-    if volume is None:
-        return []
-    found = (Review(node) for node in find_all("vtkMRMLTableNode", _KIND, volume) if get_json(node, _STATE))
-    return sorted(found, key=lambda review: review._state["started"])
+    started = [Review(node) for node in find_all("vtkMRMLTableNode", _KIND, volume) if get_json(node, _STATE)]
+    return sorted(started, key=lambda review: review._state["started"])
 
 
 def pending(volume: slicer.vtkMRMLVolumeNode | None) -> Review | None:
@@ -213,21 +212,16 @@ class Blind:
 
     def __init__(self, rated: RatedScene, review: Review, outline: int = 2) -> None:
         self._review = review
-        scene = slicer.mrmlScene
-        volume = scene.GetNodeByID(rated.volume_id)
-        self._node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Blinded review")
+        volume = rated.volume
+        self._node = new_segmentation(volume, "Blinded review")
         self._node.SetHideFromEditors(True)
         self._node.SetSaveWithScene(False)
-        self._node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-        self._node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        marked = {one.name: one.mask for one in rated.case.all}
+        marked = {delineation.name: delineation.mask for delineation in rated.case.all}
         self._segments: dict[int, str] = {}
         for number, contour in enumerate(review.contours):
             if contour.rater in marked:
-                whole = rated.mask(marked[contour.rater])
-                mask = cropped(whole.array, whole.first, whole.matrix)
-                title = f"Contour {number + 1}"
-                self._segments[number] = add_segment(self._node, f"Contour_{number + 1}", title, GRAY, mask, {})
+                mask, title = rated.mask(marked[contour.rater]), f"Contour {number + 1}"
+                self._segments[number] = add_segment(self._node, title.replace(" ", "_"), title, GRAY, mask, {})
         # Of two displays the second one is drawn over the first: the chosen contour over the others.
         self._others, self._chosen = self._add_display(1), self._add_display(max(2, outline))
         self._others.SetVisibility3D(False)

@@ -6,19 +6,19 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import slicer
-import vtk
 
 from CMEDLSegmentLib.base.boxes import box_corners
 from CMEDLSegmentLib.base.errors import InputError
 
 from .attributes import PREFIX
-from .coordinates import apply, own_matrix, parent_matrix, to_numpy, world_matrix
+from .coordinates import apply, axial_axis, parent_matrix, to_numpy, world_matrix
 from .expert_segments import SegmentRef, role_of
 from .layouts import (
     EXPERTS_VIEW,
     MODEL_VIEW,
     OVERLAY,
     SIDE_BY_SIDE,
+    composite_of,
     current_layout,
     set_layout,
     slice_views,
@@ -26,24 +26,6 @@ from .layouts import (
 from .rejected_candidates import label_segments
 from .result_nodes import is_result
 from .segment_masks import SURFACE, mask_of, show_surface
-
-__all__ = [
-    "EXPERTS_VIEW",
-    "MODEL_VIEW",
-    "OVERLAY",
-    "SIDE_BY_SIDE",
-    "crosshair",
-    "current_layout",
-    "is_visible",
-    "jump",
-    "set_style",
-    "set_visible",
-    "show",
-    "show_in_3d",
-    "step",
-    "tumor_center",
-    "tumor_places",
-]
 
 OUTLINE, FILL = 2, 0.0
 """Pixels, and opacity from 0 to 1: thin outlines hide least of the anatomy."""
@@ -128,9 +110,7 @@ def _split(result: slicer.vtkMRMLSegmentationNode | None, experts: Sequence[Segm
         own = {ref.segment_id for ref in experts if ref.node_id == node.GetID()}
         display = _expert_display(node)
         _only_in(display, MODEL_VIEW if apart else None)
-        segmentation = node.GetSegmentation()
-        for index in range(segmentation.GetNumberOfSegments()):
-            segment_id = segmentation.GetNthSegmentID(index)
+        for segment_id in node.GetSegmentation().GetSegmentIDs():
             if segment_id not in own:
                 display.SetSegmentVisibility(segment_id, False)
             elif display is not node.GetDisplayNode():
@@ -170,15 +150,15 @@ def _only_in(display: slicer.vtkMRMLDisplayNode, excluded: str | None) -> None:
 
 def _show_volume(view: slicer.vtkMRMLSliceNode, volume: slicer.vtkMRMLVolumeNode, linked: bool) -> bool:
     """Make the volume a view's background; returns whether it was not before."""
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        if composite.GetLayoutName() == view.GetLayoutName():
-            before = composite.GetBackgroundVolumeID()
-            composite.SetBackgroundVolumeID(volume.GetID())
-            if linked:
-                composite.SetLinkedControl(True)
-                composite.SetHotLinkedControl(True)
-            return before != volume.GetID()
-    return True
+    composite = composite_of(view)
+    if composite is None:
+        return True
+    before = composite.GetBackgroundVolumeID()
+    composite.SetBackgroundVolumeID(volume.GetID())
+    if linked:
+        composite.SetLinkedControl(True)
+        composite.SetHotLinkedControl(True)
+    return before != volume.GetID()
 
 
 def _fit(view: slicer.vtkMRMLSliceNode, volume: slicer.vtkMRMLVolumeNode, place: np.ndarray | None) -> None:
@@ -257,25 +237,18 @@ def tumor_places(
     """
     places: list[tuple[np.ndarray, int]] = []
     marks = [] if result is None else [(result, segment_id) for segment_id in label_segments(result).values()]
-    for ref in experts:
-        node = slicer.mrmlScene.GetNodeByID(ref.node_id)
-        if node is not None and ref.segment_id:
-            marks.append((node, ref.segment_id))
+    marks += [(slicer.mrmlScene.GetNodeByID(ref.node_id), ref.segment_id) for ref in experts if ref.segment_id]
     for node, segment_id in marks:
-        mask = mask_of(node, segment_id)
-        if mask.empty:
+        if node is None:
             continue
+        mask = mask_of(node, segment_id)
         matrix = parent_matrix(node) @ mask.matrix
-        axial = int(np.argmax(np.abs(matrix[2, :3]) / np.linalg.norm(matrix[:3, :3], axis=0)))
-        slices = np.moveaxis(mask.array, 2 - axial, 0)
-        for number in np.flatnonzero(slices.any(axis=(1, 2))):
-            rows, columns = np.nonzero(slices[number])
-            index = np.zeros(3)
-            index[axial] = number
-            # Array axes are z, y, x without the axial one; index axes are their reverse.
-            slow, fast = (axis for axis in (2, 1, 0) if axis != axial)
-            index[slow], index[fast] = rows.mean(), columns.mean()
-            places.append((apply(matrix, index + mask.first), len(rows)))
+        voxels = np.argwhere(mask.array)[:, ::-1]
+        slices = voxels[:, axial_axis(matrix)]
+        counts = np.bincount(slices)
+        sums = np.stack([np.bincount(slices, voxels[:, axis]) for axis in range(3)], axis=1)
+        for number in np.flatnonzero(counts):
+            places.append((apply(matrix, sums[number] / counts[number] + mask.first), int(counts[number])))
     return sorted(places, key=lambda place: place[0][2])
 
 
@@ -314,21 +287,19 @@ def step(result: slicer.vtkMRMLSegmentationNode | None, experts: Sequence[Segmen
 
 def _reach(view: slicer.vtkMRMLSliceNode) -> float:
     """mm along a view's normal within which two places are on one slice: a third of the slices' distance."""
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        volume = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
-        if composite.GetLayoutName() == view.GetLayoutName() and volume is not None:
-            steps = (parent_matrix(volume) @ own_matrix(volume))[:3, :3]
-            return float(np.abs(to_numpy(view.GetSliceToRAS())[:3, 2] @ steps).max()) / 3
-    return 0.1
+    composite = composite_of(view)
+    volume = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "") if composite is not None else None
+    if volume is None:
+        return 0.1
+    return float(np.abs(to_numpy(view.GetSliceToRAS())[:3, 2] @ world_matrix(volume)[:3, :3]).max()) / 3
 
 
 def jump(ras: Sequence[float] | np.ndarray) -> None:
     """Bring every slice view, and the crosshair, to a place (RAS, mm); views pan only if it would be out of sight."""
     place = [float(value) for value in ras]
     for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-        to_xy = vtk.vtkMatrix4x4()
-        vtk.vtkMatrix4x4.Invert(view.GetXYToRAS(), to_xy)
-        at = np.array(to_xy.MultiplyPoint((*place, 1.0))[:2]) / np.maximum(view.GetDimensions()[:2], 1)
+        xy = apply(np.linalg.inv(to_numpy(view.GetXYToRAS())), np.array(place))[:2]
+        at = xy / np.maximum(view.GetDimensions()[:2], 1)
         if (at > _MARGIN).all() and (at < 1 - _MARGIN).all():
             view.JumpSliceByOffsetting(*place)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
+import slicer.util
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
 
@@ -14,17 +15,8 @@ FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From RAS to LPS, and back."""
 
 
-def to_numpy(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
-    """A 4 x 4 matrix as numpy's."""
-    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
-
-
-def to_vtk(matrix: np.ndarray) -> vtk.vtkMatrix4x4:
-    """A 4 x 4 matrix as VTK's."""
-    result = vtk.vtkMatrix4x4()
-    for (row, column), value in np.ndenumerate(matrix):
-        result.SetElement(row, column, float(value))
-    return result
+to_numpy, to_vtk = slicer.util.arrayFromVTKMatrix, slicer.util.vtkMatrixFromArray
+"""Between a 4 x 4 matrix of VTK's and numpy's."""
 
 
 def own_matrix(volume_node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
@@ -62,9 +54,14 @@ def world_matrix(volume_node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     return parent_matrix(volume_node) @ own_matrix(volume_node)
 
 
-def voxel_cc(volume_node: slicer.vtkMRMLVolumeNode) -> float:
-    """Volume of a voxel in the world in cm^3."""
-    return float(abs(np.linalg.det(world_matrix(volume_node)[:3, :3]))) / 1000.0
+def voxel_cc(matrix: np.ndarray) -> float:
+    """Volume in cm^3 of a voxel whose indices ``matrix`` (4, 4) maps to mm."""
+    return float(abs(np.linalg.det(matrix[:3, :3]))) / 1000.0
+
+
+def axial_axis(matrix: np.ndarray) -> int:
+    """Which index (i, j, k) of a grid runs most along the patient, as ``matrix`` (4, 4) maps it to RAS."""
+    return int(np.argmax(np.abs(matrix[2, :3]) / np.linalg.norm(matrix[:3, :3], axis=0)))
 
 
 def geometry_of(matrix: np.ndarray, extent: tuple[int, ...]) -> Geometry:

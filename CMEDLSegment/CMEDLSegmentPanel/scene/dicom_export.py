@@ -110,8 +110,7 @@ def _segments(node: slicer.vtkMRMLSegmentationNode) -> list[str]:
     if is_result(node):
         return list(label_segments(node).values())
     segmentation = node.GetSegmentation()
-    numbers = range(segmentation.GetNumberOfSegments())
-    return [segmentation.GetNthSegmentID(n) for n in numbers if tag(segmentation.GetNthSegment(n), DROPPED) is None]
+    return [name for name in segmentation.GetSegmentIDs() if tag(segmentation.GetSegment(name), DROPPED) is None]
 
 
 def _labeled(
@@ -133,9 +132,9 @@ def _label(node: slicer.vtkMRMLSegmentationNode, segment_id: str, value: int) ->
     """A segment's name, color and codes."""
     segment = segment_of(node, segment_id)
     entry = vtk.mutable("")
-    told = str(entry) if segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), entry) else ""
+    terminology = str(entry) if segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), entry) else ""
     # Context, category, type, modifier, anatomic context, region, modifier; see Slicer's terminology entries.
-    parts = [part.split("^") for part in told.split("~")]
+    parts = [part.split("^") for part in terminology.split("~")]
     codes = {"category": TISSUE, "type": TISSUE}
     for key, place in (("category", 1), ("type", 2), ("region", 5)):
         if place < len(parts) and len(parts[place]) == 3 and all(parts[place]):

@@ -20,7 +20,7 @@ from . import subject_hierarchy
 from .attributes import DROPPED, PREFIX, set_tag, tag
 from .coordinates import apply, array_of, own_matrix, parent_matrix, world_matrix
 from .result_nodes import is_result
-from .segment_masks import ON_GRID, Mask, cropped, mask_of, segment_of
+from .segment_masks import ON_GRID, Mask, cropped, mask_of, new_segmentation, segment_of
 
 RTSTRUCT, SEG, LABELMAP, DRAWN, MODEL = "RTSTRUCT", "SEG", "labelmap", "drawn", "model"
 
@@ -66,13 +66,11 @@ def all_segments() -> list[SegmentRef]:
         if node.GetHideFromEditors():
             continue
         used.add(node.GetNodeReferenceID(_MADE_OF))
-        segmentation, source = node.GetSegmentation(), _source(node)
-        for index in range(segmentation.GetNumberOfSegments()):
-            segment = segmentation.GetNthSegment(index)
+        source = _source(node)
+        for segment_id in node.GetSegmentation().GetSegmentIDs():
+            segment = node.GetSegmentation().GetSegment(segment_id)
             if tag(segment, DROPPED) is None:
-                segments.append(
-                    SegmentRef(node.GetID(), segmentation.GetNthSegmentID(index), segment.GetName(), source)
-                )
+                segments.append(SegmentRef(node.GetID(), segment_id, segment.GetName(), source))
     for node in slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode"):
         if node.GetID() not in used and not node.GetHideFromEditors():
             segments.append(SegmentRef(node.GetID(), "", node.GetName(), LABELMAP))
@@ -85,16 +83,11 @@ def _source(node: slicer.vtkMRMLSegmentationNode) -> str:
         return MODEL
     if node.GetNodeReferenceID(_MADE_OF):
         return LABELMAP
-    modality = subject_hierarchy.attribute(
-        node, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
-    )
+    modality = subject_hierarchy.dicom_modality(node)
     contours = slicer.vtkSegmentationConverter.GetSegmentationPlanarContourRepresentationName()
     planar = node.GetSegmentation().GetSourceRepresentationName() == contours
-    if (
-        modality == RTSTRUCT
-        or planar
-        or any(name.startswith(_RT_PREFIX) for name in subject_hierarchy.attribute_names(node))
-    ):
+    from_rt = any(name.startswith(_RT_PREFIX) for name in subject_hierarchy.attribute_names(node))
+    if modality == RTSTRUCT or planar or from_rt:
         return RTSTRUCT
     return SEG if modality == SEG else DRAWN
 
@@ -166,11 +159,9 @@ def _color_for(ref: SegmentRef, rater: str, keep: bool) -> tuple[float, float, f
     for name, color in others:
         if name == rater:
             return color
-    taken = {tuple(round(part, 2) for part in color) for _, color in others}
-    present = color_of(ref)
-    if keep and tuple(round(part, 2) for part in present) not in taken:
-        return present
-    free = [color for color in COLORS if tuple(round(part, 2) for part in color) not in taken]
+    taken = {tuple(np.round(color, 2)) for _, color in others}
+    present = [color_of(ref)] if keep else []
+    free = [color for color in (*present, *COLORS) if tuple(np.round(color, 2)) not in taken]
     return free[0] if free else COLORS[len({name for name, _ in others}) % len(COLORS)]
 
 
@@ -189,22 +180,19 @@ def one_line(text: str) -> str:
 def _as_segmentation(ref: SegmentRef) -> SegmentRef:
     """A segmentation of a labelmap volume, one segment for each of its values; the first one's reference."""
     volume = _node(ref)
-    scene = volume.GetScene()
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(volume.GetName()))
-    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node = new_segmentation(volume, volume.GetName())
     imported = slicer.vtkSlicerSegmentationsModuleLogic.ImportLabelmapToSegmentationNode(volume, node)
-    count = node.GetSegmentation().GetNumberOfSegments()
+    segmentation = node.GetSegmentation()
+    count = segmentation.GetNumberOfSegments()
     if not imported or not count:
-        scene.RemoveNode(node)
+        volume.GetScene().RemoveNode(node)
         raise InputError(f"The labelmap '{volume.GetName()}' marks nothing; choose another one.")
     if count == 1:
-        node.GetSegmentation().GetNthSegment(0).SetName(volume.GetName())
+        segmentation.GetNthSegment(0).SetName(volume.GetName())
     node.SetNodeReferenceID(_MADE_OF, volume.GetID())
     node.CreateDefaultDisplayNodes()
     subject_hierarchy.place_beside(node, volume)
-    first = node.GetSegmentation().GetNthSegmentID(0)
-    return SegmentRef(node.GetID(), first, node.GetSegmentation().GetNthSegment(0).GetName(), LABELMAP)
+    return SegmentRef(node.GetID(), segmentation.GetNthSegmentID(0), segmentation.GetNthSegment(0).GetName(), LABELMAP)
 
 
 def problems(ref: SegmentRef, volume_node: slicer.vtkMRMLScalarVolumeNode) -> list[str]:
@@ -248,7 +236,7 @@ def _mask(ref: SegmentRef) -> tuple[Mask, bool]:
     if not ref.segment_id:
         image = node.GetImageData()
         if image is None or image.GetPointData().GetScalars() is None:
-            return Mask.nothing((0, 0, 0), np.eye(4)), True
+            return Mask.nothing(np.eye(4)), True
         mask, own = cropped(array_of(image) != 0, image.GetExtent()[::2], own_matrix(node)), True
     else:
         mask = mask_of(node, ref.segment_id)

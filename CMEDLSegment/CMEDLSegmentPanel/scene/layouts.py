@@ -14,9 +14,6 @@ MODEL_VIEW, EXPERTS_VIEW = "CMEDLStudent", "CMEDLExperts"
 GROUP = 57
 """View group of the two: they follow each other and no other view."""
 
-_NUMBERS = {OVERLAY: 5701, SIDE_BY_SIDE: 5702}
-"""Slicer's own layouts have lower numbers, and extensions choose theirs."""
-
 
 def slice_view(name: str, orientation: str, label: str, color: str, group: int = 0) -> str:
     """A slice view in a layout's description."""
@@ -34,23 +31,26 @@ _THREE_D = (
     '<property name="viewlabel" action="default">1</property></view>'
 )  # fmt: skip
 
-_DESCRIPTIONS = {
+_LAYOUTS = {
     OVERLAY: (
+        5701,
         '<layout type="horizontal" split="true">'
         f'<item splitSize="600">{slice_view("Red", "Axial", "R", "#F34A33")}</item>'
         '<item splitSize="400"><layout type="vertical" split="true">'
         f'<item splitSize="400">{_THREE_D}</item>'
         f'<item splitSize="300">{slice_view("Green", "Coronal", "G", "#6EB04B")}</item>'
         f'<item splitSize="300">{slice_view("Yellow", "Sagittal", "Y", "#EDD54C")}</item>'
-        "</layout></item></layout>"
+        "</layout></item></layout>",
     ),
     SIDE_BY_SIDE: (
+        5702,
         '<layout type="horizontal" split="true">'
         f'<item splitSize="360">{slice_view(MODEL_VIEW, "Axial", "Model", "#E61A1A", GROUP)}</item>'
         f'<item splitSize="360">{slice_view(EXPERTS_VIEW, "Axial", "Experts", "#FFFF00", GROUP)}</item>'
-        f'<item splitSize="280">{_THREE_D}</item></layout>'
+        f'<item splitSize="280">{_THREE_D}</item></layout>',
     ),
 }
+"""Number and description; Slicer's own layouts have lower numbers, and extensions choose theirs."""
 
 
 def layout_node() -> slicer.vtkMRMLLayoutNode:
@@ -66,12 +66,7 @@ def layout_node() -> slicer.vtkMRMLLayoutNode:
 
 
 def describe(number: int, description: str) -> None:
-    """Let Slicer know a layout of our own, so that a scene that was saved in it opens in it; without views nothing.
-
-    Args:
-        number: its number.
-        description: its XML.
-    """
+    """Let Slicer know a layout of our own, so that a scene that was saved in it opens in it; without views nothing."""
     node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     if node is not None and not node.IsLayoutDescription(number):
         node.AddLayoutDescription(number, description)
@@ -79,8 +74,8 @@ def describe(number: int, description: str) -> None:
 
 def describe_all() -> None:
     """Let Slicer know both layouts; at its start, since a scene may be opened before the panel."""
-    for layout, number in _NUMBERS.items():
-        describe(number, _DESCRIPTIONS[layout])
+    for number, description in _LAYOUTS.values():
+        describe(number, description)
 
 
 def set_layout(layout: str) -> None:
@@ -89,15 +84,11 @@ def set_layout(layout: str) -> None:
     Raises:
         InputError: there are no views.
     """
-    arrange(_NUMBERS[layout], _DESCRIPTIONS[layout])
+    arrange(*_LAYOUTS[layout])
 
 
 def arrange(number: int, description: str) -> None:
     """Arrange the views as a layout of our own.
-
-    Args:
-        number: its number.
-        description: its XML.
 
     Raises:
         InputError: there are no views.
@@ -110,7 +101,7 @@ def arrange(number: int, description: str) -> None:
 def current_layout() -> str | None:
     """``OVERLAY``, ``SIDE_BY_SIDE``, or None for one of Slicer's own."""
     number = layout_node().GetViewArrangement()
-    return next((name for name, own in _NUMBERS.items() if own == number), None)
+    return next((name for name, (own, _) in _LAYOUTS.items() if own == number), None)
 
 
 def slice_views(layout: str) -> list[slicer.vtkMRMLSliceNode]:
@@ -118,3 +109,9 @@ def slice_views(layout: str) -> list[slicer.vtkMRMLSliceNode]:
     names = ("Red", "Green", "Yellow") if layout == OVERLAY else (MODEL_VIEW, EXPERTS_VIEW)
     nodes = (slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in names)
     return [node for node in nodes if node is not None]
+
+
+def composite_of(view: slicer.vtkMRMLSliceNode) -> slicer.vtkMRMLSliceCompositeNode | None:
+    """The node that says which volumes a slice view shows."""
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return next((node for node in composites if node.GetLayoutName() == view.GetLayoutName()), None)

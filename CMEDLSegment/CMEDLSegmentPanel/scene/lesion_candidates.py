@@ -20,9 +20,9 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.metrics.connected_components import ConnectedComponent, connected_components
 
 from .attributes import COMPONENTS, DROPPED, LABEL, get_json, set_json
-from .coordinates import apply, array_of, parent_matrix
+from .coordinates import apply, array_of, axial_axis, parent_matrix, voxel_cc
 from .rejected_candidates import holds, label_segments, remember_rejected, set_rejected
-from .result_nodes import is_edited, is_result, mark_written, probability_of
+from .result_nodes import component_entry, is_edited, is_result, mark_written, probability_of
 from .segment_masks import Mask, cropped, mask_of, on_grid, reference_grid, set_mask
 
 NEAR_MM = 5.0
@@ -110,10 +110,9 @@ class LesionCandidates:
         grid = reference_grid(self._node)
         if grid is None:
             raise InputError(f"'{self._node.GetName()}' has lost its reference geometry; segment again.")
-        self._matrix = grid[0]
+        self._matrix = grid
         world = parent_matrix(self._node) @ self._matrix
-        voxel_cc = abs(np.linalg.det(world[:3, :3])) / 1000
-        axial = int(np.argmax(np.abs(world[2, :3]) / np.linalg.norm(world[:3, :3], axis=0)))
+        axial = axial_axis(world)
         self._rows, self._components = [], {}
         for component, entry in self._with_entries([*self._find(LABEL, True), *self._find(DROPPED, False)]):
             part = component.box[2 - axial]
@@ -122,7 +121,7 @@ class LesionCandidates:
                 LesionCandidate(
                     number=entry["number"],
                     label=component.label,
-                    volume_cc=float(component.voxels * voxel_cc),
+                    volume_cc=float(component.voxels * voxel_cc(world)),
                     mean=entry["mean"],
                     peak=entry["peak"],
                     slices=(part.start, part.stop - 1),
@@ -139,15 +138,15 @@ class LesionCandidates:
         Raises:
             InputError: there is no candidate of this number any more.
         """
-        self._move([number], kept)
+        self._move({number: kept})
 
     def keep_all(self, numbers: Iterable[int] | None = None) -> None:
         """Take back every candidate that was dropped, or those of these numbers."""
-        self._move([row.number for row in self._rows] if numbers is None else list(numbers), True)
+        self._move(dict.fromkeys([row.number for row in self._rows] if numbers is None else numbers, True))
 
     def keep_likely(self) -> None:
         """Drop what is not likely by the rule of the model's card."""
-        self._move([row.number for row in self._rows if not row.likely], False)
+        self._move({row.number: False for row in self._rows if not row.likely})
 
     def keep_only_at(self, ras: Sequence[float]) -> LesionCandidate:
         """Keep the candidate at a place (RAS in the world, mm), and drop the others of its label.
@@ -157,8 +156,7 @@ class LesionCandidates:
         """
         number = self._nearest(np.array(ras, dtype=float))
         chosen = next(row for row in self._rows if row.number == number)
-        others = [row.number for row in self._rows if row.label == chosen.label and row.number != number]
-        self._move([number], True, others)
+        self._move({row.number: row is chosen for row in self._rows if row.label == chosen.label})
         return replace(chosen, kept=True)
 
     def _find(self, kind: str, kept: bool) -> Iterable[_LabelComponent]:
@@ -172,7 +170,7 @@ class LesionCandidates:
         """A segment's mask in indices of the reference grid."""
         mask = mask_of(self._node, segment_id)
         if mask.empty:
-            return Mask(mask.array, (0, 0, 0), self._matrix)
+            return Mask.nothing(self._matrix)
         placed = on_grid(mask, self._matrix)
         if placed is None:
             raise InputError(f"'{self._node.GetName()}' is no longer on the grid of its image; segment again.")
@@ -193,16 +191,9 @@ class LesionCandidates:
         fresh.sort(key=lambda pair: (-(pair[1][0] or 0.0), -pair[0].voxels))
         last = max((entry["number"] for entry in stored), default=0)
         for number, (component, (mean, peak)) in enumerate(fresh, start=last + 1):
-            entry = {
-                "number": number,
-                "label": component.label,
-                "voxels": component.voxels,
-                "centre": [round(float(at), 3) for at in component.ijk],
-                "mean": mean,
-                "peak": peak,
-                # At another threshold a candidate is another one: what was dropped before is no likelier now.
-                "likely": component.kept,
-            }
+            # At another threshold a candidate is another one: what was dropped before is no likelier now.
+            likely = component.kept
+            entry = component_entry(number, component.label, component.voxels, component.ijk, mean, peak, likely)
             stored.append(entry)
             matched.append((component, entry))
         if fresh:
@@ -241,9 +232,8 @@ class LesionCandidates:
             raise InputError("There is no candidate at the crosshair; place it on one (hold Shift and move the mouse).")
         return nearest
 
-    def _move(self, numbers: Sequence[int], kept: bool, opposite: Sequence[int] = ()) -> None:
-        """Bring candidates to ``kept``, and others to its opposite."""
-        wanted = {**dict.fromkeys(numbers, kept), **dict.fromkeys(opposite, not kept)}
+    def _move(self, wanted: dict[int, bool]) -> None:
+        """Keep (True) and drop (False) candidates, by their numbers."""
         if not wanted.keys() <= self._components.keys():
             raise InputError("This candidate is no longer there: the segmentation was changed; look at the list again.")
         moving = [(self._components[n], keep) for n, keep in wanted.items() if self._components[n].kept != keep]

@@ -6,13 +6,14 @@ large scan are quick. The slices stay all of the CT's, from the feet to the head
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 import slicer
 
-from CMEDLSegmentLib.base.boxes import Box, box_shape, enclosing_box
+from CMEDLSegmentLib.base.boxes import Box, bounding_box, box_shape
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.delineation import MODEL, Delineation, RatedCase
 from CMEDLSegmentLib.io.volume import AxialView, Geometry, axial_view, triple
@@ -60,8 +61,12 @@ class RatedScene:
     volume_id: str
     _view: AxialView
     _crop: Box
-    _native: Box
     _start: tuple[int, int, int]
+
+    @property
+    def volume(self) -> slicer.vtkMRMLScalarVolumeNode:
+        """The CT; None when it is gone."""
+        return slicer.mrmlScene.GetNodeByID(self.volume_id)
 
     def ras(self, place: tuple[float, float, float]) -> np.ndarray:
         """RAS in the world of a voxel (z, y, x) of the case."""
@@ -70,22 +75,25 @@ class RatedScene:
     def mask(self, array: np.ndarray, first: tuple[int, int, int] = (0, 0, 0)) -> Mask:
         """An array of the case, or a part of it that begins at the voxel ``first`` (z, y, x), in the CT's indices.
 
-        Its values stay what they are. The CT has to be in the scene.
+        It is cropped to what is not 0; its values stay what they are. The CT has to be in the scene.
         """
         whole = np.zeros(self._view.array.shape, dtype=array.dtype)
         start = [at + part.start for at, part in zip(first, self._crop, strict=True)]
         whole[tuple(slice(at, at + n) for at, n in zip(start, array.shape, strict=True))] = array
-        corner = tuple(part.start + at for part, at in zip(self._native[::-1], self._start, strict=True))
-        found = np.ascontiguousarray(self._view.to_native(whole)[self._native])
-        return Mask(found, corner, own_matrix(slicer.mrmlScene.GetNodeByID(self.volume_id)))
+        native, matrix = self._view.to_native(whole), own_matrix(self.volume)
+        box = bounding_box(native)
+        if box is None:
+            return Mask.nothing(matrix)
+        corner = triple(part.start + at for part, at in zip(box[::-1], self._start, strict=True))
+        return Mask(np.ascontiguousarray(native[box]), corner, matrix)
 
 
 def structures() -> list[str]:
     """What the experts' segments mark, each once: the one that most of them mark first."""
-    found: dict[str, list[str]] = {}
+    spellings: dict[str, list[str]] = {}
     for role in expert_segments.roles().values():
-        found.setdefault(role.structure.casefold(), []).append(role.structure)
-    return [names[0] for names in sorted(found.values(), key=len, reverse=True)]
+        spellings.setdefault(role.structure.casefold(), []).append(role.structure)
+    return [names[0] for names in sorted(spellings.values(), key=len, reverse=True)]
 
 
 def entries(result: slicer.vtkMRMLSegmentationNode | None, structure: str) -> list[Entry]:
@@ -99,23 +107,23 @@ def entries(result: slicer.vtkMRMLSegmentationNode | None, structure: str) -> li
         taken.add((ref.node_id, ref.segment_id))
         if role.structure.casefold() == structure.casefold():
             raters.setdefault(role.rater, []).append(ref)
-    found = [Entry(name, tuple(refs), expert_segments.color_of(refs[0])) for name, refs in raters.items()]
+    rated = [Entry(name, tuple(refs), expert_segments.color_of(refs[0])) for name, refs in raters.items()]
     model = _model(result, structure)
     if model and (model.node_id, model.segment_id) not in taken:
-        found.append(Entry(MODEL, (model,), expert_segments.color_of(model), model=True))
-    return found
+        rated.append(Entry(MODEL, (model,), expert_segments.color_of(model), model=True))
+    return rated
 
 
 def _model(result: slicer.vtkMRMLSegmentationNode | None, structure: str) -> SegmentRef | None:
     """The result's label of this structure; its only label, whatever that is called."""
     if result is None:
         return None
-    found = []
-    for segment_id in label_segments(result).values():
-        name = segment_of(result, segment_id).GetName()
-        found.append(SegmentRef(result.GetID(), segment_id, name, expert_segments.MODEL))
-    named = [ref for ref in found if ref.name.casefold() == structure.casefold()]
-    return next(iter(named or (found if len(found) == 1 else [])), None)
+    labels = [
+        SegmentRef(result.GetID(), segment_id, segment_of(result, segment_id).GetName(), expert_segments.MODEL)
+        for segment_id in label_segments(result).values()
+    ]
+    named = [ref for ref in labels if ref.name.casefold() == structure.casefold()]
+    return next(iter(named or (labels if len(labels) == 1 else [])), None)
 
 
 class RatedSceneReader:
@@ -144,9 +152,11 @@ class RatedSceneReader:
         start = volume.GetImageData().GetExtent()[::2]
         masks_of = [[self._mask_of(ref, volume) for ref in entry.refs] for entry in rated]
         self._known = {ref: self._known[ref] for entry in rated for ref in entry.refs}
-        native = _around([mask for masks in masks_of for mask, _ in masks], start, image.array.shape)
         view = axial_view(image.array, image.geometry)
-        crop = _in_axial(native, image.geometry, view)
+        marked = np.zeros(image.array.shape, dtype=bool)
+        for mask, _ in itertools.chain.from_iterable(masks_of):
+            paste(mask, marked, start)
+        crop = _around(view.to_axial(marked), view.spacing)
         delineations = []
         for entry, masks in zip(rated, masks_of, strict=True):
             whole = np.zeros(image.array.shape, dtype=bool)
@@ -171,8 +181,7 @@ class RatedSceneReader:
             model=next((each for each, entry in zip(delineations, rated, strict=True) if entry.model), None),
             image=view.array[crop],
         )
-        native = _in_native(crop, image.geometry, view)
-        return RatedScene(case, tuple(rated), volume.GetID(), view, crop, native, tuple(start))
+        return RatedScene(case, tuple(rated), volume.GetID(), view, crop, tuple(start))
 
     def _mask_of(self, ref: SegmentRef, volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[Mask, tuple[str, ...]]:
         """What a segment marks on the CT, and what was done to it."""
@@ -188,12 +197,8 @@ class RatedSceneReader:
 def _place(volume: slicer.vtkMRMLScalarVolumeNode) -> Hashable:
     """Where a volume's voxels are, not what they show."""
     image = volume.GetImageData()
-    return (
-        volume.GetID(),
-        image and image.GetExtent(),
-        own_matrix(volume).tobytes(),
-        parent_matrix(volume).tobytes(),
-    )
+    extent = image and image.GetExtent()
+    return volume.GetID(), extent, own_matrix(volume).tobytes(), parent_matrix(volume).tobytes()
 
 
 def _marks(ref: SegmentRef) -> Hashable:
@@ -208,43 +213,14 @@ def _marks(ref: SegmentRef) -> Hashable:
     return representation and representation.GetMTime(), segment.GetLabelValue(), parent_matrix(node).tobytes()
 
 
-def _around(masks: list[Mask], start: tuple[int, ...], shape: tuple[int, ...]) -> Box:
-    """The box (z, y, x) of a volume's array around what masks mark of it; the whole array where they mark nothing.
-
-    Args:
-        masks: in the volume's indices.
-        start: the volume's first index (i, j, k).
-        shape: of its array.
-    """
-    whole = tuple(slice(first, first + size) for first, size in zip(start[::-1], shape, strict=True))
-    box = []
-    for part, limit in zip(enclosing_box(mask.box for mask in masks if not mask.empty) or whole, whole, strict=True):
-        low, high = max(part.start, limit.start) - limit.start, min(part.stop, limit.stop) - limit.start
-        box.append(slice(low, high) if low < high else slice(0, limit.stop - limit.start))
-    return tuple(box)
-
-
-def _in_axial(native: Box, geometry: Geometry, view: AxialView) -> Box:
-    """The part of the axial view to compare in: every slice, and in each one a box with a margin."""
-    box = _turned(native, geometry, view.geometry)
-    found = [slice(0, view.array.shape[0])]
-    for part, size, step in zip(box[1:], view.array.shape[1:], view.spacing[1:], strict=True):
+def _around(marked: np.ndarray, spacing: tuple[float, float, float]) -> Box:
+    """The part (z, y, x) to compare in: every slice, and in each one what is marked with a margin; else all of it."""
+    box = bounding_box(marked) or tuple(slice(0, size) for size in marked.shape)
+    crop = [slice(0, marked.shape[0])]
+    for part, size, step in zip(box[1:], marked.shape[1:], spacing[1:], strict=True):
         margin = int(np.ceil(MARGIN_MM / step))
-        found.append(slice(max(part.start - margin, 0), min(part.stop + margin, size)))
-    return tuple(found)
-
-
-def _in_native(crop: Box, geometry: Geometry, view: AxialView) -> Box:
-    """The same part of the volume as it is stored."""
-    return _turned(crop, view.geometry, geometry)
-
-
-def _turned(box: Box, of: Geometry, to: Geometry) -> Box:
-    """A box (z, y, x) of one grid in the indices of another one that differs by turned and flipped axes."""
-    ends = np.array([[part.start for part in box[::-1]], [part.stop - 1 for part in box[::-1]]])
-    index = np.rint(to.to_index(of.to_physical(ends))).astype(int)
-    low, high = index.min(axis=0), index.max(axis=0) + 1
-    return tuple(slice(int(low[axis]), int(high[axis])) for axis in (2, 1, 0))
+        crop.append(slice(max(part.start - margin, 0), min(part.stop + margin, size)))
+    return tuple(crop)
 
 
 def _cropped(geometry: Geometry, crop: Box) -> Geometry:

@@ -21,10 +21,10 @@ def label_segments(node: slicer.vtkMRMLSegmentationNode, kind: str = LABEL) -> d
     """Segment id of each label's value; ``kind`` is ``LABEL`` (what is kept) or ``DROPPED``."""
     segmentation = node.GetSegmentation()
     segments: dict[int, str] = {}
-    for index in range(segmentation.GetNumberOfSegments()):
-        value = tag(segmentation.GetNthSegment(index), kind)
+    for segment_id in segmentation.GetSegmentIDs():
+        value = tag(segmentation.GetSegment(segment_id), kind)
         if value is not None:
-            segments.setdefault(int(value), segmentation.GetNthSegmentID(index))
+            segments.setdefault(int(value), segment_id)
     return segments
 
 
@@ -60,9 +60,8 @@ def remember_rejected(
 def divided(node: slicer.vtkMRMLSegmentationNode, marked: Mask, smallest: float) -> tuple[Mask, Mask]:
     """What of ``marked`` (on the reference grid) is kept, and what dropped; components below ``smallest`` voxels go."""
     seeds = get_json(node, SEEDS) or {"dropped": [], "kept": []}
-    nothing = Mask.nothing(marked.first, marked.matrix)
     if marked.empty or (not seeds["dropped"] and smallest <= 1):
-        return marked, nothing
+        return marked, Mask.nothing(marked.matrix)
     kept, dropped = np.zeros(marked.array.shape, dtype=bool), np.zeros(marked.array.shape, dtype=bool)
     places = {kind: np.array(ijk, dtype=int).reshape(-1, 3) - marked.first for kind, ijk in seeds.items()}
     for component in connected_components(marked.array):
@@ -77,4 +76,4 @@ def holds(component: ConnectedComponent, places: np.ndarray) -> bool:
     """Whether a component holds one of ``places`` (n, 3), indices (i, j, k) of the array that it is of."""
     inner = places - [part.start for part in component.box[::-1]]
     inner = inner[((inner >= 0) & (inner < component.mask.shape[::-1])).all(axis=1)]
-    return bool(component.mask[inner[:, 2], inner[:, 1], inner[:, 0]].any())
+    return bool(component.mask[tuple(inner.T[::-1])].any())

@@ -14,9 +14,19 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.segmentation_writer import terminology_entry
 
 from .attributes import BOX, COMPONENTS, LABEL, PREFIX, PROBABILITY_ROLE, WRITTEN, escaped, get_json, set_json
-from .coordinates import array_of, lend, own_matrix, to_vtk, voxel_cc
+from .coordinates import array_of, lend, own_matrix, to_vtk, voxel_cc, world_matrix
 from .rejected_candidates import divided, label_segments, set_rejected
-from .segment_masks import Mask, add_segment, cropped, mask_of, on_grid, reference_grid, set_mask
+from .segment_masks import (
+    Mask,
+    add_segment,
+    cropped,
+    mask_of,
+    new_segmentation,
+    on_grid,
+    reference_grid,
+    set_mask,
+    show_outlines,
+)
 from .subject_hierarchy import place_beside
 
 if TYPE_CHECKING:
@@ -54,32 +64,21 @@ def add_result(volume_node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome) ->
         InputError: the volume was removed, or has another grid than it had.
     """
     _check_volume(volume_node, outcome.label)
-    scene, summary = volume_node.GetScene(), outcome.summary
+    summary = outcome.summary
     facts = _facts(summary)
-    matrix, extent = own_matrix(volume_node), volume_node.GetImageData().GetExtent()
-    box = bounding_box(outcome.label)
-    part = outcome.label[box] if box is not None else outcome.label[:0]
-    first = tuple(at + (box[2 - axis].start if box else 0) for axis, at in enumerate(extent[::2]))
-    node = scene.AddNewNodeByClass(
-        "vtkMRMLSegmentationNode", scene.GenerateUniqueName(f"{volume_node.GetName()} {summary['student']}")
-    )
-    # The transform first: the reference geometry is kept in the coordinates that the node has at this moment.
-    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    matrix, first = own_matrix(volume_node), volume_node.GetImageData().GetExtent()[::2]
+    node = new_segmentation(volume_node, f"{volume_node.GetName()} {summary['student']}")
     for label in summary["labels"]:
         tags = {f"{PREFIX}{key}": escaped(value) for key, value in facts.items()}
         tags[f"{PREFIX}{LABEL}"] = str(label["value"])
         tags[slicer.vtkSegment.GetTerminologyEntryTagName()] = terminology_entry(label["terminology"])
-        mask = cropped(part == label["value"], first, matrix)
+        mask = cropped(outcome.label == label["value"], first, matrix)
         add_segment(node, f"Segment_{label['value']}", label["name"], tuple(label["color"]), mask, tags)
     for key, value in facts.items():
         node.SetAttribute(PREFIX + key, value)
     set_json(node, COMPONENTS, _in_indices(summary["components"], volume_node))
     mark_written(node)
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.SetVisibility2DFill(False)
-    display.SetSliceIntersectionThickness(2)
+    show_outlines(node)
     place_beside(node, volume_node)
     return node
 
@@ -112,18 +111,26 @@ def _in_indices(components: list[dict[str, Any]], volume_node: slicer.vtkMRMLSca
     entries = []
     for number, component in enumerate(components, start=1):
         center = geometry.to_index(np.array([component["center_mm"]]))[0] + start
-        entries.append(
-            {
-                "number": number,
-                "label": component["label"],
-                "voxels": round(component["volume_cc"] / geometry.voxel_cc),
-                "centre": [round(float(at), 3) for at in center],
-                "mean": component["mean"],
-                "peak": component["peak"],
-                "likely": component.get("likely", True),
-            }
-        )
+        voxels = round(component["volume_cc"] / geometry.voxel_cc)
+        label, mean, peak = (component[name] for name in ("label", "mean", "peak"))
+        likely = component.get("likely", True)
+        entries.append(component_entry(number, label, voxels, center, mean, peak, likely))
     return entries
+
+
+def component_entry(
+    number: int, label: int, voxels: int, center: np.ndarray, mean: float | None, peak: float | None, likely: bool
+) -> dict[str, Any]:
+    """A component as the attribute ``COMPONENTS`` has it; ``center`` in voxel indices (i, j, k)."""
+    return {
+        "number": number,
+        "label": label,
+        "voxels": voxels,
+        "centre": [round(float(at), 3) for at in center],
+        "mean": mean,
+        "peak": peak,
+        "likely": likely,
+    }
 
 
 def is_result(node: slicer.vtkMRMLNode | None) -> bool:
@@ -170,7 +177,7 @@ def _digest(node: slicer.vtkMRMLSegmentationNode) -> str:
         if mask.empty:
             # As good as absent: no label is edited by being empty.
             continue
-        placed = on_grid(mask, grid[0]) if grid is not None else mask
+        placed = on_grid(mask, grid) if grid is not None else mask
         place = placed.first if placed is not None else "off the grid"
         digest.update(f"{value} {place} {mask.array.shape}\n".encode())
         digest.update(np.packbits(mask.array).tobytes())
@@ -189,27 +196,48 @@ def add_probability(
         raise InputError("The run was not asked for the probability; ask for it and segment again.")
     _check_volume(volume_node, outcome.probability)
     scene = volume_node.GetScene()
-    image = vtk.vtkImageData()
     # The node takes the array's memory over, so it has to be its own.
     array = np.require(outcome.probability, np.float32, ["C", "W"])
-    lend(image, array, volume_node.GetImageData().GetExtent()[::2])
     node = scene.AddNewNodeByClass(
         "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(f"{result_node.GetName()} probability")
     )
-    display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
-    # Before the voxels are there: an automatic window would look at all of them.
-    display.SetAutoWindowLevel(False)
+    lay_over(node, volume_node, array, volume_node.GetImageData().GetExtent()[::2], own_matrix(volume_node))
+    display = node.GetDisplayNode()
     display.SetWindowLevelMinMax(0.0, 1.0)
     display.SetAndObserveColorNodeID(_COLORS)
-    display.SetApplyThreshold(True)
     display.SetThreshold(LOWEST, 1.0)
-    node.SetAndObserveDisplayNodeID(display.GetID())
-    node.SetIJKToRASMatrix(to_vtk(own_matrix(volume_node)))
-    node.SetAndObserveImageData(image)
-    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     result_node.SetNodeReferenceID(PROBABILITY_ROLE, node.GetID())
     place_beside(node, volume_node)
     return node
+
+
+def lay_over(
+    node: slicer.vtkMRMLScalarVolumeNode,
+    volume_node: slicer.vtkMRMLScalarVolumeNode,
+    array: np.ndarray,
+    first: tuple[int, int, int],
+    matrix: np.ndarray,
+) -> None:
+    """Give a volume node that is shown over another one its voxels, and a display where it has none yet.
+
+    Args:
+        node: the volume.
+        volume_node: whose transform it follows.
+        array: the voxels (z, y, x), whose memory the node takes over.
+        first: index (i, j, k) of the first one.
+        matrix: (4, 4) from indices to the node's own RAS.
+    """
+    if node.GetDisplayNode() is None:
+        display = node.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+        # Before the voxels are there: an automatic window would look at all of them.
+        display.SetAutoWindowLevel(False)
+        display.SetApplyThreshold(True)
+        node.SetAndObserveDisplayNodeID(display.GetID())
+    image = vtk.vtkImageData()
+    lend(image, array, first)
+    node.SetIJKToRASMatrix(to_vtk(matrix))
+    node.SetAndObserveImageData(image)
+    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
 
 
 def probability_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -222,7 +250,7 @@ def rethreshold(result_node: slicer.vtkMRMLSegmentationNode, threshold: float) -
     """Mark what has at least this probability, at once and without another run.
 
     Candidates that were dropped stay dropped, components below the run's smallest volume stay away, and the surface
-    of the 3-D view is left to ``segments.show_surface``. The result and its provenance tell the new threshold.
+    of the 3-D view is left to :func:`show_surface`. The result and its provenance tell the new threshold.
 
     Raises:
         InputError: somebody edited the result, it has no probability volume or several labels, or the threshold is
@@ -243,13 +271,13 @@ def rethreshold(result_node: slicer.vtkMRMLSegmentationNode, threshold: float) -
     array, start = array_of(image), image.GetExtent()[::2]
     box = _reachable(result_node, array)
     if box is None:
-        marked = Mask.nothing(start, own_matrix(source))
+        marked = Mask.nothing(own_matrix(source))
     else:
         first = tuple(at + part.start for at, part in zip(start, box[::-1], strict=True))
         marked = cropped(array[box] >= np.float32(threshold), first, own_matrix(source))
     ((value, segment_id),) = kept.items()
     smallest_cc = float(result_node.GetAttribute(PREFIX + "minimum_cc") or 0)
-    kept_mask, dropped_mask = divided(result_node, marked, smallest_cc / voxel_cc(source) - 1e-6)
+    kept_mask, dropped_mask = divided(result_node, marked, smallest_cc / voxel_cc(world_matrix(source)) - 1e-6)
     set_mask(result_node, segment_id, kept_mask)
     set_rejected(result_node, value, dropped_mask)
     result_node.SetAttribute(PREFIX + "threshold", f"{threshold:.4g}")

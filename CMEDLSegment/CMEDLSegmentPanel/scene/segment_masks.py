@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 import vtk
 
-from CMEDLSegmentLib.base.boxes import Box, bounding_box, box_corners
+from CMEDLSegmentLib.base.boxes import Box, bounding_box, box_corners, box_within, moved_box
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.volume import triple
 
@@ -44,23 +44,17 @@ class Mask:
         """Where the array lies in an array (z, y, x) of the whole grid."""
         return tuple(slice(at, at + n) for at, n in zip(self.first[::-1], self.array.shape, strict=True))
 
-    def corners(self) -> np.ndarray:
-        """(8, 3) RAS of the outermost voxels' outer corners."""
-        low = np.array(self.first) - 0.5
-        high = low + np.array(self.array.shape[::-1])
-        return apply(self.matrix, box_corners(low, high))
-
     @classmethod
-    def nothing(cls, first: tuple[int, int, int], matrix: np.ndarray) -> Mask:
+    def nothing(cls, matrix: np.ndarray) -> Mask:
         """The mask of an empty segment."""
-        return cls(np.zeros((0, 0, 0), dtype=bool), first, matrix)
+        return cls(np.zeros((0, 0, 0), dtype=bool), (0, 0, 0), matrix)
 
 
 def cropped(array: np.ndarray, first: tuple[int, int, int], matrix: np.ndarray) -> Mask:
     """The mask of what is not 0 in ``array`` (z, y, x), whose first voxel has the index ``first`` (i, j, k)."""
     box = bounding_box(array)
     if box is None:
-        return Mask.nothing(first, matrix)
+        return Mask.nothing(matrix)
     start = tuple(at + part.start for at, part in zip(first, box[::-1], strict=True))
     return Mask(array[box] != 0, start, matrix)
 
@@ -79,11 +73,15 @@ def mask_of(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> Mask:
     if image is None:
         image, value = _converted(node, segment_id), 1
     x0, x1, y0, y1, z0, z1 = image.GetExtent()
+    if x1 < x0 or y1 < y0 or z1 < z0 or image.GetPointData().GetScalars() is None:
+        return Mask.nothing(_matrix_of(image))
+    return cropped(array_of(image) == value, (x0, y0, z0), _matrix_of(image))
+
+
+def _matrix_of(image: slicer.vtkOrientedImageData) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
-    if x1 < x0 or y1 < y0 or z1 < z0 or image.GetPointData().GetScalars() is None:
-        return Mask.nothing((0, 0, 0), to_numpy(matrix))
-    return cropped(array_of(image) == value, (x0, y0, z0), to_numpy(matrix))
+    return to_numpy(matrix)
 
 
 def segment_of(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> slicer.vtkSegment:
@@ -118,7 +116,7 @@ def set_mask(node: slicer.vtkMRMLSegmentationNode, segment_id: str, mask: Mask) 
     segment = segment_of(node, segment_id)
     segmentation = node.GetSegmentation()
     shared = segment.GetRepresentation(LABELMAP)
-    others = [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
+    others = map(segmentation.GetSegment, segmentation.GetSegmentIDs())
     # After loading, segments that do not overlap share one labelmap with different values.
     if shared is not None and sum(other.GetRepresentation(LABELMAP) is shared for other in others) > 1:
         segmentation.SeparateSegmentLabelmap(segment_id)
@@ -131,6 +129,24 @@ def set_mask(node: slicer.vtkMRMLSegmentationNode, segment_id: str, mask: Mask) 
         # In place, because the segmentation observes this object.
         present.ShallowCopy(image)
         present.Modified()
+
+
+def new_segmentation(volume_node: slicer.vtkMRMLVolumeNode, name: str) -> slicer.vtkMRMLSegmentationNode:
+    """Add an empty segmentation on a volume's grid and under its transform; its name is ``name`` or begins so."""
+    scene = volume_node.GetScene()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    # The transform first: the reference geometry is kept in the coordinates that the node has at this moment.
+    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    return node
+
+
+def show_outlines(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Give a segmentation a display of outlines without a fill."""
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetVisibility2DFill(False)
+    display.SetSliceIntersectionThickness(2)
 
 
 def add_segment(
@@ -172,17 +188,15 @@ def show_surface(node: slicer.vtkMRMLSegmentationNode) -> None:
     node.CreateClosedSurfaceRepresentation()
 
 
-def reference_grid(node: slicer.vtkMRMLSegmentationNode) -> tuple[np.ndarray, tuple[int, ...]] | None:
-    """(4, 4) from indices to the node's own RAS and the extent of the reference geometry; None where none is set."""
+def reference_grid(node: slicer.vtkMRMLSegmentationNode) -> np.ndarray | None:
+    """(4, 4) from indices of the reference geometry to the node's own RAS; None where none is set."""
     text = node.GetSegmentation().GetConversionParameter(
         slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
     )
     image = slicer.vtkOrientedImageData()
     if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False):
         return None
-    matrix = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    return to_numpy(matrix), image.GetExtent()
+    return _matrix_of(image)
 
 
 def on_grid(mask: Mask, matrix: np.ndarray) -> Mask | None:
@@ -219,44 +233,38 @@ def mask_on_volume(
     to_volume = np.linalg.inv(parent_matrix(volume_node)) @ parent_matrix(node)
     mask = Mask(mask.array, mask.first, to_volume @ mask.matrix)
     if mask.empty:
-        return Mask.nothing((0, 0, 0), matrix)
+        return Mask.nothing(matrix)
     moved = on_grid(mask, matrix)
-    return resampled(mask, matrix, volume_node.GetImageData().GetExtent()) if moved is None else moved
+    return _resampled(mask, matrix, volume_node.GetImageData().GetExtent()) if moved is None else moved
 
 
-def resampled(mask: Mask, matrix: np.ndarray, extent: tuple[int, ...]) -> Mask:
+def _resampled(mask: Mask, matrix: np.ndarray, extent: tuple[int, ...]) -> Mask:
     """The mask on another grid, each voxel taken from the one that its center lies in."""
-    index = np.linalg.inv(matrix) @ np.concatenate([mask.corners(), np.ones((8, 1))], axis=1).T
-    low = np.maximum(np.ceil(index[:3].min(axis=1)).astype(int), extent[::2])
-    high = np.minimum(np.floor(index[:3].max(axis=1)).astype(int), extent[1::2])
+    corner = np.array(mask.first) - 0.5
+    index = apply(np.linalg.inv(matrix) @ mask.matrix, box_corners(corner, corner + mask.array.shape[::-1]))
+    low = np.maximum(np.ceil(index.min(axis=0)).astype(int), extent[::2])
+    high = np.minimum(np.floor(index.max(axis=0)).astype(int), extent[1::2])
     if (high < low).any():
-        return Mask.nothing(tuple(low.tolist()), matrix)
+        return Mask.nothing(matrix)
     back = np.linalg.inv(mask.matrix) @ matrix
     i, j = np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1)
     result = np.zeros((high - low + 1)[::-1], dtype=bool)
     limits = np.array(mask.array.shape[::-1])
     for k in range(low[2], high[2] + 1):
-        found = [
+        places = [
             np.rint(back[a, 0] * i[None, :] + back[a, 1] * j[:, None] + back[a, 2] * k + back[a, 3]).astype(int)
             - mask.first[a]
             for a in range(3)
         ]
-        inside = np.logical_and.reduce([(at >= 0) & (at < n) for at, n in zip(found, limits, strict=True)])
-        x, y, z = (at[inside] for at in found)
+        inside = np.logical_and.reduce([(at >= 0) & (at < n) for at, n in zip(places, limits, strict=True)])
+        x, y, z = (at[inside] for at in places)
         result[k - low[2]][inside] = mask.array[z, y, x]
     return Mask(result, tuple(low.tolist()), matrix)
 
 
 def paste(mask: Mask, result: np.ndarray, start: tuple[int, ...]) -> None:
     """Set in ``result``, whose first voxel has the index ``start``, what ``mask`` marks; what lies outside is lost."""
-    if mask.empty:
-        return
-    to, of = [], []
-    for axis in (2, 1, 0):
-        at, n, whole = mask.first[axis] - start[axis], mask.array.shape[2 - axis], result.shape[2 - axis]
-        low, high = max(at, 0), min(at + n, whole)
-        if high <= low:
-            return
-        to.append(slice(low, high))
-        of.append(slice(low - at, high - at))
-    result[tuple(to)] |= mask.array[tuple(of)]
+    box = moved_box(mask.box, [-at for at in start[::-1]])
+    inside = tuple(slice(max(part.start, 0), min(part.stop, n)) for part, n in zip(box, result.shape, strict=True))
+    if all(part.start < part.stop for part in inside):
+        result[inside] |= mask.array[box_within(inside, box)]

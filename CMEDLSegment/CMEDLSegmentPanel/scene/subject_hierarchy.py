@@ -25,9 +25,10 @@ def place_beside(node: slicer.vtkMRMLNode, other: slicer.vtkMRMLNode) -> None:
         hierarchy.CreateItem(parent, node)
 
 
-def attribute(node: slicer.vtkMRMLNode, name: str) -> str:
-    """An attribute of the node's item, such as ``DICOM.Modality``; empty where there is none."""
+def dicom_modality(node: slicer.vtkMRMLNode) -> str:
+    """The modality of the DICOM series that the node came from; empty where there is none."""
     hierarchy, item = item_of(node)
+    name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
     return hierarchy.GetItemAttribute(item, name) if hierarchy and item else ""
 
 

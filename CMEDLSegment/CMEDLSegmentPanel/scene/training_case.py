@@ -28,7 +28,7 @@ from .segment_masks import array_on_volume, segment_of
 from .volume_nodes import volume_of
 
 _PATIENT = PREFIX + "patient"
-_TOLD = ("student", "weights_sha256", "program", "threshold", "date")
+_KEPT_FACTS = ("student", "weights_sha256", "program", "threshold", "date")
 """Of a result's provenance; its series would lead to the patient."""
 
 
@@ -83,10 +83,10 @@ def collect(
         raise InputError(f"A case cannot be {modality}; cohorts hold {' and '.join(MODALITIES)}.")
     mask = np.zeros(volume.array.shape, np.uint8)
     for mark in marks:
-        found = array_on_volume(mark.node, mark.segment_id, volume_node)
-        if not found.any():
+        marked = array_on_volume(mark.node, mark.segment_id, volume_node)
+        if not marked.any():
             raise InputError("Nothing is marked within the image, so there is nothing to learn from; draw it first.")
-        mask[found] = mark.value
+        mask[marked] = mark.value
     return TrainingCase(
         image=volume.array,
         mask=mask,
@@ -103,7 +103,7 @@ def collect(
 def _facts(marks: Sequence[Mark], reviewer: str) -> dict[str, str]:
     """What ``case.json`` says."""
     nodes = {mark.node.GetID(): mark.node for mark in marks}.values()
-    made_by = {key: value for node in nodes for key, value in provenance(node).items() if key in _TOLD}
+    made_by = {key: value for node in nodes for key, value in provenance(node).items() if key in _KEPT_FACTS}
     names = (one_line(segment_of(mark.node, mark.segment_id).GetName()) for mark in marks)
     return {
         REVIEWER: reviewer,

@@ -17,6 +17,7 @@ from CMEDLSegmentLib.io.volume import AxialView, Geometry, Volume, axial_view
 from . import subject_hierarchy
 from .attributes import PREFIX
 from .coordinates import array_of, geometry_of, own_matrix, world_matrix
+from .layouts import composite_of
 
 if TYPE_CHECKING:
     from CMEDLSegmentLib.models.model_card import Card
@@ -69,12 +70,11 @@ def proposed_volume() -> slicer.vtkMRMLScalarVolumeNode | None:
     views = slicer.util.getNodesByClass("vtkMRMLSliceNode")
     # Of the views that the layout shows the active one first, else the one that Slicer names first.
     views.sort(key=lambda view: (not view.IsMappedInLayout(), not view.GetActive(), view.GetLayoutName() != "Red"))
-    composites = {node.GetLayoutName(): node for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
-    shown = (composites[view.GetLayoutName()] for view in views if view.GetLayoutName() in composites)
-    seen = [slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "") for composite in shown]
-    found = [*filter(None, seen), *slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+    composites = filter(None, map(composite_of, views))
+    shown = [slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "") for composite in composites]
+    volumes = [*filter(None, shown), *slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
     # The exact class: labelmaps, colors and vectors are scalar volumes too.
-    return next((node for node in found if node.GetClassName() == "vtkMRMLScalarVolumeNode"), None)
+    return next((node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"), None)
 
 
 def volume_of(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
@@ -122,11 +122,8 @@ def _checked(node: slicer.vtkMRMLScalarVolumeNode | None) -> tuple[vtk.vtkImageD
 
 def modality_of(node: slicer.vtkMRMLVolumeNode) -> str | None:
     """ "CT", "MR", ... as DICOM says, or None where the node does not tell."""
-    told = subject_hierarchy.attribute(
-        node, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
-    )
-    if told:
-        return told
+    if modality := subject_hierarchy.dicom_modality(node):
+        return modality
     entries = (node.GetVoxelValueQuantity(), node.GetVoxelValueUnits())
     codes = {entry.GetCodeValue() for entry in entries if entry is not None}
     if codes & _CT_CODES:
@@ -152,7 +149,7 @@ def dicom_files(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[tuple[Path, ...],
             f"'{name}' was not loaded from DICOM, so there is no study to refer to; load the series from the DICOM "
             "module, or save the segmentation as .seg.nrrd."
         )
-    files = [Path(found) for found in map(database.fileForInstance, uids) if found]
+    files = [Path(file) for file in map(database.fileForInstance, uids) if file]
     if len(files) < len(uids) or not all(file.is_file() for file in files):
         raise InputError(f"DICOM files of '{name}' are no longer where they were; import the series again.")
     tags = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"]
@@ -192,11 +189,9 @@ def input_checks(node: slicer.vtkMRMLScalarVolumeNode | None, card: Card | None 
     except InputError as error:
         return [InputCheck(str(error), blocks=True)]
     view = axial_view(array_of(image), geometry)
-    found: list[InputCheck] = []
-    if card is not None:
-        found += _about_values(view, modality_of(node), card)
-    found += [InputCheck(text, blocks=False) for text in _about_grid(view, card)]
-    return sorted(found, key=lambda check: not check.blocks)
+    checks = [] if card is None else _about_values(view, modality_of(node), card)
+    checks += [InputCheck(text, blocks=False) for text in _about_grid(view, card)]
+    return sorted(checks, key=lambda check: not check.blocks)
 
 
 def _about_values(view: AxialView, modality: str | None, card: Card) -> list[InputCheck]:
@@ -255,20 +250,20 @@ def _about_grid(view: AxialView, card: Card | None) -> list[str]:
     """Sentences about slices, spacing and tilt."""
     from CMEDLSegmentLib.inference.segmenter import OBLIQUE_DEGREES
 
-    found = []
+    doubts = []
     thickness, *pixel = view.spacing
     if view.array.shape[0] < FEW_SLICES:
-        found.append(f"The image has only {view.array.shape[0]} axial slices; check that it is the whole scan.")
+        doubts.append(f"The image has only {view.array.shape[0]} axial slices; check that it is the whole scan.")
     if thickness > THICK_MM:
-        found.append(f"The slices are {thickness:.3g} mm apart, so that small tumors may lie between them.")
+        doubts.append(f"The slices are {thickness:.3g} mm apart, so that small tumors may lie between them.")
     if card is not None and max(pixel) > COARSE * card.spacing_mm:
-        found.append(
+        doubts.append(
             f"The pixels are {max(pixel):.3g} mm wide, coarser than what model '{card.name}' was trained on "
             f"({card.spacing_mm:.3g} mm)."
         )
     if view.obliquity_degrees >= OBLIQUE_DEGREES:
-        found.append(
+        doubts.append(
             f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the model was not "
             "trained on tilted slices."
         )
-    return found
+    return doubts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import slicer
@@ -52,7 +52,8 @@ class CaseNodes:
         for node in self._nodes():
             node.SetSaveWithScene(False)
             node.SetAttribute(TEMPORARY, name)
-        self._before = {view.GetID(): view.GetBackgroundVolumeID() for view in _views()}
+        views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        self._before = {view.GetID(): view.GetBackgroundVolumeID() for view in views}
         slicer.util.setSliceViewerLayers(background=self.image, fit=True)
         place = contour_views.tumor_center(None, refs)
         if place is not None:
@@ -61,10 +62,9 @@ class CaseNodes:
     def remove(self) -> None:
         """Take the case out of the scene; the views show what they showed before."""
         scene = slicer.mrmlScene
-        shown = self.image.GetID()
-        for view in _views():
-            if view.GetBackgroundVolumeID() == shown and view.GetID() in self._before:
-                before = self._before[view.GetID()]
+        for view_id, before in self._before.items():
+            view = scene.GetNodeByID(view_id)
+            if view is not None and view.GetBackgroundVolumeID() == self.image.GetID():
                 view.SetBackgroundVolumeID(before if before and scene.GetNodeByID(before) else None)
         for node in self._nodes():
             if node.GetScene() is not None:
@@ -74,7 +74,3 @@ class CaseNodes:
         """Image and contours with their displays, those that depend on others first."""
         nodes = [self.drawn.GetDisplayNode(), self.drawn, self.image.GetDisplayNode(), self.image]
         return [node for node in nodes if node is not None]
-
-
-def _views() -> Iterable[slicer.vtkMRMLSliceCompositeNode]:
-    return slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")

@@ -17,7 +17,6 @@ from CMEDLSegmentPanel.scene.volume_nodes import modality_of, volume_of
 AIR_HU = -500
 """No MR has values as low as air has in HU, even where an offset was taken off."""
 
-
 NOTHING, OUTSIDE = "Nothing is marked", "It lies outside"
 """How ``experts.problems`` begins to tell of a segment that cannot be used with an image."""
 
@@ -48,7 +47,7 @@ def proposals(dicom: bool = False) -> list[Proposal]:
     Args:
         dicom: only segments that came from DICOM, with the image of the same study.
     """
-    found = []
+    proposed = []
     for ref in expert_segments.all_segments():
         # A labelmap volume is no segment until somebody makes it one.
         if not ref.segment_id or (dicom and ref.source not in (expert_segments.RTSTRUCT, expert_segments.SEG)):
@@ -56,34 +55,33 @@ def proposals(dicom: bool = False) -> list[Proposal]:
         node = slicer.mrmlScene.GetNodeByID(ref.node_id)
         volume = _image_of(node, ref, dicom)
         if volume is not None:
-            found.append(_proposal(volume, ref))
-    return found
+            proposed.append(_proposal(volume, ref))
+    return proposed
 
 
 def _proposal(volume: slicer.vtkMRMLScalarVolumeNode, ref: SegmentRef) -> Proposal:
     """What can be told of an image and its segment."""
     try:
         volume_of(volume)
-        told = expert_segments.problems(ref, volume)
+        problems = expert_segments.problems(ref, volume)
     except InputError as error:
         return Proposal(volume, ref, MODALITIES[0], ROLES[0], str(error), possible=False)
     if ref.source == expert_segments.MODEL and not result_nodes.is_edited(slicer.mrmlScene.GetNodeByID(ref.node_id)):
-        told = ["A student drew it and nobody has corrected it.", *told]
+        problems = ["A student drew it and nobody has corrected it.", *problems]
     modality = modality_of(volume) or _guessed(volume)
     known = modality in MODALITIES
     if not known:
-        told = [f"Cohorts hold {' and '.join(MODALITIES)}, and this image is {modality}."]
-    fatal = not known or any(sentence.startswith((NOTHING, OUTSIDE)) for sentence in told)
+        problems = [f"Cohorts hold {' and '.join(MODALITIES)}, and this image is {modality}."]
+    fatal = not known or any(sentence.startswith((NOTHING, OUTSIDE)) for sentence in problems)
     role = ROLES[MODALITIES.index(modality)] if known else ROLES[0]
-    return Proposal(volume, ref, modality if known else MODALITIES[0], role, " ".join(told), possible=not fatal)
+    return Proposal(volume, ref, modality if known else MODALITIES[0], role, " ".join(problems), possible=not fatal)
 
 
 def _image_of(
     node: slicer.vtkMRMLSegmentationNode, ref: SegmentRef, same_study: bool
 ) -> slicer.vtkMRMLScalarVolumeNode | None:
     """The image that a segmentation was drawn on: as it says itself, else of its study, else the one around it."""
-    candidates = [result_nodes.volume_of_result(node)] if result_nodes.is_result(node) else []
-    candidates.append(node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()))
+    candidates = [result_nodes.volume_of_result(node)]
     volumes = [
         volume
         for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")

@@ -86,7 +86,7 @@ class Chart:
         """
         columns = {STEP: np.array(curves.steps, float)}
         for name in [name for name in titles or curves.values if name in curves.values]:
-            columns[name] = np.array([np.nan if value is None else value for value in curves.values[name]], float)
+            columns[name] = np.array(curves.values[name], float)
         self._fill(columns)
         for name in [name for name in self.series if name not in columns]:
             series = self.series.pop(name)
@@ -126,7 +126,9 @@ class Chart:
                 array.SetName(name)
                 self.table.AddColumn(array)
         for at, values in enumerate(columns.values()):
-            table.GetColumn(at).ShallowCopy(_named(table.GetColumnName(at), values))
+            column = numpy_to_vtk(values, deep=True, array_type=vtk.VTK_DOUBLE)
+            column.SetName(table.GetColumnName(at))
+            table.GetColumn(at).ShallowCopy(column)
         table.Modified()
         self.table.Modified()
         self.table.EndModify(modified)
@@ -134,11 +136,10 @@ class Chart:
     def _add_series(self, name: str, title: str) -> None:
         series = _add("vtkMRMLPlotSeriesNode", title)
         series.SetAndObserveTableNodeID(self.table.GetID())
-        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
-        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+        series.SetPlotType(series.PlotTypeScatter)
+        series.SetMarkerStyle(series.MarkerStyleNone)
         round_, color = divmod(len(self.series), len(LINE_COLORS))
-        styles = slicer.vtkMRMLPlotSeriesNode
-        series.SetLineStyle(styles.LineStyleDash if round_ % 2 else styles.LineStyleSolid)
+        series.SetLineStyle(series.LineStyleDash if round_ % 2 else series.LineStyleSolid)
         series.SetLineWidth(2)
         series.SetXColumnName(STEP)
         series.SetYColumnName(name)
@@ -226,9 +227,3 @@ def _remove(nodes: Sequence[slicer.vtkMRMLNode | None]) -> None:
     for node in nodes:
         if node is not None and node.GetScene() is not None:
             slicer.mrmlScene.RemoveNode(node)
-
-
-def _named(name: str, values: np.ndarray) -> vtk.vtkDoubleArray:
-    array = numpy_to_vtk(values, deep=True, array_type=vtk.VTK_DOUBLE)
-    array.SetName(name)
-    return array

@@ -8,6 +8,7 @@ import pydicom
 import pytest
 import slicer
 
+from CMEDLSegmentPanel.scene.volume_nodes import volume_of
 from segment.io.dicom_samples import write_series
 
 
@@ -29,8 +30,6 @@ def as_from_dicom(
     Returns:
         The header of one of them.
     """
-    from CMEDLSegmentPanel.scene.volume_nodes import volume_of
-
     volume = volume_of(node)
     database = Database(write_series(folder, volume.array, volume.geometry))
     monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)

@@ -1,10 +1,11 @@
-"""Volume nodes and outcomes for the scene's tests: small, with answers known beforehand."""
+"""Volume nodes and outcomes for the scene's tests: small, with answers known beforehand; and the scene saved."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,9 +14,12 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from CMEDLSegmentLib.io.labels import TUMOR, Label
+from CMEDLSegmentPanel.scene.expert_segments import SegmentRef, all_segments
+from CMEDLSegmentPanel.scene.volume_nodes import volume_of
 
 SHAPE = (20, 30, 40)
 SPACING = (1.5, 2.0, 3.0)
+KINDS = ("plain", "flipped", "permuted", "oblique")
 BLOB = (slice(5, 9), slice(8, 14), slice(20, 27))
 FAR = (slice(12, 15), slice(20, 23), slice(3, 6))
 """Two boxes (z, y, x) that do not touch."""
@@ -31,30 +35,42 @@ def rotation(degrees: float, axis: Sequence[float] = (1.0, 2.0, 3.0)) -> np.ndar
 
 def grid(kind: str = "plain") -> np.ndarray:
     """(4, 4) from voxel indices to RAS of a CT that is plain (as DICOM's), flipped, permuted or oblique."""
-    axes = np.diag([-1.0, -1.0, 1.0])
-    if kind == "flipped":
-        axes = np.diag([1.0, -1.0, -1.0])
-    elif kind == "permuted":
-        axes = np.array([[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    elif kind == "oblique":
-        axes = rotation(25.0) @ axes
-    matrix = np.eye(4)
-    matrix[:3, :3] = axes * SPACING
-    matrix[:3, 3] = (31.0, -22.0, 101.0)
-    return matrix
+    return affine(axes_of(kind) * SPACING, (31.0, -22.0, 101.0))
+
+
+def axes_of(kind: str) -> np.ndarray:
+    """(3, 3) whose columns are the directions (RAS) of a grid's axes; ``kind`` is one of ``KINDS``."""
+    plain = np.diag([-1.0, -1.0, 1.0])
+    return {
+        "plain": plain,
+        "flipped": np.diag([1.0, -1.0, -1.0]),
+        "permuted": np.array([[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+        "oblique": rotation(25.0) @ plain,
+    }[kind]
+
+
+def affine(axes: np.ndarray, origin: Sequence[float]) -> np.ndarray:
+    """(4, 4) of axes (3, 3) and an origin."""
+    return np.block([[axes, np.reshape(origin, (3, 1))], [np.zeros(3), 1.0]])
 
 
 def moved() -> np.ndarray:
     """(4, 4) of a patient turned and shifted."""
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = rotation(40.0, (3, -1, 2)), (12.0, -7.0, 30.0)
-    return matrix
+    return affine(rotation(40.0, (3, -1, 2)), (12.0, -7.0, 30.0))
 
 
 def vtk_matrix(matrix: np.ndarray) -> vtk.vtkMatrix4x4:
     result = vtk.vtkMatrix4x4()
     result.DeepCopy(matrix.ravel().tolist())
     return result
+
+
+def saved_and_loaded(folder: Path) -> None:
+    """Save the scene with its data, close it and load it again, as the application's dialogs do."""
+    path = str(folder / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(path)
 
 
 def a_volume(
@@ -110,14 +126,12 @@ def an_outcome(
     """What the worker would say of ``label``, its components found by scipy, independently of the scene's code."""
     from scipy import ndimage
 
-    from CMEDLSegmentPanel.scene.volume_nodes import volume_of
-
     geometry = volume_of(node).geometry
     components = []
     for entry in labels:
-        found, count = ndimage.label(label == entry.value, structure=np.ones((3, 3, 3)))
+        numbers, count = ndimage.label(label == entry.value, structure=np.ones((3, 3, 3)))
         for number in range(1, count + 1):
-            z, y, x = np.nonzero(found == number)
+            z, y, x = np.nonzero(numbers == number)
             values = np.ones(len(z)) if probability is None else probability[z, y, x]
             center = geometry.to_physical(np.array([[x.mean(), y.mean(), z.mean()]]))[0]
             components.append(
@@ -131,7 +145,7 @@ def an_outcome(
                     "center_mm": center.tolist(),
                 }
             )
-    components.sort(key=lambda one: (-one["mean"], -one["volume_cc"]))
+    components.sort(key=lambda component: (-component["mean"], -component["volume_cc"]))
     summary = {
         "student": "lung-ct",
         "student_title": "Lung tumor on CT",
@@ -145,7 +159,7 @@ def an_outcome(
         "seconds": 1.25,
         "timings": {},
         "lung_slices": 12,
-        "tumor_volume_cc": sum(one["volume_cc"] for one in components),
+        "tumor_volume_cc": sum(component["volume_cc"] for component in components),
         "warnings": [],
         "labels": [dataclasses.asdict(entry) for entry in labels],
         "components": components,
@@ -176,3 +190,8 @@ def a_segmentation(
         segment.AddRepresentation("Binary labelmap", image)
         node.GetSegmentation().AddSegment(segment)
     return node
+
+
+def refs_of(node: slicer.vtkMRMLSegmentationNode) -> list[SegmentRef]:
+    """The segments of a node as the panel lists them."""
+    return [ref for ref in all_segments() if ref.node_id == node.GetID()]

@@ -13,6 +13,7 @@ from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
 from segment.scene.patients import (
     BLOB,
     FAR,
+    KINDS,
     SHAPE,
     a_segmentation,
     a_volume,
@@ -21,6 +22,8 @@ from segment.scene.patients import (
     grid,
     moved,
     put_under,
+    refs_of,
+    saved_and_loaded,
     world,
 )
 
@@ -30,9 +33,8 @@ LARGER = (slice(4, 10), slice(8, 15), slice(20, 27))
 def rated(volume, names: dict[str, np.ndarray], structure: str = "Tumor") -> slicer.vtkMRMLSegmentationNode:
     """A segmentation on the volume whose segments are all experts'."""
     node = a_segmentation(volume, names, name=structure)
-    for ref in expert_segments.all_segments():
-        if ref.node_id == node.GetID():
-            expert_segments.set_role(ref, ref.name, structure)
+    for ref in refs_of(node):
+        expert_segments.set_role(ref, ref.name, structure)
     return node
 
 
@@ -40,26 +42,26 @@ def collected(volume, result=None, structure: str = "Tumor") -> rated_scene.Rate
     return rated_scene.RatedSceneReader().collect(volume, rated_scene.entries(result, structure))
 
 
-@pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("under", [False, True])
 def test_a_case_marks_the_same_places_of_the_world_as_its_segments(scene, kind: str, under: bool) -> None:
     volume = a_volume(matrix=grid(kind))
     if under:
         put_under(volume, moved())
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(BLOB, FAR)})
-    found = collected(volume)
-    assert [one.name for one in found.case.all] == ["Ann", "Bob"]
+    case = collected(volume)
+    assert [delineation.name for delineation in case.case.all] == ["Ann", "Bob"]
     # The patient is turned by 40 degrees in ``moved``: the order of the axes is not what is asked here.
-    for one, boxes in zip(found.case.raters, [(BLOB,), (BLOB, FAR)], strict=True):
+    for delineation, boxes in zip(case.case.raters, [(BLOB,), (BLOB, FAR)], strict=True):
         expected = {tuple(np.round(world(volume, (x, y, z)), 3)) for z, y, x in np.argwhere(box_label(*boxes))}
-        assert {tuple(np.round(found.ras(tuple(place)), 3)) for place in np.argwhere(one.mask)} == expected
-        back = found.mask(one.mask)
+        assert {tuple(np.round(case.ras(tuple(place)), 3)) for place in np.argwhere(delineation.mask)} == expected
+        back = case.mask(delineation.mask)
         whole = np.zeros(SHAPE, dtype=bool)
         whole[back.box] = back.array
         np.testing.assert_array_equal(whole, box_label(*boxes) > 0)
     image = slicer.util.arrayFromVolume(volume)
     np.testing.assert_array_equal(
-        np.sort(found.case.image[found.case.raters[0].mask]), np.sort(image[box_label(BLOB) > 0])
+        np.sort(case.case.image[case.case.raters[0].mask]), np.sort(image[box_label(BLOB) > 0])
     )
 
 
@@ -92,12 +94,11 @@ def test_the_model_is_a_candidate_until_an_expert_takes_the_result_over(scene) -
     volume = a_volume()
     result = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
-    assert [one.name for one in collected(volume, result).case.all] == ["Ann", "Bob", MODEL]
-    own = next(ref for ref in expert_segments.all_segments() if ref.node_id == result.GetID())
-    expert_segments.set_role(own, "Cleo")
+    assert [delineation.name for delineation in collected(volume, result).case.all] == ["Ann", "Bob", MODEL]
+    expert_segments.set_role(refs_of(result)[0], "Cleo")
     case = collected(volume, result).case
     assert case.model is None
-    assert {one.name for one in case.raters} == {"Ann", "Bob", "Cleo"}
+    assert {rater.name for rater in case.raters} == {"Ann", "Bob", "Cleo"}
 
 
 def test_only_what_marks_the_chosen_structure_is_compared_and_parts_of_one_rater_are_taken_together(scene) -> None:
@@ -105,15 +106,13 @@ def test_only_what_marks_the_chosen_structure_is_compared_and_parts_of_one_rater
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(BLOB)})
     rated(volume, {"Ann": box_label(FAR)}, structure="Node")
     second = rated(volume, {"More": box_label(FAR)})
-    expert_segments.set_role(
-        next(ref for ref in expert_segments.all_segments() if ref.node_id == second.GetID()), "Ann", "tumor"
-    )
+    expert_segments.set_role(refs_of(second)[0], "Ann", "tumor")
     assert rated_scene.structures() == ["Tumor", "Node"]
     case = collected(volume).case
-    assert [one.name for one in case.raters] == ["Ann", "Bob"]
+    assert [rater.name for rater in case.raters] == ["Ann", "Bob"]
     assert int(case.raters[0].mask.sum()) == int(box_label(BLOB, FAR).sum())
     assert "2 segments" in case.raters[0].notes[0]
-    assert [one.name for one in collected(volume, structure="Node").case.raters] == ["Ann"]
+    assert [rater.name for rater in collected(volume, structure="Node").case.raters] == ["Ann"]
 
 
 def test_the_state_changes_with_what_is_marked_and_where_but_not_with_colors(scene) -> None:
@@ -143,44 +142,43 @@ def test_the_state_changes_with_what_is_marked_and_where_but_not_with_colors(sce
 def test_a_segment_that_is_gone_is_told(scene) -> None:
     volume = a_volume()
     node = rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
-    found = rated_scene.entries(None, "Tumor")
+    gone = rated_scene.entries(None, "Tumor")
     slicer.mrmlScene.RemoveNode(node)
-    with pytest.raises(InputError, match="no longer in the scene"):
-        rated_scene.RatedSceneReader().collect(volume, found)
+    with pytest.raises(InputError, match="Ann"):
+        rated_scene.RatedSceneReader().collect(volume, gone)
 
 
 def analyzed(volume, result=None):
     """A case of the scene and its figures."""
     from CMEDLSegmentLib.agreement.raters import analyze
 
-    found = collected(volume, result)
-    return found, analyze(found.case)
+    case = collected(volume, result)
+    return case, analyze(case.case)
 
 
-@pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_map_counts_the_raters_of_each_voxel_where_it_is(scene, kind: str) -> None:
     volume = a_volume(matrix=grid(kind))
     put_under(volume, moved())
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER), "Cleo": box_label(LARGER)})
-    found = agreement_nodes.set_map(*analyzed(volume))
-    counts = slicer.util.arrayFromVolume(found)
+    node = agreement_nodes.set_map(*analyzed(volume))
+    counts = slicer.util.arrayFromVolume(node)
     assert counts.max() == 3
+    assert sorted(counts.shape) == [6, 7, 7], "as large as what anybody marked"
     expected = {}
     for mask in (box_label(BLOB), box_label(LARGER), box_label(LARGER)):
         for z, y, x in np.argwhere(mask):
             place = tuple(np.round(world(volume, (x, y, z)), 3) + 0.0)
             expected[place] = expected.get(place, 0) + 1
-    seen = {tuple(np.round(world(found, (x, y, z)), 3) + 0.0): counts[z, y, x] for z, y, x in np.argwhere(counts)}
-    assert seen == expected
+    places = {tuple(np.round(world(node, (x, y, z)), 3) + 0.0): counts[z, y, x] for z, y, x in np.argwhere(counts)}
+    assert places == expected
 
 
 def test_the_map_is_made_once_and_follows(scene) -> None:
     volume = a_volume()
     node = rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(LARGER)})
     first = agreement_nodes.set_map(*analyzed(volume))
-    expert_segments.set_role(
-        next(ref for ref in expert_segments.all_segments() if ref.node_id == node.GetID() and ref.name == "Bob"), None
-    )
+    expert_segments.set_role(refs_of(node)[1], None)
     rated(volume, {"Cleo": box_label(BLOB), "Dan": box_label(FAR)})
     assert agreement_nodes.set_map(*analyzed(volume)) is first
     assert agreement_nodes.map_of(volume) is first
@@ -220,31 +218,24 @@ def test_a_consensus_is_a_segmentation_of_what_most_raters_marked(scene, kind: s
     volume = a_volume(matrix=grid(kind))
     result = result_nodes.add_result(volume, an_outcome(volume, box_label(FAR)))
     rated(volume, {"Ann": box_label(BLOB), "Bob": box_label(BLOB, FAR), "Cleo": box_label(LARGER)})
-    found, _ = analyzed(volume, result)
-    node = agreement_nodes.add_consensus(found, consensus_mask(found.case, "majority"), "majority")
+    case = collected(volume, result)
+    node = agreement_nodes.add_consensus(case, consensus_mask(case.case, "majority"), "majority")
     (segment,) = node.GetSegmentation().GetSegmentIDs()
     np.testing.assert_array_equal(array_on_volume(node, segment, volume), box_label(BLOB) > 0)
-    again = agreement_nodes.add_consensus(found, consensus_mask(found.case, "staple"), "staple")
+    again = agreement_nodes.add_consensus(case, consensus_mask(case.case, "staple"), "staple")
     assert again is not node
     assert "STAPLE" in again.GetName()
-    assert not is_rated(node)
-
-
-def is_rated(node) -> bool:
-    return any(expert_segments.role_of(ref) for ref in expert_segments.all_segments() if ref.node_id == node.GetID())
+    assert node.GetID() not in {ref.node_id for ref in expert_segments.roles()}
 
 
 def test_tables_and_plots_hold_the_figures_and_come_back_with_the_scene(scene, tmp_path) -> None:
     volume = a_volume()
     odd = 'Bob "the <b>", 2'
     rated(volume, {"Ann": box_label(BLOB), odd: box_label(LARGER), "Empty": box_label()})
-    found, figures = analyzed(volume)
-    made = agreement_nodes.set_tables(found, figures)
-    assert [node.GetID() for node in agreement_nodes.set_tables(found, figures)] == [node.GetID() for node in made]
-    path = tmp_path / "scene.mrb"
-    assert slicer.util.saveScene(str(path))
-    slicer.mrmlScene.Clear(0)
-    slicer.util.loadScene(str(path))
+    case, figures = analyzed(volume)
+    made = agreement_nodes.set_tables(case, figures)
+    assert agreement_nodes.set_tables(case, figures) == made
+    saved_and_loaded(tmp_path)
     volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
     table = agreement_nodes.tables_of(volume).GetTable()
     names = [table.GetColumnByName("name").GetValue(row) for row in range(table.GetNumberOfRows())]

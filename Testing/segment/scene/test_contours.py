@@ -14,8 +14,20 @@ from CMEDLSegmentPanel.scene import contour_views, expert_segments, result_nodes
 from CMEDLSegmentPanel.scene.contour_views import EXPERTS_VIEW, MODEL_VIEW, OVERLAY, SIDE_BY_SIDE
 from CMEDLSegmentPanel.scene.expert_segments import SegmentRef
 from CMEDLSegmentPanel.scene.lesion_candidates import LesionCandidates
-from segment.scene.patients import a_segmentation, a_volume, an_outcome, box_label, put_under, rotation, world
-from segment.scene.saving import saved_and_loaded
+from segment.scene.patients import (
+    KINDS,
+    a_segmentation,
+    a_volume,
+    affine,
+    an_outcome,
+    axes_of,
+    box_label,
+    put_under,
+    refs_of,
+    rotation,
+    saved_and_loaded,
+    world,
+)
 
 SHAPE = (40, 60, 72)
 MODEL = (slice(15, 22), slice(20, 32), slice(30, 45))
@@ -25,33 +37,22 @@ YELLOW = tuple(part / 255 for part in EXPERT_YELLOW)
 
 
 def the_grid(kind: str) -> np.ndarray:
-    axes = {
-        "plain": np.diag([-1.0, -1.0, 1.0]),
-        "flipped": np.diag([1.0, 1.0, -1.0]),
-        "permuted": np.array([[0, 0, -1.0], [-1, 0, 0], [0, 1, 0]]),
-        "oblique": rotation(20.0) @ np.diag([-1.0, -1.0, 1.0]),
-    }[kind]
-    matrix = np.eye(4)
-    matrix[:3, :3] = axes * (2.0, 2.0, 3.0)
-    matrix[:3, 3] = -matrix[:3, :3] @ (36.0, 30.0, 20.0) + (7.0, -5.0, 40.0)
-    return matrix
+    axes = axes_of(kind) * (2.0, 2.0, 3.0)
+    return affine(axes, -axes @ (36.0, 30.0, 20.0) + (7.0, -5.0, 40.0))
 
 
 def a_case(kind: str = "plain", transformed: bool = False) -> tuple[object, object, list[SegmentRef]]:
     """A dark CT, the model's box in red, Anna's beside it in yellow and Bob's above."""
     volume = a_volume(np.full(SHAPE, -1000, np.int16), the_grid(kind))
     if transformed:
-        move = np.eye(4)
-        move[:3, :3], move[:3, 3] = rotation(30.0, (2, -1, 3)), (-15.0, 10.0, 8.0)
-        put_under(volume, move)
+        put_under(volume, affine(rotation(30.0, (2, -1, 3)), (-15.0, 10.0, 8.0)))
     volume.CreateDefaultDisplayNodes()
     volume.GetDisplayNode().SetAutoWindowLevel(False)
     volume.GetDisplayNode().SetWindowLevel(400, 40)
     result = result_nodes.add_result(volume, an_outcome(volume, box_label(MODEL, shape=SHAPE)))
     segments = {name: box_label(box, shape=SHAPE) for name, box in (("Anna", ANNA), ("Bob", BOB), ("Heart", MODEL))}
     node = a_segmentation(volume, segments)
-    refs = [ref for ref in expert_segments.all_segments() if ref.node_id == node.GetID()]
-    return volume, result, [expert_segments.set_role(ref, ref.name) for ref in refs[:2]]
+    return volume, result, [expert_segments.set_role(ref, ref.name) for ref in refs_of(node)[:2]]
 
 
 def test_a_node_of_many_structures_gets_no_surfaces_by_itself(slicer_app) -> None:
@@ -85,7 +86,7 @@ def yellow(app: object, view: str) -> np.ndarray:
 def in_voxels(view: str, places: np.ndarray, height: int, volume: object) -> np.ndarray:
     """(n, 3) voxel indices of pixels (rows, columns), by the slice node's own matrix."""
     node = slicer.mrmlScene.GetSingletonNode(view, "vtkMRMLSliceNode")
-    to_ras = np.array([[node.GetXYToRAS().GetElement(r, c) for c in range(4)] for r in range(4)])
+    to_ras = slicer.util.arrayFromVTKMatrix(node.GetXYToRAS())
     xy = np.stack([places[:, 1], height - 1 - places[:, 0], 0 * places[:, 0], 1 + 0 * places[:, 0]])
     origin = world(volume, (0, 0, 0))
     steps = np.stack([world(volume, axis) - origin for axis in np.eye(3)], axis=1)
@@ -99,7 +100,7 @@ def distance_to_edge(index: np.ndarray, box: tuple[slice, slice, slice]) -> np.n
 
 
 @pytest.mark.parametrize("transformed", [False, True])
-@pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_contours_land_on_the_anatomy_to_half_a_voxel(slicer_app: object, kind: str, transformed: bool) -> None:
     volume, result, refs = a_case(kind, transformed)
     contour_views.show(OVERLAY, result, refs, volume)
@@ -109,10 +110,10 @@ def test_contours_land_on_the_anatomy_to_half_a_voxel(slicer_app: object, kind: 
     slicer_app.process_events()
     for view in ("Red", "Green", "Yellow"):
         for find, box in ((red, MODEL), (yellow, ANNA)):
-            found = find(slicer_app, view)
+            pixels = find(slicer_app, view)
             height = slicer_app.slice_pixels(view).shape[0]
-            index = in_voxels(view, found, height, volume)
-            assert len(found) > 30, (view, box)
+            index = in_voxels(view, pixels, height, volume)
+            assert len(pixels) > 30, (view, box)
             # The line's own pixel is a part of a voxel wide.
             node = slicer.mrmlScene.GetSingletonNode(view, "vtkMRMLSliceNode")
             pixel = node.GetFieldOfView()[0] / node.GetDimensions()[0] / 2.0
@@ -140,6 +141,10 @@ def test_side_by_side_shows_the_model_left_and_the_experts_right(slicer_app: obj
     manager = slicer_app.layout_manager
     assert manager.sliceViewNames() == [MODEL_VIEW, EXPERTS_VIEW]
     assert manager.threeDViewCount == 1
+    # The views stand side by side, the 3-D view beside them.
+    places = [widget.mapTo(manager, widget.rect.topLeft()) for widget in manager.shown()]
+    assert [place.y() for place in places] == [0, 0, 0]
+    assert places[0].x() < places[1].x() < places[2].x()
     assert len(red(slicer_app, MODEL_VIEW)) > 30
     assert len(yellow(slicer_app, MODEL_VIEW)) == 0
     assert len(red(slicer_app, EXPERTS_VIEW)) == 0
@@ -180,8 +185,8 @@ def test_side_by_side_scrolls_and_zooms_together_and_alone(slicer_app: object) -
 def test_only_the_chosen_raters_are_shown(slicer_app: object) -> None:
     volume, result, refs = a_case()
     contour_views.show(OVERLAY, result, refs, volume)
+    (model,) = refs_of(result)
     heart = next(ref for ref in expert_segments.all_segments() if ref.name == "Heart")
-    model = next(ref for ref in expert_segments.all_segments() if ref.source == expert_segments.MODEL)
     assert not contour_views.is_visible(heart)
     assert all(contour_views.is_visible(ref) for ref in (*refs, model))
     contour_views.set_visible(refs[0], False)
@@ -238,14 +243,12 @@ def test_next_and_previous_visit_every_slice_that_somebody_marks(slicer_app: obj
     contour_views.jump(world(volume, (36, 30, 0)))
     assert not contour_views.step(result, refs, -1)
     view = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode")
-    visited = []
-    while contour_views.step(result, refs, 1):
-        visited.append(round((view.GetSliceOffset() - world(volume, (0, 0, 0))[2]) / 3.0))
-    assert visited == [*range(14, 24), *range(30, 33)]
-    back = []
-    while contour_views.step(result, refs, -1):
-        back.append(round((view.GetSliceOffset() - world(volume, (0, 0, 0))[2]) / 3.0))
-    assert back == [*range(14, 24), *range(30, 32)][::-1]
+    marked = [*range(14, 24), *range(30, 33)]
+    for direction, slices in ((1, marked), (-1, marked[-2::-1])):
+        visited = []
+        while contour_views.step(result, refs, direction):
+            visited.append(round((view.GetSliceOffset() - world(volume, (0, 0, 0))[2]) / 3.0))
+        assert visited == slices
 
 
 @pytest.mark.parametrize("kind", ["flipped", "oblique"])
@@ -333,7 +336,7 @@ def test_views_without_any_result_or_expert_show_the_ct(slicer_app: object) -> N
 def test_contours_survive_saving_and_loading_the_scene(slicer_app: object, tmp_path: Path) -> None:
     volume, result, refs = a_case("oblique", transformed=True)
     contour_views.show(SIDE_BY_SIDE, result, refs, volume)
-    saved_and_loaded(slicer.mrmlScene, tmp_path)
+    saved_and_loaded(tmp_path)
     slicer_app.process_events()
     volume, result = (slicer.mrmlScene.GetFirstNodeByName(name) for name in ("CT", "CT lung-ct"))
     refs = expert_segments.with_roles()

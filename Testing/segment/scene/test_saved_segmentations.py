@@ -8,10 +8,10 @@ import slicer
 
 from CMEDLSegmentLib.io.contour_files import read_delineation
 from CMEDLSegmentPanel.scene.volume_nodes import volume_of
-from segment.scene.patients import BLOB, FAR, SHAPE, a_segmentation, a_volume, box_label, grid
+from segment.scene.patients import BLOB, FAR, KINDS, SHAPE, a_segmentation, a_volume, box_label, grid
 
 
-@pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cropped", [False, True])
 def test_a_saved_segmentation_with_overlapping_raters_is_read_as_it_was_drawn(
     scene: slicer.vtkMRMLScene, tmp_path, kind: str, cropped: bool
@@ -27,6 +27,6 @@ def test_a_saved_segmentation_with_overlapping_raters_is_read_as_it_was_drawn(
     assert storage.WriteData(node)
     geometry = volume_of(volume).geometry
     for name, label in drawn.items():
-        found = read_delineation(tmp_path / "raters.seg.nrrd", "A", geometry, name)
-        np.testing.assert_array_equal(found.mask, label.astype(bool))
-        assert (found.segment, found.source, found.notes) == (name, "segmentation", ())
+        delineation = read_delineation(tmp_path / "raters.seg.nrrd", "A", geometry, name)
+        np.testing.assert_array_equal(delineation.mask, label.astype(bool))
+        assert (delineation.segment, delineation.source, delineation.notes) == (name, "segmentation", ())
