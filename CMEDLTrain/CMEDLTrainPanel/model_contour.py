@@ -53,14 +53,16 @@ class ModelContour:
         """
         self.drop()
         self._name = case.case
-        found = self._kept(case, card)
-        if found.is_file():
-            self._both(case, found, card)
+        marked = self._kept(case, card)
+        if marked.is_file():
+            self._both(case, marked, card)
             return
         self._panel.cohort.showCase(case)
-        self._told("", 0.0)
-        command = self._panel.logic.segment(case.image, model, found, device)
-        self._segmenting.start(command, lambda result, error: self._segmented(case, found, card, error), self._told)
+        self._progressed("", 0.0)
+        command = self._panel.logic.segment(case.image, model, marked, device)
+        self._segmenting.start(
+            command, lambda result, error: self._segmented(case, marked, card, error), self._progressed
+        )
 
     def drop(self) -> None:
         """Segment no longer; what is shown stays."""
@@ -81,17 +83,17 @@ class ModelContour:
         key = hashlib.sha256(f"{card.digest} {case.image}".encode()).hexdigest()
         return self._folder / f"{key[:16]}.nii.gz"
 
-    def _segmented(self, case: Case, found: Path, card: Card, error: CMEDLError | None) -> None:
+    def _segmented(self, case: Case, marked: Path, card: Card, error: CMEDLError | None) -> None:
         if error:
             self._say(_("{case}: the model's contour is missing. {reason}").format(case=case.case, reason=error))
         elif self._panel.cohort.shownCase == case:
-            self._both(case, found, card)
+            self._both(case, marked, card)
         else:  # somebody looks at something else by now
             self._say("")
 
-    def _both(self, case: Case, found: Path, card: Card) -> None:
-        def marked(volume: Volume) -> list[Structure]:
-            mask = read_mask(found, volume.geometry).array
+    def _both(self, case: Case, marked: Path, card: Card) -> None:
+        def structures(volume: Volume) -> list[Structure]:
+            mask = read_mask(marked, volume.geometry).array
             return [
                 (
                     _("Model: {label}").format(label=label.name),
@@ -102,12 +104,12 @@ class ModelContour:
                 if (mask == label.value).any()
             ]
 
-        self._panel.cohort.showCase(case, marked)
+        self._panel.cohort.showCase(case, structures)
         text = _("{case}: the expert's contours, and the model's where they are named so")
         if len(card.labels) == 1:
             text = _("{case}: yellow is the expert's contour, red the model's; without red it marks nothing.")
         self._say(text.format(case=case.case))
 
-    def _told(self, stage: str, fraction: float) -> None:
+    def _progressed(self, stage: str, fraction: float) -> None:
         text = _("{case}: the model segments it ({stage}, {percent:.0f} %)")
         self._say(text.format(case=self._name, stage=stage or _("starting"), percent=100 * fraction))
