@@ -88,6 +88,11 @@ class CohortSection(Section):
         return self.cohort
 
     @property
+    def checking(self) -> bool:
+        """Whether cases are being looked at."""
+        return self._checks.busy
+
+    @property
     def shownCase(self) -> Case | None:
         """The case that is in the views, or on its way there."""
         return self._view.case

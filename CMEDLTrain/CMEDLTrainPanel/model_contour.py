@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +35,7 @@ class ModelContour:
     def __init__(self, panel, say: Callable[[str], None]) -> None:
         self._panel, self._say = panel, say
         self._segmenting = Poller(panel.uiWidget)
-        self._folder: Path | None = None
+        self._folder: tempfile.TemporaryDirectory | None = None
         self._name = ""
 
     def show(self, case: Case, model: Path, card: Card, device: str) -> None:
@@ -73,15 +72,14 @@ class ModelContour:
         """The panel is closed for good: no file is left."""
         self._segmenting.drop()
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+            self._folder.cleanup()
 
     def _kept(self, case: Case, card: Card) -> Path:
         """Where what this very model marks on the case is kept; cases may be called anything."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="cmedl-outcome-"))
+            self._folder = tempfile.TemporaryDirectory(prefix="cmedl-outcome-", ignore_cleanup_errors=True)
         key = hashlib.sha256(f"{card.digest} {case.image}".encode()).hexdigest()
-        return self._folder / f"{key[:16]}.nii.gz"
+        return Path(self._folder.name, f"{key[:16]}.nii.gz")
 
     def _segmented(self, case: Case, marked: Path, card: Card, error: CMEDLError | None) -> None:
         if error:

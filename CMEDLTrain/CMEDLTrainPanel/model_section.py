@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -42,7 +41,7 @@ class ModelSection(Section):
         self._run: Run | None = None
         self._weights = ""
         self._work = Poller(panel.uiWidget)
-        self._folder: Path | None = None
+        self._folder: tempfile.TemporaryDirectory | None = None
         self._current = ""
         self._versions: list[str] = []
         self._lines = {name: getattr(self.ui, f"card_{name}") for name in TEXTS}
@@ -74,7 +73,9 @@ class ModelSection(Section):
         with show_errors(_("The model was not installed.")):
             if not dependencies.ensure("train"):
                 return
-            card, file = self._write(run), self._temporary() / f"student{ENDING}"
+            # A folder for the file that is installed; gone when it is.
+            self._folder = tempfile.TemporaryDirectory(prefix="cmedl-student-", ignore_cleanup_errors=True)
+            card, file = self._write(run), Path(self._folder.name, f"student{ENDING}")
             int8 = self.ui.int8CheckBox.checked
 
             def exported(result: dict[str, Any]) -> None:
@@ -202,15 +203,9 @@ class ModelSection(Section):
         self.ui.versionsWidget.enabled = ready
         self.ui.useVersionButton.enabled = ready and selected(self.ui.versionsComboBox) not in ("", self._current)
 
-    def _temporary(self) -> Path:
-        """A folder for the file that is installed; gone when it is."""
-        self._forget()
-        self._folder = Path(tempfile.mkdtemp(prefix="cmedl-student-"))
-        return self._folder
-
     def _forget(self) -> None:
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.cleanup()
             self._folder = None
 
     def _say(self, text: str, style: str = "") -> None:

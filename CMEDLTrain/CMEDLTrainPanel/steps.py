@@ -32,8 +32,12 @@ class Steps(Section):
 
     def refresh(self) -> None:
         """Say what is next, and open what it needs where that is another step than before."""
-        if self.panel.cohort.cohort is not None and not self.panel.run.looked:
+        cohort, run = self.panel.cohort, self.panel.run
+        if cohort.cohort is not None and not run.looked:
             return  # whether there are runs is not known yet
+        if cohort.checking and not run.chosen:
+            setText(self.ui.nextLabel, _("Next: wait until the cases have been checked."))
+            return
         step, sentence = self._next()
         setText(self.ui.nextLabel, sentence)
         if step == self._step:

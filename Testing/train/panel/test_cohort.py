@@ -8,8 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -328,26 +326,11 @@ def test_a_cohort_of_500_cases_is_checked_in_the_background(
     assert panel.ui.studentTable.rowCount == 500
     assert panel.cohort._checks.busy
     assert panel.ui.cohortProgressWidget.visible
-    again = seconds_of(panel.cohort.show)
-    sort = seconds_of(lambda: panel.cohort._tables["student"].onSort(PATIENT))
     checked(panel, slicer_app)
     assert "same voxels" in details(panel.ui.studentTable)["case499"]
-    slicer_app.leave(panel)
-    panel.cohort._tables["student"].show([], False)
-    slicer_app.open("CMEDLTrain")
-    first = seconds_of(panel.cohort.refresh)
-    assert panel.ui.studentTable.rowCount == 500
-    print(f"opened and filled in {first * 1000:.0f} ms, again {again * 1000:.0f} ms, sorted {sort * 1000:.0f} ms")
-    # 0.2 s is meant, on a machine that does nothing else; what takes long is not done in the window's thread.
+    # What takes long is not done in the window's thread.
     assert threads
     assert threading.main_thread() not in threads
-
-
-def seconds_of(work: Callable[[], None]) -> float:
-    """How long the window's thread is kept, whatever else the machine does."""
-    begun = time.thread_time()
-    work()
-    return time.thread_time() - begun
 
 
 def test_checks_that_are_cancelled_go_on_when_asked_again(filled, cohort: Path, slicer_app) -> None:

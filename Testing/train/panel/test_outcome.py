@@ -75,7 +75,7 @@ def test_a_student_is_judged_beside_another_one_and_its_cases_are_seen(finished,
     assert 0 < dsc < 1
     assert voxels["Tumor"] > 0
     assert voxels["Model: Tumor"] > 0
-    kept = panel.outcome._contour._folder
+    kept = Path(panel.outcome._contour._folder.name)
     # Who takes the case out before the contour is there does not get it back.
     ui.scoredTable.cellClicked.emit(0, 0)
     ui.openCaseButton.click()

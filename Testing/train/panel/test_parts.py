@@ -1,16 +1,11 @@
-"""The four sections together: what they share, and a real trainer in the background."""
+"""The four steps together: which one is next, and what they share."""
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from CMEDLTrainLib.runs import run_folder
-from CMEDLTrainLib.settings import configuration
 from train.panel.conftest import choose, opened, settle, take, write_cases
 
 
@@ -57,24 +52,6 @@ def test_settings_are_remembered_in_the_scene_and_reach_the_configuration(panel,
     settle(panel, slicer_app)
     settings = panel.logic.settings(panel.parameters)
     assert (settings.preset, settings.network.kind, settings.optimization.epochs) == ("tiny", "mrrn", 7)
-
-
-@pytest.mark.slow
-def test_a_run_is_trained_in_a_process_of_its_own(panel, cohort: Path, slicer_app) -> None:
-    choose(panel, slicer_app, cohort)
-    settings = configuration.PRESETS["tiny"]
-    panel.logic.settings = lambda parameters: replace(
-        settings, device="cpu", images=replace(settings.images, field=32, slices="all")
-    )
-    panel.ui.startButton.click()
-    run = run_folder.open_run(cohort / "runs" / "ct-only-1")
-    slicer_app.wait_until(run.running)
-    holder = json.loads(run.trainer.read_text("utf-8"))
-    # Neither the end of this process's group nor its terminal reaches the trainer.
-    assert os.getsid(holder["pid"]) != os.getsid(0)
-    slicer_app.wait_until(lambda: run.status()["state"] == "finished")
-    assert run.student.is_file()
-    assert (cohort / "runs" / "slices").is_dir()
 
 
 def test_a_run_of_a_cohort_that_cannot_be_trained_with_is_told(panel, tmp_path: Path, slicer_app) -> None:

@@ -49,7 +49,7 @@ def shown(panel) -> list[str]:
     return [
         name
         for name, widget in vars(panel.ui).items()
-        if widget.visible and widget.metaObject().className() != "QWidget" and not name.startswith("qt_")
+        if getattr(widget, "visible", False) and widget.metaObject().className() != "QWidget" and not name.startswith("qt_")
     ]
 
 
