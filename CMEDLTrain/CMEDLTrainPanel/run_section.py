@@ -126,7 +126,7 @@ class RunSection(Section):
         self._follow(entry)
         self._showButtons(entry)
         starting = entry is not None and self.starting(entry)
-        self.ui.runWidget.visible = entry is not None
+        self.ui.runWidget.visible = entry is not None or self._views.shown
         setText(self.ui.runStatusLabel, statusOf(entry, starting) if entry else "")
         fault = faultOf(entry, starting) if entry else ""
         setText(self.ui.runFaultLabel, fault)
@@ -248,7 +248,7 @@ class RunSection(Section):
         tips = [entry.problem or f"{entry.name} ({entry.method}): {states[entry.name]}" for entry in self.entries]
         table = self.ui.runsTable
         with signals_blocked(table):
-            fillTable(table, rows, tips)
+            fillTable(table, rows, tips, figures=PROGRESS)
             fitHeight(table)
             if self.parameters.run in states:
                 table.selectRow(list(states).index(self.parameters.run))
@@ -285,7 +285,7 @@ class RunSection(Section):
         button = self.ui.previewButton
         button.visible = self.ui.previewLegendLabel.visible = picture is not None
         if monitor and picture:
-            self.ui.previewLegendLabel.text = previewLegend(self._entry.method)
+            self.ui.previewLegendLabel.text = previewLegend(self.chosen.method if self.chosen else "")
             pixels = qt.QPixmap()
             pixels.loadFromData(monitor.pixels)
             width = min(PREVIEW_WIDTH, pixels.width())

@@ -9,6 +9,7 @@ from CMEDLSegmentLib.base.text import duration
 from CMEDLSegmentPanel.section import Section, setText
 from CMEDLTrainLib.cohort.checks import ERROR
 from CMEDLTrainLib.runs.run_list import Entry
+from CMEDLTrainLib.settings.configuration import METHODS
 
 CASES, SETTINGS, TRAIN, MODEL = "cases", "settings", "train", "model"
 PARTS = ("cohort", "training", "run", "outcome")
@@ -82,17 +83,15 @@ class Steps(Section):
             if missing == 1:
                 text = _("Next: add at least one more {modality} case, of another patient, with a contour ({labels}).")
             return text.format(count=missing, modality=modality, labels=", ".join(section.labels))
-        teaches = any(
-            finding.severity == ERROR and "teacher" in finding.sentence for finding in section.findings.get("", ())
-        )
-        if teaches and not patients["teacher"]:
+        method = METHODS.get(self.parameters.method)
+        if method and "teacher" in method.roles and not patients["teacher"]:
             return _("Next: add MR cases of other patients for the teacher, or choose the method ct-only.")
         faulty = sum(own[0].severity == ERROR for case, own in section.findings.items() if case)
         if faulty:
             text = _("Next: mend or remove the {count} cases with errors.") if faulty > 1 else ""
             return text.format(count=faulty) or _("Next: mend or remove the case with an error.")
         if not all(case.split for case in cases) or any(own.severity == ERROR for own in section.findings.get("", ())):
-            return _("Next: press Split by patient.")
+            return _("Next: press Split by patient, or choose the splits in the table.")
         return ""
 
     def _training(self, entry: Entry) -> str:

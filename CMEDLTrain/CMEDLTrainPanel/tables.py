@@ -12,8 +12,8 @@ from CMEDLSegmentPanel.section import plainToolTip, signals_blocked
 RIGHT = qt.Qt.AlignRight | qt.Qt.AlignVCenter
 
 
-def fillTable(table: qt.QTableWidget, rows: Sequence[Sequence[str]], tips: Sequence[str]) -> None:
-    """Show a row of texts for each tip, names left and figures right."""
+def fillTable(table: qt.QTableWidget, rows: Sequence[Sequence[str]], tips: Sequence[str], figures: int = 1) -> None:
+    """Show a row of texts for each tip; ``figures`` is the first column of those that are flush right."""
     table.setRowCount(len(rows))
     for row, (texts, tip) in enumerate(zip(rows, tips, strict=True)):
         for column, text in enumerate(texts):
@@ -21,7 +21,7 @@ def fillTable(table: qt.QTableWidget, rows: Sequence[Sequence[str]], tips: Seque
             if item is None:
                 item = qt.QTableWidgetItem()
                 item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-                if column:
+                if column >= figures:
                     item.setTextAlignment(RIGHT)
                 table.setItem(row, column, item)
             if item.text() != text:

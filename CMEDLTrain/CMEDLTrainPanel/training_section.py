@@ -56,7 +56,8 @@ class TrainingSection(Section):
         self._estimate = Poller(panel.uiWidget)
         self._estimated: list[str] = []
         self.ui.estimateButton.connect("clicked(bool)", self.onEstimate)
-        self.ui.estimateProgressBar.visible = False
+        self.ui.estimateProgressBar.visible = self.ui.settingDescriptionLabel.visible = False
+        self._say("")
 
     def refresh(self) -> None:
         """Show the parameters."""
@@ -109,7 +110,9 @@ class TrainingSection(Section):
     def onCurrentChanged(self, row: int, column: int, rowBefore: int, columnBefore: int) -> None:
         """Say below the table what the chosen setting means."""
         known = 0 <= row < len(self._settings)
-        setText(self.ui.settingDescriptionLabel, self._settings[row].description if known else "")
+        description = self._settings[row].description if known else ""
+        setText(self.ui.settingDescriptionLabel, description)
+        self.ui.settingDescriptionLabel.visible = bool(description)
 
     def onReset(self, checked: bool = False) -> None:
         """Forget all changed values."""
@@ -156,7 +159,7 @@ class TrainingSection(Section):
         rows = [[s.key, s.text(s.value), s.text(s.paper)] for s in self._settings]
         tips = [f"{s.key} = {s.text(s.value)}\n{s.description}\n({s.wanted})" for s in self._settings]
         with signals_blocked(table):
-            fillTable(table, rows, tips)
+            fillTable(table, rows, tips, figures=table.columnCount)
             for row, setting in enumerate(self._settings):
                 table.item(row, VALUE).setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEditable)
                 for column in (KEY, VALUE):

@@ -49,7 +49,9 @@ def shown(panel) -> list[str]:
     return [
         name
         for name, widget in vars(panel.ui).items()
-        if getattr(widget, "visible", False) and widget.metaObject().className() != "QWidget" and not name.startswith("qt_")
+        if getattr(widget, "visible", False)
+        and widget.metaObject().className() != "QWidget"
+        and not name.startswith("qt_")
     ]
 
 
