@@ -206,7 +206,7 @@ class OutcomeSection(Section):
         if self.run and self.card:
             own = self.card.modality, len(self.card.labels)
             fits = [(entry, card) for entry, card in self._students() if (card.modality, len(card.labels)) == own]
-            titles |= {entry.name: f"{card.title} ({entry.name} {entry.version})" for entry, card in fits}
+            titles |= {entry.name: f"{entry.name} {entry.version}" for entry, card in fits}
             others = sorted(self.run.folder.parent.glob("*/student.safetensors"))
             names = [path.parent for path in others if path.parent.name != self.run.folder.name]
             titles |= {str(path): _("Run {name}").format(name=path.name) for path in names}

@@ -177,7 +177,7 @@ class TrainingSection(Section):
 
     def _titles(self) -> dict[str, dict[str, str]]:
         """What each selector offers."""
-        students = {entry.name: entry.card.title for entry in registry.list_models() if entry.current and entry.card}
+        models = {entry.name: entry.name for entry in registry.list_models() if entry.current and entry.card}
         segmentors = {"unet": "Unet", "densefcn": "DenseFCN", "mrrn": "MRRN"}
         return {
             "method": {name: name for name in configuration.METHODS},
@@ -185,7 +185,7 @@ class TrainingSection(Section):
             "segmentor": {name: segmentors[name] for name in SEGMENTORS},
             "translation": {"": _("The method's own"), "cyclegan": "CycleGAN", "drit": "DRIT"},
             "device": self.devices.titles,
-            "initial": {"": _("Scratch"), **students},
+            "initial": {"": _("Scratch"), **models},
         }
 
 

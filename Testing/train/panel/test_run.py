@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -99,21 +98,6 @@ def test_a_run_is_started_stopped_resumed_killed_and_finished(filled, cohort: Pa
     slicer_app.wait_until(lambda: row(filled, "mine")[STATE] == "crashed")
     assert "killed" in filled.ui.runFaultLabel.text
     assert filled.ui.resumeButton.enabled
-
-
-def test_a_run_that_was_moved_with_its_cohort_is_finished_where_it_is(filled, cohort: Path, slicer_app) -> None:
-    settings = configuration.with_settings(configuration.PRESETS["tiny"], [*TINY, "optimization.epochs=1"])
-    made(cohort, images=settings.images, optimization=settings.optimization, device="cpu")
-    moved = Path(shutil.move(cohort, cohort.with_name("elsewhere")))
-    choose(filled, slicer_app, moved)
-    select(filled, slicer_app, "first")
-    assert row(filled, "first")[STATE] == "not trained yet"
-    filled.ui.resumeButton.click()
-    slicer_app.wait_until(lambda: row(filled, "first")[STATE] == "finished")
-    run = run_folder.Run(moved / "runs" / "first")
-    assert run.student.is_file()
-    assert run.configuration().cohort == str(moved / "cohort.csv")
-    assert not filled.ui.resumeButton.enabled
 
 
 def test_each_run_is_listed_with_its_true_state(filled, cohort: Path, slicer_app) -> None:
