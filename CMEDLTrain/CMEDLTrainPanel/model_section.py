@@ -34,13 +34,18 @@ ENDING = ".safetensors"
 
 
 class ModelSection(Section):
-    """What becomes of the model of the run that the panel shows."""
+    """What becomes of the model of the run that the panel shows.
+
+    Attributes:
+        installed: names of the models that were installed here, by the hash of the run's weights.
+    """
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
         self._run: Run | None = None
         self._weights = ""
         self._work = Poller(panel.uiWidget)
+        self.installed: dict[str, str] = {}
         self._folder: tempfile.TemporaryDirectory | None = None
         self._current = ""
         self._versions: list[str] = []
@@ -78,8 +83,12 @@ class ModelSection(Section):
             card, file = self._write(run), Path(self._folder.name, f"student{ENDING}")
             int8 = self.ui.int8CheckBox.checked
 
+            def installed(change: dict[str, Any], weights: str = self._weights, int8: str = "") -> None:
+                self.installed[weights] = change["name"]
+                self._installed(change, int8)
+
             def exported(result: dict[str, Any]) -> None:
-                self._begin(self.logic.install(file), lambda change: self._installed(change, result["int8"]))
+                self._begin(self.logic.install(file), partial(installed, int8=result["int8"]))
 
             self._begin(self.logic.export(run, file, card, int8, overwrite=True), exported)
 

@@ -75,12 +75,6 @@ class OutcomeSection(Section):
         self._watch.start()
         self.panel.steps.refreshSoon()
 
-    @property
-    def installed(self) -> str:
-        """The name of the installed model that is the run's; empty where there is none."""
-        own = self.card.weights_sha256 if self.card else ""
-        return next((entry.name for entry, card in self._students() if card.weights_sha256 == own), "")
-
     def _look_at_folder(self) -> Callable[[], tuple]:
         folder = self._folder()
         return lambda: _state_of(folder)

@@ -127,7 +127,9 @@ class RunSection(Section):
         self._showButtons(entry)
         starting = entry is not None and self.starting(entry)
         self.ui.runWidget.visible = entry is not None or self._views.shown
-        setText(self.ui.runStatusLabel, statusOf(entry, starting) if entry else "")
+        status = statusOf(entry, starting) if entry else ""
+        setText(self.ui.runStatusLabel, status)
+        self.ui.runStatusLabel.visible = bool(status)
         fault = faultOf(entry, starting) if entry else ""
         setText(self.ui.runFaultLabel, fault)
         self.ui.runFaultLabel.visible = bool(fault)

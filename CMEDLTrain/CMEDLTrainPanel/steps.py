@@ -105,9 +105,10 @@ class Steps(Section):
 
     def _judging(self, entry: Entry) -> str:
         outcome = self.panel.outcome
-        if outcome.card is not None and outcome.installed:
+        model = self.panel.student.installed.get(outcome.card.weights_sha256) if outcome.card else None
+        if model:
             text = _("Done: CMEDLSegment segments with {model}, the model of {run}.")
-            return text.format(model=outcome.installed, run=entry.name)
+            return text.format(model=model, run=entry.name)
         if outcome.scored is None:
             return _("Next: press Evaluate to score {run} on its test cases.").format(run=entry.name)
         return _("Next: press Install in CMEDLSegment, or train another run.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,8 @@ class Survey:
             roles: what the method learns from.
         """
         found = [Finding(ERROR, problem.case, problem.sentence, problem.line) for problem in problems]
-        examined = [self.known[case.case].examined for case in cases if case.case in self.known]
+        # The table may have got another split or role for a case since its files were looked at.
+        examined = [replace(self.known[case.case].examined, case=case) for case in cases if case.case in self.known]
         for one in examined:
             found += one.findings
         if self.complete(cases):
