@@ -37,6 +37,7 @@ from CMEDLTrainPanel.model_section import ModelSection
 from CMEDLTrainPanel.outcome_section import OutcomeSection
 from CMEDLTrainPanel.run_section import RunSection
 from CMEDLTrainPanel.scene import run_views
+from CMEDLTrainPanel.steps import PARTS, Steps
 from CMEDLTrainPanel.training_section import TrainingSection
 
 
@@ -104,16 +105,17 @@ class CMEDLTrainWidget(Panel):
         super().setup()
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/CMEDLTrain.ui"))
         self.layout.addWidget(self.uiWidget)
-        for part in ("cohort", "training", "run", "outcome"):
-            place = slicer.util.childWidgetVariables(self.uiWidget).__dict__[f"{part}Widget"]
-            place.layout().addWidget(slicer.util.loadUI(self.resourcePath(f"UI/{part.capitalize()}.ui")))
+        sections = slicer.util.childWidgetVariables(self.uiWidget)
+        for part in PARTS:
+            widget = slicer.util.loadUI(self.resourcePath(f"UI/{part.capitalize()}.ui"))
+            getattr(sections, f"{part}CollapsibleButton").layout().addWidget(widget)
         self.ui = slicer.util.childWidgetVariables(self.uiWidget)
         self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = CMEDLTrainLogic()
         self.cohort, self.training = CohortSection(self), TrainingSection(self)
         self.run, self.outcome = RunSection(self), OutcomeSection(self)
-        self.student = ModelSection(self)
-        self.open([self.cohort, self.training, self.run, self.outcome, self.student])
+        self.student, self.steps = ModelSection(self), Steps(self)
+        self.open([self.cohort, self.training, self.run, self.outcome, self.student, self.steps])
 
 
 class CMEDLTrainLogic(ScriptedLoadableModuleLogic):

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CMEDLSegmentLib.io.case_folders import TrainingCase
 from CMEDLSegmentLib.io.cohort_table import MODALITIES, ROLES
-from CMEDLSegmentPanel.scene.training_case import Mark, pseudonym
+from CMEDLSegmentPanel.scene.training_case import Mark, collect, pseudonym
 from CMEDLSegmentPanel.section import buttonBox, followPath, plainToolTip, rememberPath
 from CMEDLTrainLib.cohort.collecting import CollectionOptions
 
 from .scene.case_proposals import Proposal
+from .tables import fillSelector, selected
 
 ADD, IMAGE, SEGMENT, MODALITY, ROLE, PATIENT, NOTE = range(7)
 WIDTH, HEIGHT = 820, 380
 
 
-@dataclass(frozen=True)
-class CaseRequest:
-    """A case that somebody wants: an image with its structures, see ``training_case.collect``."""
-
-    volume: slicer.vtkMRMLScalarVolumeNode
-    marks: list[Mark]
-    role: str
-    modality: str
-    patient: str
+def roleTitles() -> dict[str, str]:
+    """What a person reads for each role."""
+    return dict(zip(ROLES, (_("student"), _("teacher")), strict=True))
 
 
 class _Dialog(qt.QDialog):
@@ -54,31 +51,30 @@ class SceneDialog(_Dialog):
     """Which images and segments of the scene become cases.
 
     Args:
-        found: what the scene offers.
+        proposals: what the scene offers.
         labels: names of the masks' values.
-        reviewer: who drew them, as told the last time.
+        reviewer: who drew them, as the last time.
     """
 
-    def __init__(self, found: Sequence[Proposal], labels: Sequence[str], reviewer: str) -> None:
+    def __init__(self, proposals: Sequence[Proposal], labels: Sequence[str], reviewer: str) -> None:
         super().__init__(_("Add cases from the scene"), _("Add"))
         self.resize(WIDTH, HEIGHT)
-        self._found, self._labels = found, labels
+        self._proposals, self._labels = proposals, labels
         text = _(
             "Ticked segments are copied with their images. Those of one image become one case; each becomes the label "
             "of its name, or the first: {labels}."
         )
-        told = ", ".join(f"{value} {name}" for value, name in enumerate(labels, start=1))
-        label = qt.QLabel(text.format(labels=told))
+        label = qt.QLabel(text.format(labels=", ".join(f"{value} {name}" for value, name in enumerate(labels, 1))))
         label.setWordWrap(True)
         self.rows.addWidget(label)
-        self.table = qt.QTableWidget(len(found), 7)
+        self.table = qt.QTableWidget(len(proposals), 7)
         self.table.setHorizontalHeaderLabels(
             [_("Add"), _("Image"), _("Segment"), _("Modality"), _("Role"), _("Patient"), _("Note")]
         )
         self.table.verticalHeader().setVisible(False)
         self.table.horizontalHeader().setStretchLastSection(True)
         ticked = self._proposed()
-        for row, proposal in enumerate(found):
+        for row, proposal in enumerate(proposals):
             self._fill(row, proposal, row in ticked)
         self.table.resizeColumnsToContents()
         self.rows.addWidget(self.table)
@@ -97,33 +93,33 @@ class SceneDialog(_Dialog):
         """Who drew them."""
         return self._reviewer.text.strip()
 
-    def wishes(self) -> list[CaseRequest]:
-        """A case for each image of which something is ticked."""
-        made: dict[str, CaseRequest] = {}
-        for row, proposal in enumerate(self._found):
-            if not self._ticked(row):
-                continue
-            node = slicer.mrmlScene.GetNodeByID(proposal.ref.node_id)
-            mark = Mark(node, proposal.ref.segment_id, self._value(proposal.ref.name))
-            wish = made.get(proposal.volume.GetID())
-            if wish is None:
-                made[proposal.volume.GetID()] = CaseRequest(
-                    proposal.volume,
-                    [mark],
-                    self._choice(row, ROLE),
-                    self._choice(row, MODALITY),
-                    self.table.item(row, PATIENT).text(),
-                )
-            else:
-                wish.marks.append(mark)
-        return list(made.values())
+    def cases(self, folder: Path) -> list[Callable[[], TrainingCase]]:
+        """For each image of which something is ticked what takes its case out of the scene, for a cohort's folder."""
+        rows: dict[str, list[int]] = {}
+        for row, proposal in enumerate(self._proposals):
+            if self._ticked(row):
+                rows.setdefault(proposal.volume.GetID(), []).append(row)
+        return [
+            partial(
+                collect,
+                self._proposals[own[0]].volume,
+                list(map(self._mark, own)),
+                folder,
+                self.reviewer,
+                selected(self.table.cellWidget(own[0], ROLE)),
+                "",
+                self.table.item(own[0], PATIENT).text(),
+                selected(self.table.cellWidget(own[0], MODALITY)),
+            )
+            for own in rows.values()
+        ]
 
     def _ticked(self, row: int) -> bool:
         return self.table.item(row, ADD).checkState() == qt.Qt.Checked
 
     def _showReady(self) -> None:
         """Something is to be added, and it is known who drew it: a refusal after the dialog would lose the ticks."""
-        self.accepting.enabled = bool(self.reviewer) and any(map(self._ticked, range(len(self._found))))
+        self.accepting.enabled = bool(self.reviewer) and any(map(self._ticked, range(len(self._proposals))))
 
     def _proposed(self) -> set[int]:
         """Rows that are ticked at first: of each image one segment for each label, by name, else its first one.
@@ -132,17 +128,18 @@ class SceneDialog(_Dialog):
         """
         taken: dict[tuple[str, str], int] = {}
         names = {label.casefold() for label in self._labels}
-        images = {one.volume.GetID() for one in self._found if one.possible and one.ref.name.casefold() in names}
-        for row, proposal in enumerate(self._found):
+        images = {p.volume.GetID() for p in self._proposals if p.possible and p.ref.name.casefold() in names}
+        for row, proposal in enumerate(self._proposals):
             image, name = proposal.volume.GetID(), proposal.ref.name.casefold()
             if proposal.possible and (name in names or image not in images):
                 taken.setdefault((image, name if image in images else ""), row)
         return set(taken.values())
 
-    def _value(self, segment: str) -> int:
-        """The label of that name, else the first."""
-        names = [label.casefold() for label in self._labels]
-        return names.index(segment.casefold()) + 1 if segment.casefold() in names else 1
+    def _mark(self, row: int) -> Mark:
+        """The segment of a row, as the label of its name or else the first."""
+        ref, names = self._proposals[row].ref, [label.casefold() for label in self._labels]
+        value = names.index(ref.name.casefold()) + 1 if ref.name.casefold() in names else 1
+        return Mark(slicer.mrmlScene.GetNodeByID(ref.node_id), ref.segment_id, value)
 
     def _fill(self, row: int, proposal: Proposal, ticked: bool) -> None:
         tick = qt.QTableWidgetItem()
@@ -157,18 +154,12 @@ class SceneDialog(_Dialog):
             self.table.setItem(row, column, item)
         self.table.setItem(row, PATIENT, qt.QTableWidgetItem(pseudonym(proposal.volume)))
         self._offer(row, MODALITY, dict(zip(MODALITIES, MODALITIES, strict=True)), proposal.modality)
-        self._offer(row, ROLE, dict(zip(ROLES, (_("student"), _("teacher")), strict=True)), proposal.role)
+        self._offer(row, ROLE, roleTitles(), proposal.role)
 
     def _offer(self, row: int, column: int, titles: dict[str, str], chosen: str) -> None:
         box = qt.QComboBox()
-        for name, title in titles.items():
-            box.addItem(title, name)
-        box.currentIndex = list(titles).index(chosen)
+        fillSelector(box, titles, chosen)
         self.table.setCellWidget(row, column, box)
-
-    def _choice(self, row: int, column: int) -> str:
-        box = self.table.cellWidget(row, column)
-        return box.itemData(box.currentIndex)
 
 
 class FolderDialog(_Dialog):
@@ -187,10 +178,8 @@ class FolderDialog(_Dialog):
         self.rows.addWidget(widget)
         tip = _("Names that become the labels {labels}, between commas; empty takes a labelmap as it is.")
         self.ui.structuresLineEdit.toolTip = plainToolTip(tip.format(labels=", ".join(labels)))
-        for name in MODALITIES:
-            self.ui.modalityComboBox.addItem(name, name)
-        for name, title in zip(ROLES, (_("student"), _("teacher")), strict=True):
-            self.ui.roleComboBox.addItem(title, name)
+        fillSelector(self.ui.modalityComboBox, dict(zip(MODALITIES, MODALITIES, strict=True)), MODALITIES[0])
+        fillSelector(self.ui.roleComboBox, roleTitles(), ROLES[0])
         self.ui.modalityComboBox.connect("activated(int)", self.onModality)
         followPath(self.ui.sourcePathLineEdit, self.onSource)
         self.onSource(self.source)
@@ -213,10 +202,9 @@ class FolderDialog(_Dialog):
 
     def rules(self) -> CollectionOptions:
         """What is looked for; everything is copied."""
-        role, modality = self.ui.roleComboBox, self.ui.modalityComboBox
         return CollectionOptions(
-            role=role.itemData(role.currentIndex),
-            modality=modality.itemData(modality.currentIndex),
+            role=selected(self.ui.roleComboBox),
+            modality=selected(self.ui.modalityComboBox),
             image=self.ui.imagePatternLineEdit.text.strip(),
             mask=self.ui.maskPatternLineEdit.text.strip(),
             structures=tuple(name.strip() for name in self.ui.structuresLineEdit.text.split(",") if name.strip()),

@@ -14,7 +14,6 @@ from CMEDLSegmentLib.base.progress import Progress
 from CMEDLSegmentLib.io.case_folders import TrainingCase
 from CMEDLSegmentPanel.export_section import REVIEWER
 from CMEDLSegmentPanel.poller import Background
-from CMEDLSegmentPanel.scene.training_case import collect
 from CMEDLTrainLib.cohort.collecting import Collected
 from CMEDLTrainLib.cohort.folder import CohortFolder
 
@@ -46,32 +45,18 @@ class CaseAdding:
 
     def fromScene(self, dicom: bool = False) -> None:
         """Ask which images of the scene become cases, and copy them."""
-        found = proposals(dicom)
-        if not found:
+        offered = proposals(dicom)
+        if not offered:
             text = _("No study in the scene has an image with an RTSTRUCT or SEG; load both from the DICOM module.")
             if not dicom:
                 text = _("The scene has no image with a segment drawn on it; load or draw one first.")
             slicer.util.infoDisplay(text)
             return
-        dialog = SceneDialog(found, self._section.labels, slicer.util.settingsValue(REVIEWER, ""))
+        dialog = SceneDialog(offered, self._section.labels, slicer.util.settingsValue(REVIEWER, ""))
         if not dialog.ask():
             return
         slicer.app.userSettings().setValue(REVIEWER, dialog.reviewer)
-        folder = self._begin().folder
-        self._waiting = [
-            partial(
-                collect,
-                wish.volume,
-                wish.marks,
-                folder,
-                dialog.reviewer,
-                wish.role,
-                "",
-                wish.patient,
-                wish.modality,
-            )
-            for wish in dialog.wishes()
-        ]
+        self._waiting = dialog.cases(self._begin().folder)
         self._total = len(self._waiting)
         self._next()
 

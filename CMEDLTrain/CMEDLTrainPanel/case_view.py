@@ -83,8 +83,8 @@ def _structures(case: Case, volume: Volume, labels: Sequence[str]) -> list[Struc
     if case.mask is None:
         return []
     mask = read_mask(case.mask, volume.geometry).array
-    found = []
+    structures = []
     for value in np.unique(mask[mask > 0]):
         name = labels[value - 1] if value <= len(labels) else str(value)
-        found.append((name, mask == value, RATER_COLORS[(int(value) - 1) % len(RATER_COLORS)]))
-    return found
+        structures.append((name, mask == value, RATER_COLORS[(int(value) - 1) % len(RATER_COLORS)]))
+    return structures

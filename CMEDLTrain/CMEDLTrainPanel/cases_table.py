@@ -10,12 +10,14 @@ import qt
 from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.io.cohort_table import SPLITS, Case
-from CMEDLSegmentPanel.section import plainToolTip
+from CMEDLSegmentPanel.section import plainToolTip, signals_blocked
 from CMEDLTrainLib.cohort.checks import ERROR, ExaminedCase, Finding
 
-PATIENT, CASE, IMAGE, SEGMENT, SPACING, SLICES, VOLUME, SPLIT, STATE = range(9)
-NAME_WIDTH = 76
-"""Pixels at first of a column that may hold long names."""
+from .tables import fillSelector
+
+PATIENT, CASE, SPLIT, STATE = range(4)
+SPLIT_WIDTH, STATE_WIDTH = 78, 78
+"""Pixels; names share the rest."""
 RED, AMBER, GRAY = "#c0392b", "#b9770e", "#909090"
 """Of errors, warnings and what is not known yet; they can be read on light and on dark panels."""
 
@@ -32,7 +34,7 @@ class Row:
     Attributes:
         case: its line in the cohort.
         split: its split in words, see :func:`splitTitles`.
-        known: what was found; None while nothing is known.
+        known: what the checks found; None while nothing is known.
         findings: all that is wrong with it, errors first.
     """
 
@@ -44,27 +46,17 @@ class Row:
     @cached_property
     def texts(self) -> list[str]:
         """What stands in each column."""
-        case, seen = self.case, self.known
-        spacing = " x ".join(f"{step:.3g}" for step in reversed(seen.spacing)) if seen and seen.spacing else ""
-        return [
-            case.patient,
-            case.case,
-            case.image.name,
-            self.known.segment if self.known else "",
-            spacing,
-            str(seen.structure_slices) if seen else "",
-            f"{seen.volume_cc:.2f}" if seen else "",
-            self.split,
-            self.state,
-        ]
+        return [self.case.patient, self.case.case, self.split, self.state]
 
     @cached_property
     def state(self) -> str:
-        """The findings in few words."""
-        if self.findings:
-            more = _(" (and {count} more)").format(count=len(self.findings) - 1) if len(self.findings) > 1 else ""
-            return self.findings[0].sentence + more
-        return _("Good") if self.known else _("Not checked yet")
+        """How many errors there are, or else warnings."""
+        errors = sum(finding.severity == ERROR for finding in self.findings)
+        count = errors or len(self.findings)
+        if not count:
+            return _("Good") if self.known else _("Not checked")
+        texts = (_("1 error"), _("{count} errors")) if errors else (_("1 warning"), _("{count} warnings"))
+        return texts[count > 1].format(count=count)
 
     @cached_property
     def color(self) -> str | None:
@@ -73,17 +65,27 @@ class Row:
             return None if self.known else GRAY
         return RED if self.findings[0].severity == ERROR else AMBER
 
+    @cached_property
+    def details(self) -> str:
+        """What is wrong, and what there is no column for."""
+        lines = [finding.sentence for finding in self.findings]
+        lines += [_("Patient {patient}, case {case}").format(patient=self.case.patient, case=self.case.case)]
+        lines += [_("Image: {name}").format(name=self.case.image.name)]
+        if self.known and self.known.segment:
+            lines.append(_("Segment: {name}").format(name=self.known.segment))
+        examined = self.known
+        if examined and examined.spacing:
+            spacing = " x ".join(f"{step:.3g}" for step in reversed(examined.spacing))
+            text = _("Spacing: {spacing} mm; slices with the structure: {slices}; its volume: {cc:.2f} cc")
+            lines.append(text.format(spacing=spacing, slices=examined.structure_slices, cc=examined.volume_cc))
+        return "\n".join(lines)
+
     def key(self, column: int) -> tuple:
         """What the rows are sorted by."""
-        seen = self.known
-        if column in (SPACING, SLICES, VOLUME):
-            if seen is None:
-                return ()
-            return {SPACING: seen.spacing or (), SLICES: (seen.structure_slices,), VOLUME: (seen.volume_cc,)}[column]
         if column == SPLIT:
             return ((*SPLITS, "").index(self.case.split),)
         if column == STATE:
-            return ((RED, AMBER, GRAY, None).index(self.color), self.state)
+            return ((RED, AMBER, GRAY, None).index(self.color), -len(self.findings))
         return (self.texts[column].casefold(),)
 
 
@@ -106,19 +108,15 @@ class CasesTable:
     ) -> None:
         self.table, self.editable = table, False
         self._rows: list[Row] = []
-        self._texts: list[list[str]] = []
+        self._shown: list[tuple] = []
         self._sort, self._down = CASE, False
         self._box: tuple[int, qt.QComboBox] | None = None
         self._splitChosen, self._opened = splitChosen, opened
         header = table.horizontalHeader()
-        for column, width in ((PATIENT, NAME_WIDTH), (CASE, NAME_WIDTH), (IMAGE, NAME_WIDTH), (SEGMENT, 60)):
-            header.resizeSection(column, width)
-        for column, width in ((SPACING, 88), (SLICES, 48), (VOLUME, 72), (SPLIT, 80)):
-            header.resizeSection(column, width)
-        # What is wrong is seen without scrolling.
-        header.moveSection(STATE, IMAGE)
-        header.moveSection(header.visualIndex(SPLIT), IMAGE)
-        header.resizeSection(STATE, 150)
+        header.setSectionResizeMode(PATIENT, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(CASE, qt.QHeaderView.Stretch)
+        header.resizeSection(SPLIT, SPLIT_WIDTH)
+        header.resizeSection(STATE, STATE_WIDTH)
         header.setSectionsClickable(True)
         header.setSortIndicatorShown(True)
         header.setSortIndicator(CASE, qt.Qt.AscendingOrder)
@@ -134,23 +132,22 @@ class CasesTable:
         return [self._rows[row].case for row in rows if row < len(self._rows)]
 
     def show(self, rows: Sequence[Row], editable: bool) -> None:
-        """Show ``rows``; only cells whose text has changed are touched."""
+        """Show ``rows``; only rows that have changed are touched."""
         self.editable = editable
         chosen = {case.case for case in self.selected}
         self._rows = sorted(rows, key=lambda row: row.key(self._sort), reverse=self._down)
-        table, blocked = self.table, self.table.blockSignals(True)
-        table.setUpdatesEnabled(False)
-        if table.rowCount != len(rows):
-            table.setRowCount(len(rows))
-            del self._texts[len(rows) :]
-        moved = [row.case.case for row in self._rows] != [texts[CASE] for texts in self._texts]
-        for number, row in enumerate(self._rows):
-            self._showRow(number, row)
-        if moved and chosen:
-            table.clearSelection()
-            self._select(chosen)
-        table.setUpdatesEnabled(True)
-        table.blockSignals(blocked)
+        with signals_blocked(self.table):
+            self.table.setUpdatesEnabled(False)
+            if self.table.rowCount != len(rows):
+                self.table.setRowCount(len(rows))
+                del self._shown[len(rows) :]
+            moved = [row.case.case for row in self._rows] != [shown[0][CASE] for shown in self._shown]
+            for number, row in enumerate(self._rows):
+                self._showRow(number, row)
+            if moved and chosen:
+                self.table.clearSelection()
+                self._select(chosen)
+            self.table.setUpdatesEnabled(True)
 
     def onSort(self, column: int) -> None:
         """Sort by a column, or the other way round."""
@@ -167,10 +164,7 @@ class CasesTable:
         if column != SPLIT or not self.editable:
             return
         box = qt.QComboBox()
-        titles = splitTitles()
-        for name, title in titles.items():
-            box.addItem(title, name)
-        box.currentIndex = list(titles).index(self._rows[row].case.split)
+        fillSelector(box, splitTitles(), self._rows[row].case.split)
         box.connect("activated(int)", self.onSplitChosen)
         self._box = row, box
         self.table.setCellWidget(row, SPLIT, box)
@@ -199,27 +193,21 @@ class CasesTable:
             self.table.removeCellWidget(row, SPLIT)
 
     def _showRow(self, number: int, row: Row) -> None:
-        texts, color = row.texts, row.color
-        state = [*texts, color or ""]
-        before = self._texts[number] if number < len(self._texts) else None
-        if state == before:
+        shown = (row.texts, row.color, row.details)
+        fresh = number >= len(self._shown)
+        if not fresh and shown == self._shown[number]:
             return
-        for column, text in enumerate(texts):
-            if before is None:
-                item = qt.QTableWidgetItem(text)
-                if column in (SLICES, VOLUME):
-                    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-                self.table.setItem(number, column, item)
-            elif text != before[column]:
-                self.table.item(number, column).setText(text)
-        item = self.table.item(number, STATE)
-        if color or before:
-            item.setForeground(qt.QBrush(qt.QColor(color)) if color else qt.QBrush())
-        item.setToolTip(plainToolTip("\n".join(finding.sentence for finding in row.findings)))
-        if before is None:
-            self._texts.append(state)
+        for column, text in enumerate(row.texts):
+            if fresh:
+                self.table.setItem(number, column, qt.QTableWidgetItem())
+            item = self.table.item(number, column)
+            item.setText(text)
+            item.setToolTip(plainToolTip(row.details))
+        item.setForeground(qt.QBrush(qt.QColor(row.color)) if row.color else qt.QBrush())
+        if fresh:
+            self._shown.append(shown)
         else:
-            self._texts[number] = state
+            self._shown[number] = shown
 
     def _select(self, names: set[str]) -> None:
         """Select the rows of cases."""

@@ -1,4 +1,4 @@
-"""Section "Cohort": the folder, its cases in two tables, what is wrong with them, and what can be done to them."""
+"""Step 1, cases: the folder, its cases in two tables, what is wrong with them, and what can be done to them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -40,6 +41,7 @@ class CohortSection(Section):
     Attributes:
         cohort: the opened folder; None while there is none.
         survey: what is known of its cases.
+        findings: what is wrong, by case, errors first; under "" what is wrong with the cohort as a whole.
     """
 
     def __init__(self, panel) -> None:
@@ -48,20 +50,25 @@ class CohortSection(Section):
         self.survey: Survey | None = None
         self._path, self._refused, self._polls = "", "", 0
         self._labels = labels_of("")
-        self._told: dict[str, list[Finding]] = {}
+        self.findings: dict[str, list[Finding]] = {}
         self._checks, self._view = Background(panel.uiWidget), CaseView(panel.uiWidget, self._showButtons)
         self._adding = CaseAdding(self)
-        self._watch = Watch(panel.uiWidget, WATCH_MS, self._look_at_folder, self._seen)
-        made = (self.onSplitChosen, self.showCase)
+        self._watch = Watch(panel.uiWidget, WATCH_MS, self._look_at_folder, self._looked)
+        slots = (self.onSplitChosen, self.showCase)
         self._tables = {
-            "student": CasesTable(self.ui.studentTable, *made, lambda: self.onSelection("student", "teacher")),
-            "teacher": CasesTable(self.ui.teacherTable, *made, lambda: self.onSelection("teacher", "student")),
+            "student": CasesTable(self.ui.studentTable, *slots, lambda: self.onSelection("student", "teacher")),
+            "teacher": CasesTable(self.ui.teacherTable, *slots, lambda: self.onSelection("teacher", "student")),
         }
+        menu = qt.QMenu(self.ui.addCasesButton)
+        for title, add in (
+            (_("From the scene..."), self._adding.fromScene),
+            (_("From DICOM studies in the scene..."), lambda: self._adding.fromScene(dicom=True)),
+            (_("From a folder..."), self._adding.fromFolder),
+        ):
+            menu.addAction(title).connect("triggered(bool)", lambda checked, add=add: add())
+        self.ui.addCasesButton.setMenu(menu)
         self.ui.cohortProgressWidget.visible = False
         followPath(self.ui.cohortPathLineEdit, self.onFolder)
-        self.ui.addFromSceneButton.connect("clicked(bool)", lambda: self._adding.fromScene())
-        self.ui.addFromDicomButton.connect("clicked(bool)", lambda: self._adding.fromScene(dicom=True))
-        self.ui.addFromFolderButton.connect("clicked(bool)", lambda: self._adding.fromFolder())
         self.ui.openCaseButton.connect("clicked(bool)", self.onOpenCase)
         self.ui.removeCaseButton.connect("clicked(bool)", self.onRemove)
         self.ui.splitButton.connect("clicked(bool)", self.onSplit)
@@ -81,6 +88,11 @@ class CohortSection(Section):
         return self.cohort
 
     @property
+    def checking(self) -> bool:
+        """Whether cases are being looked at."""
+        return self._checks.busy
+
+    @property
     def shownCase(self) -> Case | None:
         """The case that is in the views, or on its way there."""
         return self._view.case
@@ -93,14 +105,10 @@ class CohortSection(Section):
         opened = path != self._path or (self.cohort is None and bool(path))
         if opened:
             self._open(path)
-        look = self.cohort is not None and (opened or self.survey is None or self.survey.labels != self.labels)
-        if look:
-            self._recall()
         if path:
             self._watch.start()
-        self.show()
-        if look:
-            self._look()
+        examine = self.cohort is not None and (opened or self.survey is None or self.survey.labels != self.labels)
+        self._showAndExamine() if examine else self.show()
 
     def onFolder(self, path: str) -> None:
         """Another folder was chosen."""
@@ -122,8 +130,8 @@ class CohortSection(Section):
 
         return look
 
-    def _seen(self, found: tuple[CohortFolder | None, bool, bool]) -> None:
-        cohort, changed, freed = found
+    def _looked(self, state: tuple[CohortFolder | None, bool, bool]) -> None:
+        cohort, changed, freed = state
         if cohort is not self.cohort:
             return
         if changed and cohort is None:
@@ -200,17 +208,12 @@ class CohortSection(Section):
             self._refused = ""
         except CMEDLError as error:
             self._refused = str(error)
-        look = check and not self._adding.busy and self.parameters
-        if look:
-            self._recall()
-        self.show()
-        if look:
-            self._look()
+        self._showAndExamine() if check and not self._adding.busy and self.parameters else self.show()
 
     def show(self) -> None:
         """Fill the tables and the lines around them."""
         cohort = self.cohort
-        findings = self._told = self._findings()
+        findings = self.findings = self._findings()
         editable = cohort is not None and not cohort.blocking_reason and not self._refused and not self._adding.busy
         known = self.survey.known if self.survey else {}
         splits = splitTitles()
@@ -220,13 +223,18 @@ class CohortSection(Section):
             rows[case.role or ROLES[0]].append(row)
         for role, table in self._tables.items():
             table.show(rows[role], editable)
-        for button in (self.ui.addFromSceneButton, self.ui.addFromFolderButton, self.ui.addFromDicomButton):
-            button.enabled = editable
-        self.ui.splitButton.enabled = editable and bool(cohort and cohort.cases)
+            table.table.visible = bool(rows[role])
+        self.ui.studentCasesLabel.visible = bool(rows["student"])
+        self.ui.teacherCasesLabel.visible = bool(rows["teacher"])
+        self.ui.addCasesButton.enabled = editable
+        for widget in (self.ui.openCaseButton, self.ui.removeCaseButton, self.ui.splitButton, self.ui.sharesGroupBox):
+            widget.visible = any(rows.values())
+        self.ui.splitButton.enabled = editable
         errors = sum(finding.severity == ERROR for own in findings.values() for finding in own)
         self._showNote(findings.get("", []), errors)
         self._showProgress()
         self._showButtons()
+        self.panel.steps.refreshSoon()
 
     def leave(self) -> None:
         """The panel is no longer seen: others may change the cohort. What is being added goes on."""
@@ -264,16 +272,13 @@ class CohortSection(Section):
         self.cohort = self.survey = None
         self._path = self._refused = ""
 
-    def _recall(self) -> None:
-        """Take what is remembered of the cases."""
+    def _showAndExamine(self) -> None:
+        """Show what is remembered of the cases, and look at those that are new or have changed in the background."""
         if self.survey is None or self.survey.labels != self.labels:
             self.survey = Survey(self._opened.folder, self.labels)
-        self.survey.recall(self._opened.cases)
-
-    def _look(self) -> None:
-        """Look at the cases that are new or have changed, in the background."""
         cases, survey = self._opened.cases, self.survey
-        assert survey is not None
+        survey.recall(cases)
+        self.show()
         if cases:
             self._checks.run(lambda progress: survey.look(cases, progress), self._surveyed, self._surveying)
             self._showProgress()
@@ -290,16 +295,15 @@ class CohortSection(Section):
             raise error
 
     def _findings(self) -> dict[str, list[Finding]]:
-        """What is wrong, by case, errors first; under "" what is wrong with the cohort as a whole."""
-        found: dict[str, list[Finding]] = {}
+        findings: dict[str, list[Finding]] = {}
         if self.cohort and self.cohort.cases and self.survey and self.parameters:
             method = METHODS.get(self.parameters.method)
             roles = {"roles": method.roles} if method else {}
             for finding in self.survey.findings(self.cohort.cases, self.cohort.problems, **roles):
-                found.setdefault(finding.case, []).append(finding)
-        for own in found.values():
+                findings.setdefault(finding.case, []).append(finding)
+        for own in findings.values():
             own.sort(key=lambda finding: finding.severity != ERROR)
-        return found
+        return findings
 
     def _showNote(self, findings: list[Finding], errors: int) -> None:
         """The line below the folder, and the one below the tables: ``findings`` are the cohort's, ``errors`` all."""
@@ -319,6 +323,7 @@ class CohortSection(Section):
         lines = [summary(self.cohort.cases, errors)] if self.cohort and self.cohort.cases else []
         lines += [finding.sentence for finding in findings]
         setText(self.ui.cohortSummaryLabel, "\n".join(lines))
+        self.ui.cohortSummaryLabel.visible = bool(lines)
         blocked = any(finding.severity == ERROR for finding in findings)
         self.ui.cohortSummaryLabel.styleSheet = BLOCKED if blocked else DOUBTFUL if findings else ""
 
@@ -334,9 +339,9 @@ class CohortSection(Section):
         self.ui.openCaseButton.enabled = bool(selected) or self._view.shown
         self.ui.openCaseButton.checked = self._view.shown
         self.ui.removeCaseButton.enabled = bool(selected) and self._tables["student"].editable
-        one = self._told.get(selected[0].case, ()) if len(selected) == 1 else ()
-        setText(self.ui.caseNoteLabel, "\n".join(finding.sentence for finding in one))
-        self.ui.caseNoteLabel.visible = bool(one)
+        findings = self.findings.get(selected[0].case, ()) if len(selected) == 1 else ()
+        setText(self.ui.caseNoteLabel, "\n".join(finding.sentence for finding in findings))
+        self.ui.caseNoteLabel.visible = bool(findings)
 
     def _selected(self) -> list[Case]:
         return [case for table in self._tables.values() for case in table.selected]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +35,7 @@ class ModelContour:
     def __init__(self, panel, say: Callable[[str], None]) -> None:
         self._panel, self._say = panel, say
         self._segmenting = Poller(panel.uiWidget)
-        self._folder: Path | None = None
+        self._folder: tempfile.TemporaryDirectory | None = None
         self._name = ""
 
     def show(self, case: Case, model: Path, card: Card, device: str) -> None:
@@ -53,14 +52,16 @@ class ModelContour:
         """
         self.drop()
         self._name = case.case
-        found = self._kept(case, card)
-        if found.is_file():
-            self._both(case, found, card)
+        marked = self._kept(case, card)
+        if marked.is_file():
+            self._both(case, marked, card)
             return
         self._panel.cohort.showCase(case)
-        self._told("", 0.0)
-        command = self._panel.logic.segment(case.image, model, found, device)
-        self._segmenting.start(command, lambda result, error: self._segmented(case, found, card, error), self._told)
+        self._progressed("", 0.0)
+        command = self._panel.logic.segment(case.image, model, marked, device)
+        self._segmenting.start(
+            command, lambda result, error: self._segmented(case, marked, card, error), self._progressed
+        )
 
     def drop(self) -> None:
         """Segment no longer; what is shown stays."""
@@ -71,27 +72,26 @@ class ModelContour:
         """The panel is closed for good: no file is left."""
         self._segmenting.drop()
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+            self._folder.cleanup()
 
     def _kept(self, case: Case, card: Card) -> Path:
         """Where what this very model marks on the case is kept; cases may be called anything."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="cmedl-outcome-"))
+            self._folder = tempfile.TemporaryDirectory(prefix="cmedl-outcome-", ignore_cleanup_errors=True)
         key = hashlib.sha256(f"{card.digest} {case.image}".encode()).hexdigest()
-        return self._folder / f"{key[:16]}.nii.gz"
+        return Path(self._folder.name, f"{key[:16]}.nii.gz")
 
-    def _segmented(self, case: Case, found: Path, card: Card, error: CMEDLError | None) -> None:
+    def _segmented(self, case: Case, marked: Path, card: Card, error: CMEDLError | None) -> None:
         if error:
             self._say(_("{case}: the model's contour is missing. {reason}").format(case=case.case, reason=error))
         elif self._panel.cohort.shownCase == case:
-            self._both(case, found, card)
+            self._both(case, marked, card)
         else:  # somebody looks at something else by now
             self._say("")
 
-    def _both(self, case: Case, found: Path, card: Card) -> None:
-        def marked(volume: Volume) -> list[Structure]:
-            mask = read_mask(found, volume.geometry).array
+    def _both(self, case: Case, marked: Path, card: Card) -> None:
+        def structures(volume: Volume) -> list[Structure]:
+            mask = read_mask(marked, volume.geometry).array
             return [
                 (
                     _("Model: {label}").format(label=label.name),
@@ -102,12 +102,12 @@ class ModelContour:
                 if (mask == label.value).any()
             ]
 
-        self._panel.cohort.showCase(case, marked)
+        self._panel.cohort.showCase(case, structures)
         text = _("{case}: the expert's contours, and the model's where they are named so")
         if len(card.labels) == 1:
             text = _("{case}: yellow is the expert's contour, red the model's; without red it marks nothing.")
         self._say(text.format(case=case.case))
 
-    def _told(self, stage: str, fraction: float) -> None:
+    def _progressed(self, stage: str, fraction: float) -> None:
         text = _("{case}: the model segments it ({stage}, {percent:.0f} %)")
         self._say(text.format(case=self._name, stage=stage or _("starting"), percent=100 * fraction))

@@ -1,9 +1,8 @@
-"""Section "Outcome", second half: the model's card, installing it for CMEDLSegment, and one file for others."""
+"""Step 4, model, second half: the model's card, installing it for CMEDLSegment, and one file for others."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +23,8 @@ from CMEDLSegmentPanel.poller import Poller
 from CMEDLSegmentPanel.section import Section, setText, show_errors
 from CMEDLTrainLib.runs.run_folder import Run
 
+from .tables import fillSelector, selected
+
 CARD = "card.json"
 """What a person wrote on the card, in the run's folder; ``cmedl-train export --card`` takes it too."""
 TEXTS = ("name", "title", "summary", "intended_use", "unintended_use")
@@ -33,15 +34,21 @@ ENDING = ".safetensors"
 
 
 class ModelSection(Section):
-    """What becomes of the model of the run that the panel shows."""
+    """What becomes of the model of the run that the panel shows.
+
+    Attributes:
+        installed: names of the models that were installed here, by the hash of the run's weights.
+    """
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
         self._run: Run | None = None
         self._weights = ""
-        self._current = ""
         self._work = Poller(panel.uiWidget)
-        self._folder: Path | None = None
+        self.installed: dict[str, str] = {}
+        self._folder: tempfile.TemporaryDirectory | None = None
+        self._current = ""
+        self._versions: list[str] = []
         self._lines = {name: getattr(self.ui, f"card_{name}") for name in TEXTS}
         self._source = {name: getattr(self.ui, f"card_data_{name}") for name in SOURCE}
         self.ui.studentProgressBar.visible = False
@@ -71,11 +78,17 @@ class ModelSection(Section):
         with show_errors(_("The model was not installed.")):
             if not dependencies.ensure("train"):
                 return
-            card, file = self._write(run), self._temporary() / f"student{ENDING}"
+            # A folder for the file that is installed; gone when it is.
+            self._folder = tempfile.TemporaryDirectory(prefix="cmedl-student-", ignore_cleanup_errors=True)
+            card, file = self._write(run), Path(self._folder.name, f"student{ENDING}")
             int8 = self.ui.int8CheckBox.checked
 
+            def installed(change: dict[str, Any], weights: str = self._weights, int8: str = "") -> None:
+                self.installed[weights] = change["name"]
+                self._installed(change, int8)
+
             def exported(result: dict[str, Any]) -> None:
-                self._begin(self.logic.install(file), lambda change: self._installed(change, result["int8"]))
+                self._begin(self.logic.install(file), partial(installed, int8=result["int8"]))
 
             self._begin(self.logic.export(run, file, card, int8, overwrite=True), exported)
 
@@ -105,18 +118,13 @@ class ModelSection(Section):
     def onUseVersion(self, checked: bool = False) -> None:
         """Use the chosen version of the model again, or a later one."""
         with show_errors(_("The version was not changed.")):
-            command = self.logic.rollback(self.ui.card_name.text.strip(), self._version)
+            command = self.logic.rollback(self.ui.card_name.text.strip(), selected(self.ui.versionsComboBox))
             self._begin(command, self._installed)
 
     def cleanup(self) -> None:
         """The panel is closed for good."""
         self._work.drop()
         self._forget()
-
-    @property
-    def _version(self) -> str:
-        """The chosen version of the model's name."""
-        return self.ui.versionsComboBox.itemData(self.ui.versionsComboBox.currentIndex) or ""
 
     def _fill(self, card: Card | None) -> None:
         """Show what a person wrote on the card, else what the program knows."""
@@ -144,10 +152,12 @@ class ModelSection(Section):
         entries: dict[str, Any] = {name: line.text.strip() for name, line in self._lines.items()}
         empty = next((name for name, text in entries.items() if not text), None)
         if empty:
+            self.ui.cardGroupBox.collapsed = False
             raise InputError(_("The card needs a {entry}; fill it in.").format(entry=empty.replace("_", " ")))
         source = {name: line.text.strip() for name, line in self._source.items()}
         if any(source.values()):
             if not all(source.values()):
+                self.ui.cardGroupBox.collapsed = False
                 raise InputError(_("Data need a name, a license and whom to thank; fill in all three, or none."))
             entries["data"] = [source]
         path = run.folder / CARD
@@ -166,8 +176,8 @@ class ModelSection(Section):
         if result is not None:
             try:
                 done(result)
-            except CMEDLError as found:
-                error = found
+            except CMEDLError as failure:
+                error = failure
         if error:
             self._say(str(error), BLOCKED)
         if not self._work.busy:
@@ -185,37 +195,26 @@ class ModelSection(Section):
     def _showVersions(self) -> None:
         """Offer the versions of the form's name, the newest first; a bundled one is the oldest."""
         kept = registry.versions(self.ui.card_name.text.strip()) if self._run else []
-        titles = {}
+        titles, current = {}, next((entry.version for entry in kept if entry.current), "")
         for entry in reversed([entry for entry in kept if entry.card]):
             bundled = _(" (bundled)") if entry.origin == registry.BUNDLED else ""
             titles[entry.version] = entry.version + bundled + (_(" (in use)") if entry.current else "")
-        box = self.ui.versionsComboBox
-        shown = [(box.itemData(index), box.itemText(index)) for index in range(box.count)]
-        if shown != list(titles.items()):
-            box.clear()
-            for version, title in titles.items():
-                box.addItem(title, version)
-            current = next((entry.version for entry in kept if entry.current), "")
-            box.currentIndex = list(titles).index(current) if current in titles else -1
-        self._current = next((entry.version for entry in kept if entry.current), "")
+        if current != self._current or list(titles) != self._versions:
+            self._current, self._versions = current, list(titles)
+            fillSelector(self.ui.versionsComboBox, titles, current)
+        self.ui.versionsWidget.visible = bool(titles)
 
     def _showButtons(self) -> None:
         busy = self._work.busy
         self.ui.studentProgressBar.visible = self.ui.cancelStudentButton.visible = busy
         ready = self._run is not None and not busy
         self.ui.installButton.enabled = self.ui.exportStudentButton.enabled = ready
-        self.ui.versionsComboBox.enabled = ready and self.ui.versionsComboBox.count > 0
-        self.ui.useVersionButton.enabled = ready and self._version not in ("", self._current)
-
-    def _temporary(self) -> Path:
-        """A folder for the file that is installed; gone when it is."""
-        self._forget()
-        self._folder = Path(tempfile.mkdtemp(prefix="cmedl-student-"))
-        return self._folder
+        self.ui.versionsWidget.enabled = ready
+        self.ui.useVersionButton.enabled = ready and selected(self.ui.versionsComboBox) not in ("", self._current)
 
     def _forget(self) -> None:
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.cleanup()
             self._folder = None
 
     def _say(self, text: str, style: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Section "Outcome", first half: how good the run's model is on held-out cases, beside another model."""
+"""Step 4, model, first half: how good the run's model is on held-out cases, beside another model."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card, read_card
 from CMEDLSegmentPanel import dependencies
-from CMEDLSegmentPanel.agreement_view import fitHeight
 from CMEDLSegmentPanel.input_section import BLOCKED, DOUBTFUL
 from CMEDLSegmentPanel.poller import Poller, Watch
-from CMEDLSegmentPanel.section import Section, plainToolTip, setText, show_errors
+from CMEDLSegmentPanel.section import Section, fitHeight, plainToolTip, setText, show_errors
 from CMEDLTrainLib.cohort.folder import RUNS
 from CMEDLTrainLib.evaluation.evaluation_summary import EvaluationSummary, ScoredCase, pictures_of, read_summary
-from CMEDLTrainLib.evaluation.scoring import SURFACE, format_value
+from CMEDLTrainLib.evaluation.scoring import SURFACE, format_value, measure_title
 from CMEDLTrainLib.runs.run_folder import Run, open_run
 
 from .model_contour import ModelContour
-from .selectors import fillSelector
+from .tables import fillSelector, fillTable, selected
 
 WATCH_MS = 2000
 """How often the run's folder is looked at while the panel is seen: training and other programs write into it."""
-PAIRED_WIDTHS, SCORED_WIDTHS, NARROWEST = (128, 84, 84, 42, 44, 20), (114, 58, 88, 80, 60), 20
-"""Pixels of the columns: all that is in them is seen in a panel of usual width."""
-RIGHT = qt.Qt.AlignRight | qt.Qt.AlignVCenter
+OTHER, P = 2, 3
+"""Columns that are shown where the model is compared with another one."""
+PAIRED_WIDTHS, SCORED_WIDTHS = (0, 86, 86, 48), (0, 52, 84, 80)
+"""Pixels of the columns: all that is in them is seen in a panel of usual width. The first has the rest."""
 
 
 class OutcomeSection(Section):
@@ -46,22 +46,23 @@ class OutcomeSection(Section):
         self.run: Run | None = None
         self.card: Card | None = None
         self.scored: EvaluationSummary | None = None
-        self._seen: tuple = ()
+        self._state: tuple = ()
         self._problem, self._said, self._style = "", "", ""
         self._evaluation = Poller(panel.uiWidget)
-        self._contour = ModelContour(panel, lambda text: setText(self.ui.scoredCaseLabel, text))
+        self._contour = ModelContour(panel, self._sayOfCase)
         for table, widths in ((self.ui.pairedTable, PAIRED_WIDTHS), (self.ui.scoredTable, SCORED_WIDTHS)):
-            header = table.horizontalHeader()
-            header.setMinimumSectionSize(NARROWEST)
-            for column, width in enumerate(widths):
-                header.resizeSection(column, width)
-        self._watch = Watch(panel.uiWidget, WATCH_MS, self._look_at_folder, self._seen_folder)
+            table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+            for column, width in list(enumerate(widths))[1:]:
+                table.horizontalHeader().resizeSection(column, width)
+        self._watch = Watch(panel.uiWidget, WATCH_MS, self._look_at_folder, self._looked)
         self.ui.againstComboBox.connect("activated(int)", self.onAgainst)
         self.ui.evaluateButton.connect("clicked(bool)", self.onEvaluate)
         self.ui.scoredTable.connect("cellClicked(int,int)", self.onCaseClicked)
         self.ui.hideScoredButton.connect("clicked(bool)", self.onHide)
-        self.ui.openPictureButton.connect("clicked(bool)", self.onOpenPicture)
-        self.ui.openEvaluationButton.connect("clicked(bool)", self.onOpenFolder)
+        # In the program that the computer has for it.
+        self.ui.openPictureButton.connect("clicked(bool)", lambda: self._open(selected(self.ui.picturesComboBox)))
+        self.ui.openEvaluationButton.connect("clicked(bool)", lambda: self._open(""))
+        self.ui.hideScoredButton.visible = False
 
     def refresh(self) -> None:
         """Show what the run's folder holds."""
@@ -71,14 +72,15 @@ class OutcomeSection(Section):
         self._showFigures()
         self._showBusy()
         self._watch.start()
+        self.panel.steps.refreshSoon()
 
     def _look_at_folder(self) -> Callable[[], tuple]:
         folder = self._folder()
         return lambda: _state_of(folder)
 
-    def _seen_folder(self, state: tuple) -> None:
+    def _looked(self, state: tuple) -> None:
         """Refresh where the folder is not as it was."""
-        if state != self._seen:
+        if state != self._state:
             self.refreshSoon()
 
     def onAgainst(self, index: int) -> None:
@@ -95,8 +97,7 @@ class OutcomeSection(Section):
         with show_errors(_("The model could not be evaluated.")):
             if not dependencies.ensure("evaluate"):
                 return
-            against = self.ui.againstComboBox.itemData(self.ui.againstComboBox.currentIndex) or ""
-            command = self.logic.evaluate(self.run, against, self.parameters.device)
+            command = self.logic.evaluate(self.run, selected(self.ui.againstComboBox), self.parameters.device)
             self._evaluation.start(command, self._evaluated, self._evaluating)
             self.ui.evaluationProgressBar.value = 0
         self._showBusy()
@@ -120,14 +121,6 @@ class OutcomeSection(Section):
         self._contour.drop()
         self.ui.scoredTable.clearSelection()
         self.panel.cohort.onOpenCase(False)
-
-    def onOpenPicture(self, checked: bool = False) -> None:
-        """Open a picture or table in the program that the computer has for it."""
-        self._open(self.ui.picturesComboBox.itemData(self.ui.picturesComboBox.currentIndex))
-
-    def onOpenFolder(self, checked: bool = False) -> None:
-        """Open the evaluation's folder."""
-        self._open("")
 
     def leave(self) -> None:
         """The panel is no longer seen; an evaluation goes on."""
@@ -153,12 +146,12 @@ class OutcomeSection(Section):
     def _look(self) -> None:
         """Read the run's folder where it is not as it was."""
         state = _state_of(self._folder())
-        if state == self._seen:
+        if state == self._state:
             return
-        if state[:1] != self._seen[:1]:
+        if state[:1] != self._state[:1]:
             self._contour.drop()
             self._said = ""
-        self._seen = state
+        self._state = state
         self.panel.student.refreshSoon()
         self.run = self.card = self.scored = None
         self._problem = ""
@@ -206,7 +199,7 @@ class OutcomeSection(Section):
         if self.run and self.card:
             own = self.card.modality, len(self.card.labels)
             fits = [(entry, card) for entry, card in self._students() if (card.modality, len(card.labels)) == own]
-            titles |= {entry.name: f"{card.title} ({entry.name} {entry.version})" for entry, card in fits}
+            titles |= {entry.name: f"{entry.name} {entry.version}" for entry, card in fits}
             others = sorted(self.run.folder.parent.glob("*/student.safetensors"))
             names = [path.parent for path in others if path.parent.name != self.run.folder.name]
             titles |= {str(path): _("Run {name}").format(name=path.name) for path in names}
@@ -230,21 +223,16 @@ class OutcomeSection(Section):
         self.ui.figuresWidget.visible = scored is not None
         if scored is None or run is None:
             return
-        _fill(
-            self.ui.pairedTable,
-            [[row.title, row.own, row.other, row.difference, row.p, row.n] for row in scored.paired],
-            [row.description for row in scored.paired],
-        )
-        for column in (2, 3, 4):
+        rows = [[row.title, row.own, row.other, row.p] for row in scored.paired]
+        fillTable(self.ui.pairedTable, rows, [row.description for row in scored.paired])
+        for column in (OTHER, P):
             self.ui.pairedTable.setColumnHidden(column, not scored.against)
-        if scored.against:
-            self.ui.pairedTable.horizontalHeaderItem(2).setText(scored.against)
+        self.ui.pairedTable.horizontalHeaderItem(OTHER).setToolTip(plainToolTip(scored.against))
         fitHeight(self.ui.pairedTable)
-        _fill(self.ui.scoredTable, [_cells(case) for case in scored.cases])
-        fitHeight(self.ui.scoredTable)
+        fillTable(self.ui.scoredTable, [_cells(case) for case in scored.cases], list(map(_tip, scored.cases)))
         box = self.ui.picturesComboBox
         pictures = {str(path): str(path) for path in pictures_of(run)}
-        chosen = box.itemData(box.currentIndex)
+        chosen = selected(box)
         fillSelector(box, pictures, chosen if chosen in pictures else next(iter(pictures), ""))
         self.ui.openPictureButton.enabled = box.enabled = bool(pictures)
 
@@ -256,6 +244,10 @@ class OutcomeSection(Section):
         self._showBusy()
         self._say(str(error) if error else "", BLOCKED if error else "")
         self.refreshSoon()
+
+    def _sayOfCase(self, text: str) -> None:
+        setText(self.ui.scoredCaseLabel, text)
+        self.ui.scoredCaseLabel.visible = self.ui.hideScoredButton.visible = bool(text)
 
     def _say(self, text: str, style: str = "") -> None:
         """Show what stays until the next evaluation, or another run."""
@@ -276,28 +268,16 @@ def _state_of(folder: Path | None) -> tuple:
 def _stamp(path: Path) -> tuple[int, int] | None:
     """When a file was written last, and its size; None where there is none."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def _cells(case: ScoredCase) -> list[str]:
-    return [case.case, *(format_value(case.values[name], name) for name in SURFACE), ", ".join(case.missed)]
+    return [case.case, *(format_value(case.values[name], name) for name in ("dsc", "hd95_mm")), ", ".join(case.missed)]
 
 
-def _fill(table: qt.QTableWidget, rows: list[list[str]], tips: list[str] | None = None) -> None:
-    """Show texts, names left and figures right; only cells whose text has changed are touched."""
-    table.setRowCount(len(rows))
-    for row, texts in enumerate(rows):
-        for column, text in enumerate(texts):
-            item = table.item(row, column)
-            if item is None:
-                item = qt.QTableWidgetItem()
-                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-                if column:
-                    item.setTextAlignment(RIGHT)
-                table.setItem(row, column, item)
-            if item.text() != text:
-                item.setText(text)
-            item.setToolTip(plainToolTip(tips[row] if tips else text))
+def _tip(case: ScoredCase) -> str:
+    values = [f"{measure_title(name)} {format_value(case.values[name], name)}" for name in SURFACE]
+    return f"{case.case}: " + ", ".join(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from slicer.i18n import tr as _
@@ -15,8 +16,11 @@ from .run_status import figureTitles
 from .scene import run_views
 from .scene.run_views import LOSSES_VIEW, VALIDATION_VIEW, Chart, Preview
 
-PLOTTED = ("dsc", "dsc_structure_slices")
-"""Of the validation figures."""
+LOSSES, VALIDATION = ("student", "segmentation", "hint"), ("dsc",)
+"""The curves that matter: the student's segmentation loss, by its name in joint training and alone, the hint loss, and
+the DSC of validation. Others are plotted when they are ticked."""
+VALIDATIONS = ("dsc", "dsc_structure_slices")
+"""Validation figures that can be plotted."""
 LOOK_BYTES = 1 << 19
 """Read at a look: some hundredths of a second."""
 
@@ -38,6 +42,7 @@ class RunMonitor:
         self._charts: tuple[Chart, Chart] | None = None
         self._preview: Preview | None = None
         self._shown: tuple = ()
+        self._ticked: tuple[str, ...] = ()
         self._pictured: Path | None = None
         self.picture: Path | None = None
         self.pixels = b""
@@ -57,9 +62,24 @@ class RunMonitor:
                 self.pixels, self.picture = newest.read_bytes(), newest
         return more
 
-    def show(self) -> None:
-        """Bring the nodes of the scene up to date; they are made once there is something to show."""
+    @property
+    def names(self) -> list[str]:
+        """The curves that can be plotted."""
+        return [*self.history.losses.values, *(name for name in VALIDATIONS if name in self.history.validation.values)]
+
+    def show(self, ticked: Sequence[str] = (*LOSSES, *VALIDATION)) -> None:
+        """Bring the nodes of the scene up to date; they are made once there is something to show.
+
+        Args:
+            ticked: names of the curves that are plotted.
+        """
         losses, validation = self.history.losses, self.history.validation
+        if self._ticked != tuple(ticked):
+            # Anew, so that colors are given in the order of the curves.
+            self._ticked = tuple(ticked)
+            for chart in self._charts or ():
+                chart.remove()
+            self._charts = None
         if not (self._charts and all(chart.there for chart in self._charts)):
             self._charts, self._shown = None, ()
             if not losses.steps:
@@ -72,9 +92,9 @@ class RunMonitor:
         shown = tuple((curves.steps[-1:], len(curves.steps)) for curves in (losses, validation))
         if shown != self._shown:
             self._shown = shown
-            self._charts[0].show(losses)
             titles = figureTitles()
-            self._charts[1].show(validation, {name: titles[name] for name in PLOTTED})
+            self._charts[0].show(losses, {name: name for name in losses.values if name in ticked})
+            self._charts[1].show(validation, {name: titles[name] for name in VALIDATIONS if name in ticked})
         if self._preview and not self._preview.there:
             self._preview = self._pictured = None
         if run_views.layout_is_shown():

@@ -1,4 +1,4 @@
-"""Section "Run": start, stop, resume, duplicate and delete the cohort's runs, and see how they are doing."""
+"""Step 3, train: start, stop, resume, duplicate and delete the cohort's runs, and see how they are doing."""
 
 from __future__ import annotations
 
@@ -11,42 +11,51 @@ import slicer
 from slicer.i18n import tr as _
 
 from CMEDLSegmentPanel import dependencies
-from CMEDLSegmentPanel.agreement_view import fitHeight
 from CMEDLSegmentPanel.poller import Watch
-from CMEDLSegmentPanel.section import Section, plainToolTip, setText, show_errors
+from CMEDLSegmentPanel.section import Section, fitHeight, setText, show_errors, signals_blocked
 from CMEDLTrainLib.runs import trainers
 from CMEDLTrainLib.runs.run_list import Entry, RunList, delete, rivals
 
+from .curves_menu import CurvesMenu
 from .log_dialog import showLog
 from .run_monitor import RunMonitor, RunViews
-from .run_status import faultOf, progressOf, stateOf, statusOf
+from .run_status import faultOf, previewLegend, progressOf, stateOf, statusOf
+from .tables import fillTable
 
-NAME, STATE, METHOD, PROGRESS = range(4)
-WIDTHS = {NAME: 105, STATE: 115, METHOD: 75}
-"""Pixels at first."""
+NAME, STATE, PROGRESS = range(3)
+WIDTHS = {STATE: 130, PROGRESS: 96}
+"""Pixels; the name has the rest."""
 WATCH_MS = 2000
 """How often the runs are looked at while the panel is seen."""
 STOP_S = 10.0
 """A trainer that was asked to stop and goes on for so long can be ended without its consent."""
-PREVIEW_WIDTH = 420
+PREVIEW_WIDTH = 350
 """Pixels at most of the preview in the panel."""
 
-Seen = tuple[list[Entry], "RunMonitor | None", bool]
+Look = tuple[list[Entry], "RunMonitor | None", bool]
 """The runs, the one that was read on in, and whether there is more of it to read."""
 
 
 class RunSection(Section):
-    """The list of runs, the buttons around it, and the run that is looked at."""
+    """The list of runs, the buttons around it, and the run that is looked at.
+
+    Attributes:
+        entries: the runs, as they were at the last look.
+        looked: whether the cohort's runs were looked at yet.
+    """
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
         self._list: RunList | None = None
-        self._entries: list[Entry] = []
-        self._look: RunMonitor | None = None
+        self.entries: list[Entry] = []
+        self.looked = False
+        self._monitor: RunMonitor | None = None
+        self._curves = CurvesMenu(self.ui.curvesButton, self._showCurves)
         self._views = RunViews()
         self._pictured: Path | None = None
-        self._watch = Watch(panel.uiWidget, WATCH_MS, self._look_again, self._seen)
+        self._watch = Watch(panel.uiWidget, WATCH_MS, self._look_again, self._looked)
         header = self.ui.runsTable.horizontalHeader()
+        header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
         for column, width in WIDTHS.items():
             header.resizeSection(column, width)
         self.ui.runsTable.connect("cellClicked(int,int)", self.onRowClicked)
@@ -61,12 +70,12 @@ class RunSection(Section):
             "preview": self.onPreview,
         }.items():
             getattr(self.ui, f"{name}Button").connect("clicked(bool)", slot)
-        self.ui.previewButton.visible = False
+        self.ui.previewButton.visible = self.ui.previewLegendLabel.visible = False
 
     @property
     def chosen(self) -> Entry | None:
         """The run that the panel shows, if it is there."""
-        return next((entry for entry in self._entries if entry.name == self.parameters.run), None)
+        return next((entry for entry in self.entries if entry.name == self.parameters.run), None)
 
     @property
     def _entry(self) -> Entry:
@@ -80,48 +89,55 @@ class RunSection(Section):
         cohort = Path(self.parameters.cohort) if self.parameters.cohort else None
         if cohort != (self._list and self._list.cohort):
             self._watch.stop()
-            self._list, self._entries = RunList(cohort) if cohort else None, []
+            self._list, self.entries, self.looked = RunList(cohort) if cohort else None, [], False
         self._show()
         if self._list:
             self._watch.start()
             self._watch.look()
 
-    def _look_again(self) -> Callable[[], Seen]:
+    def _look_again(self) -> Callable[[], Look]:
         """What a look reads, in a thread: the runs' folders, and on in the history of the run that is shown."""
-        runs, look = self._list, self._look
+        runs, monitor = self._list, self._monitor
         assert runs is not None
+        return lambda: (runs.look(), monitor, bool(monitor and monitor.read()))
 
-        def read() -> Seen:
-            return runs.look(), look, bool(look and look.read())
-
-        return read
-
-    def _seen(self, found: Seen) -> None:
-        self._entries, look, more = found
-        if look and look is self._look:
-            look.show()
-            self._showPreview(look)
-        before = self._look
+    def _looked(self, look: Look) -> None:
+        self.entries, monitor, more = look
+        self.looked = True
+        if monitor and monitor is self._monitor:
+            monitor.show(self._curves.ticked)
+            self._curves.offer(monitor.names)
+            self._showPreview(monitor)
+        before = self._monitor
         self._show()
         # A long history is read bit by bit, and another one from its beginning.
-        if more or self._look is not before:
+        if more or self._monitor is not before:
             self._watch.look()
+
+    def _showCurves(self) -> None:
+        """Other curves were ticked."""
+        if self._monitor:
+            self._monitor.show(self._curves.ticked)
 
     def _show(self) -> None:
         entry = self.chosen
         self._fill()
         self._follow(entry)
         self._showButtons(entry)
-        starting = entry is not None and self._starting(entry)
-        setText(self.ui.runStatusLabel, statusOf(entry, starting) if entry else "")
+        starting = entry is not None and self.starting(entry)
+        self.ui.runWidget.visible = entry is not None or self._views.shown
+        status = statusOf(entry, starting) if entry else ""
+        setText(self.ui.runStatusLabel, status)
+        self.ui.runStatusLabel.visible = bool(status)
         fault = faultOf(entry, starting) if entry else ""
         setText(self.ui.runFaultLabel, fault)
         self.ui.runFaultLabel.visible = bool(fault)
         self._showProgress(entry)
+        self.panel.steps.refreshSoon()
 
     def onRowClicked(self, row: int, column: int) -> None:
         """Show another run."""
-        self.parameters.run = self._entries[row].name
+        self.parameters.run = self.entries[row].name
 
     def onStart(self, checked: bool = False) -> None:
         """Train in a new run, and show it in the views."""
@@ -155,7 +171,7 @@ class RunSection(Section):
         self.refreshSoon()
 
     def onDuplicate(self, checked: bool = False) -> None:
-        """Take the run's settings to the section Training, to start another run with them or with changed ones."""
+        """Take the run's settings to step 2, to start another run with them or with changed ones."""
         with show_errors(_("The settings of this run cannot be taken.")):
             self.logic.take(self.parameters, self._entry.run.configuration)
             self.ui.trainingCollapsibleButton.collapsed = False
@@ -195,13 +211,14 @@ class RunSection(Section):
         self._watch.stop()
         self._forget()
 
-    def _starting(self, entry: Entry) -> bool:
+    def starting(self, entry: Entry) -> bool:
+        """Whether its trainer was started here and has not told of itself yet."""
         return entry.holder is None and self.logic.trainers.alive(entry.run)
 
     def _agreed(self, device: str) -> bool:
         """Whether to train on a device, asked for where another run may use it."""
-        others = rivals(self._entries, device)
-        starting = [entry for entry in self._entries if not entry.holder and self._starting(entry)]
+        others = rivals(self.entries, device)
+        starting = [entry for entry in self.entries if not entry.holder and self.starting(entry)]
         names = ", ".join(entry.name for entry in (*others, *starting))
         text = _(
             "{names} may be using the same device: both would be slower, or run out of memory. Train all the same?"
@@ -215,42 +232,33 @@ class RunSection(Section):
     def _follow(self, entry: Entry | None) -> None:
         """Follow the chosen run; what it told is shown when it has been read."""
         run = entry.run if entry and not entry.problem else None
-        if self._look and self._look.run != run:
+        if self._monitor and self._monitor.run != run:
             self._forget()
             self._showPreview(None)
-        if run and not self._look:
-            self._look = RunMonitor(run)
+        if run and not self._monitor:
+            self._monitor = RunMonitor(run)
 
     def _forget(self) -> None:
-        if self._look:
-            self._look.remove()
-            self._look = None
+        if self._monitor:
+            self._monitor.remove()
+            self._monitor = None
 
     def _fill(self) -> None:
+        states = {entry.name: stateOf(entry, self.starting(entry)) for entry in self.entries}
+        rows = [[entry.name, states[entry.name], progressOf(entry.status)] for entry in self.entries]
+        tips = [entry.problem or f"{entry.name} ({entry.method}): {states[entry.name]}" for entry in self.entries]
         table = self.ui.runsTable
-        blocked = table.blockSignals(True)
-        table.setRowCount(len(self._entries))
-        for row, entry in enumerate(self._entries):
-            state = stateOf(entry, self._starting(entry))
-            texts = {NAME: entry.name, STATE: state, METHOD: entry.method, PROGRESS: progressOf(entry.status)}
-            for column, text in texts.items():
-                item = table.item(row, column)
-                if item is None:
-                    item = qt.QTableWidgetItem()
-                    table.setItem(row, column, item)
-                if item.text() != text:
-                    item.setText(text)
-                    item.setToolTip(plainToolTip(entry.problem or text))
-        fitHeight(table)
-        names = [entry.name for entry in self._entries]
-        if self.parameters.run in names:
-            table.selectRow(names.index(self.parameters.run))
-        else:
-            table.clearSelection()
-        table.blockSignals(blocked)
+        with signals_blocked(table):
+            fillTable(table, rows, tips, figures=PROGRESS)
+            fitHeight(table)
+            if self.parameters.run in states:
+                table.selectRow(list(states).index(self.parameters.run))
+            else:
+                table.clearSelection()
+        table.visible = bool(rows)
 
     def _showButtons(self, entry: Entry | None) -> None:
-        starting = entry is not None and self._starting(entry)
+        starting = entry is not None and self.starting(entry)
         busy = entry is not None and (entry.holder is not None or starting)
         asked = entry is not None and entry.holder is not None and entry.asked is not None
         overdue = entry is not None and asked and self._overdue(entry)
@@ -270,16 +278,17 @@ class RunSection(Section):
         if entry and steps:
             self.ui.runProgressBar.value = round(1000 * entry.status["step"] / steps)
 
-    def _showPreview(self, look: RunMonitor | None) -> None:
-        picture = look.picture if look else None
+    def _showPreview(self, monitor: RunMonitor | None) -> None:
+        picture = monitor.picture if monitor else None
         if picture == self._pictured:
             return
         self._pictured = picture
         button = self.ui.previewButton
-        button.visible = picture is not None
-        if look and picture:
+        button.visible = self.ui.previewLegendLabel.visible = picture is not None
+        if monitor and picture:
+            self.ui.previewLegendLabel.text = previewLegend(self.chosen.method if self.chosen else "")
             pixels = qt.QPixmap()
-            pixels.loadFromData(look.pixels)
+            pixels.loadFromData(monitor.pixels)
             width = min(PREVIEW_WIDTH, pixels.width())
             button.setIcon(qt.QIcon(pixels))
             button.setIconSize(qt.QSize(width, pixels.height() * width // pixels.width()))

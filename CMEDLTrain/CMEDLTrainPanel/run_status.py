@@ -7,8 +7,10 @@ import time
 
 from slicer.i18n import tr as _
 
+from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED, RATER_COLORS
 from CMEDLSegmentLib.base.text import duration
 from CMEDLTrainLib.runs.run_list import Entry
+from CMEDLTrainLib.settings.configuration import METHODS
 
 PROGRESS = re.compile(r"\(\d+%\)$")
 """At the end of a line of the log that says how far the trainer was."""
@@ -58,9 +60,9 @@ def faultOf(entry: Entry, starting: bool) -> str:
         return last or _("Training failed at {term}; resume with a lower learning rate.").format(term=entry.term)
     if entry.state == "crashed":
         text = _("The trainer ended without saying why: it was killed, or the machine was restarted. Resume goes on.")
-        return text + ("\n" + _("Its last words: {words}").format(words=last) if last else "")
+        return text + ("\n" + _("Its last words: {line}").format(line=last) if last else "")
     if not entry.status["steps"] and last:
-        return _("The trainer ended at once: {words}").format(words=last)
+        return _("The trainer ended at once: {line}").format(line=last)
     return ""
 
 
@@ -91,16 +93,27 @@ def statusOf(entry: Entry, starting: bool) -> str:
     return "\n".join(lines)
 
 
+def previewLegend(method: str) -> str:
+    """What the colors and the columns of a preview are, as HTML."""
+    names = {EXPERT_YELLOW: _("expert"), MODEL_RED: _("student")}
+    columns = ""
+    if method in METHODS and "teacher" in METHODS[method].roles:
+        names[RATER_COLORS[1]] = _("teacher")
+        columns = _("From left: the image, its translation, and that translated back.")
+    marks = [f'<span style="color:rgb{color}">\u25a0</span> {name}' for color, name in names.items()]
+    return "&nbsp; ".join(marks) + (f"<br>{columns}" if columns else "")
+
+
 def _holder(holder: dict) -> dict[str, str]:
     started = time.strftime("%d %b %H:%M", time.localtime(holder.get("started", 0)))
     return {"device": holder.get("device", "?"), "time": started}
 
 
 def _rates(rates: dict[str, float]) -> str:
-    words = {
+    formats = {
         "images_per_second": _("{value:.1f} images/s"),
         "gpu_memory_gb": _("{value:.1f} GB of GPU memory"),
         "memory_gb": _("{value:.1f} GB of memory"),
         "learning_rate": _("learning rate x {value:.3g}"),
     }
-    return ", ".join(text.format(value=rates[name]) for name, text in words.items() if name in rates)
+    return ", ".join(text.format(value=rates[name]) for name, text in formats.items() if name in rates)

@@ -1,4 +1,4 @@
-"""Section "Training": what is trained, how, and where; all settings beside the paper's; what it would take."""
+"""Step 2, method and settings: what is trained, how, and where; the paper's settings beside; what it would take."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ from CMEDLSegmentLib.models import registry
 from CMEDLSegmentPanel import dependencies
 from CMEDLSegmentPanel.devices import Devices
 from CMEDLSegmentPanel.poller import Poller
-from CMEDLSegmentPanel.section import Section, plainToolTip, setText, show_errors
+from CMEDLSegmentPanel.section import Section, setText, show_errors, signals_blocked
 from CMEDLTrainLib.cli.run_options import SEGMENTORS
 from CMEDLTrainLib.settings import configuration
 from CMEDLTrainLib.settings.settings_table import Setting, settings_of
 
-from .selectors import fillSelector
+from .tables import fillSelector, fillTable
 
 KEY, VALUE, PAPER = range(3)
+VALUE_WIDTH = 84
+"""Pixels of a column of values."""
+OF_TRANSLATION = ("translation.", "distillation.", "features", "images.teacher_", "optimization.translation_")
+"""Settings of methods that learn from a teacher's modality."""
+OF_MUTUAL = ("distillation.output", "distillation.temperature")
+OF_JOINT = ("distillation.", "features", "translation.kind", "translation.contextual", "translation.both_ways")
+"""Settings of mutual distillation, and those that only joint training has."""
 
 
 class TrainingSection(Section):
@@ -39,6 +46,9 @@ class TrainingSection(Section):
             box.connect("activated(int)", lambda index, name=name: self.onChosen(name, index))
         self._settings: list[Setting] = []
         self._problem = ""
+        for column in (VALUE, PAPER):
+            self.ui.settingsTable.horizontalHeader().resizeSection(column, VALUE_WIDTH)
+        self.ui.settingsTable.horizontalHeader().setSectionResizeMode(KEY, qt.QHeaderView.Stretch)
         self.ui.settingsTable.connect("itemChanged(QTableWidgetItem*)", self.onValueEdited)
         self.ui.settingsTable.connect("currentCellChanged(int,int,int,int)", self.onCurrentChanged)
         self.ui.settingsFilterLineEdit.connect("textChanged(QString)", self._filter)
@@ -46,7 +56,8 @@ class TrainingSection(Section):
         self._estimate = Poller(panel.uiWidget)
         self._estimated: list[str] = []
         self.ui.estimateButton.connect("clicked(bool)", self.onEstimate)
-        self.ui.estimateProgressBar.visible = False
+        self.ui.estimateProgressBar.visible = self.ui.settingDescriptionLabel.visible = False
+        self._say("")
 
     def refresh(self) -> None:
         """Show the parameters."""
@@ -54,8 +65,16 @@ class TrainingSection(Section):
         for name, titles in self._titles().items():
             fillSelector(self._boxes[name], titles, getattr(self.parameters, name))
         entry = configuration.METHODS.get(self.parameters.method)  # a saved scene may name another program's
+        # Other methods than joint ones have a translation of their own, or none.
+        free = entry is not None and entry.builder.startswith("joint.") and self.parameters.method != "vae-cmedl"
+        for widget in (self.ui.translationComboBox, self.ui.translationComboBoxCaption):
+            widget.visible = free
         try:
-            self._settings = settings_of(self.logic.settings(self.parameters))
+            settings = self.logic.settings(self.parameters)
+            changed = {change.partition("=")[0] for change in self.parameters.changes}
+            self._settings = [
+                setting for setting in settings_of(settings) if setting.key in changed or concerns(setting, settings)
+            ]
             self._problem = ""
         except CMEDLError as error:
             self._problem = str(error)
@@ -63,9 +82,9 @@ class TrainingSection(Section):
         self._fill()
         self.ui.estimateButton.enabled = self._estimate.busy or bool(self.parameters.cohort and not self._problem)
         if self._estimated and self._estimated != self.logic.arguments(self.parameters):
-            # What was told holds for other settings.
+            # What was estimated holds for other settings.
             self._estimated = []
-            setText(self.ui.estimateLabel, "")
+            self._say("")
 
     def onChosen(self, parameter: str, index: int) -> None:
         """Remember a choice in the scene."""
@@ -91,7 +110,9 @@ class TrainingSection(Section):
     def onCurrentChanged(self, row: int, column: int, rowBefore: int, columnBefore: int) -> None:
         """Say below the table what the chosen setting means."""
         known = 0 <= row < len(self._settings)
-        setText(self.ui.settingWordsLabel, self._settings[row].description if known else "")
+        description = self._settings[row].description if known else ""
+        setText(self.ui.settingDescriptionLabel, description)
+        self.ui.settingDescriptionLabel.visible = bool(description)
 
     def onReset(self, checked: bool = False) -> None:
         """Forget all changed values."""
@@ -108,7 +129,7 @@ class TrainingSection(Section):
             self._estimate.start(self.logic.estimate(self.parameters), self._onEstimated, self._estimating)
             self._estimated = self.logic.arguments(self.parameters)
             setText(self.ui.estimateButton, _("Cancel"))
-            setText(self.ui.estimateLabel, "")
+            self._say("")
             self.ui.estimateProgressBar.value = 0
             self.ui.estimateProgressBar.visible = True
 
@@ -119,38 +140,32 @@ class TrainingSection(Section):
 
     def _estimating(self, stage: str, fraction: float) -> None:
         self.ui.estimateProgressBar.value = round(1000 * fraction)
-        setText(self.ui.estimateLabel, stage)
+        self._say(stage)
 
-    def _onEstimated(self, found: dict | None, error: CMEDLError | None) -> None:
+    def _say(self, text: str) -> None:
+        setText(self.ui.estimateLabel, text)
+        self.ui.estimateLabel.visible = bool(text)
+
+    def _onEstimated(self, estimate: dict | None, error: CMEDLError | None) -> None:
         setText(self.ui.estimateButton, _("Estimate"))
         self.ui.estimateProgressBar.visible = False
-        setText(self.ui.estimateLabel, _description(found) if found else str(error))
+        self._say(_description(estimate) if estimate else str(error))
         self.refreshSoon()
 
     def _fill(self) -> None:
         """Show the settings; what was changed is bold."""
         table = self.ui.settingsTable
         changed = {change.partition("=")[0] for change in self.parameters.changes}
-        blocked = table.blockSignals(True)
-        if table.rowCount != len(self._settings):
-            table.setRowCount(len(self._settings))
-            for row in range(len(self._settings)):
-                for column in range(table.columnCount):
-                    item = qt.QTableWidgetItem()
-                    if column != VALUE:
-                        item.setFlags(item.flags() & ~qt.Qt.ItemIsEditable)
-                    table.setItem(row, column, item)
-        for row, setting in enumerate(self._settings):
-            texts = {KEY: setting.key, VALUE: setting.text(setting.value), PAPER: setting.text(setting.paper)}
-            for column, text in texts.items():
-                item = table.item(row, column)
-                if item.text() != text:
-                    item.setText(text)
-                item.setToolTip(plainToolTip(f"{setting.description or setting.key}\n({setting.wanted})"))
-                font = item.font()
-                font.setBold(column != PAPER and setting.key in changed)
-                item.setFont(font)
-        table.blockSignals(blocked)
+        rows = [[s.key, s.text(s.value), s.text(s.paper)] for s in self._settings]
+        tips = [f"{s.key} = {s.text(s.value)}\n{s.description}\n({s.wanted})" for s in self._settings]
+        with signals_blocked(table):
+            fillTable(table, rows, tips, figures=table.columnCount)
+            for row, setting in enumerate(self._settings):
+                table.item(row, VALUE).setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEditable)
+                for column in (KEY, VALUE):
+                    font = table.item(row, column).font()
+                    font.setBold(setting.key in changed)
+                    table.item(row, column).setFont(font)
         self.ui.resetSettingsButton.enabled = bool(changed)
         self._filter(self.ui.settingsFilterLineEdit.text)
 
@@ -162,7 +177,7 @@ class TrainingSection(Section):
 
     def _titles(self) -> dict[str, dict[str, str]]:
         """What each selector offers."""
-        students = {entry.name: entry.card.title for entry in registry.list_models() if entry.current and entry.card}
+        models = {entry.name: entry.name for entry in registry.list_models() if entry.current and entry.card}
         segmentors = {"unet": "Unet", "densefcn": "DenseFCN", "mrrn": "MRRN"}
         return {
             "method": {name: name for name in configuration.METHODS},
@@ -170,26 +185,44 @@ class TrainingSection(Section):
             "segmentor": {name: segmentors[name] for name in SEGMENTORS},
             "translation": {"": _("The method's own"), "cyclegan": "CycleGAN", "drit": "DRIT"},
             "device": self.devices.titles,
-            "initial": {"": _("Scratch"), **students},
+            "initial": {"": _("Scratch"), **models},
         }
 
 
-def _description(found: dict) -> str:
+def concerns(setting: Setting, settings: configuration.Configuration) -> bool:
+    """Whether a setting is one of the configured method's."""
+    if settings.entry.roles == ("student",):
+        return not setting.key.startswith(OF_TRANSLATION)
+    joint = settings.entry.builder.startswith("joint.")
+    if settings.method in ("vae-cmedl", "pmri-drit"):
+        kind = "drit"
+    else:
+        kind = settings.translation.kind if joint else "cyclegan"
+    # The help of a translation's own setting begins with its name.
+    if setting.description.startswith("CycleGAN" if kind == "drit" else "DRIT"):
+        return False
+    mutual = settings.method == "mutual" and setting.key in OF_MUTUAL
+    return joint or mutual or not setting.key.startswith(OF_JOINT)
+
+
+def _description(estimate: dict) -> str:
     """What an estimate says, for a person."""
     lines = [
         _("{seconds:.3g} s a step with batch {batch} on {device}").format(
-            seconds=found["seconds_per_step"], batch=found["batch"], device=found["device"]
+            seconds=estimate["seconds_per_step"], batch=estimate["batch"], device=estimate["device"]
         )
     ]
-    if found["memory_gb"] is not None:
-        lines.append(_("Memory: {gb:.2f} GB").format(gb=found["memory_gb"]))
-        if found["available_gb"] is not None:
-            lines[-1] += _(" of {gb:.1f} GB").format(gb=found["available_gb"])
+    if estimate["memory_gb"] is not None:
+        lines.append(_("Memory: {gb:.2f} GB").format(gb=estimate["memory_gb"]))
+        if estimate["available_gb"] is not None:
+            lines[-1] += _(" of {gb:.1f} GB").format(gb=estimate["available_gb"])
     lines.append(
         _("Epochs: {epochs} at most, {epoch} each, {whole} in all, validation aside").format(
-            epoch=duration(found["seconds_per_epoch"]), epochs=found["epochs"], whole=duration(found["seconds"])
+            epoch=duration(estimate["seconds_per_epoch"]),
+            epochs=estimate["epochs"],
+            whole=duration(estimate["seconds"]),
         )
     )
-    if not found["prepared"]:
+    if not estimate["prepared"]:
         lines.append(_("The slices are not prepared yet; there may be fewer of them."))
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ class Survey:
         ``problems`` are those with the cohort's table, ``roles`` what the method learns from.
         """
         findings = [Finding(ERROR, problem.case, problem.sentence, problem.line) for problem in problems]
-        examined = [self.known[case.case] for case in cases if case.case in self.known]
+        # The table may have got another split or role for a case since its files were looked at.
+        examined = [replace(self.known[case.case], case=case) for case in cases if case.case in self.known]
         findings += [finding for each in examined for finding in each.findings]
         if self.complete(cases):
             findings += compare(examined, self.labels, roles)

@@ -103,6 +103,26 @@ def choose(panel, app, folder: Path) -> None:
     settle(panel, app)
 
 
+def add(panel, source: str) -> None:
+    """Choose "scene", "DICOM" or "folder" from the menu "Add cases"."""
+    titles = {"scene": "From the scene...", "DICOM": "From DICOM studies in the scene...", "folder": "From a folder..."}
+    actions = {action.text: action for action in panel.ui.addCasesButton.menu().actions()}
+    actions[titles[source]].trigger()
+
+
+def take(box, app, name: str) -> None:
+    """Choose what a selector has for ``name``, as a person does."""
+    box.currentIndex = [box.itemData(index) for index in range(box.count)].index(name)
+    box.activated.emit(box.currentIndex)
+    app.process_events()
+
+
+def opened(panel) -> list[str]:
+    """The sections that are not folded."""
+    parts = ("cohort", "training", "run", "outcome")
+    return [part for part in parts if not getattr(panel.ui, f"{part}CollapsibleButton").collapsed]
+
+
 def settle(panel, app) -> None:
     """Wait until the panel shows what the scene and the folder are."""
     app.process_events()

@@ -1,7 +1,7 @@
 """Pictures of the panel CMEDLTrain in its states, for people to look at and for the README.
 
-``python3 Testing/train/panel/pictures.py FOLDER`` takes phantoms as cases, in the stand-in for Slicer. Each function
-named ``draw_...`` takes the pictures of one section.
+``python3 Testing/train/panel/pictures.py FOLDER`` takes phantoms as cases, in the stand-in for Slicer, with a panel as
+narrow as Slicer's can be. Each function named ``draw_...`` takes the pictures of one step.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 TESTING = Path(__file__).resolve().parents[2]
-WINDOW = (1500, 1000)
+PANEL_WIDTH, WINDOW = 420, (1440, 1000)
 SIZE, VOXEL = (32, 96, 96), (9.0, 4.0, 4.0)
 """Of the phantoms, (z, y, x) in voxels and mm: small, so that it takes seconds."""
 
@@ -34,28 +34,37 @@ def main(folder: Path) -> None:
         os.environ["CMEDL_MODELS"] = str(Path(place, "students"))
         panel = app.open("CMEDLTrain")
         app.main_window.resize(*WINDOW)
+        app.main_window._panels.setFixedWidth(PANEL_WIDTH)
         draw_cohort(app, panel, Path(place, "cohort"), folder)
         draw_outcome(app, app.open("CMEDLTrain"), Path(place, "judged"), folder)
         draw_run(app, app.open("CMEDLTrain"), Path(place, "trained"), folder)
 
 
 def draw_cohort(app, panel, cohort: Path, folder: Path) -> None:
-    """``cohort-new.png``, ``cohort-faults.png``, ``cohort-case.png`` and the two dialogs."""
+    """``opened.png``, ``cohort-new``, ``-faults`` and ``-case``, ``settings``, ``settings-all``, the two dialogs."""
     from CMEDLSegmentLib.io.cohort_table import read_cohort
     from CMEDLSegmentLib.phantom import write_cohort_phantoms
-    from train.panel.conftest import settle
+    from train.panel.conftest import choose, settle
 
-    panel.ui.cohortPathLineEdit.currentPath = str(cohort.with_name("empty"))
     settle(panel, app)
+    app.grab_window(folder / "opened.png")
+    choose(panel, app, cohort.with_name("empty"))
     app.grab_window(folder / "cohort-new.png")
     table = write_cohort_phantoms(cohort, 6, size=SIZE, spacing=VOXEL)
+    choose(panel, app, cohort)
+    app.wait_until(lambda: not panel.cohort._checks.busy)
+    settle(panel, app)
+    app.grab_window(folder / "settings.png")
+    panel.ui.allSettingsGroupBox.collapsed = False
+    app.grab_window(folder / "settings-all.png")
+    panel.ui.allSettingsGroupBox.collapsed = True
     cases = read_cohort(table)
     # An MR among the CT, a mask that is another one's, a patient in both roles.
     cases[4].image.write_bytes(cases[5].image.read_bytes())
     cases[6].mask.write_bytes(cases[2].mask.read_bytes())
     table.write_text(table.read_text("utf-8").replace("phantom-mr002", "phantom-ct001"), "utf-8")
-    panel.ui.cohortPathLineEdit.currentPath = str(cohort)
-    settle(panel, app)
+    choose(panel, app, cohort.with_name("empty"))
+    choose(panel, app, cohort)
     app.wait_until(lambda: not panel.cohort._checks.busy)
     settle(panel, app)
     app.grab_window(folder / "cohort-faults.png")
@@ -92,32 +101,38 @@ def draw_dialogs(app, panel, folder: Path) -> None:
 
 
 def draw_outcome(app, panel, cohort: Path, folder: Path) -> None:
-    """``outcome-figures.png`` with the worst case in the views, and ``outcome-installed.png``."""
+    """``outcome.png``, ``-figures`` with the worst case in the views, ``-card``, ``-installed`` and ``-exported``."""
     from CMEDLTrainLib.cli import main
     from train.panel.conftest import choose, settle, train, write_cases
 
-    table = write_cases(cohort, students=20, teachers=0)
+    table = write_cases(cohort, students=10, teachers=0)
     runs = {name: cohort / "runs" / name for name in ("short", "long")}
-    for (name, run), epochs in zip(runs.items(), (4, 12), strict=True):
+    for (name, run), epochs in zip(runs.items(), (1, 6), strict=True):
         train(table, run, epochs)
         print(f"trained {name}")
-    main(["evaluate", str(runs["long"]), f"--against={runs['short']}", "--device=cpu"])
     choose(panel, app, cohort)
-    parameters = panel.parameters
-    parameters.device, parameters.against, parameters.run = "cpu", str(runs["short"]), "long"
+    panel.parameters.run = "long"
     settle(panel, app)
-    for part in ("cohort", "training", "run"):
-        getattr(panel.ui, f"{part}CollapsibleButton").collapsed = True
+    app.grab_window(folder / "outcome.png")
+    main(["evaluate", str(runs["long"]), f"--against={runs['short']}", "--device=cpu"])
+    panel.parameters.device, panel.parameters.against = "cpu", str(runs["short"])
+    app.wait_until(lambda: panel.outcome.scored)
+    settle(panel, app)
     panel.ui.scoredTable.cellClicked.emit(0, 0)
     app.wait_until(lambda: "yellow" in panel.ui.scoredCaseLabel.text)
     app.wait_until(lambda: panel.cohort._view._nodes)
     app.process_events(0.3)
     app.grab_window(folder / "outcome-figures.png")
+    panel.ui.cardGroupBox.collapsed = False
+    app.grab_window(folder / "outcome-card.png")
+    panel.ui.cardGroupBox.collapsed = True
     panel.ui.card_title.text = "Discs, to try the program"
-    panel.ui.installButton.click()
-    app.wait_until(lambda: not panel.student._work.busy)
-    settle(panel, app)
-    app.grab_window(folder / "outcome-installed.png")
+    for button, name in ((panel.ui.installButton, "installed"), (panel.ui.exportStudentButton, "exported")):
+        app.answer(str(cohort / "discs.safetensors"))
+        button.click()
+        app.wait_until(lambda: not panel.student._work.busy)
+        settle(panel, app)
+        app.grab_window(folder / f"outcome-{name}.png")
 
 
 def draw_run(app, panel, cohort: Path, folder: Path) -> None:
@@ -126,12 +141,10 @@ def draw_run(app, panel, cohort: Path, folder: Path) -> None:
     from CMEDLSegmentLib.process import lock
     from CMEDLTrainLib.runs import trainers
     from CMEDLTrainLib.runs.run_folder import Run
-    from train.panel.conftest import settle
+    from train.panel.conftest import choose, settle
 
     write_cohort_phantoms(cohort, 6, size=SIZE, spacing=VOXEL)
-    for part in ("cohort", "training", "run", "outcome"):
-        getattr(panel.ui, f"{part}CollapsibleButton").collapsed = part != "run"
-    panel.ui.cohortPathLineEdit.currentPath = str(cohort)
+    choose(panel, app, cohort)
     panel.parameters.preset, panel.parameters.method, panel.parameters.device = "tiny", "cmedl", "cpu"
     panel.parameters.epochs, panel.parameters.changes = 400, ["images.field=32"]
     settle(panel, app)
@@ -139,7 +152,8 @@ def draw_run(app, panel, cohort: Path, folder: Path) -> None:
     settle(panel, app)
     app.grab_window(folder / "run-starting.png")
     run = Run(cohort / "runs" / "cmedl-1")
-    app.wait_until(lambda: run.status()["epoch"] >= 3, 120)
+    app.wait_until(lambda: run.status()["epoch"] >= 3)
+    app.wait_until(lambda: panel.ui.previewButton.visible)
     app.process_events(3)
     app.grab_window(folder / "run-training.png")
     panel.ui.stopButton.click()

@@ -10,8 +10,8 @@ import pytest
 
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.io.images import read_mask, read_volume, write_image
-from train.panel.conftest import choose, disc, geometry, look_at_folder, settle, write_cases
-from train.panel.test_cohort import CASE, PATIENT, SEGMENT, checked, column, faults, states
+from train.panel.conftest import add, choose, disc, geometry, look_at_folder, settle, write_cases
+from train.panel.test_cohort import PATIENT, checked, column, details, faults, states
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_several_images_of_an_unsaved_scene_become_cases_at_once(scene, slicer_a
     contour.SetAndObserveTransformNodeID(transform.GetID())
     drawn(2, "MR")
     slicer_app.answer("ok")
-    scene.ui.addFromSceneButton.click()
+    add(scene, "scene")
     assert scene.cohort._adding.busy
     assert not scene.ui.splitButton.enabled
     added(scene, slicer_app)
@@ -69,7 +69,7 @@ def test_several_images_of_an_unsaved_scene_become_cases_at_once(scene, slicer_a
     assert image.geometry.is_close(volume_of(ct).geometry)
     np.testing.assert_array_equal(image.array, disc(1)[0])
     np.testing.assert_array_equal(read_mask(cases[0].mask, image.geometry).array, disc(1)[1])
-    assert column(scene.ui.studentTable, SEGMENT) == ["GTV"]
+    assert ["Segment: GTV" in text for text in details(scene.ui.studentTable).values()] == [True]
     assert scene.ui.teacherTable.rowCount == 1
     assert "image 1" not in (tmp_path / "new" / "cohort.csv").read_text("utf-8")
 
@@ -87,7 +87,7 @@ def test_segments_of_one_name_on_one_image_become_one_case(scene, slicer_app, tm
     reviewer()
     drawn(1, segments=("GTV", "GTV"))
     monkeypatch.setattr(SceneDialog, "ask", tick_all)
-    scene.ui.addFromSceneButton.click()
+    add(scene, "scene")
     added(scene, slicer_app)
     (case,) = read_cohort(tmp_path / "new" / "cohort.csv")
     np.testing.assert_array_equal(read_mask(case.mask).array, disc(1)[1])
@@ -97,7 +97,7 @@ def test_of_several_raters_one_is_proposed(scene, slicer_app, tmp_path: Path) ->
     reviewer()
     drawn(1, segments=("Rater 1", "Rater 2", "Rater 3"))
     slicer_app.answer("ok")
-    scene.ui.addFromSceneButton.click()
+    add(scene, "scene")
     added(scene, slicer_app)
     (case,) = read_cohort(tmp_path / "new" / "cohort.csv")
     expected = disc(1)[1] * (np.arange(6)[:, None, None] % 3 == 0)
@@ -110,46 +110,43 @@ def test_segments_become_the_labels_of_their_names(scene, slicer_app, tmp_path: 
     settle(scene, slicer_app)
     drawn(1, segments=("node", "Tumor"))
     slicer_app.answer("ok")
-    scene.ui.addFromSceneButton.click()
+    add(scene, "scene")
     added(scene, slicer_app)
     (case,) = read_cohort(tmp_path / "new" / "cohort.csv")
     values = np.where(np.arange(6)[:, None, None] % 2 == 0, 2, 1) * disc(1)[1]
     np.testing.assert_array_equal(read_mask(case.mask).array, values)
 
 
-def test_what_cannot_be_added_is_told_and_the_rest_is_added(scene, slicer_app, tmp_path: Path) -> None:
+def test_what_cannot_be_added_is_told_and_the_rest_is_added(scene, slicer_app, tmp_path: Path, monkeypatch) -> None:
     import slicer
 
     reviewer()
     drawn(1)[1].GetSegmentation().AddEmptySegment("", "empty")
     gone, _ = drawn(2)
     drawn(3)
-    from CMEDLTrainPanel import add_dialogs
+    from CMEDLTrainPanel.add_dialogs import SceneDialog
 
-    def wishes(dialog, usual=add_dialogs.SceneDialog.wishes):
-        found = usual(dialog)
+    def cases(dialog, folder: Path, usual=SceneDialog.cases):
+        taken = usual(dialog, folder)
         slicer.mrmlScene.RemoveNode(gone)
-        return found
+        return taken
 
-    original, add_dialogs.SceneDialog.wishes = add_dialogs.SceneDialog.wishes, wishes
-    try:
-        slicer_app.answer("ok")
-        scene.ui.addFromSceneButton.click()
-        added(scene, slicer_app)
-    finally:
-        add_dialogs.SceneDialog.wishes = original
+    monkeypatch.setattr(SceneDialog, "cases", cases)
+    slicer_app.answer("ok")
+    add(scene, "scene")
+    added(scene, slicer_app)
     assert "no longer in the scene" in slicer_app.messages[-1].text
     assert len(read_cohort(tmp_path / "new" / "cohort.csv")) == 2
 
 
 def test_a_scene_without_segments_says_what_is_missing(scene, slicer_app) -> None:
-    scene.ui.addFromSceneButton.click()
+    add(scene, "scene")
     assert "no image with a segment" in slicer_app.messages[-1].text
-    scene.ui.addFromDicomButton.click()
+    add(scene, "DICOM")
     assert "RTSTRUCT or SEG" in slicer_app.messages[-1].text
 
 
-def test_a_case_tells_who_drew_it_and_nothing_is_ticked_in_vain(scene) -> None:
+def test_a_case_tells_who_drew_it_and_nothing_is_ticked_in_vain(scene, tmp_path: Path) -> None:
     """What is missing keeps the dialog's button from being pressed: a refusal afterwards would lose the ticks."""
     import qt
 
@@ -166,8 +163,8 @@ def test_a_case_tells_who_drew_it_and_nothing_is_ticked_in_vain(scene) -> None:
     assert not dialog.accepting.enabled
     dialog.table.item(1, ADD).setCheckState(qt.Qt.Checked)
     assert dialog.accepting.enabled
-    (wish,) = dialog.wishes()
-    assert (dialog.reviewer, len(wish.marks)) == ("A", 1)
+    assert dialog.reviewer == "A"
+    assert len(dialog.cases(tmp_path)) == 1
 
 
 def test_a_folder_s_cases_need_a_folder_which_is_proposed_the_next_time(scene, slicer_app, tmp_path: Path) -> None:
@@ -220,7 +217,7 @@ def test_only_studies_with_structures_are_taken_from_dicom(scene, slicer_app, tm
     tree.SetItemAttribute(item, "DICOM.Modality", "RTSTRUCT")
     drawn(2)
     slicer_app.answer("ok")
-    scene.ui.addFromDicomButton.click()
+    add(scene, "DICOM")
     added(scene, slicer_app)
     (case,) = read_cohort(tmp_path / "new" / "cohort.csv")
     np.testing.assert_array_equal(read_volume(case.image).array, disc(1)[0])
@@ -239,7 +236,7 @@ def test_cases_are_copied_from_a_folder_by_a_pattern(panel, cohort: Path, slicer
     checked(panel, slicer_app)
     monkeypatch.setattr(FolderDialog, "source", str(tmp_path / "data"))
     slicer_app.answer("ok")
-    panel.ui.addFromFolderButton.click()
+    add(panel, "folder")
     added(panel, slicer_app)
     assert "no mask matches" in slicer_app.messages[-1].text
     assert column(panel.ui.studentTable, PATIENT)[-2:] == ["肺 01", "肺 02"]
@@ -253,7 +250,7 @@ def test_adding_goes_on_when_the_panel_is_left_and_can_be_cancelled(scene, slice
     for number in range(4):
         drawn(number)
     slicer_app.answer("ok")
-    scene.ui.addFromSceneButton.click()
+    add(scene, "scene")
     slicer_app.leave(scene)
     slicer_app.wait_until(lambda: not scene.cohort._adding.busy)
     assert len(read_cohort(tmp_path / "new" / "cohort.csv")) == 4
@@ -262,11 +259,11 @@ def test_adding_goes_on_when_the_panel_is_left_and_can_be_cancelled(scene, slice
     checked(scene, slicer_app)
     assert scene.ui.studentTable.rowCount == 4
     slicer_app.answer("ok")
-    scene.ui.addFromSceneButton.click()
+    add(scene, "scene")
     scene.ui.cohortCancelButton.click()
     assert not scene.cohort._adding.busy
     checked(scene, slicer_app)
-    assert scene.ui.addFromSceneButton.enabled
+    assert scene.ui.addCasesButton.enabled
 
 
 def test_a_training_case_of_the_other_module_comes_into_view(panel, cohort: Path, slicer_app) -> None:
@@ -280,8 +277,7 @@ def test_a_training_case_of_the_other_module_comes_into_view(panel, cohort: Path
     folder = collect(volume, [mark], cohort, "CD").write()
     look_at_folder(panel, slicer_app)
     checked(panel, slicer_app)
-    row = column(panel.ui.studentTable, CASE).index(folder.name)
-    assert column(panel.ui.studentTable, SEGMENT)[row] == "GTV"
+    assert "Segment: GTV" in details(panel.ui.studentTable)[folder.name]
     assert faults(panel) == {}
     assert json.loads((folder / "case.json").read_text("utf-8"))["reviewer"] == "CD"
 
@@ -293,6 +289,6 @@ def test_a_duplicate_is_told_as_it_is_added(panel, slicer_app, tmp_path: Path) -
     checked(panel, slicer_app)
     drawn(0)
     slicer_app.answer("ok")
-    panel.ui.addFromSceneButton.click()
+    add(panel, "scene")
     added(panel, slicer_app)
     assert "same voxels as the case case001" in states(panel)["case004"]

@@ -88,7 +88,7 @@ def done(run: run_folder.Run) -> int:
     return checkpoints.progress(run.last)["step"]
 
 
-def told(run: run_folder.Run) -> dict[int, float]:
+def losses_by_step(run: run_folder.Run) -> dict[int, float]:
     """The loss by step, as the run's events tell it."""
     return {event["step"]: event["losses"][CURVE] for event in run.read_events() if "losses" in event}
 
@@ -103,12 +103,12 @@ def test_a_run_goes_on_without_its_panel_and_a_fresh_one_shows_the_same_curves(h
     slicer_app.wait_until(lambda: len(curve()) > len(shown))
     assert run.status()["step"] > step
     assert curve()[: len(shown)] == shown
-    points = told(run)
+    points = losses_by_step(run)
     assert [[at, points[at]] for at, _ in curve()] == curve()
     panel.ui.stopButton.click()
     slicer_app.wait_until(lambda: lock._mark(trainer) is None)  # an orphan may stay a zombie
     slicer_app.wait_until(lambda: row(panel, "mine")[STATE] == "stopped")
-    stopped, points = run.status()["step"], [[at, value] for at, value in told(run).items()]
+    stopped, points = run.status()["step"], [[at, value] for at, value in losses_by_step(run).items()]
     assert done(run) == stopped
 
     # The cohort's folder gets another name: the run is there, and goes on with the cases that lie beside it.
@@ -142,7 +142,7 @@ def test_a_trainer_that_was_killed_while_no_panel_was_open_is_resumed_to_the_end
     select(panel, slicer_app, "alone")
     assert row(panel, "alone")[STATE] == "crashed"
     assert "killed" in panel.ui.runFaultLabel.text
-    assert curve() == [[at, value] for at, value in told(run).items()]
+    assert curve() == [[at, value] for at, value in losses_by_step(run).items()]
     kept = done(run)
     assert kept > 0
     panel.ui.resumeButton.click()

@@ -9,13 +9,7 @@ import pytest
 
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import read_card
-from train.panel.conftest import settle
-
-
-def take(box, app, name: str) -> None:
-    box.currentIndex = [box.itemData(index) for index in range(box.count)].index(name)
-    box.activated.emit(box.currentIndex)
-    app.process_events()
+from train.panel.conftest import settle, take
 
 
 def texts(table) -> list[list[str]]:
@@ -45,12 +39,12 @@ def structures() -> dict[str, int]:
     """Voxels of each segment in the scene, by name."""
     import slicer
 
-    found = {}
+    voxels = {}
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         for segment in node.GetSegmentation().GetSegmentIDs():
             name = node.GetSegmentation().GetSegment(segment).GetName()
-            found[name] = int(slicer.util.arrayFromSegmentBinaryLabelmap(node, segment).sum())
-    return found
+            voxels[name] = int(slicer.util.arrayFromSegmentBinaryLabelmap(node, segment).sum())
+    return voxels
 
 
 def test_a_student_is_judged_beside_another_one_and_its_cases_are_seen(finished, slicer_app) -> None:
@@ -60,27 +54,28 @@ def test_a_student_is_judged_beside_another_one_and_its_cases_are_seen(finished,
     assert "not been evaluated" in ui.outcomeLabel.text
     take(ui.againstComboBox, slicer_app, str(folder_of(panel).with_name("short")))
     evaluate(panel, slicer_app)
-    told = json.loads((folder_of(panel) / "evaluation.json").read_text("utf-8"))
+    evaluation = json.loads((folder_of(panel) / "evaluation.json").read_text("utf-8"))
     rows = {row[0]: row[1:] for row in texts(ui.pairedTable)}
     assert list(rows) == ["DSC", "surface DSC 2 mm", "HD95 (mm)", "Missed patients", "Missed tumors"]
-    assert rows["DSC"][0].startswith(f"{told['summary']['dsc']['mean']:.2f} ")
-    assert rows["DSC"][1].startswith(f"{told['against']['summary']['dsc']['mean']:.2f} ")
-    compared = told["against"]["comparisons"]["dsc"]
-    assert (float(rows["DSC"][3]), rows["DSC"][4]) == (pytest.approx(compared["p"], abs=5e-4), "2")
-    assert rows["Missed patients"][1] == f"{told['against']['missed']['patients']} of 2"
+    assert rows["DSC"][0].startswith(f"{evaluation['summary']['dsc']['mean']:.2f} ")
+    assert rows["DSC"][1].startswith(f"{evaluation['against']['summary']['dsc']['mean']:.2f} ")
+    compared = evaluation["against"]["comparisons"]["dsc"]
+    assert float(rows["DSC"][2]) == pytest.approx(compared["p"], abs=5e-4)
+    assert "2 patients" in ui.pairedTable.item(0, 0).toolTip()
+    assert rows["Missed patients"][1] == f"{evaluation['against']['missed']['patients']} of 2"
     # The worst case comes first; clicked, it is in the views with both contours.
     cases = texts(ui.scoredTable)
     assert [row[0] for row in cases] == [
-        one["case"] for one in sorted(told["cases"], key=lambda one: (not one["missed"], one["dsc"]))
+        case["case"] for case in sorted(evaluation["cases"], key=lambda case: (not case["missed"], case["dsc"]))
     ]
     ui.scoredTable.cellClicked.emit(1, 0)
     slicer_app.wait_until(lambda: "Model: Tumor" in structures())
-    found = structures()
+    voxels = structures()
     dsc = float(cases[1][1])
     assert 0 < dsc < 1
-    assert found["Tumor"] > 0
-    assert found["Model: Tumor"] > 0
-    kept = panel.outcome._contour._folder
+    assert voxels["Tumor"] > 0
+    assert voxels["Model: Tumor"] > 0
+    kept = Path(panel.outcome._contour._folder.name)
     # Who takes the case out before the contour is there does not get it back.
     ui.scoredTable.cellClicked.emit(0, 0)
     ui.openCaseButton.click()

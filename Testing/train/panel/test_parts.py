@@ -1,63 +1,57 @@
-"""The four sections together: what they share, and a real trainer in the background."""
+"""The four steps together: which one is next, and what they share."""
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from CMEDLTrainLib.runs import run_folder
-from CMEDLTrainLib.settings import configuration
-from train.panel.conftest import choose, settle
+from train.panel.conftest import choose, opened, settle, take, write_cases
 
 
-def test_the_panel_carries_the_widgets_of_all_parts(panel) -> None:
-    for name in ("studentTable", "methodComboBox", "runsTable", "outcomeLabel"):
-        assert getattr(panel.ui, name).parent() is not None
+def test_what_is_next_is_open_and_what_a_person_opens_besides_is_remembered(panel, cohort: Path, slicer_app) -> None:
+    assert opened(panel) == ["cohort"]
+    choose(panel, slicer_app, cohort)
+    assert opened(panel) == ["training", "run"]
+    panel.ui.cohortCollapsibleButton.collapsed = False
+    choose(panel, slicer_app, cohort.with_name("empty"))
+    assert opened(panel) == ["cohort"]
+    slicer_app.close(panel)
+    panel = slicer_app.open("CMEDLTrain")
+    choose(panel, slicer_app, cohort)
+    assert opened(panel) == ["cohort", "training", "run"]
 
 
-def test_the_status_of_a_run_is_shown_in_words(filled, cohort: Path, slicer_app) -> None:
-    run = run_folder.create(cohort / "runs" / "first", configuration.PRESETS["tiny"])
-    run.report("step", step=30, steps=120, epoch=2, losses={"segmentation": 0.4321})
-    filled.run.refresh()
-    settle(filled, slicer_app)
-    assert filled.ui.runsTable.item(0, 0).text() == "first"
-    filled.run.onRowClicked(0, 0)
-    settle(filled, slicer_app)
-    assert "segmentation 0.4321" in filled.ui.runStatusLabel.text
+@pytest.mark.parametrize(
+    ("changes", "students", "teachers", "named"),
+    [
+        ({}, 0, 0, "3 CT cases"),
+        ({}, 2, 0, "one more CT case"),
+        ({}, 6, 0, "MR cases"),
+        ({"method": "ct-only"}, 6, 0, "Start"),
+        ({}, 6, 4, "Start"),
+        ({"split": False}, 6, 4, "Split by patient"),
+    ],
+)
+def test_what_the_cases_lack_is_next(panel, slicer_app, tmp_path, changes, students, teachers, named: str) -> None:
+    panel.parameters.method = changes.get("method", "cmedl")
+    write_cases(tmp_path / "cases", students, teachers, changes.get("split", True))
+    choose(panel, slicer_app, tmp_path / "cases")
+    slicer_app.wait_until(lambda: not panel.cohort._checks.busy)
+    settle(panel, slicer_app)
+    assert panel.ui.nextLabel.text.startswith("Next: ")
+    assert named in panel.ui.nextLabel.text
 
 
 def test_settings_are_remembered_in_the_scene_and_reach_the_configuration(panel, slicer_app) -> None:
     for box, name in ((panel.ui.presetComboBox, "tiny"), (panel.ui.segmentorComboBox, "mrrn")):
-        box.currentIndex = [box.itemData(index) for index in range(box.count)].index(name)
-        box.activated.emit(box.currentIndex)
+        take(box, slicer_app, name)
     panel.ui.epochsSpinBox.value = 7
     slicer_app.leave(panel)
     slicer_app.open("CMEDLTrain")
     settle(panel, slicer_app)
     settings = panel.logic.settings(panel.parameters)
     assert (settings.preset, settings.network.kind, settings.optimization.epochs) == ("tiny", "mrrn", 7)
-
-
-@pytest.mark.slow
-def test_a_run_is_trained_in_a_process_of_its_own(panel, cohort: Path, slicer_app) -> None:
-    choose(panel, slicer_app, cohort)
-    settings = configuration.PRESETS["tiny"]
-    panel.logic.settings = lambda parameters: replace(
-        settings, device="cpu", images=replace(settings.images, field=32, slices="all")
-    )
-    panel.ui.startButton.click()
-    run = run_folder.open_run(cohort / "runs" / "ct-only-1")
-    slicer_app.wait_until(run.running)
-    holder = json.loads(run.trainer.read_text("utf-8"))
-    # Neither the end of this process's group nor its terminal reaches the trainer.
-    assert os.getsid(holder["pid"]) != os.getsid(0)
-    slicer_app.wait_until(lambda: run.status()["state"] == "finished")
-    assert run.student.is_file()
-    assert (cohort / "runs" / "slices").is_dir()
 
 
 def test_a_run_of_a_cohort_that_cannot_be_trained_with_is_told(panel, tmp_path: Path, slicer_app) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from CMEDLTrainLib.settings import configuration
 from CMEDLTrainLib.training.previews import write_png
 from train.panel.conftest import choose, settle
 
-NAME, STATE, METHOD, PROGRESS = range(4)
+NAME, STATE, PROGRESS = range(3)
 TINY = ["images.field=32", "images.slices=all"]
 
 
@@ -34,7 +33,7 @@ def made(cohort: Path, name: str = "first", **changes) -> run_folder.Run:
     return run_folder.create(cohort / "runs" / name, replace(settings, **changes))
 
 
-def told(run: run_folder.Run, steps: int = 4, first: int = 0) -> None:
+def tell(run: run_folder.Run, steps: int = 4, first: int = 0) -> None:
     """Let a run tell of training."""
     run.report("start", step=first, steps=40, device="cpu", processes=1)
     for step in range(first + 1, first + steps + 1):
@@ -45,8 +44,8 @@ def told(run: run_folder.Run, steps: int = 4, first: int = 0) -> None:
 
 def row(panel, name: str) -> list[str]:
     table = panel.ui.runsTable
-    rows = [[table.item(at, column).text() for column in range(4)] for at in range(table.rowCount)]
-    return next((texts for texts in rows if texts[NAME] == name), [""] * 4)
+    rows = [[table.item(at, column).text() for column in range(3)] for at in range(table.rowCount)]
+    return next((texts for texts in rows if texts[NAME] == name), [""] * 3)
 
 
 def look(panel, app) -> None:
@@ -82,13 +81,13 @@ def start(panel, app, epochs: int, name: str = "mine") -> run_folder.Run:
 def test_a_run_is_started_stopped_resumed_killed_and_finished(filled, cohort: Path, slicer_app) -> None:
     run = start(filled, slicer_app, 4000)
     pid = json.loads(run.trainer.read_text("utf-8"))["pid"]
+    # Neither the end of this process's group nor its terminal reaches the trainer.
+    assert os.getsid(pid) != os.getsid(0)
     slicer_app.wait_until(lambda: "on cpu" in filled.ui.runStatusLabel.text)
     assert not filled.ui.deleteButton.enabled
     assert not filled.ui.resumeButton.enabled
     filled.ui.stopButton.click()
-    asked = time.monotonic()
     slicer_app.wait_until(lambda: not Path(f"/proc/{pid}").exists())
-    print(f"stopped after {time.monotonic() - asked:.1f} s")
     slicer_app.wait_until(lambda: row(filled, "mine")[STATE] == "stopped")
     assert run.last.is_file()
     step = run.status()["step"]
@@ -101,28 +100,13 @@ def test_a_run_is_started_stopped_resumed_killed_and_finished(filled, cohort: Pa
     assert filled.ui.resumeButton.enabled
 
 
-def test_a_run_that_was_moved_with_its_cohort_is_finished_where_it_is(filled, cohort: Path, slicer_app) -> None:
-    settings = configuration.with_settings(configuration.PRESETS["tiny"], [*TINY, "optimization.epochs=1"])
-    made(cohort, images=settings.images, optimization=settings.optimization, device="cpu")
-    moved = Path(shutil.move(cohort, cohort.with_name("elsewhere")))
-    choose(filled, slicer_app, moved)
-    select(filled, slicer_app, "first")
-    assert row(filled, "first")[STATE] == "not trained yet"
-    filled.ui.resumeButton.click()
-    slicer_app.wait_until(lambda: row(filled, "first")[STATE] == "finished")
-    run = run_folder.Run(moved / "runs" / "first")
-    assert run.student.is_file()
-    assert run.configuration.cohort == str(moved / "cohort.csv")
-    assert not filled.ui.resumeButton.enabled
-
-
 def test_each_run_is_listed_with_its_true_state(filled, cohort: Path, slicer_app) -> None:
     this = lock.this_process()
     crashed, restarted, far, here, failed, done, log = (
         made(cohort, name) for name in ("crashed", "restarted", "far", "here", "failed", "done", "log")
     )
     for run in (crashed, restarted, far, here, failed, done):
-        told(run)
+        tell(run)
     restarted.trainer.write_text(json.dumps({**this, "mark": "another-boot 17"}), "utf-8")
     far.trainer.write_text(json.dumps({**this, "host": "node7", "device": "cuda:1"}), "utf-8")
     here.trainer.write_text(json.dumps({**this, "device": "cpu"}), "utf-8")
@@ -158,10 +142,10 @@ def test_each_run_is_listed_with_its_true_state(filled, cohort: Path, slicer_app
     faults |= {"broken": "is not JSON", "newer": "not of format 1", "binary": "cannot be read", "here": "", "done": ""}
     can = {"stop": ("far", "here"), "resume": ("crashed", "failed", "log"), "duplicate": ("far", "crashed", "done")}
     can["delete"] = ("crashed", "failed", "done", "log", "broken", "newer", "binary")
-    for name, words in faults.items():
+    for name, fault in faults.items():
         select(filled, slicer_app, name)
-        assert words in filled.ui.runFaultLabel.text
-        assert filled.ui.runFaultLabel.visible == bool(words)
+        assert fault in filled.ui.runFaultLabel.text
+        assert filled.ui.runFaultLabel.visible == bool(fault)
         for button, names in can.items():
             if button != "duplicate" or name in names:
                 assert getattr(filled.ui, f"{button}Button").enabled == (name in names), (button, name)
@@ -177,20 +161,24 @@ def test_curves_grow_in_place_and_go_with_the_run(filled, cohort: Path, slicer_a
 
     run = made(cohort)
     made(cohort, "other")
-    told(run)
+    tell(run)
     select(filled, slicer_app, "first")
-    losses, validation = filled.run._look._charts
-    assert table_of(losses)["cycle"] == pytest.approx([10, 5, 10 / 3, 2.5])
+    losses, validation = filled.run._monitor._charts
     assert table_of(validation) == {"step": [4], "dsc": [0.71]}
+    # The curves that matter, and those that are ticked.
+    assert list(losses.series) == ["segmentation"]
+    tick(filled, "cycle")
+    losses, validation = filled.run._monitor._charts
+    assert table_of(losses)["cycle"] == pytest.approx([10, 5, 10 / 3, 2.5])
     assert [series.GetYColumnName() for series in losses.series.values()] == ["segmentation", "cycle"]
     before = slicer.mrmlScene.GetNumberOfNodes()
-    told(run, first=4)
+    tell(run, first=4)
     look(filled, slicer_app)
     assert table_of(losses)["step"] == list(range(1, 9))
     assert slicer.mrmlScene.GetNumberOfNodes() == before
     assert not any(node.GetSaveWithScene() for node in [losses.chart, losses.table, *losses.series.values()])
     # A trainer that resumes from a checkpoint does some steps again.
-    told(run, first=2, steps=1)
+    tell(run, first=2, steps=1)
     look(filled, slicer_app)
     assert table_of(losses)["step"] == [1, 2, 3]
     select(filled, slicer_app, "other")
@@ -200,13 +188,19 @@ def test_curves_grow_in_place_and_go_with_the_run(filled, cohort: Path, slicer_a
     settle(filled, slicer_app)
     choose(filled, slicer_app, cohort)
     select(filled, slicer_app, "first")
-    assert table_of(filled.run._look._charts[0])["step"] == [1, 2, 3]
+    assert table_of(filled.run._monitor._charts[0])["step"] == [1, 2, 3]
+
+
+def tick(panel, curve: str) -> None:
+    """Tick a curve in the menu, or take the tick away."""
+    actions = {action.text: action for action in panel.ui.curvesButton.menu().actions()}
+    actions[curve].trigger()
 
 
 def table_of(chart) -> dict[str, list[float]]:
     table = chart.table.GetTable()
     columns = [table.GetColumn(at) for at in range(table.GetNumberOfColumns())]
-    return {one.GetName(): [one.GetValue(row) for row in range(one.GetNumberOfTuples())] for one in columns}
+    return {data.GetName(): [data.GetValue(row) for row in range(data.GetNumberOfTuples())] for data in columns}
 
 
 def test_curves_and_the_newest_preview_are_seen_in_the_views(filled, cohort: Path, slicer_app) -> None:
@@ -215,10 +209,12 @@ def test_curves_and_the_newest_preview_are_seen_in_the_views(filled, cohort: Pat
     if slicer_app.cannot_draw:
         pytest.skip(slicer_app.cannot_draw)
     run = made(cohort)
-    told(run, 20)
+    tell(run, 20)
     before = slicer_app.layout_manager.layout
     select(filled, slicer_app, "first")
     assert not filled.ui.previewButton.visible
+    assert not filled.ui.previewLegendLabel.visible
+    tick(filled, "cycle")
     filled.ui.runViewsButton.click()
     settle(filled, slicer_app)
     pixels = slicer_app.layout_manager.plotWidget(0).sliceView().pixels().astype(int)
@@ -232,6 +228,7 @@ def test_curves_and_the_newest_preview_are_seen_in_the_views(filled, cohort: Pat
         settle(filled, slicer_app)
         look(filled, slicer_app)
         assert filled.ui.previewButton.visible
+        assert "expert" in filled.ui.previewLegendLabel.text
         pixels = slicer_app.slice_pixels("CMEDLPreview").astype(int)
         colored = np.flatnonzero((abs(pixels - color).max(axis=-1) < 9).any(axis=1))
         # The picture is upright: its lower half is black.
@@ -327,7 +324,7 @@ with lock.hold(Path(sys.argv[1]), device="cpu"):
 
 def test_a_trainer_that_does_not_stop_is_ended_with_its_children(filled, cohort: Path, slicer_app) -> None:
     run = made(cohort)
-    told(run)
+    tell(run)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", STUBBORN, str(run.trainer)]
     stubborn = subprocess.Popen(
@@ -376,9 +373,9 @@ def test_100_000_events_keep_the_window_for_a_moment_at_a_time(filled, cohort: P
     looks(filled, slicer_app)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    (losses, _) = filled.run._look._charts
+    (losses, _) = filled.run._monitor._charts
     assert MOST_POINTS / 2 <= len(table_of(losses)["step"]) <= MOST_POINTS
-    assert filled.run._look.history.figures["step"] == 110_000
+    assert filled.run._monitor.history.figures["step"] == 110_000
     print(f"{run.events.stat().st_size >> 20} MB; a refresh takes {longest * 1000:.0f} ms; {grown / 1e6:.2f} MB more")
     assert max(read) <= READ_BYTES
     assert grown < 1e6
@@ -390,14 +387,14 @@ def test_files_are_looked_at_in_a_thread(filled, cohort: Path, slicer_app, monke
     from CMEDLTrainLib.runs.run_list import RunList
     from CMEDLTrainPanel import outcome_section
 
-    told(made(cohort))
-    seen: dict[str, set[str]] = {}
+    tell(made(cohort))
+    threads: dict[str, set[str]] = {}
 
     def spy(owner, name: str) -> None:
         original = getattr(owner, name)
 
         def spied(*arguments, **options):
-            seen.setdefault(name, set()).add(threading.current_thread().name)
+            threads.setdefault(name, set()).add(threading.current_thread().name)
             return original(*arguments, **options)
 
         monkeypatch.setattr(owner, name, spied)
@@ -410,8 +407,8 @@ def test_files_are_looked_at_in_a_thread(filled, cohort: Path, slicer_app, monke
     for watch in watches:
         watch.look()
     slicer_app.wait_until(lambda: not any(watch.busy for watch in watches))
-    assert seen.keys() == {"look", "read", "changed", "beat", "_state_of"}
-    assert not any(threading.main_thread().name in names for names in seen.values())
+    assert threads.keys() == {"look", "read", "changed", "beat", "_state_of"}
+    assert not any(threading.main_thread().name in names for names in threads.values())
 
 
 def test_a_share_that_does_not_answer_keeps_nobody_waiting(filled, cohort: Path, slicer_app, monkeypatch) -> None:
@@ -439,9 +436,9 @@ def looks(panel, app, name: str = "") -> list[tuple[float, float]]:
     section, kept = panel.run, []
     usual = section._watch._seen
 
-    def timed(found) -> None:
+    def timed(look) -> None:
         clock, used = time.perf_counter(), time.thread_time()
-        usual(found)
+        usual(look)
         kept.append((time.perf_counter() - clock, time.thread_time() - used))
 
     section._watch._seen = timed

@@ -7,7 +7,7 @@ import importlib.metadata
 import pytest
 
 from CMEDLSegmentLib.base.errors import InputError
-from train.panel.conftest import settle
+from train.panel.conftest import settle, take
 
 KEY, VALUE, PAPER = range(3)
 """Columns of the table of settings."""
@@ -23,21 +23,37 @@ def type_value(panel, app, key: str, text: str) -> None:
     settle(panel, app)
 
 
-def take(panel, app, box, name: str) -> None:
-    box.currentIndex = [box.itemData(index) for index in range(box.count)].index(name)
-    box.activated.emit(box.currentIndex)
-    settle(panel, app)
-
-
 def test_all_settings_stand_beside_the_paper_s(panel, slicer_app) -> None:
-    take(panel, slicer_app, panel.ui.presetComboBox, "fast")
+    take(panel.ui.presetComboBox, slicer_app, "fast")
+    settle(panel, slicer_app)
     table, row = panel.ui.settingsTable, row_of(panel, "optimization.batch")
     assert [table.item(row, column).text() for column in (VALUE, PAPER)] == ["6", "2"]
     table.setCurrentCell(row_of(panel, "translation.cycle"), KEY)
-    assert "equation 6" in panel.ui.settingWordsLabel.text
+    assert "equation 6" in panel.ui.settingDescriptionLabel.text
     panel.ui.settingsFilterLineEdit.text = "CYCLE"
     assert table.isRowHidden(row)
     assert not table.isRowHidden(row_of(panel, "translation.cycle"))
+
+
+@pytest.mark.parametrize(
+    ("method", "there", "absent"),
+    [
+        ("ct-only", "loss.dice", ("translation.width", "distillation.hint", "features", "images.teacher_mr_maximum")),
+        ("cmedl", "translation.cycle", ("translation.codes",)),
+        ("vae-cmedl", "translation.codes", ("translation.cycle",)),
+        ("pmri-cycle", "translation.cycle", ("distillation.hint", "features", "translation.contextual")),
+        ("mutual", "distillation.temperature", ("distillation.hint",)),
+    ],
+)
+def test_only_the_settings_of_the_method_are_shown(panel, slicer_app, method: str, there: str, absent) -> None:
+    take(panel.ui.methodComboBox, slicer_app, method)
+    settle(panel, slicer_app)
+    table = panel.ui.settingsTable
+    keys = {table.item(row, KEY).text() for row in range(table.rowCount)}
+    assert there in keys
+    assert not keys & set(absent)
+    panel.ui.trainingCollapsibleButton.collapsed = panel.ui.allSettingsGroupBox.collapsed = False
+    assert panel.ui.translationComboBox.visible == (method == "cmedl")
 
 
 def test_a_changed_value_is_bold_reaches_the_run_and_is_taken_back(panel, slicer_app) -> None:
@@ -65,22 +81,22 @@ def test_a_value_that_cannot_be_is_refused_in_words(panel, slicer_app) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name", "value", "named"),
     [("preset", "coarse", "coarse"), ("labels", "A,,B", "labels"), ("changes", ["optimization.sleep=1"], "sleep")],
 )
-def test_a_saved_scene_with_what_is_not_known_is_told(panel, slicer_app, name: str, value, words: str) -> None:
+def test_a_saved_scene_with_what_is_not_known_is_told(panel, slicer_app, name: str, value, named: str) -> None:
     setattr(panel.parameters, name, value)
     settle(panel, slicer_app)
-    assert words in panel.ui.trainingNoteLabel.text
+    assert named in panel.ui.trainingNoteLabel.text
     assert not panel.ui.estimateButton.enabled
     with pytest.raises(InputError):
         panel.logic.settings(panel.parameters)
 
 
 def begin_estimate(panel, app, *changes: str) -> None:
-    take(panel, app, panel.ui.presetComboBox, "tiny")
-    take(panel, app, panel.ui.methodComboBox, "ct-only")
-    take(panel, app, panel.ui.trainingDeviceComboBox, "cpu")
+    take(panel.ui.presetComboBox, app, "tiny")
+    take(panel.ui.methodComboBox, app, "ct-only")
+    take(panel.ui.trainingDeviceComboBox, app, "cpu")
     panel.parameters.changes = ["images.field=32", "images.slices=all", *changes]
     settle(panel, app)
     panel.ui.estimateButton.click()

@@ -1,4 +1,7 @@
-"""From cases in the scene to a student that CMEDLSegment segments with: both real panels, real processes between."""
+"""From a loaded scene to a model that CMEDLSegment segments with, by the panel's buttons in the order of its numbers.
+
+Both panels are the real ones, with real processes between.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from pathlib import Path
 from CMEDLSegmentLib.io.cohort_table import SPLITS, read_cohort
 from CMEDLSegmentLib.models import registry
 from segment.panel.conftest import settle as settle_segment
-from train.panel.conftest import choose, settle
+from train.panel.conftest import add, choose, opened, settle, take
 from train.panel.test_adding import added, reviewer
-from train.panel.test_outcome import done, evaluate, take
+from train.panel.test_outcome import done, evaluate
+from train.panel.test_training import type_value
 
 SIZE, SPACING = (16, 48, 48), (18.0, 8.0, 8.0)
 """Of the phantoms, (z, y, x) in voxels and mm."""
-SETTINGS = ("images.field=32", "images.spacing_mm=12", "network.arguments.width=2")
+SETTINGS = {"images.field": "32", "images.spacing_mm": "12", "network.arguments": '{"width": 2}'}
 """Smaller than preset tiny: the test is of the way, not of what is learned."""
 
 
@@ -45,13 +49,17 @@ def points(curve: str) -> int:
 
 
 def test_from_the_scene_to_a_student_that_segments(panel, slicer_app, tmp_path: Path) -> None:
-    # 1. Cohort: what is in the scene becomes cases, divided by patient.
+    # 1 Cases: what is in the scene becomes cases, divided by patient.
     ct, ui = phantoms((1, 2, 3)), panel.ui
     reviewer()
+    assert "choose a folder" in ui.nextLabel.text
     choose(panel, slicer_app, tmp_path / "cohort")
+    assert "add at least 3 CT cases" in ui.nextLabel.text
     slicer_app.answer("ok")
-    ui.addFromSceneButton.click()
+    add(panel, "scene")
     added(panel, slicer_app)
+    assert "Split by patient" in ui.nextLabel.text
+    assert opened(panel) == ["cohort"]
     ui.trainSpinBox.value, ui.validationSpinBox.value, ui.testSpinBox.value = 34, 33, 33
     ui.splitButton.click()
     settle(panel, slicer_app)
@@ -59,22 +67,31 @@ def test_from_the_scene_to_a_student_that_segments(panel, slicer_app, tmp_path: 
     assert {case.split for case in cases if (case.role, case.modality) == ("student", "CT")} == set(SPLITS)
     assert {case.split for case in cases if (case.role, case.modality) == ("teacher", "MR")} == {"train"}
 
-    # 2. Training: a student that learns from a teacher.
-    panel.parameters.method, panel.parameters.preset, panel.parameters.device = "cmedl", "tiny", "cpu"
-    panel.parameters.changes, panel.parameters.epochs = list(SETTINGS), 3
+    # 2 Method and settings: a student that learns from a teacher.
+    slicer_app.wait_until(lambda: "choose a method" in ui.nextLabel.text)
+    assert opened(panel) == ["training", "run"]
+    for box, name in ((ui.methodComboBox, "cmedl"), (ui.presetComboBox, "tiny"), (ui.trainingDeviceComboBox, "cpu")):
+        take(box, slicer_app, name)
+    ui.epochsSpinBox.value = 3
     settle(panel, slicer_app)
+    for key, value in SETTINGS.items():
+        type_value(panel, slicer_app, key, value)
     assert ui.startButton.enabled, ui.trainingNoteLabel.text
 
-    # 3. Run: a process of its own, whose curves come while it works.
+    # 3 Train: a process of its own, whose curves come while it works.
     ui.runNameLineEdit.text = "mine"
     ui.startButton.click()
     settle(panel, slicer_app)
+    slicer_app.wait_until(lambda: "mine" in ui.nextLabel.text)
+    assert opened(panel) in (["run"], ["outcome"])
     slicer_app.wait_until(lambda: points("hint") or panel.run.chosen.state == "finished")
     slicer_app.wait_until(lambda: panel.run.chosen.state == "finished")
     settle(panel, slicer_app)
     assert not [message.text for message in slicer_app.messages if message.kind != "dialog"]
 
-    # 4. Outcome: figures on the held-out case, both contours on it, and the student in CMEDLSegment.
+    # 4 Model: figures on the held-out case, and the model in CMEDLSegment.
+    slicer_app.wait_until(lambda: "press Evaluate" in ui.nextLabel.text)
+    assert opened(panel) == ["outcome"]
     assert min(points("hint"), points("DSC")) > 1
     slicer_app.wait_until(lambda: panel.outcome.run is not None)
     assert ui.againstComboBox.itemData(ui.againstComboBox.currentIndex) == registry.DEFAULT
@@ -82,11 +99,13 @@ def test_from_the_scene_to_a_student_that_segments(panel, slicer_app, tmp_path: 
     evaluate(panel, slicer_app)
     assert ui.pairedTable.rowCount, ui.evaluationLabel.text
     assert not ui.pairedTable.isColumnHidden(2)
+    assert "press Install" in ui.nextLabel.text
     ui.card_name.text = "from the scene"
     ui.installButton.click()
     assert "CMEDLSegment uses from the scene" in done(panel, slicer_app)
+    assert "Done: CMEDLSegment segments with from the scene" in ui.nextLabel.text
 
-    # 5. CMEDLSegment segments with it.
+    # CMEDLSegment segments with it.
     segment = slicer_app.open("CMEDLSegment")
     settle_segment(segment, slicer_app)
     segment.parameters.ct, segment.parameters.device = ct, "cpu"
