@@ -164,7 +164,7 @@ def analyze(case: RatedCase, tolerance_mm: float = TOLERANCE_MM, progress: Progr
 
     directed: dict[tuple[int, int], PairMeasures] = {}
     unordered = list(itertools.combinations(range(len(names)), 2))
-    for a, b in _watched(unordered, progress.part(0.0, 0.5), "Comparing the raters"):
+    for a, b in _watched(_to_and_fro(len(names)), progress.part(0.0, 0.5), "Comparing the raters"):
         directed[a, b] = masks.pair(people[a], people[b])
         directed[b, a] = masks.pair(people[b], people[a])
     tested = [(method, who) for who in range(len(names)) for method in METHODS if who in agreed[method]]
@@ -221,6 +221,12 @@ def _consensus(votes: VoteMap, method: Method, n_all: int, n_raters: int) -> dic
     """For everybody, the patterns in the consensus of the other raters; nothing for a lone rater."""
     others = {who: [rater for rater in range(n_raters) if rater != who] for who in range(n_all)}
     return {who: chosen_patterns(votes, raters, method) for who, raters in others.items() if raters}
+
+
+def _to_and_fro(count: int) -> list[tuple[int, int]]:
+    """Every unordered pair once, so that each has a mask of one of the last few pairs, which is still prepared."""
+    rows = [[(a, b) for b in range(a + 1, count)] for a in range(count)]
+    return [pair for a, row in enumerate(rows) for pair in (row if a % 2 == 0 else reversed(row))]
 
 
 def _watched(items: Sequence[_Item], progress: Progress, stage: str) -> Iterator[_Item]:

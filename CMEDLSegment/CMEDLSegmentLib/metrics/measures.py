@@ -68,51 +68,145 @@ class Measure:
 _ELEMENTS = "a surface element sits at each voxel corner, as large as the marching-cubes surface there"
 _BOUNDARY = "a boundary voxel has one of its six neighbors outside"
 
-# fmt: off
-MEASURES: dict[str, Measure] = {measure.name: measure for measure in (
-    Measure("dsc", "DSC", "", "high", True, "Dice similarity coefficient: 2 |a and b| / (|a| + |b|)."),
-    Measure("surface_dice", "Surface DSC", "", "high", True,
-        "Share of both surfaces' area that lies within the tolerance of the other surface (Nikolov et al. 2021); "
-        f"{_ELEMENTS}."),
-    Measure("hd95_mm", "HD95", "mm", "low", True,
-        "The larger of the two directed 95th percentiles of the distances from one surface to the nearest element "
-        "of the other, weighted by area."),
-    Measure("assd_mm", "ASSD", "mm", "low", True,
-        "Average symmetric surface distance: the mean of the distances from each surface to the other, over the "
-        "area of both surfaces together."),
-    Measure("jaccard", "Jaccard", "", "high", True, "Jaccard index: |a and b| / |a or b|."),
-    Measure("sensitivity", "Sensitivity", "", "high", False, "Share of the reference that is marked: |a and b| / |a|."),
-    Measure("precision", "Precision", "", "high", False, "Share of what is marked that is reference: |a and b| / |b|."),
-    Measure("volume_difference_cc", "Volume difference", "cc", "", False,
-        "Volume of the tested mask less that of the reference: |b| - |a|."),
-    Measure("relative_volume_difference", "Relative volume difference", "", "", False,
-        "Volume difference as a share of the reference's volume: (|b| - |a|) / |a|."),
-    Measure("hd_mm", "HD", "mm", "low", True,
-        "Hausdorff distance: the largest distance from an element of one surface to the nearest of the other."),
-    Measure("added_path_length_mm", "Added path length", "mm", "low", False,
-        "Length of contour that has to be drawn (Vaassen et al. 2020): the pixels of the reference's axial "
-        "contours that are no contour pixels of the tested mask, each as long as the square root of its area; a "
-        "contour pixel has one of its four neighbors outside."),
-    Measure("centroid_distance_mm", "Centroid distance", "mm", "low", True,
-        "Distance between the two masks' centers of mass."),
-    Measure("hd95_pooled_mm", "HD95, pooled", "mm", "low", True,
-        "The 95th percentile of both directions' surface distances taken together, weighted by area.", variant=True),
-    Measure("masd_mm", "Mean of directed averages", "mm", "low", True,
-        "The mean of the two directed average surface distances, each weighted by area.", variant=True),
-    Measure("hd_unweighted_mm", "HD, voxels", "mm", "low", True,
-        f"The largest distance from a boundary voxel of one mask to the nearest of the other; {_BOUNDARY}.",
-        variant=True),
-    Measure("hd95_unweighted_mm", "HD95, unweighted", "mm", "low", True,
-        "The larger of the two directed 95th percentiles, interpolated, of the distances from one mask's boundary "
-        f"voxels to the nearest of the other, each counted once; {_BOUNDARY}.", variant=True),
-    Measure("hd95_pooled_unweighted_mm", "HD95, pooled and unweighted", "mm", "low", True,
-        "The 95th percentile, interpolated, of the distances from both masks' boundary voxels to the nearest of "
-        f"the other, taken together and each counted once; {_BOUNDARY}.", variant=True),
-    Measure("assd_unweighted_mm", "ASSD, unweighted", "mm", "low", True,
-        "The mean of the distances from both masks' boundary voxels to the nearest of the other, each counted "
-        f"once; {_BOUNDARY}.", variant=True),
-)}
-# fmt: on
+MEASURES: dict[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        Measure("dsc", "DSC", "", "high", True, "Dice similarity coefficient: 2 |a and b| / (|a| + |b|)."),
+        Measure(
+            "surface_dice",
+            "Surface DSC",
+            "",
+            "high",
+            True,
+            "Share of both surfaces' area that lies within the tolerance of the other surface (Nikolov et al. 2021); "
+            f"{_ELEMENTS}.",
+        ),
+        Measure(
+            "hd95_mm",
+            "HD95",
+            "mm",
+            "low",
+            True,
+            "The larger of the two directed 95th percentiles of the distances from one surface to the nearest element "
+            "of the other, weighted by area.",
+        ),
+        Measure(
+            "assd_mm",
+            "ASSD",
+            "mm",
+            "low",
+            True,
+            "Average symmetric surface distance: the mean of the distances from each surface to the other, over the "
+            "area of both surfaces together.",
+        ),
+        Measure("jaccard", "Jaccard", "", "high", True, "Jaccard index: |a and b| / |a or b|."),
+        Measure(
+            "sensitivity", "Sensitivity", "", "high", False, "Share of the reference that is marked: |a and b| / |a|."
+        ),
+        Measure(
+            "precision", "Precision", "", "high", False, "Share of what is marked that is reference: |a and b| / |b|."
+        ),
+        Measure(
+            "volume_difference_cc",
+            "Volume difference",
+            "cc",
+            "",
+            False,
+            "Volume of the tested mask less that of the reference: |b| - |a|.",
+        ),
+        Measure(
+            "relative_volume_difference",
+            "Relative volume difference",
+            "",
+            "",
+            False,
+            "Volume difference as a share of the reference's volume: (|b| - |a|) / |a|.",
+        ),
+        Measure(
+            "hd_mm",
+            "HD",
+            "mm",
+            "low",
+            True,
+            "Hausdorff distance: the largest distance from an element of one surface to the nearest of the other.",
+        ),
+        Measure(
+            "added_path_length_mm",
+            "Added path length",
+            "mm",
+            "low",
+            False,
+            "Length of contour that has to be drawn (Vaassen et al. 2020): the pixels of the reference's axial "
+            "contours that are no contour pixels of the tested mask, each as long as the square root of its area; a "
+            "contour pixel has one of its four neighbors outside.",
+        ),
+        Measure(
+            "centroid_distance_mm",
+            "Centroid distance",
+            "mm",
+            "low",
+            True,
+            "Distance between the two masks' centers of mass.",
+        ),
+        Measure(
+            "hd95_pooled_mm",
+            "HD95, pooled",
+            "mm",
+            "low",
+            True,
+            "The 95th percentile of both directions' surface distances taken together, weighted by area.",
+            variant=True,
+        ),
+        Measure(
+            "masd_mm",
+            "Mean of directed averages",
+            "mm",
+            "low",
+            True,
+            "The mean of the two directed average surface distances, each weighted by area.",
+            variant=True,
+        ),
+        Measure(
+            "hd_unweighted_mm",
+            "HD, voxels",
+            "mm",
+            "low",
+            True,
+            f"The largest distance from a boundary voxel of one mask to the nearest of the other; {_BOUNDARY}.",
+            variant=True,
+        ),
+        Measure(
+            "hd95_unweighted_mm",
+            "HD95, unweighted",
+            "mm",
+            "low",
+            True,
+            "The larger of the two directed 95th percentiles, interpolated, of the distances from one mask's boundary "
+            f"voxels to the nearest of the other, each counted once; {_BOUNDARY}.",
+            variant=True,
+        ),
+        Measure(
+            "hd95_pooled_unweighted_mm",
+            "HD95, pooled and unweighted",
+            "mm",
+            "low",
+            True,
+            "The 95th percentile, interpolated, of the distances from both masks' boundary voxels to the nearest of "
+            f"the other, taken together and each counted once; {_BOUNDARY}.",
+            variant=True,
+        ),
+        Measure(
+            "assd_unweighted_mm",
+            "ASSD, unweighted",
+            "mm",
+            "low",
+            True,
+            "The mean of the distances from both masks' boundary voxels to the nearest of the other, each counted "
+            f"once; {_BOUNDARY}.",
+            variant=True,
+        ),
+    )
+}
 """All measures by name, in the order of the tables: the fixed definitions, then the variants that others use."""
 
 
@@ -160,7 +254,7 @@ class MaskPairs:
         voxels = masks[0].size if masks else 0
         self.box = enclosing_box(in_threads([partial(bounding_box, mask) for mask in masks], voxels))
         grid = Grid(self.box, self.spacing)
-        self._first_slice = grid.first_slice
+        self._first_slice = grid.box[0].start - grid.margin[0]
         self._masks = in_threads([partial(MaskSurface, mask, grid) for mask in masks], math.prod(grid.shape))
         self._symmetric: dict[tuple[int, int], dict[str, float]] = {}
 

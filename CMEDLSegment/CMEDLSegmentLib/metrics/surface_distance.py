@@ -7,14 +7,20 @@ Nikolov et al., "Clinically applicable segmentation of head and neck anatomy for
   weight is the area of the marching-cubes surface there (mm^2).
 - An element's distance to the other mask is that to the other mask's nearest element (mm).
 
+The package finds the distances with a distance transform of the whole box around both masks. Here only one axis of
+that is worked out everywhere, once for each mask, and the other two just around the elements that are asked for. The
+distances are the same, because they are worked out from the same steps between the corners.
+
 Arrays and spacings are (z, y, x), or any other order of three axes if both keep to it.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,44 +39,57 @@ _ROUNDING = 1e-12
 """Of a sum of areas: a share that is 95 % but for rounding is 95 %, in whatever order the areas were added."""
 _CHUNK = 2**19
 """Voxels that are worked on at a time: as many bytes as stay in a core's cache, a few times over."""
-_MARGIN = 2
-"""Voxels of background around the box: for the corners before the first voxel and for the neighbors of those."""
+_AT_ONCE = 2**16
+"""Elements that are looked around together, for the same reason; they lie in the same part of the volume, too."""
+_KEPT = 2**28
+"""Bytes of what is known of the rows of a grid."""
+_ROWS = 400
+"""About as many rows as can be looked at in the time of one search in a k-d tree."""
+_FIRST_ROWS = 40
+"""After so many, surfaces of which nearly nothing was found near each other are taken to be far apart."""
+_GAP = 32
+"""The largest distance along a row that is told apart, in voxels; a power of two, for what finds it."""
 
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """Of two surfaces each element's distance (mm) to the other surface, ascending, and its area (mm^2)."""
+    """Every surface element's distance (mm) to the other surface, ascending, and its area (mm^2); of two surfaces."""
 
-    directed: tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-    @property
-    def area(self) -> float:
-        """Of both surfaces together (mm^2)."""
-        return float(self.directed[0][1].sum() + self.directed[1][1].sum())
+    a_to_b: np.ndarray
+    a_areas: np.ndarray
+    b_to_a: np.ndarray
+    b_areas: np.ndarray
 
     def surface_dice(self, tolerance_mm: float) -> float:
         """Share of both surfaces' area that lies within ``tolerance_mm`` of the other surface."""
-        ends = (np.searchsorted(distances, tolerance_mm, side="right") for distances, _ in self.directed)
-        return float(sum(areas[:end].sum() for (_, areas), end in zip(self.directed, ends, strict=True)) / self.area)
+        within = sum(
+            areas[: np.searchsorted(distances, tolerance_mm, side="right")].sum() for distances, areas in self._directed
+        )
+        return float(within / (self.a_areas.sum() + self.b_areas.sum()))
 
     def hausdorff(self, percent: float = 100.0) -> float:
         """The larger of the two directed, area-weighted ``percent`` percentiles (mm)."""
-        return max(_percentile(distances, areas, percent) for distances, areas in self.directed)
+        return max(_percentile(distances, areas, percent) for distances, areas in self._directed)
 
     def pooled(self, percent: float) -> float:
         """The area-weighted ``percent`` percentile (mm) of both directions' distances taken together."""
-        distances, areas = (np.concatenate(both) for both in zip(*self.directed, strict=True))
+        distances, areas = np.concatenate([self.a_to_b, self.b_to_a]), np.concatenate([self.a_areas, self.b_areas])
         # Stable, because that one is fast with two ascending runs.
         order = np.argsort(distances, kind="stable")
         return _percentile(distances[order], areas[order], percent)
 
     def average(self) -> float:
         """Mean distance (mm) over the area of both surfaces together."""
-        return float(sum(distances @ areas for distances, areas in self.directed) / self.area)
+        total = sum(distances @ areas for distances, areas in self._directed)
+        return float(total / (self.a_areas.sum() + self.b_areas.sum()))
 
     def mean_of_averages(self) -> float:
         """Mean of the two directed mean distances (mm), each over one surface's area."""
-        return float(sum(distances @ areas / areas.sum() for distances, areas in self.directed) / 2)
+        return float(sum(distances @ areas / areas.sum() for distances, areas in self._directed) / 2)
+
+    @property
+    def _directed(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        return (self.a_to_b, self.a_areas), (self.b_to_a, self.b_areas)
 
 
 class Grid:
@@ -78,28 +97,77 @@ class Grid:
 
     Attributes:
         box: slices (z, y, x) of the box in the whole array.
+        margin: voxels of background on either side, along each axis.
         shape: of the box with its margins.
-        strides: from a place to the next one along each axis.
         spacing: (z, y, x) in mm.
+        reach_mm: how far :attr:`rows` reach.
+        rows, rows_in_slice: the nearby rows, along x, of a place; within :attr:`reach_mm` on any slice, and on its own.
     """
 
     def __init__(self, box: tuple[slice, ...] | None, spacing: tuple[float, float, float]) -> None:
         """Take the box around all masks, None if nothing is marked, and the spacing (z, y, x) in mm."""
         self.box, self.spacing = box or (slice(0, 0),) * 3, spacing
-        self.shape = tuple(axis.stop - axis.start + 2 * _MARGIN for axis in self.box)
+        self.reach_mm = min(math.sqrt(_ROWS * spacing[0] * spacing[1] / math.pi), _GAP * spacing[2])
+        dz, dy = (int(self.reach_mm / step) for step in spacing[:2])
+        # Two voxels for the corners before the first voxel and for the neighbors of those. Along y, two margins lie
+        # between the rows of one slice and those of the next, so that a step off a slice's end meets background.
+        self.margin = (2, max(2, dy // 2 + 1), 2)
+        self.shape = tuple(axis.stop - axis.start + 2 * m for axis, m in zip(self.box, self.margin, strict=True))
         self.strides = (self.shape[1] * self.shape[2], self.shape[2], 1)
+        steps = [(z, y) for z in range(-dz, dz + 1) for y in range(-dy, dy + 1)]
+        self.rows = self._rows(steps)
+        self.rows_in_slice = self._rows([step for step in steps if step[0] == 0])
+        self._gaps: dict[Elements, np.ndarray] = {}
+        self._lock = threading.Lock()
 
-    @property
-    def first_slice(self) -> int:
-        """Where its first slice, which is margin, lies in the whole array."""
-        return self.box[0].start - _MARGIN
+    def _rows(self, steps: list[tuple[int, int]]) -> list[tuple[float, list[int]]]:
+        """Rows by their distance squared, ascending, each with the differences of numbers that lead there.
+
+        The last entry says up to where that are all rows, and has none.
+        """
+        rows: dict[float, list[int]] = {}
+        for z, y in steps:
+            squared = (z * self.spacing[0]) ** 2 + (y * self.spacing[1]) ** 2
+            if squared < self.reach_mm**2:
+                rows.setdefault(squared, []).append(z * self.strides[0] + y * self.strides[1])
+        return [*sorted(rows.items()), (self.reach_mm**2, [])]
 
     def with_margins(self, mask: np.ndarray) -> np.ndarray:
         """The box's part of a mask (z, y, x; non-zero is inside) with its margins: 0 and 1, uint8."""
         padded = np.zeros(self.shape, np.uint8)
-        inner = tuple(slice(_MARGIN, size - _MARGIN) for size in self.shape)
+        inner = tuple(slice(m, n - m) for m, n in zip(self.margin, self.shape, strict=True))
         np.not_equal(mask[self.box], 0, out=padded[inner].view(bool))
         return padded
+
+    def gaps(self, elements: Elements) -> np.ndarray:
+        """Of every place, how many places along its row the nearest of some elements is, at most _GAP; uint8.
+
+        Those asked for last are kept, but not more than _KEPT bytes of them, however many masks there are.
+        """
+        with self._lock:
+            gaps = self._gaps.pop(elements, None)
+        if gaps is None:
+            gaps = self._gaps_of(elements.places)
+        with self._lock:
+            self._gaps[elements] = gaps
+            while len(self._gaps) * gaps.nbytes > max(_KEPT, gaps.nbytes):
+                del self._gaps[next(iter(self._gaps))]
+        return gaps
+
+    def _gaps_of(self, places: np.ndarray) -> np.ndarray:
+        gaps = np.full(self.shape, _GAP, np.uint8)
+        gaps.reshape(-1)[places] = 0
+        some = max(1, _CHUNK // self.strides[0])
+        for start in range(0, len(gaps), some):
+            part = gaps[start : start + some]
+            # Twice as far each time: what is known of the place next to it, two, four, ... farther on.
+            step = 1
+            while step < _GAP:
+                known = part + np.uint8(step)
+                np.minimum(part[..., step:], known[..., :-step], out=part[..., step:])
+                np.minimum(part[..., :-step], known[..., step:], out=part[..., :-step])
+                step *= 2
+        return gaps.reshape(-1)
 
     def coordinates(self, places: np.ndarray) -> np.ndarray:
         """The (z, y, x) of places, (n, 3)."""
@@ -108,6 +176,11 @@ class Grid:
 
 class Elements:
     """Some places of a grid, such as the elements of a mask's surface, and how far they are from those of another.
+
+    Every place of the grid is told how far along its row the nearest element is (:meth:`Grid.gaps`). The nearest of all
+    is then found by looking at the row a place is on and at those around it, the nearest first, until they are farther
+    away than what was found: few, where two masks outline the same thing. What is not within the reach of that is
+    searched for in a k-d tree.
 
     Attributes:
         places: ascending.
@@ -130,18 +203,42 @@ class Elements:
 
         They are infinite where there is none.
         """
-        # Two outlines of one thing share many elements, for which nothing has to be searched.
-        shared = other.on(self.places)
-        apart = np.flatnonzero(~shared)
-        squares = other._squares_from(self.places[apart])
-        order = np.argsort(squares)
-        distances = np.concatenate([np.zeros(len(self) - len(apart)), np.sqrt(squares[order])])
-        return np.concatenate([np.flatnonzero(shared), apart[order]]), distances
+        squares = np.full(len(self), np.inf)
+        if len(self) and len(other):
+            some = [slice(start, start + _AT_ONCE) for start in range(0, len(self), _AT_ONCE)]
+            far = np.concatenate([self._look_around(other, squares, part) for part in some])
+            if len(far):
+                squares[far] = other._search(self.places[far])
+        apart = np.flatnonzero(squares)
+        order = np.concatenate([np.flatnonzero(squares == 0), apart[np.argsort(squares[apart])]])
+        return order, np.sqrt(squares[order])
 
-    def _squares_from(self, places: np.ndarray) -> np.ndarray:
-        """Squared distance (mm^2) of places to the nearest element; infinite if there is none."""
-        if not len(self) or not len(places):
-            return np.full(len(places), np.inf)
+    def _look_around(self, other: Elements, squares: np.ndarray, part: slice) -> np.ndarray:
+        """Put squared distances of some elements into ``squares``; but of those returned, which are farther away."""
+        grid, gaps = self._grid, self._grid.gaps(other)
+        along = np.square(np.arange(_GAP + 1) * grid.spacing[2])
+        along[_GAP] = np.inf
+        rows = grid.rows_in_slice if self._in_slices else grid.rows
+        places, best = self.places[part], squares[part]
+        left, count = np.arange(part.start, part.start + len(places)), len(places)
+        looked = 0
+        for (across, steps), (beyond, _) in itertools.pairwise(rows):
+            reached = across + along
+            for step in steps:
+                # A step off the grid's ends is clipped to its first or last place, which is background.
+                np.minimum(best, reached.take(gaps.take(places + step, mode="clip")), out=best)
+            open_ = best > beyond
+            if np.count_nonzero(open_) < 0.8 * len(left):
+                squares[left] = best
+                left, places, best = left[open_], places[open_], best[open_]
+            looked += len(steps)
+            if looked > _FIRST_ROWS and len(left) > 0.9 * count:
+                break
+        squares[left] = best
+        return left[best > beyond]
+
+    def _search(self, places: np.ndarray) -> np.ndarray:
+        """Squared distance (mm^2) of places, wherever they are, to the nearest element; infinite if there is none."""
         tree, apart = self._tree
         spacing = self._grid.spacing
         there = self._grid.coordinates(places)
@@ -189,7 +286,22 @@ class MaskSurface:
         self._grid = grid
         self.inside = grid.with_margins(mask)
         self.voxels = int(np.count_nonzero(self.inside.view(bool)))
-        self._find_elements()
+
+    @property
+    def surface(self) -> Elements:
+        return self._elements[0]
+
+    @property
+    def areas(self) -> np.ndarray:
+        return self._elements[1]
+
+    @property
+    def boundary(self) -> Elements:
+        return self._elements[2]
+
+    @property
+    def contours(self) -> Elements:
+        return self._elements[3]
 
     @functools.cached_property
     def centroid_mm(self) -> tuple[float, ...]:
@@ -203,28 +315,38 @@ class MaskSurface:
             for count, step in zip(counts, self._grid.spacing, strict=True)
         )
 
-    def _find_elements(self) -> None:
+    @functools.cached_property
+    def _elements(self) -> tuple[Elements, np.ndarray, Elements, Elements]:
+        """All elements, found in one pass over some slices at a time, because those stay in the processor's cache."""
         grid, inside = self._grid, self.inside.reshape(-1)
         plane, row, _ = grid.strides
+        places: tuple[list[np.ndarray], ...] = ([], [], [])
+        codes = []
         # Nothing is in the first slice and the last two, whose neighbors would be off the array.
-        count = len(inside) - 3 * plane
+        some, end = max(1, _CHUNK // plane) * plane, len(inside) - 2 * plane
+        for start in range(plane, end, some):
+            stop = min(start + some, end)
 
-        def moved(step: int) -> np.ndarray:
-            return inside[plane + step : plane + step + count]
+            def moved(step: int, start: int = start, stop: int = stop) -> np.ndarray:
+                return inside[start + step : stop + step]
 
-        # Bit 4i + 2j + k of a corner's code: whether voxel (i, j, k) of its eight is inside.
-        pairs = inside[plane:-1] | inside[plane + 1 :] << np.uint8(1)
-        fours = pairs[:-row] | pairs[row:] << np.uint8(2)
-        code = fours[:count] | fours[plane : plane + count] << np.uint8(4)
-        in_slice = moved(1) & moved(-1) & moved(row) & moved(-row)
-        contours = moved(0) & ~in_slice
-        boundary = moved(0) & ~(in_slice & moved(plane) & moved(-plane))
-        # All inside becomes 0 and all outside 1, so that one comparison does for both.
-        on_surface = np.flatnonzero(code + np.uint8(1) > 1)
-        self.areas = _element_areas(grid.spacing)[code[on_surface]]
-        self.surface = Elements(grid, on_surface + plane)
-        self.boundary = Elements(grid, np.flatnonzero(boundary.view(bool)) + plane)
-        self.contours = Elements(grid, np.flatnonzero(contours.view(bool)) + plane, in_slices=True)
+            code = _codes(inside[start:], stop - start, row, plane)
+            here = moved(0)
+            in_slice = moved(1) & moved(-1) & moved(row) & moved(-row)
+            contour = here & ~in_slice
+            boundary = here & ~(in_slice & moved(plane) & moved(-plane))
+            # All inside becomes 0 and all outside 1, so that one comparison does for both.
+            surface = code + np.uint8(1) > 1
+            for kept, which in zip(places, (surface, boundary.view(bool), contour.view(bool)), strict=True):
+                kept.append(np.flatnonzero(which) + start)
+            codes.append(code[places[0][-1] - start])
+        on_surface, on_boundary, on_contours = (np.concatenate(kept) for kept in places)
+        return (
+            Elements(grid, on_surface),
+            _element_areas(grid.spacing)[np.concatenate(codes)],
+            Elements(grid, on_boundary),
+            Elements(grid, on_contours, in_slices=True),
+        )
 
 
 def surface_distances(a: MaskSurface, b: MaskSurface) -> tuple[SurfaceDistances, list[np.ndarray]]:
@@ -233,10 +355,11 @@ def surface_distances(a: MaskSurface, b: MaskSurface) -> tuple[SurfaceDistances,
     Returns:
         Those of the surface elements, and the ascending distances (mm) of the boundary voxels of ``a`` and of ``b``.
     """
+    in_threads([partial(getattr, mask, "surface") for mask in (a, b)], a.inside.size)
     both_ways = [(a.surface, b.surface), (b.surface, a.surface), (a.boundary, b.boundary), (b.boundary, a.boundary)]
     jobs = [partial(here.distances_to, other) for here, other in both_ways]
     (order_a, to_b), (order_b, to_a), (_, voxels_to_b), (_, voxels_to_a) = in_threads(jobs, a.inside.size)
-    return SurfaceDistances(((to_b, a.areas[order_a]), (to_a, b.areas[order_b]))), [voxels_to_b, voxels_to_a]
+    return SurfaceDistances(to_b, a.areas[order_a], to_a, b.areas[order_b]), [voxels_to_b, voxels_to_a]
 
 
 def in_threads(jobs: Sequence[Callable[[], Result]], voxels: int) -> list[Result]:
@@ -306,26 +429,42 @@ def _percentile(distances: np.ndarray, areas: np.ndarray, percent: float) -> flo
     return float(distances[min(int(np.searchsorted(share, percent / 100.0 - _ROUNDING)), len(distances) - 1)])
 
 
-@functools.lru_cache(maxsize=8)
-def _element_areas(spacing: tuple[float, float, float]) -> np.ndarray:
-    """Area (mm^2) of the marching-cubes triangles of each of the 256 neighbor codes.
+def _codes(inside: np.ndarray, count: int, row: int, plane: int) -> np.ndarray:
+    """The codes of the first ``count`` voxel corners of a flat mask (0 and 1) with ``row`` and ``plane`` strides.
 
-    Lorensen and Cline's triangles are taken for the side with fewer voxels, so that a mask and its complement have the
-    same surface: codes of five and more voxels have their complements' areas.
+    Bit 4i + 2j + k of a code: whether voxel (i, j, k) of the corner's eight is inside.
+    """
+    pairs = inside[: count + plane + row] | inside[1 : count + plane + row + 1] << np.uint8(1)
+    fours = pairs[: count + plane] | pairs[row : count + plane + row] << np.uint8(2)
+    return fours[:count] | fours[plane : count + plane] << np.uint8(4)
+
+
+@functools.lru_cache(maxsize=1)
+def _area_vectors() -> tuple[np.ndarray, ...]:
+    """The area vectors (n, 3) of each neighbor code's marching-cubes triangles, at unit spacing.
+
+    Lorensen and Cline's triangles are taken for the side with fewer voxels, so that a mask and its complement
+    have the same surface: codes of five and more voxels are given their complements' vectors. An area vector
+    is the triangle's normal, as long as its area: each component times the product of the other two spacings
+    gives the triangle's area vector on any grid.
     """
     from skimage.measure import marching_cubes
 
-    # Times the product of the other two spacings, each component of a triangle's normal is that on the grid.
-    scale = np.prod(spacing) / np.array(spacing)
-    areas = np.zeros(_CODES)
+    vectors = [np.zeros((0, 3))] * _CODES
     for code in range(1, _ALL_INSIDE):
         bits = np.array([code >> bit & 1 for bit in range(8)], np.float64).reshape(2, 2, 2)
-        if bits.sum() <= 4:
-            points, faces, *_ = marching_cubes(bits, 0.5, method="lorensen")
-            triangles = points[faces].astype(np.float64)
-            edges = triangles[:, 1:] - triangles[:, :1]
-            normals = 0.5 * np.cross(edges[:, 0], edges[:, 1])
-            areas[code] = np.linalg.norm(normals * scale, axis=1).sum()
-            if bits.sum() < 4:
-                areas[_ALL_INSIDE - code] = areas[code]
-    return areas
+        if bits.sum() > 4:
+            continue
+        points, faces, *_ = marching_cubes(bits, 0.5, method="lorensen")
+        triangles = points[faces].astype(np.float64)
+        edges = triangles[:, 1:] - triangles[:, :1]
+        vectors[code] = 0.5 * np.cross(edges[:, 0], edges[:, 1])
+        if bits.sum() < 4:
+            vectors[_ALL_INSIDE - code] = vectors[code]
+    return tuple(vectors)
+
+
+def _element_areas(spacing: tuple[float, float, float]) -> np.ndarray:
+    """Area (mm^2) of the surface element of each of the 256 neighbor codes."""
+    scale = np.prod(spacing) / np.array(spacing)
+    return np.array([np.linalg.norm(vectors * scale, axis=1).sum() for vectors in _area_vectors()])
