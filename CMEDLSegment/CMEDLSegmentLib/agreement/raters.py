@@ -273,9 +273,10 @@ def _range(
 def _notes(case: RatedCase, votes: VoteMap) -> tuple[str, ...]:
     """The case's sentences, everybody's own, and those on what the masks themselves tell."""
     notes = list(case.notes)
-    for delineation in case.all:
-        notes += [f"{delineation.name}: {note}" for note in delineation.notes]
-    empty = [delineation.name for delineation, box in zip(case.all, votes.boxes, strict=True) if box is None]
+    names = ["The model" if delineation.name == MODEL else delineation.name for delineation in case.all]
+    for name, delineation in zip(names, case.all, strict=True):
+        notes += [f"{name}: {note}" for note in delineation.notes]
+    empty = [name for name, box in zip(names, votes.boxes, strict=True) if box is None]
     if len(empty) == len(case.all):
         notes.append("Nobody marked anything: there is nothing to agree on, and no measure has a value.")
     elif empty:
@@ -287,7 +288,7 @@ def _notes(case: RatedCase, votes: VoteMap) -> tuple[str, ...]:
     for a, b in itertools.combinations(range(len(marks)), 2):
         if votes.boxes[a] is not None and np.array_equal(marks[a], marks[b]):
             notes.append(
-                f"{case.all[a].name} and {case.all[b].name} marked the very same voxels; if one file was given twice, "
+                f"{names[a]} and {names[b]} marked the very same voxels; if one file was given twice, "
                 "leave one of them out, because it counts as two that agree perfectly."
             )
     if case.geometry.is_sheared:

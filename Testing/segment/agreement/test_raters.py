@@ -287,3 +287,11 @@ def test_the_matrix_handed_out_is_a_copy():
     agreement = by_hand()
     agreement.matrix("dsc")[:] = 0
     assert agreement.matrix("dsc")[0, 0] == 1
+
+
+def test_notes_call_the_model_by_that_word() -> None:
+    case = rated_case({"A": block(range(2, 6)), "B": block(range(4, 8))}, model=block(range(0)))
+    model = dataclasses.replace(case.model, notes=("Nothing is marked in it.",))
+    notes = " ".join(analyze(dataclasses.replace(case, model=model)).notes)
+    assert notes.count("The model") == 2
+    assert MODEL not in notes
