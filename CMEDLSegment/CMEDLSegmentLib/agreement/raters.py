@@ -273,9 +273,10 @@ def _range(
 def _notes(case: RatedCase, votes: VoteMap) -> tuple[str, ...]:
     """The case's sentences, everybody's own, and those on what the masks themselves tell."""
     notes = list(case.notes)
-    names = ["The model" if delineation.name == MODEL else delineation.name for delineation in case.all]
-    for name, delineation in zip(names, case.all, strict=True):
-        notes += [f"{name}: {note}" for note in delineation.notes]
+    names = ["the model" if delineation.name == MODEL else delineation.name for delineation in case.all]
+    for delineation in case.all:
+        who = "The model" if delineation.name == MODEL else delineation.name
+        notes += [f"{who}: {note}" for note in delineation.notes]
     empty = [name for name, box in zip(names, votes.boxes, strict=True) if box is None]
     if len(empty) == len(case.all):
         notes.append("Nobody marked anything: there is nothing to agree on, and no measure has a value.")
