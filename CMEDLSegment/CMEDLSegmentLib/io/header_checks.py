@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,12 @@ _META_BYTES = {
     **{"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4},
     **{"MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8},
 }
+
+
+LONGEST_FIELD = 1000
+"""Bytes of a line of numbers in an NRRD header; ITK's reader writes beyond its memory from 1,020 on."""
+MOST_AXES = 16
+"""Of an NRRD file, by the format; MetaImage knows 10."""
 
 
 def check_file(path: Path) -> None:
@@ -56,6 +63,7 @@ def check_nifti_header(path: Path) -> nifti.Header:
     with damage_as_error(path):
         header = nifti.read_header(path)
         _check_spacing(path, header.steps)
+        nifti.check_size(path, header)
         return header
 
 
@@ -84,8 +92,13 @@ def _check_nrrd(path: Path) -> None:
         # The header ends with an empty line, or with the file where the data lie in another one.
         for line in iter(lambda: stream.readline(nifti.BLOCK).rstrip(b"\r\n"), b""):
             key, separator, value = line.decode("utf-8", "replace").partition(": ")
-            if separator and not line.startswith(b"#"):
+            if separator and not line.startswith(b"#") and ":=" not in key:
                 fields[key.strip().lower()] = value.strip()
+                if len(line) > LONGEST_FIELD and key.strip().lower() != "content":
+                    raise InputError(
+                        f"{path} has a damaged NRRD header (its '{key[:40]}' is too long); export it again."
+                    )
+        _check_nrrd_fields(path, fields)
         _check_spacing(path, [s for s in map(_number, fields.get("spacings", "").split()) if not math.isnan(s)])
         _check_spacing(path, _nrrd_steps(fields.get("space directions", "")))
         bytes_each = _NRRD_BYTES.get(fields.get("type", ""))
@@ -98,8 +111,43 @@ def _check_nrrd(path: Path) -> None:
         if fields.get("encoding") == "raw":
             _check_short(path, path.stat().st_size - stream.tell(), expected)
         elif fields.get("encoding") in ("gzip", "gz"):
+            left = path.stat().st_size - stream.tell()
+            if left * nifti.DEFLATE < expected:
+                raise nifti.short(path, left, expected)
             with gzip.GzipFile(fileobj=stream) as unpacked:
-                _check_short(path, nifti.count_bytes(unpacked), expected)
+                most = expected + expected // 100 + nifti.SPARE
+                _check_short(path, nifti.count_bytes(unpacked, path, most), expected)
+
+
+def _check_nrrd_fields(path: Path, fields: dict[str, str]) -> None:
+    """Numbers of an NRRD header that ITK takes as they are: how many axes, their sizes, and what lies before the data.
+
+    Raises:
+        InputError: one is out of its range, or does not fit another.
+    """
+    dimension = _number(fields.get("dimension", ""))
+    sizes = [_number(size) for size in fields.get("sizes", "").split()]
+    skips = {
+        name: _number(fields[name]) for name in ("byte skip", "byteskip", "line skip", "lineskip") if name in fields
+    }
+    wrong = [
+        name
+        for name, value in skips.items()
+        if not math.isfinite(value) or value != int(value) or value < (-1 if name.startswith("byte") else 0)
+    ]
+    if not 1 <= dimension <= MOST_AXES or dimension != int(dimension):
+        wrong.append("dimension")
+    elif len(sizes) != dimension or not all(map(_is_size, sizes)):
+        wrong.append("sizes")
+    numbers = [_number(value) for value in fields.get("space origin", "").strip("()").split(",") if value.strip()]
+    if not all(map(math.isfinite, numbers)):
+        wrong.append("space origin")
+    if wrong:
+        raise InputError(f"{path} has a damaged NRRD header (its '{wrong[0]}' makes no sense); export it again.")
+
+
+def _is_size(value: float) -> bool:
+    return math.isfinite(value) and 1 <= value < 2**31 and value == int(value)
 
 
 def _check_metaimage(path: Path) -> None:
@@ -114,22 +162,50 @@ def _check_metaimage(path: Path) -> None:
                 break
         if "ElementDataFile" not in fields or "DimSize" not in fields:
             raise InputError(f"{path} is not an image, whatever its ending says; give a MetaImage file.")
+        _check_metaimage_fields(path, fields)
         spacing = fields.get("ElementSpacing", fields.get("ElementSize", ""))
         _check_spacing(path, [_number(step) for step in spacing.split()])
         data = fields["ElementDataFile"]
         if data == "LIST" or "%" in data:
             raise InputError(f"{path} keeps its slices in several files; convert it to one .mha file.")
-        where = path if data in ("LOCAL", "local") else path.with_name(data)
-        if not where.is_file():
-            raise InputError(f"{path} needs its data file {data}, which is not beside it; copy both.")
-        there = where.stat().st_size - (stream.tell() if where == path else 0)
+        local = data.lower() == "local"
+        where = path if local else path.parent / data
+        if not os.path.isfile(where):  # noqa: PTH113 (a name may be no name at all)
+            raise InputError(f"{path} needs its data file {data}, which is not there; copy both.")
+        there = where.stat().st_size - (stream.tell() if local else 0)
+    channels = _number(fields.get("ElementNumberOfChannels", "1"))
+    sizes = [_number(size) for size in fields["DimSize"].split()]
+    expected = int(math.prod(sizes) * channels) * _META_BYTES.get(fields.get("ElementType", ""), 0)
     if fields.get("CompressedData", "False").lower() == "true":
-        expected = _number(fields.get("CompressedDataSize", "0"))
-    else:
-        channels = _number(fields.get("ElementNumberOfChannels", "1"))
-        sizes = [_number(size) for size in fields["DimSize"].split()]
-        expected = math.prod(sizes) * channels * _META_BYTES.get(fields.get("ElementType", ""), 0)
-    _check_short(path, there, 0 if math.isnan(expected) else int(expected))
+        packed = _number(fields.get("CompressedDataSize", "0"))
+        _check_short(path, there * nifti.DEFLATE, expected)
+        expected = int(packed) if math.isfinite(packed) else 0
+    _check_short(path, there, expected)
+
+
+def _check_metaimage_fields(path: Path, fields: dict[str, str]) -> None:
+    """Numbers of a MetaImage header that ITK takes as they are.
+
+    Raises:
+        InputError: one is out of its range, or does not fit another.
+    """
+    axes, channels = _number(fields.get("NDims", "")), _number(fields.get("ElementNumberOfChannels", "1"))
+    sizes = [_number(size) for size in fields["DimSize"].split()]
+    wrong = []
+    if axes not in range(1, 11):
+        wrong.append("NDims")
+    elif len(sizes) != axes or not all(map(_is_size, sizes)):
+        wrong.append("DimSize")
+    if not _is_size(channels):
+        wrong.append("ElementNumberOfChannels")
+    counts = dict.fromkeys(("Offset", "Position", "Origin"), axes)
+    counts |= dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), axes * axes)
+    for name, count in counts.items():
+        numbers = [_number(value) for value in fields[name].split()] if name in fields else []
+        if not all(map(math.isfinite, numbers)) or len(numbers) not in (0, count):
+            wrong.append(name)
+    if wrong:
+        raise InputError(f"{path} has a damaged MetaImage header (its '{wrong[0]}' makes no sense); export it again.")
 
 
 def _number(text: str) -> float:

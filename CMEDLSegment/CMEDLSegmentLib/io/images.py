@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 IMAGE_ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
+SMALLEST_MM, LARGEST_MM, FARTHEST_MM = 0.01, 200.0, 1e6
+"""Of a voxel's sides, and of its place: far outside what scanners write, and inside what a wrong unit makes of it."""
+AGREED_MM = 0.1
+"""Within which two transforms of a file are one: their numbers are rounded."""
+
 
 def read_volume(path: Path | str, series_uid: str | None = None) -> Volume:
     """Read a scalar 3-D image: NIfTI, NRRD or MetaImage, or a folder with a DICOM series.
@@ -136,10 +141,7 @@ def _read_file(path: Path) -> Volume:
 
         advice = "give the folder that holds the DICOM series" if is_dicom(path) else "give .nii.gz, .nrrd or .mha"
         raise InputError(f"{path} is not a NIfTI, NRRD or MetaImage file; {advice}.")
-    if name.endswith(nifti.ENDINGS):
-        check_nifti_header(path)
-    else:
-        check_file(path)
+    header = check_nifti_header(path) if name.endswith(nifti.ENDINGS) else check_file(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -153,8 +155,52 @@ def _read_file(path: Path) -> Volume:
         raise InputError(f"{path} {_reason(str(error))}.") from error
     axes = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
     geometry = geometry_from(reader.GetSize()[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], axes)
+    _check_plausible(path, geometry)
     warnings = [f"{path.name} has four dimensions with a single volume; that volume was taken."] if squeezed else []
+    if header is not None:
+        warnings += _transform_notes(path, header, geometry)
     return Volume(array.reshape(geometry.shape), geometry, name=path.name[: -len(ending)], warnings=warnings)
+
+
+def _check_plausible(path: Path, geometry: Geometry) -> None:
+    """Refuse what no scanner makes: voxels of a nanometer or a meter, or a place kilometers away."""
+    spacing = " x ".join(f"{step:g}" for step in geometry.spacing)
+    if not all(SMALLEST_MM <= step <= LARGEST_MM for step in geometry.spacing):
+        raise InputError(
+            f"{path} has voxels of {spacing} mm, which no scan has; write it again with its true voxel size."
+        )
+    if not np.isfinite(geometry.matrix).all() or np.abs(geometry.origin).max() > FARTHEST_MM:
+        raise InputError(f"{path} lies nowhere near a scanner (its origin is {geometry.origin}); export it again.")
+
+
+def _transform_notes(path: Path, header: nifti.Header, geometry: Geometry) -> list[str]:
+    """What other programs may see elsewhere than we do.
+
+    Raises:
+        InputError: the file's two transforms disagree about left and right.
+    """
+    if not header.transforms:
+        return [
+            f"{path.name} does not say where its voxels lie; position and directions are assumed, also left and right."
+        ]
+    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (np.array(geometry.size) - 1.0)
+    ours = geometry.to_physical(corners) * (-1.0, -1.0, 1.0)  # ITK's world is LPS, NIfTI's RAS
+    apart = {}
+    for name, matrix in header.transforms.items():
+        if np.linalg.det(matrix[:3, :3]) * np.linalg.det(geometry.matrix) < 0:
+            raise InputError(
+                f"{path} cannot be told left from right: one of its two transforms ({' and '.join(header.transforms)}) "
+                "mirrors the other; export it again."
+            )
+        places = corners @ matrix[:3, :3].T + matrix[:3, 3]
+        apart[name] = float(np.linalg.norm(places - ours, axis=1).max())
+    far = max(apart, key=apart.__getitem__)
+    if apart[far] <= AGREED_MM:
+        return []
+    return [
+        f"{path.name} has a {far} that puts its voxels up to {apart[far]:.1f} mm from where they are taken to be here; "
+        "another program may go by it."
+    ]
 
 
 def _voxels(path: Path, reader: SimpleITK.ImageFileReader) -> np.ndarray:
