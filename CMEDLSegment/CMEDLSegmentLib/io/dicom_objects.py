@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import InputError
-from .dicom_series import dicom_files, read_header
+from .dicom_series import damage, dicom_files, read_header
 from .regrid import ReferenceImage
 
 if TYPE_CHECKING:
@@ -35,13 +35,11 @@ def reading_values(path: Path) -> Iterator[None]:
         InputError: instead of what pydicom raises.
     """
     from pydicom.config import disable_value_validation
-    from pydicom.errors import BytesLengthException
 
-    damage = (AttributeError, BytesLengthException, EOFError, NotImplementedError, OSError, TypeError, ValueError)
     try:
         with disable_value_validation():
             yield
-    except (*damage, struct.error) as error:
+    except damage(EOFError, OSError, struct.error) as error:
         raise InputError(f"{path} is damaged or cut short; copy or export it again.") from error
 
 

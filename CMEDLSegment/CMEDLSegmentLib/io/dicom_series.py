@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -26,8 +27,15 @@ _TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "Modality"),
     *("ImageType", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
     *("NumberOfFrames", "SamplesPerPixel", "BitsAllocated"),
+    *("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"),
 ]
+_ONE_OF_A_KIND = {"PatientID": "patients", "StudyInstanceUID": "studies", "FrameOfReferenceUID": "frames of reference"}
+"""What all slices of a series share; where two differ, contours would lie on another patient's or scan's slices."""
+_SHOWN = 5
+"""Names of files that a sentence lists."""
 _NO_SCANS = {"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTRECORD", "SR", "PR", "KO", "REG", "DOC", "FID", "PLAN"}
+_PREAMBLE, _FIRST_GROUPS = 128, (b"\2\0", b"\x08\0")
+"""Bytes before the letters DICM; and how a file without these begins: with group 2 or 8."""
 _MOST_MISSING_IN_A_ROW = 3
 _MOST_MISSING_SHARE = 0.2
 # Of the slice distance: rounded positions and the table's jitter stay below it, a missing slice is a whole one.
@@ -36,14 +44,79 @@ _JITTER = 0.1
 _TILT = 1e-3
 
 
+def damage(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """What pydicom raises for a damaged file, besides its end that comes too early; and ``others``."""
+    from pydicom.errors import BytesLengthException
+
+    known = (AttributeError, KeyError, IndexError, NotImplementedError, OverflowError, RecursionError)
+    return (*known, TypeError, ValueError, BytesLengthException, *others)
+
+
 @dataclass(frozen=True)
 class _Slice:
     path: Path
     header: Dataset
 
-    @property
+    @cached_property
     def position(self) -> np.ndarray:
-        return np.array(self.header.ImagePositionPatient, dtype=float)
+        """LPS of the first pixel, mm."""
+        return self._numbers("ImagePositionPatient", 3)
+
+    @cached_property
+    def orientation(self) -> np.ndarray:
+        """Directions of a row and of a column."""
+        return self._numbers("ImageOrientationPatient", 6)
+
+    @cached_property
+    def spacing(self) -> np.ndarray:
+        """Distance of rows and of columns, mm; one value is that of both."""
+        return np.resize(self._numbers("PixelSpacing", 2, 1), 2)
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = (int(self._numbers(keyword, 1)[0]) for keyword in ("Rows", "Columns"))
+        return rows, columns
+
+    def count(self, keyword: str) -> int:
+        """A number of frames or samples; 1 where it is not said."""
+        return int(self._numbers(keyword, 1)[0]) if self.text(keyword) else 1
+
+    def text(self, keyword: str) -> str:
+        """An attribute as text; empty where it is absent.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return "\\".join(map(str, self._values(keyword)))
+
+    def preface(self, keyword: str) -> str:
+        """The same of what stands before the attributes, such as the transfer syntax."""
+        return "\\".join(map(str, self._values(keyword, self.header.file_meta)))
+
+    def _values(self, keyword: str, of: Dataset | None = None) -> list[object]:
+        try:
+            value = (self.header if of is None else of).get(keyword)
+        except damage() as error:
+            raise InputError(f"{self.path} has a damaged {keyword}; export the series again.") from error
+        return [] if value is None or value == "" else list(value) if isinstance(value, MutableSequence) else [value]
+
+    def _numbers(self, keyword: str, *counts: int) -> np.ndarray:
+        """Finite numbers, as many as one of ``counts``.
+
+        Raises:
+            InputError: they are not.
+        """
+        values = self._values(keyword)
+        if not values:
+            raise InputError(f"{self.path} has no {keyword}, so its place is unknown; export the series again.")
+        try:
+            numbers = np.array([float(str(value)) for value in values])
+        except ValueError:
+            numbers = np.array([np.nan])
+        if len(numbers) not in counts or not np.isfinite(numbers).all():
+            raise InputError(f"{self.path} has a damaged {keyword}; export the series again.")
+        return numbers
 
 
 def read_series(folder: Path, series_uid: str | None = None) -> Volume:
@@ -59,23 +132,28 @@ def read_series(folder: Path, series_uid: str | None = None) -> Volume:
     Raises:
         InputError: no series, several and none chosen, a damaged file, color, or slices that make no even grid.
     """
-    series = _find_series(folder)
-    slices = _choose(folder, series, series_uid)
-    first = slices[0].header
+    series, unread = _find_series(folder)
+    slices = _choose(folder, series, series_uid, unread)
+    first = slices[0]
     for each in slices:
         _check_fits(folder, each, first)
+    _check_one_of_a_kind(folder, slices)
     # An export may hold the same file twice.
-    slices = list({str(each.header.SOPInstanceUID): each for each in slices}.values())
+    slices = list({each.text("SOPInstanceUID") or str(each.path): each for each in slices}.values())
     geometry, slices, places, warnings = _grid(folder, slices)
-    modality = str(first.get("Modality", "")) or None
+    modality, number = first.text("Modality") or None, first.text("SeriesNumber")
+    if unread:
+        warnings.append(
+            f"{_listed(folder, unread)} could not be read as DICOM and were left out; check that none is a slice."
+        )
     return Volume(
         array=_read_pixels(slices, places, geometry),
         geometry=geometry,
         modality=modality,
-        series_uid=str(first.SeriesInstanceUID),
+        series_uid=first.text("SeriesInstanceUID"),
         files=tuple(each.path for each in slices),
         file_slices=tuple(places),
-        name=f"{modality or 'DICOM'} series {first.get('SeriesNumber') or ''}".rstrip(),
+        name=f"{modality or 'DICOM'} series {number}".rstrip(),
         warnings=warnings,
     )
 
@@ -86,7 +164,7 @@ def modalities(folder: Path) -> dict[str, str]:
     Raises:
         InputError: a file is cut or cannot be read.
     """
-    return {uid: str(slices[0].header.get("Modality", "")) for uid, slices in _find_series(folder).items()}
+    return {uid: slices[0].text("Modality") for uid, slices in _find_series(folder)[0].items()}
 
 
 def dicom_files(folder: Path) -> Iterator[Path]:
@@ -103,53 +181,86 @@ def read_header(file: Path, keywords: list[str] | None = None) -> Dataset:
     from pydicom import dcmread
 
     try:
-        return dcmread(file, stop_before_pixels=True, specific_tags=keywords)
+        return dcmread(file, stop_before_pixels=True, specific_tags=keywords, force=True)
     except OSError as error:
         raise InputError(f"{file} cannot be read again ({error.strerror}); keep the series where it is.") from error
 
 
-def _find_series(folder: Path) -> dict[str, list[_Slice]]:
-    """The image series below ``folder`` by their UID; scouts are left out of a series that has other images."""
-    from pydicom import dcmread
-    from pydicom.config import disable_value_validation
-    from pydicom.errors import InvalidDicomError
+def _find_series(folder: Path) -> tuple[dict[str, list[_Slice]], list[Path]]:
+    """The image series below ``folder`` by their UID, without scouts beside other images; and files that nobody read.
 
+    A file without the preamble of DICOM files is read too, where what follows is an image.
+    """
     series: dict[str, list[_Slice]] = {}
+    unread: list[Path] = []
     for path in dicom_files(folder):
-        try:
-            with disable_value_validation(), path.open("rb") as stream:
-                header = dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS)
-                if str(header.get("Modality", "")) in _NO_SCANS or not _is_image(header):
-                    continue
-                _check_cut(path, stream, header)
-        except InvalidDicomError:
+        if path.name.startswith("."):
             continue
-        except (EOFError, struct.error) as error:
-            raise _cut(path) from error
+        try:
+            with path.open("rb") as stream:
+                head = stream.read(_PREAMBLE + 4)
+                whole = head[_PREAMBLE:] == b"DICM"
+                stream.seek(0)
+                # Without the preamble a file begins with its first attributes, or it is something else.
+                each = _read_slice(path, stream, whole) if whole or head[:2] in _FIRST_GROUPS else None
+                if each is None:
+                    unread.append(path)
+                elif each.text("Modality") not in _NO_SCANS and _is_image(each):
+                    _check_cut(each, stream, whole)
+                    series.setdefault(each.text("SeriesInstanceUID"), []).append(each)
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
-        series.setdefault(str(header.SeriesInstanceUID), []).append(_Slice(path, header))
     for uid, slices in list(series.items()):
-        scans = [each for each in slices if "LOCALIZER" not in (each.header.get("ImageType") or ())]
+        scans = [each for each in slices if "LOCALIZER" not in each.text("ImageType").split("\\")]
         if scans:
             series[uid] = scans
         elif len(series) > 1:
             del series[uid]
-    return series
+    return series, unread
 
 
-def _is_image(header: Dataset) -> bool:
+def _read_slice(path: Path, stream: BinaryIO, whole: bool) -> _Slice | None:
+    """A file's header; None where there is none that can be read. ``stream`` is left at the pixels.
+
+    Raises:
+        InputError: the file ends within its header.
+    """
+    from pydicom import dcmread
+    from pydicom.config import disable_value_validation
+
+    try:
+        with disable_value_validation():
+            each = _Slice(path, dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS, force=True))
+            known = [each.text(keyword) for keyword in ("SOPClassUID", "SeriesInstanceUID", "Modality", "ImageType")]
+    except (EOFError, MemoryError, struct.error) as error:  # a length that is not there takes memory first
+        if whole:
+            raise _cut(path) from error
+        return None
+    except damage(InputError):
+        return None
+    return each if whole or all(known[:2]) else None
+
+
+def _listed(folder: Path, files: list[Path]) -> str:
+    names = ", ".join(path.relative_to(folder).as_posix() for path in files[:_SHOWN])
+    return f"{len(files)} files of the folder ({names}{', ...' if len(files) > _SHOWN else ''})"
+
+
+def _is_image(each: _Slice) -> bool:
     """Whether the file's preface, which is read even of a file cut in its header, promises an image."""
-    storage = header.file_meta.get("MediaStorageSOPClassUID")
-    return storage is None or "Image Storage" in storage.name
+    from pydicom.uid import UID
+
+    storage = each.preface("MediaStorageSOPClassUID")
+    return not storage or "Image Storage" in UID(storage).name
 
 
-def _choose(folder: Path, series: dict[str, list[_Slice]], wanted: str | None) -> list[_Slice]:
+def _choose(folder: Path, series: dict[str, list[_Slice]], wanted: str | None, unread: list[Path]) -> list[_Slice]:
     if not series:
-        raise InputError(f"{folder} holds no DICOM images; give the folder of a CT or MR series.")
+        others = f" ({_listed(folder, unread)} could not be read as DICOM)" if unread else ""
+        raise InputError(f"{folder} holds no DICOM images{others}; give the folder of a CT or MR series.")
     shown = "; ".join(
-        f"{uid} ({slices[0].header.get('Modality', 'unknown')}, {len(slices)} slices, "
-        f"{str(slices[0].header.get('SeriesDescription', '')) or 'no description'})"
+        f"{uid} ({slices[0].text('Modality') or 'unknown'}, {len(slices)} slices, "
+        f"{slices[0].text('SeriesDescription') or 'no description'})"
         for uid, slices in sorted(series.items())
     )
     if wanted is None and len(series) > 1:
@@ -159,30 +270,33 @@ def _choose(folder: Path, series: dict[str, list[_Slice]], wanted: str | None) -
     return series[wanted] if wanted is not None else next(iter(series.values()))
 
 
-def _check_fits(folder: Path, each: _Slice, first: Dataset) -> None:
+def _check_fits(folder: Path, each: _Slice, first: _Slice) -> None:
     """Refuse a slice that cannot be part of one grid with ``first``."""
-    header = each.header
-    if int(header.get("NumberOfFrames") or 1) > 1:
+    if each.count("NumberOfFrames") > 1:
         raise InputError(f"{each.path} is a multi-frame DICOM object; export the series with one file per slice.")
-    if int(header.get("SamplesPerPixel") or 1) != 1:
+    if each.count("SamplesPerPixel") != 1:
         raise InputError(f"{folder} holds color images (RGB); give a CT or MR series with one value per pixel.")
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
-        if not header.get(keyword):
-            raise InputError(f"{each.path} has no {keyword}, so its place is unknown; export the series again.")
-    if not all(np.isfinite(step) and step > 0 for step in map(float, header.PixelSpacing)):
+    _ = each.position
+    if not (each.spacing > 0).all():
         raise InputError(f"{each.path} has a pixel spacing that is not positive; export the series again.")
-    same_size = (header.Rows, header.Columns) == (first.Rows, first.Columns)
-    same_spacing = np.allclose(header.PixelSpacing, first.PixelSpacing, rtol=1e-3)
-    if not (same_size and same_spacing):
+    if each.shape != first.shape or not np.allclose(each.spacing, first.spacing, rtol=1e-3):
         raise InputError(f"{folder} mixes slices of different sizes in one series; export it again without the others.")
-    if not np.allclose(header.ImageOrientationPatient, first.ImageOrientationPatient, atol=1e-3):
+    if not np.allclose(each.orientation, first.orientation, atol=1e-3):
         raise InputError(f"{folder} mixes slices of different orientations in one series; export it again.")
+
+
+def _check_one_of_a_kind(folder: Path, slices: list[_Slice]) -> None:
+    """Refuse one Series Instance UID with slices of two patients, studies or frames of reference."""
+    for keyword, noun in _ONE_OF_A_KIND.items():
+        known = {each.text(keyword) for each in slices} - {""}
+        if len(known) > 1:
+            raise InputError(f"{folder} mixes {len(known)} {noun} under one series; export each by itself.")
 
 
 def _grid(folder: Path, slices: list[_Slice]) -> tuple[Geometry, list[_Slice], list[int], list[str]]:
     """The even grid of the slices, the slices in its order, the place of each along z, and what to tell."""
-    header = slices[0].header
-    row, column = np.array(header.ImageOrientationPatient, dtype=float).reshape(2, 3)
+    first = slices[0]
+    row, column = first.orientation.reshape(2, 3)
     normal = np.cross(row, column)
     if not 0.99 < np.linalg.norm(normal) < 1.01:
         raise InputError(f"{folder} has a damaged slice orientation; export the series again.")
@@ -194,7 +308,7 @@ def _grid(folder: Path, slices: list[_Slice]) -> tuple[Geometry, list[_Slice], l
     places, warnings = _places(folder, positions @ normal)
     step = (positions[-1] - positions[0]) / places[-1]
     off_line = positions - positions[0] - np.outer(places, step)
-    if np.abs(off_line @ np.array([row, column]).T).max() > 0.5 * min(map(float, header.PixelSpacing)):
+    if np.abs(off_line @ np.array([row, column]).T).max() > 0.5 * first.spacing.min():
         raise InputError(f"{folder} has slices shifted sideways against each other; export the series again.")
     tilt = float(np.arccos(np.clip(step @ normal / np.linalg.norm(step), -1.0, 1.0)))
     if tilt > _TILT:
@@ -205,8 +319,8 @@ def _grid(folder: Path, slices: list[_Slice]) -> tuple[Geometry, list[_Slice], l
         step = normal * (step @ normal)
     distance = float(np.linalg.norm(step))
     geometry = geometry_from(
-        size=(header.Columns, header.Rows, places[-1] + 1),
-        spacing=(header.PixelSpacing[1], header.PixelSpacing[0], distance),
+        size=(first.shape[1], first.shape[0], places[-1] + 1),
+        spacing=(first.spacing[1], first.spacing[0], distance),
         origin=positions[0],
         axes=np.stack([row, column, step / distance], axis=1),
     )
@@ -275,23 +389,32 @@ def _smallest_type(pixels: np.ndarray) -> np.dtype:
     return pixels.dtype
 
 
-def _check_cut(path: Path, stream: BinaryIO, header: Dataset) -> None:
+def _check_cut(each: _Slice, stream: BinaryIO, whole: bool) -> None:
     """Refuse a file with fewer pixels than its header says; ``stream`` stands at the pixel data element.
 
     GDCM fills what is missing without an error. Encapsulated data are followed fragment by fragment to their end.
+    A file that is not ``whole``, without preamble, need not say its transfer syntax: it is the usual one.
     """
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax is None or any(keyword not in header for keyword in ("SeriesInstanceUID", "Rows", "Columns")):
+    from pydicom.uid import UID, ImplicitVRLittleEndian
+
+    path, header = each.path, each.header
+    stated = each.preface("TransferSyntaxUID")
+    syntax = UID(stated) if stated or whole else ImplicitVRLittleEndian
+    if (not stated and whole) or any(keyword not in header for keyword in ("SeriesInstanceUID", "Rows", "Columns")):
         raise _cut(path)
+    if not syntax.is_transfer_syntax or syntax.is_private:
+        raise InputError(
+            f"{path} has pixels in a transfer syntax that is not known ({stated}); export the series again."
+        )
     if syntax.is_deflated:
         return
     start = stream.tell()
     size = stream.seek(0, 2)
     stream.seek(start)
     if not syntax.is_compressed:
-        pixels = int(header.Rows) * int(header.Columns) * int(header.get("NumberOfFrames") or 1)
-        expected = pixels * int(header.get("SamplesPerPixel") or 1) * int(header.get("BitsAllocated") or 16) // 8
-        if size - start < expected:
+        bits = each.count("BitsAllocated") if each.text("BitsAllocated") else 16
+        pixels = each.shape[0] * each.shape[1] * each.count("NumberOfFrames") * each.count("SamplesPerPixel")
+        if size - start < pixels * bits // 8:
             raise _cut(path)
         return
     stream.seek(start + 12)

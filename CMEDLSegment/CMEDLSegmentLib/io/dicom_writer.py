@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,8 @@ def _segmentation(
     for header in headers:
         # The attribute may be empty in a CT, but not in the pixel measures of a SEG.
         header.SliceThickness = header.get("SliceThickness") or f"{volume.geometry.spacing[2]:.6g}"
+        # What was read as one grid is written as one: slices that differ by rounding are no reason to refuse.
+        header.ImageOrientationPatient = headers[0].ImageOrientationPatient
     shown = label[[volume.file_slices[k] for k in kept]]
     # A SEG numbers its segments from 1, whatever their values in the labelmap.
     frames = np.zeros(shown.shape, dtype=np.uint8)
@@ -273,6 +275,8 @@ def _header(file: Path) -> Dataset:
     from pydicom.valuerep import DA, TM
 
     header = read_header(file)
+    if not isinstance(header.PixelSpacing, MutableSequence):
+        header.PixelSpacing = [header.PixelSpacing] * 2  # one value is that of rows and columns
     for keyword in ("FrameOfReferenceUID", "StudyInstanceUID", "SOPInstanceUID"):
         if not header.get(keyword):
             raise InputError(f"{file} has no {keyword}, so DICOM results cannot refer to it; choose .seg.nrrd.")

@@ -130,7 +130,7 @@ def _check_nrrd_fields(path: Path, fields: dict[str, str]) -> None:
     skips = {
         name: _number(fields[name]) for name in ("byte skip", "byteskip", "line skip", "lineskip") if name in fields
     }
-    wrong = [
+    wrong: list[str] = [
         name
         for name, value in skips.items()
         if not math.isfinite(value) or value != int(value) or value < (-1 if name.startswith("byte") else 0)

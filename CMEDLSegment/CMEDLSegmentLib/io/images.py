@@ -141,7 +141,9 @@ def _read_file(path: Path) -> Volume:
 
         advice = "give the folder that holds the DICOM series" if is_dicom(path) else "give .nii.gz, .nrrd or .mha"
         raise InputError(f"{path} is not a NIfTI, NRRD or MetaImage file; {advice}.")
-    header = check_nifti_header(path) if name.endswith(nifti.ENDINGS) else check_file(path)
+    header = check_nifti_header(path) if name.endswith(nifti.ENDINGS) else None
+    if header is None:
+        check_file(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:

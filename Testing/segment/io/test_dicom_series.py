@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom import dcmread
+from pydicom.config import disable_value_validation
 from pydicom.uid import generate_uid
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.images import read_volume
-from CMEDLSegmentLib.io.volume import axial_view
+from CMEDLSegmentLib.io.volume import Geometry, axial_view
 from segment.io.conftest import grid, orientations, rotation, tilted
 from segment.io.dicom_samples import PATIENT_ID, PATIENT_NAME, write_series
 
@@ -253,3 +256,106 @@ def test_folders_may_have_other_alphabets_and_300_characters(ct, tmp_path):
             break
     write_series(folder, ct, grid(np.eye(3)))
     np.testing.assert_array_equal(read_volume(folder).array, ct)
+
+
+def changed(path: Path, change: Callable[[pydicom.Dataset], object]) -> None:
+    """Write a slice again with a change; values that no writer would write, too."""
+    with disable_value_validation():
+        header = pydicom.dcmread(path)
+        change(header)
+        header.save_as(path)
+
+
+@pytest.fixture
+def fourteen(tmp_path: Path) -> list[Path]:
+    """A series of 14 slices, in the order of the slices."""
+    array = np.arange(14 * 6 * 5, dtype=np.int16).reshape(14, 6, 5)
+    return write_series(tmp_path / "series", array, Geometry((5, 6, 14), (0.8, 0.8, 3.0)))
+
+
+@pytest.mark.parametrize("content", [bytes(4000), b"", b"what was done", b"\\x02\\0 no more", b"PK\\3\\4" + bytes(200)])
+def test_files_that_nobody_could_read_are_counted_and_named(fourteen: list[Path], content: bytes) -> None:
+    for path in fourteen[-4:]:
+        path.write_bytes(content)
+    volume = read_volume(fourteen[0].parent)
+    assert len(volume.array) == 10
+    (warning,) = volume.warnings
+    assert "4 files" in warning
+    assert all(path.name in warning for path in fourteen[-4:])
+
+
+def test_a_folder_of_unreadable_files_says_how_many(fourteen: list[Path]) -> None:
+    for path in fourteen:
+        path.write_bytes(bytes(4000))
+    with pytest.raises(InputError, match="14 files"):
+        read_volume(fourteen[0].parent)
+
+
+@pytest.mark.parametrize("count", [14, 4])
+def test_slices_without_preamble_are_read(fourteen: list[Path], count: int) -> None:
+    expected = read_volume(fourteen[0].parent)
+    for path in fourteen[-count:]:
+        path.write_bytes(path.read_bytes()[132:])
+    volume = read_volume(fourteen[0].parent)
+    np.testing.assert_array_equal(volume.array, expected.array)
+    assert volume.geometry == expected.geometry
+    assert volume.warnings == []
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID", "FrameOfReferenceUID"])
+@pytest.mark.parametrize("first", [1, 7, 13])
+def test_two_of_what_a_series_has_one_of_are_refused(fourteen: list[Path], keyword: str, first: int) -> None:
+    for path in fourteen[first:]:
+        changed(path, lambda header: setattr(header, keyword, "1.2.3.4"))
+    with pytest.raises(InputError, match="series"):
+        read_volume(fourteen[0].parent)
+
+
+def test_an_identifier_that_is_empty_in_some_slices_contradicts_nothing(fourteen: list[Path]) -> None:
+    for path in fourteen[::2]:
+        changed(path, lambda header: setattr(header, "PatientID", ""))
+    assert len(read_volume(fourteen[0].parent).array) == 14
+
+
+def test_one_pixel_spacing_is_that_of_both_directions(fourteen: list[Path]) -> None:
+    for path in fourteen:
+        changed(path, lambda header: setattr(header, "PixelSpacing", "0.8"))
+    assert read_volume(fourteen[0].parent).geometry.spacing == pytest.approx((0.8, 0.8, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("PixelSpacing", ["0,8", "0,8"]),
+        ("PixelSpacing", ["0.8", "0.8", "0.8"]),
+        ("PixelSpacing", ["0", "0.8"]),
+        ("PixelSpacing", ["nan", "0.8"]),
+        ("ImagePositionPatient", ["0", "0"]),
+        ("ImagePositionPatient", ["0", "0", "x"]),
+        ("ImagePositionPatient", []),
+        ("ImageOrientationPatient", ["1", "0", "0", "0", "1"]),
+        ("ImageOrientationPatient", ["1", "0", "0", "0", "inf", "0"]),
+    ],
+)
+def test_values_of_a_wrong_number_or_kind_are_refused_and_the_file_named(
+    fourteen: list[Path], keyword: str, value: list[str]
+) -> None:
+    def change(header: pydicom.Dataset) -> None:
+        element = pydicom.DataElement(header[keyword].tag, "LO", value)
+        element.VR = "LO"
+        header[keyword] = element
+
+    for path in fourteen:
+        changed(path, change)
+    with pytest.raises(InputError, match="IM0000"):
+        read_volume(fourteen[0].parent)
+
+
+@pytest.mark.parametrize("syntax", ["", "1.2.3.4.5", "1.2.840.113619.5.2"])
+def test_a_transfer_syntax_that_is_none_is_refused_and_the_file_named(fourteen: list[Path], syntax: str) -> None:
+    data = fourteen[3].read_bytes()
+    known = b"1.2.840.10008.1.2.1\0"
+    assert known in data[:400]
+    fourteen[3].write_bytes(data.replace(known, syntax.encode().ljust(len(known), b"\0"), 1))
+    with pytest.raises(InputError, match=fourteen[3].name):
+        read_volume(fourteen[0].parent)

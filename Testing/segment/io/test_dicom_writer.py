@@ -15,9 +15,11 @@ from skimage.draw import polygon2mask
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.dicom_writer import outlines, write_dicom_seg, write_rtstruct
+from CMEDLSegmentLib.io.images import read_volume
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from segment.io.conftest import DIRECTIONS, LABELS, ORGAN, rotation, series
+from segment.io.dicom_samples import write_series
 
 PROVENANCE = {"student": "lung-ct", "weights_sha256": "ab" * 32}
 
@@ -235,3 +237,36 @@ def test_wrong_endings_shapes_and_folders_are_refused(write, label, tmp_path):
     with pytest.raises(InputError, match=volume.files[5].name):
         write(tmp_path / "a.dcm", label, volume, LABELS, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ct", "file"]
+
+
+def rounded(path: Path, number: int) -> None:
+    """Orientations that differ by rounding, as scanners write them."""
+    header = dcmread(path)
+    directions = map(float, header.ImageOrientationPatient)
+    header.ImageOrientationPatient = [f"{value + number * 1e-9:.12f}" for value in directions]
+    header.save_as(path)
+
+
+def one_spacing(path: Path, number: int) -> None:
+    """A single value that is the spacing of rows and columns."""
+    header = dcmread(path)
+    header.PixelSpacing = str(header.PixelSpacing[0])
+    header.save_as(path)
+
+
+def bare(path: Path, number: int) -> None:
+    """Without the preamble."""
+    path.write_bytes(path.read_bytes()[132:])
+
+
+@pytest.mark.parametrize("change", [rounded, one_spacing, bare])
+def test_what_can_be_read_can_be_written(change, label, tmp_path: Path) -> None:
+    square = Geometry(label.shape[::-1], (0.8, 0.8, 2.5), (-10.0, -20.0, -30.0))
+    files = write_series(tmp_path / "ct", np.zeros(label.shape, np.int16), square)
+    for number, path in enumerate(files):
+        change(path, number)
+    volume = read_volume(tmp_path / "ct")
+    write_dicom_seg(tmp_path / "a.dcm", label, volume, LABELS, PROVENANCE)
+    write_rtstruct(tmp_path / "rt.dcm", label, volume, LABELS, PROVENANCE)
+    np.testing.assert_array_equal(rt_masks(tmp_path / "rt.dcm", volume.geometry), expected_masks(label))
+    assert dcmread(tmp_path / "a.dcm").pixel_array.sum() == np.count_nonzero(label)
