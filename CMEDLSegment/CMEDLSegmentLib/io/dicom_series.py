@@ -144,7 +144,7 @@ def read_series(folder: Path, series_uid: str | None = None) -> Volume:
     modality, number = first.text("Modality") or None, first.text("SeriesNumber")
     if unread:
         warnings.append(
-            f"{_listed(folder, unread)} could not be read as DICOM and were left out; check that none is a slice."
+            f"{_listed(folder, unread)} could not be read as DICOM; without them the scan may lack slices, so check."
         )
     return Volume(
         array=_read_pixels(slices, places, geometry),
@@ -242,8 +242,10 @@ def _read_slice(path: Path, stream: BinaryIO, whole: bool) -> _Slice | None:
 
 
 def _listed(folder: Path, files: list[Path]) -> str:
+    """How many files, and the names of some."""
     names = ", ".join(path.relative_to(folder).as_posix() for path in files[:_SHOWN])
-    return f"{len(files)} files of the folder ({names}{', ...' if len(files) > _SHOWN else ''})"
+    noun = "file" if len(files) == 1 else "files"
+    return f"{len(files)} {noun} of the folder ({names}{', ...' if len(files) > _SHOWN else ''})"
 
 
 def _is_image(each: _Slice) -> bool:
@@ -402,7 +404,7 @@ def _check_cut(each: _Slice, stream: BinaryIO, whole: bool) -> None:
     syntax = UID(stated) if stated or whole else ImplicitVRLittleEndian
     if (not stated and whole) or any(keyword not in header for keyword in ("SeriesInstanceUID", "Rows", "Columns")):
         raise _cut(path)
-    if not syntax.is_transfer_syntax or syntax.is_private:
+    if syntax.is_private or not syntax.is_transfer_syntax:
         raise InputError(
             f"{path} has pixels in a transfer syntax that is not known ({stated}); export the series again."
         )
