@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.inference.batch import RESULTS
 from CMEDLSegmentLib.io.cohort_table import write_cohort
 from CMEDLSegmentLib.process.supervisor import Program
 
@@ -20,7 +21,7 @@ from .scene import batch_cases
 from .scene.batch_cases import BatchScan
 from .section import Section, buttonBox, followPath, inBackground, plainToolTip, rememberFold, setText, show_errors
 
-TABLE, RESULTS = "cohort.csv", "results.csv"
+TABLE = "cohort.csv"
 FOLDER = "CMEDL/BatchFolder"
 
 

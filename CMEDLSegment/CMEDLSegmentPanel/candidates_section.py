@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from .scene import contour_views
 from .scene.lesion_candidates import LesionCandidate, LesionCandidates
 from .scene.result_nodes import is_result
-from .section import Section, fitHeight, plainToolTip, show_errors, signals_blocked
+from .section import Section, fitHeight, plainToolTip, show_errors, signals_blocked, tickItem
 
 KEEP, VOLUME, CONFIDENCE, SLICES = range(4)
 
@@ -94,10 +94,7 @@ class CandidatesSection(Section):
                 }
                 peak = "" if row.peak is None else _(", peak probability {peak:.0%}").format(peak=row.peak)
                 tip = plainToolTip(_("Candidate {number}{peak}").format(number=row.number, peak=peak))
-                tick = qt.QTableWidgetItem()
-                tick.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-                tick.setCheckState(qt.Qt.Checked if row.kept else qt.Qt.Unchecked)
-                table.setItem(index, KEEP, tick)
+                table.setItem(index, KEEP, tickItem(row.kept))
                 for column, text in texts.items():
                     item = qt.QTableWidgetItem(text)
                     item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)

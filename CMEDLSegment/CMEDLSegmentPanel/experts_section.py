@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from .agreement_view import GRAY
 from .scene import contour_views, expert_segments, result_nodes
 from .scene.expert_segments import SegmentRef
-from .section import Section, fitHeight, plainToolTip, setText, show_errors, signals_blocked
+from .section import Section, fitHeight, plainToolTip, setText, show_errors, signals_blocked, tickItem
 
 EXPERT, SHOW, RATER, STRUCTURE, DICE = range(5)
 
@@ -237,9 +237,7 @@ class ExpertsSection(Section):
             item.setForeground(qt.QBrush(qt.QColor(*GRAY)))
 
     def _tick(self, row: int, column: int, checked: bool) -> qt.QTableWidgetItem:
-        item = qt.QTableWidgetItem()
-        item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-        item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+        item = tickItem(checked)
         self.ui.expertsTable.setItem(row, column, item)
         return item
 

@@ -172,6 +172,14 @@ def fitHeight(table: qt.QTableWidget) -> None:
     table.setFixedHeight(high)
 
 
+def tickItem(checked: bool) -> qt.QTableWidgetItem:
+    """A table's cell with a tick that a person can change."""
+    item = qt.QTableWidgetItem()
+    item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+    item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+    return item
+
+
 def setText(widget, text: str) -> None:
     """Set a label's text only when it changes, so that the layout is not computed anew for nothing."""
     if widget.text != text:

@@ -72,9 +72,9 @@ def add_command(commands: Any, name: str, action: Command, text: str, more: str 
     return sub
 
 
-def add_json(sub: Parser, text: str = "print one JSON object on one line") -> None:
+def add_json(sub: Parser) -> None:
     """Add ``--json``."""
-    sub.add_argument("--json", action="store_true", help=text)
+    sub.add_argument("--json", action="store_true", help="print one JSON object on one line")
 
 
 class Report(Protocol):

@@ -20,6 +20,7 @@ from ..base.errors import InputError
 from ..base.files import atomic_path
 from ..base.progress import SILENT, Progress
 from ..base.text import counted, table
+from ..io.labels import SEGMENTATION
 from .options import DEFAULTS, SegmentationOptions
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from .segmenter import Segmentation, Segmenter
 
 LABELMAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
-SEGMENTATION = ".seg.nrrd"
 DICOM = ".dcm"
 ENDINGS = {
     "output": ("a segmentation", (SEGMENTATION, *LABELMAPS, DICOM)),

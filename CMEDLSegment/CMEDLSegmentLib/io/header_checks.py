@@ -98,16 +98,13 @@ def _check_nrrd(path: Path) -> None:
                     raise InputError(
                         f"{path} has a damaged NRRD header (its '{key[:40]}' is too long); export it again."
                     )
-        _check_nrrd_fields(path, fields)
+        sizes = _nrrd_sizes(path, fields)
         _check_spacing(path, [s for s in map(_number, fields.get("spacings", "").split()) if not math.isnan(s)])
         _check_spacing(path, _nrrd_steps(fields.get("space directions", "")))
         bytes_each = _NRRD_BYTES.get(fields.get("type", ""))
-        sizes = [_number(size) for size in fields.get("sizes", "").split()]
         if "data file" in fields or "datafile" in fields or bytes_each is None:
             return
-        if not sizes or not all(map(math.isfinite, sizes)):
-            return
-        expected = int(math.prod(sizes)) * bytes_each
+        expected = math.prod(sizes) * bytes_each
         if fields.get("encoding") == "raw":
             _check_short(path, path.stat().st_size - stream.tell(), expected)
         elif fields.get("encoding") in ("gzip", "gz"):
@@ -119,8 +116,8 @@ def _check_nrrd(path: Path) -> None:
                 _check_short(path, nifti.count_bytes(unpacked, path, most), expected)
 
 
-def _check_nrrd_fields(path: Path, fields: dict[str, str]) -> None:
-    """Numbers of an NRRD header that ITK takes as they are: how many axes, their sizes, and what lies before the data.
+def _nrrd_sizes(path: Path, fields: dict[str, str]) -> list[int]:
+    """The sizes of an NRRD's axes; they and other numbers that ITK takes as they are have to make sense.
 
     Raises:
         InputError: one is out of its range, or does not fit another.
@@ -144,6 +141,7 @@ def _check_nrrd_fields(path: Path, fields: dict[str, str]) -> None:
         wrong.append("space origin")
     if wrong:
         raise InputError(f"{path} has a damaged NRRD header (its '{wrong[0]}' makes no sense); export it again.")
+    return list(map(int, sizes))
 
 
 def _is_size(value: float) -> bool:
@@ -162,7 +160,7 @@ def _check_metaimage(path: Path) -> None:
                 break
         if "ElementDataFile" not in fields or "DimSize" not in fields:
             raise InputError(f"{path} is not an image, whatever its ending says; give a MetaImage file.")
-        _check_metaimage_fields(path, fields)
+        values = _metaimage_values(path, fields)
         spacing = fields.get("ElementSpacing", fields.get("ElementSize", ""))
         _check_spacing(path, [_number(step) for step in spacing.split()])
         data = fields["ElementDataFile"]
@@ -173,9 +171,7 @@ def _check_metaimage(path: Path) -> None:
         if not os.path.isfile(where):  # noqa: PTH113 (a name may be no name at all)
             raise InputError(f"{path} needs its data file {data}, which is not there; copy both.")
         there = where.stat().st_size - (stream.tell() if local else 0)
-    channels = _number(fields.get("ElementNumberOfChannels", "1"))
-    sizes = [_number(size) for size in fields["DimSize"].split()]
-    expected = int(math.prod(sizes) * channels) * _META_BYTES.get(fields.get("ElementType", ""), 0)
+    expected = values * _META_BYTES.get(fields.get("ElementType", ""), 0)
     if fields.get("CompressedData", "False").lower() == "true":
         packed = _number(fields.get("CompressedDataSize", "0"))
         _check_short(path, there * nifti.DEFLATE, expected)
@@ -183,8 +179,8 @@ def _check_metaimage(path: Path) -> None:
     _check_short(path, there, expected)
 
 
-def _check_metaimage_fields(path: Path, fields: dict[str, str]) -> None:
-    """Numbers of a MetaImage header that ITK takes as they are.
+def _metaimage_values(path: Path, fields: dict[str, str]) -> int:
+    """How many values a MetaImage holds; its sizes and other numbers that ITK takes as they are have to make sense.
 
     Raises:
         InputError: one is out of its range, or does not fit another.
@@ -206,6 +202,7 @@ def _check_metaimage_fields(path: Path, fields: dict[str, str]) -> None:
             wrong.append(name)
     if wrong:
         raise InputError(f"{path} has a damaged MetaImage header (its '{wrong[0]}' makes no sense); export it again.")
+    return math.prod(map(int, (*sizes, channels)))
 
 
 def _number(text: str) -> float:

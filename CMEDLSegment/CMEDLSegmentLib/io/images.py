@@ -10,12 +10,13 @@ import numpy as np
 from ..base.errors import InputError
 from ..base.files import atomic_path
 from . import nifti
+from .labels import SEGMENTATION
 from .volume import Geometry, Volume, array_of, geometry_from, geometry_of, grid_text, quiet_itk, set_geometry
 
 if TYPE_CHECKING:
     import SimpleITK
 
-IMAGE_ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+IMAGE_ENDINGS = (SEGMENTATION, ".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
 SMALLEST_MM, LARGEST_MM, FARTHEST_MM = 0.01, 200.0, 1e6
 """Of a voxel's sides, and of its place: far outside what scanners write, and inside what a wrong unit makes of it."""
@@ -150,7 +151,7 @@ def _read_file(path: Path) -> Volume:
         with quiet_itk():
             reader.ReadImageInformation()
             squeezed = _check_wrong_kind(path, reader)
-            array = _voxels(path, reader)
+            array = _voxels(path, reader, header)
     except RuntimeError as error:
         # A file that is cut or damaged is told as that, not as what ITK stumbled over first.
         check_file(path)
@@ -185,8 +186,8 @@ def _transform_notes(path: Path, header: nifti.Header, geometry: Geometry) -> li
         return [
             f"{path.name} does not say where its voxels lie; position and directions are assumed, also left and right."
         ]
-    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (np.array(geometry.size) - 1.0)
-    ours = geometry.to_physical(corners) * (-1.0, -1.0, 1.0)  # ITK's world is LPS, NIfTI's RAS
+    corners = geometry.corners()
+    ours = corners * (-1.0, -1.0, 1.0)  # NIfTI's world is RAS
     apart = {}
     for name, matrix in header.transforms.items():
         if np.linalg.det(matrix[:3, :3]) * np.linalg.det(geometry.matrix) < 0:
@@ -194,7 +195,7 @@ def _transform_notes(path: Path, header: nifti.Header, geometry: Geometry) -> li
                 f"{path} cannot be told left from right: one of its two transforms ({' and '.join(header.transforms)}) "
                 "mirrors the other; export it again."
             )
-        places = corners @ matrix[:3, :3].T + matrix[:3, 3]
+        places = geometry.to_index(corners) @ matrix[:3, :3].T + matrix[:3, 3]
         apart[name] = float(np.linalg.norm(places - ours, axis=1).max())
     far = max(apart, key=apart.__getitem__)
     if apart[far] <= AGREED_MM:
@@ -205,13 +206,12 @@ def _transform_notes(path: Path, header: nifti.Header, geometry: Geometry) -> li
     ]
 
 
-def _voxels(path: Path, reader: SimpleITK.ImageFileReader) -> np.ndarray:
+def _voxels(path: Path, reader: SimpleITK.ImageFileReader, header: nifti.Header | None) -> np.ndarray:
     """The voxels of a file, with no second copy in memory where that can be avoided."""
     from .header_checks import damage_as_error
 
-    if path.name.lower().endswith(nifti.ENDINGS):
+    if header is not None:
         with damage_as_error(path):
-            header = nifti.read_header(path)
             array = nifti.read_voxels(path, header)
             if array is not None:
                 return array

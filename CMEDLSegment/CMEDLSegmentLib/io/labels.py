@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from ..base.errors import ModelError
 from ..base.schema import conform, named, read, required, setting
 
+SEGMENTATION = ".seg.nrrd"
+"""How the file of a Slicer segmentation ends."""
+
 
 @dataclass(frozen=True)
 class Label:

@@ -8,12 +8,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from .cohort_table import LONGEST_CASE, names_a_file
+from .images import IMAGE_ENDINGS
+from .labels import SEGMENTATION
 
-VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-SEGMENTATION = ".seg.nrrd"
+VOLUMES = (*IMAGE_ENDINGS, ".nhdr")
 _LOOKED_AT = 20
 """Files of a folder of which one has to be DICOM."""
-_PREAMBLE = 128
 
 
 def find_scans(folder: Path) -> list[Path]:
@@ -22,13 +22,15 @@ def find_scans(folder: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be read.
     """
+    from pydicom.misc import is_dicom
+
     scans: list[Path] = []
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files = [Path(place, name) for name in sorted(names) if not name.startswith(".")]
         scans += [path for path in files if _ending(path) and not path.name.lower().endswith(SEGMENTATION)]
         others = [path for path in files if not _ending(path)]
-        if any(map(_is_dicom, others[:_LOOKED_AT])):
+        if any(map(is_dicom, others[:_LOOKED_AT])):
             scans.append(Path(place))
     return scans
 
@@ -58,12 +60,6 @@ def name_of(scan: Path, folder: Path) -> str:
 
 def _ending(path: Path) -> str:
     return next((ending for ending in sorted(VOLUMES, key=len, reverse=True) if path.name.lower().endswith(ending)), "")
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as stream:
-        stream.seek(_PREAMBLE)
-        return stream.read(4) == b"DICM"
 
 
 def _raise(error: OSError) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..base.errors import InputError
 from .images import save_image
+from .labels import SEGMENTATION
 from .volume import Geometry, set_geometry
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def write_segmentation(
     import SimpleITK as sitk
 
     path = Path(path)
-    if not path.name.lower().endswith(".seg.nrrd"):
-        raise InputError(f"{path} does not end with .seg.nrrd, which a Slicer segmentation needs.")
+    if not path.name.lower().endswith(SEGMENTATION):
+        raise InputError(f"{path} does not end with {SEGMENTATION}, which a Slicer segmentation needs.")
     geometry.check_fits(label)
     label = label.astype(np.uint8, copy=False)
     image = sitk.GetImageFromArray(label)

@@ -12,7 +12,7 @@ import vtk
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.dicom_writer import write_dicom_seg, write_rtstruct
 from CMEDLSegmentLib.io.images import write_image
-from CMEDLSegmentLib.io.labels import Label
+from CMEDLSegmentLib.io.labels import SEGMENTATION, Label
 from CMEDLSegmentLib.io.segmentation_writer import write_segmentation
 from CMEDLSegmentLib.io.volume import Volume
 
@@ -23,7 +23,6 @@ from .result_nodes import is_edited, is_result, provenance
 from .segment_masks import array_on_volume, segment_of
 from .volume_nodes import dicom_files, modality_of
 
-SEGMENTATION = ".seg.nrrd"
 TISSUE = ["SCT", "85756007", "Tissue"]
 """What Slicer calls a segment that nobody has named in codes."""
 
