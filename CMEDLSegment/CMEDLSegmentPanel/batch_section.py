@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from CMEDLSegmentLib.base.errors import Cancelled
 from CMEDLSegmentLib.inference.batch import RESULTS
+from CMEDLSegmentLib.inference.pipeline import check_writable
 from CMEDLSegmentLib.io.cohort_table import write_cohort
 from CMEDLSegmentLib.process.supervisor import Program
 
@@ -128,6 +129,7 @@ class BatchSection(Section):
     def _start(self, folder: Path) -> None:
         slicer.app.userSettings().setValue(FOLDER, str(folder))
         parameters, scans = self.parameters, [batch_cases.with_voxels(scan) for scan in self._scans]
+        check_writable(folder)
         self._preparing, self.ui.batchButton.enabled = True, False
         setText(self.ui.batchLabel, _("Preparing the CTs ..."))
 

@@ -157,9 +157,7 @@ def _written(volume: Volume, path: Path) -> Path:
 
     if path.exists():
         there = read_volume(path)
-        placed = there.geometry.shape == volume.geometry.shape
-        placed = placed and np.allclose(there.geometry.matrix, volume.geometry.matrix, atol=1e-6)
-        if placed and np.array_equal(there.array, volume.array):
+        if there.geometry.is_close(volume.geometry) and np.array_equal(there.array, volume.array):
             return path
     write_image(path, volume.array, volume.geometry)
     return path

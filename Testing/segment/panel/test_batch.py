@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from CMEDLSegmentLib.inference.batch import RESULTS
 from CMEDLSegmentLib.io.images import read_volume, write_image
@@ -73,6 +74,33 @@ def test_loaded_cts_are_segmented_and_kept_the_next_time(batch, slicer_app, tmp_
     assert str(results) in batch.ui.batchLabel.text
     run(batch, slicer_app)
     assert {row["outcome"] for row in rows(results).values()} == {"kept"}
+
+
+def test_a_ct_that_was_moved_is_segmented_anew(batch, slicer_app, tmp_path: Path) -> None:
+    ct = add_ct()
+    batch.ui.batchLoadedButton.click()
+    settle(batch, slicer_app)
+    run(batch, slicer_app)
+    ct.SetOrigin([at + 30.0 for at in ct.GetOrigin()])
+    run(batch, slicer_app)
+    assert {row["outcome"] for row in rows(tmp_path / "results").values()} == {"done"}
+    (written,) = (tmp_path / "results" / "inputs").iterdir()
+    (result,) = (tmp_path / "results").glob("*.seg.nrrd")
+    for path in (written, result):
+        origin = sitk.ReadImage(str(path)).GetOrigin()
+        np.testing.assert_allclose(np.abs(origin), np.abs(ct.GetOrigin()), atol=1e-6)
+
+
+def test_a_folder_that_takes_no_file_is_told(batch, slicer_app, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    add_ct()
+    batch.ui.batchLoadedButton.click()
+    batch.ui.batchPathLineEdit.currentPath = str(tmp_path / "file" / "results")
+    settle(batch, slicer_app)
+    batch.ui.batchButton.click()
+    assert str(tmp_path / "file") in slicer_app.messages[-1].text
+    assert not batch.batch._poller.busy
+    assert slicer_app.take_errors() == []
 
 
 def test_a_folder_s_files_and_series_are_added_and_a_bad_one_is_told(batch, slicer_app, tmp_path: Path) -> None:
