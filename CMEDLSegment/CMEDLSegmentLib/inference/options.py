@@ -4,8 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..base.schema import conform, named
+from ..base.schema import conform, named, required, setting
 from ..models import DEFAULT
+
+TUMOR, ADD, CUT, END = "tumor", "add", "cut", "end"
+ACTIONS = (TUMOR, ADD, CUT, END)
+AUTO, THRESHOLD = "auto", "threshold"
+
+
+@dataclass(frozen=True)
+class Click:
+    """A place that a person pointed at, and what for.
+
+    Attributes:
+        point: LPS, mm.
+        action: ``tumor`` starts a tumor that lies here. The others mend the last tumor that was started: ``add`` and
+            ``cut`` around the place, ``end``: the tumor goes no further than this slice, seen from its first click.
+
+    Raises:
+        InputError: a value has a wrong type; the message names it.
+    """
+
+    point: tuple[float, float, float] = required(low=-1e5, high=1e5)
+    action: str = setting(TUMOR, choices=ACTIONS)
+
+    def __post_init__(self) -> None:
+        with named("The click's"):
+            conform(self)
 
 
 @dataclass(frozen=True)
@@ -18,6 +43,11 @@ class SegmentationOptions:
         threshold: probability from which a voxel is marked; None is the model's own.
         all_slices: look at every slice, also where the model asks for lung slices only.
         minimum_cc: components below this volume (cc) are dropped.
+        clicks: tumors that a person pointed at, in order. Where the model reads clicks they are all that is segmented;
+            beside another model they are added to what it finds.
+        click_model: who answers the clicks beside a model that reads none: a model's name or file, ``threshold`` (the
+            model's own probability around the click), or ``auto``: a model that reads clicks if there is one for these
+            images and this label, else ``threshold``.
 
     Raises:
         InputError: a value has a wrong type or is no number; the message names the option.
@@ -28,6 +58,8 @@ class SegmentationOptions:
     threshold: float | None = None
     all_slices: bool = False
     minimum_cc: float = 0.0
+    clicks: tuple[Click, ...] = ()
+    click_model: str = AUTO
 
     def __post_init__(self) -> None:
         with named("The option"):

@@ -32,13 +32,14 @@ _OLD_SPELLING = {"normalization": "normalisation", "license": "licence"}
 METADATA_KEY = "cmedl-card"
 DIGEST_FIELD = "card_sha256"
 SEGMENTOR = "segmentor"
-IMAGE = "image"
+IMAGE, PROMPT = "image", "prompt"
+"""What networks read besides each other: the image, and what a person pointed at."""
 INT8_PREFIX = "int8"
 LARGEST_HEADER = 64 << 20
 """Bytes; a card and the list of tensors take a few kilobytes, so more means the file is something else."""
 FOUND = "patients in whom the structure was found"
 """The measure of a figure that counts: its value is a number of patients, its n all of them."""
-_LATER = ("candidates", "misses")
+_LATER = ("candidates", "misses", "prompt")
 """Fields that cards of before do not have: left out where they are empty, so that those keep their digest."""
 ITS_FIELD = "the card's field"
 """How the errors about a field begin."""
@@ -53,7 +54,8 @@ class NetworkSpec:
             ``segmentor``.
         kind: what ``networks.create_network`` makes.
         arguments: its arguments (widths, channels, classes).
-        inputs: what it reads, channels concatenated: ``image`` (normalized) or networks named before it.
+        inputs: what it reads, channels concatenated: ``image`` (normalized), ``prompt`` (of a model that reads clicks),
+            or networks named before it.
     """
 
     name: str
@@ -64,9 +66,11 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         with schema.named(ITS_FIELD, ModelError):
             schema.conform(self, "networks")
-            if not re.fullmatch(r"[a-z][a-z0-9_-]*", self.name) or self.name in (IMAGE, INT8_PREFIX):
+            if not re.fullmatch(r"[a-z][a-z0-9_-]*", self.name) or self.name in (IMAGE, PROMPT, INT8_PREFIX):
                 raise wrong(
-                    "networks.name", "lower-case letters, digits, - and _, but not 'image' or 'int8'", self.name
+                    "networks.name",
+                    "lower-case letters, digits, - and _, but not 'image', 'prompt' or 'int8'",
+                    self.name,
                 )
 
 
@@ -97,6 +101,35 @@ class CandidateRule:
     mean: float = required(low=0.0, high=1.0, help="At least this mean probability.")
     volume_cc: float = required(low=0.0, high=1000.0, help="At least this volume, cc.")
     chosen_on: str = required(filled=True, help="The patients that the rule was chosen on, and what it kept there.")
+
+
+PROMPT_CHANNELS = ("add", "cut", "neighbor")
+"""Of a prompt: clicks inside the structure, clicks outside of it, and the structure's mask on the slice before."""
+
+
+@dataclass(frozen=True)
+class ClickPrompt:
+    """How a model that reads clicks is asked: one slice at a time, on a square around the structure.
+
+    The card's ``field`` is the side of that square in pixels, its ``spacing_mm`` the pixel of the first look.
+    """
+
+    click_pixels: float = setting(3.0, low=0.5, high=50, help="Standard deviation of the Gaussian at a click, pixels.")
+    pixel_mm: tuple[float, float] = setting((0.75, 2.0), low=0.05, high=20, help="The least and the most it has seen.")
+    diameter_pixels: float = setting(
+        32.0, low=4, high=4096, help="The pixel is chosen so that the structure's diameter is this, within pixel_mm."
+    )
+    smallest_mm2: float = setting(9.0, low=0, high=1e4, help="Below this area a slice has no structure: it ends there.")
+    largest_gap_mm: float = setting(8.0, low=0.1, high=100, help="Slices further apart are not told of each other.")
+    channels: tuple[str, ...] = PROMPT_CHANNELS
+
+    def __post_init__(self) -> None:
+        with schema.named(ITS_FIELD, ModelError):
+            schema.conform(self, "prompt")
+            if self.channels != PROMPT_CHANNELS:
+                raise wrong("prompt.channels", ", ".join(PROMPT_CHANNELS), self.channels)
+            if self.pixel_mm[0] > self.pixel_mm[1]:
+                raise wrong("prompt.pixel_mm", "a range with the lower value first", self.pixel_mm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +163,7 @@ class Card:
     )
     candidates: CandidateRule | None = setting(None, help="Which lesion candidates are likely; None: all.")
     misses: str = setting("", help="What the model is known to miss, in a few words.")
+    prompt: ClickPrompt | None = setting(None, help="How it is asked by clicks; None: it finds structures by itself.")
     figures: tuple[dict[str, Any], ...] = setting((), help="Held out: measure, value, n, data, where known spread.")
     int8: dict[str, Any] | None = setting(None, help="How int8 was checked; None: int8 is not to be used.")
     weights_sha256: str = setting("", help="64 hexadecimal digits; empty until saved.")
@@ -156,7 +190,7 @@ class Card:
             raise wrong("weights_sha256", "64 hexadecimal digits", self.weights_sha256)
 
     def _check_networks(self) -> None:
-        known = {IMAGE}
+        known = {IMAGE} if self.prompt is None else {IMAGE, PROMPT}
         for network in self.networks:
             if network.name in known:
                 raise SchemaError("networks", f"names '{network.name}' twice")
@@ -195,6 +229,11 @@ class Card:
             wanted = " or ".join(map(str, allowed))
             raise ModelError(f"the card's segmentor needs {wanted} classes for {count} label(s), not {classes}.")
         return classes
+
+    @property
+    def channels(self) -> int:
+        """Channels that the networks are given: the image, and those of a prompt."""
+        return 1 if self.prompt is None else 1 + len(self.prompt.channels)
 
     def likely(self, mean: float, volume_cc: float) -> bool:
         """Whether a lesion candidate of this mean probability and volume (cc) is a likely one."""

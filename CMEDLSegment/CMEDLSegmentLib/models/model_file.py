@@ -32,7 +32,17 @@ from torch import nn
 from ..base.errors import ModelError
 from ..base.files import atomic_path
 from ..networks import create_network
-from .model_card import INT8_PREFIX, METADATA_KEY, Card, NetworkSpec, card_of, header_of, reading
+from .model_card import (
+    IMAGE,
+    INT8_PREFIX,
+    METADATA_KEY,
+    PROMPT,
+    Card,
+    NetworkSpec,
+    card_of,
+    header_of,
+    reading,
+)
 
 _DTYPES = {"F32": np.float32, "F16": np.float16, "I64": np.int64, "I8": np.int8}
 _SCALE = "scale"
@@ -48,7 +58,8 @@ _PROBE = 32
 class ModelNetwork(nn.Module):
     """A card's networks as one: each reads the image or outputs of those before it; the last gives logits.
 
-    ``forward(image)``: image (n, 1, height, width) in -1..1 to logits (n, classes, height, width).
+    ``forward(image)``: image (n, 1, height, width) in -1..1 to logits (n, classes, height, width). Where the model reads
+    clicks, the prompt's channels (0..1) follow that of the image.
     """
 
     def __init__(self, specs: tuple[NetworkSpec, ...], networks: list[nn.Module]) -> None:
@@ -58,7 +69,7 @@ class ModelNetwork(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """The segmentor's logits; see the class."""
-        outputs = {"image": image}
+        outputs = {IMAGE: image[:, :1], PROMPT: image[:, 1:]}
         for spec, network in zip(self.specs, self.networks, strict=True):
             read = [outputs[name] for name in spec.inputs]
             output = network(read[0] if len(read) == 1 else torch.cat(read, dim=1))
@@ -306,7 +317,7 @@ def _check_flow(card: Card, network: ModelNetwork) -> None:
         module.load_state_dict(zeros, assign=True)
     try:
         with torch.inference_mode():
-            shape = tuple(network(torch.zeros(1, 1, _PROBE, _PROBE)).shape)
+            shape = tuple(network(torch.zeros(1, card.channels, _PROBE, _PROBE)).shape)
     except RuntimeError as error:
         raise ModelError(f"its networks do not fit each other ({str(error).splitlines()[0]}).") from error
     wanted = (1, card.classes, _PROBE, _PROBE)

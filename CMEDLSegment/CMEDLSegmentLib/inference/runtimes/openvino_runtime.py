@@ -35,7 +35,7 @@ class OpenVinoRuntime:
     def __init__(self, model: ModelFile, plan: Plan) -> None:
         network = model.build()
         whole = quantized(network, model.int8) if plan.precision == "int8" else fold_batch_norm(network)
-        converted = _convert(whole, torch.zeros(1, 1, model.card.field, model.card.field))
+        converted = _convert(whole, torch.zeros(1, model.card.channels, model.card.field, model.card.field))
         compiled = _compile(converted, plan.precision)
         self._requests = [compiled.create_infer_request() for _ in range(plan.batch)]
 
