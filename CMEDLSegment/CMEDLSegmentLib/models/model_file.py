@@ -58,8 +58,8 @@ _PROBE = 32
 class ModelNetwork(nn.Module):
     """A card's networks as one: each reads the image or outputs of those before it; the last gives logits.
 
-    ``forward(image)``: image (n, 1, height, width) in -1..1 to logits (n, classes, height, width). Where the model reads
-    clicks, the prompt's channels (0..1) follow that of the image.
+    ``forward(image)``: image (n, 1, height, width) in -1..1 to logits (n, classes, height, width). Where the model
+    reads clicks, the prompt's channels (0..1) follow that of the image.
     """
 
     def __init__(self, specs: tuple[NetworkSpec, ...], networks: list[nn.Module]) -> None:
