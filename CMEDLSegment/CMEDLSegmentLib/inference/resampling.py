@@ -85,6 +85,14 @@ class ModelField:
         steps = np.arange(self.pixels) - (self.pixels - 1) / 2
         return self.center[axis] + steps * (self.pixel_mm / self.spacing[axis])
 
+    def of_native(self, place: tuple[float, float]) -> tuple[float, float]:
+        """Pixel coordinates (y, x) on the field of a place in native voxels."""
+        y, x = (
+            (place[axis] - self.center[axis]) * (self.spacing[axis] / self.pixel_mm) + (self.pixels - 1) / 2
+            for axis in (0, 1)
+        )
+        return y, x
+
     def _field_positions(self, axis: int) -> np.ndarray:
         """Model pixel coordinates of the native voxels along ``axis``."""
         steps = np.arange(self.shape[axis]) - self.center[axis]

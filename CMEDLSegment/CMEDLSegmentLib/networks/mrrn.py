@@ -105,7 +105,8 @@ class Mrrn(Segmentor):
     start small, so that the streams begin near the identity.
 
     Args:
-        in_channels, classes, hints, windows: as :class:`Segmentor` takes them; the paper's count is that of two classes.
+        in_channels, classes, hints, windows: as :class:`Segmentor` takes them; the paper's count is that of two
+            classes.
         width: channels of the finest residual stream.
         wiring: "connected" or "published".
     """

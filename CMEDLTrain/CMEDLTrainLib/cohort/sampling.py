@@ -19,12 +19,31 @@ class Sampler:
     """
 
     def __init__(
-        self, store: Store, split: str, role: str, batch: int, kind: str, seed: int, rank: int = 0, processes: int = 1
+        self,
+        store: Store,
+        split: str,
+        role: str,
+        batch: int,
+        kind: str,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        with_structure: bool = False,
     ) -> None:
-        """``batch`` is of each process. Raises ValueError when the split has no patch."""
+        """Sample patches of one split and role.
+
+        Args:
+            batch: of each process.
+            with_structure: leave out patches without the structure.
+
+        Raises:
+            ValueError: the split has no such patch.
+        """
         self._indices = store.select(split, role)
+        if with_structure:
+            self._indices = self._indices[store.patches.records["pixels"][self._indices] > 0]
         if len(self._indices) == 0:
-            raise ValueError(f"no {role} patches in the split {split}")
+            raise ValueError(f"no {role} patches{' with the structure' * with_structure} in the split {split}")
         patients = store.patient_numbers(self._indices)
         weights = np.bincount(patients)[patients] ** -0.5
         self._weights = weights / weights.sum() if kind == "patient" else None

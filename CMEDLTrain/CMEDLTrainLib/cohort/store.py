@@ -128,10 +128,14 @@ class Store:
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images (n, field, field) float32 in [-1, 1] and masks (n, field, field) uint8."""
         images = self._images[indices].astype(np.float32) / LEVELS
+        _let_go(self._images)
+        return images, self.read_masks(indices)
+
+    def read_masks(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Masks (n, field, field) uint8."""
         masks = np.array(self._masks[indices])
-        for mapped in (self._images, self._masks):
-            _let_go(mapped)
-        return images, masks
+        _let_go(self._masks)
+        return masks
 
 
 def _let_go(mapped: np.ndarray) -> None:

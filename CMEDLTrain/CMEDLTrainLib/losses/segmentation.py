@@ -29,7 +29,9 @@ def one_hot(mask: Tensor, labels: int) -> Tensor:
     return (mask[:, None] == values[None, :, None, None]).float()
 
 
-def soft_dice_loss(logits: Tensor, mask: Tensor, smooth: float = 1.0, recall: float = 0.5) -> Tensor:
+def soft_dice_loss(
+    logits: Tensor, mask: Tensor, smooth: float = 1.0, recall: float = 0.5, each: bool = False
+) -> Tensor:
     """One minus the soft Dice coefficient, pooled over the batch (of all processes) and averaged over the labels.
 
     Pooling over the batch keeps the loss defined on slices without the structure: there it only counts the false
@@ -41,12 +43,15 @@ def soft_dice_loss(logits: Tensor, mask: Tensor, smooth: float = 1.0, recall: fl
         smooth: added to numerator and denominator (pixels).
         recall: weight of what is missed against what is marked falsely, 0 to 1: the Tversky index (Salehi et al.
             2017), which is Dice at 0.5.
+        each: the mean over the patches of the loss of each, instead of pooling.
     """
     predicted = probabilities(logits)
     target = one_hot(mask, predicted.shape[1])
-    overlap = (predicted * target).sum(dim=(0, 2, 3))
-    total = 2 * ((1 - recall) * predicted.sum(dim=(0, 2, 3)) + recall * target.sum(dim=(0, 2, 3)))
-    overlap, total = pooled(torch.stack((overlap, total)))
+    over = (2, 3) if each else (0, 2, 3)
+    overlap = (predicted * target).sum(dim=over)
+    total = 2 * ((1 - recall) * predicted.sum(dim=over) + recall * target.sum(dim=over))
+    if not each:
+        overlap, total = pooled(torch.stack((overlap, total)))
     return 1 - ((2 * overlap + smooth) / (total + smooth)).mean()
 
 
@@ -59,12 +64,20 @@ def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def segmentation_loss(
-    logits: Tensor, mask: Tensor, dice: float = 1.0, cross_entropy: float = 0.0, recall: float = 0.5
+    logits: Tensor,
+    mask: Tensor,
+    dice: float = 1.0,
+    cross_entropy: float = 0.0,
+    recall: float = 0.5,
+    each: bool = False,
 ) -> Tensor:
-    """``dice`` x soft Dice (its ``recall``) + ``cross_entropy`` x cross-entropy: the two readings of equation 1."""
+    """``dice`` x soft Dice + ``cross_entropy`` x cross-entropy: the two readings of equation 1.
+
+    ``recall`` and ``each`` are soft Dice's.
+    """
     loss = to_float32(logits.new_zeros(()))
     if dice:
-        loss = loss + dice * soft_dice_loss(logits, mask, recall=recall)
+        loss = loss + dice * soft_dice_loss(logits, mask, recall=recall, each=each)
     if cross_entropy:
         loss = loss + cross_entropy * cross_entropy_loss(logits, mask)
     return loss

@@ -15,7 +15,7 @@ def student_only(configuration: Configuration) -> Method:
 
     def losses(batches: dict[str, Batch], step: Step) -> Losses:
         batch = batches["student"]
-        logits, _ = student(batch.images)
+        logits, _ = student(batch.read())
         return {"segmentation": loss(logits, batch.masks)}
 
     learned = OptimizedPart((SEGMENTOR,), configuration.optimization.learning_rate)

@@ -26,6 +26,7 @@ from .method import (
     Phase,
     Step,
     keep_statistics,
+    reading_of,
     segmentation_loss_of,
     segmentor_spec,
     translation_phases,
@@ -64,7 +65,7 @@ def _fused(configuration: Configuration, kind: str, inputs: tuple[str, ...], wei
         widths = {"width": configuration.translation.width}
         networks[FUSION] = create_network("weighted-fusion", **widths)
         fusion = NetworkSpec(FUSION, "weighted-fusion", widths, inputs)
-        specs = (*translation.student_specs, fusion, replace(spec, inputs=(FUSION,)))
+        specs = (*translation.student_specs, fusion, reading_of(spec, (FUSION,), configuration))
     segmentation = segmentation_loss_of(configuration)
     reads_translations_alone = inputs == (TRANSLATED,)
 
@@ -75,10 +76,10 @@ def _fused(configuration: Configuration, kind: str, inputs: tuple[str, ...], wei
             images = torch.cat((own.images, images.to(own.images.dtype)), dim=1)
         if weigh:
             images = networks[FUSION](images)
-        terms = {"segmentation": segmentation(networks[SEGMENTOR](images)[0], own.masks)}
+        terms = {"segmentation": segmentation(networks[SEGMENTOR](own.read(images))[0], own.masks)}
         if reads_translations_alone:
             with keep_statistics(networks[SEGMENTOR]):
-                terms["teacher_real"] = segmentation(networks[SEGMENTOR](other.images)[0], other.masks)
+                terms["teacher_real"] = segmentation(networks[SEGMENTOR](other.read())[0], other.masks)
         return terms
 
     return Method(

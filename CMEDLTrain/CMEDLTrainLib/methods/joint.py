@@ -39,6 +39,7 @@ from .method import (
     Step,
     discriminators_phase,
     keep_statistics,
+    reading_of,
     segmentation_loss_of,
     segmentor_spec,
     translation_part,
@@ -86,10 +87,10 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
     def segmentors(batches: dict[str, Batch], made: dict[str, Tensor], weights: Distillation) -> Losses:
         """L_seg and L_hint (equations 1 and 2); ``made`` holds the translated images."""
         own, other = batches["student"], batches["teacher"]
-        logits, hints = student(own.images)
+        logits, hints = student(own.read())
         terms = {"student": weights.segmentation * segmentation(logits, own.masks)}
         if weights.needs_pseudo:
-            pseudo_logits, pseudo_hints = teacher(made["pseudo_teacher"])
+            pseudo_logits, pseudo_hints = teacher(own.read(made["pseudo_teacher"]))
             if weights.teacher_pseudo:
                 loss = segmentation(pseudo_logits, own.masks)
                 terms["teacher_pseudo"] = weights.segmentation * weights.teacher_pseudo * loss
@@ -99,18 +100,18 @@ def _joint(configuration: Configuration, use_teacher: bool = False) -> Method:
                 terms["output"] = weights.output * distillation_loss(logits, pseudo_logits, weights.temperature)
         if weights.student_pseudo:
             with keep_statistics(student):
-                loss = segmentation(student(made["pseudo_student"])[0], other.masks)
+                loss = segmentation(student(other.read(made["pseudo_student"]))[0], other.masks)
             terms["student_pseudo"] = weights.segmentation * weights.student_pseudo * loss
         if weights.teacher_real:
             # What a teacher segments later, in pMRI-CMEDL and in pictures, are translated images.
             with keep_statistics(teacher) if weights.needs_pseudo else nullcontext():
-                loss = segmentation(teacher(other.images)[0], other.masks)
+                loss = segmentation(teacher(other.read())[0], other.masks)
             terms["teacher_real"] = weights.segmentation * weights.teacher_real * loss
         return terms
 
     learned = OptimizedPart((student_name, teacher_name), configuration.optimization.learning_rate)
     networks = {student_name: student, teacher_name: teacher, **translation.networks}
-    translated = replace(spec, inputs=tuple(needed.name for needed in translation.student_specs))
+    translated = reading_of(spec, tuple(needed.name for needed in translation.student_specs), configuration)
     return Method(
         networks=networks if features is None else {**networks, FEATURES: features},
         phases=_phases(translation, segmentors, learned, configuration),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+import torch
 from torch import Generator, Tensor, nn
 
-from CMEDLSegmentLib.models.model_card import IMAGE, NetworkSpec
+from CMEDLSegmentLib.models.model_card import IMAGE, PROMPT, PROMPT_CHANNELS, NetworkSpec
 from CMEDLSegmentLib.models.model_file import ModelNetwork
 
 from ..losses.segmentation import segmentation_loss
@@ -27,10 +28,24 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """Patches of one role: images (n, 1, h, w) in [-1, 1], masks (n, h, w) integers."""
+    """Patches of one role: images (n, 1, h, w) in [-1, 1], masks (n, h, w) integers.
+
+    Where the student reads clicks ``prompts`` (n, channels, h, w) say of each patch what is to be segmented.
+    """
 
     images: Tensor
     masks: Tensor
+    prompts: Tensor | None = None
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Images, masks, prompts."""
+        return self.images, self.masks, self.prompts
+
+    def read(self, images: Tensor | None = None) -> Tensor:
+        """What a segmentor is given: the images, or others in their place such as translated ones, and the prompts."""
+        images = self.images if images is None else images
+        return images if self.prompts is None else torch.cat((images, self.prompts.to(images.dtype)), dim=1)
 
 
 @dataclass
@@ -101,7 +116,10 @@ class Method:
     teacher: str = ""
 
     def segment(self, networks: Mapping[str, nn.Module], images: Tensor) -> Tensor:
-        """The logits of images (n, 1, h, w), from the student's networks by name, wired as its card says."""
+        """The logits of images (n, 1, h, w), from the student's networks by name, wired as its card says.
+
+        Prompts stand behind the images, as :meth:`Batch.read` puts them.
+        """
         return ModelNetwork(self.student, [networks[spec.name] for spec in self.student])(images)
 
 
@@ -124,12 +142,21 @@ def keep_statistics(network: nn.Module) -> Iterator[None]:
 
 
 def segmentor_spec(configuration: Configuration, inputs: tuple[str, ...] = (IMAGE,)) -> NetworkSpec:
-    """The configured segmentor of ``inputs``, one channel each: one class for one label, else the background too."""
+    """The configured segmentor of ``inputs``, one channel each, and of the prompt where the student reads clicks.
+
+    It has one class for one label, else the background too.
+    """
     labels = len(configuration.labels)
     arguments = {"in_channels": 1, "classes": 1 if labels == 1 else 1 + labels, **configuration.network.arguments}
-    if inputs != (IMAGE,):
-        arguments["in_channels"] = len(inputs)
-    return NetworkSpec(SEGMENTOR, configuration.network.kind, arguments, inputs)
+    prompted = bool(configuration.network.prompt)
+    if inputs != (IMAGE,) or prompted:
+        arguments["in_channels"] = len(inputs) + len(PROMPT_CHANNELS) * prompted
+    return reading_of(NetworkSpec(SEGMENTOR, configuration.network.kind, arguments, inputs), inputs, configuration)
+
+
+def reading_of(spec: NetworkSpec, inputs: tuple[str, ...], configuration: Configuration) -> NetworkSpec:
+    """A segmentor's entry that reads ``inputs``, and the prompt behind them where the student reads clicks."""
+    return replace(spec, inputs=(*inputs, PROMPT) if configuration.network.prompt else inputs)
 
 
 def segmentation_loss_of(configuration: Configuration) -> Callable[[Tensor, Tensor], Tensor]:

@@ -56,10 +56,10 @@ def mutual(configuration: Configuration) -> Method:
     def descend(batches: dict[str, Batch], step: Step) -> Losses:
         own, other = batches["student"], batches["teacher"]
         translated = step.tensors["pseudo_student"].detach()
-        own_by_student, own_by_counterpart = student(own.images)[0], counterpart(own.images)[0]
+        own_by_student, own_by_counterpart = student(own.read())[0], counterpart(own.read())[0]
         with keep_statistics(student):
-            other_by_student = student(translated)[0]
-        other_by_counterpart = counterpart(translated)[0]
+            other_by_student = student(other.read(translated))[0]
+        other_by_counterpart = counterpart(other.read(translated))[0]
         return {
             "student": segmentation(own_by_student, own.masks),
             "counterpart": segmentation(other_by_counterpart, other.masks),

@@ -84,6 +84,12 @@ class Network:
 
     kind: str = "unet"
     arguments: dict[str, Any] = field(default_factory=dict)
+    prompt: str = setting(
+        "",
+        choices=("", "click"),
+        help="click: the student segments what a person clicks, slice by slice; a step then sees squares of "
+        "augmentation.window pixels around structures, with prompts drawn for them. Empty: it finds structures itself.",
+    )
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,11 @@ class Loss:
 
     dice: float = weight(1.0)
     cross_entropy: float = weight(0.0)
+    each: bool = setting(
+        False,
+        help="The Dice term of each patch by itself, then their mean, so that a small structure weighs as much as a "
+        "large one; else pooled over the batch.",
+    )
     recall: float = setting(
         0.5,
         low=0,

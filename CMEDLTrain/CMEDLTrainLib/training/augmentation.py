@@ -37,17 +37,29 @@ def augment(
     if settings.window:
         center = _window_centers(masks.cpu(), settings.window, generator)
         height, width = min(height, settings.window), min(width, settings.window)
-    grid = _sampling_grid((height, width), center, images.shape[-2:], settings, spacing_mm, generator, images.device)
-    images = F.grid_sample(images + 1, grid, mode="bilinear", padding_mode="zeros", align_corners=False) - 1
-    sampled = F.grid_sample(
-        masks[:, None].to(images.dtype), grid, mode="nearest", padding_mode="zeros", align_corners=False
-    )
+    grid = sampling_grid((height, width), center, images.shape[-2:], settings, spacing_mm, generator, images.device)
+    images, sampled = sample_images(images, grid), sample_masks(masks[:, None], grid)
     if settings.paste > 0:
         images, sampled = _pasted(images, sampled, settings.paste, generator)
+    return change_intensity(images, settings, generator), sampled[:, 0].to(masks.dtype)
+
+
+def sample_images(images: Tensor, grid: Tensor) -> Tensor:
+    """Images (n, channels, h, w) at the places of a grid, linearly."""
+    return F.grid_sample(images + 1, grid, mode="bilinear", padding_mode="zeros", align_corners=False) - 1
+
+
+def sample_masks(masks: Tensor, grid: Tensor) -> Tensor:
+    """Masks (n, channels, h, w) at the places of a grid, each the nearest pixel's, as floating numbers."""
+    return F.grid_sample(masks.to(grid.dtype), grid, mode="nearest", padding_mode="zeros", align_corners=False)
+
+
+def change_intensity(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
+    """Images with a random gain and offset, where the settings ask for them, in [-1, 1]."""
     if settings.intensity > 0:
         gain, offset = (_uniform((2, len(images)), -1, 1, generator) * settings.intensity).to(images.device)
         images = images * (1 + gain[:, None, None, None]) + offset[:, None, None, None]
-    return images.clamp(-1, 1), sampled[:, 0].to(masks.dtype)
+    return images.clamp(-1, 1)
 
 
 def _window_centers(masks: Tensor, side: int, generator: torch.Generator) -> Tensor:
@@ -67,7 +79,7 @@ def _window_centers(masks: Tensor, side: int, generator: torch.Generator) -> Ten
     return torch.where(wanted[:, None], near.clamp(-room, room), anywhere)
 
 
-def _sampling_grid(
+def sampling_grid(
     shape: tuple[int, int],
     center: Tensor,
     source: tuple[int, int],

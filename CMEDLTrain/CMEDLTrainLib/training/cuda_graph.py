@@ -37,10 +37,14 @@ class StepGraph:
     def __call__(self, batches: dict[str, Batch]) -> dict[str, Tensor]:
         """One update; the terms that it returns are overwritten by the next."""
         if not self._batches:
-            self._batches = {role: Batch(batch.images.clone(), batch.masks.clone()) for role, batch in batches.items()}
+            self._batches = {
+                role: Batch(*(part if part is None else part.clone() for part in batch.parts))
+                for role, batch in batches.items()
+            }
         for role, batch in batches.items():
-            self._batches[role].images.copy_(batch.images)
-            self._batches[role].masks.copy_(batch.masks)
+            for kept, part in zip(self._batches[role].parts, batch.parts, strict=True):
+                if kept is not None:
+                    kept.copy_(part)
         if self._warmed < WARM_UP:
             return self._warm_up()
         if self._graph is None:

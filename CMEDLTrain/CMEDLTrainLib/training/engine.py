@@ -29,9 +29,11 @@ from ..methods import Batch, Phase, Step
 from ..runs.run_folder import Run
 from . import checkpoints, previews
 from .augmentation import augment
+from .click_validation import validate_clicks
 from .cuda_graph import StepGraph
 from .divergence_guard import DivergenceGuard, TrainingFailed, check_validation, check_weights
 from .progress_reports import ProgressReports
+from .prompts import batch_with_prompts
 from .setup import device_of, start_from
 from .validation import validate
 from .weight_average import WeightAverage
@@ -215,8 +217,12 @@ class Trainer:
         return terms
 
     def _batch(self, indices: np.ndarray, generator: torch.Generator) -> Batch:
-        images, masks = self.store.read(indices)
         settings = self.configuration
+        if settings.network.prompt:
+            drawn = batch_with_prompts(self.store, indices, settings, generator)
+            images, *others = (part.to(self.device, non_blocking=True) for part in drawn.parts if part is not None)
+            return Batch(images.contiguous(memory_format=torch.channels_last), *others)
+        images, masks = self.store.read(indices)
         patches = torch.from_numpy(images)[:, None].to(self.device, non_blocking=True)
         labels = torch.from_numpy(masks).to(self.device, non_blocking=True)
         patches, labels = augment(patches, labels, settings.augmentation, settings.images.spacing_mm, generator)
@@ -235,7 +241,11 @@ class Trainer:
         """Validate the averaged student; keep it if its segmentation loss is the lowest so far."""
         epoch = self.progress.step // self.steps_per_epoch
         with self._autocast():
-            figures = validate(self.average.networks, self.method, self.store, self.device, self.processes)
+            given = (self.average.networks, self.method, self.store, self.device)
+            if self.configuration.network.prompt:
+                figures = validate_clicks(*given, self.configuration, self.processes)
+            else:
+                figures = validate(*given, self.processes)
         check_validation(figures["loss"], self.progress.step)
         self._preview()
         self.progress.validation = figures
@@ -313,6 +323,7 @@ class Trainer:
                 self.configuration.seed,
                 self.processes.rank,
                 self.processes.count,
+                with_structure=bool(self.configuration.network.prompt),
             )
         except ValueError as error:
             raise InputError(

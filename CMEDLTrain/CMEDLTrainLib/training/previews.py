@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from CMEDLSegmentLib.base.colors import EXPERT_YELLOW, MODEL_RED, RATER_COLORS, Color
 from CMEDLSegmentLib.base.files import atomic_path
+from CMEDLSegmentLib.models.model_card import PROMPT
 
 from ..cohort.store import Store
 from ..losses.segmentation import probabilities
-from ..methods import Method
+from ..methods import Batch, Method
 from ..runs.run_folder import Run
+from .prompts import central_prompts
 
 TEACHER_BLUE = RATER_COLORS[1]
 ROWS = 3
@@ -86,13 +88,18 @@ def panels(
     for network in networks.values():
         network.eval()
     device = next(weight.device for network in networks.values() for weight in network.parameters())
-    student = torch.from_numpy(images)[:, None].to(device)
+    batch = Batch(
+        torch.from_numpy(images)[:, None].to(device),
+        torch.from_numpy(masks),
+        central_prompts(masks).to(device) if PROMPT in method.student[-1].inputs else None,
+    )
+    student = batch.images
     expert = (masks, EXPERT_YELLOW)
-    marked = _labels(method.segment(networks, student))
+    marked = _labels(method.segment(networks, batch.read()))
     columns = {"student": _column(student, expert, (marked, MODEL_RED))}
     if method.translation is not None:
         pseudo = method.translation.translate(student, networks)
-        taught = [(_labels(networks[method.teacher](pseudo)[0]), TEACHER_BLUE)] if method.teacher else []
+        taught = [(_labels(networks[method.teacher](batch.read(pseudo))[0]), TEACHER_BLUE)] if method.teacher else []
         columns["pseudo_teacher"] = _column(pseudo, expert, *taught)
         columns["back_student"] = _column(method.translation.back(student, pseudo, networks))
     return columns

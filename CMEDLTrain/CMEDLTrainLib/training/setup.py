@@ -24,9 +24,25 @@ def check_settings(configuration: Configuration, processes: Processes = ALONE) -
         DeviceError: the configured device is absent.
     """
     device_of(configuration, processes)
+    if configuration.network.prompt:
+        _check_prompt(configuration)
     method = methods.create(configuration)
     if configuration.initial:
         start_from(configuration.initial, method)
+
+
+def _check_prompt(configuration: Configuration) -> None:
+    """Raise InputError where a student that reads clicks cannot be trained with these settings."""
+    if len(configuration.labels) > 1:
+        raise InputError(
+            f"A student that reads clicks has one label, and these are {', '.join(configuration.labels)}; train one "
+            "for each."
+        )
+    if not configuration.augmentation.window:
+        raise InputError(
+            "A student that reads clicks sees squares around structures; set their side in pixels, "
+            "augmentation.window=96."
+        )
 
 
 def device_of(configuration: Configuration, processes: Processes = ALONE) -> torch.device:

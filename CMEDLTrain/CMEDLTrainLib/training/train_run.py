@@ -28,6 +28,7 @@ from ..settings.configuration import Configuration
 from . import checkpoints
 from .dry_run import dry_step
 from .engine import Trainer
+from .prompts import first_pixel_mm, prompt_of
 from .setup import check_settings
 
 NOT_FOR = (
@@ -148,7 +149,8 @@ def _card(trainer: Trainer) -> Card:
     """What the program knows of the student; title, data and use are for the person who exports it to say."""
     configuration, store, progress = trainer.configuration, trainer.store, trainer.progress
     modality = store.modalities["student"]
-    slices = configuration.images.slices if modality == "CT" else "all"
+    prompted = bool(configuration.network.prompt)
+    slices = configuration.images.slices if modality == "CT" and not prompted else "all"
     return Card(
         name=trainer.run.folder.name[:80].strip() or "student",
         title=f"{configuration.network.kind} student, {configuration.method}",
@@ -157,8 +159,9 @@ def _card(trainer: Trainer) -> Card:
         labels=card_labels(configuration.labels, slices),
         modality=modality,
         normalization=store.normalizations["student"],
-        spacing_mm=configuration.images.spacing_mm,
-        field=configuration.images.field,
+        spacing_mm=first_pixel_mm(configuration) if prompted else configuration.images.spacing_mm,
+        field=configuration.augmentation.window if prompted else configuration.images.field,
+        prompt=prompt_of(configuration) if prompted else None,
         slices=slices,
         threshold=0.5,
         training={

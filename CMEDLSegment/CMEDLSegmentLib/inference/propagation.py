@@ -1,0 +1,310 @@
+"""One structure from a click: slice by slice, each told of the mask on the slice before, both ways until it ends.
+
+A model that reads clicks (``Card.prompt``) sees a square around the structure on one slice, and beside the image three
+channels: clicks inside, clicks outside, and the structure's mask on the slice before. Here the first slice is made from
+the click, then the slices above and below it. The pixels of the square are fitted to the structure's size, so that a
+nodule and a large tumor fill about as many of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..base.progress import SILENT, Progress
+from .resampling import FieldSampler, ModelField, used_columns
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..models.model_card import ClickPrompt
+    from ..models.normalization import IntensityMap
+
+Place = tuple[float, float]
+"""(y, x) on a slice, in voxels."""
+Index = tuple[int, int, int]
+"""(z, y, x) of a voxel, in axial order."""
+
+NEAR_MM = 3.0
+"""What is so near to a click, or to the mask on the slice before, belongs to it."""
+GROWTH, GROWTH_MM2, GROWTH_MM = 2.0, 90.0, 6.0
+"""From one slice to the next a structure of area A may grow to 2 A + 90 mm2; if it does more, no further than 6 mm."""
+ADD_MM, CUT_MM = 25.0, 15.0
+"""How far from its click a correction reaches."""
+SMALLEST_CUT_MM = 4.0
+"""A click outside takes at least the voxels away that are so near to it."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What is asked of the network: a slice, where on it, and the prompt.
+
+    Attributes:
+        z: the slice.
+        center: of the square.
+        pixel_mm: of its pixels.
+        add, cut: clicks on this slice, inside and outside of the structure.
+        mask: bool (y, x), the structure on a slice beside this one, or on this one before a correction; None: unknown.
+    """
+
+    z: int
+    center: Place
+    pixel_mm: float
+    add: Sequence[Place] = ()
+    cut: Sequence[Place] = ()
+    mask: np.ndarray | None = None
+
+
+def clicks_channel(places: Sequence[Place], pixels: int, deviation: float) -> np.ndarray:
+    """Gaussians of height 1 at ``places`` (y, x) in pixels of the square: float32 (pixels, pixels), their maximum."""
+    steps = np.arange(pixels, dtype=np.float32)
+    channel = np.zeros((pixels, pixels), np.float32)
+    for y, x in places:
+        rows, columns = (np.exp(-((steps - at) ** 2) / (2 * deviation**2)) for at in (y, x))
+        np.maximum(channel, np.outer(rows, columns), out=channel)
+    return channel
+
+
+def fitting_pixel(area_mm2: float, prompt: ClickPrompt) -> float:
+    """The pixel (mm) at which a structure of this area is ``prompt.diameter_pixels`` wide, within the model's range."""
+    diameter = 2 * math.sqrt(area_mm2 / math.pi)
+    return float(np.clip(diameter / prompt.diameter_pixels, *prompt.pixel_mm))
+
+
+@dataclass
+class Structure:
+    """A structure as it grows.
+
+    Attributes:
+        mask: bool (z, y, x), in axial order.
+        probability: float16 of the same shape; 0 where nobody asked.
+        start: the voxel of its first click.
+    """
+
+    mask: np.ndarray
+    probability: np.ndarray
+    start: Index
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], start: Index) -> Structure:
+        """Nothing is marked; memory is used where something will be."""
+        return cls(np.zeros(shape, bool), np.zeros(shape, np.float16), start)
+
+
+@dataclass
+class Propagator:
+    """Asks a model that reads clicks about one volume.
+
+    Attributes:
+        array: (z, y, x) in axial order, as the scanner gave it; only read.
+        spacing: (z, y, x), mm.
+        intensities: how they reach -1..1.
+        prompt: how the model is asked.
+        pixels, first_pixel_mm: side of the square, and the pixel of the first look.
+        infer: a batch (n, channels, pixels, pixels) -> probabilities, numpy (n, pixels, pixels).
+        threshold: probability from which a voxel is marked.
+        progress: told the slices; cancels.
+    """
+
+    array: np.ndarray
+    spacing: tuple[float, float, float]
+    intensities: IntensityMap
+    prompt: ClickPrompt
+    pixels: int
+    first_pixel_mm: float
+    infer: Callable[[torch.Tensor], np.ndarray]
+    threshold: float = 0.5
+    progress: Progress = field(default=SILENT)
+
+    def structure(self, start: Index) -> Structure:
+        """The structure at a click: its slice, then the slices above and below."""
+        made = Structure.empty(self.array.shape, start)
+        mask, pixel_mm = self._first_slice(made, start)
+        made.mask[start[0]] = mask
+        self._propagate(made, start[0], pixel_mm)
+        return made
+
+    def add(self, structure: Structure, at: Index) -> None:
+        """Add what lies at a click, as far as it is near to it."""
+        extra = Structure.empty(self.array.shape, at)
+        known = structure.mask[at[0]] if structure.mask[at[0]].any() else None
+        mask, pixel_mm = self._first_slice(extra, at, known)
+        extra.mask[at[0]] = mask
+        self._propagate(extra, at[0], pixel_mm)
+        extra.mask &= self._ball(at, ADD_MM)
+        structure.mask |= extra.mask
+        np.maximum(structure.probability, extra.probability * extra.mask, out=structure.probability)
+
+    def cut(self, structure: Structure, at: Index) -> None:
+        """Take away what the model does not mark any more once it is told that the click is outside."""
+        near, core = self._ball(at, CUT_MM), self._ball(at, SMALLEST_CUT_MM)
+        for direction in (1, -1):
+            z, touched = at[0], core[at[0]]
+            while 0 <= z < len(self.array) and near[z].any() and structure.mask[z].any():
+                mask = structure.mask[z]
+                view = View(z, _center(mask), fitting_pixel(self._area(mask), self.prompt), cut=[at[1:]], mask=mask)
+                box, probability = self._probabilities([view])[0]
+                away = mask & near[z]
+                away[box] &= probability < self.threshold
+                away = _touching(away | (mask & core[z]), touched)
+                if not away.any():
+                    break
+                structure.mask[z] &= ~away
+                z, touched = z + direction, away
+
+    def end(self, structure: Structure, at: Index) -> None:
+        """The structure goes no further than the click's slice, seen from its first click."""
+        if at[0] > structure.start[0]:
+            structure.mask[at[0] + 1 :] = False
+        elif at[0] < structure.start[0]:
+            structure.mask[: at[0]] = False
+
+    def _first_slice(self, made: Structure, at: Index, known: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+        """The mask bool (y, x) on the click's slice, and the pixel (mm) that fits it.
+
+        A first look tells the size; the second is taken with the pixel that fits it.
+        """
+        z, place = at[0], (float(at[1]), float(at[2]))
+        pixel_mm, mask = self.first_pixel_mm, np.zeros(self.array.shape[1:], bool)
+        mask[at[1:]] = True
+        for _ in range(2):
+            view = View(z, place, pixel_mm, add=[place], mask=known)
+            marked = self._marked(made, [view], [self._disk(at)])[0]
+            if not marked.any():
+                break
+            mask, before = marked, pixel_mm
+            pixel_mm = fitting_pixel(self._area(mask), self.prompt)
+            if abs(math.log(pixel_mm / before)) < 0.1:
+                break
+        return mask, pixel_mm
+
+    def _propagate(self, made: Structure, start: int, pixel_mm: float) -> None:
+        """From the slice ``start`` both ways at once, until the structure ends."""
+        if self.spacing[0] > self.prompt.largest_gap_mm:
+            return
+        depth = len(self.array)
+        ahead = {direction: start + direction for direction in (1, -1)}
+        while ahead := {way: z for way, z in ahead.items() if 0 <= z < depth}:
+            self.progress.stop_if_cancelled()
+            before = [made.mask[z - way] for way, z in ahead.items()]
+            views = [
+                View(z, _center(mask), pixel_mm, mask=mask) for z, mask in zip(ahead.values(), before, strict=True)
+            ]
+            masks = self._marked(made, views, before)
+            for (way, z), mask, previous in zip(list(ahead.items()), masks, before, strict=True):
+                mask = self._limited(mask, previous)
+                if self._area(mask) < self.prompt.smallest_mm2:
+                    del ahead[way]
+                else:
+                    made.mask[z] = mask
+                    ahead[way] = z + way
+
+    def _limited(self, mask: np.ndarray, previous: np.ndarray) -> np.ndarray:
+        """A mask that grew by more than a structure does is kept near to that of the slice before."""
+        if self._area(mask) <= GROWTH * self._area(previous) + GROWTH_MM2:
+            return mask
+        return mask & self._widened(previous, GROWTH_MM)
+
+    def _marked(self, made: Structure, views: Sequence[View], near: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Of each view the mask bool (y, x): the pieces that touch what lies near; their probability is noted."""
+        masks = []
+        for view, (box, probability), touched in zip(views, self._probabilities(views), near, strict=True):
+            mask = np.zeros(self.array.shape[1:], bool)
+            mask[box] = probability >= self.threshold
+            made.probability[view.z][box] = probability
+            masks.append(_touching(mask, self._widened(touched, NEAR_MM)))
+        return masks
+
+    def _probabilities(self, views: Sequence[View]) -> list[tuple[tuple[slice, slice], np.ndarray]]:
+        """Of each view the part of the slice that was seen, and the probability there, float32."""
+        import torch
+
+        fields = [
+            ModelField(
+                (self.array.shape[1], self.array.shape[2]), self.spacing[1:], view.center, self.pixels, view.pixel_mm
+            )
+            for view in views
+        ]
+        inputs = [self._input(view, place) for view, place in zip(views, fields, strict=True)]
+        seen = []
+        for place, values in zip(fields, self.infer(torch.cat(inputs)), strict=True):
+            rows, columns = place.to_native
+            box = used_columns(rows.T), used_columns(columns.T)
+            seen.append((box, rows[box[0]] @ values @ columns[box[1]].T))
+        return seen
+
+    def _input(self, view: View, place: ModelField) -> torch.Tensor:
+        """The channels (1, channels, pixels, pixels) of a view."""
+        import torch
+
+        image = FieldSampler(place, self.intensities, "cpu")(self.array[view.z : view.z + 1])[0]
+        channels = [
+            clicks_channel([place.of_native(at) for at in clicks], self.pixels, self.prompt.click_pixels)
+            for clicks in (view.add, view.cut)
+        ]
+        neighbor = np.zeros((self.pixels, self.pixels), np.float32)
+        if view.mask is not None:
+            down, across = place.to_field
+            (y, x) = used_columns(down), used_columns(across)
+            neighbor = (down[:, y] @ view.mask[y, x].astype(np.float32) @ across[:, x].T >= 0.5).astype(np.float32)
+        return torch.cat([image, *(torch.from_numpy(channel)[None] for channel in (*channels, neighbor))])[None]
+
+    def _area(self, mask: np.ndarray) -> float:
+        """In mm2."""
+        return float(np.count_nonzero(mask)) * self.spacing[1] * self.spacing[2]
+
+    def _disk(self, at: Index) -> np.ndarray:
+        mask = np.zeros(self.array.shape[1:], bool)
+        mask[at[1:]] = True
+        return mask
+
+    def _widened(self, mask: np.ndarray, by_mm: float) -> np.ndarray:
+        """All pixels within ``by_mm`` of a mask (y, x)."""
+        from scipy import ndimage
+
+        ys, xs = np.nonzero(mask)
+        if not len(ys):
+            return mask
+        box = tuple(
+            slice(max(0, int(at.min()) - reach), int(at.max()) + reach + 1)
+            for at, reach in ((ys, math.ceil(by_mm / self.spacing[1])), (xs, math.ceil(by_mm / self.spacing[2])))
+        )
+        wide = np.zeros_like(mask)
+        wide[box] = ndimage.distance_transform_edt(~mask[box], self.spacing[1:]) <= by_mm
+        return wide
+
+    def _ball(self, at: Index, radius_mm: float) -> np.ndarray:
+        """Voxels (z, y, x) within ``radius_mm`` of a voxel."""
+        axes = [((np.arange(n) - i) * s) ** 2 for n, i, s in zip(self.array.shape, at, self.spacing, strict=True)]
+        ball = np.zeros(self.array.shape, bool)
+        box = tuple(used_columns((axis <= radius_mm**2)[None]) for axis in axes)
+        z, y, x = (axis[part] for axis, part in zip(axes, box, strict=True))
+        ball[box] = z[:, None, None] + y[:, None] + x <= radius_mm**2
+        return ball
+
+
+def _center(mask: np.ndarray) -> Place:
+    """The center of a mask (y, x)."""
+    ys, xs = np.nonzero(mask)
+    return float(ys.mean()), float(xs.mean())
+
+
+def _touching(mask: np.ndarray, touched: np.ndarray) -> np.ndarray:
+    """The pieces of a mask (y, x) that have a pixel in common with ``touched``."""
+    from scipy import ndimage
+
+    ys, xs = np.nonzero(mask)
+    if not len(ys):
+        return mask
+    box = slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1)
+    regions, count = ndimage.label(mask[box], np.ones((3, 3)))
+    kept = np.zeros(count + 1, bool)
+    kept[regions[touched[box]]] = True
+    kept[0] = False
+    result = np.zeros_like(mask)
+    result[box] = kept[regions]
+    return result
