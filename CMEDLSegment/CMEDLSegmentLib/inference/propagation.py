@@ -75,24 +75,21 @@ def fitting_pixel(area_mm2: float, prompt: ClickPrompt) -> float:
     return float(np.clip(diameter / prompt.diameter_pixels, *prompt.pixel_mm))
 
 
-@dataclass
 class Structure:
-    """A structure as it grows.
+    """A structure as it grows; memory is used only on the slices that it was looked for on.
 
     Attributes:
         mask: bool (z, y, x), in axial order.
         probability: float16 of the same shape; 0 where nobody asked.
         start: the voxel of its first click.
+        slices: those that it was looked for on.
     """
 
-    mask: np.ndarray
-    probability: np.ndarray
-    start: Index
-
-    @classmethod
-    def empty(cls, shape: tuple[int, ...], start: Index) -> Structure:
-        """Nothing is marked; memory is used where something will be."""
-        return cls(np.zeros(shape, bool), np.zeros(shape, np.float16), start)
+    def __init__(self, shape: tuple[int, ...], start: Index) -> None:
+        self.mask = np.zeros(shape, bool)
+        self.probability = np.zeros(shape, np.float16)
+        self.start = start
+        self.slices: set[int] = set()
 
 
 @dataclass
@@ -122,7 +119,7 @@ class Propagator:
 
     def structure(self, start: Index) -> Structure:
         """The structure at a click: its slice, then the slices above and below."""
-        made = Structure.empty(self.array.shape, start)
+        made = Structure(self.array.shape, start)
         mask, pixel_mm = self._first_slice(made, start)
         made.mask[start[0]] = mask
         self._propagate(made, start[0], pixel_mm)
@@ -130,31 +127,25 @@ class Propagator:
 
     def add(self, structure: Structure, at: Index) -> None:
         """Add what lies at a click, as far as it is near to it."""
-        extra = Structure.empty(self.array.shape, at)
+        extra = Structure(self.array.shape, at)
         known = structure.mask[at[0]] if structure.mask[at[0]].any() else None
         mask, pixel_mm = self._first_slice(extra, at, known)
         extra.mask[at[0]] = mask
         self._propagate(extra, at[0], pixel_mm)
-        extra.mask &= self._ball(at, ADD_MM)
-        structure.mask |= extra.mask
-        np.maximum(structure.probability, extra.probability * extra.mask, out=structure.probability)
+        for z in sorted(extra.slices):
+            added = extra.mask[z] & self._disk(at, z, ADD_MM)
+            structure.mask[z] |= added
+            structure.probability[z][added] = np.maximum(structure.probability[z][added], extra.probability[z][added])
+            structure.slices.add(z)
 
     def cut(self, structure: Structure, at: Index) -> None:
         """Take away what the model does not mark any more once it is told that the click is outside."""
-        near, core = self._ball(at, CUT_MM), self._ball(at, SMALLEST_CUT_MM)
-        for direction in (1, -1):
-            z, touched = at[0], core[at[0]]
-            while 0 <= z < len(self.array) and near[z].any() and structure.mask[z].any():
-                mask = structure.mask[z]
-                view = View(z, _center(mask), fitting_pixel(self._area(mask), self.prompt), cut=[at[1:]], mask=mask)
-                box, probability = self._probabilities([view])[0]
-                away = mask & near[z]
-                away[box] &= probability < self.threshold
-                away = _touching(away | (mask & core[z]), touched)
-                if not away.any():
-                    break
-                structure.mask[z] &= ~away
-                z, touched = z + direction, away
+        touched = self._cut_slice(structure, at, at[0], self._disk(at, at[0], SMALLEST_CUT_MM))
+        for way in (1, -1):
+            z, before = at[0] + way, touched
+            while 0 <= z < len(self.array) and before.any():
+                before = self._cut_slice(structure, at, z, before)
+                z += way
 
     def end(self, structure: Structure, at: Index) -> None:
         """The structure goes no further than the click's slice, seen from its first click."""
@@ -162,6 +153,19 @@ class Propagator:
             structure.mask[at[0] + 1 :] = False
         elif at[0] < structure.start[0]:
             structure.mask[: at[0]] = False
+
+    def _cut_slice(self, structure: Structure, at: Index, z: int, touched: np.ndarray) -> np.ndarray:
+        """Take away on one slice what touches what was taken on the slice before; returns it, bool (y, x)."""
+        mask, core = structure.mask[z], self._disk(at, z, SMALLEST_CUT_MM)
+        if not mask.any():
+            return mask
+        view = View(z, _center(mask), fitting_pixel(self._area(mask), self.prompt), cut=[at[1:]], mask=mask)
+        box, probability = self._probabilities([view])[0]
+        away = mask & self._disk(at, z, CUT_MM)
+        away[box] &= probability < self.threshold
+        away = _touching(away | (mask & core), touched)
+        structure.mask[z] = mask & ~away
+        return away
 
     def _first_slice(self, made: Structure, at: Index, known: np.ndarray | None = None) -> tuple[np.ndarray, float]:
         """The mask bool (y, x) on the click's slice, and the pixel (mm) that fits it.
@@ -173,7 +177,7 @@ class Propagator:
         mask[at[1:]] = True
         for _ in range(2):
             view = View(z, place, pixel_mm, add=[place], mask=known)
-            marked = self._marked(made, [view], [self._disk(at)])[0]
+            marked = self._marked(made, [view], [self._disk(at, z, 0.0)])[0]
             if not marked.any():
                 break
             mask, before = marked, pixel_mm
@@ -216,6 +220,7 @@ class Propagator:
             mask = np.zeros(self.array.shape[1:], bool)
             mask[box] = probability >= self.threshold
             made.probability[view.z][box] = probability
+            made.slices.add(view.z)
             masks.append(_touching(mask, self._widened(touched, NEAR_MM)))
         return masks
 
@@ -257,10 +262,13 @@ class Propagator:
         """In mm2."""
         return float(np.count_nonzero(mask)) * self.spacing[1] * self.spacing[2]
 
-    def _disk(self, at: Index) -> np.ndarray:
-        mask = np.zeros(self.array.shape[1:], bool)
-        mask[at[1:]] = True
-        return mask
+    def _disk(self, at: Index, z: int, radius_mm: float) -> np.ndarray:
+        """Pixels (y, x) of a slice within ``radius_mm`` of a voxel."""
+        squared = [
+            ((np.arange(count) - index) * mm) ** 2
+            for count, index, mm in zip(self.array.shape[1:], at[1:], self.spacing[1:], strict=True)
+        ]
+        return squared[0][:, None] + squared[1] <= radius_mm**2 - ((z - at[0]) * self.spacing[0]) ** 2
 
     def _widened(self, mask: np.ndarray, by_mm: float) -> np.ndarray:
         """All pixels within ``by_mm`` of a mask (y, x)."""
@@ -276,15 +284,6 @@ class Propagator:
         wide = np.zeros_like(mask)
         wide[box] = ndimage.distance_transform_edt(~mask[box], self.spacing[1:]) <= by_mm
         return wide
-
-    def _ball(self, at: Index, radius_mm: float) -> np.ndarray:
-        """Voxels (z, y, x) within ``radius_mm`` of a voxel."""
-        axes = [((np.arange(n) - i) * s) ** 2 for n, i, s in zip(self.array.shape, at, self.spacing, strict=True)]
-        ball = np.zeros(self.array.shape, bool)
-        box = tuple(used_columns((axis <= radius_mm**2)[None]) for axis in axes)
-        z, y, x = (axis[part] for axis, part in zip(axes, box, strict=True))
-        ball[box] = z[:, None, None] + y[:, None] + x <= radius_mm**2
-        return ball
 
 
 def _center(mask: np.ndarray) -> Place:

@@ -136,6 +136,8 @@ class Segmenter:
         begin = time.perf_counter()
         timings = {"anatomy": 0.0, "resampling": 0.0, "network": 0.0, "back": 0.0}
         card = self.model.card
+        if card.prompt is not None:
+            return self._segment_clicks(volume, options, progress)
         inputs = (
             volume
             if isinstance(volume, FieldSlices)
@@ -172,8 +174,54 @@ class Segmenter:
             timings=timings,
         )
 
-    def _inputs(self, volume: Volume, all_slices: bool, progress: Progress) -> FieldSlices:
-        """What the model looks at of a volume."""
+    def _segment_clicks(
+        self, volume: Volume | FieldSlices, options: SegmentationOptions, progress: Progress
+    ) -> Segmentation:
+        """:meth:`segment` of a model that reads clicks."""
+        from .prompted import clicked_probability
+
+        begin, network = time.perf_counter(), 0.0
+        if isinstance(volume, FieldSlices):
+            raise InputError(f"Model '{self.model.card.name}' reads clicks, for which it needs the scan itself.")
+        warnings = [*volume.warnings, *self._looked_at(volume)[1]]
+        threshold = self.model.card.threshold if options.threshold is None else options.threshold
+
+        def infer(images: torch.Tensor) -> np.ndarray:
+            nonlocal network
+            started = time.perf_counter()
+            values = self._infer(self.plan, images.to(self.plan.device))
+            network += time.perf_counter() - started
+            return values[:, 0].astype(np.float32)
+
+        probability = clicked_probability(
+            volume, self.model.card, options.clicks, threshold, infer, progress.part(0.0, 0.9)
+        )
+        followed = time.perf_counter()
+        label, components = probability.segment(threshold, options.minimum_cc, progress)
+        progress("Segmented", 1.0)
+        return Segmentation(
+            label=label,
+            probability=probability,
+            components=components,
+            lung_slices=0,
+            warnings=warnings,
+            device=self.plan.device,
+            runtime=str(self.plan),
+            seconds=time.perf_counter() - begin,
+            timings={
+                "anatomy": 0.0,
+                "resampling": followed - begin - network,
+                "network": network,
+                "back": time.perf_counter() - followed,
+            },
+        )
+
+    def _looked_at(self, volume: Volume) -> tuple[AxialView, list[str]]:
+        """The volume in axial order, and what the user is told of its axes.
+
+        Raises:
+            InputError: the model reads another modality.
+        """
         from ..io.volume import axial_view
 
         card = self.model.card
@@ -183,13 +231,19 @@ class Segmenter:
                 f"model for {volume.modality} or a {card.modality} image."
             )
         view = axial_view(volume.array, volume.geometry)
+        if view.obliquity_degrees < OBLIQUE_DEGREES:
+            return view, []
+        return view, [
+            f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the model was not "
+            "trained on tilted slices."
+        ]
+
+    def _inputs(self, volume: Volume, all_slices: bool, progress: Progress) -> FieldSlices:
+        """What the model looks at of a volume."""
+        card = self.model.card
+        view, tilted = self._looked_at(volume)
         slices, center, lung_slices, warnings = self._region(view, all_slices, progress)
-        warnings = [*volume.warnings, *warnings]
-        if view.obliquity_degrees >= OBLIQUE_DEGREES:
-            warnings.append(
-                f"The image is tilted by {view.obliquity_degrees:.0f} degrees to the patient's axes; the "
-                "model was not trained on tilted slices."
-            )
+        warnings = [*volume.warnings, *warnings, *tilted]
         field = ModelField(
             shape=view.array.shape[1:],
             spacing=view.spacing[1:],

@@ -18,6 +18,8 @@ from CMEDLSegmentLib.metrics.measures import TOLERANCE_MM
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card
 
+from .click_evaluation import click_case
+from .click_figures import ClickFigures
 from .evaluation_file import Evaluation
 from .packed_case import SUFFIX, read_packed_case
 from .roc import RocCounts
@@ -60,11 +62,19 @@ def evaluate(
     curves = {"": None} | ({label.name: label.value for label in labels} if len(labels) > 1 else {})
     counts = {name: RocCounts() for name in curves}
     milliseconds = []
+    clicks: list[ClickFigures] = []
     for number, case in enumerate(cases):
         step = progress.part(number / len(cases), (number + 1) / len(cases))
         title = f"Case {number + 1} of {len(cases)}"
         volume, expert, given = _read(case, student.card)
-        result = runner.segment(given, progress=step.part(0.0, 0.9).under(title))
+        if student.card.prompt is None:
+            result = runner.segment(given, progress=step.part(0.0, 0.9).under(title))
+        else:
+            central, own_clicks = click_case(runner, case.case, volume, expert, step.part(0.0, 0.9).under(title))
+            if central is None:
+                continue  # nothing to click on
+            result = central
+            clicks += own_clicks
         slices = result.probability.slices
         step(f"{title}: comparing with the expert", 0.9)
         own = _counted(result, axial_view(expert, volume.geometry).array, curves)
@@ -78,6 +88,8 @@ def evaluate(
         milliseconds.append(1000.0 * result.timings["network"] / max(len(slices), 1))
         if on_case is not None:
             on_case(case, volume, expert, result)
+    if not scored:
+        raise InputError(f"No case has the structure that '{student.card.name}' could be asked for by a click.")
     return Evaluation(
         student=student.card.name,
         weights_sha256=student.card.weights_sha256,
@@ -91,6 +103,7 @@ def evaluate(
         cases=tuple(scored),
         patients=tuple(map(PatientFigures.of, patients.values())),
         roc={name: curve.curve() for name, curve in counts.items()},
+        clicks=tuple(clicks),
     )
 
 

@@ -17,6 +17,8 @@ from CMEDLSegmentLib.base.schema import SchemaError, entries, read, read_object
 from CMEDLSegmentLib.base.text import plain, table
 from CMEDLSegmentLib.report.tables import DEFINITIONS, Table
 
+from .click_figures import ClickFigures, summarize
+from .click_figures import report as report_clicks
 from .comparison import INTERVAL_METHOD, check_structures, compare_patients, spread, summary
 from .roc import RATES, Roc
 from .scoring import (
@@ -64,6 +66,7 @@ class Evaluation:
     cases: tuple[CaseFigures, ...]
     patients: tuple[PatientFigures, ...]
     roc: dict[str, Roc]
+    clicks: tuple[ClickFigures, ...] = ()
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """Mean, standard deviation, median, N and interval over patients, of each measure."""
@@ -89,6 +92,9 @@ class Evaluation:
         """Everything in JSON's types, as ``evaluation.json`` holds it; None is what does not exist."""
         counts = ("structure_slices", "empty_slices", "extra_tumors")
         tree = {**vars(self)}
+        if clicks := tree.pop("clicks"):
+            tree["clicks"] = [vars(click) for click in clicks]
+            tree["clicks_summary"] = summarize(clicks, [patient.cases for patient in self.patients])
         curves = {label: vars(curve) for label, curve in tree.pop("roc").items()}
         tree["cases"] = [
             {"case": case.case, **_values(case), **{name: getattr(case, name) for name in counts}}
@@ -124,7 +130,8 @@ class Evaluation:
             patients = [_fields(PatientFigures, patient, **_by_label(patient)) for patient in tree["patients"]]
             curves = {"": tree["roc"], **tree["roc"].get("labels", {})}
             roc = {label: _fields(Roc, curve) for label, curve in curves.items()}
-            return read(cls, _fields(cls, tree, cases=cases, patients=patients, roc=roc))
+            clicks = [_fields(ClickFigures, click) for click in tree.get("clicks", ())]
+            return read(cls, _fields(cls, tree, cases=cases, patients=patients, roc=roc, clicks=clicks))
         except (KeyError, TypeError, AttributeError, SchemaError) as error:
             raise InputError(f"The evaluation lacks or misspells {error}; {ANEW}.") from error
 
@@ -134,6 +141,9 @@ class Evaluation:
         lines = [table(["case", *map(measure_title, MEASURES)], rows), ""]
         for name, figures in self.summary().items():
             lines.append(f"{definition(name, self.tolerance_mm)}: {format_summary(figures, name)}")
+        if self.clicks:
+            patients = [patient.cases for patient in self.patients]
+            lines += ["Of all this a central click was the start.", report_clicks(self.clicks, patients)]
         missed = self.missed()
         lines.append(
             f"Missed altogether: {missed['patients']} of {missed['of_patients']} patients, {missed['tumors']} of "
