@@ -5,7 +5,7 @@ The file puts things together and is thin: the sections of the panel are in ``CM
 face for scripts and needs no window. Nothing is imported here that Slicer does not bundle.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ from slicer.ScriptedLoadableModule import (
 )
 
 from CMEDLSegmentLib.base.errors import CMEDLError, InputError
-from CMEDLSegmentLib.inference.options import SegmentationOptions
+from CMEDLSegmentLib.inference.options import AUTO, THRESHOLD, TUMOR, Click, SegmentationOptions
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import Card
 from CMEDLSegmentLib.process.client import WorkerClient
@@ -31,6 +31,7 @@ from CMEDLSegmentPanel import dependencies, interpreter, requirements, samples
 from CMEDLSegmentPanel.agreement_section import AgreementSection
 from CMEDLSegmentPanel.batch_section import BatchSection
 from CMEDLSegmentPanel.candidates_section import CandidatesSection
+from CMEDLSegmentPanel.click_section import ClickSection
 from CMEDLSegmentPanel.experts_section import ExpertsSection
 from CMEDLSegmentPanel.export_section import ExportSection
 from CMEDLSegmentPanel.input_section import InputSection
@@ -39,7 +40,8 @@ from CMEDLSegmentPanel.result_section import ResultSection
 from CMEDLSegmentPanel.review_section import ReviewSection
 from CMEDLSegmentPanel.run_section import RunSection
 from CMEDLSegmentPanel.runner import RunCallbacks, SegmentationRunner
-from CMEDLSegmentPanel.scene import layouts, lesion_candidates, result_nodes, volume_nodes
+from CMEDLSegmentPanel.scene import clicked_tumors, layouts, lesion_candidates, result_nodes, volume_nodes
+from CMEDLSegmentPanel.scene.clicked_tumors import ClickedTumors
 
 OLD_MODEL = "student"
 """What the parameter ``model`` was called in scenes saved before."""
@@ -57,11 +59,12 @@ class CMEDLSegment(ScriptedLoadableModule):
         self.parent.helpText = _(
             "Segments lung tumors on CT with a network, which needs nothing but the CT; how a model was "
             "trained, with the help of MRI or without, is in its model card (Details). Choose a CT and a model and "
-            "press Segment tumor; likely lesion candidates are ticked, others can be unfolded. Compare with experts "
-            "shows their contours in Overlay or Side by side, measures everybody against everybody, finds the worst "
-            "slices, makes a consensus and writes a report; Blinded review has the contours scored without names. "
-            "Correct and export opens the Segment Editor and writes RTSTRUCT, DICOM SEG or a training case. Try it "
-            "with the phantom in Sample Data, category CMEDL. Research use, not a medical device."
+            "press Segment tumor; likely lesion candidates are ticked, others can be unfolded. What it missed is "
+            "added by one click: press Add a tumor and click into it. Compare with experts shows their contours in "
+            "Overlay or Side by side, measures everybody against everybody, finds the worst slices, makes a consensus "
+            "and writes a report; Blinded review has the contours scored without names. Correct and "
+            "export opens the Segment Editor and writes RTSTRUCT, DICOM SEG or a training case. Try it with the "
+            "phantom in Sample Data, category CMEDL. Research use, not a medical device."
         )
         self.parent.acknowledgementText = _(
             'The method: J. Jiang, A. Rimner, J. O. Deasy, H. Veeraraghavan, "Unpaired cross-modality educed '
@@ -140,11 +143,13 @@ class CMEDLSegmentWidget(Panel):
         self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = CMEDLSegmentLogic()
         self.input, self.run, self.result = InputSection(self), RunSection(self), ResultSection(self)
-        self.candidates, self.experts, self.handOn = CandidatesSection(self), ExpertsSection(self), ExportSection(self)
+        self.candidates, self.click = CandidatesSection(self), ClickSection(self)
+        self.experts, self.handOn = ExpertsSection(self), ExportSection(self)
         self.agreement, self.review = AgreementSection(self), ReviewSection(self)
         compared = [self.experts, self.agreement, self.review]
         self.batch = BatchSection(self)
-        self.open([self.input, self.run, self.result, self.candidates, *compared, self.handOn, self.batch])
+        found = [self.result, self.candidates, self.click]
+        self.open([self.input, self.run, *found, *compared, self.handOn, self.batch])
 
     def cleanup(self) -> None:
         """Called when the module is unloaded or Slicer ends: a run is dropped, the worker ends."""
@@ -188,6 +193,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         super().__init__()
         self._runner: SegmentationRunner | None = None
         self._models: list[registry.Entry] = []
+        self._clicked: dict[str, ClickedTumors] = {}
         self.readModels()
         self._inputChecks: tuple[tuple | None, list[volume_nodes.InputCheck]] = (None, [])
 
@@ -226,9 +232,34 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         """Why a run cannot start now and what to do about it; empty when it can."""
         if self.busy:
             return _("A segmentation is running; wait for its end or cancel it.")
+        card = self.card(model)
+        if card is not None and card.prompt is not None:
+            return _("This model contours what is clicked; press Add a tumor and click into it.")
+        return self.clickBlockingReason(ct, model)
+
+    def clickBlockingReason(self, ct: vtkMRMLScalarVolumeNode | None, model: str) -> str:
+        """Why no tumor can be clicked in this CT and what to do about it; empty when one can."""
         if self.card(model) is None:
             return _("Choose a model.")
         return next((check.text for check in self.inputChecks(ct, model) if check.blocks), "")
+
+    def clickModel(self, model: str) -> str | None:
+        """Who answers clicks beside a model: one that reads clicks, its images and its label; None: its probability."""
+        card = self.card(model)
+        if card is None or card.prompt is not None:
+            return None if card is None else model
+        names = {label.name for label in card.labels}
+        return next(
+            (
+                entry.name
+                for entry in self._models
+                if entry.card
+                and entry.card.prompt is not None
+                and entry.card.modality == card.modality
+                and names & {label.name for label in entry.card.labels}
+            ),
+            None,
+        )
 
     def segment(
         self,
@@ -239,6 +270,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         allSlices: bool = False,
         minimumCc: float = 0.0,
         probability: bool = False,
+        clicks: Sequence[Click] = (),
         progress: Callable[[str, float, float, float | None], None] | None = None,
         log: Callable[[str], None] | None = None,
         finished: Callable[["slicer.vtkMRMLSegmentationNode"], None] | None = None,
@@ -257,6 +289,8 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
             allSlices: look at every slice, also those without lung.
             minimumCc: components below this volume (cc) are dropped.
             probability: also add the probability as a volume; see ``scene.result_nodes.rethreshold``.
+            clicks: tumors that a person pointed at, for the new segmentation; see :meth:`addTumor` for one that is
+                there. Their points are LPS in the world, mm.
             progress: called with the stage, the fraction done, seconds elapsed and seconds left (None: unknown).
             log: called with each line that the worker prints.
             finished: called with the segmentation node. With ``finished`` or ``failed`` the call returns at once.
@@ -270,6 +304,124 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
                 ``failed``) the run failed. The message says what to do.
         """
         model = model or registry.DEFAULT
+        self._checkInstalled()
+        volume = volume_nodes.volume_of(volumeNode)
+        options = SegmentationOptions(model, device, threshold, allSlices, minimumCc, tuple(clicks))
+        callbacks = RunCallbacks(progress, log, finished, failed)
+        if finished or failed:
+            self.runner.start(volumeNode, volume, options, probability, callbacks)
+            return None
+        return self.runner.run(volumeNode, volume, options, probability, callbacks)
+
+    def addTumor(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        point: Sequence[float],
+        action: str = TUMOR,
+        result: "slicer.vtkMRMLSegmentationNode | None" = None,
+        model: str | None = None,
+        device: str = "auto",
+        allSlices: bool = False,
+        progress: Callable[[str, float, float, float | None], None] | None = None,
+        log: Callable[[str], None] | None = None,
+        finished: Callable[["slicer.vtkMRMLSegmentationNode"], None] | None = None,
+        failed: Callable[[str], None] | None = None,
+    ) -> "slicer.vtkMRMLSegmentationNode | None":
+        """Add the tumor at a place to a result, or mend the one that was added last; :meth:`undoClick` takes it back.
+
+        Candidates of the model's that overlap the tumor are replaced by it.
+
+        Args:
+            volumeNode: the CT, in HU.
+            point: a place in the tumor: RAS in the world, mm.
+            action: ``tumor``; or, of the tumor that was added last, ``add`` or ``cut`` what is at the point, or
+                ``end``: it goes no further than the point's slice.
+            result: a result of ours on this CT; None is its latest one, and where there is none a new one is made.
+            model: a model that finds tumors by itself; None is the bundled default. A model that reads clicks, its
+                images and its label answers; where there is none, the model's own probability around the place does.
+            device, progress, log, finished, failed: as of :meth:`segment`.
+            allSlices: where the model's own probability answers, also on slices without lung.
+
+        Returns:
+            The result; None when ``finished`` or ``failed`` is given.
+
+        Raises:
+            CMEDLError: as :meth:`segment`; or the place is outside of the CT, there is no tumor to mend, it was edited
+                by hand since, or nothing is seen at the place. Nothing is changed then.
+        """
+        model = model or registry.DEFAULT
+        self._checkInstalled()
+        volume = volume_nodes.volume_of(volumeNode)
+        click = clicked_tumors.click_at(volume, point, action)
+        result = clicked_tumors.result_of(volumeNode, result)
+        clicks = (click,)
+        if action != TUMOR:
+            tumors = self.clickedTumors(result)
+            if tumors is None:
+                raise InputError(_("No tumor was clicked in this session; click the tumor first."))
+            tumors.check_mendable()
+            clicks = (*tumors.clicks(), click)
+        answering = self.clickModel(model)
+        options = SegmentationOptions(
+            model=answering or model,
+            device=device,
+            all_slices=allSlices,
+            clicks=clicks,
+            click_model=AUTO if answering else THRESHOLD,
+        )
+
+        def add(volumeNode: vtkMRMLScalarVolumeNode, outcome: Outcome) -> "slicer.vtkMRMLSegmentationNode":
+            return self._addClicked(volumeNode, result, outcome, options)
+
+        callbacks = RunCallbacks(progress, log, finished, failed)
+        if finished or failed:
+            self.runner.start(volumeNode, volume, options, False, callbacks, add)
+            return None
+        return self.runner.run(volumeNode, volume, options, False, callbacks, add)
+
+    def clickedTumors(self, result: "slicer.vtkMRMLSegmentationNode | None") -> ClickedTumors | None:
+        """The clicked tumors of a result that can be mended or taken back: those of this session; None without any."""
+        self._clicked = {key: tumors for key, tumors in self._clicked.items() if tumors.present}
+        tumors = self._clicked.get(result.GetID()) if result else None
+        return tumors if tumors and tumors.node is result and tumors.undoable else None
+
+    def undoClick(self, result: "slicer.vtkMRMLSegmentationNode") -> bool:
+        """Take the last click into a result back: its voxels and candidates are what they were.
+
+        Returns:
+            Whether the result is still there; one that a click has made goes with its only tumor.
+
+        Raises:
+            CMEDLError: there is no click to undo.
+        """
+        tumors = self.clickedTumors(result)
+        if tumors is None:
+            raise InputError(_("There is no click to undo."))
+        return tumors.undo()
+
+    def _addClicked(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        result: "slicer.vtkMRMLSegmentationNode | None",
+        outcome: Outcome,
+        options: SegmentationOptions,
+    ) -> "slicer.vtkMRMLSegmentationNode":
+        """The clicked tumor in the scene."""
+        if result is None or result.GetScene() is None:
+            tumors = ClickedTumors.of_new_result(volumeNode, outcome)
+        else:
+            tumors = self.clickedTumors(result) or ClickedTumors(result)
+        try:
+            tumors.add(volumeNode, outcome, options.clicks, alone=options.click_model != THRESHOLD)
+        except CMEDLError:
+            if tumors.node is not result:
+                slicer.mrmlScene.RemoveNode(tumors.node)
+            raise
+        self._clicked[tumors.node.GetID()] = tumors
+        return tumors.node
+
+    def _checkInstalled(self) -> None:
+        """Check that the packages of a run are there."""
         missing = requirements.missing("segment")
         if missing:
             raise InputError(
@@ -277,13 +429,6 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
                     packages=", ".join(missing)
                 )
             )
-        volume = volume_nodes.volume_of(volumeNode)
-        options = SegmentationOptions(model, device, threshold, allSlices, minimumCc)
-        callbacks = RunCallbacks(progress, log, finished, failed)
-        if finished or failed:
-            self.runner.start(volumeNode, volume, options, probability, callbacks)
-            return None
-        return self.runner.run(volumeNode, volume, options, probability, callbacks)
 
     @property
     def runner(self) -> SegmentationRunner:

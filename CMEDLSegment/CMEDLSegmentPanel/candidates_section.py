@@ -13,6 +13,14 @@ from .section import Section, fitHeight, plainToolTip, show_errors, signals_bloc
 KEEP, VOLUME, CONFIDENCE, SLICES = range(4)
 
 
+def confidence(row: LesionCandidate) -> str:
+    """The model's confidence in a candidate, and whether a person clicked it."""
+    text = "-" if row.mean is None else f"{row.mean:.0%}"
+    if not row.clicked:
+        return text
+    return _("clicked") if row.mean is None else _("{percent}, clicked").format(percent=text)
+
+
 class CandidatesSection(Section):
     """The table of candidates and the buttons below it."""
 
@@ -89,7 +97,7 @@ class CandidatesSection(Section):
                 first, last = row.slices
                 texts = {
                     VOLUME: f"{row.volume_cc:.2f}",
-                    CONFIDENCE: "-" if row.mean is None else f"{row.mean:.0%}",
+                    CONFIDENCE: confidence(row),
                     SLICES: str(first) if first == last else f"{first} - {last}",
                 }
                 peak = "" if row.peak is None else _(", peak probability {peak:.0%}").format(peak=row.peak)

@@ -9,7 +9,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from .scene import result_nodes, segment_masks
-from .scene.attributes import PREFIX, WRITTEN
+from .scene.attributes import CLICKS, PREFIX, WRITTEN, get_json
 from .scene.rejected_candidates import label_segments
 from .section import Section, setText, show_errors, signals_blocked
 
@@ -117,7 +117,7 @@ class ResultSection(Section):
 
     def _showThreshold(self, result: slicer.vtkMRMLSegmentationNode | None) -> None:
         probability = result_nodes.probability_of(result) if result else None
-        live = probability is not None and not result_nodes.is_edited(result)
+        live = probability is not None and not get_json(result, CLICKS) and not result_nodes.is_edited(result)
         slider = self.ui.resultThresholdSlider
         slider.visible = self.ui.resultThresholdLabel.visible = probability is not None
         slider.enabled = live

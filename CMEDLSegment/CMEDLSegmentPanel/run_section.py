@@ -59,7 +59,7 @@ class RunSection(Section):
                 self._start()
             else:
                 self.say(_("Not everything that the model needs is installed; press the button again to install it."))
-        self.refreshSoon()
+        self.panel.refresh()
 
     def onRelease(self, checked: bool = False) -> None:
         """End the idle worker."""
@@ -73,8 +73,7 @@ class RunSection(Section):
 
     def _start(self) -> None:
         parameters = self.parameters
-        self.ui.logTextEdit.clear()
-        self.onProgress(_("Starting"), 0.0, 0.0, None)
+        self.begin()
         self.logic.segment(
             parameters.ct,
             model=parameters.model,
@@ -90,6 +89,11 @@ class RunSection(Section):
         )
         self.refresh()
 
+    def begin(self) -> None:
+        """Show that a run begins: nothing of the last one."""
+        self.ui.logTextEdit.clear()
+        self.onProgress(_("Starting"), 0.0, 0.0, None)
+
     def onProgress(self, stage: str, fraction: float, elapsed: float, remaining: float | None) -> None:
         """Show where the run is."""
         self.ui.progressBar.value = round(1000 * fraction)
@@ -102,13 +106,13 @@ class RunSection(Section):
     def onFinished(self, result) -> None:
         """The result is in the scene; show it."""
         self.panel.showNewResult(result)
-        self.refreshSoon()
+        self.panel.refresh()
 
     def onFailed(self, sentence: str) -> None:
         """Say why there is no result."""
         self.say(sentence)
         self.ui.progressWidget.visible = False
-        self.refreshSoon()
+        self.panel.refresh()
 
     def leave(self) -> None:
         """The panel is no longer seen."""

@@ -22,6 +22,9 @@ from CMEDLSegmentLib.process.protocol import Outcome
 
 from .poller import POLL_MS, Poller
 
+Add = Callable[[slicer.vtkMRMLScalarVolumeNode, Outcome], Any]
+"""Brings the outcome of a volume into the scene and returns the segmentation node; called on the GUI thread."""
+
 
 @dataclass(frozen=True)
 class RunCallbacks:
@@ -45,13 +48,13 @@ class SegmentationRunner:
 
     Args:
         client: the worker's client.
-        add: makes the nodes of an outcome and returns the segmentation; called on the GUI thread.
+        add: what to do with an outcome.
     """
 
     def __init__(
         self,
         client: WorkerClient,
-        add: Callable[[slicer.vtkMRMLScalarVolumeNode, Outcome], slicer.vtkMRMLSegmentationNode],
+        add: Add,
     ) -> None:
         self.client = client
         self._add = add
@@ -70,8 +73,12 @@ class SegmentationRunner:
         options: SegmentationOptions,
         probability: bool,
         callbacks: RunCallbacks,
+        add: Add | None = None,
     ) -> None:
         """Begin; returns at once.
+
+        Args:
+            add: what to do with the outcome instead of what the runner does.
 
         Raises:
             CMEDLError: the worker cannot be given the work.
@@ -90,7 +97,7 @@ class SegmentationRunner:
             if outcome is None or not slicer.mrmlScene.IsNodePresent(node):
                 _tell(callbacks.failed, str(error or _removed()))
             else:
-                self._finish(node, outcome, callbacks)
+                self._finish(node, outcome, callbacks, add or self._add)
 
         self._poller.start(segmentation, done, progress)
 
@@ -101,8 +108,9 @@ class SegmentationRunner:
         options: SegmentationOptions,
         probability: bool,
         callbacks: RunCallbacks,
+        add: Add | None = None,
     ) -> slicer.vtkMRMLSegmentationNode:
-        """Segment and wait for the result, for scripts.
+        """Segment and wait for the result, for scripts; see :meth:`start`.
 
         Raises:
             CMEDLError: the run failed or was cancelled.
@@ -112,7 +120,7 @@ class SegmentationRunner:
             _report(segmentation, callbacks)
             wait([segmentation], POLL_MS / 1000)
         _report(segmentation, callbacks)
-        return self._add(node, segmentation.result())
+        return (add or self._add)(node, segmentation.result())
 
     def cancel(self, sentence: str | None = None) -> None:
         """Kill the worker and drop the run; nothing of it is left.
@@ -129,9 +137,11 @@ class SegmentationRunner:
         self._poller.drop()
         self.client.close()
 
-    def _finish(self, node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome, callbacks: RunCallbacks) -> None:
+    def _finish(
+        self, node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome, callbacks: RunCallbacks, add: Add
+    ) -> None:
         try:
-            result = self._add(node, outcome)
+            result = add(node, outcome)
         except CMEDLError as error:
             _tell(callbacks.failed, str(error))
         except Exception:

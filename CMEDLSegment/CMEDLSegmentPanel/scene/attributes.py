@@ -18,6 +18,10 @@ LABEL, DROPPED = "label", "dropped"
 COMPONENTS, SEEDS, WRITTEN, BOX = "components", "seeds", "written", "box"
 """Attributes of a result, in the indices of its reference grid."""
 
+CLICKS, CLICK_MODEL, CLICK_WEIGHTS = "clicks", "click_model", "click_weights_sha256"
+"""Attributes of a result with clicked tumors, and tags of their label: the clicks as JSON (points LPS in the result's
+own coordinates, mm), and who answered them."""
+
 PROBABILITY_ROLE = PREFIX + "probability"
 
 

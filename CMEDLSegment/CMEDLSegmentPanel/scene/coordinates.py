@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import slicer
 import slicer.util
@@ -93,6 +95,12 @@ def ras_of(geometry: Geometry) -> np.ndarray:
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """``matrix`` (4, 4) applied to ``points`` (..., 3)."""
     return np.asarray(points, dtype=float) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def moved_lps(point: Sequence[float], matrix: np.ndarray) -> tuple[float, ...]:
+    """A point (LPS, mm) where ``matrix`` (4, 4, between RAS and RAS) moves it, to a thousandth of a mm."""
+    moved = apply(FLIP @ matrix @ FLIP, np.array(point))
+    return tuple(round(float(at), 3) + 0.0 for at in moved)
 
 
 def array_of(image: vtk.vtkImageData) -> np.ndarray:

@@ -23,7 +23,7 @@ from .attributes import COMPONENTS, DROPPED, LABEL, get_json, set_json
 from .coordinates import apply, array_of, axial_axis, parent_matrix, voxel_cc
 from .rejected_candidates import holds, label_segments, remember_rejected, set_rejected
 from .result_nodes import component_entry, is_edited, is_result, mark_written, probability_of
-from .segment_masks import Mask, cropped, mask_of, on_grid, reference_grid, set_mask
+from .segment_masks import Mask, cropped, mask_on_reference, reference_grid, set_mask
 
 NEAR_MM = 5.0
 """A candidate this near to a place that is asked for is meant, also when the place is just beside it."""
@@ -46,6 +46,8 @@ class LesionCandidate:
         center_ras: center of mass in the world, mm.
         kept: whether it is part of the label.
         likely: whether it is a likely one by the rule of the model's card; what nobody judged is.
+        clicked: whether it is a tumor that a person clicked.
+        drawn: whether it is what a person drew or changed by hand.
     """
 
     number: int
@@ -57,6 +59,8 @@ class LesionCandidate:
     center_ras: tuple[float, float, float]
     kept: bool
     likely: bool
+    clicked: bool = False
+    drawn: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +132,9 @@ class LesionCandidates:
                     center_ras=tuple(apply(world, component.ijk).tolist()),
                     kept=component.kept,
                     likely=entry.get("likely", True),
+                    clicked=entry.get("clicked", False),
+                    # Scenes saved before say nothing; what came from a run has a mean.
+                    drawn=entry.get("drawn", entry["mean"] is None and not entry.get("clicked", False)),
                 )
             )
         self._rows.sort(key=lambda row: row.number)
@@ -148,6 +155,15 @@ class LesionCandidates:
         """Drop what is not likely by the rule of the model's card."""
         self._move({row.number: False for row in self._rows if not row.likely})
 
+    def overlapping(self, mask: Mask, label: int) -> list[tuple[LesionCandidate, ConnectedComponent]]:
+        """The candidates of a label that share a voxel with ``mask``, which is in indices of the reference grid."""
+        rows = {row.number: row for row in self._rows}
+        return [
+            (rows[number], component)
+            for number, component in self._components.items()
+            if component.label == label and _share(component, mask)
+        ]
+
     def keep_only_at(self, ras: Sequence[float]) -> LesionCandidate:
         """Keep the candidate at a place (RAS in the world, mm), and drop the others of its label.
 
@@ -162,19 +178,9 @@ class LesionCandidates:
     def _find(self, kind: str, kept: bool) -> Iterable[_LabelComponent]:
         """The components of the kept, or of the dropped, segments."""
         for value, segment_id in label_segments(self._node, kind).items():
-            mask = self._mask(segment_id)
+            mask = mask_on_reference(self._node, segment_id)
             for component in connected_components(mask.array):
                 yield _LabelComponent(moved_box(component.box, mask.first[::-1]), component.mask, value, kept)
-
-    def _mask(self, segment_id: str) -> Mask:
-        """A segment's mask in indices of the reference grid."""
-        mask = mask_of(self._node, segment_id)
-        if mask.empty:
-            return Mask.nothing(self._matrix)
-        placed = on_grid(mask, self._matrix)
-        if placed is None:
-            raise InputError(f"'{self._node.GetName()}' is no longer on the grid of its image; segment again.")
-        return placed
 
     def _with_entries(self, components: list[_LabelComponent]) -> list[tuple[_LabelComponent, dict[str, Any]]]:
         """Each component with its number, mean and peak; those that nobody told of are numbered after the others."""
@@ -182,7 +188,8 @@ class LesionCandidates:
         free = list(stored)
         matched, fresh = [], []
         for component in components:
-            entry = next((entry for entry in free if _is_of(component, entry)), None)
+            # The latest first: a clicked tumor can be the very piece that it replaced.
+            entry = next((entry for entry in reversed(free) if _is_of(component, entry)), None)
             if entry is None:
                 fresh.append((component, self._confidence(component)))
             else:
@@ -190,10 +197,13 @@ class LesionCandidates:
                 matched.append((component, entry))
         fresh.sort(key=lambda pair: (-(pair[1][0] or 0.0), -pair[0].voxels))
         last = max((entry["number"] for entry in stored), default=0)
+        drawn = bool(fresh) and is_edited(self._node)
         for number, (component, (mean, peak)) in enumerate(fresh, start=last + 1):
             # At another threshold a candidate is another one: what was dropped before is no likelier now.
             likely = component.kept
             entry = component_entry(number, component.label, component.voxels, component.ijk, mean, peak, likely)
+            if drawn:
+                entry["drawn"] = True
             stored.append(entry)
             matched.append((component, entry))
         if fresh:
@@ -255,7 +265,7 @@ class LesionCandidates:
 
     def _changed(self, segment_id: str | None, moving: list[tuple[_LabelComponent, bool]], kept: bool) -> Mask:
         """What the kept (or the dropped) segment marks after the move."""
-        mask = None if segment_id is None else self._mask(segment_id)
+        mask = None if segment_id is None else mask_on_reference(self._node, segment_id)
         box = None if mask is None or mask.empty else mask.box
         whole = enclosing_box([*(component.box for component, _ in moving), box])
         assert whole is not None
@@ -271,12 +281,25 @@ class LesionCandidates:
         if probability_of(self._node) is None:
             return
         seeds: dict[bool, list[tuple[int, int, int]]] = {True: [], False: []}
-        for component in self._components.values():
+        clicked = {row.number for row in self._rows if row.clicked}
+        for number, component in self._components.items():
+            # Of the model's own candidates only: a clicked tumor can go again, and no threshold made it.
+            if number in clicked:
+                continue
             values = self._probabilities(component)
             if values is not None:
                 place = component.first + np.argwhere(component.mask)[int(values.argmax()), ::-1]
                 seeds[component.kept].append(tuple(place.tolist()))
         remember_rejected(self._node, dropped=seeds[False], kept=seeds[True])
+
+
+def _share(component: ConnectedComponent, mask: Mask) -> bool:
+    """Whether a component and a mask have a voxel in common."""
+    both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(component.box, mask.box, strict=True)]
+    if any(part.start >= part.stop for part in both):
+        return False
+    own, others = box_within(tuple(both), component.box), box_within(tuple(both), mask.box)
+    return bool((component.mask[own] & mask.array[others]).any())
 
 
 def _is_of(component: _LabelComponent, entry: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,21 @@ from CMEDLSegmentLib.base.boxes import Box, bounding_box
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.segmentation_writer import terminology_entry
 
-from .attributes import BOX, COMPONENTS, LABEL, PREFIX, PROBABILITY_ROLE, WRITTEN, escaped, get_json, set_json
-from .coordinates import array_of, lend, own_matrix, to_vtk, voxel_cc, world_matrix
+from .attributes import (
+    BOX,
+    CLICK_MODEL,
+    CLICK_WEIGHTS,
+    CLICKS,
+    COMPONENTS,
+    LABEL,
+    PREFIX,
+    PROBABILITY_ROLE,
+    WRITTEN,
+    escaped,
+    get_json,
+    set_json,
+)
+from .coordinates import array_of, lend, moved_lps, own_matrix, parent_matrix, to_vtk, voxel_cc, world_matrix
 from .rejected_candidates import divided, label_segments, set_rejected
 from .segment_masks import (
     Mask,
@@ -50,6 +64,9 @@ _PROVENANCE = {
     "series_uid": "Input series",
     "date": "Date",
     "warnings": "Told at the run",
+    CLICKS: "Clicks (LPS, mm)",
+    CLICK_MODEL: "Clicks answered by",
+    CLICK_WEIGHTS: "Weights of that (SHA-256)",
 }
 """What a result tells about its making, in this order, and how a person reads it."""
 
@@ -63,9 +80,9 @@ def add_result(volume_node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome) ->
     Raises:
         InputError: the volume was removed, or has another grid than it had.
     """
-    _check_volume(volume_node, outcome.label)
+    check_volume(volume_node, outcome.label)
     summary = outcome.summary
-    facts = _facts(summary)
+    facts = _facts(summary, parent_matrix(volume_node))
     matrix, first = own_matrix(volume_node), volume_node.GetImageData().GetExtent()[::2]
     node = new_segmentation(volume_node, f"{volume_node.GetName()} {summary['student']}")
     for label in summary["labels"]:
@@ -76,14 +93,19 @@ def add_result(volume_node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome) ->
         add_segment(node, f"Segment_{label['value']}", label["name"], tuple(label["color"]), mask, tags)
     for key, value in facts.items():
         node.SetAttribute(PREFIX + key, value)
-    set_json(node, COMPONENTS, _in_indices(summary["components"], volume_node))
+    set_json(node, COMPONENTS, component_entries(summary["components"], volume_node))
     mark_written(node)
     show_outlines(node)
     place_beside(node, volume_node)
     return node
 
 
-def _check_volume(volume_node: slicer.vtkMRMLScalarVolumeNode, array: np.ndarray) -> None:
+def check_volume(volume_node: slicer.vtkMRMLScalarVolumeNode, array: np.ndarray) -> None:
+    """Check that a volume is still there and on the grid of ``array``.
+
+    Raises:
+        InputError: it was removed, or has another grid.
+    """
     if volume_node is None or volume_node.GetScene() is None:
         raise InputError("The volume was removed while it was segmented, so there is nothing to add the result to.")
     image = volume_node.GetImageData()
@@ -91,9 +113,18 @@ def _check_volume(volume_node: slicer.vtkMRMLScalarVolumeNode, array: np.ndarray
         raise InputError(f"'{volume_node.GetName()}' was changed while it was segmented; segment it again.")
 
 
-def _facts(summary: dict[str, Any]) -> dict[str, str]:
-    """The provenance in words; what the summary does not hold is left out."""
+def _facts(summary: dict[str, Any], to_world: np.ndarray) -> dict[str, str]:
+    """The provenance in words; what the summary does not hold is left out.
+
+    Args:
+        summary: the run's.
+        to_world: (4, 4) from the volume's own RAS, in whose coordinates (LPS) the clicks are kept.
+    """
     stated = {**summary, "program": f"CMEDL {summary['program_version']}", "warnings": " ".join(summary["warnings"])}
+    if summary.get(CLICKS):
+        stated[CLICKS] = json.dumps(
+            [{**click, "point": moved_lps(click["point"], np.linalg.inv(to_world))} for click in summary[CLICKS]]
+        )
     facts = {key: stated.get(key) for key in _PROVENANCE}
     return {
         key: f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -102,7 +133,9 @@ def _facts(summary: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _in_indices(components: list[dict[str, Any]], volume_node: slicer.vtkMRMLScalarVolumeNode) -> list[dict[str, Any]]:
+def component_entries(
+    components: list[dict[str, Any]], volume_node: slicer.vtkMRMLScalarVolumeNode
+) -> list[dict[str, Any]]:
     """The components with their center in voxel indices, which a later transform of the volume does not change."""
     from .volume_nodes import volume_of
 
@@ -114,7 +147,8 @@ def _in_indices(components: list[dict[str, Any]], volume_node: slicer.vtkMRMLSca
         voxels = round(component["volume_cc"] / geometry.voxel_cc)
         label, mean, peak = (component[name] for name in ("label", "mean", "peak"))
         likely = component.get("likely", True)
-        entries.append(component_entry(number, label, voxels, center, mean, peak, likely))
+        entry = component_entry(number, label, voxels, center, mean, peak, likely)
+        entries.append({**entry, "clicked": True} if component.get("click") else entry)
     return entries
 
 
@@ -146,7 +180,11 @@ def provenance(node: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
 
 def provenance_text(node: slicer.vtkMRMLSegmentationNode) -> str:
     """The provenance as lines for a person."""
-    lines = [f"{_PROVENANCE[key]}: {value}" for key, value in provenance(node).items()]
+    facts = provenance(node)
+    if CLICKS in facts:
+        clicks = get_json(node, CLICKS)
+        facts[CLICKS] = ", ".join(f"{click['action']} ({', '.join(map(str, click['point']))})" for click in clicks)
+    lines = [f"{_PROVENANCE[key]}: {value}" for key, value in facts.items()]
     if lines and is_edited(node):
         lines.append("Edited: yes, since CMEDL made it")
     return "\n".join(lines)
@@ -194,7 +232,7 @@ def add_probability(
     """
     if outcome.probability is None:
         raise InputError("The run was not asked for the probability; ask for it and segment again.")
-    _check_volume(volume_node, outcome.probability)
+    check_volume(volume_node, outcome.probability)
     scene = volume_node.GetScene()
     # The node takes the array's memory over, so it has to be its own.
     array = np.require(outcome.probability, np.float32, ["C", "W"])
@@ -253,8 +291,8 @@ def rethreshold(result_node: slicer.vtkMRMLSegmentationNode, threshold: float) -
     of the 3-D view is left to :func:`show_surface`. The result and its provenance tell the new threshold.
 
     Raises:
-        InputError: somebody edited the result, it has no probability volume or several labels, or the threshold is
-            not between ``LOWEST`` and ``HIGHEST``.
+        InputError: somebody edited the result or clicked tumors into it, it has no probability volume or several
+            labels, or the threshold is not between ``LOWEST`` and ``HIGHEST``.
     """
     name = result_node.GetName()
     if not LOWEST <= threshold <= HIGHEST:
@@ -265,6 +303,8 @@ def rethreshold(result_node: slicer.vtkMRMLSegmentationNode, threshold: float) -
     kept = label_segments(result_node)
     if len(kept) != 1:
         raise InputError(f"'{name}' has {len(kept)} labels; only a single one can be given another threshold.")
+    if get_json(result_node, CLICKS):
+        raise InputError(f"'{name}' holds clicked tumors, which no threshold made; undo the clicks, or segment again.")
     if is_edited(result_node):
         raise InputError(f"'{name}' was edited by hand, which another threshold would undo; segment again instead.")
     image = source.GetImageData()

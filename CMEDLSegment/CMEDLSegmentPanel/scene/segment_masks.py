@@ -208,6 +208,24 @@ def on_grid(mask: Mask, matrix: np.ndarray) -> Mask | None:
     return Mask(mask.array, triple(int(at) for at in np.rint(first)), matrix) if same else None
 
 
+def mask_on_reference(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> Mask:
+    """What a segment marks, in indices of the node's reference geometry.
+
+    Raises:
+        InputError: there is no such segment or no reference geometry, or the segment lies on another grid.
+    """
+    grid = reference_grid(node)
+    if grid is None:
+        raise InputError(f"'{node.GetName()}' has lost its reference geometry; segment again.")
+    mask = mask_of(node, segment_id)
+    if mask.empty:
+        return Mask.nothing(grid)
+    placed = on_grid(mask, grid)
+    if placed is None:
+        raise InputError(f"'{node.GetName()}' is no longer on the grid of its image; segment again.")
+    return placed
+
+
 def array_on_volume(
     node: slicer.vtkMRMLSegmentationNode, segment_id: str, volume_node: slicer.vtkMRMLScalarVolumeNode
 ) -> np.ndarray:
