@@ -354,7 +354,7 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         volume = volume_nodes.volume_of(volumeNode)
         click = clicked_tumors.click_at(volume, point, action)
         result = clicked_tumors.result_of(volumeNode, result)
-        clicks = (click,)
+        clicks: tuple[Click, ...] = (click,)
         if action != TUMOR:
             tumors = self.clickedTumors(result)
             if tumors is None:

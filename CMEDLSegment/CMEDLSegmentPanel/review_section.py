@@ -46,6 +46,7 @@ class ReviewSection(Section):
         self._number, self._written = 0, -1
         self._named = (
             self.ui.resultWidget,
+            self.ui.clickWidget,
             self.ui.expertsWidget,
             self.ui.resultGroupBox,
             self.ui.handOnCollapsibleButton,
@@ -141,6 +142,7 @@ class ReviewSection(Section):
             self._number, self._written = next(iter(open_ones or numbers), 0), -1
             for widget in self._named:
                 widget.visible = False
+            self.panel.click.stop()
             self.panel.agreement.onWorst()
         self.panel.agreement.changed()
         self.refresh()
@@ -208,6 +210,7 @@ class ReviewSection(Section):
         for widget in self._named:
             widget.visible = True
         self.panel.result.changed()
+        self.panel.click.changed()
 
     def _sentence(self, pending: Review | None, ready: bool) -> str:
         if self.blinded:

@@ -233,6 +233,12 @@ class Application:
         self.process_events()
         return self.layout_manager.sliceWidget(name).view.pixel_of(ras)
 
+    def click(self, name: str, ras: tuple[float, float, float], button: str = "Left") -> None:
+        """As a person clicks into the slice view ``name`` at a point (RAS, mm) of its slice."""
+        view = self.layout_manager.sliceWidget(name).view
+        view.mouse(ras, "MouseMoveEvent", f"{button}ButtonPressEvent", f"{button}ButtonReleaseEvent")
+        self.process_events()
+
     def scroll(self, name: str, offset: float) -> None:
         """As a person turns the wheel over a slice view: views that are linked with it follow. ``offset`` in mm."""
         logic = self.layout_manager.sliceWidget(name).sliceLogic()

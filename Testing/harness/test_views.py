@@ -46,3 +46,26 @@ def test_a_layout_with_a_view_that_is_not_known_is_refused(slicer_app) -> None:
     slicer_app.layout_manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
     (error,) = slicer_app.take_errors()
     assert "no view for a vtkMRMLTableViewNode" in error
+
+
+def test_a_point_is_placed_by_a_click_and_the_right_button_ends_it(slicer_app) -> None:
+    """By Slicer's own manager of points: the click is one as a person makes it."""
+    import slicer
+
+    if slicer_app.cannot_draw:
+        pytest.skip(slicer_app.cannot_draw)
+    slicer_app.process_events(0.1)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    node.CreateDefaultDisplayNodes()
+    interaction = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLInteractionNode")
+    selection = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    for button, points in (("Left", 1), ("Right", 1), ("Left", 2)):
+        selection.SetReferenceActivePlaceNodeClassName("vtkMRMLMarkupsFiducialNode")
+        selection.SetActivePlaceNodeID(node.GetID())
+        interaction.SwitchToSinglePlaceMode()
+        slicer_app.click("Red", (10.0, -20.0, 0.0), button)
+        assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+        assert node.GetNumberOfDefinedControlPoints() == points
+    place = [0.0, 0.0, 0.0]
+    node.GetNthControlPointPositionWorld(0, place)
+    assert max(abs(a - b) for a, b in zip(place, (10.0, -20.0, 0.0), strict=True)) < 1.0

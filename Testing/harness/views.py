@@ -1,7 +1,7 @@
 """Slice views and 3-D views, drawn off the screen by Slicer's own displayable managers, and plots; no Qt here.
 
-The managers are those of a running Slicer, less the widgets that a mouse would drag. Drawing happens when a picture is
-asked for, not after every change.
+The managers are those of a running Slicer, less the widgets that a mouse would drag in 3-D views. Drawing happens when
+a picture is asked for, not after every change.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ SLICE_MANAGERS = (
     "vtkMRMLCrosshairDisplayableManager",
     "vtkMRMLOrientationMarkerDisplayableManager",
     "vtkMRMLRulerDisplayableManager",
+    "vtkMRMLMarkupsDisplayableManager",
 )
 THREE_D_MANAGERS = (
     "vtkMRMLCameraDisplayableManager",
@@ -101,6 +102,10 @@ class SliceView(View):
         super().__init__(slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance(), SLICE_MANAGERS, core, node)
         self.logic.SetDisplayableManagerGroup(self.group)
         self.renderer.GetActiveCamera().ParallelProjectionOn()
+        self._style = slicer.vtkMRMLSliceViewInteractorStyle()
+        self._style.SetInteractor(self.interactor)
+        self._style.SetDisplayableManagers(self.group)
+        self._style.SetSliceLogic(self.logic)
 
     def prepare(self) -> None:
         # First, so that the managers' half-transparent fills are blended over the image.
@@ -115,6 +120,18 @@ class SliceView(View):
         self._image.SetVisibility(connection is not None)
         self._mapper.SetInputConnection(connection)
         return super().pixels()
+
+    def mouse(self, ras: tuple[float, float, float], *events: str) -> None:
+        """The mouse at a point (RAS, mm), and what it does there: ``LeftButtonPressEvent``, ..."""
+        row, column, _ = self.pixel_of(ras)
+        for event in events:
+            data = slicer.vtkMRMLInteractionEventData()
+            data.SetType(getattr(vtk.vtkCommand, event))
+            data.SetDisplayPosition([round(column), round(self.window.GetSize()[1] - 1 - row)])
+            data.SetViewNode(self.node)
+            data.SetRenderer(self.renderer)
+            data.SetWorldPosition(ras, True)
+            self._style.DelegateInteractionEventDataToDisplayableManagers(data)
 
     def pixel_of(self, ras: tuple[float, float, float]) -> tuple[float, float, float]:
         """Where a point (RAS, mm) lies in the picture: row, column, and mm in front of the slice's plane."""

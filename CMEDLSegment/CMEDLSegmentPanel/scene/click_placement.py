@@ -31,12 +31,12 @@ class ClickPlacement:
     @property
     def waiting(self) -> bool:
         """Whether a point is waited for; not any longer where somebody has chosen another mode or another point."""
-        interaction, selection = _interaction(), _selection()
+        interaction, node = _interaction(), self._present
         return (
             bool(self._observed)
-            and self._present
+            and node is not None
             and interaction.GetCurrentInteractionMode() == interaction.Place
-            and selection.GetActivePlaceNodeID() == self._node.GetID()
+            and _selection().GetActivePlaceNodeID() == node.GetID()
         )
 
     @property
@@ -53,9 +53,7 @@ class ClickPlacement:
                 selection.GetActivePlaceNodeID(),
                 interaction.GetPlaceModePersistence(),
             )
-        if not self._present:
-            self._node = _hidden_point()
-        node = self._node
+        node = self._node = self._present or _hidden_point()
         node.RemoveAllControlPoints()
         selection.SetReferenceActivePlaceNodeClassName(_POINTS)
         selection.SetActivePlaceNodeID(node.GetID())
@@ -84,30 +82,32 @@ class ClickPlacement:
         if self._before is not None:
             name, node_id, persistence = self._before
             selection = _selection()
-            if self._node is not None and selection.GetActivePlaceNodeID() == self._node.GetID():
+            if self._present is not None and selection.GetActivePlaceNodeID() == self._present.GetID():
                 selection.SetReferenceActivePlaceNodeClassName(name)
                 selection.SetActivePlaceNodeID(node_id)
             _interaction().SetPlaceModePersistence(persistence)
-        if self._present:
-            slicer.mrmlScene.RemoveNode(self._node)
+        if self._present is not None:
+            for node in (self._present.GetDisplayNode(), self._present):
+                slicer.mrmlScene.RemoveNode(node)
         self._node = self._before = None
 
     def taken(self) -> tuple[float, float, float] | None:
         """Where the point was placed (RAS in the world, mm); None while it was not."""
-        node = self._node
-        if not self._present:
+        node = self._present
+        if node is None:
             return None
         for number in range(node.GetNumberOfControlPoints()):
             # Slicer shows one below the mouse before it is placed.
             if node.GetNthControlPointPositionStatus(number) == node.PositionDefined:
                 place = [0.0, 0.0, 0.0]
                 node.GetNthControlPointPositionWorld(number, place)
-                return tuple(place)
+                return place[0], place[1], place[2]
         return None
 
     @property
-    def _present(self) -> bool:
-        return self._node is not None and self._node.GetScene() is not None
+    def _present(self) -> slicer.vtkMRMLMarkupsFiducialNode | None:
+        """The point's node, unless the scene was closed."""
+        return self._node if self._node is not None and self._node.GetScene() is not None else None
 
     def _on_event(self, caller: vtk.vtkObject, event: str) -> None:
         self._happened()

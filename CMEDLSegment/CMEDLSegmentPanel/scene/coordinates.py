@@ -97,10 +97,10 @@ def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(points, dtype=float) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def moved_lps(point: Sequence[float], matrix: np.ndarray) -> tuple[float, ...]:
+def moved_lps(point: Sequence[float], matrix: np.ndarray) -> tuple[float, float, float]:
     """A point (LPS, mm) where ``matrix`` (4, 4, between RAS and RAS) moves it, to a thousandth of a mm."""
     moved = apply(FLIP @ matrix @ FLIP, np.array(point))
-    return tuple(round(float(at), 3) + 0.0 for at in moved)
+    return triple((moved.round(3) + 0.0).tolist())
 
 
 def array_of(image: vtk.vtkImageData) -> np.ndarray:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from CMEDLSegmentLib.inference.options import SegmentationOptions
+from CMEDLSegmentLib.inference.options import ADD, CUT, Click, SegmentationOptions
 from CMEDLSegmentLib.io.labels import TUMOR
 from CMEDLSegmentLib.io.volume import Volume
 from CMEDLSegmentLib.models import registry
-from CMEDLSegmentLib.models.model_card import METADATA_KEY, Card, NetworkSpec
+from CMEDLSegmentLib.models.model_card import METADATA_KEY, Card, ClickPrompt, NetworkSpec
 from CMEDLSegmentLib.models.normalization import Normalization
 from CMEDLSegmentLib.process.protocol import Outcome
 
@@ -48,16 +50,28 @@ CARD = Card(
 )
 
 
-def _file(folder: Path) -> Path:
-    path = folder / registry.folder_name(CARD.name) / "0001_test.safetensors"
+CLICK_CARD = replace(
+    CARD,
+    name="bright-click",
+    title="What is clicked is tumor",
+    summary="A model for tests: what is within 6 mm of a click is tumor.",
+    networks=(NetworkSpec("segmentor", "unet", {"width": 1}, inputs=("image", "prompt")),),
+    prompt=ClickPrompt(),
+)
+CLICK_MM, MEND_MM = 6.0, 4.0
+"""What that model marks around the first click, and adds or cuts around the others."""
+
+
+def _file(folder: Path, card: Card = CARD) -> Path:
+    path = folder / registry.folder_name(card.name) / "0001_test.safetensors"
     path.parent.mkdir(parents=True)
     return path
 
 
-def install_card(folder: Path) -> None:
-    """Put the model without its weights into a folder of installed models (``CMEDL_MODELS``); needs no torch."""
-    header = json.dumps({"__metadata__": {METADATA_KEY: CARD.to_json()}}).encode("utf-8")
-    _file(folder).write_bytes(struct.pack("<Q", len(header)) + header)
+def install_card(folder: Path, card: Card = CARD) -> None:
+    """Put a model without its weights into a folder of installed models (``CMEDL_MODELS``); needs no torch."""
+    header = json.dumps({"__metadata__": {METADATA_KEY: card.to_json()}}).encode("utf-8")
+    _file(folder, card).write_bytes(struct.pack("<Q", len(header)) + header)
 
 
 def install_model(folder: Path) -> None:
@@ -113,14 +127,37 @@ def add_ct(name: str = "CT"):
     return node
 
 
+def clicked(volume: Volume, clicks: Sequence[Click]) -> np.ndarray:
+    """bool (z, y, x): what "bright-click" marks."""
+    z, y, x = np.indices(volume.array.shape)
+    places = volume.geometry.to_physical(np.stack([x, y, z], axis=-1).reshape(-1, 3))
+    steps = {click: (np.linalg.norm(places - click.point, axis=1)).reshape(volume.array.shape) for click in clicks}
+    mask = steps[clicks[0]] <= CLICK_MM
+    for click in clicks[1:]:
+        index = volume.geometry.to_index(np.array([clicks[0].point, click.point]))[:, 2].round()
+        if click.action == ADD:
+            mask = mask | (steps[click] <= MEND_MM)
+        elif click.action == CUT:
+            mask = mask & (steps[click] > MEND_MM)
+        else:
+            mask = mask & (z <= index[1] if index[1] > index[0] else z >= index[1])
+    return mask
+
+
 def outcome_of(volume: Volume, options: SegmentationOptions, probability_too: bool) -> Outcome:
-    """What the model finds in a volume, without a network; the pieces by scipy."""
+    """What the model finds in a volume, without a network; the pieces by scipy.
+
+    "bright-click" marks what is around the clicks. Beside "bright" the first click adds the same to what it finds.
+    """
     from scipy import ndimage
 
     rise = (volume.array.astype(np.float32) - np.float32(LEVEL_HU)) * np.float32(40.0 / (HIGH - LOW))
     probability = (1.0 / (1.0 + np.exp(-rise))).astype(np.float32)
     threshold = 0.5 if options.threshold is None else options.threshold
     label = (probability >= threshold).astype(np.uint8)
+    if options.clicks:
+        tumor = clicked(volume, options.clicks)
+        label = (tumor | (label > 0) if options.model == CARD.name else tumor).astype(np.uint8)
     regions, count = ndimage.label(label, structure=np.ones((3, 3, 3)))
     components = []
     for number in range(1, count + 1):
