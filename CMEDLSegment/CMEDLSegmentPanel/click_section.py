@@ -17,7 +17,7 @@ from .section import Section, plainToolTip, show_errors
 
 
 class ClickSection(Section):
-    """Add a tumor, At the crosshair, Undo; and for the last tumor: Ends here, Add, Cut."""
+    """Add a tumor, Add at crosshair, Undo; and for the last tumor: Ends here, Add, Cut."""
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
@@ -61,6 +61,9 @@ class ClickSection(Section):
             # What waits can always be given up.
             button.enabled = self._mode == action or not (reason or busy)
             button.toolTip = plainToolTip(reason) or self._tips[action]
+        waiting = self._mode == TUMOR and not busy
+        self.ui.addTumorButton.text = _("Click into it; Esc ends") if waiting else _("Add a tumor: click it")
+        self.ui.clickCrosshairButton.text = _("Cut at crosshair") if self._mode == CUT else _("Add at crosshair")
         for button in (self.ui.clickCrosshairButton, self.ui.endButton):
             button.enabled = not (reason or busy)
         self.ui.undoClickButton.enabled = not busy

@@ -210,7 +210,7 @@ def _generation(provenance: Mapping[str, str]) -> str:
     """Who drew, in DICOM's words: the model, the model and then a person, or a person alone."""
     if "student" not in provenance:
         return "MANUAL"
-    return "SEMIAUTOMATIC" if provenance.get("edited") == "yes" else "AUTOMATIC"
+    return "SEMIAUTOMATIC" if provenance.get("edited") == "yes" or "clicks" in provenance else "AUTOMATIC"
 
 
 def _structures(label: np.ndarray, volume: Volume, labels: Sequence[Label], provenance: Mapping[str, str]) -> Dataset:

@@ -1,7 +1,8 @@
 """Pictures of the panel in every state and of both layouts, for people to look at and for the README.
 
 ``python3 Testing/segment/panel/pictures.py FOLDER`` goes the tutorial's way in the stand-in for Slicer: the phantom of
-Sample Data, a click on Segment tumor with the bundled model, its candidates, Overlay, Side by side, all unfolded.
+Sample Data, a click on Segment tumor with the bundled model, its candidates, a click into the tumor, Overlay,
+Side by side, all unfolded.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def main(folder: Path) -> None:
 
 def draw(app, folder: Path) -> None:
     """Go the way and take the pictures."""
+    from CMEDLSegmentPanel.scene import contour_views
     from harness.samples import press
 
     def state(name: str) -> None:
@@ -62,6 +64,13 @@ def draw(app, folder: Path) -> None:
     panel.ui.moreCandidatesButton.checked = True
     state("more")
     panel.ui.moreCandidatesButton.checked = False
+    contour_views.jump(contour_views.tumor_center(panel.parameters.result))
+    panel.ui.clickCrosshairButton.click()
+    app.wait_until(lambda: not panel.logic.busy, 600)
+    panel.ui.addTumorButton.click()
+    state("clicked")
+    panel.ui.addTumorButton.click()
+    panel.ui.undoClickButton.click()
     panel.ui.compareCollapsibleButton.collapsed = False
     for button, name in ((panel.ui.overlayButton, "overlay"), (panel.ui.sideBySideButton, "side-by-side")):
         button.click()

@@ -15,10 +15,11 @@ from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.io.images import read_mask, read_volume
 from CMEDLSegmentPanel.scene import result_nodes
+from CMEDLSegmentPanel.scene.clicked_tumors import ClickedTumors, click_at
 from CMEDLSegmentPanel.scene.dicom_export import export_dicom
 from CMEDLSegmentPanel.scene.lesion_candidates import LesionCandidates
 from CMEDLSegmentPanel.scene.training_case import Mark, collect
-from CMEDLSegmentPanel.scene.volume_nodes import dicom_files
+from CMEDLSegmentPanel.scene.volume_nodes import dicom_files, volume_of
 from segment.io.dicom_samples import PATIENT_ID, PATIENT_NAME
 from segment.scene.dicom import as_from_dicom
 from segment.scene.patients import (
@@ -33,6 +34,7 @@ from segment.scene.patients import (
     grid,
     moved,
     put_under,
+    world,
 )
 from segment.scene.test_results import edit
 
@@ -185,6 +187,19 @@ def test_exports_lie_on_the_ct_in_its_study(dicom_ct: object, transformed: bool,
     high = corner + np.array([26.5, 13.5, 8.0]) * (1.5, 2.0, 3.0)
     np.testing.assert_allclose(points.min(axis=0), low, atol=1e-3)
     np.testing.assert_allclose(points.max(axis=0), high, atol=1e-3)
+
+
+def test_clicked_tumors_are_told_in_what_is_exported(dicom_ct: object, tmp_path: Path) -> None:
+    node = result_nodes.add_result(dicom_ct, an_outcome(dicom_ct, box_label(BLOB)))
+    click = click_at(volume_of(dicom_ct), world(dicom_ct, (4, 21, 13)))
+    ClickedTumors(node).add(dicom_ct, an_outcome(dicom_ct, box_label(FAR)), (click,))
+    export_dicom(dicom_ct, node, rtstruct=tmp_path / "rt.dcm", seg=tmp_path / "seg.dcm")
+    made = pydicom.dcmread(tmp_path / "rt.dcm")
+    assert '"action": "tumor"' in made.StructureSetDescription
+    assert made.StructureSetROISequence[0].ROIGenerationAlgorithm == "SEMIAUTOMATIC"
+    (segment,) = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence
+    assert segment.SegmentAlgorithmType == "SEMIAUTOMATIC"
+    assert '"action": "tumor"' in segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
 
 
 def test_an_edit_is_exported_and_told(dicom_ct: object, tmp_path: Path) -> None:
