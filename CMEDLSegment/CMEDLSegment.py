@@ -353,7 +353,11 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         self._checkInstalled()
         volume = volume_nodes.volume_of(volumeNode)
         click = clicked_tumors.click_at(volume, point, action)
-        result = clicked_tumors.result_of(volumeNode, result)
+        given, result = result, clicked_tumors.result_of(volumeNode, result)
+        if given is not None and given is not result:
+            raise InputError(
+                _("'{name}' is no result of CMEDL on this CT; choose one that is.").format(name=given.GetName())
+            )
         clicks: tuple[Click, ...] = (click,)
         if action != TUMOR:
             tumors = self.clickedTumors(result)

@@ -185,7 +185,10 @@ class ClickSection(Section):
     def onFinished(self, result: slicer.vtkMRMLSegmentationNode) -> None:
         """The tumor is in the scene: show its result, and say where no model that reads clicks has answered."""
         parameters = self.parameters or self.logic.getParameterNode()
-        parameters.result = result
+        if parameters.result is not result:
+            parameters.result = result
+            if self.parameters:
+                self.panel.experts.rearrange()
         if self.logic.clickModel(parameters.model) is None:
             self.panel.run.say(
                 _(

@@ -69,7 +69,7 @@ class ExpertsSection(Section):
     def showNewResult(self, result: slicer.vtkMRMLSegmentationNode) -> None:
         """Bring a new result before the eyes: in the layout that is on, at its tumor."""
         self._style()
-        self._rearrange()
+        self.rearrange()
         self._jump()
         if self._hasViews():
             contour_views.show_in_3d(result)
@@ -104,7 +104,7 @@ class ExpertsSection(Section):
                 contour_views.set_visible(ref, item.checkState() == qt.Qt.Checked)
             elif column == EXPERT:
                 expert_segments.set_role(ref, ref.name if item.checkState() == qt.Qt.Checked else None)
-                self._rearrange()
+                self.rearrange()
             elif column == RATER and role:
                 expert_segments.set_role(ref, item.text(), role.structure)
             elif column == STRUCTURE and role:
@@ -146,8 +146,8 @@ class ExpertsSection(Section):
     def _arrange(self, layout: str) -> None:
         contour_views.show(layout, self.parameters.result, expert_segments.with_roles(), self.volume)
 
-    def _rearrange(self) -> None:
-        """After a change of who is an expert, the contours have other views."""
+    def rearrange(self) -> None:
+        """After a change of who is an expert, or of the result, the contours have other views; none of them moves."""
         layout = self._layout()
         if layout and self.volume:
             self._arrange(layout)

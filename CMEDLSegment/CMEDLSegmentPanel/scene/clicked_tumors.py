@@ -18,7 +18,8 @@ import slicer
 from CMEDLSegmentLib.base.boxes import Box, bounding_box, box_shape, box_within, enclosing_box, moved_box
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.inference.options import TUMOR, Click
-from CMEDLSegmentLib.metrics.connected_components import connected_components
+from CMEDLSegmentLib.io.volume import triple
+from CMEDLSegmentLib.metrics.connected_components import NEIGHBORS, ConnectedComponent, connected_components
 
 from .attributes import (
     CLICK_MODEL,
@@ -220,17 +221,30 @@ class ClickedTumors:
         region = _region(volume_node, outcome, clicks, alone)
         value = _label_of(self.node, volume_node, outcome, region)
         mask = self._placed(volume_node, region)
-        LesionCandidates(self.node)  # what was drawn by hand is known as such from now on
+        candidates = LesionCandidates(self.node)  # what was drawn by hand is known as such from now on
         before = _state(self.node, value)
         if clicks[-1].action != TUMOR:
             self.check_mendable()
+            if tuple(clicks[:-1]) != self.clicks():
+                raise InputError("The last tumor is another one by now, so that nothing was changed; click again.")
             for step in reversed(self._of_last_tumor()):
                 self._restore(step)
+            candidates.refresh()
         base = _state(self.node, value)
         had_surface = self.node.GetSegmentation().ContainsRepresentation(SURFACE)
-        kept, dropped, box = self._with_tumor(base, mask, value)
-        self._write(value, box, kept, dropped)
-        entries = self._entries(volume_node, outcome, mask, cropped(kept, _first(box), mask.matrix), value)
+        box = _box_of(base.kept, base.dropped, mask)
+        assert box is not None
+        kept, dropped, tumor = (_within(part, box) for part in (base.kept, base.dropped, mask))
+        joined = []
+        for row, component in candidates.overlapping(_dilated(mask), value):
+            replaced = not (row.drawn or row.clicked) and tumor[box_within(component.box, box)][component.mask].any()
+            if replaced:
+                (kept if row.kept else dropped)[box_within(component.box, box)][component.mask] = False
+            elif row.kept:
+                joined.append(component)
+        self._write(value, box, kept | tumor, dropped & ~tumor)
+        known = component_entries(outcome.summary["components"], volume_node)
+        entries = _entries(mask, joined, value, known, base.components or [])
         set_json(self.node, COMPONENTS, [*(base.components or []), *entries])
         own = tuple(
             Click(moved_lps(click.point, np.linalg.inv(parent_matrix(volume_node))), click.action) for click in clicks
@@ -283,17 +297,6 @@ class ClickedTumors:
             raise InputError(f"'{self.node.GetName()}' is no longer on the grid of its image; segment again.")
         return placed
 
-    def _with_tumor(self, base: _State, mask: Mask, value: int) -> tuple[np.ndarray, np.ndarray, Box]:
-        """What is kept and dropped with the tumor, bool (z, y, x) of a box."""
-        box = _box_of(base.kept, base.dropped, mask)
-        assert box is not None
-        kept, dropped = _within(base.kept, box), _within(base.dropped, box)
-        for row, component in LesionCandidates(self.node).overlapping(mask, value):
-            if not (row.drawn or row.clicked):
-                (kept if row.kept else dropped)[box_within(component.box, box)][component.mask] = False
-        tumor = _within(mask, box)
-        return kept | tumor, dropped & ~tumor, box
-
     def _write(self, value: int, box: Box, kept: np.ndarray, dropped: np.ndarray) -> None:
         """Make arrays (z, y, x) of a box what is kept and dropped; a result that nobody edited is not edited by it."""
         edited = is_edited(self.node)
@@ -303,28 +306,6 @@ class ClickedTumors:
         set_rejected(self.node, value, cropped(dropped, first, grid))
         if not edited:
             mark_written(self.node)
-
-    def _entries(
-        self, volume_node: slicer.vtkMRMLScalarVolumeNode, outcome: Outcome, mask: Mask, kept: Mask, value: int
-    ) -> list[dict[str, Any]]:
-        """Entries of the candidates that the tumor is, with the figures that the worker told of them."""
-        known = component_entries(outcome.summary["components"], volume_node)
-        number = max((entry["number"] for entry in get_json(self.node, COMPONENTS) or []), default=0)
-        tumor = _within(mask, kept.box)
-        entries = []
-        for component in connected_components(kept.array):
-            if not tumor[component.box][component.mask].any():
-                continue
-            center, number = component.center[::-1] + kept.first, number + 1
-            same = (
-                (entry["mean"], entry["peak"])
-                for entry in known
-                if entry["voxels"] == component.voxels and np.abs(entry["centre"] - center).max() < _SAME_CENTER
-            )
-            mean, peak = next(same, (None, None))
-            entry = component_entry(number, value, component.voxels, center, mean, peak, likely=True)
-            entries.append({**entry, "clicked": True})
-        return entries
 
     def _tell(self, value: int, outcome: Outcome, alone: bool, clicks: Sequence[Click]) -> None:
         """Keep the clicks with the result, and who answered them."""
@@ -393,6 +374,50 @@ def _step(before: _State, after: _State, clicks: tuple[Click, ...], value: int) 
         told=before.told,
         digest=after.digest,
     )
+
+
+def _dilated(mask: Mask) -> Mask:
+    """A mask and all voxels beside it."""
+    from scipy import ndimage
+
+    first = triple(at - 1 for at in mask.first)
+    return Mask(ndimage.binary_dilation(np.pad(mask.array, 1), NEIGHBORS), first, mask.matrix)
+
+
+def _entries(
+    tumor: Mask,
+    joined: Sequence[ConnectedComponent],
+    value: int,
+    known: Sequence[dict[str, Any]],
+    before: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Entries of the candidates that a tumor is, with the figures that the worker told of them.
+
+    Args:
+        tumor: on the reference grid.
+        joined: kept candidates that it touches or overlaps, with which it is one.
+        value: the label's.
+        known: what the worker told.
+        before: the entries so far, for the numbers.
+    """
+    box = enclosing_box([tumor.box, *(component.box for component in joined)])
+    assert box is not None
+    array = _within(tumor, box)
+    for component in joined:
+        array[box_within(component.box, box)] |= component.mask
+    entries: list[dict[str, Any]] = []
+    last = max((entry["number"] for entry in before), default=0)
+    for number, component in enumerate(connected_components(array), start=last + 1):
+        center = component.center[::-1] + _first(box)
+        same = (
+            (entry["mean"], entry["peak"])
+            for entry in known
+            if entry["voxels"] == component.voxels and np.abs(entry["centre"] - center).max() < _SAME_CENTER
+        )
+        mean, peak = next(same, (None, None))
+        entry = component_entry(number, value, component.voxels, center, mean, peak, likely=True)
+        entries.append({**entry, "clicked": True})
+    return entries
 
 
 def _set_components(node: slicer.vtkMRMLSegmentationNode, step: _Step) -> None:

@@ -67,9 +67,7 @@ def draw(app, folder: Path) -> None:
     contour_views.jump(contour_views.tumor_center(panel.parameters.result))
     panel.ui.clickCrosshairButton.click()
     app.wait_until(lambda: not panel.logic.busy, 600)
-    panel.ui.addTumorButton.click()
     state("clicked")
-    panel.ui.addTumorButton.click()
     panel.ui.undoClickButton.click()
     panel.ui.compareCollapsibleButton.collapsed = False
     for button, name in ((panel.ui.overlayButton, "overlay"), (panel.ui.sideBySideButton, "side-by-side")):

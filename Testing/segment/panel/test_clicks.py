@@ -226,6 +226,27 @@ def test_without_a_result_a_click_makes_one(panel, slicer_app) -> None:
     assert other
 
 
+def test_a_first_tumor_is_shown_side_by_side_with_the_experts(panel, slicer_app) -> None:
+    import slicer
+
+    from segment.panel.test_experts import EXPERT, add_rater, larger
+    from segment.panel.test_experts import tick as tick_expert
+
+    panel.parameters.ct = add_ct()
+    add_rater("Ann", larger())
+    settle(panel, slicer_app)
+    tick_expert(panel, slicer_app, "Ann", EXPERT, True)
+    panel.ui.sideBySideButton.click()
+    settle(panel, slicer_app)
+    crosshair(MISSED)
+    panel.ui.clickCrosshairButton.click()
+    wait(panel, slicer_app)
+    display = panel.parameters.result.GetDisplayNode()
+    experts = slicer.mrmlScene.GetSingletonNode("CMEDLExperts", "vtkMRMLSliceNode")
+    assert not display.IsDisplayableInView(experts.GetID())
+    assert len(results()) == 2
+
+
 @pytest.mark.parametrize("way", ["escape", "button", "module", "ct", "scene", "toolbar", "other point"])
 def test_the_mode_is_left(segmented, slicer_app, way: str) -> None:
     import slicer
@@ -470,5 +491,8 @@ def test_a_script_adds_mends_and_undoes(panel, slicer_app) -> None:
                 logic.addTumor(ct, ras(MISSED), action=action, model="bright")
         with pytest.raises(InputError):
             logic.undoClick(None)
+        other = logic.addTumor(add_ct("other"), ras(MISSED), model="bright")
+        with pytest.raises(InputError, match=other.GetName()):
+            logic.addTumor(ct, ras(MISSED), result=other, model="bright")
     finally:
         logic.close()
