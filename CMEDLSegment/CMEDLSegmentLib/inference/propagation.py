@@ -196,7 +196,8 @@ class Propagator:
             self.progress.stop_if_cancelled()
             before = [made.mask[z - way] for way, z in ahead.items()]
             views = [
-                View(z, _center(mask), pixel_mm, mask=mask) for z, mask in zip(ahead.values(), before, strict=True)
+                View(z, _center(mask), fitting_pixel(self._area(mask), self.prompt), mask=mask)
+                for z, mask in zip(ahead.values(), before, strict=True)
             ]
             masks = self._marked(made, views, before)
             for (way, z), mask, previous in zip(list(ahead.items()), masks, before, strict=True):
