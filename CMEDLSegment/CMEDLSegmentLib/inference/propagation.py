@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..base.boxes import bounding_box
 from ..base.progress import SILENT, Progress
 from .resampling import FieldSampler, ModelField, used_columns
 
@@ -118,7 +119,23 @@ class Propagator:
     progress: Progress = field(default=SILENT)
 
     def structure(self, start: Index) -> Structure:
-        """The structure at a click: its slice, then the slices above and below."""
+        """The structure at a click.
+
+        It is followed twice: from the click, and then from the deepest place on the largest slice of what came out.
+        There a structure is told best from what it touches; a click near its end or its rim does as well by that.
+        """
+        first = self._followed(start)
+        largest = max(first.slices, key=lambda z: (np.count_nonzero(first.mask[z]), -z))
+        y, x = deepest(first.mask[largest])
+        again = self._followed((largest, y, x))
+        near = self._widened(again.mask[start[0]], NEAR_MM)
+        if not near[start[1:]]:
+            return first
+        again.start = start
+        return again
+
+    def _followed(self, start: Index) -> Structure:
+        """From a place: its slice, then the slices above and below."""
         made = Structure(self.array.shape, start)
         mask, pixel_mm = self._first_slice(made, start)
         made.mask[start[0]] = mask
@@ -285,6 +302,17 @@ class Propagator:
         wide = np.zeros_like(mask)
         wide[box] = ndimage.distance_transform_edt(~mask[box], self.spacing[1:]) <= by_mm
         return wide
+
+
+def deepest(mask: np.ndarray) -> tuple[int, ...]:
+    """The place in a mask of any number of axes that is furthest from its border, in voxels."""
+    from scipy import ndimage
+
+    box = bounding_box(mask)
+    assert box is not None
+    inside = ndimage.distance_transform_edt(np.pad(mask[box], 1))[(slice(1, -1),) * mask.ndim]
+    place = np.unravel_index(int(inside.argmax()), inside.shape)
+    return tuple(int(at) + part.start for at, part in zip(place, box, strict=True))
 
 
 def _center(mask: np.ndarray) -> Place:

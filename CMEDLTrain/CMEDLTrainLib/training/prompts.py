@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from CMEDLSegmentLib.inference.propagation import clicks_channel, fitting_pixel
+from CMEDLSegmentLib.inference.propagation import clicks_channel, deepest, fitting_pixel
 from CMEDLSegmentLib.models.model_card import PROMPT_CHANNELS, ClickPrompt
 
 from ..cohort.store import Store
@@ -120,12 +120,6 @@ def central_prompts(masks: np.ndarray) -> Tensor:
             y, x = deepest(mask > 0)
             prompt[0] = clicks_channel([(y, x)], masks.shape[-1], ClickPrompt.click_pixels)
     return torch.from_numpy(prompts)
-
-
-def deepest(mask: np.ndarray) -> tuple[int, ...]:
-    """The place in a mask of any number of axes that is furthest from its border."""
-    inside = ndimage.distance_transform_edt(np.pad(mask, 1))[(slice(1, -1),) * mask.ndim]
-    return tuple(int(at) for at in np.unravel_index(int(inside.argmax()), mask.shape))
 
 
 def disturbed(mask: np.ndarray, random: np.random.Generator, tissue: np.ndarray | None = None) -> np.ndarray:
