@@ -177,7 +177,7 @@ class PipelineResult:
             header = ("label", "volume (cc)", "mean", "peak", "slices", "center (mm, LPS)")
             rows = [
                 (
-                    self._name(component),
+                    self._name(component) + ("" if component.click is None else " (clicked)"),
                     f"{component.volume_cc:.2f}",
                     f"{component.mean:.2f}",
                     f"{component.peak:.2f}",

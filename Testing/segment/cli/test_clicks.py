@@ -105,6 +105,13 @@ def test_a_result_tells_its_clicks(segmented, tmp_path):
     assert facts["click_model"] == "threshold"
 
 
+def test_a_person_reads_which_tumor_was_clicked(command, scan, model, tmp_path):
+    ended = command("run", scan, "-o", tmp_path / "o.nii.gz", "--model", model, "--click", spelled())
+    lines = [line for line in ended.out.splitlines() if line.startswith("Tumor")]
+    assert ["clicked" in line for line in lines] == [True, False]
+    assert "Warning: " in ended.err
+
+
 def test_corrections_reach_the_work(segmented, tmp_path):
     plain = segmented("--click", spelled()).json["components"][0]
     assert plain["slices"] == [2, 4]
