@@ -17,6 +17,7 @@ import numpy as np
 
 from ..base.boxes import bounding_box
 from ..base.progress import SILENT, Progress
+from .clicked_tumor import Voxel, end_at
 from .resampling import FieldSampler, ModelField, used_columns
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 Place = tuple[float, float]
 """(y, x) on a slice, in voxels."""
-Index = tuple[int, int, int]
-"""(z, y, x) of a voxel, in axial order."""
 
 NEAR_MM = 3.0
 """What is so near to a click, or to the mask on the slice before, belongs to it."""
@@ -36,7 +35,7 @@ GROWTH, GROWTH_MM2, GROWTH_MM = 2.0, 90.0, 6.0
 """From one slice to the next a structure of area A may grow to 2 A + 90 mm2; if it does more, no further than 6 mm."""
 ADD_MM, CUT_MM = 25.0, 15.0
 """How far from its click a correction reaches."""
-SMALLEST_CUT_MM = 4.0
+LEAST_CUT_MM = 4.0
 """A click outside takes at least the voxels away that are so near to it."""
 
 
@@ -86,7 +85,7 @@ class Structure:
         slices: those that it was looked for on.
     """
 
-    def __init__(self, shape: tuple[int, ...], start: Index) -> None:
+    def __init__(self, shape: tuple[int, ...], start: Voxel) -> None:
         self.mask = np.zeros(shape, bool)
         self.probability = np.zeros(shape, np.float16)
         self.start = start
@@ -118,7 +117,7 @@ class Propagator:
     threshold: float = 0.5
     progress: Progress = field(default=SILENT)
 
-    def structure(self, start: Index) -> Structure:
+    def structure(self, start: Voxel) -> Structure:
         """The structure at a click.
 
         It is followed twice: from the click, and then from the deepest place on the largest slice of what came out.
@@ -134,7 +133,7 @@ class Propagator:
         again.start = start
         return again
 
-    def _followed(self, start: Index) -> Structure:
+    def _followed(self, start: Voxel) -> Structure:
         """From a place: its slice, then the slices above and below."""
         made = Structure(self.array.shape, start)
         mask, pixel_mm = self._first_slice(made, start)
@@ -142,7 +141,7 @@ class Propagator:
         self._propagate(made, start[0], pixel_mm)
         return made
 
-    def add(self, structure: Structure, at: Index) -> None:
+    def add(self, structure: Structure, at: Voxel) -> None:
         """Add what lies at a click, as far as it is near to it."""
         extra = Structure(self.array.shape, at)
         known = structure.mask[at[0]] if structure.mask[at[0]].any() else None
@@ -155,25 +154,22 @@ class Propagator:
             structure.probability[z][added] = np.maximum(structure.probability[z][added], extra.probability[z][added])
             structure.slices.add(z)
 
-    def cut(self, structure: Structure, at: Index) -> None:
+    def cut(self, structure: Structure, at: Voxel) -> None:
         """Take away what the model does not mark any more once it is told that the click is outside."""
-        touched = self._cut_slice(structure, at, at[0], self._disk(at, at[0], SMALLEST_CUT_MM))
+        touched = self._cut_slice(structure, at, at[0], self._disk(at, at[0], LEAST_CUT_MM))
         for way in (1, -1):
             z, before = at[0] + way, touched
             while 0 <= z < len(self.array) and before.any():
                 before = self._cut_slice(structure, at, z, before)
                 z += way
 
-    def end(self, structure: Structure, at: Index) -> None:
+    def end(self, structure: Structure, at: Voxel) -> None:
         """The structure goes no further than the click's slice, seen from its first click."""
-        if at[0] > structure.start[0]:
-            structure.mask[at[0] + 1 :] = False
-        elif at[0] < structure.start[0]:
-            structure.mask[: at[0]] = False
+        end_at(structure.mask, at[0], structure.start[0])
 
-    def _cut_slice(self, structure: Structure, at: Index, z: int, touched: np.ndarray) -> np.ndarray:
+    def _cut_slice(self, structure: Structure, at: Voxel, z: int, touched: np.ndarray) -> np.ndarray:
         """Take away on one slice what touches what was taken on the slice before; returns it, bool (y, x)."""
-        mask, core = structure.mask[z], self._disk(at, z, SMALLEST_CUT_MM)
+        mask, core = structure.mask[z], self._disk(at, z, LEAST_CUT_MM)
         if not mask.any():
             return mask
         view = View(z, _center(mask), fitting_pixel(self._area(mask), self.prompt), cut=[at[1:]], mask=mask)
@@ -184,7 +180,7 @@ class Propagator:
         structure.mask[z] = mask & ~away
         return away
 
-    def _first_slice(self, made: Structure, at: Index, known: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+    def _first_slice(self, made: Structure, at: Voxel, known: np.ndarray | None = None) -> tuple[np.ndarray, float]:
         """The mask bool (y, x) on the click's slice, and the pixel (mm) that fits it.
 
         A first look tells the size; the second is taken with the pixel that fits it.
@@ -280,7 +276,7 @@ class Propagator:
         """In mm2."""
         return float(np.count_nonzero(mask)) * self.spacing[1] * self.spacing[2]
 
-    def _disk(self, at: Index, z: int, radius_mm: float) -> np.ndarray:
+    def _disk(self, at: Voxel, z: int, radius_mm: float) -> np.ndarray:
         """Pixels (y, x) of a slice within ``radius_mm`` of a voxel."""
         squared = [
             ((np.arange(count) - index) * mm) ** 2

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from CMEDLSegmentLib.inference.clicks import segment
 
+from CMEDLSegmentLib.inference.clicked_tumor import voxels_of
+from CMEDLSegmentLib.inference.clicks import segment
 from CMEDLSegmentLib.inference.options import DEFAULTS, THRESHOLD, Click
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.cohort_table import read_cohort
@@ -29,7 +30,7 @@ from CMEDLSegmentLib.io.volume import axial_view
 from CMEDLSegmentLib.metrics.surface_distance import dice
 from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.phantom import thorax_ct
-from CMEDLTrainLib.evaluation.click_evaluation import click_case, largest_piece, voxel_of
+from CMEDLTrainLib.evaluation.click_evaluation import click_case, largest_piece
 from CMEDLTrainLib.evaluation.click_figures import CENTRAL, ClickFigures, summarize
 from CMEDLTrainLib.evaluation.comparison import difference, spread
 from CMEDLTrainLib.evaluation.evaluation_file import read_evaluation, write_json
@@ -79,7 +80,7 @@ def beside_automatic(data: Path, work: Path, clicks: list[ClickFigures]) -> dict
         found = view.to_axial(automatic.segment(volume, options).label)
         asked = replace(options, clicks=(Click(click.point),), click_model=THRESHOLD)
         grown = segment(volume, asked, lambda name: automatic)
-        at = voxel_of(view, click.point)
+        (at,) = voxels_of([Click(click.point)], volume.geometry)
         values["click"].append(click.dsc_structure_slices)
         values["candidate"].append(dice(piece_at(found != 0, at, view.spacing)[holds], meant[holds]))
         marked = piece_at(view.to_axial(grown.label) != 0, at, view.spacing)

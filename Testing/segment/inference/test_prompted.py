@@ -156,7 +156,7 @@ def test_a_click_outside_of_the_image_is_named(point) -> None:
 def test_the_first_click_starts_a_tumor(action) -> None:
     """No click at all, or one that has nothing to mend."""
     volume = blobs()
-    with pytest.raises(InputError, match="narrow"):
+    with pytest.raises(InputError):
         segmented(volume, *([] if action is None else [at(volume, BALLS[0], action)]))
 
 
