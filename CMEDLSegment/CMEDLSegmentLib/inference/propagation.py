@@ -33,6 +33,9 @@ NEAR_MM = 3.0
 """What is so near to a click, or to the mask on the slice before, belongs to it."""
 GROWTH, GROWTH_MM2, GROWTH_MM = 2.0, 90.0, 6.0
 """From one slice to the next a structure of area A may grow to 2 A + 90 mm2; if it does more, no further than 6 mm."""
+CENTRAL, CENTRAL_AREA = 0.5, 0.8
+"""A click no further from the deepest place of its slice than half the structure's radius there, where that is at least
+0.8 of the largest slice, is followed once."""
 ADD_MM, CUT_MM = 25.0, 15.0
 """How far from its click a correction reaches."""
 LEAST_CUT_MM = 4.0
@@ -120,34 +123,42 @@ class Propagator:
     def structure(self, start: Voxel) -> Structure:
         """The structure at a click.
 
-        It is followed twice: from the click, and then from the deepest place on the largest slice of what came out.
-        There a structure is told best from what it touches; a click near its end or its rim does as well by that.
+        A click near a structure's end or its rim is followed twice: from there, and then from the deepest place on the
+        largest slice of what came out, where a structure is told best from what it touches.
         """
         first = self._followed(start)
-        largest = max(first.slices, key=lambda z: (np.count_nonzero(first.mask[z]), -z))
+        if self._central(first):
+            return first
+        largest = max(first.slices, key=lambda z: (np.count_nonzero(first.mask[z]), -abs(z - start[0])))
         y, x = deepest(first.mask[largest])
         again = self._followed((largest, y, x))
-        near = self._widened(again.mask[start[0]], NEAR_MM)
-        if not near[start[1:]]:
+        if not self._widened(again.mask[start[0]], NEAR_MM)[start[1:]]:
             return first
         again.start = start
         return again
 
+    def _central(self, structure: Structure) -> bool:
+        """Whether the first click lies in the middle of a slice that is about as large as the largest."""
+        z, *at = structure.start
+        here = structure.mask[z]
+        away = [(a - b) * mm for a, b, mm in zip(deepest(here), at, self.spacing[1:], strict=True)]
+        largest = max(self._area(structure.mask[z]) for z in structure.slices)
+        area = self._area(here)
+        return area >= CENTRAL_AREA * largest and math.hypot(*away) <= CENTRAL * math.sqrt(area / math.pi)
+
     def _followed(self, start: Voxel) -> Structure:
         """From a place: its slice, then the slices above and below."""
         made = Structure(self.array.shape, start)
-        mask, pixel_mm = self._first_slice(made, start)
-        made.mask[start[0]] = mask
-        self._propagate(made, start[0], pixel_mm)
+        made.mask[start[0]] = self._first_slice(made, start)
+        self._propagate(made, start[0])
         return made
 
     def add(self, structure: Structure, at: Voxel) -> None:
         """Add what lies at a click, as far as it is near to it."""
         extra = Structure(self.array.shape, at)
         known = structure.mask[at[0]] if structure.mask[at[0]].any() else None
-        mask, pixel_mm = self._first_slice(extra, at, known)
-        extra.mask[at[0]] = mask
-        self._propagate(extra, at[0], pixel_mm)
+        extra.mask[at[0]] = self._first_slice(extra, at, known)
+        self._propagate(extra, at[0])
         for z in sorted(extra.slices):
             added = extra.mask[z] & self._disk(at, z, ADD_MM)
             structure.mask[z] |= added
@@ -180,8 +191,8 @@ class Propagator:
         structure.mask[z] = mask & ~away
         return away
 
-    def _first_slice(self, made: Structure, at: Voxel, known: np.ndarray | None = None) -> tuple[np.ndarray, float]:
-        """The mask bool (y, x) on the click's slice, and the pixel (mm) that fits it.
+    def _first_slice(self, made: Structure, at: Voxel, known: np.ndarray | None = None) -> np.ndarray:
+        """The mask bool (y, x) on the click's slice.
 
         A first look tells the size; the second is taken with the pixel that fits it.
         """
@@ -197,9 +208,9 @@ class Propagator:
             pixel_mm = fitting_pixel(self._area(mask), self.prompt)
             if abs(math.log(pixel_mm / before)) < 0.1:
                 break
-        return mask, pixel_mm
+        return mask
 
-    def _propagate(self, made: Structure, start: int, pixel_mm: float) -> None:
+    def _propagate(self, made: Structure, start: int) -> None:
         """From the slice ``start`` both ways at once, until the structure ends."""
         if self.spacing[0] > self.prompt.largest_gap_mm:
             return
