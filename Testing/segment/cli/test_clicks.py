@@ -6,11 +6,13 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from CMEDLSegmentLib.inference import batch
 from CMEDLSegmentLib.io.images import write_image
 from CMEDLSegmentLib.models.model_card import CandidateRule
 from CMEDLSegmentLib.models.model_file import save_model
@@ -180,9 +182,14 @@ def test_each_case_of_a_table_has_its_own_clicks(batched, tmp_path):
     assert not [name for name in records[1]["fingerprint"] if "click" in name]
 
 
-def test_a_click_that_changed_is_done_anew_and_a_bad_one_stays_alone(batched, tmp_path):
+def test_a_click_that_changed_is_done_anew_and_a_bad_one_stays_alone(batched, model, tmp_path, monkeypatch):
     assert batched(spelled(), "", "")[1] == ["done"] * 3
     assert batched(spelled(), "", "")[1] == ["kept"] * 3
+    # As if a model had been installed that answers clicks from now on.
+    with monkeypatch.context() as patched:
+        patched.setattr(batch, "click_model", lambda options, card: SimpleNamespace(path=model))
+        assert batched(spelled(), "", "")[1] == ["done", "kept", "kept"]
+    assert batched(spelled(), "", "")[1] == ["done", "kept", "kept"]
     ended, outcomes = batched(spelled(), spelled(), "here; there")
     assert (ended.code, outcomes) == (2, ["kept", "done", "failed"])
     with (tmp_path / "out" / "results.csv").open(encoding="utf-8", newline="") as stream:

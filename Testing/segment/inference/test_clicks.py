@@ -15,7 +15,6 @@ from scipy import ndimage
 
 from CMEDLSegmentLib.base.errors import Cancelled, InputError, ModelError
 from CMEDLSegmentLib.base.progress import Progress
-from CMEDLSegmentLib.inference import clicks
 from CMEDLSegmentLib.inference.clicked_tumor import cut_around, end_at
 from CMEDLSegmentLib.inference.clicks import click_model, local_threshold, segment
 from CMEDLSegmentLib.inference.options import Click, SegmentationOptions
@@ -67,14 +66,21 @@ def the_model(**changes: object) -> Segmenter:
     return Segmenter(a_model(a_card(**changes)), "cpu", "torch", start=linear(20.0, -0.1))
 
 
-def a_prompted(**changes: object) -> Segmenter:
-    """A model that reads clicks and marks what lies above -700 HU, as far as it hangs together."""
+def a_prompted(level: float = -0.6) -> Segmenter:
+    """A model that reads clicks and marks what lies above a level (-700 HU), as far as it hangs together."""
 
     def start(model, plan) -> Callable:
-        return lambda images: (images[:, :1] + 0.6) * 20
+        return lambda images: (images[:, :1] - level) * 20
 
-    card = a_card(**{**PROMPTED, **changes}, field=48, spacing_mm=1.0)
+    card = a_card(**PROMPTED, field=48, spacing_mm=1.0)
     return Segmenter(SimpleNamespace(card=card, state={}), "cpu", "torch", start=start)
+
+
+@pytest.fixture
+def answered_by_prompted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry knows the model "prompted"."""
+    entry = SimpleNamespace(name="prompted", card=None, origin="installed")
+    monkeypatch.setattr(registry, "entry", lambda name: entry)
 
 
 def at(*center: float, action: str = "tumor") -> Click:
@@ -154,6 +160,16 @@ def test_where_the_click_is_below_the_threshold_it_is_joined_to_the_peak() -> No
     assert (found & ~wanted).sum() <= 3
 
 
+def test_what_is_brighter_nearby_is_left_alone_where_the_click_is_above_the_threshold() -> None:
+    values = np.zeros((3, 1, 32, 32), np.float16)
+    values[1, 0, 10:14, 10:14], values[1, 0, 10:14, 15:18] = 0.9, 0.4
+    field = ModelField((32, 32), (1.5, 1.5), (15.5, 15.5), 32, 1.5)
+    probability = ProbabilityField(values, np.arange(3), field, Geometry((32, 32, 3), (1.5, 1.5, 3.0)), (1,))
+    _, box, mask = local_threshold(probability, Click((0.0, 0.0, 0.0)), (1, 12, 16))
+    assert box == (slice(1, 2), slice(10, 14), slice(15, 18))
+    assert mask.all()
+
+
 def test_of_several_labels_the_one_that_peaks_is_meant() -> None:
     values = np.zeros((3, 2, 32, 32), np.float16)
     values[1, 0, 4:10, 4:10] = 0.4
@@ -194,9 +210,8 @@ def test_of_several_labels_the_one_that_peaks_is_meant() -> None:
     ],
 )
 def test_a_click_that_makes_no_sense_is_refused_by_its_name(
-    asked: tuple[Click, ...], options: dict, monkeypatch: pytest.MonkeyPatch
+    asked: tuple[Click, ...], options: dict, answered_by_prompted: None
 ) -> None:
-    monkeypatch.setattr(registry, "entry", lambda name: SimpleNamespace(name=name, card=None, origin="installed"))
     with pytest.raises(InputError) as caught:
         clicked(*asked, **options)
     assert str(asked[-1]) in str(caught.value)
@@ -298,9 +313,21 @@ def test_two_clicks_in_one_tumor_are_one_tumor_and_the_second_is_told() -> None:
     assert any(str(second) in text for text in result.warnings)
 
 
-def test_other_labels_lose_the_voxels_alone() -> None:
-    """Organ 2 is what is bright; a tumor within it is clicked."""
-    names = a_card(labels=2)
+def test_nothing_is_left_of_what_a_clicked_tumor_replaces() -> None:
+    """Also where the clicked one is smaller."""
+    center = SEEN[0]
+    plain = the_model().segment(a_ct())
+    wanted = grown(plain.probability, center)
+    cut_around(wanted, (5, 10, 15), SPACING)
+    wanted[7:] = False
+    assert ((plain.label > 0) & ~wanted).any()
+    result = clicked(at(*center), at(5, 10, 15, action="cut"), at(6, 18, 15, action="end"))
+    same(result.label, wanted)
+    assert [component.click for component in result.components] == [at(*center).point]
+
+
+def test_other_labels_lose_the_voxels_alone(answered_by_prompted: None) -> None:
+    """An organ is what is bright; a tumor within it, brighter still, is clicked."""
 
     def start(model, plan) -> Callable:
         def run(images: torch.Tensor) -> torch.Tensor:
@@ -309,20 +336,22 @@ def test_other_labels_lose_the_voxels_alone() -> None:
 
         return run
 
-    model = Segmenter(a_model(names), "cpu", "torch", start=start)
-    alone = model.segment(a_ct())
-    assert set(np.unique(alone.label)) == {0, 2}
-    answer = ball((5, 18, 15), 4.0)
-    probability = alone.probability
-    tumor = SimpleNamespace(clicks=(at(5, 18, 15),), voxels=((5, 18, 15),))
-    region = clicks._region(tumor, 1, (slice(0, 22), slice(0, 60), slice(0, 50)), answer, probability, 1)
-    before = alone.label.copy()
-    result = clicks._merged(alone, [region], a_ct().geometry, Progress())
-    np.testing.assert_array_equal(result.label == 1, answer)
-    np.testing.assert_array_equal(result.label == 2, (before == 2) & ~answer)
+    volume, core = a_ct(), ball(SEEN[0], 4.0)
+    volume.array[core] = 480
+    known = {
+        "automatic": Segmenter(a_model(a_card(labels=2)), "cpu", "torch", start=start),
+        "prompted": a_prompted(level=0.85),
+    }
+    before = known["automatic"].segment(volume).label
+    assert set(np.unique(before)) == {0, 2}
+    options = SegmentationOptions("automatic", clicks=(at(*SEEN[0]),), click_model="prompted")
+    result = segment(volume, options, known.__getitem__)
+    tumor = result.label == 1
+    assert dsc(tumor, core) > 0.8
+    np.testing.assert_array_equal(result.label == 2, (before == 2) & ~tumor)
     assert {(component.label, component.click is None) for component in result.components} == {(1, False), (2, True)}
     counted = {c.label: c.volume_cc / (np.prod(SPACING) / 1000) for c in result.components}
-    assert counted == pytest.approx({1: (result.label == 1).sum(), 2: (result.label == 2).sum()})
+    assert counted == pytest.approx({1: tumor.sum(), 2: (result.label == 2).sum()})
 
 
 def test_corrections_mend_the_tumor_before_them() -> None:
@@ -423,9 +452,7 @@ def test_a_model_that_fits_is_taken_by_itself(installed: Callable[..., None]) ->
         click_model(SegmentationOptions(clicks=asked.clicks, click_model="gone.safetensors"), card)
 
 
-def test_its_contour_takes_the_place_of_the_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = SimpleNamespace(name="prompted", card=None, origin="installed")
-    monkeypatch.setattr(registry, "entry", lambda name: entry)
+def test_its_contour_takes_the_place_of_the_threshold(answered_by_prompted: None) -> None:
     result = clicked(at(*FAINT[0]), at(*AWAY[0]), click_model="prompted")
     first, second, other = result.components
     assert [c.click for c in result.components] == [at(*FAINT[0]).point, at(*AWAY[0]).point, None]
@@ -435,16 +462,17 @@ def test_its_contour_takes_the_place_of_the_threshold(monkeypatch: pytest.Monkey
     assert result.click_card.name == "prompted"
     assert any("prompted" in text for text in result.warnings)
     assert set(result.timings) >= {"clicks", "network"}
+    # The threshold and the smallest volume are those of what the model finds by itself.
+    again = clicked(at(*FAINT[0]), at(*AWAY[0]), click_model="prompted", threshold=0.97, minimum_cc=90.0)
+    assert again.components == [first, second]
 
 
 @pytest.mark.parametrize(("labels", "value"), [(2, 1), (1, 1)])
-def test_the_label_is_the_one_of_its_name(labels: int, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_label_is_the_one_of_its_name(labels: int, value: int, answered_by_prompted: None) -> None:
     """The model that reads clicks knows one label, whose value is another one there."""
-    answering = a_prompted(labels=1)
+    answering = a_prompted()
     object.__setattr__(answering.model.card, "labels", (replace(TUMOR, value=5),))
     names = tuple(replace(TUMOR, value=n, name=f"Other {n}") for n in range(2, labels + 1))
-    entry = SimpleNamespace(name="prompted", card=None, origin="installed")
-    monkeypatch.setattr(registry, "entry", lambda name: entry)
     card = a_card(labels=labels)
     object.__setattr__(card, "labels", (*names, TUMOR))
 
