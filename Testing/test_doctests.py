@@ -11,6 +11,7 @@ MODULES = (
     "agreement.consensus",
     "agreement.vote_map",
     "base.text",
+    "inference.options",
     "io.volume",
     "metrics.measures",
     "metrics.statistics",

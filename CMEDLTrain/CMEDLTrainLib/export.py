@@ -22,6 +22,7 @@ from .computing.distribution import choose_device
 from .evaluation.evaluation_file import ANEW
 from .evaluation.scoring import MEASURES, definition
 from .runs.run_folder import Run
+from .training.prompts import batch_with_prompts
 from .training.train_run import best_networks, slices_of
 
 CALIBRATION_SLICES = 64
@@ -64,15 +65,16 @@ def export(run: Run, path: Path, entries: dict[str, Any], stored: str, int8: boo
     if not int8:
         device = choose_device(run.configuration.device)
         plain, rounded = (_running(load_model(file), device) for file in (student_file, path))
-        figures = agreement(card, plain, rounded, _patients(store))
+        figures = agreement(card, plain, rounded, _patients(run, store))
         return f"Rounded weights agree with fp32 to a DSC of {_agreement(figures)}."
     # int8 is calibrated and checked on the weights as they were just stored.
     student = load_model(path)
     random = np.random.default_rng(run.configuration.seed)
-    train = store.select("train")
+    train = _asked(run, store, store.select("train"))
     chosen = random.choice(train, min(CALIBRATION_SLICES, len(train)), replace=False)
-    ranges = calibrate_int8(student.build(), (_images(store, part) for part in np.array_split(chosen, BATCH)))
-    checked = check_int8(ModelFile(card, student.state, path, ranges), _patients(store))
+    parts = (_images(run, store, part) for part in np.array_split(chosen, BATCH))
+    ranges = calibrate_int8(student.build(), parts)
+    checked = check_int8(ModelFile(card, student.state, path, ranges), _patients(run, store))
     sentence = f"int8 agrees with fp32 to a DSC of {_agreement(checked)}"
     if not checked["passed"]:
         return f"{sentence}, which is too little: the student runs without int8."
@@ -115,11 +117,20 @@ def _figures(run: Run, card: Card, entries: dict[str, Any]) -> list[dict[str, An
     ]
 
 
-def _patients(store: Store) -> Iterator[torch.Tensor]:
-    """The slices of each validation patient, (n, 1, field, field)."""
+def _patients(run: Run, store: Store) -> Iterator[torch.Tensor]:
+    """What the student is given of each validation patient, (n, channels, field, field)."""
     for indices in store.by_patient("validation"):
-        yield _images(store, indices)
+        if len(asked := _asked(run, store, indices)):
+            yield _images(run, store, asked)
 
 
-def _images(store: Store, indices: Any) -> torch.Tensor:
+def _asked(run: Run, store: Store, indices: np.ndarray) -> np.ndarray:
+    """Of some slices those that the student may be given: one that reads clicks is asked for a structure."""
+    return indices[store.patches.records["pixels"][indices] > 0] if run.configuration.network.prompt else indices
+
+
+def _images(run: Run, store: Store, indices: np.ndarray) -> torch.Tensor:
+    if run.configuration.network.prompt:
+        generator = torch.Generator().manual_seed(run.configuration.seed)
+        return batch_with_prompts(store, indices, run.configuration, generator).read()
     return torch.from_numpy(store.read(indices)[0])[:, None]

@@ -39,6 +39,16 @@ class Parser(argparse.ArgumentParser):
         settings.setdefault("allow_abbrev", False)
         super().__init__(**settings)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does; what begins with a negative number and follows an option is its value, as ``-5,3,-210``."""
+        joined: list[str] = []
+        for argument in sys.argv[1:] if args is None else args:
+            if joined and re.match(r"-\.?\d", argument) and re.fullmatch(r"--[a-z][a-z-]*", joined[-1]):
+                joined[-1] += f"={argument}"
+            else:
+                joined.append(argument)
+        return super().parse_known_args(joined, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise argparse's complaint as a sentence that also says where help is."""
         sentence = message[:1].upper() + message[1:].rstrip(".")

@@ -17,7 +17,7 @@ from ..base.files import atomic_path
 from ..base.progress import SILENT, Progress
 from ..base.text import plain, table
 from ..inference.options import SegmentationOptions
-from ..inference.pipeline import PipelineResult, SegmentationJob, check_writable, load_segmenter, run
+from ..inference.pipeline import PipelineResult, SegmentationJob, check_writable, run, segmenters
 
 if TYPE_CHECKING:
     from ..phantom import Phantom
@@ -96,7 +96,8 @@ def run_demo(folder: Path, options: SegmentationOptions, progress: Progress = SI
     """
     _check_folder(folder)
     progress("Loading the model", 0.0)
-    segmenter = load_segmenter(options)
+    load = segmenters(options)
+    load(options.model)
     progress.stop_if_cancelled()
     progress("Making the phantom", LOADED)
     from ..io import segmentation_writer
@@ -122,7 +123,7 @@ def run_demo(folder: Path, options: SegmentationOptions, progress: Progress = SI
         probability=folder / "probability.nii.gz",
         overwrite=True,
     )
-    result = run(job, progress.part(MADE, SEGMENTED), segmenter)
+    result = run(job, progress.part(MADE, SEGMENTED), load)
     progress("Drawing the picture", SEGMENTED)
     write_image(folder / "student.nii.gz", result.segmentation.label, geometry)
     demo = DemoResult(folder, result)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..base.errors import InputError
-from ..inference.options import SegmentationOptions
+from ..inference.options import AUTO, THRESHOLD, Click, SegmentationOptions
 from ..inference.pipeline import PipelineResult, SegmentationJob, run
 from ..models import DEFAULT
 from .console import (
@@ -90,6 +91,16 @@ def _add_run(commands: Any) -> None:
     )
     _add(run, "--model", *OPTIONS)
     run.add_argument(
+        "--click",
+        type=_click,
+        action="append",
+        default=[],
+        metavar="X,Y,Z",
+        help="a tumor lies here (mm, LPS), which the model may have missed: contour it too; once for each click. "
+        "add:X,Y,Z and cut:X,Y,Z mend the tumor clicked before, end:X,Y,Z says that it goes no further than this slice",
+    )
+    _add(run, "--click-model")
+    run.add_argument(
         "--probability",
         type=Path,
         metavar="FILE",
@@ -109,13 +120,14 @@ def _add_batch(commands: Any) -> None:
         _batch,
         "segment a cohort",
         "MANIFEST.csv has the columns patient,case,role,modality,image,mask,split; its paths are relative to "
-        "it, and mask, role and split may be empty. Each case gives CASE.seg.nrrd and CASE.json in DIR, and "
+        "it, and mask, role and split may be empty. A column click may hold clicks, spelled as those of run "
+        "and separated by semicolons. Each case gives CASE.seg.nrrd and CASE.json in DIR, and "
         "results.csv sums up. Run the same command again to resume: a case is done anew only if its image, "
         "its mask, the model or an option changed or its result is gone. A bad case never stops the rest.",
     )
     batch.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="the cohort")
     batch.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    _add(batch, "--model", *OPTIONS, "--json")
+    _add(batch, "--model", *OPTIONS, "--click-model", "--json")
 
 
 def _add_compare(commands: Any) -> None:
@@ -219,6 +231,12 @@ SHARED: dict[str, dict[str, Any]] = {
         "metavar": "V",
         "help": "drop components smaller than V cubic centimeters (default: %(default)g)",
     },
+    "--click-model": {
+        "default": AUTO,
+        "metavar": f"NAME|FILE|{THRESHOLD}|{AUTO}",
+        "help": f"who answers clicks beside a model that reads none: a model that does, {THRESHOLD}: the model's own "
+        f"probability around the click, or {AUTO}: the first if one is installed (default: %(default)s)",
+    },
     "--series": {"metavar": "UID", "help": "which series of a DICOM folder that holds several"},
     "--overwrite": {"action": "store_true", "help": "replace results that exist"},
     "--json": {"action": "store_true", "help": "print one JSON object on one line, and no progress"},
@@ -242,6 +260,13 @@ def _rater(text: str) -> tuple[str, str]:
     raise argparse.ArgumentTypeError(f'"{text}" is not NAME=FILE')
 
 
+def _click(text: str) -> Click:
+    try:
+        return Click.parse(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _demo(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from .demo import run_demo
 
@@ -256,7 +281,7 @@ def _run(options: argparse.Namespace, interrupt: Interrupt) -> int:
     job = SegmentationJob(
         input=options.input,
         output=options.output,
-        options=_segmentation_options(options),
+        options=replace(_segmentation_options(options), clicks=options.click),
         series=options.series,
         probability=options.probability,
         rtstruct=options.rtstruct,
@@ -276,6 +301,7 @@ def _segmentation_options(options: argparse.Namespace) -> SegmentationOptions:
         threshold=options.threshold,
         all_slices=options.all_slices,
         minimum_cc=options.min_volume_cc,
+        click_model=options.click_model,
     )
 
 

@@ -9,11 +9,12 @@ batch did not write, or that somebody edited since, is never replaced: that case
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,13 @@ from ..base.progress import SILENT, Progress
 from ..base.schema import read, read_object, write
 from ..base.text import csv_table, plain, table
 from ..io.cohort_table import Case, read_cohort
-from ..models.registry import find
-from .options import SegmentationOptions
-from .pipeline import SEGMENTATION, SegmentationJob, check_writable, load_segmenter, run
+from ..models.registry import entry
+from .clicks import Load, click_model
+from .options import THRESHOLD, Click, SegmentationOptions
+from .pipeline import SEGMENTATION, SegmentationJob, check_writable, run, segmenters
 
 if TYPE_CHECKING:
-    from .segmenter import Segmenter
+    from ..models.registry import Entry
 
 RESULTS = "results.csv"
 DONE, KEPT, FAILED, NOT_RUN = "done", "kept", "failed", "not run"
@@ -137,7 +139,7 @@ def run_batch(manifest: Path, folder: Path, options: SegmentationOptions, progre
     """Segment every case of a cohort into ``folder``, keeping what an earlier run finished.
 
     Args:
-        manifest: the cohort's CSV; its mask, role and split may be empty.
+        manifest: the cohort's CSV; its mask, role and split may be empty, and it may have a column ``click``.
         folder: where results go; made if missing.
         options: how to segment.
         progress: told the stage and the fraction of the whole batch.
@@ -148,22 +150,31 @@ def run_batch(manifest: Path, folder: Path, options: SegmentationOptions, progre
     """
     cases = read_cohort(manifest, check_files=False)
     check_writable(folder.absolute())
-    model = sha256_of(find(options.model))
+    model = entry(options.model)
+    digests = functools.cache(sha256_of)
+    digests(model.path)
     outcomes = [Outcome(case) for case in cases]
     results = folder / RESULTS
-    segmenter: Segmenter | None = None  # until the first case needs it
+    load = segmenters(options)
+    loaded = False  # until the first case needs it
     try:
         for index, outcome in enumerate(outcomes):
             progress.stop_if_cancelled()
             share = progress.part(index / len(cases), (index + 1) / len(cases))
-            record = _Record(folder, outcome.case, options, model)
+            try:
+                own = _own_options(outcome.case, options)
+                record = _Record(folder, outcome.case, own, model, digests)
+            except InputError as error:
+                outcome.outcome, outcome.error, outcome.exit_code = FAILED, str(error), error.exit_code
+                continue
             if kept := record.finished():
                 outcome.outcome, outcome.result, outcome.seconds = KEPT, kept, kept["seconds"]
                 continue
-            if segmenter is None:
+            if not loaded:
                 progress("Loading the model", index / len(cases))
-                segmenter = load_segmenter(options)
-            _do(outcome, record, options, segmenter, share.under(f"Case {index + 1} of {len(cases)}"))
+                load(options.model)
+                loaded = True
+            _do(outcome, record, own, load, share.under(f"Case {index + 1} of {len(cases)}"))
             with contextlib.suppress(InputError):  # a spreadsheet may hold the table open: the end tries again
                 _write_results(results, outcomes)
     except (Cancelled, KeyboardInterrupt) as stop:
@@ -176,9 +187,20 @@ def run_batch(manifest: Path, folder: Path, options: SegmentationOptions, progre
     return BatchResult(tuple(outcomes), results)
 
 
-def _do(
-    outcome: Outcome, record: _Record, options: SegmentationOptions, segmenter: Segmenter, progress: Progress
-) -> None:
+def _own_options(case: Case, options: SegmentationOptions) -> SegmentationOptions:
+    """The options of a case: those of all, and its own clicks after theirs.
+
+    Raises:
+        InputError: a click cannot be read; the message names it and the line.
+    """
+    try:
+        own = [Click.parse(text.strip()) for text in case.click.split(";") if text.strip()]
+    except InputError as error:
+        raise InputError(f"Line {case.line}: {error}") from error
+    return replace(options, clicks=(*options.clicks, *own))
+
+
+def _do(outcome: Outcome, record: _Record, options: SegmentationOptions, load: Load, progress: Progress) -> None:
     """Work on one case; whatever goes wrong with it stays with it, a wish to stop alone goes on."""
     case = outcome.case
     job = SegmentationJob(case.image, record.output, options, modality=case.modality, expert=case.mask)
@@ -188,7 +210,7 @@ def _do(
             if path is not None and not path.exists():
                 raise InputError(f"Line {case.line}: the {column} {path} is missing; correct the path.")
         record.begin()
-        result = plain(run(job, progress, segmenter).to_json())
+        result = plain(run(job, progress, load).to_json())
         record.finish(result)
         outcome.outcome, outcome.result = DONE, result
     except (Cancelled, KeyboardInterrupt):
@@ -214,18 +236,26 @@ class _Stored:
 class _Record:
     """``CASE.json`` beside ``CASE.seg.nrrd``: what the segmentation was made from, and its digest."""
 
-    def __init__(self, folder: Path, case: Case, options: SegmentationOptions, model: str) -> None:
+    def __init__(
+        self, folder: Path, case: Case, options: SegmentationOptions, model: Entry, digest_of: Callable[[Path], str]
+    ) -> None:
         self.output = folder / f"{case.case}{SEGMENTATION}"
         self._path = folder / f"{case.case}.json"
-        # The model counts by its file. The device decides how fast a case is done, not what comes out.
+        # The models count by their files. The device decides how fast a case is done, not what comes out.
+        left_out = (
+            ("model", "device", "click_model") if options.clicks else ("model", "device", "click_model", "clicks")
+        )
         self._fingerprint = {
             "program": __version__,
-            "student": model,
+            "student": digest_of(model.path),
             "image": _stamp(case.image),
             "mask": None if case.mask is None else _stamp(case.mask),
             "modality": case.modality,
-            **{name: value for name, value in write(options).items() if name not in ("model", "device")},
+            **{name: value for name, value in write(options).items() if name not in left_out},
         }
+        if options.clicks and model.card:
+            answering = click_model(options, model.card)
+            self._fingerprint["click_model"] = THRESHOLD if answering is None else digest_of(answering.path)
         self._stored: _Stored | None = None  # also where the file is damaged
         with contextlib.suppress(InputError):
             self._stored = read(_Stored, read_object(self._path))

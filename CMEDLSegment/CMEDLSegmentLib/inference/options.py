@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..base.errors import InputError
 from ..base.schema import conform, named, required, setting
 from ..models import DEFAULT
 
@@ -31,6 +32,33 @@ class Click:
     def __post_init__(self) -> None:
         with named("The click's"):
             conform(self)
+
+    @classmethod
+    def parse(cls, text: str) -> Click:
+        """A click as people write it: ``X,Y,Z`` in LPS mm, perhaps after ``add:``, ``cut:`` or ``end:``.
+
+        Raises:
+            InputError: it is none; the message quotes it.
+
+        >>> Click.parse("cut: -52.5, -30, 12")
+        Click(point=(-52.5, -30.0, 12.0), action='cut')
+        >>> str(Click((-52.5, -30.0, 12.0)))
+        '-52.5,-30,12'
+        """
+        action, colon, numbers = text.rpartition(":")
+        try:
+            x, y, z = map(float, numbers.split(","))
+            return cls((x, y, z), action.strip().lower() if colon else TUMOR)
+        except (ValueError, InputError) as error:
+            raise InputError(
+                f'"{text}" is no click; give X,Y,Z in mm (LPS), with {ADD}:, {CUT}: or {END}: before it to mend the '
+                "tumor that was clicked before."
+            ) from error
+
+    def __str__(self) -> str:
+        """As :meth:`parse` takes it."""
+        place = ",".join(f"{coordinate:.10g}" for coordinate in self.point)
+        return place if self.action == TUMOR else f"{self.action}:{place}"
 
 
 @dataclass(frozen=True)

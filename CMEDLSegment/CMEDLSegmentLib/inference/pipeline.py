@@ -7,6 +7,8 @@ before the long work. The results appear together at the end, or not at all.
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +23,7 @@ from ..base.files import atomic_path
 from ..base.progress import SILENT, Progress
 from ..base.text import counted, table
 from ..io.labels import SEGMENTATION
-from .options import DEFAULTS, SegmentationOptions
+from .options import DEFAULTS, THRESHOLD, SegmentationOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from ..io.labels import Label
     from ..io.volume import Volume
     from ..models.model_card import Card
+    from .clicks import Load
     from .probability import Component
     from .segmenter import Segmentation, Segmenter
 
@@ -174,7 +177,7 @@ class PipelineResult:
             header = ("label", "volume (cc)", "mean", "peak", "slices", "center (mm, LPS)")
             rows = [
                 (
-                    self._name(component),
+                    self._name(component) + ("" if component.click is None else " (clicked)"),
                     f"{component.volume_cc:.2f}",
                     f"{component.mean:.2f}",
                     f"{component.peak:.2f}",
@@ -193,20 +196,26 @@ class PipelineResult:
 
     def _component(self, component: Component) -> dict[str, Any]:
         """Rounded to what the figures are worth."""
-        return {
+        told = {
             "label": self._name(component),
             "volume_cc": round(component.volume_cc, 3),
             "mean": round(component.mean, 4),
             "peak": round(component.peak, 4),
-            "likely": self.card.likely(component.mean, component.volume_cc),
+            "likely": is_likely(component, self.card),
             "slices": list(component.slices),
             "n_slices": component.n_slices,
             "centre_mm": [round(coordinate, 1) for coordinate in component.center_mm],
         }
+        return told if component.click is None else {**told, "click": list(component.click)}
+
+
+def is_likely(component: Component, card: Card) -> bool:
+    """Whether a lesion candidate is a likely one: by the card's rule, and always where a person clicked it."""
+    return component.click is not None or card.likely(component.mean, component.volume_cc)
 
 
 def load_segmenter(options: SegmentationOptions) -> Segmenter:
-    """The model of ``options``, ready on its device; made once and used for every scan of a cohort.
+    """The model of ``options``, ready on its device.
 
     Raises:
         ModelError: no such model, or its file is damaged.
@@ -218,27 +227,38 @@ def load_segmenter(options: SegmentationOptions) -> Segmenter:
     return Segmenter(registry.load(options.model), device=options.device)
 
 
-def run(job: SegmentationJob, progress: Progress = SILENT, segmenter: Segmenter | None = None) -> PipelineResult:
+def segmenters(options: SegmentationOptions) -> Load:
+    """Gives segmenters by their model, on the device of ``options``: made once and used for every scan of a cohort.
+
+    Those of two models are kept: the one that finds tumors, and the one that answers clicks.
+    """
+    return functools.lru_cache(maxsize=2)(lambda model: load_segmenter(replace(options, model=model)))
+
+
+def run(job: SegmentationJob, progress: Progress = SILENT, load: Load | None = None) -> PipelineResult:
     """Do one job from reading to writing.
 
     Args:
         job: what to do.
         progress: told the stage and the fraction of the whole job.
-        segmenter: one that is loaded already; None loads the one of the job's options.
+        load: gives the segmenters of the models, as :func:`segmenters` does; None loads those of the job's options.
 
     Raises:
         InputError: anything about the input, the model, the device or the results that the user can mend.
         Cancelled: it was cancelled; no result was written.
     """
     from ..io.images import read_mask, read_volume
+    from . import clicks
 
     start = time.perf_counter()
     progress("Checking", 0.0)
     job.check()
-    if segmenter is None:
+    if load is None:
         progress("Loading the model", 0.0)
-        segmenter = load_segmenter(job.options)
-        progress.stop_if_cancelled()
+        load = segmenters(job.options)
+    segmenter = load(job.options.model)
+    progress.stop_if_cancelled()
+    clicks.segmenters_for(job.options, load)
     progress("Reading the scan", LOADED)
     volume = read_volume(job.input, series_uid=job.series)
     if not volume.files:
@@ -247,7 +267,7 @@ def run(job: SegmentationJob, progress: Progress = SILENT, segmenter: Segmenter 
         volume = replace(volume, modality=job.modality)
     expert = None if job.expert is None else read_mask(job.expert, volume.geometry).array
     progress.stop_if_cancelled()
-    segmentation = segmenter.segment(volume, job.options, progress.part(READ, SEGMENTED))
+    segmentation = clicks.segment(volume, job.options, load, progress.part(READ, SEGMENTED))
     progress.stop_if_cancelled()
     card = segmenter.model.card
     spacing = volume.geometry.spacing
@@ -298,8 +318,11 @@ def result_writers(job: SegmentationJob, volume: Volume, segmentation: Segmentat
 
 
 def making(options: SegmentationOptions, volume: Volume, segmentation: Segmentation, card: Card) -> dict[str, Any]:
-    """How a segmentation was made: model, weights, parameters, device, date (ISO 8601, UTC) and series, or None."""
-    return {
+    """How a segmentation was made: model, weights, parameters, device, date (ISO 8601, UTC) and series, or None.
+
+    Where there are clicks, also they, and the model that answered them, or ``threshold``.
+    """
+    facts = {
         "student": card.name,
         "weights_sha256": card.weights_sha256,
         "threshold": card.threshold if options.threshold is None else options.threshold,
@@ -310,6 +333,12 @@ def making(options: SegmentationOptions, volume: Volume, segmentation: Segmentat
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "series_uid": volume.series_uid,
     }
+    if options.clicks:
+        facts["clicks"] = [{"point": list(click.point), "action": click.action} for click in options.clicks]
+        facts["click_model"] = THRESHOLD if segmentation.click_card is None else segmentation.click_card.name
+    if segmentation.click_card is not None:
+        facts["click_weights_sha256"] = segmentation.click_card.weights_sha256
+    return facts
 
 
 def provenance(options: SegmentationOptions, volume: Volume, segmentation: Segmentation, card: Card) -> dict[str, str]:
@@ -318,6 +347,8 @@ def provenance(options: SegmentationOptions, volume: Volume, segmentation: Segme
     texts = {key: f"{value:g}" if isinstance(value, float) else value for key, value in facts.items()}
     if not volume.series_uid:
         del texts["series_uid"]
+    if "clicks" in texts:
+        texts["clicks"] = json.dumps(texts["clicks"])
     return {"program": f"CMEDL {__version__}", **texts}
 
 

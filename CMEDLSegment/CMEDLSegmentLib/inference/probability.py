@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..base.boxes import Box
+from ..base.boxes import Box, bounding_box, box_shape
 from ..base.errors import InputError
 from ..base.progress import SILENT, Progress
 from ..io.volume import triple
@@ -27,7 +27,7 @@ SMOOTHED_ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One connected component of one label.
+    """One connected component of one label, or a tumor that a person clicked.
 
     Attributes:
         label: the label's value.
@@ -36,6 +36,7 @@ class Component:
         slices: first and last axial slice, as indices of the volume as it is stored.
         n_slices: how many axial slices it is on.
         center_mm: center of mass, LPS, mm.
+        click: where a person clicked the tumor first, LPS, mm; None where nobody did.
     """
 
     label: int
@@ -45,6 +46,7 @@ class Component:
     slices: tuple[int, int]
     n_slices: int
     center_mm: tuple[float, float, float]
+    click: tuple[float, float, float] | None = None
 
 
 def label_probabilities(logits: torch.Tensor) -> torch.Tensor:
@@ -126,6 +128,22 @@ class ProbabilityField:
             chosen = values.sum(axis=0, dtype=np.float32) if label is None else values[self.labels.index(label)]
             yield int(z), np.clip(rows @ chosen.astype(np.float32) @ columns.T, 0.0, 1.0)
 
+    def part(self, box: Box, label: int | None = None) -> np.ndarray:
+        """The probability in a box (z, y, x) of the native grid in axial order, float32; 0 where the model saw nothing.
+
+        Args:
+            label: one label's value; None is the probability of any label.
+        """
+        result = np.zeros(box_shape(box), np.float32)
+        rows, columns = (matrix[part] for matrix, part in zip(self.field.to_native, box[1:], strict=True))
+        taps_y, taps_x = used_columns(rows), used_columns(columns)
+        first, last = np.searchsorted(self.slices, [box[0].start, box[0].stop])
+        values = self.values[first:last, :, taps_y, taps_x].astype(np.float32)
+        chosen = values.sum(axis=1) if label is None else values[:, self.labels.index(label)]
+        planes = rows[:, taps_y] @ chosen @ columns[:, taps_x].T
+        result[self.slices[first:last] - box[0].start] = np.clip(planes, 0.0, 1.0)
+        return result
+
     def segment(
         self, threshold: float, minimum_cc: float = 0.0, progress: Progress = SILENT
     ) -> tuple[np.ndarray, list[Component]]:
@@ -164,8 +182,38 @@ class ProbabilityField:
             for z, dropped in finder.regions_of(~kept):
                 _erase(view.array[z][boxes[z]], value, dropped)
             components += self._describe(value, statistics, np.flatnonzero(kept), view.geometry)
-        components.sort(key=lambda component: (-component.mean, -component.volume_cc))
-        return result, components
+        return result, _by_confidence(components)
+
+    def components(self, label: np.ndarray, progress: Progress = SILENT) -> list[Component]:
+        """The components of a label map (z, y, x) on the native grid, as :meth:`segment` gives them."""
+        from ..io.volume import axial_view
+
+        view = axial_view(label, self.geometry)
+        components: list[Component] = []
+        for value in self.labels:
+            finder = SliceWiseComponents()
+            for z, plane in enumerate(view.array):
+                progress.stop_if_cancelled()
+                mask = plane == value
+                if box := bounding_box(mask):
+                    finder.add(z, box, mask[box], self.part((slice(z, z + 1), *box), value)[0])
+            statistics = finder.finish()
+            components += self._describe(value, statistics, np.arange(len(statistics.voxels)), view.geometry)
+        return _by_confidence(components)
+
+    def component(self, value: int, box: Box, mask: np.ndarray, values: np.ndarray) -> Component:
+        """A mask as one component of the label ``value``, also where it is in pieces.
+
+        Args:
+            box: slices (z, y, x) of the native grid in axial order.
+            mask, values: bool, and probabilities, (z, y, x) of the box; something is marked.
+        """
+        index = np.stack(np.nonzero(mask)) + [[part.start] for part in box]
+        inside = values[mask].astype(np.float64)
+        figures = (len(inside), inside.sum(), inside.max(), index.mean(axis=1), index[0].min(), index[0].max())
+        statistics = ComponentStatistics(*(np.array([figure]) for figure in figures))
+        (described,) = self._describe(value, statistics, np.array([0]), self.geometry.axial)
+        return replace(described, n_slices=len(np.unique(index[0])))
 
     def _foreground(self, threshold: float) -> Iterator[tuple[int, Box, np.ndarray]]:
         """For every slice with foreground: its axial index, a native box around it, the probabilities there.
@@ -213,6 +261,30 @@ class ProbabilityField:
                 )
             )
         return described
+
+
+def _by_confidence(components: list[Component]) -> list[Component]:
+    """Highest mean probability first."""
+    return sorted(components, key=lambda component: (-component.mean, -component.volume_cc))
+
+
+def erase_components(label: np.ndarray, value: int, where: np.ndarray) -> None:
+    """Set to 0, in place, the components of one label that have a voxel in a mask.
+
+    Args:
+        label: label map (z, y, x).
+        value: the label's.
+        where: the mask, bool (z, y, x).
+    """
+    finder, boxes = SliceWiseComponents(), {}
+    for z, plane in enumerate(label):
+        mask = plane == value
+        if box := bounding_box(mask):
+            boxes[z] = box
+            finder.add(z, box, mask[box], where[z][box])
+    touched = finder.finish().peak > 0
+    for z, dropped in finder.regions_of(touched):
+        _erase(label[z][boxes[z]], value, dropped)
 
 
 def _erase(part: np.ndarray, value: int, dropped: np.ndarray) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..base.errors import InputError
 from ..base.progress import Progress
-from .options import ADD, CUT, END, TUMOR, Click
+from .clicked_tumor import clicked_tumors
+from .options import ADD, CUT, END, Click
 from .probability import ProbabilityField
-from .propagation import Index, Propagator, Structure
+from .propagation import Propagator, Structure
 from .resampling import ModelField
 
 if TYPE_CHECKING:
@@ -40,20 +41,18 @@ def clicked_probability(
         clicks: in order; the first starts a structure.
         threshold: probability from which a voxel is marked.
         infer: a batch (n, channels, field, field) -> probabilities, numpy (n, field, field).
-        progress: told which click is worked on; cancels within a slice.
+        progress: told which tumor is worked on; cancels between slices.
 
     Raises:
-        InputError: there is no click, one is outside of the image, or the first one mends nothing.
+        InputError: there is no click, or as :func:`.clicked_tumor.clicked_tumors`.
     """
     from ..io.volume import axial_view
 
     assert card.prompt is not None
+    tumors = clicked_tumors(clicks, volume.geometry)
+    if not tumors:
+        raise InputError(f"Model '{card.name}' segments the tumors that are clicked; give the place of one.")
     view = axial_view(volume.array, volume.geometry)
-    places = [voxel_of(view, click) for click in clicks]
-    if not clicks or clicks[0].action != TUMOR:
-        raise InputError(
-            f"Model '{card.name}' segments what is clicked, and no click starts a tumor; give the place of one."
-        )
     propagator = Propagator(
         array=view.array,
         spacing=view.spacing,
@@ -65,28 +64,15 @@ def clicked_probability(
         threshold=threshold,
         progress=progress,
     )
-    structures: list[Structure] = []
     mend = {ADD: propagator.add, CUT: propagator.cut, END: propagator.end}
-    for number, (click, place) in enumerate(zip(clicks, places, strict=True)):
-        progress(f"Following click {number + 1} of {len(clicks)}", number / len(clicks))
-        if click.action == TUMOR:
-            structures.append(propagator.structure(place))
-        else:
-            mend[click.action](structures[-1], place)
+    structures: list[Structure] = []
+    for number, tumor in enumerate(tumors):
+        progress(f"Following click {number + 1} of {len(tumors)}", number / len(tumors))
+        structure = propagator.structure(tumor.voxels[0])
+        for click, voxel in zip(tumor.clicks[1:], tumor.voxels[1:], strict=True):
+            mend[click.action](structure, voxel)
+        structures.append(structure)
     return _field(structures, view, card, volume, threshold)
-
-
-def voxel_of(view: AxialView, click: Click) -> Index:
-    """The voxel of a click, in axial order.
-
-    Raises:
-        InputError: it is outside of the image.
-    """
-    x, y, z = np.rint(view.geometry.to_index(np.array([click.point]))[0]).astype(int).tolist()
-    if not all(0 <= index < count for index, count in zip((z, y, x), view.array.shape, strict=True)):
-        shown = ", ".join(f"{coordinate:g}" for coordinate in click.point)
-        raise InputError(f"The click at ({shown}) mm (LPS) is outside of the image; click inside of it.")
-    return z, y, x
 
 
 def _field(

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..base.boxes import bounding_box
 from ..base.progress import SILENT, Progress
+from .clicked_tumor import Voxel, end_at
 from .resampling import FieldSampler, ModelField, used_columns
 
 if TYPE_CHECKING:
@@ -26,16 +28,17 @@ if TYPE_CHECKING:
 
 Place = tuple[float, float]
 """(y, x) on a slice, in voxels."""
-Index = tuple[int, int, int]
-"""(z, y, x) of a voxel, in axial order."""
 
 NEAR_MM = 3.0
 """What is so near to a click, or to the mask on the slice before, belongs to it."""
 GROWTH, GROWTH_MM2, GROWTH_MM = 2.0, 90.0, 6.0
 """From one slice to the next a structure of area A may grow to 2 A + 90 mm2; if it does more, no further than 6 mm."""
+CENTRAL, CENTRAL_AREA = 0.5, 0.8
+"""A click no further from the deepest place of its slice than half the structure's radius there, where that is at least
+0.8 of the largest slice, is followed once."""
 ADD_MM, CUT_MM = 25.0, 15.0
 """How far from its click a correction reaches."""
-SMALLEST_CUT_MM = 4.0
+LEAST_CUT_MM = 4.0
 """A click outside takes at least the voxels away that are so near to it."""
 
 
@@ -85,7 +88,7 @@ class Structure:
         slices: those that it was looked for on.
     """
 
-    def __init__(self, shape: tuple[int, ...], start: Index) -> None:
+    def __init__(self, shape: tuple[int, ...], start: Voxel) -> None:
         self.mask = np.zeros(shape, bool)
         self.probability = np.zeros(shape, np.float16)
         self.start = start
@@ -117,46 +120,67 @@ class Propagator:
     threshold: float = 0.5
     progress: Progress = field(default=SILENT)
 
-    def structure(self, start: Index) -> Structure:
-        """The structure at a click: its slice, then the slices above and below."""
+    def structure(self, start: Voxel) -> Structure:
+        """The structure at a click.
+
+        A click near a structure's end or its rim is followed twice: from there, and then from the deepest place on the
+        largest slice of what came out, where a structure is told best from what it touches.
+        """
+        first = self._followed(start)
+        if self._central(first):
+            return first
+        largest = max(first.slices, key=lambda z: (np.count_nonzero(first.mask[z]), -abs(z - start[0])))
+        y, x = deepest(first.mask[largest])
+        again = self._followed((largest, y, x))
+        if not self._widened(again.mask[start[0]], NEAR_MM)[start[1:]]:
+            return first
+        again.start = start
+        return again
+
+    def _central(self, structure: Structure) -> bool:
+        """Whether the first click lies in the middle of a slice that is about as large as the largest."""
+        z, *at = structure.start
+        here = structure.mask[z]
+        away = [(a - b) * mm for a, b, mm in zip(deepest(here), at, self.spacing[1:], strict=True)]
+        largest = max(self._area(structure.mask[z]) for z in structure.slices)
+        area = self._area(here)
+        return area >= CENTRAL_AREA * largest and math.hypot(*away) <= CENTRAL * math.sqrt(area / math.pi)
+
+    def _followed(self, start: Voxel) -> Structure:
+        """From a place: its slice, then the slices above and below."""
         made = Structure(self.array.shape, start)
-        mask, pixel_mm = self._first_slice(made, start)
-        made.mask[start[0]] = mask
-        self._propagate(made, start[0], pixel_mm)
+        made.mask[start[0]] = self._first_slice(made, start)
+        self._propagate(made, start[0])
         return made
 
-    def add(self, structure: Structure, at: Index) -> None:
+    def add(self, structure: Structure, at: Voxel) -> None:
         """Add what lies at a click, as far as it is near to it."""
         extra = Structure(self.array.shape, at)
         known = structure.mask[at[0]] if structure.mask[at[0]].any() else None
-        mask, pixel_mm = self._first_slice(extra, at, known)
-        extra.mask[at[0]] = mask
-        self._propagate(extra, at[0], pixel_mm)
+        extra.mask[at[0]] = self._first_slice(extra, at, known)
+        self._propagate(extra, at[0])
         for z in sorted(extra.slices):
             added = extra.mask[z] & self._disk(at, z, ADD_MM)
             structure.mask[z] |= added
             structure.probability[z][added] = np.maximum(structure.probability[z][added], extra.probability[z][added])
             structure.slices.add(z)
 
-    def cut(self, structure: Structure, at: Index) -> None:
+    def cut(self, structure: Structure, at: Voxel) -> None:
         """Take away what the model does not mark any more once it is told that the click is outside."""
-        touched = self._cut_slice(structure, at, at[0], self._disk(at, at[0], SMALLEST_CUT_MM))
+        touched = self._cut_slice(structure, at, at[0], self._disk(at, at[0], LEAST_CUT_MM))
         for way in (1, -1):
             z, before = at[0] + way, touched
             while 0 <= z < len(self.array) and before.any():
                 before = self._cut_slice(structure, at, z, before)
                 z += way
 
-    def end(self, structure: Structure, at: Index) -> None:
+    def end(self, structure: Structure, at: Voxel) -> None:
         """The structure goes no further than the click's slice, seen from its first click."""
-        if at[0] > structure.start[0]:
-            structure.mask[at[0] + 1 :] = False
-        elif at[0] < structure.start[0]:
-            structure.mask[: at[0]] = False
+        end_at(structure.mask, at[0], structure.start[0])
 
-    def _cut_slice(self, structure: Structure, at: Index, z: int, touched: np.ndarray) -> np.ndarray:
+    def _cut_slice(self, structure: Structure, at: Voxel, z: int, touched: np.ndarray) -> np.ndarray:
         """Take away on one slice what touches what was taken on the slice before; returns it, bool (y, x)."""
-        mask, core = structure.mask[z], self._disk(at, z, SMALLEST_CUT_MM)
+        mask, core = structure.mask[z], self._disk(at, z, LEAST_CUT_MM)
         if not mask.any():
             return mask
         view = View(z, _center(mask), fitting_pixel(self._area(mask), self.prompt), cut=[at[1:]], mask=mask)
@@ -167,8 +191,8 @@ class Propagator:
         structure.mask[z] = mask & ~away
         return away
 
-    def _first_slice(self, made: Structure, at: Index, known: np.ndarray | None = None) -> tuple[np.ndarray, float]:
-        """The mask bool (y, x) on the click's slice, and the pixel (mm) that fits it.
+    def _first_slice(self, made: Structure, at: Voxel, known: np.ndarray | None = None) -> np.ndarray:
+        """The mask bool (y, x) on the click's slice.
 
         A first look tells the size; the second is taken with the pixel that fits it.
         """
@@ -184,9 +208,9 @@ class Propagator:
             pixel_mm = fitting_pixel(self._area(mask), self.prompt)
             if abs(math.log(pixel_mm / before)) < 0.1:
                 break
-        return mask, pixel_mm
+        return mask
 
-    def _propagate(self, made: Structure, start: int, pixel_mm: float) -> None:
+    def _propagate(self, made: Structure, start: int) -> None:
         """From the slice ``start`` both ways at once, until the structure ends."""
         if self.spacing[0] > self.prompt.largest_gap_mm:
             return
@@ -196,7 +220,8 @@ class Propagator:
             self.progress.stop_if_cancelled()
             before = [made.mask[z - way] for way, z in ahead.items()]
             views = [
-                View(z, _center(mask), pixel_mm, mask=mask) for z, mask in zip(ahead.values(), before, strict=True)
+                View(z, _center(mask), fitting_pixel(self._area(mask), self.prompt), mask=mask)
+                for z, mask in zip(ahead.values(), before, strict=True)
             ]
             masks = self._marked(made, views, before)
             for (way, z), mask, previous in zip(list(ahead.items()), masks, before, strict=True):
@@ -262,7 +287,7 @@ class Propagator:
         """In mm2."""
         return float(np.count_nonzero(mask)) * self.spacing[1] * self.spacing[2]
 
-    def _disk(self, at: Index, z: int, radius_mm: float) -> np.ndarray:
+    def _disk(self, at: Voxel, z: int, radius_mm: float) -> np.ndarray:
         """Pixels (y, x) of a slice within ``radius_mm`` of a voxel."""
         squared = [
             ((np.arange(count) - index) * mm) ** 2
@@ -284,6 +309,17 @@ class Propagator:
         wide = np.zeros_like(mask)
         wide[box] = ndimage.distance_transform_edt(~mask[box], self.spacing[1:]) <= by_mm
         return wide
+
+
+def deepest(mask: np.ndarray) -> tuple[int, ...]:
+    """The place in a mask of any number of axes that is furthest from its border, in voxels."""
+    from scipy import ndimage
+
+    box = bounding_box(mask)
+    assert box is not None
+    inside = ndimage.distance_transform_edt(np.pad(mask[box], 1))[(slice(1, -1),) * mask.ndim]
+    place = np.unravel_index(int(inside.argmax()), inside.shape)
+    return tuple(int(at) + part.start for at, part in zip(place, box, strict=True))
 
 
 def _center(mask: np.ndarray) -> Place:

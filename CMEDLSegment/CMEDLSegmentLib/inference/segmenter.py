@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..io.volume import AxialView, Geometry, Volume
+    from ..models.model_card import Card
     from ..models.model_file import ModelFile
 
 OBLIQUE_DEGREES = 10.0
@@ -39,12 +40,14 @@ class Segmentation:
         label: uint8 (z, y, x) on the volume's own grid; 0 is background.
         probability: the model's probability, on its own grid, smoothed over the slices where its card says so;
             ``probability.segment(t)`` thresholds anew.
-        components: the pieces of the label, highest mean probability first.
+        components: the pieces of the label, highest mean probability first; before them the tumors that were clicked.
         lung_slices: how many slices hold lung; 0 where the model does not ask.
         warnings: sentences for the user.
         device, runtime: where and with what it was computed, after any step down the ladder.
         seconds: from the volume in memory to the label.
-        timings: seconds by stage: anatomy, resampling, network, back.
+        timings: seconds by stage: anatomy, resampling, network, back; clicks, where another model or its own
+            probability answered them.
+        click_card: of the model that answered the clicks; None where none did.
     """
 
     label: np.ndarray
@@ -56,6 +59,7 @@ class Segmentation:
     runtime: str
     seconds: float
     timings: dict[str, float]
+    click_card: Card | None = None
 
     @property
     def volume_cc(self) -> float:

@@ -8,7 +8,8 @@ One CSV in UTF-8 with commas, one line per scan, paths relative to the table's o
 
 ``patient``, ``case``, ``modality`` and ``image`` are always given; ``mask``, ``role`` and ``split`` may be
 empty unless the reader asks for them. ``case`` names one scan and its result files, so it is unique and fit
-for a file name. Messages give line numbers and never a patient or a case.
+for a file name. A column ``click`` may say where tumors lie that a person pointed at, as ``Click.parse`` reads it;
+several are separated by ``;``. Messages give line numbers and never a patient or a case.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from ..base.files import DEVICE_NAMES, atomic_path
 from ..base.text import csv_table
 
 COLUMNS = ("patient", "case", "role", "modality", "image", "mask", "split")
+CLICK = "click"
+"""A column that a table may have besides."""
 ALWAYS = ("patient", "case", "modality", "image")
 ROLES = ("student", "teacher")
 MODALITIES = ("CT", "MR")
@@ -49,6 +52,7 @@ class Case:
         role: ``"student"``, ``"teacher"`` or ``""`` where nobody trains.
         split: ``"train"``, ``"validation"``, ``"test"`` or ``""``.
         line: where the table says so, for messages; 0 for a case made in memory.
+        click: where a person clicked tumors, as the table says it; empty for most.
     """
 
     patient: str
@@ -59,6 +63,7 @@ class Case:
     role: str = ""
     split: str = ""
     line: int = 0
+    click: str = ""
 
 
 def read_cohort(path: Path | str, required: Collection[str] = (), check_files: bool = True) -> tuple[Case, ...]:
@@ -125,7 +130,9 @@ def write_cohort(path: Path | str, cases: Iterable[Case]) -> None:
     """
     path = Path(path)
     folder = path.absolute().parent
-    text = csv_table(COLUMNS, (row_of(case, folder) for case in cases))
+    cases = list(cases)
+    columns = (*COLUMNS, CLICK) if any(case.click for case in cases) else COLUMNS
+    text = csv_table(columns, (row_of(case, folder) for case in cases))
     with atomic_path(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
@@ -133,7 +140,7 @@ def write_cohort(path: Path | str, cases: Iterable[Case]) -> None:
 def row_of(case: Case, folder: Path) -> dict[str, str]:
     """A case as its line, column -> value, in a table in ``folder``."""
     files = {"image": relative(case.image, folder), "mask": "" if case.mask is None else relative(case.mask, folder)}
-    return {**{name: getattr(case, name) for name in COLUMNS}, **files}
+    return {**{name: getattr(case, name) for name in (*COLUMNS, CLICK)}, **files}
 
 
 def relative(target: Path, folder: Path) -> str:
@@ -223,7 +230,8 @@ def _case(path: Path, line: int, row: dict[str, str], required: Collection[str])
         )
     folder = path.absolute().parent
     mask = folder / row["mask"] if row["mask"] else None
-    return Case(row["patient"], name, modality, folder / row["image"], mask, role, split, line)
+    image, click = folder / row["image"], row.get(CLICK, "")
+    return Case(row["patient"], name, modality, image, mask, role, split, line, click)
 
 
 def names_a_file(name: str) -> bool:

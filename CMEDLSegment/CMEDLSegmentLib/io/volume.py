@@ -71,6 +71,11 @@ class Geometry:
         return triple(self.spacing[axis] for axis in reversed(index_axes(self.axes)))
 
     @property
+    def axial(self) -> Geometry:
+        """This grid in axial order, as :func:`axial_view` sees it."""
+        return axial_view(np.broadcast_to(np.uint8(0), self.shape), self).geometry
+
+    @property
     def is_sheared(self) -> bool:
         """True when the axes are not at right angles, as in a CT taken with a tilted gantry."""
         return bool(np.abs(self.axes.T @ self.axes - np.eye(3)).max() > _SHEAR_LIMIT)

@@ -67,6 +67,7 @@ def _input_lines(card: Card) -> list[str]:
         *([f"- Probability: smoothed over the slices, sigma {card.smoothing_mm:g} mm"] if card.smoothing_mm else []),
         f"- Threshold on the probability: {card.threshold:g}",
         *_candidate_lines(card),
+        *_prompt_lines(card),
     ]
 
 
@@ -76,6 +77,20 @@ def _candidate_lines(card: Card) -> list[str]:
         return []
     limits = f"mean probability from {rule.mean:g}, volume from {rule.volume_cc:g} cc"
     return [f"- Likely lesion candidates: {limits}; chosen on {rule.chosen_on}"]
+
+
+def _prompt_lines(card: Card) -> list[str]:
+    prompt = card.prompt
+    if prompt is None:
+        return []
+    least, most = prompt.pixel_mm
+    return [
+        f"- Clicks: channels {', '.join(prompt.channels)}; Gaussians of {prompt.click_pixels:g} pixels",
+        f"- Squares: pixels of {least:g} to {most:g} mm, so that a structure is {prompt.diameter_pixels:g} pixels "
+        "wide; the field above is that of a first look",
+        f"- A structure ends below {prompt.smallest_mm2:g} mm2, and where slices are more than "
+        f"{prompt.largest_gap_mm:g} mm apart",
+    ]
 
 
 def _normalization(normalization: Normalization) -> str:

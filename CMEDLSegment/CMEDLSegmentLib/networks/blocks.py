@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -99,19 +97,6 @@ def check_fraction(value: Any, name: str) -> float:
     return float(_checked(value, name, type(value) in (int, float) and 0 <= value < 1, "a number from 0 to below 1"))
 
 
-def _check_windows(windows: Any) -> tuple[tuple[float, float], ...]:
-    """``windows`` as pairs; raises ModelError unless each is a range within -1 to 1 with the lower value first."""
-    fits = isinstance(windows, (list, tuple)) and all(
-        isinstance(pair, (list, tuple))
-        and len(pair) == 2
-        and all(type(value) in (int, float) for value in pair)
-        and -1 <= pair[0] < pair[1] <= 1
-        for pair in windows
-    )
-    _checked(windows, "windows", fits, "a list of ranges [low, high] within -1 to 1")
-    return tuple((float(low), float(high)) for low, high in windows)
-
-
 def _checked(value: Any, name: str, fits: bool, wanted: str) -> Any:
     if not fits:
         raise ModelError(f"Network argument '{name}' must be {wanted}, not {value!r}.")
@@ -129,23 +114,16 @@ class Segmentor(nn.Module):
         in_channels: channels of the input.
         classes: channels of the logits.
         hints: one of :data:`HINT_DEPTHS`, kept as ``hint_depth``.
-        windows: ranges of the first channel, the image's, that are seen as channels of their own too, each from -1 to 1
-            and clipped: soft tissue differs by a hundredth of the range from air to bone.
-
-    Attributes:
-        read_channels: of the first convolution: those of the input and of the windows.
 
     Raises:
         ModelError: an argument, also of the class below, is out of range.
     """
 
-    def __init__(self, in_channels: int, classes: int, hints: str, windows: Sequence[Sequence[float]] = ()) -> None:
+    def __init__(self, in_channels: int, classes: int, hints: str) -> None:
         super().__init__()
         self.in_channels = check_count(in_channels, "in_channels")
         self.classes = check_count(classes, "classes")
         self.hint_depth = check_choice(hints, "hints", HINT_DEPTHS)
-        self.windows = _check_windows(windows)
-        self.read_channels = self.in_channels + len(self.windows)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Hints]:
         """Normalized intensities (N, in_channels, H, W) to logits (N, classes, H, W) and the hints of the chosen depth.
@@ -156,12 +134,6 @@ class Segmentor(nn.Module):
             ModelError: ``x`` has another number of axes or channels.
         """
         raise NotImplementedError
-
-    def _read(self, x: Tensor) -> Tensor:
-        """The input (N, in_channels, H, W) with the windows' channels behind it, (N, read_channels, H, W)."""
-        check_input(x, self.in_channels)
-        seen = [((x[:, :1] - low) * (2 / (high - low)) - 1).clamp(-1, 1) for low, high in self.windows]
-        return torch.cat((x, *seen), dim=1) if seen else x
 
     def _hints(self, size: tuple[int, int], **depths: tuple[tuple[Tensor, int], ...]) -> Hints:
         """Of the maps of each depth, with their strides, those of the chosen one, cut to an input of ``size``."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import Hints, Segmentor, check_count, check_fraction, crop, pad_to
+from .blocks import Hints, Segmentor, check_count, check_fraction, check_input, crop, pad_to
 
 BLOCKS = 5
 LAYERS = 4
@@ -63,7 +61,7 @@ class DenseFCN(Segmentor):
     distribution, as the original's.
 
     Args:
-        in_channels, classes, hints, windows: as :class:`Segmentor` takes them.
+        in_channels, classes, hints: as :class:`Segmentor` takes them.
         width: channels of the first convolution.
         growth: channels each dense layer adds.
         dropout: probability of dropping a value in training, 0 to below 1.
@@ -77,15 +75,14 @@ class DenseFCN(Segmentor):
         width: int = 48,
         growth: int = 12,
         dropout: float = 0.2,
-        windows: Sequence[Sequence[float]] = (),
     ) -> None:
-        super().__init__(in_channels, classes, hints, windows)
+        super().__init__(in_channels, classes, hints)
         check_count(width, "width")
         check_count(growth, "growth")
         dropout = check_fraction(dropout, "dropout")
         new = LAYERS * growth
         skips = [width + (i + 1) * new for i in range(BLOCKS)]
-        self.first = nn.Conv2d(self.read_channels, width, kernel_size=3, padding=1)
+        self.first = nn.Conv2d(in_channels, width, kernel_size=3, padding=1)
         self.down = nn.ModuleList(DenseBlock(skip - new, growth, dropout) for skip in skips)
         self.transition_down = nn.ModuleList(DenseLayer(skip, skip, 1, dropout) for skip in skips)
         self.bottleneck = DenseBlock(skips[-1], growth, dropout)
@@ -98,7 +95,7 @@ class DenseFCN(Segmentor):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Hints]:
         """See :meth:`Segmentor.forward`."""
-        x = self._read(x)
+        check_input(x, self.in_channels)
         size = (x.shape[-2], x.shape[-1])
         first = features = self.first(pad_to(x, 16, smallest=2**BLOCKS))
         skips: list[Tensor] = []

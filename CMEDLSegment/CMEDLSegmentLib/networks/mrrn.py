@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from .blocks import (
     Segmentor,
     check_choice,
     check_count,
+    check_input,
     crop,
     pad_to,
     upsample,
@@ -105,8 +105,7 @@ class Mrrn(Segmentor):
     start small, so that the streams begin near the identity.
 
     Args:
-        in_channels, classes, hints, windows: as :class:`Segmentor` takes them; the paper's count is that of two
-            classes.
+        in_channels, classes, hints: as :class:`Segmentor` takes them; the paper's count is that of two classes.
         width: channels of the finest residual stream.
         wiring: "connected" or "published".
     """
@@ -120,16 +119,15 @@ class Mrrn(Segmentor):
         hints: str = "high",
         width: int = 32,
         wiring: str = "connected",
-        windows: Sequence[Sequence[float]] = (),
     ) -> None:
-        super().__init__(in_channels, classes, hints, windows)
+        super().__init__(in_channels, classes, hints)
         check_count(width, "width")
         self.connected = check_choice(wiring, "wiring", WIRINGS) == "connected"
         down = (LEVEL_1, LEVEL_2, LEVEL_3, LEVEL_4)
         # On the way up a level's first unit reads other channels than on the way down.
         first = ((LEVEL_3, 17), (LEVEL_2, 9), (LEVEL_1, 5 if self.connected else 3))
         up = [(level[0]._replace(in_channels=channels), *level[1:]) for level, channels in first]
-        self.stem = ConvNormRelu(self.read_channels, width)
+        self.stem = ConvNormRelu(in_channels, width)
         self.stem_units = nn.ModuleList(ResidualUnit(width) for _ in range(3))
         self.stream = nn.Conv2d(width, width, kernel_size=1)
         self.down = nn.ModuleList(self._level(units, width, level) for level, units in enumerate(down, start=1))
@@ -153,7 +151,7 @@ class Mrrn(Segmentor):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Hints]:
         """See :meth:`Segmentor.forward`."""
-        x = self._read(x)
+        check_input(x, self.in_channels)
         size = (x.shape[-2], x.shape[-1])
         stem = self.stem(pad_to(x, self.STRIDE))
         features = first_unit = self.stem_units[0](stem)

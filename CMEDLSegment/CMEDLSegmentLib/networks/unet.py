@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import DoubleConv, Hints, Segmentor, check_count, crop, pad_to, upsample
+from .blocks import DoubleConv, Hints, Segmentor, check_count, check_input, crop, pad_to, upsample
 
 
 class Unet(Segmentor):
@@ -25,26 +23,19 @@ class Unet(Segmentor):
     immaterial.
 
     Args:
-        in_channels, classes, hints, windows: as :class:`Segmentor` takes them.
+        in_channels, classes, hints: as :class:`Segmentor` takes them.
         width: channels of the first stage.
     """
 
     STRIDE = 16
 
-    def __init__(
-        self,
-        in_channels: int = 1,
-        classes: int = 1,
-        hints: str = "high",
-        width: int = 64,
-        windows: Sequence[Sequence[float]] = (),
-    ) -> None:
-        super().__init__(in_channels, classes, hints, windows)
+    def __init__(self, in_channels: int = 1, classes: int = 1, hints: str = "high", width: int = 64) -> None:
+        super().__init__(in_channels, classes, hints)
         w = check_count(width, "width")
         down = (w, 2 * w, 4 * w, 8 * w, 8 * w)
         up = (4 * w, 2 * w, w, w)
         self.encoder = nn.ModuleList(
-            DoubleConv(before, after) for before, after in zip((self.read_channels, *down), down, strict=False)
+            DoubleConv(before, after) for before, after in zip((in_channels, *down), down, strict=False)
         )
         below = (down[-1], *up)
         self.decoder = nn.ModuleList(DoubleConv(below[i] + skip, up[i]) for i, skip in enumerate(reversed(down[:-1])))
@@ -52,7 +43,7 @@ class Unet(Segmentor):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Hints]:
         """See :meth:`Segmentor.forward`."""
-        x = self._read(x)
+        check_input(x, self.in_channels)
         size = (x.shape[-2], x.shape[-1])
         first = self.encoder[0].first(pad_to(x, self.STRIDE))
         features = self.encoder[0].second(first)

@@ -1,14 +1,15 @@
 """The worker process: ``python -m CMEDLSegmentLib.process.worker``, started by ``client.WorkerClient``.
 
-It reads what to do from stdin, does one thing at a time, and keeps the model and its network for the next. It ends
-when stdin closes or its parent is gone, and after some minutes without work. Its stdout carries messages only:
-whatever else is printed in this process goes to stderr.
+It reads what to do from stdin, does one thing at a time, and keeps up to two models with their networks for the next:
+one that finds tumors, and one that answers clicks. It ends when stdin closes or its parent is gone, and after some
+minutes without work. Its stdout carries messages only: whatever else is printed in this process goes to stderr.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import io
 import os
 import queue
@@ -29,6 +30,7 @@ from .protocol import Alive, Broken, Done, Hello, Message, Outcome, Progressed, 
 from .voxel_transfer import read_volume, write_outcome
 
 if TYPE_CHECKING:
+    from ..inference.probability import Component
     from ..inference.segmenter import Segmentation, Segmenter
     from ..io.volume import Volume
     from ..models.model_card import Card
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 HEARTBEAT_SECONDS = 1.0
 REPORT_SECONDS = 0.05
 """Between two fractions of the same stage."""
+KEPT_MODELS = 2
 LOADED, SEGMENTED = 0.05, 0.97
 """Fractions of the work at which its parts end."""
 
@@ -56,7 +59,7 @@ class Worker:
         self._answering = threading.Lock()
         self._tasks: queue.SimpleQueue[Segment] = queue.SimpleQueue()
         self._folder: Path | None = None
-        self._kept: tuple[tuple, Segmenter] | None = None
+        self._kept: dict[tuple, Segmenter] = {}
         self._stage, self._reported = "", 0.0
 
     def run(self) -> None:
@@ -139,41 +142,52 @@ class Worker:
         return Done({})
 
     def _segment(self, folder: Path, task: Segment) -> Outcome:
+        from ..inference import clicks
+
         volume = read_volume(folder, task.volume)
-        segmenter = self._segmenter(task.options)
         progress = Progress(self._progress).part(LOADED, SEGMENTED)
-        segmentation = segmenter.segment(volume, task.options, progress)
+        load = functools.partial(self._segmenter, device=task.options.device)
+        segmentation = clicks.segment(volume, task.options, load, progress)
         self._progress("Handing over the result", SEGMENTED)
         probability = segmentation.probability.native() if task.probability else None
-        return Outcome(
-            segmentation.label, probability, summary(task.options, volume, segmentation, segmenter.model.card)
-        )
+        card = load(task.options.model).model.card
+        return Outcome(segmentation.label, probability, summary(task.options, volume, segmentation, card))
 
-    def _segmenter(self, options: SegmentationOptions) -> Segmenter:
-        """The segmenter of the last run if it is the same model's on the same device, else a new one."""
+    def _segmenter(self, model: str, device: str) -> Segmenter:
+        """One of the segmenters of the last runs if it is the same model's on the same device, else a new one."""
         from ..models import registry
 
-        path = registry.find(options.model)
+        path = registry.find(model)
         status = path.stat()
-        key = (path, status.st_mtime_ns, status.st_size, options.device)
-        if self._kept is None or self._kept[0] != key:
-            self._kept = None
+        key = (path, status.st_mtime_ns, status.st_size, device)
+        segmenter = self._kept.pop(key, None)
+        if segmenter is None:
+            # Before the new one takes memory: those of this file that are out of date, and the one unused for longest.
+            self._kept = {other: kept for other, kept in self._kept.items() if other[0] != path}
+            if len(self._kept) >= KEPT_MODELS:
+                del self._kept[next(iter(self._kept))]
             self._progress("Loading the model", 0.0)
             from ..inference.segmenter import Segmenter
             from ..models.model_file import load_model
 
-            self._kept = (key, Segmenter(load_model(path), device=options.device))
-        return self._kept[1]
+            segmenter = Segmenter(load_model(path), device=device)
+        self._kept[key] = segmenter
+        return segmenter
 
 
 def summary(options: SegmentationOptions, volume: Volume, segmentation: Segmentation, card: Card) -> dict[str, Any]:
     """What an :class:`Outcome` tells about how it was made, in JSON's types.
 
     Beside ``pipeline.making``: student_title, program_version, seconds, timings (seconds by stage), lung_slices,
-    tumor_volume_cc, warnings, labels (as the card's ``Label``) and components (as ``probability.Component``).
+    tumor_volume_cc, warnings, labels (as the card's ``Label``) and components (as ``probability.Component``, with
+    ``click`` where a person clicked it).
     """
     from ..base.text import plain
-    from ..inference.pipeline import making
+    from ..inference.pipeline import is_likely, making
+
+    def told(component: Component) -> dict[str, Any]:
+        fields = {name: value for name, value in dataclasses.asdict(component).items() if value is not None}
+        return {**fields, "likely": is_likely(component, card)}
 
     return plain(
         {
@@ -186,10 +200,7 @@ def summary(options: SegmentationOptions, volume: Volume, segmentation: Segmenta
             "tumor_volume_cc": segmentation.volume_cc,
             "warnings": segmentation.warnings,
             "labels": [dataclasses.asdict(label) for label in card.labels],
-            "components": [
-                {**dataclasses.asdict(component), "likely": card.likely(component.mean, component.volume_cc)}
-                for component in segmentation.components
-            ],
+            "components": [told(component) for component in segmentation.components],
         }
     )
 

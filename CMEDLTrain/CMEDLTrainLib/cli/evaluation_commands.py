@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.cli.console import Bar, Interrupt, add_command, add_device, add_json, amount, emit_json
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 
@@ -50,6 +51,8 @@ def _evaluate(options: argparse.Namespace, interrupt: Interrupt) -> int:
         with python_package_only("The paper's figures"):
             from ..figures.evaluation_figures import Figures
     run = run_folder.open_run(options.run)
+    if options.figures and run.configuration.network.prompt:
+        raise InputError("The paper's figures are of students that read no clicks; leave --figures out.")
     student = run.finished_student()
     cohort = options.cohort or Path(run.configuration.cohort)
     cases = scored_cases(cohort, options.split)

@@ -10,11 +10,11 @@ from scipy import ndimage
 
 from CMEDLSegmentLib.base.progress import SILENT, Progress
 from CMEDLSegmentLib.inference.options import ADD, CUT, DEFAULTS, Click
+from CMEDLSegmentLib.inference.propagation import deepest
 from CMEDLSegmentLib.inference.segmenter import Segmentation, Segmenter
 from CMEDLSegmentLib.io.volume import AxialView, Volume, axial_view, triple
 from CMEDLSegmentLib.metrics.surface_distance import dice
 
-from ..training.prompts import deepest
 from .click_figures import CENTRAL, RANDOM, RANDOM_CLICKS, SEED, ClickFigures
 
 INNER_MM = 2.5

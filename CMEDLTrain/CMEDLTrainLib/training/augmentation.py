@@ -87,15 +87,19 @@ def sampling_grid(
     spacing_mm: float,
     generator: torch.Generator,
     device: torch.device,
+    zoom: Tensor | None = None,
 ) -> Tensor:
     """Where each output pixel of ``shape`` comes from: (n, h, w, 2) as ``grid_sample`` wants it (align_corners off).
 
     ``center`` (n, 2) as (x, y) comes to the middle of the output, in pixels from the middle of a patch of the shape
-    ``source``. The grid is made on ``device``, from the few numbers that were drawn.
+    ``source``; ``zoom`` (n,) is how many pixels of the output one of the patch becomes, before the random scale. The
+    grid is made on ``device``, from the few numbers that were drawn.
     """
     (height, width), count = shape, len(center)
     low, high = (math.log(value) for value in settings.scale)
     scale = torch.exp(_uniform((count,), low, high, generator))
+    if zoom is not None:
+        scale = scale * zoom
     angle = _uniform((count,), -1, 1, generator) * math.radians(settings.rotation_degrees)
     shift = center + _uniform((count, 2), -1, 1, generator) * settings.shift_mm / spacing_mm
     mirror = torch.ones(count)

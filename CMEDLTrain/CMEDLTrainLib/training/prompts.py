@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from CMEDLSegmentLib.inference.propagation import clicks_channel
+from CMEDLSegmentLib.inference.propagation import clicks_channel, deepest, fitting_pixel
 from CMEDLSegmentLib.models.model_card import PROMPT_CHANNELS, ClickPrompt
 
 from ..cohort.store import Store
@@ -33,7 +33,12 @@ TRUE_ENDS = 0.5
 """Of the stops of a structure whose end is on other slices of its case, the share that is there and not made up."""
 DARK = -1 / 3
 """Normalized intensity below which inside the body there is lung: -500 HU of a window from -1000 to 500."""
-CLICK_PIXELS = ClickPrompt.click_pixels
+FIRST_LOOKS = 0.4
+"""Of the clicks, the share that is looked at as a Segmenter first does, before it knows how large the structure is."""
+FIRST_PIXEL_MM = math.sqrt(math.prod(ClickPrompt.pixel_mm))
+"""The pixel of a first look, in the middle of the range."""
+STRUCTURE_SHARE = 1 / 3
+"""How wide a structure is in the square that is fitted to it."""
 
 
 @dataclass
@@ -45,6 +50,7 @@ class _Question:
         given: of the slice whose mask is the prompt, -1 for none.
         empty: whether nothing is to be found.
         moved: the mask is moved by so many pixels, (0, 0) where it stays.
+        pixel_mm: of the square, before augmentation: what a Segmenter would choose.
     """
 
     index: int
@@ -53,6 +59,7 @@ class _Question:
     empty: bool = False
     center: np.ndarray = field(default_factory=lambda: np.zeros(2))
     moved: tuple[int, int] = (0, 0)
+    pixel_mm: float = FIRST_PIXEL_MM
     add: tuple[np.ndarray, ...] = ()
     cut: tuple[np.ndarray, ...] = ()
 
@@ -70,7 +77,7 @@ def batch_with_prompts(
     """
     settings, side = configuration.augmentation, configuration.augmentation.window
     random = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
-    spacing_mm = configuration.images.spacing_mm
+    spacing_mm, prompt = configuration.images.spacing_mm, prompt_of(configuration)
     questions = [_question(store, int(index), random) for index in indices]
     images, masks = store.read([question.index for question in questions])
     given = np.zeros_like(masks)
@@ -78,21 +85,22 @@ def batch_with_prompts(
     if asked:
         given[asked] = store.read_masks([questions[number].given for number in asked])
     for number, question in enumerate(questions):
-        _place(question, images[number], masks[number], given[number], random, spacing_mm)
+        _place(question, images[number], masks[number], given[number], random, spacing_mm, prompt)
         given[number] = np.roll(given[number], question.moved, axis=(0, 1))
         if question.empty:
             masks[number] = 0
     middle = (np.array(masks.shape[1:]) - 1) / 2
     centers = torch.tensor(np.array([question.center - middle for question in questions])[:, ::-1].copy()).float()
     device = torch.device("cpu")
-    grid = sampling_grid((side, side), centers, masks.shape[1:], settings, spacing_mm, generator, device)
+    zoom = torch.tensor([spacing_mm / question.pixel_mm for question in questions])
+    grid = sampling_grid((side, side), centers, masks.shape[1:], settings, spacing_mm, generator, device, zoom)
     patches = change_intensity(sample_images(torch.from_numpy(images)[:, None], grid), settings, generator)
     both = sample_masks(torch.from_numpy(np.stack([masks, given], axis=1)), grid)
     prompts = np.zeros((len(questions), len(PROMPT_CHANNELS), side, side), np.float32)
     for number, question in enumerate(questions):
         for channel, places in enumerate((question.add, question.cut)):
             pixels = [_on_grid(place, grid[number], masks.shape[1:]) for place in places]
-            prompts[number, channel] = clicks_channel(pixels, side, CLICK_PIXELS)
+            prompts[number, channel] = clicks_channel(pixels, side, ClickPrompt.click_pixels)
         if question.given >= 0:
             tissue = patches[number, 0].numpy() > DARK if question.moved != (0, 0) and random.random() < 0.4 else None
             prompts[number, 2] = disturbed(both[number, 1].numpy() > 0.5, random, tissue)
@@ -100,15 +108,8 @@ def batch_with_prompts(
 
 
 def prompt_of(configuration: Configuration) -> ClickPrompt:
-    """How the student of a run is asked: with pixels (mm) of the sizes that its patches have had."""
-    least, most = configuration.augmentation.scale
-    spacing_mm = configuration.images.spacing_mm
-    return ClickPrompt(pixel_mm=(spacing_mm / most, spacing_mm / least))
-
-
-def first_pixel_mm(configuration: Configuration) -> float:
-    """The pixel of a first look, in the middle of that range."""
-    return math.sqrt(math.prod(prompt_of(configuration).pixel_mm))
+    """How the student of a run is asked."""
+    return ClickPrompt(diameter_pixels=STRUCTURE_SHARE * configuration.augmentation.window)
 
 
 def central_prompts(masks: np.ndarray) -> Tensor:
@@ -117,14 +118,8 @@ def central_prompts(masks: np.ndarray) -> Tensor:
     for prompt, mask in zip(prompts, masks, strict=True):
         if mask.any():
             y, x = deepest(mask > 0)
-            prompt[0] = clicks_channel([(y, x)], masks.shape[-1], CLICK_PIXELS)
+            prompt[0] = clicks_channel([(y, x)], masks.shape[-1], ClickPrompt.click_pixels)
     return torch.from_numpy(prompts)
-
-
-def deepest(mask: np.ndarray) -> tuple[int, ...]:
-    """The place in a mask of any number of axes that is furthest from its border."""
-    inside = ndimage.distance_transform_edt(np.pad(mask, 1))[(slice(1, -1),) * mask.ndim]
-    return tuple(int(at) for at in np.unravel_index(int(inside.argmax()), mask.shape))
 
 
 def disturbed(mask: np.ndarray, random: np.random.Generator, tissue: np.ndarray | None = None) -> np.ndarray:
@@ -220,8 +215,12 @@ def _place(
     given: np.ndarray,
     random: np.random.Generator,
     spacing_mm: float,
+    prompt: ClickPrompt,
 ) -> None:
-    """Where to look, where clicks are, and where a made-up mask lies."""
+    """Where to look, at what pixel, where clicks are, and where a made-up mask lies."""
+    shown = given if question.given >= 0 else mask
+    if question.kind != "click" or random.random() >= FIRST_LOOKS:
+        question.pixel_mm = fitting_pixel(np.count_nonzero(shown) * spacing_mm**2, prompt)
     if question.kind == "stop":
         center = np.argwhere(given > 0).mean(axis=0)
         if mask.any():  # a slice with the structure: the mask is laid where the structure is not

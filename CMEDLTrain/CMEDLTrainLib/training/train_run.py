@@ -28,7 +28,7 @@ from ..settings.configuration import Configuration
 from . import checkpoints
 from .dry_run import dry_step
 from .engine import Trainer
-from .prompts import first_pixel_mm, prompt_of
+from .prompts import FIRST_PIXEL_MM, prompt_of
 from .setup import check_settings
 
 NOT_FOR = (
@@ -159,7 +159,7 @@ def _card(trainer: Trainer) -> Card:
         labels=card_labels(configuration.labels, slices),
         modality=modality,
         normalization=store.normalizations["student"],
-        spacing_mm=first_pixel_mm(configuration) if prompted else configuration.images.spacing_mm,
+        spacing_mm=FIRST_PIXEL_MM if prompted else configuration.images.spacing_mm,
         field=configuration.augmentation.window if prompted else configuration.images.field,
         prompt=prompt_of(configuration) if prompted else None,
         slices=slices,

@@ -9,7 +9,8 @@
 - of a nodule of ``lidc_raters`` the crop with HU guessed as in the experiment ``raters``, and what two raters mark;
 - phantoms, for training alone: they show where a tumor ends, which ``msd_lung`` hardly does.
 
-The folds of ``msd_lung`` are those of ``lung-folds.json``. Nodules are divided by patient, in the order of their names.
+The test patients of ``msd_lung`` are those of ``lung-folds.json``; of its validation patients most train here. Nodules
+are divided by patient, in the order of their names.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ LARGEST_STEP = 4
 AGREED = 2
 """Raters who mark a voxel of a nodule."""
 FOLDS = 5
-VALIDATION = {"lidc": 5, "final": 4}
-"""Nodules' patients that choose the epoch of a fold; patients and nodules' patients that choose the final one's."""
+VALIDATION = 3
+"""Patients of either set that choose the epoch: few, because training needs all others."""
 PHANTOMS, FIRST_SEED = 12, 7100
 AROUND = 12
 """Slices beyond a phantom's tumor."""
@@ -89,11 +90,16 @@ def folds(lung: list[Case], nodules: list[Case], groups: list[dict[str, list[str
     """The cases of each fold with their splits."""
     patients = list(dict.fromkeys(case.patient for case in nodules))
     for number, group in enumerate(groups):
-        split = {patient: name for name, members in group.items() for patient in members}
         test = patients[number::FOLDS]
         others = [patient for patient in patients if patient not in test]
-        split |= dict.fromkeys(test, "test") | dict.fromkeys(others[:: len(others) // VALIDATION["lidc"]], "validation")
+        chosen = (*group["validation"][:VALIDATION], *spread(others))
+        split = dict.fromkeys((*group["test"], *test), "test") | dict.fromkeys(chosen, "validation")
         yield [replace(case, split=split.get(case.patient, "train")) for case in (*lung, *nodules)]
+
+
+def spread(patients: list[str]) -> list[str]:
+    """As many as validate, from all over a list."""
+    return patients[len(patients) // (2 * VALIDATION) :: len(patients) // VALIDATION][:VALIDATION]
 
 
 def main(data: Path, work: Path) -> None:
@@ -105,7 +111,7 @@ def main(data: Path, work: Path) -> None:
     groups = json.loads((Path(__file__).parent.parent / "lung-folds.json").read_text("utf-8"))
     for number, cases in enumerate(folds(lung, nodules, groups), start=1):
         write_cohort(work / f"fold{number}.csv", [*cases, *phantoms])
-    chosen = {case.patient for cases in (lung, nodules) for case in cases[2 :: len(cases) // VALIDATION["final"]]}
+    chosen = {name for cases in (lung, nodules) for name in spread(list(dict.fromkeys(c.patient for c in cases)))}
     final = [replace(case, split="validation" if case.patient in chosen else "train") for case in (*lung, *nodules)]
     write_cohort(work / "final.csv", [*final, *phantoms])
 

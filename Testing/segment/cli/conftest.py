@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from CMEDLSegmentLib.cli import demo, main
-from CMEDLSegmentLib.inference import batch, pipeline
+from CMEDLSegmentLib.cli import main
+from CMEDLSegmentLib.inference import pipeline
 from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.images import write_image
@@ -64,8 +64,6 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work with torch, which starts at once; the faster runtime takes seconds to make itself ready."""
     monkeypatch.setattr(pipeline, "load_segmenter", torch_segmenter)
-    monkeypatch.setattr(batch, "load_segmenter", torch_segmenter)
-    monkeypatch.setattr(demo, "load_segmenter", torch_segmenter)
 
 
 def torch_segmenter(options: SegmentationOptions) -> Segmenter:

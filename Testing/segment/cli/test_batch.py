@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.base.errors import Cancelled
+from CMEDLSegmentLib.base.files import sha256_of
 from CMEDLSegmentLib.base.progress import Progress
-from CMEDLSegmentLib.inference import batch
+from CMEDLSegmentLib.inference import batch, pipeline
 from CMEDLSegmentLib.inference.batch import run_batch
 from CMEDLSegmentLib.inference.options import SegmentationOptions
 from CMEDLSegmentLib.io.cohort_table import read_cohort
 from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.models.registry import entry
 from harness.damaged_json import damaged
 from segment.cli.conftest import GEOMETRY, SHAPE
 
@@ -117,7 +119,7 @@ def test_a_mask_on_another_grid_is_found_out_before_the_work(batched, cohort, tm
 
 def test_a_second_run_keeps_what_is_done_and_needs_no_model(batched, cohort, monkeypatch):
     first = batched(cohort).json["cases"]
-    monkeypatch.setattr(batch, "load_segmenter", lambda rules: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(pipeline, "load_segmenter", lambda rules: pytest.fail("the model was loaded"))
     ended = batched(cohort)
     assert ended.code == 0
     assert outcomes(ended) == ["kept", "kept"]
@@ -156,14 +158,13 @@ def test_a_segmentation_that_somebody_edited_is_never_replaced(batched, cohort, 
         assert output.read_bytes() == b"edited by hand"
 
 
-def test_a_damaged_record_is_taken_for_none(batched, cohort, tmp_path):
+def test_a_damaged_record_is_taken_for_none(batched, cohort, everything, tmp_path):
     batched(cohort)
     path = tmp_path / "out" / "one.json"
-    content = json.loads(path.read_text("utf-8"))
+    content, case = json.loads(path.read_text("utf-8")), read_cohort(cohort)[0]
     for text in damaged(content, most=300):
         path.write_text(text, "utf-8")
-        model = content["fingerprint"]["student"]
-        record = batch._Record(path.parent, read_cohort(cohort)[0], SegmentationOptions(), model)
+        record = batch._Record(path.parent, case, SegmentationOptions(), entry(everything), sha256_of)
         if record.finished():
             assert json.loads(text) | {"result": ...} == content | {"result": ...}
 

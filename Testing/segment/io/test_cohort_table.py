@@ -71,6 +71,19 @@ def test_what_is_written_reads_back_and_moves_with_its_folder(table, tmp_path):
     assert (read[1].image, read[1].mask, read[1].role) == (moved / "b.nii.gz", None, "")
 
 
+def test_clicks_are_kept_where_there_are_some_and_leave_other_tables_as_they_are(table, tmp_path):
+    cases = [
+        Case("p1", "a", "CT", tmp_path / "a.nii.gz"),
+        Case("p2", "b", "CT", tmp_path / "b.nii.gz", click="-1.5,2,3; cut:4,5,6"),
+    ]
+    write_cohort(table, iter(cases))
+    assert [case.click for case in read_cohort(table)] == ["", "-1.5,2,3; cut:4,5,6"]
+    write_cohort(table, cases[:1])
+    assert table.read_text("utf-8") == HEADER + "p1,a,,CT,a.nii.gz,,\n"
+    table.write_text("click," + HEADER + '"1,2,3",p1,a,,CT,a.nii.gz,,\n', "utf-8")
+    assert read_cohort(table)[0].click == "1,2,3"
+
+
 def test_a_missing_table_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.csv"):
         read_cohort(tmp_path / "none.csv")

@@ -76,26 +76,32 @@ def install_card(folder: Path, card: Card = CARD) -> None:
 
 def install_model(folder: Path) -> None:
     """Put the model with its network into a folder of installed models."""
+    from CMEDLSegmentLib.models.model_file import save_model
+
+    save_model(_file(folder), CARD, {"segmentor": network()})
+
+
+def network():
+    """A Unet of width 1 that gives :func:`outcome_of`'s probability."""
     import torch
 
-    from CMEDLSegmentLib.models.model_file import save_model
     from CMEDLSegmentLib.networks import create_network
 
-    network = create_network("unet", width=1).eval()
+    unet = create_network("unet", width=1).eval()
     with torch.no_grad():
-        for parameter in network.parameters():
+        for parameter in unet.parameters():
             parameter.zero_()
-        for name, parameter in network.named_parameters():
+        for name, parameter in unet.named_parameters():
             if name.endswith("norm.weight"):
                 parameter.fill_(1.0)
         # The image goes through the topmost skip alone, raised by 1 so that no ReLU cuts it.
-        outer, inner = network.encoder[0], network.decoder[-1]
+        outer, inner = unet.encoder[0], unet.decoder[-1]
         outer.first.conv.bias.fill_(1.0)
         for stage in (outer.first, outer.second, inner.first, inner.second):
             stage.conv.weight[0, 0, 1, 1] = 1.0
-        network.head.weight.fill_(20.0)
-        network.head.bias.fill_(-20.0 * (2.0 * (LEVEL_HU - LOW) / (HIGH - LOW)))
-    save_model(_file(folder), CARD, {"segmentor": network})
+        unet.head.weight.fill_(20.0)
+        unet.head.bias.fill_(-20.0 * (2.0 * (LEVEL_HU - LOW) / (HIGH - LOW)))
+    return unet
 
 
 def distance_mm(ball: tuple) -> np.ndarray:

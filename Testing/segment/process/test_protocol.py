@@ -6,11 +6,19 @@ import json
 
 import pytest
 
-from CMEDLSegmentLib.inference.options import SegmentationOptions
+from CMEDLSegmentLib.inference.options import Click, SegmentationOptions
 from CMEDLSegmentLib.process.protocol import Alive, Broken, Done, Hello, Progressed, Segment, Taken, decode, encode
 
 MESSAGES = [
     Segment("/tmp/é", {"shape": [1, 2, 3], "modality": None}, SegmentationOptions("a\nb", threshold=0.1), True),
+    Segment(
+        "folder",
+        {},
+        SegmentationOptions(
+            clicks=(Click((-52.5, 30.0, 1 / 3)), Click((0.0, 1e-3, -99999.0), "cut")), click_model="a.safetensors"
+        ),
+        False,
+    ),
     Hello(12),
     Alive(0.25),
     Taken(),
@@ -44,6 +52,7 @@ def test_a_message_is_one_line_and_comes_back(message: object) -> None:
         b'{"message": "Hello"}\n',
         b'{"message": "Hello", "pid": "12"}\n',
         b'{"message": "Hello", "pid": 12, "more": 1}\n',
+        b'{"message": "Segment", "folder": "", "volume": {}, "probability": true, "options": {"clicks": [[1]]}}\n',
         b"[" * 60_000 + b"\n",
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable
@@ -11,13 +12,16 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.base.errors import ModelError
-from CMEDLSegmentLib.inference.options import SegmentationOptions
+from CMEDLSegmentLib.inference import clicks
+from CMEDLSegmentLib.inference.options import Click, SegmentationOptions
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.model_file import load_model
 from CMEDLSegmentLib.process import protocol, voxel_transfer, worker
 from CMEDLSegmentLib.process.client import SegmentationRun, WorkerClient
 from segment.inference.small_models import blobs
+from segment.models.making import a_model_file
+from segment.panel import bright
 from segment.process.processes import ANY, PATIENCE, until_stage
 
 
@@ -78,6 +82,50 @@ def test_runs_are_those_of_the_segmenter_and_the_second_one_finds_the_worker_war
     assert not client.busy
     client.release()
     assert not client.warm
+
+
+def test_clicks_travel_to_the_worker_and_what_came_of_them_back(
+    make_client: Callable[..., WorkerClient], tmp_path: Path
+) -> None:
+    bright.install_model(tmp_path / "models")
+    [model] = (tmp_path / "models").rglob("*.safetensors")
+    volume = blobs()
+    volume.array[volume.array > 0] = -400
+    volume.array[:11][volume.array[:11] == -400] = 300
+    missed, cut = (
+        tuple(volume.geometry.to_physical(np.array([at]))[0].tolist()) for at in ((33, 40, 15), (33, 46, 15))
+    )
+    options = SegmentationOptions(str(model), clicks=(Click(missed), Click(cut, "cut")), click_model="threshold")
+    segmenter = Segmenter(load_model(model), "cpu")
+    expected = clicks.segment(volume, options, lambda name: segmenter)
+    outcome = make_client().start(volume, options).result(PATIENCE)
+    assert np.array_equal(outcome.label, expected.label)
+    first, second = outcome.summary["components"]
+    assert (first["click"], first["likely"], "click" in second) == (list(missed), True, False)
+    assert outcome.summary["clicks"] == [
+        {"point": list(missed), "action": "tumor"},
+        {"point": list(cut), "action": "cut"},
+    ]
+    assert outcome.summary["click_model"] == "threshold"
+
+
+def test_two_models_are_kept_and_the_one_unused_for_longest_goes(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.safetensors" for name in "abc"]
+    for file in files:
+        a_model_file(file, name=file.stem)
+    kept = worker.Worker(io.BytesIO(), io.BytesIO(), 1.0, 0)
+    a, b, c = map(str, files)
+    first, second = (kept._segmenter(name, "cpu") for name in (a, b))
+    assert (first.model.card.name, second.model.card.name) == ("a", "b")
+    assert kept._segmenter(a, "cpu") is first
+    third = kept._segmenter(c, "cpu")
+    assert kept._segmenter(a, "cpu") is first
+    assert kept._segmenter(c, "cpu") is third
+    assert kept._segmenter(b, "cpu") is not second
+    # The same file with other weights is another model.
+    a_model_file(files[1], seed=1, name="changed")
+    assert kept._segmenter(b, "cpu").model.card.name == "changed"
+    assert kept._segmenter(c, "cpu") is third
 
 
 def test_a_click_hardly_keeps_the_thread_that_makes_it(

@@ -12,12 +12,13 @@ from scipy import ndimage
 
 from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.inference.options import Click, SegmentationOptions
+from CMEDLSegmentLib.inference.propagation import deepest
 from CMEDLSegmentLib.inference.segmenter import Segmenter
 from CMEDLSegmentLib.io.volume import Geometry, Volume
 from CMEDLSegmentLib.models.model_file import load_model, save_model
 from CMEDLTrainLib.settings.configuration import METHODS
 from CMEDLTrainLib.training import prompts, train_run
-from CMEDLTrainLib.training.prompts import SHARES, batch_with_prompts, central_prompts, deepest, disturbed
+from CMEDLTrainLib.training.prompts import SHARES, batch_with_prompts, central_prompts, disturbed
 from CMEDLTrainLib.training.setup import check_settings
 from train.cohort.stores import disc_store
 from train.training import tiny_runs
