@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Place = tuple[float, float]
 """(y, x) on a slice, in voxels."""
+PlaneBox = tuple[slice, slice]
+"""A part of a slice, rows and columns."""
 
 NEAR_MM = 3.0
 """What is so near to a click, or to the mask on the slice before, belongs to it."""
@@ -36,6 +38,8 @@ GROWTH, GROWTH_MM2, GROWTH_MM = 2.0, 90.0, 6.0
 CENTRAL, CENTRAL_AREA = 0.5, 0.8
 """A click no further from the deepest place of its slice than half the structure's radius there, where that is at least
 0.8 of the largest slice, is followed once."""
+COARSER = 1.6
+"""How many times the pixel of a first slice's second view is that of its first."""
 ADD_MM, CUT_MM = 25.0, 15.0
 """How far from its click a correction reaches."""
 LEAST_CUT_MM = 4.0
@@ -194,14 +198,17 @@ class Propagator:
     def _first_slice(self, made: Structure, at: Voxel, known: np.ndarray | None = None) -> np.ndarray:
         """The mask bool (y, x) on the click's slice.
 
-        A first look tells the size; the second is taken with the pixel that fits it.
+        A first look tells the size; the second is taken with the pixel that fits it. Each is the mean with a coarser
+        one: from a click alone, fine pixels show the network a part of a large structure.
         """
         z, place = at[0], (float(at[1]), float(at[2]))
         pixel_mm, mask = self.first_pixel_mm, np.zeros(self.array.shape[1:], bool)
         mask[at[1:]] = True
         for _ in range(2):
-            view = View(z, place, pixel_mm, add=[place], mask=known)
-            marked = self._marked(made, [view], [self._disk(at, z, 0.0)])[0]
+            box, probability = self._mean(
+                [View(z, place, mm, add=[place], mask=known) for mm in (pixel_mm, COARSER * pixel_mm)]
+            )
+            marked = self._noted(made, z, box, probability, self._disk(at, z, 0.0))
             if not marked.any():
                 break
             mask, before = marked, pixel_mm
@@ -239,17 +246,31 @@ class Propagator:
         return mask & self._widened(previous, GROWTH_MM)
 
     def _marked(self, made: Structure, views: Sequence[View], near: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Of each view the mask bool (y, x): the pieces that touch what lies near; their probability is noted."""
-        masks = []
-        for view, (box, probability), touched in zip(views, self._probabilities(views), near, strict=True):
-            mask = np.zeros(self.array.shape[1:], bool)
-            mask[box] = probability >= self.threshold
-            made.probability[view.z][box] = probability
-            made.slices.add(view.z)
-            masks.append(_touching(mask, self._widened(touched, NEAR_MM)))
-        return masks
+        """Of each view the mask bool (y, x): the pieces that touch what lies near."""
+        return [
+            self._noted(made, view.z, *seen, touched)
+            for view, seen, touched in zip(views, self._probabilities(views), near, strict=True)
+        ]
 
-    def _probabilities(self, views: Sequence[View]) -> list[tuple[tuple[slice, slice], np.ndarray]]:
+    def _noted(
+        self, made: Structure, z: int, box: PlaneBox, probability: np.ndarray, touched: np.ndarray
+    ) -> np.ndarray:
+        """The mask bool (y, x) of what was seen on a slice, whose probability is noted: what touches ``touched``."""
+        mask = np.zeros(self.array.shape[1:], bool)
+        mask[box] = probability >= self.threshold
+        made.probability[z][box] = probability
+        made.slices.add(z)
+        return _touching(mask, self._widened(touched, NEAR_MM))
+
+    def _mean(self, views: Sequence[View]) -> tuple[PlaneBox, np.ndarray]:
+        """The mean probability of several views of a slice, each where it reaches; the last reaches furthest."""
+        total = np.zeros((2, *self.array.shape[1:]), np.float32)
+        for box, probability in self._probabilities(views):
+            total[0][box] += probability
+            total[1][box] += 1
+        return box, total[0][box] / total[1][box]
+
+    def _probabilities(self, views: Sequence[View]) -> list[tuple[PlaneBox, np.ndarray]]:
         """Of each view the part of the slice that was seen, and the probability there, float32."""
         import torch
 
