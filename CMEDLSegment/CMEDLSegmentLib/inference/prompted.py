@@ -59,7 +59,6 @@ def clicked_probability(
         intensities=card.normalization.fit(view.array),
         prompt=card.prompt,
         pixels=card.field,
-        first_pixel_mm=card.spacing_mm,
         infer=infer,
         threshold=threshold,
         progress=progress,

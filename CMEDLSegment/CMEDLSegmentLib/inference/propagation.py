@@ -38,8 +38,10 @@ GROWTH, GROWTH_MM2, GROWTH_MM = 2.0, 90.0, 6.0
 CENTRAL, CENTRAL_AREA = 0.5, 0.8
 """A click no further from the deepest place of its slice than half the structure's radius there, where that is at least
 0.8 of the largest slice, is followed once."""
+LOOKS, STEP = 4, 1.7
+"""Of a click's slice: how often it is looked at, and by how much the pixel shrinks from one look to the next."""
 COARSER = 1.6
-"""How many times the pixel of a first slice's second view is that of its first."""
+"""How many times the pixel of a look's second view is that of its first."""
 ADD_MM, CUT_MM = 25.0, 15.0
 """How far from its click a correction reaches."""
 LEAST_CUT_MM = 4.0
@@ -108,7 +110,7 @@ class Propagator:
         spacing: (z, y, x), mm.
         intensities: how they reach -1..1.
         prompt: how the model is asked.
-        pixels, first_pixel_mm: side of the square, and the pixel of the first look.
+        pixels: side of the square.
         infer: a batch (n, channels, pixels, pixels) -> probabilities, numpy (n, pixels, pixels).
         threshold: probability from which a voxel is marked.
         progress: told the slices; cancels.
@@ -119,7 +121,6 @@ class Propagator:
     intensities: IntensityMap
     prompt: ClickPrompt
     pixels: int
-    first_pixel_mm: float
     infer: Callable[[torch.Tensor], np.ndarray]
     threshold: float = 0.5
     progress: Progress = field(default=SILENT)
@@ -198,23 +199,23 @@ class Propagator:
     def _first_slice(self, made: Structure, at: Voxel, known: np.ndarray | None = None) -> np.ndarray:
         """The mask bool (y, x) on the click's slice.
 
-        A first look tells the size; the second is taken with the pixel that fits it. Each is the mean with a coarser
-        one: from a click alone, fine pixels show the network a part of a large structure.
+        The first look is taken with the coarsest pixel, which shows a large structure whole: fine ones show a part of
+        it, and the network marks a part of that. Then the pixel is fitted, by steps. Each look but the coarsest is the
+        mean with a coarser one.
         """
         z, place = at[0], (float(at[1]), float(at[2]))
-        pixel_mm, mask = self.first_pixel_mm, np.zeros(self.array.shape[1:], bool)
-        mask[at[1:]] = True
-        for _ in range(2):
-            box, probability = self._mean(
-                [View(z, place, mm, add=[place], mask=known) for mm in (pixel_mm, COARSER * pixel_mm)]
-            )
+        coarsest = pixel_mm = self.prompt.pixel_mm[1]
+        mask = self._disk(at, z, 0.0)
+        for _ in range(LOOKS):
+            sizes = dict.fromkeys((pixel_mm, min(COARSER * pixel_mm, coarsest)))
+            box, probability = self._mean([View(z, place, mm, add=[place], mask=known) for mm in sizes])
             marked = self._noted(made, z, box, probability, self._disk(at, z, 0.0))
-            if not marked.any():
+            if marked.any():
+                mask = marked
+            fitted = max(fitting_pixel(self._area(mask), self.prompt), pixel_mm / STEP)
+            if abs(math.log(fitted / pixel_mm)) < 0.1:
                 break
-            mask, before = marked, pixel_mm
-            pixel_mm = fitting_pixel(self._area(mask), self.prompt)
-            if abs(math.log(pixel_mm / before)) < 0.1:
-                break
+            pixel_mm = fitted
         return mask
 
     def _propagate(self, made: Structure, start: int) -> None:

@@ -87,7 +87,7 @@ def _prompt_lines(card: Card) -> list[str]:
     return [
         f"- Clicks: channels {', '.join(prompt.channels)}; Gaussians of {prompt.click_pixels:g} pixels",
         f"- Squares: pixels of {least:g} to {most:g} mm, so that a structure is {prompt.diameter_pixels:g} pixels "
-        "wide; the field above is that of a first look",
+        "wide; the field above is that of a middle size",
         f"- A structure ends below {prompt.smallest_mm2:g} mm2, and where slices are more than "
         f"{prompt.largest_gap_mm:g} mm apart",
     ]

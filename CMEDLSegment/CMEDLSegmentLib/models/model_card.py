@@ -111,7 +111,7 @@ PROMPT_CHANNELS = ("add", "cut", "neighbor")
 class ClickPrompt:
     """How a model that reads clicks is asked: one slice at a time, on a square around the structure.
 
-    The card's ``field`` is the side of that square in pixels, its ``spacing_mm`` the pixel of the first look.
+    The card's ``field`` is the side of that square in pixels, its ``spacing_mm`` a pixel in the middle of the range.
     """
 
     click_pixels: float = setting(3.0, low=0.5, high=50, help="Standard deviation of the Gaussian at a click, pixels.")

@@ -17,7 +17,7 @@ from ..computing.distribution import ALONE, Processes
 from ..losses.segmentation import probabilities
 from ..methods.method import Method
 from ..settings.configuration import Configuration
-from .prompts import FIRST_PIXEL_MM, prompt_of
+from .prompts import prompt_of
 
 AS_STORED = IntensityMap((-1.0, 1.0), (-1.0, 1.0))
 SLICE_MM = 3.0
@@ -56,7 +56,6 @@ def validate_clicks(
             intensities=AS_STORED,
             prompt=prompt_of(configuration),
             pixels=configuration.augmentation.window,
-            first_pixel_mm=FIRST_PIXEL_MM,
             infer=infer,
         )
 

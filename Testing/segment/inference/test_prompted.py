@@ -186,9 +186,10 @@ def test_the_channels_of_a_view() -> None:
         seen.append(images)
         return np.zeros((len(images), *images.shape[2:]), np.float32)
 
+    prompt = ClickPrompt(pixel_mm=(1.0, 1.0))
     array = np.zeros((3, 80, 80), np.float32)
     array[:, 30:50, 30:50] = 1.0
-    propagator = Propagator(array, (2.0, 1.0, 1.0), IntensityMap((0, 1), (-1, 1)), ClickPrompt(), 32, 1.0, infer)
+    propagator = Propagator(array, (2.0, 1.0, 1.0), IntensityMap((0, 1), (-1, 1)), prompt, 32, infer)
     propagator.structure((1, 40, 40))
     image, inside, outside, neighbor = seen[0][0].numpy()
     steps = np.arange(32) - 15.5
