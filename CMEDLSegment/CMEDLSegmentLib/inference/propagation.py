@@ -44,8 +44,9 @@ COARSER = 1.6
 """How many times the pixel of a look's second view is that of its first."""
 ADD_MM, CUT_MM = 25.0, 15.0
 """How far from its click a correction reaches."""
-LEAST_CUT_MM = 4.0
-"""A click outside takes at least the voxels away that are so near to it."""
+CUT_SHARE, LEAST_CUT_MM = 0.5, 2.0
+"""A cut reaches half way to the structure's deepest place, so that one on a rim does not take the core; and it takes at
+least the voxels away that are so near to its click."""
 
 
 @dataclass(frozen=True)
@@ -172,25 +173,31 @@ class Propagator:
 
     def cut(self, structure: Structure, at: Voxel) -> None:
         """Take away what the model does not mark any more once it is told that the click is outside."""
-        touched = self._cut_slice(structure, at, at[0], self._disk(at, at[0], LEAST_CUT_MM))
+        z, *place = at
+        here = structure.mask[z]
+        if not here.any():
+            return
+        away = [(a - b) * mm for a, b, mm in zip(deepest(here), place, self.spacing[1:], strict=True)]
+        reach_mm = float(np.clip(CUT_SHARE * math.hypot(*away), LEAST_CUT_MM, CUT_MM))
+        touched = self._cut_slice(structure, at, z, self._disk(at, z, LEAST_CUT_MM), reach_mm)
         for way in (1, -1):
             z, before = at[0] + way, touched
             while 0 <= z < len(self.array) and before.any():
-                before = self._cut_slice(structure, at, z, before)
+                before = self._cut_slice(structure, at, z, before, reach_mm)
                 z += way
 
     def end(self, structure: Structure, at: Voxel) -> None:
         """The structure goes no further than the click's slice, seen from its first click."""
         end_at(structure.mask, at[0], structure.start[0])
 
-    def _cut_slice(self, structure: Structure, at: Voxel, z: int, touched: np.ndarray) -> np.ndarray:
+    def _cut_slice(self, structure: Structure, at: Voxel, z: int, touched: np.ndarray, reach_mm: float) -> np.ndarray:
         """Take away on one slice what touches what was taken on the slice before; returns it, bool (y, x)."""
         mask, core = structure.mask[z], self._disk(at, z, LEAST_CUT_MM)
         if not mask.any():
             return mask
         view = View(z, _center(mask), fitting_pixel(self._area(mask), self.prompt), cut=[at[1:]], mask=mask)
         box, probability = self._probabilities([view])[0]
-        away = mask & self._disk(at, z, CUT_MM)
+        away = mask & self._disk(at, z, reach_mm)
         away[box] &= probability < self.threshold
         away = _touching(away | (mask & core), touched)
         structure.mask[z] = mask & ~away
