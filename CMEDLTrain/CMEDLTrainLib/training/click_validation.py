@@ -17,7 +17,7 @@ from ..computing.distribution import ALONE, Processes
 from ..losses.segmentation import probabilities
 from ..methods.method import Method
 from ..settings.configuration import Configuration
-from .prompts import prompt_of
+from .prompts import THRESHOLD, prompt_of
 
 AS_STORED = IntensityMap((-1.0, 1.0), (-1.0, 1.0))
 SLICE_MM = 3.0
@@ -57,6 +57,7 @@ def validate_clicks(
             prompt=prompt_of(configuration),
             pixels=configuration.augmentation.window,
             infer=infer,
+            threshold=THRESHOLD,
         )
 
     patients = list(store.by_patient("validation"))

@@ -28,7 +28,7 @@ from ..settings.configuration import Configuration
 from . import checkpoints
 from .dry_run import dry_step
 from .engine import Trainer
-from .prompts import FIRST_PIXEL_MM, prompt_of
+from .prompts import FIRST_PIXEL_MM, THRESHOLD, prompt_of
 from .setup import check_settings
 
 NOT_FOR = (
@@ -163,7 +163,7 @@ def _card(trainer: Trainer) -> Card:
         field=configuration.augmentation.window if prompted else configuration.images.field,
         prompt=prompt_of(configuration) if prompted else None,
         slices=slices,
-        threshold=0.5,
+        threshold=THRESHOLD if prompted else 0.5,
         training={
             "method": configuration.method,
             "preset": configuration.preset,

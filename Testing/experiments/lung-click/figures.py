@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from CMEDLSegmentLib.base.errors import InputError
 from CMEDLSegmentLib.inference.clicked_tumor import voxels_of
 from CMEDLSegmentLib.inference.clicks import segment
 from CMEDLSegmentLib.inference.options import DEFAULTS, THRESHOLD, Click
@@ -79,13 +80,15 @@ def beside_automatic(data: Path, work: Path, clicks: list[ClickFigures]) -> dict
         options = replace(DEFAULTS, all_slices=True)
         found = view.to_axial(automatic.segment(volume, options).label)
         asked = replace(options, clicks=(Click(click.point),), click_model=THRESHOLD)
-        grown = segment(volume, asked, lambda name: automatic)
+        try:
+            grown = view.to_axial(segment(volume, asked, lambda name: automatic).label) != 0
+        except InputError:  # it sees nothing there
+            grown = np.zeros_like(meant)
         (at,) = voxels_of([Click(click.point)], volume.geometry)
         values["click"].append(click.dsc_structure_slices)
         values["candidate"].append(dice(piece_at(found != 0, at, view.spacing)[holds], meant[holds]))
-        marked = piece_at(view.to_axial(grown.label) != 0, at, view.spacing)
-        values["threshold"].append(dice(marked[holds], meant[holds]))
-        print(case.case, {name: round(own[-1], 3) for name, own in values.items()})
+        values["threshold"].append(dice(piece_at(grown, at, view.spacing)[holds], meant[holds]))
+        print(case.case, {name: round(float(own[-1]), 3) for name, own in values.items()})
     return {
         "about": f"the patients of msd_lung that {AUTOMATIC} has not seen; DSC on the slices with the tumor",
         **{name: spread(own) for name, own in values.items()},
