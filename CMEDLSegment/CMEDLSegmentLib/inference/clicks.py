@@ -313,11 +313,13 @@ def _prompted_region(prompted: Segmentation, tumor: ClickedTumor, geometry: Geom
     value = int(view[tumor.voxels[0]])
     if not value:
         return None
-    for component in connected_components(view == value):
-        at = triple(index - part.start for index, part in zip(tumor.voxels[0], component.box, strict=True))
+    first, last = prompted.probability.slices[[0, -1]].tolist()  # nothing is marked on others
+    for component in connected_components(view[first : last + 1] == value):
+        box = moved_box(component.box, (first, 0, 0))
+        at = triple(index - part.start for index, part in zip(tumor.voxels[0], box, strict=True))
         inside = all(0 <= index < count for index, count in zip(at, component.mask.shape, strict=True))
         if inside and component.mask[at]:
-            return _region(tumor, value, component.box, component.mask, prompted.probability, value)
+            return _region(tumor, value, box, component.mask, prompted.probability, value)
     return None
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from ..base.boxes import bounding_box
 from ..base.progress import SILENT, Progress
 from .clicked_tumor import Voxel, end_at
-from .resampling import FieldSampler, ModelField, used_columns
+from .resampling import ModelField, used_columns
 
 if TYPE_CHECKING:
     import torch
@@ -300,17 +300,20 @@ class Propagator:
         """The channels (1, channels, pixels, pixels) of a view."""
         import torch
 
-        image = FieldSampler(place, self.intensities, "cpu")(self.array[view.z : view.z + 1])[0]
-        channels = [
+        # As FieldSampler does, without a call of torch for each of these small arrays.
+        down, across = place.to_field
+        y, x = used_columns(down), used_columns(across)
+        down, across = down[:, y], across[:, x]
+        darkest = np.float32(self.intensities.minimum)
+        channels = [down @ (self.intensities(self.array[view.z, y, x]) - darkest) @ across.T + darkest]
+        channels += [
             clicks_channel([place.of_native(at) for at in clicks], self.pixels, self.prompt.click_pixels)
             for clicks in (view.add, view.cut)
         ]
         neighbor = np.zeros((self.pixels, self.pixels), np.float32)
         if view.mask is not None:
-            down, across = place.to_field
-            (y, x) = used_columns(down), used_columns(across)
-            neighbor = (down[:, y] @ view.mask[y, x].astype(np.float32) @ across[:, x].T >= 0.5).astype(np.float32)
-        return torch.cat([image, *(torch.from_numpy(channel)[None] for channel in (*channels, neighbor))])[None]
+            neighbor[down @ view.mask[y, x].astype(np.float32) @ across.T >= 0.5] = 1
+        return torch.from_numpy(np.stack([*channels, neighbor])[None])
 
     def _area(self, mask: np.ndarray) -> float:
         """In mm2."""
