@@ -1,4 +1,4 @@
-"""The README's picture of a click: a phantom's tumor that ``lung-ct`` missed, the click, and the contour.
+"""The README's picture of a click: a phantom whose tumor ``lung-ct`` marked in part, the click, and the contour.
 
 python picture.py FILE.png [SEED LOCATION]
 """
@@ -34,7 +34,7 @@ from CMEDLSegmentLib.report.contour_drawing import (
 )
 from CMEDLTrainLib.evaluation.click_evaluation import central_click, lps
 
-SEED, LOCATION = 8204, "mediastinum"
+SEED, LOCATION = 8204, "chest-wall"
 CLICK = (90, 220, 120)
 TOP, BELOW = 48, 56
 
