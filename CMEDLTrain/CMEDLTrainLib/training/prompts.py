@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from CMEDLSegmentLib.inference.propagation import clicks_channel, deepest, fitting_pixel
@@ -133,6 +132,8 @@ def disturbed(mask: np.ndarray, random: np.random.Generator, tissue: np.ndarray 
         random: source of randomness.
         tissue: bool (h, w), the mask is cut to it where enough is left.
     """
+    from scipy import ndimage
+
     count = int(mask.sum())
     if not count:
         return mask.astype(np.float32)
@@ -254,6 +255,8 @@ def _place(
 
 def _inside(mask: np.ndarray, random: np.random.Generator, central: bool) -> np.ndarray:
     """A random place (y, x) in a mask; ``central``: likelier the further it is from the border."""
+    from scipy import ndimage
+
     rows, columns = (slice(at.min(), at.max() + 1) for at in np.nonzero(mask))
     places = np.argwhere(mask[rows, columns])
     weights = None
@@ -281,6 +284,8 @@ def _elsewhere(image: np.ndarray, mask: np.ndarray, random: np.random.Generator)
 
     Mostly one on tissue: a vessel, the chest wall, the mediastinum. Images without dark parts inside: anywhere in them.
     """
+    from scipy import ndimage
+
     dark, _ = ndimage.label(image < DARK)
     border = np.unique(np.concatenate([dark[0], dark[-1], dark[:, 0], dark[:, -1]]))
     lung = (dark > 0) & ~np.isin(dark, border)

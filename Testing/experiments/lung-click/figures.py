@@ -1,4 +1,4 @@
-"""The figures of the click model: ``results.json`` beside this file.
+"""The figures of the click model: ``figures.json`` beside this file.
 
     python figures.py DATA WORK [MODEL]
 
@@ -136,7 +136,7 @@ def main(data: Path, work: Path, model: str = "lung-click") -> None:
     made = list(phantoms(model))
     results["phantoms"] = summarize(made, [[name] for name in dict.fromkeys(click.case for click in made)])
     results["clicks"] = [vars(click) for click in (*clicks, *made)]
-    write_json(HERE / "results.json", results)
+    write_json(HERE / "figures.json", results)
     print(json.dumps({name: results[name] for name in results if name != "clicks"}, indent=1))
 
 

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from CMEDLSegmentLib.inference import batch
 from CMEDLSegmentLib.io.images import write_image
+from CMEDLSegmentLib.models import registry
 from CMEDLSegmentLib.models.model_card import CandidateRule
 from CMEDLSegmentLib.models.model_file import save_model
 from segment.cli.conftest import GEOMETRY, SHAPE
@@ -23,6 +24,17 @@ FOUND, MISSED = (slice(1, 3), slice(3, 9), slice(3, 9)), (slice(2, 5), slice(12,
 CLICK = (12.0, 37.0, 55.0)
 """LPS, mm, in the middle of what is missed; the origin of x is negative."""
 HEADER = "patient,case,role,modality,image,mask,split,click\n"
+
+
+@pytest.fixture(autouse=True)
+def nobody_reads_clicks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundled model that reads clicks is not there: the model's own probability answers."""
+    whole = registry.list_models
+
+    def others() -> list[registry.Entry]:
+        return [entry for entry in whole() if not (entry.card and entry.card.prompt)]
+
+    monkeypatch.setattr(registry, "list_models", others)
 
 
 @pytest.fixture

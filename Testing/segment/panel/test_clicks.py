@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.models import registry
 from segment.panel.bright import CLICK_CARD, CLICK_MM, LARGE, SMALL, add_ct, balls, install_card
 from segment.panel.conftest import FAKE, QUICK, click_segment, settle
 from segment.panel.test_result import CONFIDENCE, texts, tick, ticks
@@ -355,6 +356,10 @@ def test_where_no_model_reads_clicks_the_own_probability_answers_and_this_is_sai
 ) -> None:
     install_card(tmp_path / "one")
     monkeypatch.setenv("CMEDL_MODELS", str(tmp_path / "one"))
+    whole = registry.list_models()
+    others = [entry for entry in whole if not (entry.card and entry.card.prompt)]
+    assert len(others) < len(whole)
+    monkeypatch.setattr(registry, "list_models", lambda: others)
     slicer_app.leave(panel)
     slicer_app.open("CMEDLSegment")
     panel.parameters.ct = add_ct()

@@ -27,7 +27,7 @@ def test_a_phantom_s_tumor_is_contoured_from_any_inner_click(seed, location):
 
 def test_the_card_s_figures_are_those_of_the_folds():
     """Each is in the results that were measured, to the digits of the card."""
-    results = json.loads((REPOSITORY / "Testing" / "experiments" / NAME / "results.json").read_text("utf-8"))
+    results = json.loads((REPOSITORY / "Testing" / "experiments" / NAME / "figures.json").read_text("utf-8"))
     card = registry.load(NAME).card
     assert card.prompt is not None
     assert card.threshold == 0.4
