@@ -63,6 +63,7 @@ class SegmentationRun(Work):
         self.folder: Path | None = None
         self.description: dict[str, Any] = {}  # the volume's file, once it is written
         self.fresh = False  # a worker was started for this run
+        self.ending = False  # why it ends is known, and its files are being removed
         self.sent = self.taken = False
         self.lines: collections.deque[str] = collections.deque(maxlen=MOST_LINES)
         self.end: Outcome | CMEDLError | None = None  # not told before the next look: a cancel may come first
@@ -335,7 +336,14 @@ class WorkerClient:
         self._belongings.in_thread(clean)
 
     def _over(self, run: SegmentationRun, end: Outcome | CMEDLError, detail: str = "") -> None:
-        """A run came to its end, in a thread; that becomes known when its files are gone."""
+        """A run came to its end, in a thread; that becomes known when its files are gone.
+
+        The first reason holds: the others may come of the files that go.
+        """
+        with self._lock:
+            if run.ending:
+                return
+            run.ending = True
         self._belongings.remove(run.folder)
         with self._lock:
             if not run.over:
