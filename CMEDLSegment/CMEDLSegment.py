@@ -248,18 +248,8 @@ class CMEDLSegmentLogic(ScriptedLoadableModuleLogic):
         card = self.card(model)
         if card is None or card.prompt is not None:
             return None if card is None else model
-        names = {label.name for label in card.labels}
-        return next(
-            (
-                entry.name
-                for entry in self._models
-                if entry.card
-                and entry.card.prompt is not None
-                and entry.card.modality == card.modality
-                and names & {label.name for label in entry.card.labels}
-            ),
-            None,
-        )
+        answering = registry.click_reader(self._models, card)
+        return answering.name if answering else None
 
     def segment(
         self,

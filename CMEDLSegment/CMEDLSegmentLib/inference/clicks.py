@@ -123,19 +123,7 @@ def click_model(options: SegmentationOptions, card: Card) -> registry.Entry | No
     if not options.clicks or card.prompt is not None or options.click_model == THRESHOLD:
         return None
     if options.click_model == AUTO:
-        names = {label.name for label in card.labels}
-        return next(
-            (
-                entry
-                for entry in registry.list_models()
-                if entry.current
-                and entry.card is not None
-                and entry.card.prompt is not None
-                and entry.card.modality == card.modality
-                and names & {label.name for label in entry.card.labels}
-            ),
-            None,
-        )
+        return registry.click_reader(registry.list_models(), card)
     entry = registry.entry(options.click_model)
     if entry.card is not None and entry.card.prompt is None:
         raise InputError(
@@ -316,9 +304,7 @@ def _prompted_region(prompted: Segmentation, tumor: ClickedTumor, geometry: Geom
     first, last = prompted.probability.slices[[0, -1]].tolist()  # nothing is marked on others
     for component in connected_components(view[first : last + 1] == value):
         box = moved_box(component.box, (first, 0, 0))
-        at = triple(index - part.start for index, part in zip(tumor.voxels[0], box, strict=True))
-        inside = all(0 <= index < count for index, count in zip(at, component.mask.shape, strict=True))
-        if inside and component.mask[at]:
+        if component.holds(np.array([tumor.voxels[0]]) - [first, 0, 0]):
             return _region(tumor, value, box, component.mask, prompted.probability, value)
     return None
 

@@ -21,6 +21,7 @@ from .. import __version__
 from ..base.errors import InputError
 from ..base.files import atomic_path
 from ..base.progress import SILENT, Progress
+from ..base.schema import write
 from ..base.text import counted, table
 from ..io.labels import SEGMENTATION
 from .options import DEFAULTS, THRESHOLD, SegmentationOptions
@@ -334,7 +335,7 @@ def making(options: SegmentationOptions, volume: Volume, segmentation: Segmentat
         "series_uid": volume.series_uid,
     }
     if options.clicks:
-        facts["clicks"] = [{"point": list(click.point), "action": click.action} for click in options.clicks]
+        facts["clicks"] = [write(click) for click in options.clicks]
         facts["click_model"] = THRESHOLD if segmentation.click_card is None else segmentation.click_card.name
     if segmentation.click_card is not None:
         facts["click_weights_sha256"] = segmentation.click_card.weights_sha256

@@ -38,6 +38,12 @@ class ConnectedComponent:
         sums = [count @ np.arange(part.start, part.stop) for count, part in zip(counts, self.box, strict=True)]
         return np.array(sums) / self.voxels
 
+    def holds(self, places: np.ndarray) -> bool:
+        """Whether it holds one of ``places`` (n, 3), indices (z, y, x) of the mask's array; any may lie outside."""
+        inner = places - [part.start for part in self.box]
+        inner = inner[((inner >= 0) & (inner < self.mask.shape)).all(axis=1)]
+        return bool(self.mask[tuple(inner.T)].any())
+
     def in_box(self, box: Box) -> np.ndarray:
         """The component alone, bool (z, y, x), in another box that holds all of it."""
         alone = np.zeros(box_shape(box), bool)

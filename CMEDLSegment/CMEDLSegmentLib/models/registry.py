@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,6 +126,23 @@ def folder_name(name: str) -> str:
     if safe == text and safe not in DEVICE_NAMES:
         return safe
     return f"{safe or 'model'}-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:8]}"
+
+
+def click_reader(entries: Iterable[Entry], card: Card) -> Entry | None:
+    """The first model in use that reads clicks, and images and a label of a card's; None where there is none."""
+    names = {label.name for label in card.labels}
+    return next(
+        (
+            entry
+            for entry in entries
+            if entry.current
+            and entry.card is not None
+            and entry.card.prompt is not None
+            and entry.card.modality == card.modality
+            and names & {label.name for label in entry.card.labels}
+        ),
+        None,
+    )
 
 
 def list_models() -> list[Entry]:

@@ -17,6 +17,7 @@ import slicer
 
 from CMEDLSegmentLib.base.boxes import Box, bounding_box, box_shape, box_within, enclosing_box, moved_box
 from CMEDLSegmentLib.base.errors import InputError
+from CMEDLSegmentLib.base.schema import write
 from CMEDLSegmentLib.inference.options import TUMOR, Click
 from CMEDLSegmentLib.io.volume import triple
 from CMEDLSegmentLib.metrics.connected_components import NEIGHBORS, ConnectedComponent, connected_components
@@ -33,7 +34,7 @@ from .attributes import (
     set_tag,
 )
 from .coordinates import moved_lps, own_matrix, parent_matrix
-from .lesion_candidates import LesionCandidates
+from .lesion_candidates import LesionCandidates, is_told_of
 from .rejected_candidates import label_segments, set_rejected
 from .result_nodes import (
     add_result,
@@ -64,8 +65,6 @@ if TYPE_CHECKING:
     from CMEDLSegmentLib.process.protocol import Outcome
 
 _TOLD = (CLICKS, CLICK_MODEL, CLICK_WEIGHTS)
-_SAME_CENTER = 0.05
-"""Voxels: a component with the same center and as many voxels is the one that the worker told of."""
 
 
 def click_at(volume: Volume, ras: Sequence[float], action: str = TUMOR) -> Click:
@@ -310,7 +309,7 @@ class ClickedTumors:
     def _tell(self, value: int, outcome: Outcome, alone: bool, clicks: Sequence[Click]) -> None:
         """Keep the clicks with the result, and who answered them."""
         before = get_json(self.node, CLICKS) or []
-        set_json(self.node, CLICKS, [*before, *({"point": list(at.point), "action": at.action} for at in clicks)])
+        set_json(self.node, CLICKS, [*before, *map(write, clicks)])
         model, weights = outcome.summary["student"], outcome.summary.get("weights_sha256")
         self.node.SetAttribute(PREFIX + CLICK_MODEL, model if alone else outcome.summary.get(CLICK_MODEL, "threshold"))
         self.node.SetAttribute(PREFIX + CLICK_WEIGHTS, weights if alone else None)
@@ -409,11 +408,7 @@ def _entries(
     last = max((entry["number"] for entry in before), default=0)
     for number, component in enumerate(connected_components(array), start=last + 1):
         center = component.center[::-1] + _first(box)
-        same = (
-            (entry["mean"], entry["peak"])
-            for entry in known
-            if entry["voxels"] == component.voxels and np.abs(entry["centre"] - center).max() < _SAME_CENTER
-        )
+        same = ((entry["mean"], entry["peak"]) for entry in known if is_told_of(entry, component.voxels, center))
         mean, peak = next(same, (None, None))
         entry = component_entry(number, value, component.voxels, center, mean, peak, likely=True)
         entries.append({**entry, "clicked": True})
@@ -440,11 +435,10 @@ def _region(
     if not alone:
         x, y, z = np.rint(volume_of(volume_node).geometry.to_index(np.array([clicks[0].point]))[0]).astype(int).tolist()
         pieces = connected_components(label == label[z, y, x]) if label[z, y, x] else []
-        at = np.array([z, y, x])
+        at = np.array([[z, y, x]])
         label = np.zeros_like(label)
         for piece in pieces:
-            inner = at - [part.start for part in piece.box]
-            if ((inner >= 0) & (inner < piece.mask.shape)).all() and piece.mask[tuple(inner)]:
+            if piece.holds(at):
                 label[piece.box][piece.mask] = 1
     region = cropped(label, start, own_matrix(volume_node))
     if region.empty:

@@ -21,7 +21,7 @@ from CMEDLSegmentLib.metrics.connected_components import ConnectedComponent, con
 
 from .attributes import COMPONENTS, DROPPED, LABEL, get_json, set_json
 from .coordinates import apply, array_of, axial_axis, parent_matrix, voxel_cc
-from .rejected_candidates import holds, label_segments, remember_rejected, set_rejected
+from .rejected_candidates import label_segments, remember_rejected, set_rejected
 from .result_nodes import component_entry, is_edited, is_result, mark_written, probability_of
 from .segment_masks import Mask, cropped, mask_on_reference, reference_grid, set_mask
 
@@ -233,7 +233,7 @@ class LesionCandidates:
         at = np.rint(index).astype(int)
         distances = {}
         for number, component in self._components.items():
-            if holds(component, at[None]):
+            if component.holds(at[None, ::-1]):
                 return number
             offsets = np.argwhere(component.mask)[:, ::-1] + component.first - index
             distances[number] = float(np.linalg.norm(offsets @ world[:3, :3].T, axis=1).min())
@@ -302,7 +302,11 @@ def _share(component: ConnectedComponent, mask: Mask) -> bool:
     return bool((component.mask[own] & mask.array[others]).any())
 
 
+def is_told_of(entry: dict[str, Any], voxels: int, center: np.ndarray) -> bool:
+    """Whether a stored entry tells of a piece with so many voxels and this center of mass (i, j, k)."""
+    return entry["voxels"] == voxels and bool(np.abs(np.array(entry["centre"]) - center).max() < _SAME_CENTER)
+
+
 def _is_of(component: _LabelComponent, entry: dict[str, Any]) -> bool:
     """Whether the stored entry tells of this candidate."""
-    same = entry["label"] == component.label and entry["voxels"] == component.voxels
-    return same and bool(np.abs(np.array(entry["centre"]) - component.ijk).max() < _SAME_CENTER)
+    return entry["label"] == component.label and is_told_of(entry, component.voxels, component.ijk)

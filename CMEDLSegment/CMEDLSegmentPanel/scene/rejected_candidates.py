@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import slicer
 
-from CMEDLSegmentLib.metrics.connected_components import ConnectedComponent, connected_components
+from CMEDLSegmentLib.metrics.connected_components import connected_components
 
 from .attributes import DROPPED, LABEL, PREFIX, SEEDS, get_json, set_json, tag
 from .segment_masks import Mask, add_segment, cropped, segment_of, set_mask
@@ -63,17 +63,10 @@ def divided(node: slicer.vtkMRMLSegmentationNode, marked: Mask, smallest: float)
     if marked.empty or (not seeds["dropped"] and smallest <= 1):
         return marked, Mask.nothing(marked.matrix)
     kept, dropped = np.zeros(marked.array.shape, dtype=bool), np.zeros(marked.array.shape, dtype=bool)
-    places = {kind: np.array(ijk, dtype=int).reshape(-1, 3) - marked.first for kind, ijk in seeds.items()}
+    places = {kind: (np.array(ijk, dtype=int).reshape(-1, 3) - marked.first)[:, ::-1] for kind, ijk in seeds.items()}
     for component in connected_components(marked.array):
         if component.voxels < smallest:
             continue
-        away = holds(component, places["dropped"]) and not holds(component, places["kept"])
+        away = component.holds(places["dropped"]) and not component.holds(places["kept"])
         (dropped if away else kept)[component.box] |= component.mask
     return cropped(kept, marked.first, marked.matrix), cropped(dropped, marked.first, marked.matrix)
-
-
-def holds(component: ConnectedComponent, places: np.ndarray) -> bool:
-    """Whether a component holds one of ``places`` (n, 3), indices (i, j, k) of the array that it is of."""
-    inner = places - [part.start for part in component.box[::-1]]
-    inner = inner[((inner >= 0) & (inner < component.mask.shape[::-1])).all(axis=1)]
-    return bool(component.mask[tuple(inner.T[::-1])].any())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -202,14 +203,20 @@ def _small(store: Store, index: int, random: np.random.Generator) -> int:
 
     Its mask is what a propagation has in hand where it should end.
     """
-    records = store.patches.records
     own = store.patches[index]
-    pool = store.select(own.split, own.role)
+    small = _small_slices(store, own.split, own.role)
+    return int(random.choice(small)) if len(small) else index
+
+
+@lru_cache(maxsize=4)
+def _small_slices(store: Store, split: str, role: str) -> np.ndarray:
+    """Their indices, (n,): looked for once, and not for each stop of each step."""
+    records = store.patches.records
+    pool = store.select(split, role)
     largest = np.zeros(int(records["case"].max()) + 1, np.int64)
     np.maximum.at(largest, records["case"][pool], records["pixels"][pool])
     pixels = records["pixels"][pool]
-    small = pool[(pixels > 0) & (2 * pixels < largest[records["case"][pool]])]
-    return int(random.choice(small)) if len(small) else index
+    return pool[(pixels > 0) & (2 * pixels < largest[records["case"][pool]])]
 
 
 def _place(
